@@ -1,0 +1,1 @@
+"""The Lading daemon: imports and exports in bulk, exactly once, watched live."""

@@ -1,0 +1,207 @@
+"""What can go wrong, in the words of the domain.
+
+LadingError
+ +-- Refusal                 the caller asked for something that cannot be; nothing was changed
+ |    +-- JobNotFound
+ |    +-- JobExists
+ |    +-- InvalidSpec        a field of the spec, alone or against the real source and target
+ |    +-- InvalidRequest     a field of the request
+ |    +-- CommandNotAllowed  the state forbids it
+ |    +-- EtagMismatch
+ |    +-- RequestIdReused
+ |    +-- RevisionCompacted
+ |    +-- ShuttingDown
+ +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
+      +-- SourceChanged
+      +-- SourceUnreadable
+      +-- TargetUnavailable
+      +-- TargetRefused      the database answered with an error that no record is to blame for
+      +-- DestinationRefused the file to write cannot be written
+      +-- AttemptSuperseded  a later attempt of the same job has begun
+      +-- BillImbalance
+      +-- WorkerLost         worker processes died again and again on one chunk
+
+The errors know no status codes; ``api/status.py`` has the table. They cross process borders, hence ``__reduce__``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LadingError(Exception):
+    """The base of all errors that Lading raises on purpose. ``code`` is a stable word in UPPER_SNAKE_CASE."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+    @property
+    def message(self) -> str:
+        """The sentence that people read."""
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[LadingError], args: tuple[Any, ...], facts: dict[str, Any]) -> LadingError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class Refusal(LadingError):
+    """The caller asked for something that cannot be; nothing was changed."""
+
+
+class JobNotFound(Refusal):
+    """There is no such job."""
+
+    code = "JOB_NOT_FOUND"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"there is no job jobs/{job_id}")
+
+
+class JobExists(Refusal):
+    """The wanted id is taken."""
+
+    code = "JOB_EXISTS"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"there is already a job jobs/{job_id}")
+
+
+class InvalidSpec(Refusal):
+    """A field of the spec is wrong. ``field`` is its path from the spec on, as the API spells it."""
+
+    code = "INVALID_SPEC"
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(problem)
+
+
+class InvalidRequest(Refusal):
+    """A field of the request is wrong. ``field`` is its path in the request."""
+
+    code = "INVALID_REQUEST"
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")
+
+
+class CommandNotAllowed(Refusal):
+    """The job's state forbids the command. ``allowed`` are the commands it would take, in small letters."""
+
+    code = "COMMAND_NOT_ALLOWED"
+
+    def __init__(self, job_id: str, state: str, command: str, allowed: tuple[str, ...]) -> None:
+        self.job_id = job_id
+        self.state = state
+        self.command = command
+        self.allowed = allowed
+        choice = " or ".join(allowed) if allowed else "nothing more"
+        super().__init__(f"cannot {command} jobs/{job_id}: it is {state}, which allows {choice}")
+
+
+class EtagMismatch(Refusal):
+    """The job changed since the etag was given out."""
+
+    code = "ETAG_MISMATCH"
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"jobs/{job_id} has changed since it was read; read it again")
+
+
+class RequestIdReused(Refusal):
+    """The request_id was used for another request."""
+
+    code = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(f"request_id {request_id} was used for another request; make a new one")
+
+
+class RevisionCompacted(Refusal):
+    """Changes after this revision are no longer kept."""
+
+    code = "REVISION_COMPACTED"
+
+    def __init__(self, revision: int, oldest: int) -> None:
+        self.revision = revision
+        self.oldest = oldest
+        super().__init__(f"the changes after revision {revision} are no longer kept; the oldest is {oldest}")
+
+
+class ShuttingDown(Refusal):
+    """The daemon takes no more work."""
+
+    code = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("shutting down")
+
+
+class TechnicalError(LadingError):
+    """Stops a running job: FAILED. ``start`` continues after the last committed chunk."""
+
+    code = "TECHNICAL_ERROR"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
+class SourceChanged(TechnicalError):
+    """The bytes below the checkpoint are not those the job began with."""
+
+    code = "SOURCE_CHANGED"
+
+
+class SourceUnreadable(TechnicalError):
+    """The file or table cannot be read."""
+
+    code = "SOURCE_UNREADABLE"
+
+
+class TargetUnavailable(TechnicalError):
+    """The database cannot be reached, or is locked for longer than we wait."""
+
+    code = "TARGET_UNAVAILABLE"
+
+
+class TargetRefused(TechnicalError):
+    """The database answered with an error that no record is to blame for."""
+
+    code = "TARGET_REFUSED"
+
+
+class DestinationRefused(TechnicalError):
+    """The file to write cannot be written."""
+
+    code = "DESTINATION_REFUSED"
+
+
+class AttemptSuperseded(TechnicalError):
+    """A later attempt of the same job has begun; this one must not write any more."""
+
+    code = "ATTEMPT_SUPERSEDED"
+
+
+class BillImbalance(TechnicalError):
+    """Records are missing or too many in the bill."""
+
+    code = "BILL_IMBALANCE"
+
+
+class WorkerLost(TechnicalError):
+    """Worker processes died again and again on one chunk."""
+
+    code = "WORKER_LOST"

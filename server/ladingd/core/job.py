@@ -1,0 +1,156 @@
+"""A job: one import or export, its spec, its state, its counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ladingd.core.bill import Counts
+from ladingd.core.plan import Plan
+from ladingd.core.spec import JobSpec
+from ladingd.core.state import ENDED, Event, State, next_state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a job stopped. ``code`` is a stable word in UPPER_SNAKE_CASE."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a job is: ``fraction`` from 0 to 1, ``rate`` in records a second, ``time_left`` where it can be told."""
+
+    fraction: float = 0.0
+    rate: float = 0.0
+    time_left: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job as it stood at ``revision``. ``counts`` are the sums over its committed chunks; ``total`` is the number of
+    records in the source, None until all of it was read."""
+
+    id: str
+    label: str = ""
+    description: str = ""
+    spec: JobSpec
+    plan: Plan
+    state: State = State.EDITING
+    revision: int = 0
+    attempt: int = 0
+    counts: Counts = Counts()
+    total: int | None = None
+    progress: Progress = Progress()
+    failure: Failure | None = None
+    settled: bool = True
+    """Nothing of the job runs and ``counts`` agree with the ledger. False from the beginning of an attempt to its
+    end: a daemon that finds it false asks the ledger."""
+    create_time: datetime
+    update_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Changes whenever the revision does."""
+        return f'"{self.revision}"'
+
+    def moved(self, event: Event, now: datetime, failure: Failure | None = None) -> Job | None:
+        """The job after this event, without its new revision; None where the event cannot happen in its state.
+
+        ``failure`` says why, for a move to FAILED or INTERRUPTED.
+        """
+        state = next_state(self.state, event)
+        if state is None:
+            return None
+        begins = event is Event.SLOT_FREE
+        return replace(
+            self,
+            state=state,
+            failure=failure if state in (State.FAILED, State.INTERRUPTED) else None,
+            attempt=self.attempt + 1 if begins else self.attempt,
+            settled=False if begins else self.settled,
+            update_time=now,
+            start_time=(self.start_time or now) if begins else self.start_time,
+            end_time=now if state in ENDED else None,
+        )
+
+
+class ChangeKind(StrEnum):
+    """What a change did. The values are stored and never change."""
+
+    CREATED = "CREATED"
+    MOVED = "MOVED"
+    """From one state to another."""
+    EDITED = "EDITED"
+    """Label, description or spec."""
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A fact: at this revision the job became what ``job`` says."""
+
+    revision: int
+    kind: ChangeKind
+    job: Job
+    time: datetime
+    from_state: State | None = None
+    cause: Event | None = None
+
+
+class Level(StrEnum):
+    """How much a journal entry matters."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEntry:
+    """One log message of one job. ``sequence`` grows over all jobs."""
+
+    sequence: int
+    job_id: str
+    time: datetime
+    level: Level
+    code: str
+    message: str
+
+
+class Connector(StrEnum):
+    """Which side refused a record."""
+
+    TEXT = "TEXT"
+    DATABASE = "DATABASE"
+
+
+class RejectType(StrEnum):
+    """What was refused: the record, or only a field of it."""
+
+    ERROR = "ERROR"
+    WARNING = "WARNING"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """A record that was refused. ``line`` is the physical line it starts on (1 = first line of the file), ``record``
+    its ordinal (1 = first after the header), ``raw`` its text without the line end. An empty ``column`` means the
+    whole record."""
+
+    type: RejectType = RejectType.ERROR
+    time: datetime
+    file: str
+    line: int
+    record: int
+    raw: str
+    column: str = ""
+    value: str = ""
+    connector: Connector
+    code: str
+    message: str

@@ -1,0 +1,108 @@
+"""What a spec comes to against the real source and target, and the slices it is done in.
+
+A plan is made before a job is stored, and written down with it: every attempt of the job works after the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ladingd.core.bill import Counts
+from ladingd.core.spec import File, Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fingerprint:
+    """What tells a file from a changed one: its size in bytes, and hashes (hex) of its head and tail."""
+
+    size: int
+    head: str
+    tail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """How the records of a delimited file are told apart. Each is one character."""
+
+    delimiter: str
+    quote: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column on its way from source to target. ``type`` is spelled as in the API: ``decimal(10,2)``."""
+
+    source: str
+    target: str
+    type: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportPlan:
+    """A file into a table. The records stand in the bytes from ``start`` to ``end`` of the file."""
+
+    kind: Literal["import"] = "import"
+    file: File
+    fingerprint: Fingerprint
+    dialect: Dialect
+    columns: tuple[Column, ...]
+    target: Table
+    create_table: bool
+    """The table was not there: it is made from the columns when the job begins."""
+    start: int
+    end: int
+    first_line: int
+    """The physical line that ``start`` stands on."""
+    chunk_bytes: int
+    notes: tuple[str, ...] = ()
+    """What people should know before they start: a column whose type does not fit some of the values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportPlan:
+    """A table into a file. The rows have keys from ``start`` up to, but not including, ``end``."""
+
+    kind: Literal["export"] = "export"
+    source: Table
+    columns: tuple[Column, ...]
+    key: str | None
+    """What the ranges are ranges of. None: the table has nothing usable, the export is one chunk."""
+    file: File
+    dialect: Dialect
+    header: bool
+    overwrite: bool
+    start: int
+    end: int
+    chunk_keys: int
+    notes: tuple[str, ...] = ()
+
+
+Plan = ImportPlan | ExportPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """A slice of the source: bytes ``start`` to ``end`` of a file, keys ``start`` to ``end`` of a table.
+
+    ``records`` is how many records it holds where that is known beforehand (files), ``first_record`` and
+    ``first_line`` count from 1. ``refused`` is set where the slice is one record that cannot be read as one: its
+    code, as a reject bears it.
+    """
+
+    ordinal: int
+    start: int
+    end: int
+    first_record: int = 1
+    first_line: int = 1
+    records: int | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommittedChunk:
+    """What the ledger knows of a chunk: it is done, with these counts."""
+
+    ordinal: int
+    counts: Counts

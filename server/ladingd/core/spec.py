@@ -1,0 +1,82 @@
+"""What a job is told to do, as the user wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+DEFAULT_CHUNK_BYTES = 8 << 20
+DEFAULT_CHUNK_KEYS = 100_000
+
+
+class OnRestart(StrEnum):
+    """What becomes of an INTERRUPTED job when the daemon starts again."""
+
+    RESUME = "RESUME"
+    STAY = "STAY"
+
+
+class Header(StrEnum):
+    """Whether the first record of a file names the columns."""
+
+    DEFAULT = "DEFAULT"
+    """Detected on import, present on export."""
+    PRESENT = "PRESENT"
+    ABSENT = "ABSENT"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A path beneath one of the daemon's configured roots."""
+
+    root: str = "local"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table of a connection. An empty schema is the connection's default one."""
+
+    connection: str = "local"
+    schema: str = ""
+    table: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CsvFormat:
+    """How a delimited file is written. An empty delimiter is detected on import and a comma on export."""
+
+    delimiter: str = ""
+    quote: str = '"'
+    header: Header = Header.DEFAULT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportSpec:
+    """A file into a table. ``types`` overrides what would be detected, by source column."""
+
+    kind: Literal["import"] = "import"
+    file: File
+    csv: CsvFormat = CsvFormat()
+    target: Table
+    types: Mapping[str, str] = field(default_factory=dict)
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    on_restart: OnRestart = OnRestart.RESUME
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSpec:
+    """A table into a file."""
+
+    kind: Literal["export"] = "export"
+    source: Table
+    file: File
+    csv: CsvFormat = CsvFormat()
+    overwrite: bool = False
+    chunk_keys: int = DEFAULT_CHUNK_KEYS
+    on_restart: OnRestart = OnRestart.RESUME
+
+
+JobSpec = ImportSpec | ExportSpec
