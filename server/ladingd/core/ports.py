@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ladingd.core.bill import Counts
-from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
 from ladingd.core.plan import Chunk, CommittedChunk, Plan
-from ladingd.core.spec import JobSpec
-from ladingd.core.state import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
+    from ladingd.core.spec import JobSpec
+    from ladingd.core.state import Event, State
 
 T = TypeVar("T")
 
@@ -103,9 +106,7 @@ class JobStore(ABC):
         """Apply an event of the job's run; None, and no change, where it cannot happen in the job's state."""
 
     @abstractmethod
-    async def move_all(
-        self, states: Set[State], event: Event, *, failure: Failure | None = None
-    ) -> tuple[Job, ...]:
+    async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
         """Apply an event to every job in these states that it can happen to, all in one transaction."""
 
     # Following
@@ -142,9 +143,7 @@ class JobStore(ABC):
         """In the order of their ordinals."""
 
     @abstractmethod
-    async def commit_chunks(
-        self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress
-    ) -> Job:
+    async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
         """Note chunks as committed and add their counts to the job's. One that is noted already adds nothing."""
 
     @abstractmethod

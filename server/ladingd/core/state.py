@@ -23,9 +23,12 @@ start, and ``ORPHAN`` moves them exactly as a shutdown would have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
 
 
 class State(StrEnum):
