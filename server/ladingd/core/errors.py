@@ -14,6 +14,7 @@ LadingError
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
       +-- SourceChanged
       +-- SourceUnreadable
+      +-- SpecOutdated       source or target have changed so that the spec can no longer be done
       +-- TargetUnavailable
       +-- TargetRefused      the database answered with an error that no record is to blame for
       +-- DestinationRefused the file to write cannot be written
@@ -169,6 +170,12 @@ class SourceUnreadable(TechnicalError):
     """The file or table cannot be read."""
 
     code = "SOURCE_UNREADABLE"
+
+
+class SpecOutdated(TechnicalError):
+    """Source or target have changed since the job was made, so that its spec can no longer be done."""
+
+    code = "SPEC_OUTDATED"
 
 
 class TargetUnavailable(TechnicalError):

@@ -148,11 +148,18 @@ class JobStore(ABC):
 
     @abstractmethod
     async def settle(
-        self, job_id: str, committed: Sequence[CommittedChunk], *, total: int | None, progress: Progress
+        self,
+        job_id: str,
+        committed: Sequence[CommittedChunk],
+        *,
+        total: int | None,
+        progress: Progress,
+        settled: bool,
     ) -> Job:
-        """Make the store's chunks and the job's counts agree with the ledger, and the job ``settled``.
+        """Make the store's chunks and the job's counts agree with the ledger.
 
-        Chunks that the ledger lacks are uncommitted again.
+        Chunks that the ledger lacks are uncommitted again. ``settled`` says whether anything of the job may still
+        run; a ``total`` of None leaves the one that is there.
         """
 
     @abstractmethod

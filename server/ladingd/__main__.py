@@ -1,0 +1,64 @@
+"""``ladingd``: arguments, settings, and then the daemon.
+
+Only the standard library is imported at the top: worker processes import this module again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_RUNS_ALREADY = 75
+"""EX_TEMPFAIL: another daemon holds the state directory. The command line takes it as: connect to that one."""
+
+
+def main() -> None:
+    """Run the daemon until it is told to stop."""
+    sys.exit(_run(_parse()))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ladingd",
+        description="The Lading daemon: runs import and export jobs and is controlled over gRPC.",
+        epilog="SIGTERM or SIGINT shuts it down in order; a second one at once. Both are safe.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--config", type=Path, metavar="FILE", help="TOML; default /etc/lading/ladingd.toml")
+    which.add_argument(
+        "--user",
+        action="store_true",
+        help="be the user's own daemon: state under the XDG directories, exit when idle",
+    )
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ladingd.config import ConfigError, load
+
+    try:
+        settings = load(arguments.config, user=arguments.user)
+    except ConfigError as error:
+        return _say(str(error), EXIT_USAGE)
+
+    from ladingd.daemon import AlreadyRuns, CannotStart, run
+
+    try:
+        run(settings)
+    except AlreadyRuns as error:
+        return _say(str(error), EXIT_RUNS_ALREADY)
+    except CannotStart as error:
+        return _say(str(error), EXIT_ERROR)
+    return 0
+
+
+def _say(text: str, status: int) -> int:
+    sys.stderr.write(f"ladingd: {text}\n")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The daemon's settings: from the environment, a TOML file and the defaults, in this order."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text says where."""
+
+
+class ConnectionSettings(BaseModel):
+    """A database that jobs may name. ``url`` is ``sqlite:///`` and an absolute path."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^sqlite:////?[^/]")
+
+
+class Settings(BaseSettings):
+    """What a daemon needs to know before it starts. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="LADINGD_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    state_dir: Path
+    """Store, spools, rejects and locks. One daemon at a time."""
+    socket: Path
+    """The Unix socket that the daemon serves on."""
+    slots: int = Field(default=4, ge=1)
+    """Jobs that run side by side."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Worker processes, shared by all jobs."""
+    shutdown_grace: float = Field(default=10.0, ge=0)
+    """How long chunks in flight may take to finish on shutdown before they are killed."""
+    cancel_grace: float = Field(default=10.0, ge=0)
+    """The same on cancel."""
+    idle_exit: float | None = Field(default=None, gt=0)
+    """The daemon exits after this long without calls and work. None: never."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
+    roots: dict[Annotated[str, Field(pattern=NAME)], Path] = {}
+    """Directories that jobs may name files beneath."""
+
+    @field_validator("state_dir", "socket")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        if not path.is_absolute():
+            raise ValueError("must be an absolute path")
+        return path
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, and both over what ``load`` passes as defaults."""
+        return env_settings, TomlConfigSettingsSource(settings_cls), init_settings
+
+
+def load(config: Path | None, *, user: bool) -> Settings:
+    """The settings of the system's daemon or of the user's own. Raises ConfigError."""
+    defaults = _user_defaults() if user else _system_defaults()
+    file = config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
+    if config is not None and not config.is_file():
+        raise ConfigError(f"there is no configuration file {config}")
+
+    class Loaded(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Loaded(**defaults)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise ConfigError(f"{file}, or the environment, is not right:\n  " + "\n  ".join(lines)) from error
+    except ValueError as error:
+        raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+
+
+def _system_defaults() -> dict[str, Any]:
+    return {"state_dir": Path("/var/lib/lading"), "socket": Path("/run/lading/ladingd.sock")}
+
+
+def _user_defaults() -> dict[str, Any]:
+    state_dir = _xdg("XDG_STATE_HOME", ".local/state") / "lading"
+    return {
+        "state_dir": state_dir,
+        "socket": user_runtime_dir() / "ladingd.sock",
+        "idle_exit": 900.0,
+        "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
+        "roots": {"local": Path("/")},
+    }
+
+
+def user_runtime_dir() -> Path:
+    """Where the user's own daemon has its socket."""
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "lading"
+    return Path(tempfile.gettempdir()) / f"lading-{os.getuid()}"
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback)

@@ -1,0 +1,191 @@
+"""The composition root: builds everything, starts it in order and ends it in order.
+
+The only module that names concrete classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from ladingd.api.server import ApiServer
+from ladingd.data.connection import Connection
+from ladingd.data.rejects import FileRejectReader
+from ladingd.data.transfer import PRELOAD, BulkTransfer
+from ladingd.run.announcer import Announcer
+from ladingd.run.control import Control
+from ladingd.run.recovery import interrupt, recover, settle
+from ladingd.run.scheduler import Scheduler
+from ladingd.run.watch import Watch
+from ladingd.run.workers import Workers
+from ladingd.store.jobs import SqlJobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ladingd.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+class AlreadyRuns(CannotStart):
+    """Another daemon holds the state directory or the socket."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotStart."""
+    logging.basicConfig(
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    asyncio.run(Daemon(settings).serve())
+
+
+class Daemon:
+    """One daemon's life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Start, serve until told to stop, and leave nothing running."""
+        self._heed_signals()
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_claimed(settings.state_dir, settings.socket))
+            workers = Workers(settings.workers, preload=PRELOAD)
+            stack.push_async_callback(workers.close)
+            store = await SqlJobStore.open(settings.state_dir / "store.db")
+            stack.push_async_callback(store.close)
+            await recover(store)
+            announcer = Announcer()
+            watch = Watch(store, announcer)
+            transfer = BulkTransfer(
+                connections={
+                    name: Connection(name=name, url=connection.url) for name, connection in settings.connections.items()
+                },
+                roots=settings.roots,
+                work_dir=settings.state_dir,
+            )
+            control = Control(store=store, transfer=transfer, workers=workers, announcer=announcer)
+            scheduler = Scheduler(
+                slots=settings.slots,
+                cancel_grace=settings.cancel_grace,
+                store=store,
+                transfer=transfer,
+                workers=workers,
+                announcer=announcer,
+                watch=watch,
+            )
+            server = ApiServer(
+                socket=settings.socket,
+                store=store,
+                rejects=FileRejectReader(settings.state_dir),
+                control=control,
+                watch=watch,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                jobs = tasks.create_task(scheduler.run(), name="scheduler")
+                await server.start()
+                log.info("ready on %s, state in %s, process %d", settings.socket, settings.state_dir, os.getpid())
+                helpers = [
+                    tasks.create_task(workers.warm(), name="warm-up"),
+                    tasks.create_task(settle(store, transfer, workers, announcer), name="settle"),
+                    tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
+                ]
+                await self._stop.wait()
+                log.info("shutting down")
+                await server.refuse()
+                control.close()
+                await interrupt(store, announcer)
+                for helper in helpers:
+                    helper.cancel()
+                scheduler.close()
+                _, late = await asyncio.wait([jobs], timeout=settings.shutdown_grace)
+                if late:
+                    log.warning("chunks in flight took longer than %g s and are killed", settings.shutdown_grace)
+                await workers.close()
+                await asyncio.wait([jobs])
+                watch.close()
+                await server.stop()
+        log.info("stopped")
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            # Safe at any moment: the ledger decides what is committed, and workers die with the daemon.
+            log.warning("second signal: leaving at once")
+            os._exit(1)
+        self._stop.set()
+
+    async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler) -> None:
+        limit = self._settings.idle_exit
+        while limit is not None:
+            idle = 0.0 if scheduler.busy else server.idle_seconds()
+            if idle >= limit:
+                log.info("idle for %g s", limit)
+                self._stop.set()
+                return
+            await asyncio.sleep(limit - idle)
+
+
+@contextmanager
+def _claimed(state_dir: Path, socket: Path) -> Iterator[None]:
+    """Hold the state directory and the socket for this process alone, and say in a file which it is.
+
+    gRPC would take over another daemon's socket without a word, hence the lock beside it.
+    """
+    pid_file = state_dir / "ladingd.pid"
+    _make_directory(state_dir, 0o700, "state directory")
+    _make_directory(socket.parent, 0o750, "socket's directory")
+    with (
+        _locked(state_dir / "lock", f"the state directory {state_dir}"),
+        _locked(socket.with_name(socket.name + ".lock"), f"the socket {socket}"),
+    ):
+        pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            yield
+        finally:
+            pid_file.unlink(missing_ok=True)
+            socket.unlink(missing_ok=True)
+
+
+def _make_directory(path: Path, mode: int, what: str) -> None:
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        owner = path.stat().st_uid
+    except OSError as error:
+        raise CannotStart(f"the {what} {path} cannot be made: {error.strerror}") from error
+    if owner not in (os.getuid(), 0) or not os.access(path, os.W_OK | os.X_OK):
+        raise CannotStart(f"the {what} {path} belongs to another user or cannot be written to")
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be opened: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRuns(f"another daemon holds {what}") from None
+        yield

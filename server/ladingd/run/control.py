@@ -1,0 +1,116 @@
+"""What people and programs tell the daemon to do with jobs.
+
+A command is an intent written to the store and then announced; scheduler and executions act on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import LadingError, ShuttingDown
+from ladingd.core.job import Job, Level
+
+if TYPE_CHECKING:
+    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.core.spec import JobSpec
+    from ladingd.core.state import Event
+    from ladingd.run.announcer import Announcer
+    from ladingd.run.workers import Workers
+
+ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Without characters that people mistake for one another."""
+ID_LENGTH = 12
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """Makes, edits, commands and deletes jobs."""
+
+    def __init__(self, *, store: JobStore, transfer: Transfer, workers: Workers, announcer: Announcer) -> None:
+        self._store = store
+        self._transfer = transfer
+        self._workers = workers
+        self._announcer = announcer
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more jobs and commands."""
+        self._closed = True
+
+    async def create(
+        self,
+        spec: JobSpec,
+        *,
+        label: str,
+        description: str,
+        job_id: str = "",
+        request_id: str = "",
+        request_digest: str = "",
+        validate_only: bool = False,
+    ) -> Job:
+        """Check the spec against its real source and target, and store a job in EDITING.
+
+        Raises InvalidSpec, JobExists, RequestIdReused, ShuttingDown, and TechnicalError where source or target
+        cannot be reached.
+        """
+        self._check_open()
+        plan = await self._workers.call(self._transfer.plan, spec)
+        now = datetime.now(UTC)
+        job = Job(
+            id=job_id or "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
+            label=label,
+            description=description,
+            spec=spec,
+            plan=plan,
+            create_time=now,
+            update_time=now,
+        )
+        if validate_only:
+            return job
+        job = await self._store.create(job, request_id=request_id, request_digest=request_digest)
+        for note in plan.notes:
+            await self._store.write_journal(job.id, Level.WARNING, "NOTE", note)
+        self._announcer.announce(job.id)
+        return job
+
+    async def edit(
+        self,
+        job_id: str,
+        *,
+        label: str | None = None,
+        description: str | None = None,
+        spec: JobSpec | None = None,
+        etag: str = "",
+    ) -> Job:
+        """Change what is not None. Raises JobNotFound, EtagMismatch, CommandNotAllowed, InvalidSpec."""
+        self._check_open()
+        plan = None if spec is None else await self._workers.call(self._transfer.plan, spec)
+        job = await self._store.edit(job_id, label=label, description=description, spec=spec, plan=plan, etag=etag)
+        self._announcer.announce(job_id)
+        return job
+
+    async def delete(self, job_id: str, *, etag: str = "") -> None:
+        """Remove a job and all that it left but its records. Raises JobNotFound, EtagMismatch, CommandNotAllowed."""
+        self._check_open()
+        job = await self._store.delete(job_id, etag=etag)
+        self._announcer.announce(job_id)
+        try:
+            await self._workers.call(self._transfer.discard, job.id, job.plan)
+        except LadingError as error:
+            # The job is gone all the same: what stays in an unreachable target harms nobody, but is told.
+            log.warning("jobs/%s is deleted, but its ledger entries stay in the target: %s", job.id, error.message)
+
+    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
+        """Start, pause or cancel. Raises JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown."""
+        self._check_open()
+        job = await self._store.command(job_id, command, etag=etag)
+        self._announcer.announce(job_id)
+        return job
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ShuttingDown

@@ -1,0 +1,56 @@
+"""What the daemon does at its start with jobs that a predecessor left, and at its end with those that are active."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import LadingError, ShuttingDown
+from ladingd.core.job import Failure, Level
+from ladingd.core.spec import OnRestart
+from ladingd.core.state import ACTIVE, Event, State
+
+if TYPE_CHECKING:
+    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.run.announcer import Announcer
+    from ladingd.run.workers import Workers
+
+DIED = Failure(code="DAEMON_DIED", message="the daemon died while the job was running")
+STOPPED = Failure(code="DAEMON_STOPPED", message="the daemon was shut down while the job was running")
+
+log = logging.getLogger(__name__)
+
+
+async def interrupt(store: JobStore, announcer: Announcer) -> None:
+    """On shutdown: every active job is committed as its shutdown state, whatever its chunks do."""
+    moved = await store.move_all(ACTIVE, Event.SHUTDOWN, failure=STOPPED)
+    announcer.announce(*(job.id for job in moved))
+
+
+async def recover(store: JobStore) -> None:
+    """At start: move the jobs that a dead daemon left active, and queue those that want to go on by themselves."""
+    for job in await store.move_all(ACTIVE, Event.ORPHAN, failure=DIED):
+        log.warning("jobs/%s was left by a daemon that died; it is %s now", job.id, job.state)
+    for job in await store.in_states({State.INTERRUPTED}):
+        if job.spec.on_restart is OnRestart.RESUME:
+            await store.move(job.id, Event.RESUME)
+
+
+async def settle(store: JobStore, transfer: Transfer, workers: Workers, announcer: Announcer) -> None:
+    """Bring the counters of jobs that rest, but whose last chunks nobody saw end, in line with the ledger.
+
+    Jobs that will run again read their ledger when they begin.
+    """
+    for job in await store.unsettled():
+        if job.state in ACTIVE or job.state is State.QUEUED:
+            continue
+        try:
+            committed = await workers.call(transfer.committed, job.id, job.attempt + 1, job.plan)
+        except ShuttingDown:
+            return
+        except LadingError as error:
+            message = f"the ledger cannot be read now, the counters may be short: {error.message}"
+            await store.write_journal(job.id, Level.WARNING, "LEDGER_UNREADABLE", message)
+        else:
+            await store.settle(job.id, committed, total=None, progress=job.progress, settled=True)
+        announcer.announce(job.id)

@@ -1,0 +1,90 @@
+"""Gives queued jobs their slots."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ladingd.core.state import Event, State
+from ladingd.run.execution import Execution
+
+if TYPE_CHECKING:
+    from ladingd.core.job import Job
+    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.run.announcer import Announcer
+    from ladingd.run.watch import Watch
+    from ladingd.run.workers import Workers
+
+
+class Scheduler:
+    """Runs at most ``slots`` jobs side by side, the one that waits longest first."""
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        cancel_grace: float,
+        store: JobStore,
+        transfer: Transfer,
+        workers: Workers,
+        announcer: Announcer,
+        watch: Watch,
+    ) -> None:
+        self._slots = slots
+        self._cancel_grace = cancel_grace
+        self._store = store
+        self._transfer = transfer
+        self._workers = workers
+        self._announcer = announcer
+        self._watch = watch
+        self._closed = False
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job runs."""
+        return bool(self._running)
+
+    async def run(self) -> None:
+        """Hand out slots until closed, then wait until the last job rests. An execution that breaks breaks this."""
+        async with asyncio.TaskGroup() as executions:
+            while not self._closed:
+                changed = self._announcer.listen()
+                await self._fill(executions)
+                await changed.wait()
+
+    def close(self) -> None:
+        """Hand out no more slots."""
+        self._closed = True
+        self._announcer.announce()
+
+    async def _fill(self, executions: asyncio.TaskGroup) -> None:
+        if len(self._running) >= self._slots:
+            return
+        for job in await self._store.in_states({State.QUEUED}):
+            # A job that was paused and started again may be queued while its last execution is still leaving.
+            if len(self._running) >= self._slots or self._closed:
+                return
+            if job.id in self._running:
+                continue
+            moved = await self._store.move(job.id, Event.SLOT_FREE)
+            if moved is not None:
+                self._announcer.announce(job.id)
+                task = executions.create_task(self._execute(moved), name=f"job {job.id}")
+                self._running[job.id] = task
+
+    async def _execute(self, job: Job) -> None:
+        execution = Execution(
+            job,
+            store=self._store,
+            transfer=self._transfer,
+            workers=self._workers,
+            announcer=self._announcer,
+            watch=self._watch,
+            cancel_grace=self._cancel_grace,
+        )
+        try:
+            await execution.run()
+        finally:
+            del self._running[job.id]
+            self._announcer.announce(job.id)

@@ -1,0 +1,208 @@
+"""Lets any number of watchers follow jobs and journals.
+
+A watcher is a cursor, not a queue: over the changes, kept once for all watchers and read from the store by those that
+lag behind, and over the latest progress of each job. One that does not read costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import ShuttingDown
+from ladingd.core.job import Change, ChangeKind, Job
+from ladingd.core.state import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ladingd.core.job import JournalEntry
+    from ladingd.core.ports import JobStore
+    from ladingd.run.announcer import Announcer
+
+BOOKMARK_SECONDS = 15.0
+PULSE_SECONDS = 0.2
+"""Progress is shown this often at most."""
+BATCH = 500
+KEPT = 5_000
+"""How many of the latest changes are held in memory for all watchers."""
+
+
+class WatchKind(StrEnum):
+    """What a watch event tells."""
+
+    SNAPSHOT = "SNAPSHOT"
+    CHANGED = "CHANGED"
+    PROGRESS = "PROGRESS"
+    DELETED = "DELETED"
+    BOOKMARK = "BOOKMARK"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchEvent:
+    """A fact about a job; a bookmark has none. A watch that broke off continues after ``revision``."""
+
+    kind: WatchKind
+    revision: int
+    time: datetime
+    job: Job | None = None
+
+
+class Watch:
+    """The fan-out. ``progressed`` is told by the runs, changes are read from the store when announced."""
+
+    def __init__(self, store: JobStore, announcer: Announcer) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._closed = False
+        self._recent: deque[Change] = deque(maxlen=KEPT)
+        self._floor: int | None = None
+        """Every change after this revision is in ``_recent``. None before the first reading."""
+        self._reading = asyncio.Lock()
+        self._read_for: asyncio.Event | None = None
+        """The announcement that ``_recent`` is still waiting for: while it is not set, there is nothing new."""
+        self._progress: dict[str, tuple[int, Job]] = {}
+        self._revisions: dict[str, int] = {}
+        self._pulse = 0
+        self._fresh: dict[str, Job] = {}
+        self._last_pulse = 0.0
+        self._pulse_due: asyncio.TimerHandle | None = None
+
+    def progressed(self, job: Job) -> None:
+        """Show this progress to watchers, at the next pulse; the latest of each job wins."""
+        self._fresh[job.id] = job
+        if self._pulse_due is None:
+            loop = asyncio.get_running_loop()
+            self._pulse_due = loop.call_at(max(loop.time(), self._last_pulse + PULSE_SECONDS), self._beat)
+
+    def _beat(self) -> None:
+        self._pulse_due = None
+        self._last_pulse = asyncio.get_running_loop().time()
+        self._pulse += 1
+        self._progress.update((job_id, (self._pulse, job)) for job_id, job in self._fresh.items())
+        self._fresh.clear()
+        self._announcer.announce()
+
+    def close(self) -> None:
+        """End all watches, each after the last change there is."""
+        self._closed = True
+        if self._pulse_due is not None:
+            self._pulse_due.cancel()
+        self._announcer.announce_all()
+
+    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncIterator[WatchEvent]:
+        """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
+
+        Ends only by ShuttingDown. Raises RevisionCompacted where changes after ``revision`` are gone.
+        """
+        pulse = self._pulse
+        if revision == 0:
+            revision, jobs = await self._store.snapshot()
+            for job in jobs:
+                if job_id in ("", job.id):
+                    yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
+            yield _bookmark(revision)
+        loop = asyncio.get_running_loop()
+        bookmark_due = loop.time() + BOOKMARK_SECONDS
+        while True:
+            rung = self._announcer.listen()
+            last = self._closed
+            changes = await self._changes(revision)
+            for change in changes:
+                revision = change.revision
+                if job_id in ("", change.job.id):
+                    yield _event(change)
+            if not changes:
+                for job in self._progress_since(pulse, job_id):
+                    if job.revision <= revision:
+                        yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
+                pulse = self._pulse
+                if last:
+                    raise ShuttingDown
+                try:
+                    async with asyncio.timeout_at(bookmark_due):
+                        await rung.wait()
+                except TimeoutError:
+                    bookmark_due = loop.time() + BOOKMARK_SECONDS
+                    yield _bookmark(revision)
+
+    async def journal(self, job_id: str, *, after: int = 0) -> AsyncIterator[JournalEntry]:
+        """Follow the journal of one job; ends when the job has ended and all is sent.
+
+        Raises JobNotFound, also when the job is deleted meanwhile, and ShuttingDown.
+        """
+        while True:
+            rung = self._announcer.listen(job_id)
+            last = self._closed or (await self._store.get(job_id)).state in ENDED
+            entries = await self._store.journal(job_id, after=after, limit=BATCH)
+            for entry in entries:
+                after = entry.sequence
+                yield entry
+            if not entries:
+                if self._closed:
+                    raise ShuttingDown
+                if last:
+                    return
+                await rung.wait()
+
+    def _progress_since(self, pulse: int, job_id: str) -> list[Job]:
+        """Progress newer than a pulse, less what a change that is known has overtaken."""
+        wanted = [job_id] if job_id in self._progress else () if job_id else list(self._progress)
+        latest = (self._progress[wanted_id] for wanted_id in wanted)
+        return [job for seen, job in latest if seen > pulse and job.revision >= self._revisions.get(job.id, 0)]
+
+    async def _changes(self, after: int) -> tuple[Change, ...]:
+        """The next changes after a revision, from memory where it reaches back so far."""
+        await self._read()
+        if self._floor is None or after < self._floor:
+            return await self._store.changes(after, limit=BATCH)
+        if not self._recent or self._recent[-1].revision <= after:
+            return ()
+        newer = []
+        for change in reversed(self._recent):
+            if change.revision <= after:
+                break
+            newer.append(change)
+        return tuple(reversed(newer))
+
+    async def _read(self) -> None:
+        """Bring ``_recent`` up to date. Of many watchers woken by one announcement, one reads."""
+        async with self._reading:
+            if self._read_for is not None and not self._read_for.is_set():
+                return
+            rung = self._announcer.listen()
+            if self._floor is None:
+                self._floor, _ = await self._store.snapshot()
+            while True:
+                last = self._recent[-1].revision if self._recent else self._floor
+                changes = await self._store.changes(last, limit=BATCH)
+                if not changes:
+                    break
+                for change in changes:
+                    if len(self._recent) == KEPT:
+                        self._floor = self._recent[0].revision
+                    self._recent.append(change)
+                    self._note(change)
+            self._read_for = rung
+
+    def _note(self, change: Change) -> None:
+        if change.kind is ChangeKind.DELETED:
+            self._revisions.pop(change.job.id, None)
+            self._progress.pop(change.job.id, None)
+        else:
+            self._revisions[change.job.id] = change.revision
+            if change.job.state in ENDED:
+                self._progress.pop(change.job.id, None)
+
+
+def _event(change: Change) -> WatchEvent:
+    kind = WatchKind.DELETED if change.kind is ChangeKind.DELETED else WatchKind.CHANGED
+    return WatchEvent(kind=kind, revision=change.revision, time=change.time, job=change.job)
+
+
+def _bookmark(revision: int) -> WatchEvent:
+    return WatchEvent(kind=WatchKind.BOOKMARK, revision=revision, time=datetime.now(UTC))
