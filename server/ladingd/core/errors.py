@@ -76,7 +76,7 @@ class JobExists(Refusal):
 
 
 class InvalidSpec(Refusal):
-    """A field of the spec is wrong. ``field`` is its path from the spec on, as the API spells it."""
+    """A field of the spec is wrong. ``field`` is its path in the ``ImportSpec`` or ``ExportSpec`` of the domain."""
 
     code = "INVALID_SPEC"
 

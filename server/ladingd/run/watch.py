@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import ShuttingDown
+from ladingd.core.errors import JobNotFound, ShuttingDown
 from ladingd.core.job import Change, ChangeKind, Job
 from ladingd.core.state import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from ladingd.core.job import JournalEntry
     from ladingd.core.ports import JobStore
@@ -94,17 +94,21 @@ class Watch:
             self._pulse_due.cancel()
         self._announcer.announce_all()
 
-    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncIterator[WatchEvent]:
+    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncGenerator[WatchEvent, None]:
         """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
 
-        Ends only by ShuttingDown. Raises RevisionCompacted where changes after ``revision`` are gone.
+        Ends only by ShuttingDown. Raises RevisionCompacted where changes after ``revision`` are gone, and JobNotFound
+        where a snapshot is asked of a job that is not there.
         """
         pulse = self._pulse
         if revision == 0:
             revision, jobs = await self._store.snapshot()
+            if job_id:
+                jobs = tuple(job for job in jobs if job.id == job_id)
+                if not jobs:
+                    raise JobNotFound(job_id)
             for job in jobs:
-                if job_id in ("", job.id):
-                    yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
+                yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             yield _bookmark(revision)
         loop = asyncio.get_running_loop()
         bookmark_due = loop.time() + BOOKMARK_SECONDS
@@ -130,7 +134,7 @@ class Watch:
                     bookmark_due = loop.time() + BOOKMARK_SECONDS
                     yield _bookmark(revision)
 
-    async def journal(self, job_id: str, *, after: int = 0) -> AsyncIterator[JournalEntry]:
+    async def journal(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry, None]:
         """Follow the journal of one job; ends when the job has ended and all is sent.
 
         Raises JobNotFound, also when the job is deleted meanwhile, and ShuttingDown.

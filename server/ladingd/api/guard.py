@@ -1,0 +1,142 @@
+"""The outermost layer around every handler: errors leave as the table says, and no handler is lost sight of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from grpc_status import rpc_status
+
+from ladingd.api.status import internal_status, status_of
+from ladingd.core.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Task = asyncio.Task[Any]
+    Req = TypeVar("Req")
+    Res = TypeVar("Res")
+
+_log = logging.getLogger(__name__)
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Maps the errors of handlers and keeps account of the handlers that run.
+
+    Belongs first among a server's interceptors, so that nothing of ours runs outside of it.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Task, str] = {}
+        self._ended: set[Task] = set()
+        self._quiet_since = time.monotonic()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Req, Res] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Req, Res] | None:
+        handler = await continuation(handler_call_details)
+        return None if handler is None else self._guarded(handler, handler_call_details.method)
+
+    async def drained(self, within: float) -> bool:
+        """Wait until no handler runs any more, at most so many seconds; False where some still do."""
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=within)
+        return not self._running
+
+    def idle_seconds(self) -> float:
+        """How long no handler has been running."""
+        return 0.0 if self._running else time.monotonic() - self._quiet_since
+
+    def end(self, service: str) -> None:
+        """End the calls of one service that run at present; the callers are told that we are shutting down."""
+        for task, method in self._running.items():
+            if method.startswith(f"/{service}/") and task not in self._ended:
+                self._ended.add(task)
+                task.cancel()
+
+    def _guarded(self, handler: Handler, method: str) -> Handler:
+        behaviour = _behaviour(handler)
+
+        async def guarded(request: Any, context: Context) -> Any:
+            task = self._entered(method)
+            try:
+                return await _run(behaviour(request, context), context)
+            except asyncio.CancelledError:
+                if self._cancelled_by_grpc(task):
+                    raise
+                # Without an answer of ours the client would wait until its deadline.
+                answer = _answer(ShuttingDown(), method)
+            except grpc.aio.BaseError:
+                # The call was aborted or its connection is gone: grpc's own affair, nothing can be sent any more.
+                raise
+            except Exception as error:
+                answer = _answer(error, method)
+            return await context.abort_with_status(answer)
+
+        return _KINDS[handler.request_streaming, handler.response_streaming](
+            guarded, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _entered(self, method: str) -> Task:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a handler runs outside of a task")
+        self._running[task] = method
+        # Not when the handler returns: grpc sends its answer after that, in the same task.
+        task.add_done_callback(self._left)
+        return task
+
+    def _left(self, task: Task) -> None:
+        self._running.pop(task, None)
+        self._ended.discard(task)
+        self._quiet_since = time.monotonic()
+
+    def _cancelled_by_grpc(self, task: Task) -> bool:
+        """Whether the client or the server's stop cancelled the call, and not ``end`` or the handler itself."""
+        return (task.uncancel() if task in self._ended else task.cancelling()) > 0
+
+
+_KINDS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _behaviour(handler: Handler) -> Callable[[Any, Context], Any]:
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return behaviour  # type: ignore[no-any-return]
+
+
+async def _run(call: Any, context: Context) -> Any:
+    """Await a handler, or write what it yields.
+
+    grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
+    """
+    if not isinstance(call, AsyncGenerator):
+        return await call
+    async with aclosing(call) as messages:
+        async for message in messages:
+            await context.write(message)
+    return None
+
+
+def _answer(error: Exception, method: str) -> grpc.Status:
+    status = status_of(error)
+    if status is None:
+        error_id = secrets.token_hex(4)
+        _log.error("internal error, id %s, in %s", error_id, method, exc_info=error)
+        status = internal_status(error_id)
+    answer: grpc.Status = rpc_status.to_status(status)
+    return answer

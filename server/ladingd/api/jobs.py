@@ -1,0 +1,167 @@
+"""The service of jobs: convert, call, return."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+
+from lading.v1 import job_pb2
+from lading.v1 import job_service_pb2 as pb
+from lading.v1.job_service_pb2_grpc import JobServiceServicer
+from ladingd.api import request as shape
+from ladingd.api.convert import job_message, journal_entry_message, reject_message, watch_message
+from ladingd.api.paging import fitting, journal_token, sequence_in
+from ladingd.api.spec import named_in_request, spec_from
+from ladingd.core.state import Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    import grpc
+
+    from ladingd.core.job import Job
+    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.run.control import Control
+    from ladingd.run.watch import Watch
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class JobServicer(JobServiceServicer):
+    """Makes no decision: what a request means is in ``spec`` and ``request``, what it comes to is in ``run``."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        rejects: RejectReader,
+        control: Control,
+        watch: Watch,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._rejects = rejects
+        self._control = control
+        self._watch = watch
+        self._clock = clock
+
+    def _message(self, job: Job) -> job_pb2.Job:
+        return job_message(job, self._clock())
+
+    async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> job_pb2.Job:
+        shape.check_size(request.job)
+        job_id = shape.wanted_job_id(request.job_id)
+        request_id = shape.request_id_in(request.request_id)
+        spec = spec_from(request.job.spec)
+        with named_in_request(request.job.spec):
+            job = await self._control.create(
+                spec,
+                label=request.job.label,
+                description=request.job.description,
+                job_id=job_id,
+                request_id=request_id,
+                request_digest=shape.digest(request),
+                validate_only=request.validate_only,
+            )
+        return self._message(job)
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> job_pb2.Job:
+        return self._message(await self._store.get(shape.job_id_in(request.name)))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        async def page_of(size: int) -> pb.ListJobsResponse:
+            page = await self._store.list(size=size, token=request.page_token)
+            return pb.ListJobsResponse(jobs=map(self._message, page.items), next_page_token=page.next_token)
+
+        return await fitting(page_of, shape.page_size_in(request.page_size))
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Context) -> job_pb2.Job:
+        shape.check_size(request.job)
+        job_id = shape.job_id_in(request.job.name, "job.name")
+        fields = shape.fields_to_edit(request)
+        spec = spec_from(request.job.spec) if "spec" in fields else None
+        with named_in_request(request.job.spec):
+            job = await self._control.edit(
+                job_id,
+                label=request.job.label if "label" in fields else None,
+                description=request.job.description if "description" in fields else None,
+                spec=spec,
+                etag=request.job.etag,
+            )
+        return self._message(job)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> Empty:
+        await self._control.delete(shape.job_id_in(request.name), etag=request.etag)
+        return Empty()
+
+    async def StartJob(self, request: pb.StartJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.START)
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.PAUSE)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.CANCEL)
+
+    async def _command(
+        self, request: pb.StartJobRequest | pb.PauseJobRequest | pb.CancelJobRequest, command: Event
+    ) -> job_pb2.Job:
+        job_id = shape.job_id_in(request.name)
+        return self._message(await self._control.command(job_id, command, etag=request.etag))
+
+    async def WatchJobs(
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
+        revision = shape.not_negative(request.revision, "revision")
+        job_id = shape.job_id_in(request.name) if request.name else ""
+        # Otherwise a cancelled call would leave its watch to the garbage collector.
+        async with aclosing(self._watch.jobs(revision=revision, job_id=job_id)) as events:
+            async for event in events:
+                yield watch_message(event, self._clock())
+
+    async def ListJournalEntries(
+        self, request: pb.ListJournalEntriesRequest, context: Context
+    ) -> pb.ListJournalEntriesResponse:
+        job_id = shape.job_id_in(request.parent, "parent")
+        after = sequence_in(request.page_token, job_id)
+
+        async def page_of(size: int) -> pb.ListJournalEntriesResponse:
+            entries = await self._store.journal(job_id, after=after, limit=size + 1)
+            shown = entries[:size]
+            return pb.ListJournalEntriesResponse(
+                journal_entries=map(journal_entry_message, shown),
+                next_page_token=journal_token(job_id, shown[-1].sequence) if len(entries) > size else "",
+            )
+
+        return await fitting(page_of, shape.page_size_in(request.page_size))
+
+    async def WatchJournal(
+        self, request: pb.WatchJournalRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchJournalResponse, None]:
+        after = shape.not_negative(request.sequence, "sequence")
+        job_id = shape.job_id_in(request.parent, "parent")
+        async with aclosing(self._watch.journal(job_id, after=after)) as entries:
+            async for entry in entries:
+                yield pb.WatchJournalResponse(journal_entry=journal_entry_message(entry))
+
+    async def ListRejects(self, request: pb.ListRejectsRequest, context: Context) -> pb.ListRejectsResponse:
+        job_id = shape.job_id_in(request.parent, "parent")
+        size = shape.page_size_in(request.page_size)
+        kept = await self._store.chunks(job_id)
+        # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
+        chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
+
+        async def page_of(size: int) -> pb.ListRejectsResponse:
+            page = await self._rejects.read(job_id, chunks, size=size, token=request.page_token)
+            return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
+
+        return await fitting(page_of, size)

@@ -1,0 +1,82 @@
+"""What a request must be like before anything is asked of the domain."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+from lading.v1 import job_service_pb2
+from ladingd.core.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+    from lading.v1 import job_pb2
+
+MAX_JOB_BYTES = 1 << 20
+"""A job is sent back in answers that hold more than it, which must stay below the limit of a message."""
+
+EDITABLE = ("label", "description", "spec")
+
+_DEFAULT_PAGE_SIZE = 100
+_MAX_PAGE_SIZE = 1000
+_JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def job_id_in(name: str, field: str = "name") -> str:
+    """The last part of a job's name. Raises InvalidRequest."""
+    collection, _, job_id = name.partition("/")
+    if collection != "jobs" or not _JOB_ID.fullmatch(job_id):
+        raise InvalidRequest(field, "is not the name of a job, jobs/{job}")
+    return job_id
+
+
+def wanted_job_id(job_id: str) -> str:
+    """The id that a new job is to have, or nothing. Raises InvalidRequest."""
+    if job_id and not _JOB_ID.fullmatch(job_id):
+        raise InvalidRequest("job_id", "is not 1 to 63 of a-z, 0-9 and -, first a letter or digit")
+    return job_id
+
+
+def request_id_in(text: str) -> str:
+    """A UUID in its usual spelling, or nothing. Raises InvalidRequest."""
+    if not text:
+        return ""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise InvalidRequest("request_id", "is not a UUID") from error
+
+
+def digest(request: job_service_pb2.CreateJobRequest) -> str:
+    """What tells a request from another one, whatever its request_id: a SHA-256 in hex."""
+    bare = job_service_pb2.CreateJobRequest()
+    bare.CopyFrom(request)
+    bare.ClearField("request_id")
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def check_size(job: job_pb2.Job) -> None:
+    if job.ByteSize() > MAX_JOB_BYTES:
+        raise InvalidRequest("job", f"is larger than {MAX_JOB_BYTES} bytes")
+
+
+def not_negative(number: int, field: str) -> int:
+    if number < 0:
+        raise InvalidRequest(field, "is negative")
+    return number
+
+
+def page_size_in(size: int) -> int:
+    return min(not_negative(size, "page_size") or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+def fields_to_edit(request: job_service_pb2.UpdateJobRequest) -> Set[str]:
+    """Those of the mask, or without one those that are set (AIP-134). Raises InvalidRequest."""
+    paths = frozenset(request.update_mask.paths)
+    unknown = sorted(paths - frozenset(EDITABLE))
+    if unknown:
+        raise InvalidRequest("update_mask", f"cannot change {', '.join(unknown)}; only {', '.join(EDITABLE)}")
+    return paths or frozenset(field.name for field, _ in request.job.ListFields()) & frozenset(EDITABLE)

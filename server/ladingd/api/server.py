@@ -1,0 +1,114 @@
+"""The gRPC server: a Unix socket with the service of jobs, health and reflection behind the guard."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from lading.v1 import job_service_pb2
+from lading.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from ladingd.api.guard import Guard
+from ladingd.api.jobs import JobServicer, utc_now
+from ladingd.api.paging import MAX_MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.run.control import Control
+    from ladingd.run.watch import Watch
+
+JOB_SERVICE: str = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
+HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+REFLECTION_SERVICE: str = reflection.SERVICE_NAME
+
+SOCKET_MODE = 0o660
+_MAX_SOCKET_PATH = 107
+_MAX_METADATA_BYTES = 16 << 10
+_MAX_WAITING_CALLS = 10_000
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
+    # By its default gRPC drops calls at random, as CANCELLED, once 1,000 wait for their turn.
+    ("grpc.server.max_pending_requests", _MAX_WAITING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_WAITING_CALLS),
+    # Clients may ping every 30 seconds, with or without calls; a little less, as pings do not come to the second.
+    ("grpc.http2.min_ping_interval_without_data_ms", 25_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
+class ApiServer:
+    """Answers calls from ``start`` to ``stop``, once.
+
+    The caller makes the socket's directory and makes sure that no other server has the path: gRPC takes over a
+    socket that is in use without a word.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: Path,
+        store: JobStore,
+        rejects: RejectReader,
+        control: Control,
+        watch: Watch,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._socket = socket.absolute()
+        self._guard = Guard()
+        self._health = health.HealthServicer()
+        self._server = grpc.aio.server(interceptors=(self._guard,), options=_OPTIONS)
+        jobs = JobServicer(store, rejects, control, watch, clock=clock)
+        add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
+        add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((JOB_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE), self._server)
+
+    async def start(self) -> None:
+        """Listen, then be SERVING. Raises OSError where the socket cannot be made."""
+        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
+            raise OSError(errno.ENAMETOOLONG, "too long a path for a socket", str(self._socket))
+        try:
+            # gRPC reads it as a URI.
+            self._server.add_insecure_port(f"unix:{quote(str(self._socket))}")
+        except RuntimeError as error:
+            raise OSError(errno.EADDRNOTAVAIL, "cannot listen on the socket", str(self._socket)) from error
+        self._socket.chmod(SOCKET_MODE)
+        await self._health.set(JOB_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    def idle_seconds(self) -> float:
+        """How long no call has been running."""
+        return self._guard.idle_seconds()
+
+    async def refuse(self) -> None:
+        """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace: float = 5.0) -> bool:
+        """Take no more calls, give those that run so many seconds, cancel the rest and wait as long for their end.
+
+        False where a handler has not come to its end. Watches of jobs and journals are ended by ``run``, before.
+        """
+        await self.refuse()
+        # They never end by themselves, and would use up the grace.
+        self._guard.end(HEALTH_SERVICE)
+        self._guard.end(REFLECTION_SERVICE)
+        await self._server.stop(grace)
+        return await self._guard.drained(grace)

@@ -1,0 +1,195 @@
+"""The spec of a job: from its message, with its shape checked, and back."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lading.v1 import spec_pb2
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.spec import (
+    DEFAULT_CHUNK_BYTES,
+    DEFAULT_CHUNK_KEYS,
+    CsvFormat,
+    ExportSpec,
+    File,
+    Header,
+    ImportSpec,
+    OnRestart,
+    Table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ladingd.core.spec import JobSpec
+
+_ON_RESTART = {
+    spec_pb2.ON_RESTART_UNSPECIFIED: OnRestart.RESUME,
+    spec_pb2.ON_RESTART_RESUME: OnRestart.RESUME,
+    spec_pb2.ON_RESTART_STAY: OnRestart.STAY,
+}
+
+_HEADERS = {
+    spec_pb2.HEADER_UNSPECIFIED: Header.DEFAULT,
+    spec_pb2.HEADER_PRESENT: Header.PRESENT,
+    spec_pb2.HEADER_ABSENT: Header.ABSENT,
+}
+
+_SPELLING = {
+    "import_spec": {"file": "files[0]"},
+    "export_spec": {"source": "table"},
+}
+"""Fields that the API spells otherwise than the domain, which names them when it finds a spec wrong."""
+
+
+@contextmanager
+def beneath(path: str) -> Iterator[None]:
+    """Put a path before the field of an InvalidSpec, so that each function names only the fields it knows."""
+    try:
+        yield
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{path}.{error.field}" if error.field else path, error.problem) from error
+
+
+@contextmanager
+def named_in_request(message: spec_pb2.JobSpec) -> Iterator[None]:
+    """Put the path in the request before the field of an InvalidSpec that was raised below the API, in its spelling."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        yield
+        return
+    with beneath(f"job.spec.{kind}"):
+        try:
+            yield
+        except InvalidSpec as error:
+            first, dot, rest = error.field.partition(".")
+            raise InvalidSpec(_SPELLING[kind].get(first, first) + dot + rest, error.problem) from error
+
+
+def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
+    """The spec that a message means. Raises InvalidSpec with the field's path in the request."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        raise InvalidSpec("job.spec", "says nothing to do: give it an import_spec or an export_spec")
+    with beneath("job.spec"):
+        on_restart = _on_restart(message.on_restart)
+        with beneath(kind):
+            if kind == "import_spec":
+                return _import_spec(message.import_spec, on_restart)
+            return _export_spec(message.export_spec, on_restart)
+
+
+def _on_restart(value: spec_pb2.OnRestart) -> OnRestart:
+    if value not in _ON_RESTART:
+        raise InvalidSpec("on_restart", f"has no value {int(value)}")
+    return _ON_RESTART[value]
+
+
+def _import_spec(message: spec_pb2.ImportSpec, on_restart: OnRestart) -> ImportSpec:
+    if len(message.files) != 1:
+        raise InvalidSpec("files", f"takes exactly one file, got {len(message.files)}; several in one job come later")
+    if message.chunk_bytes < 0:
+        raise InvalidSpec("chunk_bytes", "is negative")
+    with beneath("files[0]"):
+        file = _file(message.files[0])
+    with beneath("csv"):
+        csv = _csv_format(message.csv)
+    with beneath("target"):
+        target = _table(message.target)
+    return ImportSpec(
+        file=file,
+        csv=csv,
+        target=target,
+        types=dict(message.types),
+        chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
+        on_restart=on_restart,
+    )
+
+
+def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportSpec:
+    if message.chunk_keys < 0:
+        raise InvalidSpec("chunk_keys", "is negative")
+    with beneath("table"):
+        source = _table(message.table)
+    with beneath("file"):
+        file = _file(message.file)
+    with beneath("csv"):
+        csv = _csv_format(message.csv, default_delimiter=",")
+    return ExportSpec(
+        source=source,
+        file=file,
+        csv=csv,
+        overwrite=message.overwrite,
+        chunk_keys=message.chunk_keys or DEFAULT_CHUNK_KEYS,
+        on_restart=on_restart,
+    )
+
+
+def _file(message: spec_pb2.File) -> File:
+    if not message.path:
+        raise InvalidSpec("path", "is missing")
+    return File(root=message.root or "local", path=message.path)
+
+
+def _table(message: spec_pb2.Table) -> Table:
+    if not message.table:
+        raise InvalidSpec("table", "is missing")
+    return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
+
+
+def _csv_format(message: spec_pb2.CsvFormat, *, default_delimiter: str = "") -> CsvFormat:
+    """``default_delimiter`` is what an empty delimiter comes to, where that is known beforehand."""
+    if message.header not in _HEADERS:
+        raise InvalidSpec("header", f"has no value {int(message.header)}")
+    _check_character("delimiter", message.delimiter)
+    _check_character("quote", message.quote)
+    quote = message.quote or '"'
+    if quote == (message.delimiter or default_delimiter):
+        raise InvalidSpec("quote", f"is the delimiter too: {quote!r}")
+    return CsvFormat(delimiter=message.delimiter, quote=quote, header=_HEADERS[message.header])
+
+
+def _check_character(field: str, text: str) -> None:
+    if text and (len(text) != 1 or not text.isascii() or text in "\n\r\0"):
+        raise InvalidSpec(field, "is not one ASCII character, other than a line end or NUL")
+
+
+def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
+    on_restart = f"ON_RESTART_{spec.on_restart.name}"
+    if isinstance(spec, ImportSpec):
+        return spec_pb2.JobSpec(import_spec=_import_message(spec), on_restart=on_restart)
+    return spec_pb2.JobSpec(export_spec=_export_message(spec), on_restart=on_restart)
+
+
+def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
+    return spec_pb2.ImportSpec(
+        files=[_file_message(spec.file)],
+        csv=_csv_message(spec.csv),
+        target=_table_message(spec.target),
+        types=spec.types,
+        chunk_bytes=spec.chunk_bytes,
+    )
+
+
+def _export_message(spec: ExportSpec) -> spec_pb2.ExportSpec:
+    return spec_pb2.ExportSpec(
+        table=_table_message(spec.source),
+        file=_file_message(spec.file),
+        csv=_csv_message(spec.csv),
+        overwrite=spec.overwrite,
+        chunk_keys=spec.chunk_keys,
+    )
+
+
+def _file_message(file: File) -> spec_pb2.File:
+    return spec_pb2.File(root=file.root, path=file.path)
+
+
+def _table_message(table: Table) -> spec_pb2.Table:
+    return spec_pb2.Table(connection=table.connection, schema=table.schema, table=table.table)
+
+
+def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
+    headers = {header: value for value, header in _HEADERS.items()}
+    return spec_pb2.CsvFormat(delimiter=csv.delimiter, quote=csv.quote, header=headers[csv.header])

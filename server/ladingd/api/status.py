@@ -1,0 +1,121 @@
+"""The one table from the domain's errors to the codes of gRPC, and what an answer says about an error."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from ladingd.core import errors
+from ladingd.core.errors import CommandNotAllowed, InvalidRequest, InvalidSpec, RevisionCompacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from google.protobuf.message import Message
+
+DOMAIN = "lading"
+RETRY_AFTER = timedelta(seconds=1)
+
+CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
+    {
+        errors.JobNotFound: StatusCode.NOT_FOUND,
+        errors.JobExists: StatusCode.ALREADY_EXISTS,
+        errors.InvalidSpec: StatusCode.INVALID_ARGUMENT,
+        errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
+        errors.CommandNotAllowed: StatusCode.FAILED_PRECONDITION,
+        errors.EtagMismatch: StatusCode.ABORTED,
+        errors.RequestIdReused: StatusCode.ALREADY_EXISTS,
+        errors.RevisionCompacted: StatusCode.OUT_OF_RANGE,
+        errors.ShuttingDown: StatusCode.UNAVAILABLE,
+        # What planning a spec can meet in the world outside.
+        errors.TargetUnavailable: StatusCode.UNAVAILABLE,
+        errors.TargetRefused: StatusCode.FAILED_PRECONDITION,
+        errors.SourceUnreadable: StatusCode.FAILED_PRECONDITION,
+        errors.DestinationRefused: StatusCode.FAILED_PRECONDITION,
+        errors.WorkerLost: StatusCode.UNAVAILABLE,
+    }
+)
+"""An error that is not here is INTERNAL, and its text stays with us."""
+
+# A status travels in the trailers, several times and encoded; clients take no more than 8 KiB of those.
+_MESSAGE_BYTES = 600
+_FACT_BYTES = 200
+
+
+def status_of(error: BaseException) -> Status | None:
+    """What the caller is told of an error; None where the table does not have it."""
+    if not isinstance(error, errors.LadingError) or type(error) not in CODES:
+        return None
+    code = CODES[type(error)]
+    return _status(code, _sentence(error), (_info(error.code, _facts(error)), *_further(error, code)))
+
+
+def internal_status(error_id: str) -> Status:
+    """What the caller is told of an error that is a defect of ours: only the id it has in the log."""
+    facts = {"error_id": error_id}
+    return _status(StatusCode.INTERNAL, f"internal error, id {error_id}", (_info(errors.LadingError.code, facts),))
+
+
+def _sentence(error: errors.LadingError) -> str:
+    if isinstance(error, InvalidSpec):
+        return f"{error.field}: {error.problem}"
+    return error.message
+
+
+def _facts(error: errors.LadingError) -> Mapping[str, str]:
+    match error:
+        case CommandNotAllowed():
+            return {"state": error.state, "command": error.command, "allowed": ",".join(error.allowed)}
+        case RevisionCompacted():
+            return {"oldest": str(error.oldest)}
+    return {}
+
+
+def _further(error: errors.LadingError, code: StatusCode) -> Iterator[Message]:
+    match error:
+        case InvalidSpec() | InvalidRequest():
+            field, problem = _clip(error.field, _FACT_BYTES), _clip(error.problem, _MESSAGE_BYTES)
+            violation = details.BadRequest.FieldViolation(field=field, description=problem)
+            yield details.BadRequest(field_violations=[violation])
+        case CommandNotAllowed():
+            description = _clip(error.message, _MESSAGE_BYTES)
+            yield details.PreconditionFailure(
+                violations=[
+                    details.PreconditionFailure.Violation(
+                        type="STATE", subject=f"jobs/{error.job_id}", description=description
+                    )
+                ]
+            )
+    if code is StatusCode.UNAVAILABLE:
+        retry = details.RetryInfo()
+        retry.retry_delay.FromTimedelta(RETRY_AFTER)
+        yield retry
+
+
+def _info(reason: str, facts: Mapping[str, str]) -> details.ErrorInfo:
+    metadata = {name: _clip(fact, _FACT_BYTES) for name, fact in facts.items()}
+    return details.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+
+
+def _status(code: StatusCode, sentence: str, messages: tuple[Message, ...]) -> Status:
+    number: int = code.value[0]
+    status = Status(code=number, message=_clip(sentence, _MESSAGE_BYTES))
+    for message in messages:
+        packed = AnyMessage()
+        packed.Pack(message)
+        status.details.append(packed)
+    return status
+
+
+def _clip(text: str, limit: int) -> str:
+    """At most so many bytes of a text, as valid UTF-8: a file name may hold bytes that are none."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return encoded[: limit - len("…".encode())].decode("utf-8", "ignore") + "…"

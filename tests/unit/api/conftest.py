@@ -1,0 +1,51 @@
+"""A real server of the API on a Unix socket, with fakes behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from lading.v1.job_service_pb2_grpc import JobServiceStub
+from ladingd.api.server import ApiServer
+from tests.unit.api.fakes import DEADLINE, NOW, FakeControl, FakeRejects, FakeStore, FakeWatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass
+class Api:
+    """A running server, a channel to it, and what stands behind it."""
+
+    server: ApiServer
+    socket: Path
+    channel: grpc.aio.Channel
+    stub: JobServiceStub
+    store: FakeStore
+    control: FakeControl
+    rejects: FakeRejects
+    watch: FakeWatch
+    stopped: list[bool] = field(default_factory=list)
+
+    async def stop(self, grace: float = DEADLINE) -> bool:
+        self.stopped.append(await self.server.stop(grace))
+        return self.stopped[-1]
+
+
+@pytest.fixture
+async def api(folder: Path) -> AsyncIterator[Api]:
+    store, control, rejects, watch = FakeStore(), FakeControl(), FakeRejects(), FakeWatch()
+    socket = folder / "s"
+    server = ApiServer(socket=socket, store=store, rejects=rejects, control=control, watch=watch, clock=lambda: NOW)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+        running = Api(server, socket, channel, JobServiceStub(channel), store, control, rejects, watch)
+        yield running
+        if not running.stopped:
+            watch.closed.set()
+            watch.endless = False
+            await running.stop(1)

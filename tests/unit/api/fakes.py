@@ -1,0 +1,175 @@
+"""What stands behind the API in its tests, and says what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ladingd.core.errors import JobNotFound, ShuttingDown
+from ladingd.core.job import Job
+from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
+from ladingd.core.ports import Page
+from ladingd.core.spec import File, ImportSpec, Table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ladingd.core.state import Event
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+NOW = NOON + timedelta(hours=1)
+DEADLINE = 10
+
+
+def a_job(**facts: Any) -> Job:
+    spec = ImportSpec(file=File(path="data/a.csv"), target=Table(table="recipients"))
+    plan = ImportPlan(
+        file=spec.file,
+        fingerprint=Fingerprint(size=0, head="", tail=""),
+        dialect=Dialect(delimiter=",", quote='"'),
+        columns=(),
+        target=spec.target,
+        create_table=True,
+        start=0,
+        end=0,
+        first_line=1,
+        chunk_bytes=spec.chunk_bytes,
+    )
+    known = {"id": "a1", "spec": spec, "plan": plan, "revision": 7, "create_time": NOON, "update_time": NOON}
+    return Job(**{**known, **facts})
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Wait until it is true, at most until the deadline."""
+    async with asyncio.timeout(DEADLINE):
+        while not true():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+class FakeStore:
+    """Jobs, journals and chunks in memory; ``error`` is raised instead, where there is one."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Job] = {}
+        self.entries: list[Any] = []
+        self.kept: list[Any] = []
+        self.sizes: list[int] = []
+        self.error: BaseException | None = None
+
+    def put(self, job: Job) -> Job:
+        self.all[job.id] = job
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        if self.error is not None:
+            raise self.error
+        if job_id not in self.all:
+            raise JobNotFound(job_id)
+        return self.all[job_id]
+
+    async def list(self, *, size: int, token: str = "") -> Page[Job]:
+        self.sizes.append(size)
+        first = int(token or "0")
+        jobs = tuple(self.all.values())[first : first + size]
+        more = first + size < len(self.all)
+        return Page(items=jobs, next_token=str(first + size) if more else "")
+
+    async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[Any, ...]:
+        await self.get(job_id)
+        return tuple(e for e in self.entries if e.job_id == job_id and e.sequence > after)[:limit]
+
+    async def chunks(self, job_id: str) -> tuple[Any, ...]:
+        await self.get(job_id)
+        return tuple(self.kept)
+
+
+class FakeRejects:
+    """Gives out what it has, and remembers which chunks it was asked for."""
+
+    def __init__(self) -> None:
+        self.items: tuple[Any, ...] = ()
+        self.asked: list[tuple[str, list[int]]] = []
+
+    async def read(self, job_id: str, chunks: list[int], *, size: int, token: str = "") -> Page[Any]:
+        self.asked.append((job_id, list(chunks)))
+        first = int(token or "0")
+        more = first + size < len(self.items)
+        return Page(items=self.items[first : first + size], next_token=str(first + size) if more else "")
+
+
+class FakeControl:
+    """Remembers its calls; ``error`` is raised instead of an answer, where there is one."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.error: BaseException | None = None
+        self.job = a_job()
+        self.hold: asyncio.Event | None = None
+        self.held = asyncio.Event()
+        self.released = False
+
+    async def _answer(self, name: str, **facts: Any) -> Job:
+        self.calls.append((name, facts))
+        if self.hold is not None:
+            self.held.set()
+            try:
+                await self.hold.wait()
+            finally:
+                self.released = True
+        if self.error is not None:
+            raise self.error
+        return self.job
+
+    async def create(self, spec: Any, **facts: Any) -> Job:
+        self.job = replace(self.job, spec=spec, label=facts["label"], description=facts["description"])
+        return await self._answer("create", spec=spec, **facts)
+
+    async def edit(self, job_id: str, **facts: Any) -> Job:
+        return await self._answer("edit", job_id=job_id, **facts)
+
+    async def delete(self, job_id: str, *, etag: str = "") -> None:
+        await self._answer("delete", job_id=job_id, etag=etag)
+
+    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
+        return await self._answer("command", job_id=job_id, command=command, etag=etag)
+
+
+class FakeWatch:
+    """Sends what it has, then waits until it is closed; ``endless`` sends the last again and again."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.entries: list[Any] = []
+        self.asked: list[dict[str, Any]] = []
+        self.sent = 0
+        self.endless = False
+        self.closed = asyncio.Event()
+        self.cleaned_up = asyncio.Event()
+        self.error: BaseException | None = None
+
+    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncIterator[Any]:
+        self.asked.append({"revision": revision, "job_id": job_id})
+        async for event in self._follow(self.events):
+            yield event
+
+    async def journal(self, job_id: str, *, after: int = 0) -> AsyncIterator[Any]:
+        self.asked.append({"job_id": job_id, "after": after})
+        for entry in self.entries:
+            yield entry
+
+    async def _follow(self, items: list[Any]) -> AsyncIterator[Any]:
+        try:
+            for item in items:
+                self.sent += 1
+                yield item
+            while self.endless:
+                self.sent += 1
+                yield items[-1]
+            if self.error is not None:
+                raise self.error
+            await self.closed.wait()
+            raise ShuttingDown
+        finally:
+            self.cleaned_up.set()

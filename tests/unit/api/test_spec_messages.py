@@ -1,0 +1,120 @@
+"""Specs as messages and back, and what is refused in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import ParseDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lading.v1.spec_pb2 import JobSpec
+from ladingd.api.spec import named_in_request, spec_from, spec_message
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
+
+IMPORT = {"files": [{"path": "a.csv"}], "target": {"table": "t"}}
+EXPORT = {"table": {"table": "t"}, "file": {"path": "a.csv"}}
+
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+formats = st.builds(
+    CsvFormat,
+    delimiter=st.sampled_from(["", "\t", ";", "|"]),
+    quote=st.sampled_from("\"'"),
+    header=st.sampled_from(Header),
+)
+files = st.builds(File, root=words, path=words)
+tables = st.builds(Table, connection=words, schema=st.one_of(st.just(""), words), table=words)
+positive = st.integers(1, 2**63 - 1)
+restarts = st.sampled_from(OnRestart)
+imports = st.builds(
+    ImportSpec,
+    kind=st.just("import"),
+    file=files,
+    csv=formats,
+    target=tables,
+    types=st.dictionaries(words, words, max_size=3),
+    chunk_bytes=positive,
+    on_restart=restarts,
+)
+exports = st.builds(
+    ExportSpec,
+    kind=st.just("export"),
+    source=tables,
+    file=files,
+    csv=formats,
+    overwrite=st.booleans(),
+    chunk_keys=positive,
+    on_restart=restarts,
+)
+
+
+@given(st.one_of(imports, exports))
+def test_a_spec_survives_the_way_there_and_back(spec: ImportSpec | ExportSpec):
+    message = JobSpec.FromString(spec_message(spec).SerializeToString())
+    assert spec_from(message) == spec
+
+
+def test_what_an_import_leaves_out_is_the_default():
+    spec = spec_from(ParseDict({"importSpec": IMPORT}, JobSpec()))
+    assert spec == ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+
+
+def test_what_an_export_leaves_out_is_the_default():
+    spec = spec_from(ParseDict({"exportSpec": EXPORT}, JobSpec()))
+    assert spec == ExportSpec(source=Table(table="t"), file=File(path="a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({}, "job.spec"),
+        ({"importSpec": IMPORT, "onRestart": 7}, "job.spec.on_restart"),
+        ({"importSpec": {**IMPORT, "files": []}}, "job.spec.import_spec.files"),
+        ({"importSpec": {**IMPORT, "files": IMPORT["files"] * 2}}, "job.spec.import_spec.files"),
+        ({"importSpec": {**IMPORT, "files": [{}]}}, "job.spec.import_spec.files[0].path"),
+        ({"importSpec": {"files": IMPORT["files"]}}, "job.spec.import_spec.target.table"),
+        ({"importSpec": {**IMPORT, "chunkBytes": -1}}, "job.spec.import_spec.chunk_bytes"),
+        ({"importSpec": {**IMPORT, "csv": {"delimiter": ";;"}}}, "job.spec.import_spec.csv.delimiter"),
+        ({"importSpec": {**IMPORT, "csv": {"delimiter": "§"}}}, "job.spec.import_spec.csv.delimiter"),
+        ({"importSpec": {**IMPORT, "csv": {"delimiter": "\n"}}}, "job.spec.import_spec.csv.delimiter"),
+        ({"importSpec": {**IMPORT, "csv": {"quote": "\r"}}}, "job.spec.import_spec.csv.quote"),
+        ({"importSpec": {**IMPORT, "csv": {"quote": "\0"}}}, "job.spec.import_spec.csv.quote"),
+        ({"importSpec": {**IMPORT, "csv": {"quote": ";", "delimiter": ";"}}}, "job.spec.import_spec.csv.quote"),
+        ({"importSpec": {**IMPORT, "csv": {"delimiter": '"'}}}, "job.spec.import_spec.csv.quote"),
+        ({"importSpec": {**IMPORT, "csv": {"header": 9}}}, "job.spec.import_spec.csv.header"),
+        ({"exportSpec": {"file": EXPORT["file"]}}, "job.spec.export_spec.table.table"),
+        ({"exportSpec": {"table": EXPORT["table"]}}, "job.spec.export_spec.file.path"),
+        ({"exportSpec": {**EXPORT, "chunkKeys": -1}}, "job.spec.export_spec.chunk_keys"),
+        ({"exportSpec": {**EXPORT, "csv": {"quote": ","}}}, "job.spec.export_spec.csv.quote"),
+    ],
+)
+def test_a_wrong_shape_is_refused_with_its_field(message: dict[str, Any], field: str):
+    with pytest.raises(InvalidSpec) as caught:
+        spec_from(ParseDict(message, JobSpec()))
+    assert caught.value.field == field
+
+
+def test_several_files_are_said_to_come_later():
+    with pytest.raises(InvalidSpec, match="exactly one file, got 2; several in one job come later"):
+        spec_from(ParseDict({"importSpec": {**IMPORT, "files": IMPORT["files"] * 2}}, JobSpec()))
+
+
+@pytest.mark.parametrize(
+    ("message", "inner", "outer"),
+    [
+        ({"importSpec": IMPORT}, "target.connection", "job.spec.import_spec.target.connection"),
+        ({"importSpec": IMPORT}, "files[0].path", "job.spec.import_spec.files[0].path"),
+        ({"importSpec": IMPORT}, "file.path", "job.spec.import_spec.files[0].path"),
+        ({"importSpec": IMPORT}, "", "job.spec.import_spec"),
+        ({"exportSpec": EXPORT}, "file.path", "job.spec.export_spec.file.path"),
+        ({"exportSpec": EXPORT}, "source.table", "job.spec.export_spec.table.table"),
+        ({"exportSpec": EXPORT}, "source", "job.spec.export_spec.table"),
+        ({}, "label", "label"),
+    ],
+)
+def test_fields_named_below_the_api_get_their_path_in_the_request(message: dict[str, Any], inner: str, outer: str):
+    with pytest.raises(InvalidSpec, match="is odd") as caught, named_in_request(ParseDict(message, JobSpec())):
+        raise InvalidSpec(inner, "is odd")
+    assert caught.value.field == outer
