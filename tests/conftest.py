@@ -1,0 +1,47 @@
+"""Fixtures for every test: a folder with a short path, and real daemons that never outlive their test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.daemon import DaemonProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a Unix socket (107 bytes)."""
+    path = Path(tempfile.mkdtemp(prefix="lading-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def make_daemon(folder: Path) -> Iterator[Callable[..., DaemonProcess]]:
+    """Makes daemons, each in a folder of its own, and ends them after the test."""
+    made: list[DaemonProcess] = []
+
+    def make(**settings: object) -> DaemonProcess:
+        home = folder / str(len(made))
+        home.mkdir()
+        made.append(DaemonProcess(home, **settings))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        daemon.clean_up()
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., DaemonProcess]) -> DaemonProcess:
+    """A running daemon with short graces."""
+    process = make_daemon(shutdown_grace=1.0, cancel_grace=1.0)
+    process.start()
+    return process

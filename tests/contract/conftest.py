@@ -1,0 +1,181 @@
+"""What the contract suites share: one row in a list for each implementation of a port."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ladingd.core.job import Failure, Job
+from ladingd.core.plan import Column, Dialect, ExportPlan, Fingerprint, ImportPlan
+from ladingd.core.ports import JobStore
+from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
+from ladingd.core.state import Event, State
+from ladingd.store.jobs import SqlJobStore
+
+
+class Clock:
+    """Each look at it is a second later."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 29, 0, 59, 58, 123456, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.time += timedelta(seconds=1)
+        return self.time
+
+
+@dataclass
+class SqliteStores:
+    """Stores in one SQLite file."""
+
+    directory: Path
+    clock: Clock
+    opened: list[JobStore] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "store.db"
+
+    async def open(self) -> JobStore:
+        """The store, as a daemon that starts would find it."""
+        store = await SqlJobStore.open(self.path, now=self.clock)
+        self.opened.append(store)
+        return store
+
+    async def close(self, store: JobStore) -> None:
+        self.opened.remove(store)
+        await store.close()
+
+    def compact(self, revision: int) -> None:
+        """Do away with the changes up to a revision, behind the store's back."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
+            connection.execute("UPDATE history SET compacted = ?", (revision,))
+
+
+STORES = [SqliteStores]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=STORES)
+async def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Any]:
+    """One place that stores of one kind are opened on, again and again."""
+    stores = request.param(tmp_path, clock)
+    yield stores
+    for store in stores.opened:
+        await store.close()
+
+
+@pytest.fixture
+async def store(stores: Any) -> JobStore:
+    """An empty store."""
+    opened: JobStore = await stores.open()
+    return opened
+
+
+TABLE = Table(connection="crm", schema="Öffentlich", table="re\"cip'ients")
+FILE = File(root="in", path="2026/ré cipients.csv")
+COLUMNS = (
+    Column(source="e-mail", target="email", type="text", nullable=False),
+    Column(source="age", target="age", type="decimal(10,2)"),
+)
+
+IMPORT = ImportSpec(
+    file=FILE,
+    csv=CsvFormat(delimiter="\t", quote="'", header=Header.ABSENT),
+    target=TABLE,
+    types={"age": "decimal(10,2)"},
+    chunk_bytes=1 << 40,
+    on_restart=OnRestart.STAY,
+)
+IMPORT_PLAN = ImportPlan(
+    file=FILE,
+    fingerprint=Fingerprint(size=1 << 50, head="ab", tail="cd"),
+    dialect=Dialect(delimiter="\t", quote="'"),
+    columns=COLUMNS,
+    target=TABLE,
+    create_table=True,
+    start=3,
+    end=1 << 50,
+    first_line=2,
+    chunk_bytes=1 << 40,
+    notes=("age: 3 of 200 values are no numbers",),
+)
+EXPORT = ExportSpec(source=TABLE, file=FILE, overwrite=True)
+EXPORT_PLAN = ExportPlan(
+    source=TABLE,
+    columns=COLUMNS,
+    key=None,
+    file=FILE,
+    dialect=Dialect(delimiter=",", quote='"'),
+    header=True,
+    overwrite=True,
+    start=-(1 << 63),
+    end=(1 << 63) - 1,
+    chunk_keys=100_000,
+)
+
+NewJob = Callable[..., Job]
+
+
+@pytest.fixture
+def new_job(clock: Clock) -> NewJob:
+    """Makes jobs that no store has seen."""
+
+    def make(job_id: str, **fields: Any) -> Job:
+        now = clock()
+        known = {"spec": IMPORT, "plan": IMPORT_PLAN, "create_time": now, "update_time": now}
+        return Job(id=job_id, **(known | fields))
+
+    return make
+
+
+@pytest.fixture
+def export_job(new_job: NewJob) -> NewJob:
+    """Makes exports that no store has seen."""
+    return lambda job_id: new_job(job_id, spec=EXPORT, plan=EXPORT_PLAN)
+
+
+WAYS: dict[State, tuple[Event, ...]] = {
+    State.EDITING: (),
+    State.QUEUED: (Event.START,),
+    State.RUNNING: (Event.START, Event.SLOT_FREE),
+    State.PAUSING: (Event.START, Event.SLOT_FREE, Event.PAUSE),
+    State.PAUSED: (Event.START, Event.PAUSE),
+    State.CANCELING: (Event.START, Event.SLOT_FREE, Event.CANCEL),
+    State.CANCELED: (Event.START, Event.CANCEL),
+    State.FINISHED: (Event.START, Event.SLOT_FREE, Event.COMPLETE),
+    State.FAILED: (Event.START, Event.SLOT_FREE, Event.ERROR),
+    State.INTERRUPTED: (Event.START, Event.SLOT_FREE, Event.ORPHAN),
+}
+
+FAILURE = Failure(code="TARGET_UNAVAILABLE", message="the database is gone")
+
+Bring = Callable[[JobStore, str, State], Any]
+
+
+@pytest.fixture
+def bring(new_job: NewJob) -> Bring:
+    """Makes a job and brings it into a state by events alone."""
+
+    async def bring(store: JobStore, job_id: str, state: State) -> Job:
+        job = await store.create(new_job(job_id))
+        for event in WAYS[state]:
+            moved = await store.move(job_id, event, failure=FAILURE)
+            assert moved is not None
+            job = moved
+        assert job.state is state
+        return job
+
+    return bring

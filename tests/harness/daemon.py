@@ -1,0 +1,94 @@
+"""A real ``ladingd`` process with a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness.waiting import PATIENCE, until
+
+
+class DaemonProcess:
+    """A daemon that a test starts, stops, kills and starts again. Its connection ``local`` is ``target``; its root
+    ``local`` is the whole machine. More settings come as keyword arguments, as TOML writes them."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        self.target = folder / "target.db"
+        self.state_dir = folder / "state"
+        self.log = folder / "daemon.log"
+        self.config = folder / "ladingd.toml"
+        self.process: subprocess.Popen[bytes] | None = None
+        lines = [f'state_dir = "{self.state_dir}"', f'socket = "{self.socket}"']
+        lines += [f"{name} = {value!r}" for name, value in settings.items()]
+        lines += ["[connections.local]", f'url = "sqlite:///{self.target}"', "[roots]", 'local = "/"']
+        self.config.write_text("\n".join(lines) + "\n")
+
+    @property
+    def address(self) -> str:
+        """What a client connects to."""
+        return f"unix:{self.socket}"
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start a process and do not wait for anything."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "ladingd", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONWARNINGS": "default"},
+            )
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        assert self.process is None
+        self.process = self.spawn()
+        until(self._answers, "the daemon answers")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the daemon ended:\n{self.log.read_text()}"
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def terminate(self) -> None:
+        """Send SIGTERM and do not wait."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait until the process is gone; its exit status."""
+        assert self.process is not None
+        status = self.process.wait(PATIENCE)
+        self.process = None
+        return status
+
+    def stop(self) -> int:
+        """Shut down in order; the exit status."""
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """Kill the process as a power cut would, and wait until its workers are gone too."""
+        assert self.process is not None
+        children = _descendants(self.process.pid)
+        self.process.kill()
+        self.wait()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the workers die with the daemon")
+
+    def clean_up(self) -> None:
+        """End whatever is left."""
+        if self.process is not None:
+            self.process.kill()
+            self.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children] + [one for child in children for one in _descendants(int(child))]

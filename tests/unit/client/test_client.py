@@ -1,0 +1,193 @@
+"""The client library against a fake daemon."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2 as details
+
+from lading.v1 import job_pb2, job_service_pb2, spec_pb2
+from lading_client import errors, model, spec
+from lading_client.client import Client
+from lading_client.labels import label
+from lading_client.model import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.client.fake_service import FakeService
+
+IMPORT = spec.ImportSpec(
+    files=(spec.File(path="data/a.csv"),),
+    csv=spec.CsvFormat(delimiter=";", header=spec.Header.PRESENT),
+    target=spec.Table(table="recipients"),
+    types={"born": "date"},
+    chunk_bytes=1000,
+)
+EXPORT = spec.ExportSpec(
+    table=spec.Table(connection="crm", schema="public", table="t"), file=spec.File(path="o.csv"), overwrite=True
+)
+
+
+@pytest.mark.parametrize("kind", [IMPORT, EXPORT])
+async def test_a_spec_comes_back_as_it_was_sent(
+    client: Client, service: FakeService, kind: spec.ImportSpec | spec.ExportSpec
+) -> None:
+    wanted = spec.JobSpec(kind=kind, on_restart=spec.OnRestart.STAY)
+    job = await client.create_job(wanted, label="l", description="d", job_id="x")
+    assert job.spec == wanted
+    assert (job.name, job.label, job.description, job.state) == ("jobs/x", "l", "d", State.EDITING)
+    assert await client.get_job("jobs/x") == job
+    assert job.create_time == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+async def test_creation_is_repeated_with_the_same_id_after_a_break(client: Client, service: FakeService) -> None:
+    service.fail_next(grpc.StatusCode.UNAVAILABLE)
+    await client.create_job(IMPORT)
+    first, second = service.requests
+    assert isinstance(first, job_service_pb2.CreateJobRequest)
+    assert first.request_id
+    assert first == second
+
+
+async def test_commands_are_not_repeated(client: Client, service: FakeService) -> None:
+    service.put("a")
+    service.fail_next(grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(errors.Unavailable):
+        await client.start_job("jobs/a")
+    assert len(service.requests) == 1
+
+
+async def test_what_the_daemon_itself_says_is_not_repeated(client: Client, service: FakeService) -> None:
+    service.fail_next(grpc.StatusCode.UNAVAILABLE, details.ErrorInfo(reason="SHUTTING_DOWN", domain="lading"))
+    with pytest.raises(errors.ShuttingDown):
+        await client.get_job("jobs/a")
+    assert len(service.requests) == 1
+
+
+async def test_listing_goes_over_all_pages(client: Client, service: FakeService) -> None:
+    for number in range(5):
+        service.put(f"j{number}")
+    names = [job.name async for job in client.list_jobs(page_size=2)]
+    assert names == ["jobs/j4", "jobs/j3", "jobs/j2", "jobs/j1", "jobs/j0"]
+    assert len(service.requests) == 3
+
+
+async def test_update_names_only_what_changes(client: Client, service: FakeService) -> None:
+    service.put("a")
+    job = await client.update_job("jobs/a", label="new", etag='"1"')
+    assert job.label == "new"
+    request = service.requests[0]
+    assert isinstance(request, job_service_pb2.UpdateJobRequest)
+    assert list(request.update_mask.paths) == ["label"]
+    assert request.job.etag == '"1"'
+
+
+async def test_rejects_stop_at_the_limit(client: Client, service: FakeService) -> None:
+    service.rejects = [job_pb2.Reject(line=n, type=job_pb2.REJECT_TYPE_ERROR) for n in range(2500)]
+    assert [r.line async for r in client.rejects("jobs/a", limit=3)] == [0, 1, 2]
+    assert len([r async for r in client.rejects("jobs/a", limit=1500)]) == 1500
+    assert len([r async for r in client.rejects("jobs/a")]) == 2500
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, errors.InvalidArgument),
+        (grpc.StatusCode.NOT_FOUND, errors.NotFound),
+        (grpc.StatusCode.ALREADY_EXISTS, errors.AlreadyExists),
+        (grpc.StatusCode.FAILED_PRECONDITION, errors.FailedPrecondition),
+        (grpc.StatusCode.ABORTED, errors.Aborted),
+        (grpc.StatusCode.OUT_OF_RANGE, errors.OutOfRange),
+        (grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+        (grpc.StatusCode.INTERNAL, errors.Internal),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.DaemonError),
+    ],
+)
+async def test_every_code_has_its_error(
+    client: Client, service: FakeService, code: grpc.StatusCode, kind: type[errors.DaemonError]
+) -> None:
+    service.fail_next(code)
+    with pytest.raises(kind, match="as the test wants") as caught:
+        await client.delete_job("jobs/a")
+    assert type(caught.value) is kind
+    assert caught.value.code == code.name
+
+
+async def test_an_error_says_all_that_the_daemon_said(client: Client, service: FakeService) -> None:
+    violation = details.BadRequest.FieldViolation(field="job.spec.import_spec.target", description="no such connection")
+    service.fail_next(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        details.ErrorInfo(reason="INVALID_SPEC", domain="lading", metadata={"a": "b"}),
+        details.BadRequest(field_violations=[violation]),
+    )
+    with pytest.raises(errors.InvalidArgument) as caught:
+        await client.create_job(IMPORT)
+    assert caught.value.reason == "INVALID_SPEC"
+    assert caught.value.metadata == {"a": "b"}
+    assert caught.value.violations == (
+        errors.Violation(field="job.spec.import_spec.target", description="no such connection"),
+    )
+
+
+async def test_a_forbidden_command_names_the_state_and_what_it_allows(client: Client, service: FakeService) -> None:
+    facts = {"state": "RUNNING", "command": "delete", "allowed": "pause,cancel"}
+    info = details.ErrorInfo(reason="COMMAND_NOT_ALLOWED", domain="lading", metadata=facts)
+    service.fail_next(grpc.StatusCode.FAILED_PRECONDITION, info)
+    with pytest.raises(errors.CommandNotAllowed) as caught:
+        await client.delete_job("jobs/a")
+    assert (caught.value.state, caught.value.command) == ("RUNNING", "delete")
+    assert caught.value.allowed == ("pause", "cancel")
+
+
+async def test_a_call_has_a_deadline(service: FakeService, socket: Path) -> None:
+    service.hangs = True
+    async with Client(f"unix:{socket}", timeout=0.2) as client:
+        with pytest.raises(errors.DeadlineExceeded):
+            await client.get_job("jobs/a")
+
+
+async def test_no_daemon_is_unavailable(socket: Path) -> None:
+    async with Client(f"unix:{socket}") as client:
+        with pytest.raises(errors.Unavailable):
+            await client.get_job("jobs/a")
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await Client("unix:/nowhere").get_job("jobs/a")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "host", "host:", ":1", "host:99999", "unix:relative", "unix:/" + "x" * 120, "::1:5"]
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(errors.BadAddress):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "prefix"),
+    [
+        (State, job_pb2.State, "STATE_"),
+        (model.JournalLevel, job_pb2.JournalLevel, "JOURNAL_LEVEL_"),
+        (model.Connector, job_pb2.Connector, "CONNECTOR_"),
+        (model.RejectType, job_pb2.RejectType, "REJECT_TYPE_"),
+        (model.WatchKind, job_service_pb2.WatchJobsResponse.Kind, "KIND_"),
+        (spec.OnRestart, spec_pb2.OnRestart, "ON_RESTART_"),
+        (spec.Header, spec_pb2.Header, "HEADER_"),
+    ],
+)
+def test_every_value_of_the_api_is_in_the_model(ours: object, theirs: object, prefix: str) -> None:
+    names = [name.removeprefix(prefix) for name in theirs.keys()]  # type: ignore[attr-defined]  # noqa: SIM118
+    assert [value.value for value in ours] == names  # type: ignore[attr-defined]
+
+
+def test_labels_are_those_of_the_api() -> None:
+    assert label(State.RUNNING) == "Execution in progress"
+    assert label(State.CANCELED) == "Cancelled"
+    assert label(model.RejectType.WARNING) == "warning"
+    assert all(label(state) for state in State)

@@ -1,0 +1,324 @@
+"""The command line, in processes of its own, against a fake daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2 as details
+
+from lading.v1 import job_pb2, job_service_pb2, spec_pb2
+from tests.harness.waiting import until_async
+from tests.unit.client.conftest import DEADLINE, Lading, clean_environment
+from tests.unit.client.fake_service import NOW, FakeService
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lading_client.client import Client
+
+
+def created(service: FakeService) -> job_pb2.Job:
+    """The job that was asked for."""
+    [request] = [r for r in service.requests if isinstance(r, job_service_pb2.CreateJobRequest)]
+    return request.job
+
+
+def with_rejects(service: FakeService, count: int) -> None:
+    """The job to come refuses so many records."""
+    service.rejects = [
+        job_pb2.Reject(
+            type=job_pb2.REJECT_TYPE_ERROR,
+            connector=job_pb2.CONNECTOR_TEXT,
+            line=n + 2,
+            record=n + 1,
+            raw=f"{n},bad{n}",
+            column="born",
+            value=f"bad{n}",
+            code="DATE_INVALID",
+            message="is no date",
+        )
+        for n in range(count)
+    ]
+
+    def final(job: job_pb2.Job) -> None:
+        job.bill.read, job.bill.inserted, job.bill.rejected = 100, 100 - count, count
+        job.counters.processed, job.counters.rejects, job.counters.errors = 100, count, count
+
+    service.final = final
+
+
+async def test_import_ends_with_the_bill_and_the_first_rejects(service: FakeService, lading: Lading) -> None:
+    with_rejects(service, 7)
+    note = job_pb2.JournalEntry(sequence=1, level=job_pb2.JOURNAL_LEVEL_WARNING, code="NOTE", message="born is odd")
+    service.journal = [note, job_pb2.JournalEntry(sequence=2, level=job_pb2.JOURNAL_LEVEL_INFO, message="quiet")]
+    result = await lading("import", "data/r.csv", "--into", "recipients", "--type", "born=date", "--delimiter", "tab")
+    assert result.status == 0, result.err
+    assert [line.split("  ")[1] for line in result.err.splitlines()] == [
+        "◷ Waiting to start",
+        "⚙ Execution in progress",
+        "✔ Finished",
+    ]
+    assert "  inserted   93" in result.out
+    assert "warning: born is odd" in result.out
+    assert "quiet" not in result.out
+    assert "7 rejects, the first 5:" in result.out
+    assert "bad4" in result.out
+    assert "bad5" not in result.out
+    assert "all of them: lading rejects jobs/1" in result.out
+    # The daemon named by --server need not be the user's own.
+    assert "sqlite3" not in result.out
+
+
+async def test_import_sends_what_was_written(service: FakeService, lading: Lading, tmp_path: Path) -> None:
+    arguments = ("--into", 'crm."a.b"', "--no-header", "--quote", "'", "--type", "x=y=date", "--chunk-bytes", "99")
+    result = await lading("import", "r.csv", *arguments, "--label", "mine", "--detach")
+    assert (result.status, result.out) == (0, "jobs/1\n")
+    job = created(service)
+    wanted = job.spec.import_spec
+    assert job.label == "mine"
+    assert (wanted.files[0].root, wanted.files[0].path) == ("local", str(tmp_path / "r.csv")[1:])
+    assert (wanted.target.connection, wanted.target.table) == ("crm", "a.b")
+    assert (wanted.csv.header, wanted.csv.quote, wanted.chunk_bytes) == (spec_pb2.HEADER_ABSENT, "'", 99)
+    assert dict(wanted.types) == {"x=y": "date"}
+
+
+async def test_export_sends_what_was_written(service: FakeService, lading: Lading, tmp_path: Path) -> None:
+    result = await lading("export", "recipients", "--to", "out.csv", "--overwrite", "--delimiter", ";")
+    assert result.status == 0, result.err
+    assert f"records in {tmp_path / 'out.csv'}" in result.out
+    wanted = created(service).spec.export_spec
+    assert (wanted.table.table, wanted.file.path) == ("recipients", str(tmp_path / "out.csv")[1:])
+    assert (wanted.overwrite, wanted.csv.delimiter) == (True, ";")
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (job_pb2.STATE_FINISHED, 0),
+        (job_pb2.STATE_FAILED, 1),
+        (job_pb2.STATE_CANCELED, 3),
+        (job_pb2.STATE_PAUSED, 3),
+        (job_pb2.STATE_INTERRUPTED, 3),
+    ],
+)
+async def test_the_exit_status_says_how_the_job_ended(
+    service: FakeService, lading: Lading, state: int, status: int
+) -> None:
+    service.course = (job_pb2.STATE_RUNNING, state)
+    result = await lading("import", "r.csv", "--into", "t", "--output", "json")
+    assert result.status == status
+    assert result.json["state"] == job_pb2.State.Name(state).removeprefix("STATE_")
+    assert result.err == ""
+
+
+async def test_rejects_can_be_a_failure(service: FakeService, lading: Lading) -> None:
+    with_rejects(service, 1)
+    assert (await lading("import", "r.csv", "--into", "t", "--fail-on-rejects")).status == 4
+
+
+async def test_start_waits_when_told_to(service: FakeService, lading: Lading) -> None:
+    service.put("a")
+    plain = await lading("start", "a")
+    assert (plain.status, plain.out) == (0, "jobs/a  ◷ Waiting to start\n")
+    service.put("b")
+    waited = await lading("start", "jobs/b", "--wait", "--output", "json")
+    assert waited.json["state"] == "FINISHED"
+
+
+async def test_run_takes_json_and_toml(service: FakeService, lading: Lading, tmp_path: Path) -> None:
+    spec = {"importSpec": {"files": [{"path": "a.csv"}], "target": {"table": "t"}}, "label": "from a pipe"}
+    assert (await lading("run", "-", "--output", "json", stdin=json.dumps(spec))).json["label"] == "from a pipe"
+    toml = tmp_path / "job.toml"
+    toml.write_text('description = "d"\n[exportSpec]\ntable = {table = "t"}\nfile = {path = "o.csv"}\n')
+    result = await lading("--output", "json", "run", str(toml))
+    assert result.json["spec"]["exportSpec"]["file"] == {"root": "local", "path": "o.csv"}
+    assert result.json["description"] == "d"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("import", "a.csv", "--into", "a..b"),
+        ("import", "a.csv", "--into", "t", "--type", "born"),
+        ("import", "a.csv"),
+        ("run", "no-such-file.json"),
+        ("run", "-"),
+        ("ls", "--server", "nonsense"),
+        ("frobnicate",),
+    ],
+)
+async def test_wrong_usage(lading: Lading, arguments: tuple[str, ...]) -> None:
+    result = await lading(*arguments, stdin="[]")
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err
+    assert "Traceback" not in result.err
+
+
+async def test_a_refused_spec_is_explained(service: FakeService, lading: Lading) -> None:
+    field = "job.spec.import_spec.files[0].path"
+    violation = details.BadRequest.FieldViolation(field=field, description="there is no file /r.csv")
+    info = details.ErrorInfo(reason="INVALID_SPEC", domain="lading")
+    service.fail_next(grpc.StatusCode.INVALID_ARGUMENT, info, details.BadRequest(field_violations=[violation]))
+    result = await lading("import", "r.csv", "--into", "t")
+    assert result.status == 2
+    assert result.err == f"lading: there is no file /r.csv\n  in {field}\n"
+
+
+async def test_errors_of_the_daemon(service: FakeService, lading: Lading, folder: Path) -> None:
+    missing = await lading("show", "none")
+    assert (missing.status, missing.err) == (2, "lading: there is no job jobs/none\n")
+    service.put("a", state=job_pb2.STATE_FINISHED)
+    forbidden = await lading("start", "a")
+    assert (forbidden.status, forbidden.err) == (2, "lading: it is FINISHED\n")
+    service.fail_next(grpc.StatusCode.INTERNAL)
+    assert (await lading("show", "a")).status == 1
+    away = await lading("ls", "--server", f"unix:{folder}/nobody.sock")
+    assert away.status == 1
+    assert "cannot be reached" in away.err
+
+
+async def test_ls(service: FakeService, lading: Lading) -> None:
+    empty = await lading("ls", "--output", "json")
+    assert (empty.status, empty.out) == (0, "")
+    service.put("a", label="first")
+    service.put("b", state=job_pb2.STATE_PAUSED)
+    documents = (await lading("ls", "--output", "json")).lines
+    assert [(d["name"], d["state"]) for d in documents] == [("jobs/b", "PAUSED"), ("jobs/a", "EDITING")]
+    text = (await lading("ls")).out.splitlines()
+    assert len(text) == 3
+    assert "Paused" in text[1]
+    assert text[2].endswith("first")
+
+
+async def test_show_is_the_general_tab(service: FakeService, lading: Lading) -> None:
+    job = service.put("a", label="mine")
+    job.start_time.FromDatetime(NOW)
+    job.progress.percent = 42.5
+    job.counters.total = 1000
+    job.counters.doubles = 3
+    service.move("jobs/a", job_pb2.STATE_RUNNING)
+    out = (await lading("show", "a")).out
+    for words in ("label     mine", "⚙ Execution in progress", "import", "2026-03-01 12:00:00", "42 %"):
+        assert words in out
+    for words in ("total       1,000", "doubles         3", "duplicates      0", "read      0"):
+        assert words in out
+    assert (await lading("show", "a", "--output", "json")).json["counters"]["total"] == 1000
+
+
+async def test_commands_show_the_new_state(service: FakeService, lading: Lading) -> None:
+    service.put("a", state=job_pb2.STATE_RUNNING)
+    assert (await lading("pause", "a")).out == "jobs/a  ‖ Pause in progress\n"
+    assert (await lading("cancel", "a", "--output", "json")).json["state"] == "CANCELING"
+    assert (await lading("delete", "a", "--output", "json")).json == {"name": "jobs/a", "deleted": True}
+    assert service.jobs == {}
+
+
+async def test_journal_and_rejects(service: FakeService, lading: Lading) -> None:
+    with_rejects(service, 3)
+    service.journal = [job_pb2.JournalEntry(sequence=4, level=job_pb2.JOURNAL_LEVEL_INFO, code="NOTE", message="hi")]
+    assert "info     NOTE  hi" in (await lading("journal", "a", "-f")).out
+    assert (await lading("journal", "a", "--output", "json")).lines[0]["level"] == "INFO"
+    found = await lading("rejects", "a", "--limit", "2", "--output", "json")
+    assert [reject["line"] for reject in found.lines] == [2, 3]
+    assert (await lading("rejects", "a")).out.count("^^^^") == 3
+    service.rejects = []
+    none = await lading("rejects", "a")
+    assert (none.status, none.out, none.err) == (0, "", "no rejects\n")
+
+
+async def test_watch_of_a_job_ends_with_it(service: FakeService, lading: Lading) -> None:
+    service.put("a", state=job_pb2.STATE_INTERRUPTED)
+    watching = asyncio.create_task(lading("watch", "a", "--output", "json"))
+    await watched(service)
+    for state in (job_pb2.STATE_QUEUED, job_pb2.STATE_RUNNING, job_pb2.STATE_FAILED):
+        service.move("jobs/a", state)
+    result = await watching
+    assert result.status == 1
+    assert [(e["kind"], e["job"]["state"]) for e in result.lines] == [
+        ("SNAPSHOT", "INTERRUPTED"),
+        ("CHANGED", "QUEUED"),
+        ("CHANGED", "RUNNING"),
+        ("CHANGED", "FAILED"),
+    ]
+
+
+async def test_ctrl_c_leaves_the_job_alone(service: FakeService, client: Client, socket: Path, tmp_path: Path) -> None:
+    service.course = (job_pb2.STATE_RUNNING,)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lading_client", "--server", f"unix:{socket}", "import", "r.csv", "--into", "t"),
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_environment(tmp_path),
+    )
+    await watched(service)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate()
+    assert process.returncode == 130
+    assert out == b""
+    text = err.decode()
+    assert "jobs/1 goes on" in text
+    assert "lading watch jobs/1" in text
+    assert "lading cancel jobs/1" in text
+    assert "Traceback" not in text
+    assert (await client.get_job("jobs/1")).state == "RUNNING"
+
+
+async def test_a_terminal_sees_a_bar(service: FakeService, socket: Path, tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "lading_client", "--server", f"unix:{socket}"),
+        *("import", "r.csv", "--into", "t"),
+        stderr=end,
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_environment(tmp_path) | {"TERM": "xterm"},
+    )
+    os.close(end)
+    async with asyncio.timeout(DEADLINE):
+        out, _ = await process.communicate()
+    drawn = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert process.returncode == 0
+    assert "⚙ Execution in progress" in drawn
+    assert " records" in drawn
+    # Standard output is no terminal: no colour there.
+    assert "\x1b" not in out.decode()
+
+
+async def test_a_reader_that_has_had_enough_is_no_error(service: FakeService, socket: Path, tmp_path: Path) -> None:
+    with_rejects(service, 3000)
+    read, write = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "lading_client", "--server", f"unix:{socket}", "rejects", "a"),
+        stderr=asyncio.subprocess.PIPE,
+        stdout=write,
+        env=clean_environment(tmp_path),
+    )
+    os.close(write)
+    os.close(read)
+    async with asyncio.timeout(DEADLINE):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_help_and_version(lading: Lading) -> None:
+    assert "import" in (await lading("-h")).out
+    assert "--into" in (await lading("import", "-h")).out
+    assert (await lading("--version")).out.startswith("lading ")
+
+
+async def watched(service: FakeService) -> None:
+    """Wait until somebody watches."""
+
+    async def condition() -> bool:
+        return service.watchers == 1
+
+    await until_async(condition, "a watcher")

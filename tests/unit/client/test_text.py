@@ -1,0 +1,114 @@
+"""What people read: columns, figures, rejects, the bill."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from lading_client.cli import figures
+from lading_client.cli.bill import bill_lines, ending
+from lading_client.cli.columns import aligned, printable, shortened, width
+from lading_client.cli.reject_block import block
+from lading_client.model import Bill, Connector, Counters, Failure, Job, Reject, RejectType, State
+from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, Table
+
+REJECT = Reject(
+    type=RejectType.ERROR,
+    time=None,
+    file="data/a.csv",
+    line=17,
+    record=16,
+    raw='16,Anna,31.02.1980,"x"',
+    column="born",
+    value="31.02.1980",
+    connector=Connector.TEXT,
+    code="DATE_INVALID",
+    message="is no date",
+)
+IMPORT = JobSpec(kind=ImportSpec(files=(File(path="data/a.csv"),), target=Table(table="recipients")))
+
+
+def reject(**changes: object) -> Reject:
+    fields = {name: getattr(REJECT, name) for name in REJECT.__slots__}
+    return Reject(**(fields | changes))
+
+
+def test_columns_are_aligned_by_what_the_terminal_shows() -> None:
+    assert aligned([("a", "1"), ("日本", "22")], right=frozenset({1})) == ["a      1", "日本  22"]
+    assert width("e\u0301") == 1
+    assert shortened("abcdef", 4) == "abc…"
+    assert width(shortened("日本日本", 5)) <= 5
+
+
+def test_a_file_cannot_command_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\r\n") == "a\\x1b[2Jb\\r\\n"
+
+
+def test_figures() -> None:
+    assert figures.percent(99.99) == "99 %"
+    assert figures.percent(100.0) == "100 %"
+    assert figures.number(1234567.8) == "1,234,568"
+    spans = {0.312: "0.31 s", 12.34: "12.3 s", 247: "4:07", 3723: "1:02:03"}
+    assert {seconds: figures.span(timedelta(seconds=seconds)) for seconds in spans} == spans
+
+
+def test_the_bill_shows_what_is_there_and_what_everybody_looks_for() -> None:
+    assert bill_lines(Bill(read=1200, inserted=1199, empty=1)) == [
+        "  read      1,200",
+        "  inserted  1,199",
+        "  rejected      0",
+        "  empty         1",
+    ]
+
+
+def test_the_value_of_a_reject_is_marked_in_its_record() -> None:
+    assert block(REJECT) == [
+        "line 17, record 16, column born, value '31.02.1980': is no date (error, text, DATE_INVALID)",
+        '      17 | 16,Anna,31.02.1980,"x"',
+        "         |         ^^^^^^^^^^",
+        "",
+    ]
+
+
+def test_every_physical_line_of_a_record_has_its_number() -> None:
+    lines = block(reject(raw='16,"a\r\nb",bad', value="bad"))
+    assert lines[1:] == ['      17 | 16,"a', '      18 | b",bad', "         |    ^^^", ""]
+
+
+def test_a_mark_stands_under_its_value_whatever_is_before_it() -> None:
+    lines = block(reject(raw="日本\t\x00,bad", value="bad"))
+    assert lines[1].index("bad") + 2 == lines[2].index("^")
+
+
+@pytest.mark.parametrize(("raw", "marked"), [("1,1,2", False), ("11,1,111", True), ("2,3", False)])
+def test_a_value_whose_place_is_not_certain_is_not_marked(raw: str, marked: bool) -> None:
+    assert any("^" in line for line in block(reject(raw=raw, value="1"))) is marked
+
+
+def test_the_end_of_an_import_says_where_the_rows_are_and_what_was_refused() -> None:
+    job = Job(
+        name="jobs/7",
+        spec=IMPORT,
+        state=State.FINISHED,
+        counters=Counters(rejects=8, errors=8),
+        bill=Bill(read=10, inserted=2, rejected=8),
+        duration=timedelta(seconds=0.5),
+    )
+    text = "\n".join(ending(job, warnings=(), rejects=(REJECT,), own_database=None))
+    assert "✔ Finished: /data/a.csv → local.recipients in 0.50 s" in text
+    assert "8 rejects, the first 1:" in text
+    assert "    17  born    31.02.1980  is no date" in text
+    assert "all of them: lading rejects jobs/7" in text
+    assert "rows in the table recipients of connection local" in text
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_has_an_end_to_show(state: State) -> None:
+    spec = JobSpec(kind=ExportSpec(table=Table(table="t"), file=File(path="out.csv")))
+    failure = Failure(code="TARGET_UNAVAILABLE", message="it is locked")
+    lines = ending(
+        Job(name="jobs/7", spec=spec, state=state, failure=failure), warnings=(), rejects=(), own_database=None
+    )
+    assert "it is locked (TARGET_UNAVAILABLE)" in lines
+    assert lines[-1]
