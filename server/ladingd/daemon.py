@@ -24,6 +24,7 @@ from ladingd.run.recovery import interrupt, recover, settle
 from ladingd.run.scheduler import Scheduler
 from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
+from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class Daemon:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
             workers = Workers(settings.workers, preload=PRELOAD)
             stack.push_async_callback(workers.close)
-            store = await SqlJobStore.open(settings.state_dir / "store.db")
+            try:
+                store = await SqlJobStore.open(settings.state_dir / "store.db")
+            except StoreUnusable as error:
+                raise CannotStart(str(error)) from error
             stack.push_async_callback(store.close)
             await recover(store)
             announcer = Announcer()
@@ -97,9 +101,13 @@ class Daemon:
                 control=control,
                 watch=watch,
             )
+            stack.push_async_callback(server.stop)
+            try:
+                await server.start()
+            except OSError as error:
+                raise CannotStart(f"cannot serve on {settings.socket}: {error.strerror}") from error
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
-                await server.start()
                 log.info("ready on %s, state in %s, process %d", settings.socket, settings.state_dir, os.getpid())
                 helpers = [
                     tasks.create_task(workers.warm(), name="warm-up"),
@@ -108,8 +116,8 @@ class Daemon:
                 ]
                 await self._stop.wait()
                 log.info("shutting down")
-                await server.refuse()
                 control.close()
+                await server.refuse()
                 await interrupt(store, announcer)
                 for helper in helpers:
                     helper.cancel()
@@ -120,7 +128,6 @@ class Daemon:
                 await workers.close()
                 await asyncio.wait([jobs])
                 watch.close()
-                await server.stop()
         log.info("stopped")
 
     def _heed_signals(self) -> None:

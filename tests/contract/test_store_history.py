@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ladingd.core.errors import CommandNotAllowed, RevisionCompacted
+from ladingd.core.errors import CommandNotAllowed, JobNotFound, RevisionCompacted
 from ladingd.core.job import Change, ChangeKind, Level
 from ladingd.core.journal import describe
 from ladingd.core.state import Event, State
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 async def test_an_empty_store_is_at_revision_zero(store: JobStore) -> None:
     assert await store.snapshot() == (0, ())
+    assert await store.revision() == 0
     assert await store.changes(0, limit=10) == ()
 
 
@@ -214,3 +215,12 @@ async def test_what_was_asked_for_before_the_close_is_done(stores: Any, store: J
     made = await asyncio.gather(*waiting)
     store = await stores.open()
     assert (await store.snapshot())[1] == tuple(sorted(made, key=lambda job: job.revision))
+
+
+async def test_a_snapshot_of_one_job(store: JobStore, new_job: Any) -> None:
+    one = await store.create(new_job("a"))
+    await store.create(new_job("b"))
+    assert await store.revision() == 2
+    assert await store.snapshot("a") == (2, (one,))
+    with pytest.raises(JobNotFound):
+        await store.snapshot("nobody")

@@ -28,9 +28,7 @@ def write_people(path: Path, number: int) -> Path:
 
 def importing(path: Path, *, chunk_bytes: int = 0, on_restart: OnRestart = OnRestart.UNSPECIFIED) -> JobSpec:
     """The spec of an import of a file into the table ``people`` of the connection ``local``."""
-    spec = ImportSpec(
-        files=(File(path=str(path).lstrip("/")),), target=Table(table="people"), chunk_bytes=chunk_bytes
-    )
+    spec = ImportSpec(files=(File(path=str(path).lstrip("/")),), target=Table(table="people"), chunk_bytes=chunk_bytes)
     return JobSpec(kind=spec, on_restart=on_restart)
 
 

@@ -112,8 +112,12 @@ class JobStore(ABC):
     # Following
 
     @abstractmethod
-    async def snapshot(self) -> tuple[int, tuple[Job, ...]]:
-        """The current revision and all jobs at that revision, the oldest first."""
+    async def revision(self) -> int:
+        """The last revision that was given out; 0 in a new store."""
+
+    @abstractmethod
+    async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
+        """The current revision and all jobs at that revision, the oldest first; or the one job that is named."""
 
     @abstractmethod
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import JobNotFound, ShuttingDown
+from ladingd.core.errors import ShuttingDown
 from ladingd.core.job import Change, ChangeKind, Job
 from ladingd.core.state import ENDED
 
@@ -102,11 +102,7 @@ class Watch:
         """
         pulse = self._pulse
         if revision == 0:
-            revision, jobs = await self._store.snapshot()
-            if job_id:
-                jobs = tuple(job for job in jobs if job.id == job_id)
-                if not jobs:
-                    raise JobNotFound(job_id)
+            revision, jobs = await self._store.snapshot(job_id)
             for job in jobs:
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             yield _bookmark(revision)
@@ -180,7 +176,7 @@ class Watch:
                 return
             rung = self._announcer.listen()
             if self._floor is None:
-                self._floor, _ = await self._store.snapshot()
+                self._floor = await self._store.revision()
             while True:
                 last = self._recent[-1].revision if self._recent else self._floor
                 changes = await self._store.changes(last, limit=BATCH)

@@ -8,7 +8,7 @@ import pytest
 
 from lading.v1 import job_pb2, job_service_pb2, spec_pb2
 from ladingd.core import errors
-from ladingd.core.errors import LadingError, Refusal
+from ladingd.core.errors import LadingError, Refusal, TechnicalError
 from ladingd.core.job import Connector, Level, RejectType
 from ladingd.core.spec import OnRestart
 from ladingd.core.state import State
@@ -64,8 +64,12 @@ def test_every_choice_at_restart_is_in_the_api() -> None:
     assert set(words(spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART")) == {word.value for word in OnRestart}
 
 
-def test_every_refusal_is_a_reason_of_the_api() -> None:
-    refusals = {kind.code for kind in Refusal.__subclasses__() if kind.__module__ == errors.__name__}
+def test_the_reasons_of_the_api_are_codes_of_the_domain() -> None:
+    refusals, technical = (
+        {one.code for one in kind.__subclasses__() if one.__module__ == errors.__name__}
+        for kind in (Refusal, TechnicalError)
+    )
     assert LadingError.code == "INTERNAL"
     reasons = set(words(job_service_pb2.Reason.DESCRIPTOR, "REASON"))
-    assert reasons == refusals | {"TARGET_UNAVAILABLE", "INTERNAL"}
+    # Of the technical errors only those have a reason that can meet a call, and not just a running job.
+    assert refusals | {"TARGET_UNAVAILABLE", "INTERNAL"} <= reasons <= refusals | technical | {"INTERNAL"}

@@ -1,0 +1,85 @@
+"""What happened to jobs, by revision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select, update
+
+from ladingd.core.errors import RevisionCompacted
+from ladingd.core.job import Change, ChangeKind
+from ladingd.core.journal import describe
+from ladingd.store import journal, rows
+from ladingd.store.tables import changes, history, jobs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ladingd.core.job import Job
+
+
+_RAISE = update(history).values(revision=history.c.revision + 1)
+"""The next number."""
+
+_HISTORY = select(history.c.revision, history.c.compacted)
+"""How far the changes go, and from where they are kept."""
+
+_RECORD = insert(changes)
+"""One change more."""
+
+_AFTER = (
+    select(*(changes.c[name] for name in ("revision", "kind", "job", "time", "from_state", "cause")))
+    .where(changes.c.revision > bindparam("after"))
+    .order_by(changes.c.revision)
+    .limit(bindparam("at_most"))
+)
+"""The changes after a revision; the columns are the fields of core.job.Change."""
+
+_EVERYTHING = select(*rows.COLUMNS).order_by(jobs.c.sequence)
+"""All jobs, the oldest first."""
+
+
+def next_revision(connection: Connection) -> int:
+    """A number that was never given out before. Two transactions cannot both be at this."""
+    connection.execute(_RAISE)
+    return current_revision(connection)
+
+
+def current_revision(connection: Connection) -> int:
+    """The last number that was given out."""
+    return int(connection.execute(_HISTORY).one().revision)
+
+
+def record(connection: Connection, change: Change) -> None:
+    """Write a change down, and the journal entry that tells of it."""
+    deleted = change.kind is ChangeKind.DELETED
+    values = {
+        "revision": change.revision,
+        "job_id": change.job.id,
+        "kind": change.kind,
+        "from_state": change.from_state,
+        "to_state": None if deleted else change.job.state,
+        "cause": change.cause,
+        "time": change.time,
+        "job": change.job,
+    }
+    connection.execute(_RECORD, values)
+    if not deleted:  # Its journal goes with it.
+        journal.write(connection, change.job.id, change.time, *describe(change))
+
+
+def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
+    """The changes after a revision, in order. Raises RevisionCompacted."""
+    compacted = connection.execute(_HISTORY).one().compacted
+    if max(after, 0) < compacted:
+        raise RevisionCompacted(after, compacted + 1)
+    found = connection.execute(_AFTER, {"after": after, "at_most": limit})
+    return tuple(Change(**row._mapping) for row in found)
+
+
+def snapshot(connection: Connection, job_id: str) -> tuple[int, tuple[Job, ...]]:
+    """The current revision and all jobs at that revision, the oldest first; or the one that is named."""
+    revision = current_revision(connection)
+    if job_id:
+        return revision, (rows.load(connection, job_id),)
+    return revision, rows.jobs_of(connection.execute(_EVERYTHING))

@@ -1,0 +1,149 @@
+"""The chunks of jobs, and the counts that they come to."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import delete as delete_from
+
+from ladingd.core.bill import Counts
+from ladingd.core.errors import BillImbalance
+from ladingd.core.job import Job, Progress
+from ladingd.core.plan import Chunk
+from ladingd.core.ports import KeptChunk
+from ladingd.store import rows
+from ladingd.store.tables import chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from ladingd.core.plan import CommittedChunk, Plan
+
+_LAST = (1 << 63) - 1
+
+_FIELDS = tuple(field.name for field in fields(Chunk))
+
+_KEPT = (
+    select(*(chunks.c[name] for name in _FIELDS), chunks.c.counts)
+    .where(
+        chunks.c.job_id == bindparam("of_job"),
+        chunks.c.ordinal.between(bindparam("lowest"), bindparam("highest")),
+    )
+    .order_by(chunks.c.ordinal)
+)
+"""The chunks of one job, from one ordinal to another."""
+
+_SET_COUNTS = (
+    update(chunks)
+    .where(chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal == bindparam("of_ordinal"))
+    .values(counts=bindparam("new_counts"))
+)
+"""Note one chunk as committed, or as uncommitted where the counts are None."""
+
+
+def read(connection: Connection, job_id: str) -> tuple[KeptChunk, ...]:
+    """All chunks of a job, in the order of their ordinals. Raises JobNotFound."""
+    rows.require(connection, job_id)
+    return _between(connection, job_id, 0, _LAST)
+
+
+def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:
+    """Write chunks down. One that is there already changes nothing, unless it was cut otherwise: BillImbalance."""
+    rows.require(connection, job_id)
+    known = {kept.chunk.ordinal: kept.chunk for kept in _around(connection, job_id, cut)}
+    fresh = []
+    for chunk in cut:
+        if chunk.ordinal not in known:
+            known[chunk.ordinal] = chunk
+            fresh.append({"job_id": job_id} | {name: getattr(chunk, name) for name in _FIELDS})
+        elif known[chunk.ordinal] != chunk:
+            raise BillImbalance(f"chunk {chunk.ordinal} of jobs/{job_id} was cut otherwise before")
+    if fresh:
+        connection.execute(insert(chunks), fresh)
+
+
+def commit(connection: Connection, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
+    """Note chunks as committed, each once."""
+    job = rows.load(connection, job_id)
+    noted = {kept.chunk.ordinal: kept.counts for kept in _around(connection, job_id, committed)}
+    _require_known(job_id, committed, noted)
+    news: dict[int, Counts | None] = {}
+    for chunk in committed:
+        if noted[chunk.ordinal] is None:
+            noted[chunk.ordinal] = news[chunk.ordinal] = chunk.counts
+    _set_counts(connection, job_id, news)
+    after = replace(job, counts=_sum(news, job.counts), progress=progress)
+    rows.save(connection, job, after)
+    return after
+
+
+def settle(
+    connection: Connection,
+    job_id: str,
+    committed: Sequence[CommittedChunk],
+    total: int | None,
+    progress: Progress,
+    settled: bool,
+) -> Job:
+    """Make the chunks and the job's counts what the ledger says."""
+    job = rows.load(connection, job_id)
+    noted = {kept.chunk.ordinal: kept.counts for kept in read(connection, job_id)}
+    _require_known(job_id, committed, noted)
+    ledger = {chunk.ordinal: chunk.counts for chunk in committed}
+    news = {ordinal: ledger.get(ordinal) for ordinal, counts in noted.items() if counts != ledger.get(ordinal)}
+    _set_counts(connection, job_id, news)
+    after = replace(
+        job,
+        counts=_sum(ledger, Counts()),
+        total=job.total if total is None else total,
+        progress=progress,
+        settled=settled,
+    )
+    rows.save(connection, job, after)
+    return after
+
+
+def replan(connection: Connection, job_id: str, plan: Plan) -> Job:
+    """Replace the plan, forget the chunks and with them what was counted."""
+    job = rows.load(connection, job_id)
+    connection.execute(delete_from(chunks).where(chunks.c.job_id == job_id))
+    after = replace(job, plan=plan, counts=Counts(), total=None, progress=Progress())
+    rows.save(connection, job, after)
+    return after
+
+
+def _around(
+    connection: Connection, job_id: str, these: Sequence[Chunk] | Sequence[CommittedChunk]
+) -> tuple[KeptChunk, ...]:
+    """The chunks from the lowest to the highest ordinal of these."""
+    ordinals = [chunk.ordinal for chunk in these]
+    return _between(connection, job_id, min(ordinals), max(ordinals)) if ordinals else ()
+
+
+def _between(connection: Connection, job_id: str, lowest: int, highest: int) -> tuple[KeptChunk, ...]:
+    found = connection.execute(_KEPT, {"of_job": job_id, "lowest": lowest, "highest": highest})
+    return tuple(
+        KeptChunk(chunk=Chunk(**{name: row._mapping[name] for name in _FIELDS}), counts=row.counts) for row in found
+    )
+
+
+def _require_known(job_id: str, committed: Sequence[CommittedChunk], noted: Mapping[int, object]) -> None:
+    unknown = sorted({chunk.ordinal for chunk in committed} - noted.keys())
+    if unknown:
+        raise BillImbalance(f"jobs/{job_id}: chunk {unknown[0]} is committed, but was never written down")
+
+
+def _set_counts(connection: Connection, job_id: str, news: Mapping[int, Counts | None]) -> None:
+    values = [
+        {"of_job": job_id, "of_ordinal": ordinal, "new_counts": counts} for ordinal, counts in sorted(news.items())
+    ]
+    if values:
+        connection.execute(_SET_COUNTS, values)
+
+
+def _sum(parts: Mapping[int, Counts | None], start: Counts) -> Counts:
+    return sum((counts for counts in parts.values() if counts is not None), start)

@@ -1,0 +1,32 @@
+"""Dataclasses of the domain as JSON, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import Discriminator, TypeAdapter
+
+from ladingd.core.bill import Counts
+from ladingd.core.job import Failure, Job, Progress
+from ladingd.core.plan import ExportPlan, ImportPlan
+from ladingd.core.spec import ExportSpec, ImportSpec
+
+SPEC: TypeAdapter[ImportSpec | ExportSpec] = TypeAdapter(Annotated[ImportSpec | ExportSpec, Discriminator("kind")])
+PLAN: TypeAdapter[ImportPlan | ExportPlan] = TypeAdapter(Annotated[ImportPlan | ExportPlan, Discriminator("kind")])
+COUNTS: TypeAdapter[Counts] = TypeAdapter(Counts)
+PROGRESS: TypeAdapter[Progress] = TypeAdapter(Progress)
+FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
+JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def write(adapter: TypeAdapter[Any], value: object) -> str:
+    """The JSON text of a value. Raises ValueError for what could not be read again: NaN and the infinities."""
+    # Not dump_json: it writes NaN as null, and the job could never be read again.
+    tree = adapter.dump_python(value, mode="json")
+    return json.dumps(tree, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def read(adapter: TypeAdapter[Any], text: str) -> Any:
+    """The value that a JSON text stands for."""
+    return adapter.validate_json(text)

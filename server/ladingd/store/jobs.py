@@ -1,0 +1,129 @@
+"""The store of jobs in an SQLite file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ladingd.core.ports import JobStore, Page
+from ladingd.store import changes, journal, pages, rows, transitions
+from ladingd.store import chunks as slices
+from ladingd.store.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence, Set
+    from pathlib import Path
+
+    from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress
+    from ladingd.core.plan import Chunk, CommittedChunk, Plan
+    from ladingd.core.ports import KeptChunk
+    from ladingd.core.spec import JobSpec
+    from ladingd.core.state import Event, State
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SqlJobStore(JobStore):
+    """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        busy_timeout: timedelta = timedelta(seconds=5),
+    ) -> SqlJobStore:
+        """Open the store in this file, made where there is none. Raises StoreUnusable.
+
+        ``busy_timeout`` is how long a transaction waits for another process to let go of the file.
+        """
+        database = Database(path, busy_timeout)
+        await database.open()
+        return cls(database, now)
+
+    async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
+        return await self._database.write(transitions.create, job, request_id, request_digest, self._now())
+
+    async def get(self, job_id: str) -> Job:
+        return await self._database.read(rows.load, job_id)
+
+    async def list(self, *, size: int, token: str = "") -> Page[Job]:
+        return await self._database.read(pages.read, size, token)
+
+    async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
+        return await self._database.read(rows.in_states, states)
+
+    async def unsettled(self) -> tuple[Job, ...]:
+        return await self._database.read(rows.unsettled)
+
+    async def edit(
+        self,
+        job_id: str,
+        *,
+        label: str | None = None,
+        description: str | None = None,
+        spec: JobSpec | None = None,
+        plan: Plan | None = None,
+        etag: str = "",
+    ) -> Job:
+        return await self._database.write(transitions.edit, job_id, label, description, spec, plan, etag, self._now())
+
+    async def delete(self, job_id: str, *, etag: str = "") -> Job:
+        return await self._database.write(transitions.delete, job_id, etag, self._now())
+
+    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
+        return await self._database.write(transitions.command, job_id, command, etag, self._now())
+
+    async def move(self, job_id: str, event: Event, *, failure: Failure | None = None) -> Job | None:
+        return await self._database.write(transitions.move, job_id, event, failure, self._now())
+
+    async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
+        return await self._database.write(transitions.move_all, states, event, failure, self._now())
+
+    async def revision(self) -> int:
+        return await self._database.read(changes.current_revision)
+
+    async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
+        return await self._database.read(changes.snapshot, job_id)
+
+    async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
+        return await self._database.read(changes.read, after, limit)
+
+    async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None:
+        await self._database.write(journal.write, job_id, self._now(), level, code, message)
+
+    async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[JournalEntry, ...]:
+        return await self._database.read(journal.read, job_id, after, limit)
+
+    async def replan(self, job_id: str, plan: Plan) -> Job:
+        return await self._database.write(slices.replan, job_id, plan)
+
+    async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
+        await self._database.write(slices.add, job_id, chunks)
+
+    async def chunks(self, job_id: str) -> tuple[KeptChunk, ...]:
+        return await self._database.read(slices.read, job_id)
+
+    async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
+        return await self._database.write(slices.commit, job_id, committed, progress)
+
+    async def settle(
+        self,
+        job_id: str,
+        committed: Sequence[CommittedChunk],
+        *,
+        total: int | None,
+        progress: Progress,
+        settled: bool,
+    ) -> Job:
+        return await self._database.write(slices.settle, job_id, committed, total, progress, settled)
+
+    async def close(self) -> None:
+        await self._database.close()

@@ -1,0 +1,42 @@
+"""What was written in the journals of jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, insert, select
+
+from ladingd.core.job import JournalEntry, Level
+from ladingd.store import rows
+from ladingd.store.tables import journal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+_APPEND = insert(journal)
+"""One entry more."""
+
+_AFTER = (
+    select(journal)
+    .where(journal.c.job_id == bindparam("of_job"), journal.c.sequence > bindparam("after"))
+    .order_by(journal.c.sequence)
+    .limit(bindparam("at_most"))
+)
+"""The entries of one job after one of them."""
+
+
+def write(connection: Connection, job_id: str, time: datetime, level: Level, code: str, message: str) -> None:
+    """Append an entry. Raises JobNotFound."""
+    rows.require(connection, job_id)
+    entry = {"job_id": job_id, "time": time, "level": level, "code": code, "message": message}
+    connection.execute(_APPEND, entry)
+
+
+def read(connection: Connection, job_id: str, after: int, limit: int) -> tuple[JournalEntry, ...]:
+    """The entries of a job with a greater sequence number, in order. Raises JobNotFound."""
+    rows.require(connection, job_id)
+    found = connection.execute(_AFTER, {"of_job": job_id, "after": after, "at_most": limit})
+    return tuple(JournalEntry(**row._mapping) for row in found)

@@ -1,0 +1,90 @@
+"""A job as a row."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, insert, select, update
+
+from ladingd.core.errors import JobNotFound
+from ladingd.core.job import Job
+from ladingd.store.tables import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Set
+
+    from sqlalchemy import Connection, Row
+
+    from ladingd.core.state import State
+
+_FIELDS = tuple(field.name for field in fields(Job))
+
+COLUMNS = tuple(jobs.c[name] for name in _FIELDS)
+"""What ``job_of`` makes a job of."""
+
+# Statements are built once: building one takes longer than SQLite takes to run it.
+
+_ONE = select(*COLUMNS).where(jobs.c.id == bindparam("job_id"))
+"""The job of an id."""
+
+_SEQUENCE = select(jobs.c.sequence).where(jobs.c.id == bindparam("job_id"))
+"""Whether there is a job of an id."""
+
+_UNSETTLED = select(*COLUMNS).where(~jobs.c.settled).order_by(jobs.c.sequence)
+"""The jobs that the store and the ledger may differ about, the oldest first."""
+
+
+def job_of(row: Row[Any]) -> Job:
+    """The job that a row with COLUMNS, among others, stands for."""
+    return Job(**{name: row._mapping[name] for name in _FIELDS})
+
+
+def jobs_of(rows: Iterable[Row[Any]]) -> tuple[Job, ...]:
+    """The jobs that such rows stand for."""
+    return tuple(job_of(row) for row in rows)
+
+
+def load(connection: Connection, job_id: str) -> Job:
+    """The job. Raises JobNotFound."""
+    row = connection.execute(_ONE, {"job_id": job_id}).one_or_none()
+    if row is None:
+        raise JobNotFound(job_id)
+    return job_of(row)
+
+
+def exists(connection: Connection, job_id: str) -> bool:
+    """Whether there is such a job."""
+    return connection.scalar(_SEQUENCE, {"job_id": job_id}) is not None
+
+
+def require(connection: Connection, job_id: str) -> None:
+    """Raises JobNotFound where the job is not there."""
+    if not exists(connection, job_id):
+        raise JobNotFound(job_id)
+
+
+def in_states(connection: Connection, states: Set[State]) -> tuple[Job, ...]:
+    """All jobs in these states, the one longest in its state first."""
+    statement = select(*COLUMNS).where(jobs.c.state.in_(sorted(states))).order_by(jobs.c.state_revision)
+    return jobs_of(connection.execute(statement))
+
+
+def unsettled(connection: Connection) -> tuple[Job, ...]:
+    """All jobs that the store and the ledger may differ about, the oldest first."""
+    return jobs_of(connection.execute(_UNSETTLED))
+
+
+def add(connection: Connection, job: Job) -> None:
+    """Store a new job."""
+    values = {name: getattr(job, name) for name in _FIELDS}
+    connection.execute(insert(jobs).values(state_revision=job.revision, **values))
+
+
+def save(connection: Connection, before: Job, after: Job) -> None:
+    """Write down what is different in a job."""
+    values = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
+    if after.state is not before.state:
+        values["state_revision"] = after.revision
+    if values:
+        connection.execute(update(jobs).where(jobs.c.id == after.id).values(**values))

@@ -1,0 +1,102 @@
+"""The tables of the store, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, MetaData, String, Table, Text
+
+from ladingd.core.job import ChangeKind, Level
+from ladingd.core.state import Event, State
+from ladingd.store import documents
+from ladingd.store.columns import Document, Moment, Number, Word
+
+metadata = MetaData()
+
+# The columns from `id` on, but `state_revision`, are the fields of core.job.Job.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("sequence", Number, primary_key=True),
+    Column("state_revision", Number, nullable=False),
+    Column("id", String(63), nullable=False, unique=True),
+    Column("label", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("spec", Document(documents.SPEC), nullable=False),
+    Column("plan", Document(documents.PLAN), nullable=False),
+    Column("state", Word(State), nullable=False),
+    Column("revision", Number, nullable=False),
+    Column("attempt", Number, nullable=False),
+    Column("counts", Document(documents.COUNTS), nullable=False),
+    Column("total", Number),
+    Column("progress", Document(documents.PROGRESS), nullable=False),
+    Column("failure", Document(documents.FAILURE)),
+    Column("settled", Boolean, nullable=False),
+    Column("create_time", Moment, nullable=False),
+    Column("update_time", Moment, nullable=False),
+    Column("start_time", Moment),
+    Column("end_time", Moment),
+    Index("jobs_by_state", "state", "state_revision"),
+    Index("jobs_by_settled", "settled"),
+    sqlite_autoincrement=True,
+)
+
+# One row. `revision` is the last one given out; changes up to `compacted` are no longer kept. A counter of its own, for
+# the numbers must not begin anew when changes are removed, and must become visible in their order.
+history = Table(
+    "history",
+    metadata,
+    Column("id", Number, CheckConstraint("id = 1", name="history_has_one_row"), primary_key=True),
+    Column("revision", Number, nullable=False),
+    Column("compacted", Number, nullable=False),
+)
+
+# No reference to jobs: the changes of a job outlive it, or nobody would hear of its end.
+changes = Table(
+    "changes",
+    metadata,
+    Column("revision", Number, primary_key=True, autoincrement=False),
+    Column("job_id", String(63), nullable=False),
+    Column("kind", Word(ChangeKind), nullable=False),
+    Column("from_state", Word(State)),
+    Column("to_state", Word(State)),
+    Column("cause", Word(Event)),
+    Column("time", Moment, nullable=False),
+    Column("job", Document(documents.JOB), nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("sequence", Number, primary_key=True),
+    Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("time", Moment, nullable=False),
+    Column("level", Word(Level), nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Index("journal_by_job", "job_id", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+# The columns from `ordinal` on, but `counts`, are the fields of core.plan.Chunk.
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Number, primary_key=True, autoincrement=False),
+    Column("start", Number, nullable=False),
+    Column("end", Number, nullable=False),
+    Column("first_record", Number, nullable=False),
+    Column("first_line", Number, nullable=False),
+    Column("records", Number),
+    Column("refused", Text),
+    Column("counts", Document(documents.COUNTS)),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("time", Moment, nullable=False),
+    Index("requests_by_job", "job_id"),
+)

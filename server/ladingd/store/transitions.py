@@ -1,0 +1,142 @@
+"""The ways a job comes, changes and goes. Each is the body of one transaction and ends in one change, or in none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import insert, select
+
+from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused
+from ladingd.core.job import Change, ChangeKind, Failure, Job
+from ladingd.core.state import COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands
+from ladingd.store import changes, rows
+from ladingd.store.tables import jobs, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from ladingd.core.plan import Plan
+    from ladingd.core.spec import JobSpec
+
+
+def create(connection: Connection, job: Job, request_id: str, digest: str, now: datetime) -> Job:
+    """Store a new job, or find the one that the same request made before."""
+    if job.state is not State.EDITING:
+        raise ValueError(f"a new job is {State.EDITING}, not {job.state}")
+    if request_id:
+        earlier = connection.execute(select(requests).where(requests.c.request_id == request_id)).one_or_none()
+        if earlier is not None:
+            if earlier.digest != digest:
+                raise RequestIdReused(request_id)
+            return rows.load(connection, earlier.job_id)
+    if rows.exists(connection, job.id):
+        raise JobExists(job.id)
+    created = replace(job, revision=changes.next_revision(connection))
+    rows.add(connection, created)
+    if request_id:
+        request = {"request_id": request_id, "digest": digest, "job_id": job.id, "time": now}
+        connection.execute(insert(requests).values(**request))
+    changes.record(connection, Change(revision=created.revision, kind=ChangeKind.CREATED, job=created, time=now))
+    return created
+
+
+def edit(
+    connection: Connection,
+    job_id: str,
+    label: str | None,
+    description: str | None,
+    spec: JobSpec | None,
+    plan: Plan | None,
+    etag: str,
+    now: datetime,
+) -> Job:
+    """Change what is not None."""
+    if (spec is None) is not (plan is None):
+        raise ValueError("a spec is changed together with its plan")
+    job = _load(connection, job_id, etag)
+    if spec is not None and job.state is not State.EDITING:
+        raise _not_allowed(job, "edit the spec of")
+    edited = replace(
+        job,
+        label=job.label if label is None else label,
+        description=job.description if description is None else description,
+        spec=spec or job.spec,
+        plan=plan or job.plan,
+    )
+    if edited == job:
+        return job
+    edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
+    rows.save(connection, job, edited)
+    changes.record(connection, Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now))
+    return edited
+
+
+def delete(connection: Connection, job_id: str, etag: str, now: datetime) -> Job:
+    """Remove a job and all that hangs on it, but its changes."""
+    job = _load(connection, job_id, etag)
+    if job.state not in DELETABLE:
+        raise _not_allowed(job, "delete")
+    # Chunks, journal and requests go with it: the tables say so.
+    connection.execute(delete_from(jobs).where(jobs.c.id == job_id))
+    revision = changes.next_revision(connection)
+    changes.record(
+        connection,
+        Change(revision=revision, kind=ChangeKind.DELETED, job=job, time=now, from_state=job.state),
+    )
+    return job
+
+
+def command(connection: Connection, job_id: str, command: Event, etag: str, now: datetime) -> Job:
+    """Apply a command."""
+    if command not in COMMANDS:
+        raise ValueError(f"{command} is no command")
+    job = _load(connection, job_id, etag)
+    moved = _apply(connection, job, command, None, now)
+    if moved is not None:
+        return moved
+    if job.state in UNDER_WAY[command]:
+        return job
+    raise _not_allowed(job, command.lower())
+
+
+def move(connection: Connection, job_id: str, event: Event, failure: Failure | None, now: datetime) -> Job | None:
+    """Apply an event, where it can happen."""
+    return _apply(connection, rows.load(connection, job_id), event, failure, now)
+
+
+def move_all(
+    connection: Connection, states: Set[State], event: Event, failure: Failure | None, now: datetime
+) -> tuple[Job, ...]:
+    """Apply an event to all jobs in these states that it can happen to, the one longest in its state first."""
+    moved = (_apply(connection, job, event, failure, now) for job in rows.in_states(connection, states))
+    return tuple(job for job in moved if job is not None)
+
+
+def _apply(connection: Connection, job: Job, event: Event, failure: Failure | None, now: datetime) -> Job | None:
+    moved = job.moved(event, now, failure)
+    if moved is None:
+        return None
+    moved = replace(moved, revision=changes.next_revision(connection))
+    rows.save(connection, job, moved)
+    change = Change(
+        revision=moved.revision, kind=ChangeKind.MOVED, job=moved, time=now, from_state=job.state, cause=event
+    )
+    changes.record(connection, change)
+    return moved
+
+
+def _load(connection: Connection, job_id: str, etag: str) -> Job:
+    job = rows.load(connection, job_id)
+    if etag and etag != job.etag:
+        raise EtagMismatch(job_id)
+    return job
+
+
+def _not_allowed(job: Job, command: str) -> CommandNotAllowed:
+    allowed = tuple(event.lower() for event in allowed_commands(job.state))
+    return CommandNotAllowed(job.id, job.state, command, allowed)
