@@ -109,6 +109,14 @@ async def test_one_that_cannot_start_says_why(lading: Lading, environment: dict[
     assert "Traceback" not in result.err
 
 
+async def test_a_state_directory_that_cannot_be_made(lading: Lading, environment: dict[str, str], folder: Path) -> None:
+    (folder / "state").write_text("in the way")
+    result = await lading("ls", environment=environment)
+    assert result.status == 1
+    assert f"its state directory {folder}/state/lading cannot be made or written to" in result.err
+    assert "Traceback" not in result.err
+
+
 async def test_a_stale_pid_is_never_signalled(lading: Lading, environment: dict[str, str], folder: Path) -> None:
     state = folder / "state/lading"
     state.mkdir(parents=True)

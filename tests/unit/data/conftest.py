@@ -1,0 +1,93 @@
+"""What the tests of the data room share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.core.bill import Counts
+from ladingd.core.plan import Chunk, ExportPlan, ImportPlan
+from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.data.connection import Connection
+from ladingd.data.sqlite import connected
+from ladingd.data.transfer import BulkTransfer
+from ladingd.data.workplace import Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yard:
+    """A transfer with a directory of files and a database of its own."""
+
+    directory: Path
+    transfer: BulkTransfer
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "target db.sqlite"
+
+    @property
+    def workplace(self) -> Workplace:
+        return Workplace(directory=self.directory / "work")
+
+    def write(self, text: str | bytes, name: str = "in.csv") -> File:
+        (self.directory / name).write_bytes(text.encode() if isinstance(text, str) else text)
+        return File(path=name)
+
+    def sql(self, sql: str) -> list[tuple[object, ...]]:
+        """Run a statement in the database and commit; return its rows."""
+        with connected(self.database, create=True) as database:
+            rows = database.rows(sql)
+            database.commit()
+            return rows
+
+    def plan_import(self, text: str | bytes, table: str = "t", **spec: object) -> ImportPlan:
+        wanted = ImportSpec(file=self.write(text), target=Table(table=table), **spec)  # type: ignore[arg-type]
+        plan = self.transfer.plan(wanted)
+        assert isinstance(plan, ImportPlan)
+        return plan
+
+    def plan_export(self, table: str = "t", path: str = "out.csv", **spec: object) -> ExportPlan:
+        wanted = ExportSpec(source=Table(table=table), file=File(path=path), **spec)  # type: ignore[arg-type]
+        plan = self.transfer.plan(wanted)
+        assert isinstance(plan, ExportPlan)
+        return plan
+
+    def chunks(self, plan: ImportPlan | ExportPlan) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        while more := self.transfer.cut(plan, chunks[-1] if chunks else None, 3):
+            chunks += more
+        return chunks
+
+    def run(self, plan: ImportPlan | ExportPlan, job_id: str = "job", attempt: int = 1) -> Counts:
+        """Do the whole job."""
+        self.transfer.begin(job_id, attempt, plan)
+        chunks = self.chunks(plan)
+        counts = sum((self.transfer.process(job_id, attempt, plan, chunk) for chunk in chunks), Counts())
+        self.transfer.finish(job_id, plan, chunks)
+        return counts
+
+
+@pytest.fixture
+def make_yard() -> Callable[[Path], Yard]:
+    """Make a yard in a directory."""
+
+    def make(directory: Path) -> Yard:
+        connection = Connection(name="local", url=f"sqlite://{directory}/target db.sqlite")
+        transfer = BulkTransfer(
+            connections={"local": connection}, roots={"local": directory}, work_dir=directory / "work"
+        )
+        return Yard(directory=directory, transfer=transfer)
+
+    return make
+
+
+@pytest.fixture
+def yard(tmp_path: Path, make_yard: Callable[[Path], Yard]) -> Yard:
+    """A yard of the test's own."""
+    return make_yard(tmp_path)

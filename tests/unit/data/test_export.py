@@ -1,0 +1,167 @@
+"""Exports: what was imported comes out the same, and the file is there whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ladingd.core.bill import Counts
+from ladingd.core.errors import AttemptSuperseded, DestinationRefused
+from ladingd.core.spec import CsvFormat, Header
+from ladingd.data import destination
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.data.conftest import Yard
+
+words = st.text(alphabet="ab é\"',;\n\r\t|0☃\ufeff", max_size=8)
+fields = {
+    "whole": st.integers(-(2**63), 2**63 - 1).map(str),
+    "money": st.decimals(min_value="-9999999", max_value="9999999", places=2).map(
+        lambda d: f"{d + 0:.2f}" if d else "0.00"
+    ),
+    "ratio": st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    "flag": st.sampled_from(["true", "false"]),
+    "day": st.dates().map(str),
+    "text": words,
+}
+rows = st.lists(st.tuples(*(st.one_of(st.none(), field) for field in fields.values())), min_size=1, max_size=12)
+
+
+def as_csv(records: list[tuple[str | None, ...]], delimiter: str, end: str) -> str:
+    def field(value: str | None) -> str:
+        return "" if value is None else '"' + value.replace('"', '""') + '"'
+
+    return "".join(delimiter.join(map(field, record)) + end for record in [tuple(fields), *records])
+
+
+@given(rows, st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n"]), st.integers(1, 60))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_imported_comes_out_the_same(
+    make_yard: Callable[[Path], Yard], records: list[tuple[str | None, ...]], delimiter: str, end: str, size: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        yard = make_yard(Path(directory))
+        types = {"whole": "integer", "money": "decimal(15,2)", "ratio": "real", "flag": "boolean", "day": "date"}
+        layout = CsvFormat(delimiter=delimiter, header=Header.PRESENT)
+        text = as_csv(records, delimiter, end)
+        plan = yard.plan_import(text, csv=layout, types=types | {"text": "text"}, chunk_bytes=size)
+        assert yard.run(plan) == Counts(read=len(records), inserted=len(records))
+        yard.run(yard.plan_export(csv=layout, chunk_keys=5), job_id="out")
+        first = (yard.directory / "out.csv").read_bytes()
+        again = yard.plan_import(first, table="again", csv=layout, types=types | {"text": "text"})
+        assert yard.run(again, job_id="again").inserted == len(records)
+        columns = ", ".join(fields)
+        assert yard.sql(f"SELECT {columns} FROM t ORDER BY rowid") == yard.sql(
+            f"SELECT {columns} FROM again ORDER BY rowid"
+        )
+        yard.run(yard.plan_export("again", "again.csv", csv=layout), job_id="out-again")
+        assert (yard.directory / "again.csv").read_bytes() == first
+        exported = list(csv.reader(io.StringIO(first.decode(), newline=""), delimiter=delimiter))[1:]
+        for was, now in zip(records, exported, strict=True):
+            assert [value or "" for value in was[:2]] == now[:2]
+            assert [value or "" for value in was[3:]] == now[3:]
+            assert was[2] is None or float(was[2]) == float(now[2])
+
+
+def test_values_of_any_kind_come_out(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER, b, c DECIMAL(9,2), d BOOLEAN, e REAL, f TEXT)")
+    yard.sql("INSERT INTO t VALUES (1, NULL, 2, 1, 0.1 + 0.2, ''), ('x', x'00ff', 2.125, 7, 1e300, NULL)")
+    yard.sql("INSERT INTO t VALUES (2.5, 'q\"', 'n/a', 'maybe', 3, 'a,b'), (NULL, 1.5, 12.5, 0, NULL, 'x')")
+    yard.run(yard.plan_export())
+    assert (yard.directory / "out.csv").read_text() == (
+        'a,b,c,d,e,f\n1,,2.00,true,0.30000000000000004,""\nx,\\x00ff,2.125,7,1e+300,\n'
+        '2.5,"q""",n/a,maybe,3,"a,b"\n,1.5,12.50,false,,x\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "notes"),
+    [
+        ("CREATE TABLE t (a INTEGER PRIMARY KEY, b)", 0),
+        ("CREATE TABLE t (a, b, PRIMARY KEY (a)) WITHOUT ROWID", 1),
+        ("CREATE TABLE t (a, b, rowid)", 0),
+    ],
+)
+def test_tables_with_and_without_keys(yard: Yard, schema: str, notes: int) -> None:
+    yard.sql(schema)
+    plan = yard.plan_export(path="empty.csv")
+    yard.run(plan, job_id="empty")
+    assert (yard.directory / "empty.csv").read_text().count("\n") == 1
+    yard.sql("INSERT INTO t (a, b) VALUES (-5, 'x'), (3, 'y'), (9223372036854775807, 'z')")
+    assert len(yard.chunks(yard.plan_export(chunk_keys=10))) <= 10_000, "ranges are widened where keys are sparse"
+    plan = yard.plan_export(chunk_keys=2**62)
+    assert len(plan.notes) == notes
+    yard.run(plan)
+    lines = (yard.directory / "out.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[:2] for line in lines] == [["-5", "x"], ["3", "y"], ["9223372036854775807", "z"]]
+
+
+def test_a_lone_null_is_still_a_record(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER)")
+    yard.sql("INSERT INTO t VALUES (1), (NULL), (3)")
+    yard.run(yard.plan_export())
+    text = (yard.directory / "out.csv").read_text()
+    assert text == 'a\n1\n""\n3\n'
+    yard.run(yard.plan_import(text, table="u"), job_id="back")
+    assert yard.sql("SELECT a FROM u") == [(1,), (None,), (3,)]
+
+
+def test_a_part_is_written_once_and_only_by_the_current_attempt(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    yard.sql("INSERT INTO t VALUES (1), (2), (3)")
+    plan = yard.plan_export(chunk_keys=2)
+    first, second = yard.chunks(plan)
+    assert yard.transfer.begin("job", 1, plan) == ()
+    counts = yard.transfer.process("job", 1, plan, first)
+    yard.sql("DELETE FROM t WHERE a = 1")
+    assert yard.transfer.process("job", 1, plan, first) == counts == Counts(read=2, inserted=2)
+    (entry,) = yard.transfer.begin("job", 2, plan)
+    assert (entry.ordinal, entry.counts) == (0, counts)
+    with pytest.raises(AttemptSuperseded):
+        yard.transfer.process("job", 1, plan, second)
+    yard.transfer.process("job", 2, plan, second)
+    yard.transfer.finish("job", plan, [first, second])
+    yard.transfer.finish("job", plan, [first, second])
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n3\n"
+    yard.transfer.discard("job", plan)
+    assert [path.name for path in yard.directory.iterdir() if "out.csv" in path.name] == ["out.csv"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_finish_can_be_repeated_after_a_crash_behind_the_renaming(
+    yard: Yard, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    yard.sql("INSERT INTO t VALUES (1)")
+    if overwrite:
+        (yard.directory / "out.csv").write_text("old")
+    plan = yard.plan_export(overwrite=overwrite)
+
+    def crash(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(destination, "sync_directory", crash)
+        with pytest.raises(KeyboardInterrupt):
+            yard.run(plan)
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n"
+    yard.transfer.finish("job", plan, yard.chunks(plan))
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n"
+
+
+def test_a_file_that_appeared_meanwhile_is_not_replaced(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    (yard.directory / "out.csv").write_text("theirs")
+    with pytest.raises(DestinationRefused):
+        yard.run(plan)
+    assert (yard.directory / "out.csv").read_text() == "theirs"
