@@ -1,0 +1,79 @@
+"""The command `lading`."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lading_client.cli import daemon, jobs, transfers, watching
+from lading_client.cli.options import OutputOption
+from lading_client.cli.session import Settings
+
+app = typer.Typer(
+    name="lading",
+    help="Moves records in bulk between files and database tables, and shows how it goes.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # Plain help: no import of rich, and no values of variables in a traceback.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("import")(transfers.import_file)
+app.command("export")(transfers.export_table)
+app.command("run")(transfers.run_spec)
+app.command("ls")(jobs.list_jobs)
+app.command("show")(jobs.show)
+app.command("watch")(watching.watch)
+app.command("start")(jobs.start)
+app.command("pause")(jobs.pause)
+app.command("cancel")(jobs.cancel)
+app.command("delete")(jobs.delete)
+app.command("journal")(watching.journal)
+app.command("rejects")(watching.rejects)
+app.add_typer(daemon.app, name="daemon")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lading {version('lading')}")
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    context: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            envvar="LADING_SERVER",
+            metavar="ADDRESS",
+            help="The daemon: unix:/path or host:port. Without it, the user's own daemon.",
+        ),
+    ] = None,
+    output: OutputOption = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Both options may stand after the command as well."""
+    context.obj = Settings(server=server, form=output)
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a sign of ours shows another one instead of ending the command.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        app()
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        # All is said and nothing is open: taking the interpreter down in order is a fifth of a short command's time.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)

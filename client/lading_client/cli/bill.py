@@ -1,0 +1,112 @@
+"""A job's end as people read it: the bill, the warnings, the first rejects."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from lading_client.cli import figures, paths, states, table_name
+from lading_client.cli.columns import aligned, printable, shortened
+from lading_client.cli.output import painted
+from lading_client.model import State
+from lading_client.spec import ImportSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lading_client.model import Bill, Job, JournalEntry, Reject
+
+FIRST_REJECTS = 5
+_FIRST_WARNINGS = 10
+_ALWAYS = ("read", "inserted", "rejected")
+
+
+def route(job: Job) -> str:
+    """From where to where: "recipients.csv → local.recipients"."""
+    kind = job.spec.kind
+    if isinstance(kind, ImportSpec):
+        files = ", ".join(printable(paths.shown(file)) for file in kind.files)
+        return f"{files} → {printable(table_name.written(kind.target))}"
+    return f"{printable(table_name.written(kind.table))} → {printable(paths.shown(kind.file))}"
+
+
+def bill_lines(bill: Bill) -> list[str]:
+    """The bill, aligned: what is zero is left out, but for what everybody looks for."""
+    named = [(field.name, getattr(bill, field.name)) for field in fields(bill)]
+    rows = [(name.replace("_", " "), figures.number(value)) for name, value in named if value or name in _ALWAYS]
+    return [f"  {line}" for line in aligned(rows, right=frozenset({1}))]
+
+
+def reject_table(rejects: Sequence[Reject]) -> list[str]:
+    """One line for each reject: line, column, value, reason."""
+    rows = [("line", "column", "value", "reason")]
+    rows += [
+        (
+            str(reject.line),
+            shortened(printable(reject.column), 24),
+            shortened(printable(reject.value or reject.raw), 32),
+            printable(reject.message),
+        )
+        for reject in rejects
+    ]
+    return [f"  {line}" for line in aligned(rows, right=frozenset({0}))]
+
+
+def ending(
+    job: Job, *, warnings: Sequence[JournalEntry], rejects: Sequence[Reject], own_database: Path | None
+) -> list[str]:
+    """All that people want to know when a job has come to rest."""
+    head = painted(states.shown(job.state), states.colour(job.state))
+    took = ""
+    if job.duration is not None:
+        took = f" in {figures.span(job.duration)}"
+        if job.progress.records_per_second:
+            took += f", {figures.number(job.progress.records_per_second)} records/s"
+    lines = [f"{head}: {route(job)}{took}", ""]
+    lines += bill_lines(job.bill)
+    if job.failure is not None:
+        lines += ["", f"{printable(job.failure.message)} ({job.failure.code})"]
+    if warnings:
+        lines += ["", *(f"warning: {printable(entry.message)}" for entry in warnings[:_FIRST_WARNINGS])]
+        if len(warnings) > _FIRST_WARNINGS:
+            lines.append(f"all {len(warnings)} warnings: lading journal {job.name}")
+    if rejects:
+        lines += ["", *_rejects(job, rejects)]
+    lines += ["", *_next_step(job, own_database)]
+    return lines
+
+
+def _rejects(job: Job, rejects: Sequence[Reject]) -> list[str]:
+    total = max(job.counters.errors + job.counters.warnings, len(rejects))
+    head = f"{figures.number(total)} rejects" if total != 1 else "1 reject"
+    if total > len(rejects):
+        head += f", the first {len(rejects)}"
+    return [f"{head}:", *reject_table(rejects), f"all of them: lading rejects {job.name}"]
+
+
+def _next_step(job: Job, own_database: Path | None) -> list[str]:
+    match job.state:
+        case State.FINISHED:
+            return [_where(job, own_database)]
+        case State.FAILED:
+            return [f"try again from the last committed chunk: lading start {job.name} --wait"]
+        case State.PAUSED:
+            return [f"continue it: lading start {job.name} --wait"]
+        case State.INTERRUPTED:
+            return [
+                "the daemon stopped while the job ran; with its next start the job goes on after its last chunk",
+                f"watch it: lading watch {job.name}",
+            ]
+        case _:
+            return [f"committed records stay; more: lading show {job.name}"]
+
+
+def _where(job: Job, own_database: Path | None) -> str:
+    kind = job.spec.kind
+    if not isinstance(kind, ImportSpec):
+        return f"records in {printable(paths.shown(kind.file))}"
+    text = f"rows in the table {printable(kind.target.table)} of connection {printable(kind.target.connection)}"
+    if own_database is not None and kind.target.connection == "local":
+        text += f": sqlite3 {own_database}"
+    return text

@@ -1,0 +1,95 @@
+"""`lading daemon status`, `stop` and `logs`: the user's own daemon."""
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+
+from lading_client.cli.columns import aligned
+from lading_client.cli.options import OutputOption
+from lading_client.cli.session import Session
+from lading_client.errors import LadingError
+from lading_client.own_daemon import OwnDaemon
+
+_POLL_SECONDS = 0.2
+_WORDS = {"stateDirectory": "state directory"}
+
+app = typer.Typer(
+    help="The user's own daemon, which the commands start where no server is named.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def status(context: typer.Context, output: OutputOption = None) -> None:
+    """Say whether the daemon runs, and where its things are."""
+    ours = Session.of(context, None, output)
+
+    async def work() -> None:
+        daemon = OwnDaemon.of(os.environ)
+        pid = daemon.pid()
+        places = {
+            "socket": str(daemon.socket_path),
+            "stateDirectory": str(daemon.state_directory),
+            "database": str(daemon.database),
+            "log": str(daemon.log),
+        }
+        if ours.output.json:
+            facts = {"running": pid is not None} | ({} if pid is None else {"pid": pid})
+            ours.output.document(facts | places)
+        else:
+            running = "not running" if pid is None else f"running, pid {pid}"
+            named = [(_WORDS.get(key, key), place) for key, place in places.items()]
+            ours.output.text(aligned([("daemon", running), *named]))
+
+    ours.run(work())
+
+
+@app.command()
+def stop(context: typer.Context, output: OutputOption = None) -> None:
+    """Stop the daemon. Jobs that run go on after its next start."""
+    ours = Session.of(context, None, output)
+
+    async def work() -> None:
+        pid = await OwnDaemon.of(os.environ).stop()
+        if ours.output.json:
+            ours.output.document({"stopped": pid is not None} | ({} if pid is None else {"pid": pid}))
+        else:
+            ours.output.text(["not running" if pid is None else f"stopped, pid was {pid}"])
+
+    ours.run(work())
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    output: OutputOption = None,
+) -> None:
+    """Print the daemon's log."""
+    ours = Session.of(context, None, output)
+
+    async def work() -> int:
+        path = OwnDaemon.of(os.environ).log
+        try:
+            log = path.open(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            raise NoLog(f"there is no log {path}: the daemon has not been started yet") from None
+        with log:
+            while True:
+                for line in log:
+                    if ours.output.json:
+                        ours.output.document({"line": line.rstrip("\n")})
+                    else:
+                        ours.output.text([line.rstrip("\n")])
+                if not follow:
+                    return 0
+                await asyncio.sleep(_POLL_SECONDS)
+
+    ours.run(work())
+
+
+class NoLog(LadingError):
+    """The daemon has written nothing yet."""

@@ -1,0 +1,78 @@
+"""The General tab of a job, and jobs in a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lading_client.cli import figures, states
+from lading_client.cli.bill import bill_lines, route
+from lading_client.cli.columns import aligned, printable, shortened
+from lading_client.cli.output import painted
+from lading_client.spec import ImportSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lading_client.model import Job
+
+_COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
+
+
+def kind_of(job: Job) -> str:
+    """`import` or `export`."""
+    return "import" if isinstance(job.spec.kind, ImportSpec) else "export"
+
+
+def general(job: Job) -> list[str]:
+    """Everything about a job, in lines."""
+    source, _, target = route(job).partition(" → ")
+    progress = job.progress
+    rows = [
+        ("job", job.name),
+        ("label", printable(job.label)),
+        ("description", printable(job.description)),
+        ("state", painted(states.shown(job.state), states.colour(job.state))),
+        ("type", kind_of(job)),
+        ("source", source),
+        ("target", target),
+        ("created", figures.moment(job.create_time)),
+        ("start", figures.moment(job.start_time)),
+        ("end", figures.moment(job.end_time)),
+        ("duration", "" if job.duration is None else figures.span(job.duration)),
+        ("progress", figures.percent(progress.percent)),
+        ("rate", f"{figures.number(progress.records_per_second)} records/s"),
+        ("time left", "" if progress.time_left is None else figures.span(progress.time_left)),
+        ("attempt", str(job.attempt)),
+    ]
+    if job.failure is not None:
+        rows.append(("failure", f"{printable(job.failure.message)} ({job.failure.code})"))
+    counters = job.counters
+    total = "not known yet" if counters.total is None else figures.number(counters.total)
+    counted = [("total", total), *((name, figures.number(getattr(counters, name))) for name in _COUNTERS)]
+    return [
+        *aligned([row for row in rows if row[1]]),
+        "",
+        "counters",
+        *(f"  {line}" for line in aligned(counted, right=frozenset({1}))),
+        "",
+        "bill",
+        *bill_lines(job.bill),
+    ]
+
+
+def job_list(jobs: Sequence[Job]) -> list[str]:
+    """One line for each job under a heading."""
+    rows = [("JOB", "STATE", "DONE", "RECORDS", "REJECTS", "CREATED", "LABEL")]
+    rows += [
+        (
+            job.name,
+            states.shown(job.state),
+            figures.percent(job.progress.percent),
+            figures.number(job.counters.processed),
+            figures.number(job.counters.rejects),
+            figures.moment(job.create_time),
+            shortened(printable(job.label) or route(job), 60),
+        )
+        for job in jobs
+    ]
+    return aligned(rows, right=frozenset({2, 3, 4}))

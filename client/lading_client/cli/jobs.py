@@ -1,0 +1,115 @@
+"""`lading ls`, `show`, `start`, `pause`, `cancel` and `delete`."""
+
+from typing import Annotated
+
+import typer
+
+from lading_client.cli import states
+from lading_client.cli.general import general, job_list
+from lading_client.cli.options import JobArgument, OutputOption, RejectsOption, ServerOption, job_name
+from lading_client.cli.session import Session
+from lading_client.cli.wait import exit_status, report, wait
+from lading_client.model import Job
+
+
+def list_jobs(context: typer.Context, server: ServerOption = None, output: OutputOption = None) -> None:
+    """List all jobs, the newest first."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            if ours.output.json:
+                async for job in client.list_jobs():
+                    ours.output.document(job)
+                return
+            jobs = [job async for job in client.list_jobs()]
+        if jobs:
+            ours.output.text(job_list(jobs))
+        else:
+            ours.output.note("no jobs yet: lading import FILE --into TABLE makes one")
+
+    ours.run(work())
+
+
+def show(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Show everything about a job."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            found = await client.get_job(job_name(job))
+        if ours.output.json:
+            ours.output.document(found)
+        else:
+            ours.output.text(general(found))
+
+    ours.run(work())
+
+
+def start(
+    context: typer.Context,
+    job: JobArgument,
+    waits: Annotated[bool, typer.Option("--wait", help="Wait until the job rests, and report.")] = False,
+    fail_on_rejects: RejectsOption = False,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Start a job, continue a paused one, try a failed one again."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> int:
+        async with ours.client() as client:
+            started = await client.start_job(job_name(job))
+            if not waits:
+                _commanded(ours, started)
+                return 0
+            final = await wait(ours, client, started, revision=started.revision)
+            await report(ours, client, final)
+            return exit_status(final, fail_on_rejects=fail_on_rejects)
+
+    ours.run(work())
+
+
+def pause(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Pause a job: the chunks in flight finish, start continues it."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            _commanded(ours, await client.pause_job(job_name(job)))
+
+    ours.run(work())
+
+
+def cancel(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Cancel a job for good; committed records stay."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            _commanded(ours, await client.cancel_job(job_name(job)))
+
+    ours.run(work())
+
+
+def delete(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Delete a job with its journal and rejects; its records stay."""
+    ours = Session.of(context, server, output)
+    name = job_name(job)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            await client.delete_job(name)
+        if ours.output.json:
+            ours.output.document({"name": name, "deleted": True})
+        else:
+            ours.output.text([f"{name}  deleted"])
+
+    ours.run(work())
+
+
+def _commanded(ours: Session, job: Job) -> None:
+    if ours.output.json:
+        ours.output.document(job)
+    else:
+        ours.output.text([f"{job.name}  {states.shown(job.state)}"])

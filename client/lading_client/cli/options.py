@@ -1,0 +1,42 @@
+"""Options and arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from lading_client.cli.output import Format
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="ADDRESS",
+        help="The daemon: unix:/path or host:port. Without it LADING_SERVER, then the user's own daemon.",
+    ),
+]
+OutputOption = Annotated[
+    Format | None,
+    typer.Option("--output", help="How results are written; text where nothing is said.", show_default=False),
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
+LabelOption = Annotated[str, typer.Option("--label", help="A text to recognise the job by.", show_default=False)]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")]
+RejectsOption = Annotated[
+    bool, typer.Option("--fail-on-rejects", help="Exit with status 4 where records were refused.")
+]
+DelimiterOption = Annotated[
+    str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
+]
+QuoteOption = Annotated[
+    str, typer.Option("--quote", metavar="CHAR", help="One character; a double quote.", show_default=False)
+]
+
+
+def job_name(text: str) -> str:
+    """The name of a job, however it was written."""
+    return text if text.startswith("jobs/") else f"jobs/{text}"
+
+
+def character(text: str) -> str:
+    """One character, where people write a tab as a word."""
+    return "\t" if text in ("tab", "\\t") else text

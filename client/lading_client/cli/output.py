@@ -1,0 +1,58 @@
+"""Where the commands write: results on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from lading_client.json_form import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Output:
+    """Results in the format that was asked for."""
+
+    def __init__(self, form: Format) -> None:
+        self.json = form is Format.JSON
+
+    def document(self, value: Any) -> None:
+        """One JSON document on a line."""
+        print(json.dumps(as_json(value), ensure_ascii=False), flush=True)  # noqa: T201
+
+    def text(self, lines: Iterable[str]) -> None:
+        """Lines for people."""
+        for line in lines:
+            print(line, flush=True)  # noqa: T201
+
+    def note(self, text: str) -> None:
+        """What is no result."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def painted(text: str, colour: str | None, *, stream: TextIO | None = None) -> str:
+    """The text in a colour where the stream is a terminal that shows colours."""
+    return typer.style(text, fg=colour) if colour and colourful(stream or sys.stdout) else text
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether colours are wanted and seen there."""
+    return not os.environ.get("NO_COLOR") and animated(stream)
+
+
+def animated(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that can draw over what it has shown."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

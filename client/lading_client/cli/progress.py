@@ -1,0 +1,95 @@
+"""What people see while a job runs, on standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lading_client.cli import figures, states
+from lading_client.cli.output import animated
+from lading_client.model import AT_REST
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+    from lading_client.cli.output import Output
+    from lading_client.model import Job, State
+
+
+class Show(Protocol):
+    """Shows how a job stands."""
+
+    def __call__(self, job: Job) -> None:
+        """The job as it is now."""
+
+
+def progress_on(output: Output) -> AbstractContextManager[Show]:
+    """A live bar on a terminal, else a line for each state; nothing beside JSON."""
+    if output.json:
+        return nullcontext(lambda job: None)
+    return Bar() if animated(sys.stderr) else nullcontext(Lines(output))
+
+
+class Lines:
+    """A line for each change of the state."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._shown: State | None = None
+
+    def __call__(self, job: Job) -> None:
+        """The job as it is now."""
+        if job.state is not self._shown:
+            self._shown = job.state
+            self._output.note(f"{job.name}  {states.shown(job.state)}")
+
+
+class Bar:
+    """A line that is drawn over: state, bar, percent, records, records a second, time left."""
+
+    def __init__(self) -> None:
+        # Slow to import, and needed on a terminal only.
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.fields[state]}"),
+            BarColumn(),
+            TextColumn("{task.fields[percent]}"),
+            TextColumn("{task.fields[records]} records"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[left]}"),
+            console=Console(stderr=True),
+            # Drawn when there is something new; no thread beside the loop.
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, job: Job) -> None:
+        """The job as it is now."""
+        progress = job.progress
+        shown: dict[str, Any] = {
+            "state": f"[{states.colour(job.state) or 'default'}]{states.shown(job.state)}[/]",
+            "percent": figures.percent(progress.percent),
+            "records": figures.number(job.counters.processed),
+            "rate": f"{figures.number(progress.records_per_second)}/s",
+            "left": ""
+            if progress.time_left is None or job.state in AT_REST
+            else f"{figures.span(progress.time_left)} left",
+        }
+        if self._task is None:
+            self._task = self._progress.add_task("", total=100.0, **shown)
+        self._progress.update(self._task, completed=progress.percent, refresh=True, **shown)

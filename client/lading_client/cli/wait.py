@@ -1,0 +1,94 @@
+"""Waits for a job, shows how it goes and how it ended."""
+
+import asyncio
+import os
+from contextlib import aclosing
+
+from lading_client.cli import session
+from lading_client.cli.bill import FIRST_REJECTS, ending
+from lading_client.cli.progress import progress_on
+from lading_client.cli.session import Session
+from lading_client.client import Client
+from lading_client.errors import LadingError, Unavailable
+from lading_client.model import AT_REST, ENDED, Job, JournalEntry, JournalLevel, Reject, State, WatchKind
+from lading_client.own_daemon import OwnDaemon
+
+GIVE_UP_SECONDS = 15.0
+"""How long a daemon may be away while somebody waits for a job of it."""
+
+
+class JobDeleted(LadingError):
+    """The job that was waited for is no more."""
+
+
+async def start_and_wait(ours: Session, client: Client, job: Job, *, fail_on_rejects: bool = False) -> int:
+    """Start a job, wait until it rests and report. The exit status says how it ended."""
+    # The watch begins where the job was before its start: no state is missed, however fast it runs.
+    started = await client.start_job(job.name)
+    final = await wait(ours, client, started, revision=job.revision)
+    await report(ours, client, final)
+    return exit_status(final, fail_on_rejects=fail_on_rejects)
+
+
+async def wait(ours: Session, client: Client, job: Job, *, revision: int, through_rest: bool = False) -> Job:
+    """The job when it has come to rest; with ``through_rest`` only when it has ended."""
+    until = ENDED if through_rest else AT_REST
+    try:
+        with progress_on(ours.output) as show:
+            show(job)
+            watch = client.watch(job.name, revision=revision, give_up_after=None if through_rest else GIVE_UP_SECONDS)
+            async with aclosing(watch) as events:
+                async for event in events:
+                    if event.job is None:
+                        continue
+                    if event.kind is WatchKind.DELETED:
+                        raise JobDeleted(f"{job.name} was deleted")
+                    show(event.job)
+                    if event.job.state in until:
+                        return event.job
+        raise AssertionError("a watch does not end by itself")
+    except Unavailable:
+        ours.output.note(f"lost the daemon while waiting for {job.name}; later: lading watch {job.name}")
+        raise
+    except asyncio.CancelledError:
+        ours.output.note(
+            f"\n{job.name} goes on without this window.\n"
+            f"watch it: lading watch {job.name}\ncancel it: lading cancel {job.name}"
+        )
+        raise
+
+
+async def report(ours: Session, client: Client, job: Job) -> None:
+    """The end of a job: as a document, or with its bill, warnings and first rejects."""
+    if ours.output.json:
+        ours.output.document(job)
+        return
+    counted = job.counters.rejects + job.counters.errors + job.counters.warnings
+    warnings, rejects = await asyncio.gather(_warnings(client, job), _rejects(client, job) if counted else _none())
+    own = OwnDaemon.of(os.environ).database if ours.server is None else None
+    ours.output.text(ending(job, warnings=warnings, rejects=rejects, own_database=own))
+
+
+def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
+    """What a command that waited for the job exits with."""
+    match job.state:
+        case State.FINISHED:
+            return session.REJECTS if fail_on_rejects and job.counters.rejects else 0
+        case State.FAILED:
+            return session.FAILED
+        case _:
+            return session.STOPPED
+
+
+async def _warnings(client: Client, job: Job) -> list[JournalEntry]:
+    async with aclosing(client.journal(job.name)) as entries:
+        return [entry async for entry in entries if entry.level is JournalLevel.WARNING]
+
+
+async def _rejects(client: Client, job: Job) -> list[Reject]:
+    async with aclosing(client.rejects(job.name, limit=FIRST_REJECTS)) as rejects:
+        return [reject async for reject in rejects]
+
+
+async def _none() -> list[Reject]:
+    return []

@@ -1,0 +1,129 @@
+"""`lading watch`, `journal` and `rejects`."""
+
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+
+from lading_client.cli import figures, states
+from lading_client.cli.bill import route
+from lading_client.cli.columns import printable
+from lading_client.cli.options import JobArgument, OutputOption, ServerOption, job_name
+from lading_client.cli.reject_block import block
+from lading_client.cli.session import Session
+from lading_client.cli.wait import exit_status, report, wait
+from lading_client.client import Client
+from lading_client.errors import NotFound
+from lading_client.labels import label
+from lading_client.model import ENDED, JournalEntry, State, WatchEvent, WatchKind
+
+
+def watch(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="jobs/ID or ID; without it, all jobs.")] = None,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Watch a job until it has ended, or all jobs until Ctrl-C."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> int:
+        async with ours.client() as client:
+            if job is None:
+                return await _watch(ours, client, "")
+            name = job_name(job)
+            # A watch of a job that is not there would wait for ever.
+            found = await client.get_job(name)
+            if ours.output.json:
+                return await _watch(ours, client, name)
+            final = found if found.state in ENDED else await wait(ours, client, found, revision=0, through_rest=True)
+            await report(ours, client, final)
+            return exit_status(final)
+
+    ours.run(work())
+
+
+async def _watch(ours: Session, client: Client, name: str) -> int:
+    shown: dict[str, State] = {}
+    async with aclosing(client.watch(name)) as events:
+        async for event in events:
+            if ours.output.json:
+                ours.output.document(event)
+            elif _is_news(event, shown):
+                ours.output.text([_event_line(event)])
+            if name and event.job is not None:
+                if event.kind is WatchKind.DELETED:
+                    raise NotFound(f"{name} was deleted")
+                if event.job.state in ENDED:
+                    return exit_status(event.job)
+    raise AssertionError("a watch does not end by itself")
+
+
+def _is_news(event: WatchEvent, shown: dict[str, State]) -> bool:
+    if event.job is None:
+        return False
+    before = shown.get(event.job.name)
+    shown[event.job.name] = event.job.state
+    return event.kind is WatchKind.DELETED or before is not event.job.state
+
+
+def _event_line(event: WatchEvent) -> str:
+    job = event.job
+    if job is None:
+        return ""
+    state = "deleted" if event.kind is WatchKind.DELETED else states.shown(job.state)
+    what = printable(job.label) or route(job)
+    when = figures.moment(job.update_time if event.time is None else event.time)
+    return f"{when}  {job.name}  {state}  {figures.percent(job.progress.percent)}  {what}"
+
+
+def journal(
+    context: typer.Context,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Print the journal of a job."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            name = job_name(job)
+            async with aclosing(client.watch_journal(name) if follow else client.journal(name)) as entries:
+                async for entry in entries:
+                    if ours.output.json:
+                        ours.output.document(entry)
+                    else:
+                        ours.output.text([_entry_line(entry)])
+
+    ours.run(work())
+
+
+def _entry_line(entry: JournalEntry) -> str:
+    return f"{figures.moment(entry.time)}  {label(entry.level):7}  {entry.code}  {printable(entry.message)}"
+
+
+def rejects(
+    context: typer.Context,
+    job: JobArgument,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Print every record of a job that was refused, and why."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        none = True
+        async with ours.client() as client, aclosing(client.rejects(job_name(job), limit=limit)) as found:
+            async for reject in found:
+                none = False
+                if ours.output.json:
+                    ours.output.document(reject)
+                else:
+                    ours.output.text(block(reject))
+        if none and not ours.output.json:
+            ours.output.note("no rejects")
+
+    ours.run(work())

@@ -1,0 +1,196 @@
+"""What can go wrong between a client and a daemon.
+
+LadingError
+ +-- DaemonError             the daemon answered with an error, or could not be reached
+ |    +-- InvalidArgument    a field of the request or of the spec is wrong; ``violations`` name it
+ |    +-- NotFound
+ |    +-- AlreadyExists
+ |    +-- FailedPrecondition
+ |    |    +-- CommandNotAllowed  the job's state forbids it
+ |    +-- Aborted            somebody else was faster: the etag is no longer the job's
+ |    +-- OutOfRange
+ |    |    +-- RevisionCompacted
+ |    +-- Unavailable
+ |    |    +-- ShuttingDown
+ |    +-- DeadlineExceeded
+ |    +-- Internal           a defect; ``error_id`` stands in the daemon's log as well
+ +-- BadAddress              not an address of a daemon
+ +-- BadSpec                 a spec that cannot be read as one
+ +-- OwnDaemonError          the user's own daemon
+      +-- UnsafeDirectory    its socket's directory is open to others
+      +-- StateUnusable      its state directory cannot be made or written to
+      +-- DaemonNotStarted
+      +-- DaemonNotStopped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class LadingError(Exception):
+    """The base of all errors that this library raises on purpose."""
+
+    @property
+    def message(self) -> str:
+        """The sentence that people read."""
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Violation:
+    """A field that is wrong, as the API spells its path, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class DaemonError(LadingError):
+    """An answer of the daemon, or its silence. ``code`` is gRPC's, ``reason`` the API's (`Reason`), without prefix."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "UNKNOWN",
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        violations: tuple[Violation, ...] = (),
+    ) -> None:
+        self.code = code
+        self.reason = reason
+        self.metadata = dict(metadata or {})
+        self.violations = violations
+        super().__init__(message)
+
+
+class InvalidArgument(DaemonError):
+    """A field of the request or of the spec is wrong; nothing was changed."""
+
+
+class NotFound(DaemonError):
+    """There is no such job."""
+
+
+class AlreadyExists(DaemonError):
+    """The wanted id is taken, or the request_id was used for another request."""
+
+
+class FailedPrecondition(DaemonError):
+    """The job is not in a condition for this; nothing was changed."""
+
+
+class CommandNotAllowed(FailedPrecondition):
+    """The job's state forbids the command."""
+
+    @property
+    def state(self) -> str:
+        """The job's state."""
+        return self.metadata.get("state", "")
+
+    @property
+    def command(self) -> str:
+        """What was asked for."""
+        return self.metadata.get("command", "")
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The commands that the state does allow."""
+        return tuple(word.strip() for word in self.metadata.get("allowed", "").split(",") if word.strip())
+
+
+class Aborted(DaemonError):
+    """The job changed since the etag was given out; read it again."""
+
+
+class OutOfRange(DaemonError):
+    """The place to go on from is not there."""
+
+
+class RevisionCompacted(OutOfRange):
+    """The changes after the revision are no longer kept."""
+
+    @property
+    def oldest(self) -> int:
+        """The oldest revision that a watch can go on from."""
+        return int(self.metadata.get("oldest", "0"))
+
+
+class Unavailable(DaemonError):
+    """The daemon, or something it needs, cannot be reached at present."""
+
+
+class ShuttingDown(Unavailable):
+    """The daemon takes no more work."""
+
+
+class DeadlineExceeded(DaemonError):
+    """No answer in time. What was asked for may or may not have happened."""
+
+
+class Internal(DaemonError):
+    """A defect of the daemon."""
+
+    @property
+    def error_id(self) -> str:
+        """What to look for in the daemon's log."""
+        return self.metadata.get("error_id", "")
+
+
+class BadAddress(LadingError):
+    """Not an address of a daemon."""
+
+    def __init__(self, address: str, problem: str) -> None:
+        self.address = address
+        super().__init__(f"{address!r} is no address of a daemon: {problem}")
+
+
+class BadSpec(LadingError):
+    """A spec that cannot be read as one."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
+class OwnDaemonError(LadingError):
+    """Something about the user's own daemon."""
+
+
+class UnsafeDirectory(OwnDaemonError):
+    """Others could have put a socket there and pretend to be the daemon."""
+
+    def __init__(self, directory: Path, problem: str) -> None:
+        self.directory = directory
+        super().__init__(f"the directory {directory} {problem}: not used for the daemon's socket")
+
+
+class StateUnusable(OwnDaemonError):
+    """The daemon has nowhere to keep its things."""
+
+    def __init__(self, directory: Path, problem: str) -> None:
+        self.directory = directory
+        super().__init__(
+            f"the daemon could not be started: its state directory {directory} cannot be made or written to: {problem}"
+        )
+
+
+class DaemonNotStarted(OwnDaemonError):
+    """The daemon could not be started. ``log_tail`` is what it said last."""
+
+    def __init__(self, problem: str, *, log: Path, log_tail: tuple[str, ...]) -> None:
+        self.log = log
+        self.log_tail = log_tail
+        said = "\n".join(f"  {line}" for line in log_tail) if log_tail else "  (nothing)"
+        super().__init__(f"{problem}\nThe last lines of its log {log}:\n{said}")
+
+
+class DaemonNotStopped(OwnDaemonError):
+    """The daemon runs on."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)

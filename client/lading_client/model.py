@@ -1,0 +1,180 @@
+"""Jobs and what belongs to them, as the daemon shows them. The fields are named as in `protos/lading/v1`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from lading_client.spec import JobSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+
+
+class State(StrEnum):
+    """Where a job stands. UNSPECIFIED is a state of a newer daemon that this client does not know."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    EDITING = "EDITING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    CANCELING = "CANCELING"
+    CANCELED = "CANCELED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+
+
+ENDED: Set[State] = frozenset({State.FINISHED, State.FAILED, State.CANCELED})
+"""The job has an end time."""
+
+AT_REST: Set[State] = ENDED | {State.PAUSED, State.INTERRUPTED}
+"""The job does not go on unless somebody, or the next start of the daemon, makes it."""
+
+
+class JournalLevel(StrEnum):
+    """How much a journal entry matters."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class Connector(StrEnum):
+    """Which side refused a record."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    TEXT = "TEXT"
+    DATABASE = "DATABASE"
+
+
+class RejectType(StrEnum):
+    """What was refused: the record, or only a field of it."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ERROR = "ERROR"
+    WARNING = "WARNING"
+
+
+class WatchKind(StrEnum):
+    """What a watch event says."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    SNAPSHOT = "SNAPSHOT"
+    CHANGED = "CHANGED"
+    PROGRESS = "PROGRESS"
+    DELETED = "DELETED"
+    BOOKMARK = "BOOKMARK"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a job stopped. ``code`` is a stable word in UPPER_SNAKE_CASE."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a job is: ``percent`` from 0 to 100; ``time_left`` is None while nothing can be said about it."""
+
+    percent: float = 0.0
+    records_per_second: float = 0.0
+    time_left: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counters:
+    """Sums over the committed chunks. ``total`` is None until the whole source has been read."""
+
+    total: int | None = None
+    processed: int = 0
+    success: int = 0
+    empty: int = 0
+    errors: int = 0
+    warnings: int = 0
+    rejects: int = 0
+    doubles: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bill:
+    """The balance: ``read`` is the sum of all the others."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    filtered: int = 0
+    ignored_doubles: int = 0
+    empty: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One import or export. Times are aware and in UTC; a job that was only validated has none."""
+
+    name: str
+    label: str = ""
+    description: str = ""
+    spec: JobSpec
+    state: State
+    failure: Failure | None = None
+    revision: int = 0
+    etag: str = ""
+    attempt: int = 0
+    progress: Progress = Progress()
+    counters: Counters = Counters()
+    bill: Bill = Bill()
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    duration: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEntry:
+    """One log message of one job."""
+
+    sequence: int
+    time: datetime | None
+    level: JournalLevel
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """A record, or a field of one, that was refused. An empty ``column`` means the whole record."""
+
+    type: RejectType
+    time: datetime | None
+    file: str
+    line: int
+    record: int
+    raw: str
+    column: str
+    value: str
+    connector: Connector
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchEvent:
+    """What became of a job at ``revision``. Only a bookmark has no job."""
+
+    kind: WatchKind
+    revision: int
+    job: Job | None
+    time: datetime | None

@@ -1,0 +1,79 @@
+"""What a job is told to do. The fields are named as in `protos/lading/v1/spec.proto`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class OnRestart(StrEnum):
+    """What becomes of an INTERRUPTED job when the daemon starts again. UNSPECIFIED means RESUME."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    RESUME = "RESUME"
+    STAY = "STAY"
+
+
+class Header(StrEnum):
+    """Whether the first record of a file names the columns. UNSPECIFIED: detected on import, present on export."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PRESENT = "PRESENT"
+    ABSENT = "ABSENT"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A path, relative and with ``/`` between its parts, beneath one of the roots of the daemon's configuration."""
+
+    root: str = "local"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table of a connection. An empty schema is the connection's default one."""
+
+    connection: str = "local"
+    schema: str = ""
+    table: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CsvFormat:
+    """How a delimited file is written. Empty: delimiter detected on import, a comma on export; quote a double quote."""
+
+    delimiter: str = ""
+    quote: str = ""
+    header: Header = Header.UNSPECIFIED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportSpec:
+    """Files into a table. ``types`` overrides what would be detected, by source column; ``chunk_bytes`` 0 is 8 MiB."""
+
+    files: tuple[File, ...]
+    csv: CsvFormat = CsvFormat()
+    target: Table
+    types: Mapping[str, str] = field(default_factory=dict)
+    chunk_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSpec:
+    """A table into a file. ``chunk_keys`` 0 is 100,000."""
+
+    table: Table
+    file: File
+    csv: CsvFormat = CsvFormat()
+    overwrite: bool = False
+    chunk_keys: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobSpec:
+    """What a job does: an import or an export."""
+
+    kind: ImportSpec | ExportSpec
+    on_restart: OnRestart = OnRestart.UNSPECIFIED
