@@ -1,0 +1,169 @@
+"""A chunk of a file as a batch of typed columns, and the records that are not in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.core.errors import BillImbalance
+from ladingd.core.job import Connector, Reject
+from ladingd.core.plan import Chunk, ImportPlan
+from ladingd.data import field_type
+from ladingd.data.cast import cast, shorten
+from ladingd.data.framing import Positions
+from ladingd.data.parse import RecordPlaces, parse
+
+RAW_CAP = 64 << 10
+"""The longest record in bytes that a reject shows whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What is wrong with a record. ``index`` counts the records of the chunk from 0."""
+
+    index: int
+    code: str
+    message: str
+    column: str = ""
+    value: str = ""
+    connector: Connector = Connector.TEXT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The good records of a chunk as a record batch with the target's columns, and what became of the others."""
+
+    plan: ImportPlan
+    chunk: Chunk
+    data: bytes
+    records: pa.RecordBatch
+    indexes: Positions
+    """Which record of the chunk each row is."""
+    faults: list[Fault] = field(default_factory=list)
+    empty: int = 0
+
+    @cached_property
+    def places(self) -> RecordPlaces:
+        """Where the records stand; found only where somebody asks."""
+        if self.chunk.refused:
+            return RecordPlaces.of_one(self.data)
+        return RecordPlaces.of(self.data, self.plan.dialect)
+
+    def rejects(self, faults: list[Fault]) -> list[Reject]:
+        """The rejects of these faults, in the order of the source."""
+        now = datetime.now(UTC)
+        return [self._reject(fault, now) for fault in sorted(faults, key=lambda fault: fault.index)]
+
+    def _reject(self, fault: Fault, now: datetime) -> Reject:
+        return Reject(
+            time=now,
+            file=self.plan.file.path,
+            line=self.chunk.first_line + self.places.line(fault.index),
+            record=self.chunk.first_record + fault.index,
+            raw=shorten(self.places.raw(self.data, fault.index), RAW_CAP),
+            column=fault.column,
+            value=fault.value,
+            connector=fault.connector,
+            code=fault.code,
+            message=fault.message,
+        )
+
+
+def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
+    """Parse and cast the records of a chunk. Raises BillImbalance where they are not as many as were cut."""
+    parsed = parse(data, plan.dialect, len(plan.columns))
+    found = parsed.rows + len(parsed.misshapen)
+    if found != chunk.records:
+        raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {found}")
+    faults = {each.index: _misshapen(each.index, each.columns, len(plan.columns)) for each in parsed.misshapen}
+    indexes = np.arange(found, dtype=np.int64)
+    if faults:
+        indexes = np.delete(indexes, list(faults))
+    columns = parsed.columns
+    empty = np.empty(0, np.int64)
+    if all(column.null_count for column in columns):
+        empty = _empty_rows(columns, indexes, data, RecordPlaces.of(data, plan.dialect).starts)
+        columns, indexes = _leave_out(columns, indexes, empty)
+    typed = []
+    refused: dict[int, Fault] = {}
+    for column, values in zip(plan.columns, columns, strict=True):
+        outcome = cast(values, field_type.parse(column.type))
+        typed.append(outcome.values)
+        for misfit in outcome.misfits:
+            refused.setdefault(
+                misfit.index,
+                Fault(
+                    index=int(indexes[misfit.index]),
+                    code=misfit.code,
+                    message=misfit.message,
+                    column=column.source,
+                    value=misfit.value,
+                ),
+            )
+        if not column.nullable and outcome.values.null_count:
+            message = f"the target's column {column.target} may not be empty"
+            for row in pc.indices_nonzero(pc.is_null(outcome.values)).to_pylist():
+                fault = Fault(
+                    index=int(indexes[row]),
+                    code="NOT_NULL",
+                    message=message,
+                    column=column.source,
+                    connector=Connector.DATABASE,
+                )
+                refused.setdefault(row, fault)
+    if refused:
+        typed, indexes = _leave_out(typed, indexes, np.array(sorted(refused), np.int64))
+    return Batch(
+        plan=plan,
+        chunk=chunk,
+        data=data,
+        records=pa.RecordBatch.from_arrays(typed, names=[column.target for column in plan.columns]),
+        indexes=indexes,
+        faults=[*faults.values(), *refused.values()],
+        empty=int(empty.size),
+    )
+
+
+def refused_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
+    """The batch of a chunk that was cut as one refused record. ``data`` is at least its beginning."""
+    message = {
+        "UNTERMINATED_QUOTE": "a quote is opened and never closed",
+        "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start} bytes, which is too long",
+    }[chunk.refused or ""]
+    return Batch(
+        plan=plan,
+        chunk=chunk,
+        data=data,
+        records=pa.RecordBatch.from_arrays([], names=[]),
+        indexes=np.empty(0, np.int64),
+        faults=[Fault(index=0, code=chunk.refused or "", message=message)],
+    )
+
+
+def _misshapen(index: int, columns: int, expected: int) -> Fault:
+    code = "TOO_FEW_COLUMNS" if columns < expected else "TOO_MANY_COLUMNS"
+    noun = "column" if columns == 1 else "columns"
+    return Fault(index=index, code=code, message=f"{columns} {noun}, expected {expected}")
+
+
+def _empty_rows(columns: list[pa.Array], indexes: Positions, data: bytes, starts: Positions) -> Positions:
+    """The rows that stand for empty lines; one of delimiters alone is all null too, but not empty."""
+    blank = columns[0].is_null()
+    for column in columns[1:]:
+        blank = pc.and_(blank, column.is_null())
+    rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False))
+    first = np.frombuffer(data, np.uint8)[starts[indexes[rows]]]
+    empty: Positions = rows[(first == ord("\n")) | (first == ord("\r"))]
+    return empty
+
+
+def _leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:
+    kept = np.ones(indexes.size, np.bool_)
+    kept[rows] = False
+    mask = pa.array(kept)
+    return [column.filter(mask) for column in columns], indexes[kept]

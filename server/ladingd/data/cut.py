@@ -1,0 +1,165 @@
+"""Cuts a file into record-aligned chunks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ladingd.core.plan import Chunk
+from ladingd.data.framing import Frames, frame
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Dialect, ImportPlan
+    from ladingd.data.files import Source
+
+RECORD_LIMIT = 16 << 20
+"""The longest record in bytes. It also bounds how far an open quote is followed."""
+
+UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
+RECORD_TOO_LONG = "RECORD_TOO_LONG"
+
+
+def cut(
+    source: Source, plan: ImportPlan, previous: Chunk | None, limit: int, *, record_limit: int = RECORD_LIMIT
+) -> tuple[Chunk, ...]:
+    """The next chunks, at most ``limit``: as many whole records as fit into ``chunk_bytes``, and at least one.
+
+    A record longer than the limit is a chunk of its own, refused. One whose quote stays open is refused as well, but
+    only its first line: the lines after it are read as records.
+    """
+    chunks: list[Chunk] = []
+    cursor = _Cursor.after(source, plan, previous)
+    while cursor.start < plan.end and len(chunks) < limit:
+        chunk, lines = _next(source, plan, cursor, record_limit)
+        chunks.append(chunk)
+        cursor = cursor.behind(chunk, lines)
+    return tuple(chunks)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cursor:
+    ordinal: int
+    start: int
+    record: int
+    line: int
+
+    @classmethod
+    def after(cls, source: Source, plan: ImportPlan, previous: Chunk | None) -> _Cursor:
+        if previous is None:
+            return cls(ordinal=0, start=plan.start, record=1, line=plan.first_line)
+        here = cls(
+            ordinal=previous.ordinal, start=previous.start, record=previous.first_record, line=previous.first_line
+        )
+        return here.behind(previous, count_lines(source, previous.start, previous.end))
+
+    def behind(self, chunk: Chunk, lines: int) -> _Cursor:
+        return _Cursor(
+            ordinal=chunk.ordinal + 1,
+            start=chunk.end,
+            record=chunk.first_record + (chunk.records or 0),
+            line=chunk.first_line + lines,
+        )
+
+    def chunk(self, length: int, records: int, refused: str | None = None) -> Chunk:
+        return Chunk(
+            ordinal=self.ordinal,
+            start=self.start,
+            end=self.start + length,
+            first_record=self.record,
+            first_line=self.line,
+            records=records,
+            refused=refused,
+        )
+
+
+def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) -> tuple[Chunk, int]:
+    """One chunk, and the number of lines in it."""
+    # One byte more than the chunk may have: it tells whether a carriage return at its end is a line end of its own.
+    frames = _window(source, plan, cursor.start, plan.chunk_bytes + 1)
+    fitting = int(np.searchsorted(frames.record_ends, plan.chunk_bytes, side="right"))
+    if fitting == 0:
+        frames = _window(source, plan, cursor.start, max(record_limit, plan.chunk_bytes) + 1)
+        fitting = min(1, frames.record_ends.size)
+    if fitting:
+        length = int(frames.record_ends[fitting - 1])
+        lines = frames.lines_before(length)
+        return cursor.chunk(length, fitting), lines
+    return _refused(source, plan, cursor, frames, record_limit)
+
+
+def _window(source: Source, plan: ImportPlan, start: int, length: int) -> Frames:
+    end = min(start + length, plan.end)
+    return frame(source.read(start, end), plan.dialect, final=end == plan.end)
+
+
+def _refused(source: Source, plan: ImportPlan, cursor: _Cursor, frames: Frames, record_limit: int) -> tuple[Chunk, int]:
+    end = None
+    if not frames.open:
+        end = _end_of_record(source, plan.dialect, cursor.start, plan.end, record_limit)
+    if end is None:
+        line_end = _end_of_line(source, cursor.start, plan.end)
+        return cursor.chunk(line_end - cursor.start, 1, UNTERMINATED_QUOTE), 1
+    lines = count_lines(source, cursor.start, end)
+    return cursor.chunk(end - cursor.start, 1, RECORD_TOO_LONG), lines
+
+
+def count_lines(source: Source, start: int, end: int) -> int:
+    """How many lines end in a range; a carriage return and a line feed end one together."""
+    lines, before = 0, b""
+    for block in source.blocks(start, end):
+        codes = np.frombuffer(block, np.uint8)
+        lines += int(np.count_nonzero(codes == 10))
+        if b"\r" in block or before == b"\r":
+            lines += block.count(b"\r") - block.count(b"\r\n")
+            lines -= before == b"\r" and block.startswith(b"\n")
+        before = block[-1:]
+    return lines
+
+
+def _end_of_line(source: Source, start: int, end: int) -> int:
+    position, returned = start, False
+    for block in source.blocks(start, end):
+        if returned:
+            return position + block.startswith(b"\n")
+        match = re.search(rb"\r\n|\r(?!\Z)|\n", block)
+        if match:
+            return position + match.end()
+        position += len(block)
+        returned = block.endswith(b"\r")
+    return end
+
+
+def _end_of_record(source: Source, dialect: Dialect, start: int, end: int, quote_limit: int) -> int | None:
+    """Follow one record over any number of blocks. None: a quote in it stays open for longer than the limit."""
+    quote, special = dialect.quote.encode()[0], re.compile(rb"[%b\r\n]" % re.escape(dialect.delimiter.encode()))
+    state, position, opened = "field start", start, start
+    for block in source.blocks(start, end):
+        index = 0
+        while index < len(block):
+            if state == "quoted":
+                found = block.find(quote, index)
+                if (position + found if found >= 0 else position + len(block)) - opened > quote_limit:
+                    return None
+                if found < 0:
+                    break
+                state, index = "closing", found + 1
+            elif state == "closing":
+                doubled = block[index] == quote
+                state, index = ("quoted", index + 1) if doubled else ("field", index)
+            elif state == "returned":
+                return position + index + (block[index] == 10)
+            elif state == "field start" and block[index] == quote:
+                state, opened, index = "quoted", position + index, index + 1
+            else:
+                match = special.search(block, index)
+                if match is None:
+                    state = "field"
+                    break
+                if match[0] == b"\n":
+                    return position + match.end()
+                state, index = ("returned" if match[0] == b"\r" else "field start"), match.end()
+        position += len(block)
+    return None if state == "quoted" else end

@@ -1,0 +1,129 @@
+"""The types of fields: how they are spelled in a spec, in a file and in SQLite."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The word of a type in the API."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    REAL = "real"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIME = "time"
+    TIMESTAMP = "timestamp"
+    TEXT = "text"
+
+
+EXACT_DIGITS = 15
+"""How many decimal digits a double keeps. SQLite has nothing better for decimals, so more are out of range."""
+
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+
+PATTERNS: dict[Kind, str] = {
+    Kind.INTEGER: r"^-?[0-9]+$",
+    Kind.DECIMAL: r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)$",
+    Kind.REAL: r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$",
+    Kind.BOOLEAN: r"^((?i:true)|(?i:false)|0|1)$",
+    Kind.DATE: rf"^{_DAY}$",
+    Kind.TIME: rf"^({_CLOCK}|([01][0-9]|2[0-3]):[0-5][0-9])$",
+    Kind.TIMESTAMP: rf"^{_DAY}[ T]{_CLOCK}$",
+}
+"""What a value looks like. One that does is refused all the same where the calendar or the range says so."""
+
+PHRASES: dict[Kind, str] = {
+    Kind.INTEGER: "an integer",
+    Kind.DECIMAL: "a decimal number",
+    Kind.REAL: "a number",
+    Kind.BOOLEAN: "a boolean (true or false)",
+    Kind.DATE: "a date (YYYY-MM-DD)",
+    Kind.TIME: "a time (HH:MM:SS)",
+    Kind.TIMESTAMP: "a timestamp (YYYY-MM-DD HH:MM:SS)",
+}
+
+_ARTICLES = {Kind.INTEGER: "AN"}
+
+_DECIMAL = re.compile(r"(?:decimal|numeric)\s*\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)", re.IGNORECASE)
+
+_DECLARED: dict[str, Kind] = {
+    "BOOL": Kind.BOOLEAN,
+    "BOOLEAN": Kind.BOOLEAN,
+    "DATE": Kind.DATE,
+    "TIME": Kind.TIME,
+    "DATETIME": Kind.TIMESTAMP,
+    "TIMESTAMP": Kind.TIMESTAMP,
+    "NUMERIC": Kind.REAL,
+    "DECIMAL": Kind.REAL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldType:
+    """A kind, and for decimals how many digits there are and how many of them stand behind the point."""
+
+    kind: Kind
+    precision: int = 0
+    scale: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.precision},{self.scale})" if self.kind is Kind.DECIMAL else str(self.kind)
+
+    @property
+    def declaration(self) -> str:
+        """The type of a column in SQLite's CREATE TABLE."""
+        return str(self).upper()
+
+    @property
+    def refusal_code(self) -> str:
+        """The code of a reject whose value is not of this type."""
+        return f"NOT_{_ARTICLES.get(self.kind, 'A')}_{self.kind.name}"
+
+
+TEXT = FieldType(kind=Kind.TEXT)
+
+
+def parse(word: str) -> FieldType:
+    """A type as the API spells it. Raises ValueError with the choices."""
+    decimal = _DECIMAL.fullmatch(word.strip())
+    if decimal is not None and word.strip().lower().startswith("decimal"):
+        precision, scale = int(decimal[1]), int(decimal[2])
+        if 1 <= precision <= 38 and scale <= min(precision, EXACT_DIGITS):
+            return FieldType(kind=Kind.DECIMAL, precision=precision, scale=scale)
+    elif word.strip().lower() in set(Kind) - {Kind.DECIMAL}:
+        return FieldType(kind=Kind(word.strip().lower()))
+    raise ValueError(
+        f"{word!r} is no type; there are text, integer, real, decimal(P,S) with S up to {EXACT_DIGITS}, boolean, "
+        "date, time and timestamp"
+    )
+
+
+def of_declaration(declared: str) -> FieldType:
+    """The type that a column of SQLite is read as: its declared word, else its affinity (sqlite.org/datatype3.html)."""
+    decimal = _DECIMAL.fullmatch(declared.strip())
+    if decimal is not None:
+        precision, scale = int(decimal[1]), int(decimal[2])
+        if 1 <= precision <= 38 and scale <= min(precision, EXACT_DIGITS):
+            return FieldType(kind=Kind.DECIMAL, precision=precision, scale=scale)
+        return FieldType(kind=Kind.REAL)
+    word = declared.split("(")[0].strip().upper()
+    if word in _DECLARED:
+        return FieldType(kind=_DECLARED[word])
+    if "INT" in word:
+        return FieldType(kind=Kind.INTEGER)
+    if has_text_affinity(declared):
+        return TEXT
+    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
+        return FieldType(kind=Kind.REAL)
+    return TEXT
+
+
+def has_text_affinity(declared: str) -> bool:
+    """Whether SQLite turns every number in such a column into text, so that no reals can be in it."""
+    word = declared.upper()
+    return "INT" not in word and any(part in word for part in ("CHAR", "CLOB", "TEXT"))

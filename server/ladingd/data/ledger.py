@@ -1,0 +1,96 @@
+"""Which chunks are in the target. The ledger stands there beside the rows, so both are there or neither is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ladingd.core.bill import Counts
+from ladingd.core.errors import AttemptSuperseded
+from ladingd.core.plan import CommittedChunk
+
+if TYPE_CHECKING:
+    from ladingd.data.sqlite import Database
+
+_CREATE_LEDGER = """
+CREATE TABLE IF NOT EXISTS lading_ledger (
+    job TEXT NOT NULL, chunk INTEGER NOT NULL, attempt INTEGER NOT NULL, counts TEXT NOT NULL,
+    PRIMARY KEY (job, chunk)
+) WITHOUT ROWID
+"""
+_CREATE_ATTEMPT = """
+CREATE TABLE IF NOT EXISTS lading_attempt (job TEXT NOT NULL PRIMARY KEY, attempt INTEGER NOT NULL) WITHOUT ROWID
+"""
+_RAISE_ATTEMPT = """
+INSERT INTO lading_attempt (job, attempt) VALUES (?, ?)
+ON CONFLICT (job) DO UPDATE SET attempt = max(attempt, excluded.attempt)
+"""
+_CLAIM = "INSERT INTO lading_ledger (job, chunk, attempt, counts) VALUES (?, ?, ?, '') ON CONFLICT DO NOTHING"
+
+
+def exists(database: Database) -> bool:
+    """Whether any job has ever kept a ledger here."""
+    found = database.rows("SELECT count(*) FROM sqlite_master WHERE name IN ('lading_ledger', 'lading_attempt')")
+    return bool(found[0][0] == 2)
+
+
+def create(database: Database) -> None:
+    """Make the tables of the ledger, if they are not there."""
+    database.run(_CREATE_LEDGER)
+    database.run(_CREATE_ATTEMPT)
+
+
+def raise_attempt(database: Database, job_id: str, attempt: int) -> None:
+    """Shut out all attempts before this one. Raises AttemptSuperseded where a later one has begun."""
+    database.run(_RAISE_ATTEMPT, (job_id, attempt))
+    check_attempt(database, job_id, attempt)
+
+
+def check_attempt(database: Database, job_id: str, attempt: int) -> None:
+    """Raises AttemptSuperseded where the attempt is not the job's current one."""
+    found = database.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_id,))
+    if not found or found[0][0] != attempt:
+        current = f"attempt {found[0][0]} has begun" if found else "the job was discarded"
+        raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")
+
+
+def claim(database: Database, job_id: str, attempt: int, chunk: int) -> bool:
+    """Enter a chunk, as the first write of its transaction; False where it is committed already."""
+    database.run(_CLAIM, (job_id, chunk, attempt))
+    return bool(database.rows("SELECT changes()")[0][0])
+
+
+def count(database: Database, job_id: str, chunk: int, counts: Counts) -> None:
+    """Write down what became of the records of a claimed chunk."""
+    database.run(
+        "UPDATE lading_ledger SET counts = ? WHERE job = ? AND chunk = ?", (encode_counts(counts), job_id, chunk)
+    )
+
+
+def entry(database: Database, job_id: str, chunk: int) -> Counts | None:
+    """The counts of one committed chunk."""
+    found = database.rows("SELECT counts FROM lading_ledger WHERE job = ? AND chunk = ?", (job_id, chunk))
+    return decode_counts(found[0][0]) if found else None
+
+
+def entries(database: Database, job_id: str) -> tuple[CommittedChunk, ...]:
+    """All committed chunks of a job."""
+    found = database.rows("SELECT chunk, counts FROM lading_ledger WHERE job = ? ORDER BY chunk", (job_id,))
+    return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
+
+
+def forget(database: Database, job_id: str) -> None:
+    """Remove all that the ledger has of a job."""
+    database.run("DELETE FROM lading_ledger WHERE job = ?", (job_id,))
+    database.run("DELETE FROM lading_attempt WHERE job = ?", (job_id,))
+
+
+def encode_counts(counts: Counts) -> str:
+    """Counts as they are kept: a JSON object without the zeros."""
+    return json.dumps({name: number for name, number in asdict(counts).items() if number})
+
+
+def decode_counts(text: str) -> Counts:
+    """Counts as they were kept."""
+    return Counts(**json.loads(text))

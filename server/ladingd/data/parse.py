@@ -1,0 +1,135 @@
+"""Reads a chunk of delimited text into columns of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from ladingd.data.framing import Positions, frame
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Dialect
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misshapen:
+    """A record with another number of columns. ``index`` counts the records of the chunk from 0."""
+
+    index: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """The records of a chunk with the right number of columns, and those without.
+
+    The columns are text, or bytes where the chunk is not all UTF-8. An unquoted nothing is null.
+    """
+
+    columns: list[pa.Array]
+    misshapen: list[Misshapen]
+
+    @property
+    def rows(self) -> int:
+        """How many records there are in the columns."""
+        return len(self.columns[0])
+
+
+def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    """Read whole records into ``width`` columns. Empty lines become rows of nulls."""
+    if is_utf8(data):
+        return _parse(data, dialect, width, pa.string())
+    # pyarrow cannot hand over a misshapen record that is not UTF-8: such records are found in a copy that has the
+    # same shape in ASCII, and left out of the data before it is read.
+    shape = np.frombuffer(data, np.uint8)
+    misshapen = _parse(np.where(shape < 128, shape, ord("x")).tobytes(), dialect, width, pa.binary()).misshapen
+    kept = data
+    if misshapen:
+        ends = frame(data, dialect, final=True).record_ends
+        starts = np.concatenate(([0], ends[:-1]))
+        good = np.delete(np.arange(ends.size), [each.index for each in misshapen])
+        kept = b"".join(data[starts[i] : ends[i]] for i in good)
+    return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether all of it is UTF-8. Looks at the bytes where they are."""
+    offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
+    try:
+        pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Parsed:
+    misshapen: list[Misshapen] = []
+
+    def leave_out(row: pacsv.InvalidRow) -> str:
+        misshapen.append(Misshapen(index=row.number - 1, columns=row.actual_columns))
+        return "skip"
+
+    names = [str(index) for index in range(width)]
+    if not data:
+        return Parsed(columns=[pa.array([], kind) for _ in names], misshapen=[])
+    if data.startswith(BOM):
+        # pyarrow would take it for the mark at the beginning of a file. That one is before the first chunk.
+        data = BOM + data
+    table = pacsv.read_csv(
+        pa.py_buffer(data),
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+        parse_options=pacsv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote,
+            newlines_in_values=True,
+            ignore_empty_lines=False,
+            invalid_row_handler=leave_out,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, kind),
+            check_utf8=False,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
+    )
+    return Parsed(columns=[column.combine_chunks() for column in table.columns], misshapen=misshapen)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordPlaces:
+    """Where each record of a chunk stands."""
+
+    starts: Positions
+    ends: Positions
+    line_ends: Positions
+
+    @classmethod
+    def of(cls, data: bytes, dialect: Dialect) -> RecordPlaces:
+        """Find the records of whole-record data."""
+        frames = frame(data, dialect, final=True)
+        ends = frames.record_ends
+        return cls(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=frames.line_ends)
+
+    @classmethod
+    def of_one(cls, data: bytes) -> RecordPlaces:
+        """Data that is one record, or the beginning of one."""
+        return cls(starts=np.zeros(1, np.int64), ends=np.array([len(data)]), line_ends=np.empty(0, np.int64))
+
+    def raw(self, data: bytes, index: int) -> bytes:
+        """A record without its line end."""
+        record = data[self.starts[index] : self.ends[index]]
+        for mark in (b"\r\n", b"\n", b"\r"):
+            if record.endswith(mark):
+                return record[: -len(mark)]
+        return record
+
+    def line(self, index: int) -> int:
+        """How many lines stand before the record."""
+        return int(np.searchsorted(self.line_ends, self.starts[index], side="right"))

@@ -1,0 +1,94 @@
+"""The rejects of chunks: one file of JSON lines for each chunk that has some. Standard library only."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from ladingd.core.errors import InvalidRequest
+from ladingd.core.job import Connector, Reject, RejectType
+from ladingd.core.ports import Page, RejectReader
+from ladingd.data.workplace import Workplace, sync_directory, write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+
+_FIELDS = tuple(field.name for field in fields(Reject))
+
+
+def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
+    """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
+    # Not asdict: it copies every value deeply, which takes longer than all the rest of a reject.
+    facts = ({name: getattr(reject, name) for name in _FIELDS} for reject in rejects)
+    lines = [json.dumps(fact, default=datetime.isoformat).encode() + b"\n" for fact in facts]
+    if lines:
+        write_durably(path, lines)
+    elif path.exists():
+        path.unlink()
+        sync_directory(path.parent)
+
+
+class RejectFiles(RejectReader):
+    """Reads the rejects that workers have written beneath a working directory."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._workplace = Workplace(directory=work_dir)
+
+    async def read(self, job_id: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+        return await asyncio.to_thread(self._read, job_id, chunks, size, token)
+
+    def _read(self, job_id: str, chunks: Sequence[int], size: int, token: str) -> Page[Reject]:
+        first, offset = _decode(token) if token else (None, 0)
+        if first is not None and first not in chunks:
+            raise InvalidRequest("page_token", "is none of this list's")
+        items: list[Reject] = []
+        for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
+            path = self._workplace.rejects(job_id, chunk)
+            if not path.exists():  # a chunk without rejects leaves no file
+                continue
+            with path.open("rb") as file:
+                if chunk == first:
+                    _seek(file, offset)
+                while line := file.readline():
+                    if len(items) == size:
+                        return Page(items=tuple(items), next_token=_encode(chunk, file.tell() - len(line)))
+                    items.append(_reject(line))
+        return Page(items=tuple(items))
+
+
+def _seek(file: BinaryIO, offset: int) -> None:
+    """Go to the line that a token names."""
+    if offset > 0:
+        file.seek(offset - 1)
+    if offset < 0 or (offset > 0 and file.read(1) != b"\n"):
+        raise InvalidRequest("page_token", "is none of this list's")
+
+
+def _reject(line: bytes) -> Reject:
+    facts = json.loads(line)
+    return Reject(
+        **facts
+        | {
+            "type": RejectType(facts["type"]),
+            "connector": Connector(facts["connector"]),
+            "time": datetime.fromisoformat(facts["time"]),
+        }
+    )
+
+
+def _encode(chunk: int, offset: int) -> str:
+    return base64.urlsafe_b64encode(f"{chunk}:{offset}".encode()).decode()
+
+
+def _decode(token: str) -> tuple[int, int]:
+    try:
+        chunk, offset = base64.urlsafe_b64decode(token.encode()).decode().split(":")
+        return int(chunk), int(offset)
+    except ValueError as error:
+        raise InvalidRequest("page_token", "is none of this list's") from error

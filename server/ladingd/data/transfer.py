@@ -1,0 +1,98 @@
+"""Moves records between files and tables: the one way into this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd.core.ports import Transfer
+from ladingd.data.connection import Connection
+from ladingd.data.workplace import Workplace
+
+# The daemon loads this module, to pickle a transfer for its workers, and must never load pyarrow, DuckDB or a driver:
+# they cost half a second and 100 MB. Hence the imports inside of functions, which run in workers alone.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, Plan
+    from ladingd.core.spec import JobSpec
+    from ladingd.data.table_export import TableExport
+    from ladingd.data.table_import import TableImport
+
+PRELOAD = (
+    "ladingd.data.import_plan",
+    "ladingd.data.table_import",
+    "ladingd.data.export_plan",
+    "ladingd.data.table_export",
+)
+"""What a worker process should have loaded before its first call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkTransfer(Transfer):
+    """Imports and exports with the connections and roots that the daemon is configured with."""
+
+    connections: Mapping[str, Connection]
+    roots: Mapping[str, Path]
+    work_dir: Path
+
+    def plan(self, spec: JobSpec) -> Plan:
+        if spec.kind == "import":
+            from ladingd.data.connection import database_path
+            from ladingd.data.files import open_source
+            from ladingd.data.import_plan import plan_import
+
+            database = database_path(self.connections, spec.target.connection, "target.connection")
+            with open_source(self.roots, spec.file) as source:
+                return plan_import(spec, source, database)
+        from ladingd.data.export_plan import plan_export
+
+        return plan_export(spec, self.connections, self.roots)
+
+    def begin(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+        if plan.kind == "import":
+            return self._import().begin(job_id, attempt, plan)
+        return self._export().begin(job_id, attempt, plan)
+
+    def committed(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+        if plan.kind == "import":
+            return self._import().committed(job_id, attempt, plan)
+        return self._export().committed(job_id, attempt, plan)
+
+    def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        if plan.kind == "import":
+            return self._import().cut(plan, previous, limit)
+        return self._export().cut(plan, previous, limit)
+
+    def process(self, job_id: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+        if plan.kind == "import":
+            return self._import().process(job_id, attempt, plan, chunk)
+        return self._export().process(job_id, attempt, plan, chunk)
+
+    def finish(self, job_id: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        if plan.kind == "import":
+            self._import().finish(job_id, plan, chunks)
+        else:
+            self._export().finish(job_id, plan, chunks)
+
+    def discard(self, job_id: str, plan: Plan) -> None:
+        if plan.kind == "import":
+            self._import().discard(job_id, plan)
+        else:
+            self._export().discard(job_id, plan)
+
+    def _import(self) -> TableImport:
+        from ladingd.data.table_import import TableImport
+
+        return TableImport(connections=self.connections, roots=self.roots, workplace=self._workplace())
+
+    def _export(self) -> TableExport:
+        from ladingd.data.table_export import TableExport
+
+        return TableExport(connections=self.connections, roots=self.roots, workplace=self._workplace())
+
+    def _workplace(self) -> Workplace:
+        return Workplace(directory=self.work_dir)

@@ -1,0 +1,89 @@
+"""The directory that jobs keep their rejects and parts in, and how files get there durably."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workplace:
+    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``."""
+
+    directory: Path
+
+    def job(self, job_id: str) -> Path:
+        """The job's own directory. Raises ValueError for an id that would lead elsewhere."""
+        if _JOB_ID.fullmatch(job_id) is None:
+            raise ValueError(f"{job_id!r} is no job id")
+        return self.directory / "jobs" / job_id
+
+    def rejects(self, job_id: str, ordinal: int) -> Path:
+        """The file with the rejects of one chunk."""
+        return self.job(job_id) / "rejects" / f"{ordinal:06d}.jsonl"
+
+    def part(self, job_id: str, ordinal: int) -> Path:
+        """The file with the exported records of one chunk; its counts stand beside it."""
+        return self.job(job_id) / "parts" / f"{ordinal:06d}.csv"
+
+    def forget(self, job_id: str) -> None:
+        """Remove the job's directory, if there is one."""
+        directory = self.job(job_id)
+        if directory.exists():
+            shutil.rmtree(directory)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Wait for the lock of that name and hold it. The kernel lets go of it when the process dies."""
+        locks = self.directory / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        descriptor = os.open(locks / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
+    """Put a file into its place all at once: whoever looks sees the old one, or the whole new one on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(path)
+    with draft.open("wb") as file:
+        file.writelines(pieces)
+        sync_file(file)
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process writes a file before it gets its name. A process that was given up cannot write into it."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Make what was written into a file durable."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
