@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.api.server import ApiServer
 from ladingd.data.connection import Connection
-from ladingd.data.rejects import FileRejectReader
+from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.run.announcer import Announcer
 from ladingd.run.control import Control
@@ -97,7 +97,7 @@ class Daemon:
             server = ApiServer(
                 socket=settings.socket,
                 store=store,
-                rejects=FileRejectReader(settings.state_dir),
+                rejects=RejectFiles(settings.state_dir),
                 control=control,
                 watch=watch,
             )
