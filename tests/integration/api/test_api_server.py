@@ -18,8 +18,17 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.server import ApiServer
 from ladingd.run.watch import WatchEvent, WatchKind
-from tests.unit.api.answers import refused
-from tests.unit.api.fakes import DEADLINE, NOON, FakeControl, FakeRejects, FakeStore, FakeWatch, a_job, eventually
+from tests.integration.api.answers import refused
+from tests.integration.api.fakes import (
+    DEADLINE,
+    NOON,
+    FakeControl,
+    FakeRejects,
+    FakeStore,
+    FakeWatch,
+    a_job,
+    eventually,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

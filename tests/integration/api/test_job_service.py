@@ -21,8 +21,8 @@ from ladingd.core.ports import KeptChunk
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.run.watch import WatchEvent, WatchKind
-from tests.unit.api.answers import refused, unpacked
-from tests.unit.api.fakes import DEADLINE, NOON, NOW, a_job
+from tests.integration.api.answers import refused, unpacked
+from tests.integration.api.fakes import DEADLINE, NOON, NOW, a_job
 
 SPEC = {"importSpec": {"files": [{"path": "a.csv"}], "target": {"table": "t"}}}
 UUID = "7d444840-9dc0-11d1-b245-5ffdce74fad2"

@@ -11,7 +11,7 @@ import pytest
 
 from lading.v1.job_service_pb2_grpc import JobServiceStub
 from ladingd.api.server import ApiServer
-from tests.unit.api.fakes import DEADLINE, NOW, FakeControl, FakeRejects, FakeStore, FakeWatch
+from tests.integration.api.fakes import DEADLINE, NOW, FakeControl, FakeRejects, FakeStore, FakeWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,0 +1,178 @@
+"""The run over a real store, with a transfer that moves nothing and workers that are no processes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from ladingd.core.bill import Counts
+from ladingd.core.job import Job
+from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
+from ladingd.core.ports import Transfer
+from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.core.state import Event
+from ladingd.run.announcer import Announcer
+from ladingd.run.execution import Execution
+from ladingd.run.watch import Watch
+from ladingd.store.jobs import SqlJobStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from ladingd.core.errors import LadingError
+    from ladingd.core.spec import JobSpec
+    from ladingd.run.workers import Workers
+
+SPEC = ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+RECORDS = 10
+"""In each chunk."""
+
+
+def plan_of(chunks: int) -> ImportPlan:
+    """A plan for so many chunks of 100 bytes."""
+    return ImportPlan(
+        file=SPEC.file,
+        fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
+        dialect=Dialect(delimiter=",", quote='"'),
+        columns=(),
+        target=SPEC.target,
+        create_table=False,
+        start=0,
+        end=chunks * 100,
+        first_line=1,
+        chunk_bytes=100,
+    )
+
+
+class FakeTransfer(Transfer):
+    """Keeps a ledger in memory. ``errors`` are raised by the methods they are named after, once each."""
+
+    def __init__(self) -> None:
+        self.ledgers: dict[str, dict[int, Counts]] = {}
+        self.attempts: list[int] = []
+        self.errors: dict[str, list[LadingError]] = {}
+        self.finished = 0
+        self.counts = Counts(read=RECORDS, inserted=RECORDS)
+
+    def ledger(self, job_id: str) -> dict[int, Counts]:
+        """The committed chunks of a job."""
+        return self.ledgers.setdefault(job_id, {})
+
+    def _raise(self, method: str) -> None:
+        if self.errors.get(method):
+            raise self.errors[method].pop(0)
+
+    def plan(self, spec: JobSpec) -> Plan:
+        self._raise("plan")
+        return plan_of(2)
+
+    def begin(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+        self._raise("begin")
+        return self.committed(job_id, attempt, plan)
+
+    def committed(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+        self._raise("committed")
+        self.attempts.append(attempt)
+        return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_id).items())
+
+    def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        self._raise("cut")
+        first = 0 if previous is None else previous.ordinal + 1
+        return tuple(
+            Chunk(ordinal=one, start=one * 100, end=one * 100 + 100, records=RECORDS)
+            for one in range(first, min(plan.end // 100, first + limit))
+        )
+
+    def process(self, job_id: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+        self._raise("process")
+        return self.ledger(job_id).setdefault(chunk.ordinal, self.counts)
+
+    def finish(self, job_id: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        self._raise("finish")
+        self.finished += 1
+
+    def discard(self, job_id: str, plan: Plan) -> None:
+        self._raise("discard")
+
+
+@dataclass
+class FakeWorkers:
+    """Calls at once, but for methods that are held until their gate opens."""
+
+    size: int = 2
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    reached: dict[str, asyncio.Event] = field(default_factory=dict)
+    kills: int = 0
+
+    def hold(self, method: str) -> None:
+        """Let calls of this method wait from now on."""
+        self.gates[method] = asyncio.Event()
+        self.reached[method] = asyncio.Event()
+
+    async def call(self, function: Callable[..., Any], *args: object) -> Any:
+        """As Workers.call."""
+        name = function.__name__
+        if name in self.gates:
+            self.reached[name].set()
+            await self.gates[name].wait()
+        await asyncio.sleep(0)
+        return function(*args)
+
+    async def kill(self) -> None:
+        """As Workers.kill."""
+        self.kills += 1
+
+
+@dataclass
+class Rig:
+    """All that an execution needs."""
+
+    store: SqlJobStore
+    transfer: FakeTransfer
+    workers: FakeWorkers
+    announcer: Announcer
+    watch: Watch
+
+    async def queued(self, chunks: int) -> Job:
+        """A job with so many chunks that waits for its slot."""
+        now = datetime.now(UTC)
+        job = Job(id=f"job{chunks}", spec=SPEC, plan=plan_of(chunks), create_time=now, update_time=now)
+        await self.store.create(job)
+        return await self.store.command(job.id, Event.START)
+
+    async def execution(self, job_id: str, *, cancel_grace: float = 60.0) -> Execution:
+        """The next attempt of a queued job."""
+        job = await self.store.move(job_id, Event.SLOT_FREE)
+        assert job is not None
+        return Execution(
+            job,
+            store=self.store,
+            transfer=self.transfer,
+            workers=cast("Workers", self.workers),
+            announcer=self.announcer,
+            watch=self.watch,
+            cancel_grace=cancel_grace,
+        )
+
+    async def command(self, job_id: str, command: Event) -> Job:
+        """As people do it."""
+        job = await self.store.command(job_id, command)
+        self.announcer.announce(job_id)
+        return job
+
+    async def codes(self, job_id: str) -> list[str]:
+        """The codes of the job's journal."""
+        return [entry.code for entry in await self.store.journal(job_id, limit=1000)]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    store = await SqlJobStore.open(tmp_path / "store.db")
+    announcer = Announcer()
+    yield Rig(store, FakeTransfer(), FakeWorkers(), announcer, Watch(store, announcer))
+    await store.close()

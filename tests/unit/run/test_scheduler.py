@@ -1,0 +1,79 @@
+"""Slots: how many jobs run side by side, and which is next."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from ladingd.core.state import Event, State
+from ladingd.run.scheduler import Scheduler
+from tests.harness.waiting import until_async
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ladingd.run.workers import Workers
+    from tests.unit.run.conftest import Rig
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
+    scheduler = Scheduler(
+        slots=2,
+        cancel_grace=60.0,
+        store=rig.store,
+        transfer=rig.transfer,
+        workers=cast("Workers", rig.workers),
+        announcer=rig.announcer,
+        watch=rig.watch,
+    )
+    task = asyncio.create_task(scheduler.run())
+    yield scheduler
+    scheduler.close()
+    await task
+
+
+async def states(rig: Rig, *states: State) -> list[str]:
+    return [job.id for job in await rig.store.in_states(set(states))]
+
+
+async def test_jobs_get_their_slots_in_the_order_they_wait(rig: Rig, scheduler: Scheduler) -> None:
+    rig.workers.hold("begin")
+    for chunks in (3, 1, 2):
+        job = await rig.queued(chunks)
+        rig.announcer.announce(job.id)
+    await until_async(lambda: states(rig, State.RUNNING), "a job runs")
+    await until_async(lambda: both(rig), "both slots are taken")
+    assert await states(rig, State.QUEUED) == ["job2"]
+    assert scheduler.busy
+    rig.workers.gates["begin"].set()
+    await until_async(lambda: three(rig), "all jobs are done")
+    assert sorted(await states(rig, State.FINISHED)) == ["job1", "job2", "job3"]
+
+
+async def both(rig: Rig) -> bool:
+    return await states(rig, State.RUNNING) == ["job3", "job1"]
+
+
+async def three(rig: Rig) -> bool:
+    return len(await states(rig, State.FINISHED)) == 3
+
+
+async def test_a_job_that_is_cancelled_while_it_waits_gets_no_slot(rig: Rig, scheduler: Scheduler) -> None:
+    rig.workers.hold("begin")
+    for chunks in (1, 2, 3):
+        rig.announcer.announce((await rig.queued(chunks)).id)
+    await until_async(lambda: states(rig, State.RUNNING), "a job runs")
+    await rig.command("job3", Event.CANCEL)
+    rig.workers.gates["begin"].set()
+    await until_async(lambda: two(rig), "the others are done")
+    canceled = await rig.store.get("job3")
+    assert (canceled.state, canceled.attempt) == (State.CANCELED, 0)
+
+
+async def two(rig: Rig) -> bool:
+    return len(await states(rig, State.FINISHED)) == 2

@@ -1,0 +1,133 @@
+"""The fan-out: every change to every watcher, once and in order, and progress never older than the last change."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.core.errors import JobNotFound, ShuttingDown
+from ladingd.core.job import Level, Progress
+from ladingd.core.state import Event, State
+from ladingd.run import watch as fan_out
+from ladingd.run.watch import WatchKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ladingd.run.watch import WatchEvent
+    from tests.unit.run.conftest import Rig
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def take(events: AsyncGenerator[WatchEvent, None], number: int) -> list[WatchEvent]:
+    return [await anext(events) for _ in range(number)]
+
+
+async def test_a_snapshot_then_every_change(rig: Rig) -> None:
+    job = await rig.queued(1)
+    events = rig.watch.jobs()
+    first, bookmark = await take(events, 2)
+    assert (first.kind, first.job) == (WatchKind.SNAPSHOT, job)
+    assert (bookmark.kind, bookmark.revision) == (WatchKind.BOOKMARK, job.revision)
+    await rig.command(job.id, Event.PAUSE)
+    await rig.command(job.id, Event.START)
+    changes = await take(events, 2)
+    assert [event.job.state for event in changes if event.job] == [State.PAUSED, State.QUEUED]
+    await rig.store.command(job.id, Event.CANCEL)
+    await rig.store.delete(job.id)
+    rig.announcer.announce(job.id)
+    kinds = [event.kind for event in await take(events, 2)]
+    assert kinds == [WatchKind.CHANGED, WatchKind.DELETED]
+    await events.aclose()
+
+
+async def test_a_watch_goes_on_after_its_revision(rig: Rig) -> None:
+    job = await rig.queued(1)
+    paused = await rig.command(job.id, Event.PAUSE)
+    events = rig.watch.jobs(revision=job.revision)
+    (change,) = await take(events, 1)
+    assert (change.kind, change.job) == (WatchKind.CHANGED, paused)
+    await events.aclose()
+
+
+async def test_only_the_job_that_is_named(rig: Rig) -> None:
+    one, other = await rig.queued(1), await rig.queued(2)
+    events = rig.watch.jobs(job_id=one.id)
+    await take(events, 2)
+    await rig.command(other.id, Event.PAUSE)
+    await rig.command(one.id, Event.PAUSE)
+    (change,) = await take(events, 1)
+    assert change.job is not None
+    assert change.job.id == one.id
+    await events.aclose()
+    with pytest.raises(JobNotFound):
+        await anext(rig.watch.jobs(job_id="nobody"))
+
+
+async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "KEPT", 4)
+    watch = fan_out.Watch(rig.store, rig.announcer)
+    monkeypatch.setattr(watch, "_recent", type(watch._recent)(maxlen=4))
+    job = await rig.queued(1)
+    slow = watch.jobs(revision=job.revision)
+    (await rig.command(job.id, Event.PAUSE)).revision
+    assert (await take(slow, 1))[0].revision == job.revision + 1
+    for _ in range(10):
+        await rig.command(job.id, Event.START)
+        await rig.command(job.id, Event.PAUSE)
+        await take(watch.jobs(revision=job.revision), 1)
+    revisions = [event.revision for event in await take(slow, 20)]
+    assert revisions == list(range(job.revision + 2, job.revision + 22))
+    await slow.aclose()
+
+
+async def test_progress_is_merged_and_never_older_than_the_last_change(rig: Rig) -> None:
+    job = await rig.queued(1)
+    running = await rig.store.move(job.id, Event.SLOT_FREE)
+    assert running is not None
+    events = rig.watch.jobs(revision=running.revision)
+    waiting = asyncio.create_task(anext(events))
+    await asyncio.sleep(0)
+    for percent in range(50):
+        rig.watch.progressed(replace(running, progress=Progress(fraction=percent / 100)))
+    first = await waiting
+    assert first.kind is WatchKind.PROGRESS
+    assert first.job is not None
+    assert first.job.progress.fraction == 0.49
+    await rig.command(job.id, Event.PAUSE)
+    rig.watch.progressed(replace(running, progress=Progress(fraction=0.9)))
+    assert (await anext(events)).kind is WatchKind.CHANGED
+    closing = asyncio.get_running_loop().call_later(2 * fan_out.PULSE_SECONDS, rig.watch.close)
+    with pytest.raises(ShuttingDown):  # and no progress of the time before the pause
+        await anext(events)
+    closing.cancel()
+
+
+async def test_a_close_ends_a_watch_after_the_last_change(rig: Rig) -> None:
+    job = await rig.queued(1)
+    events = rig.watch.jobs(revision=job.revision)
+    await rig.store.command(job.id, Event.PAUSE)
+    rig.watch.close()
+    assert (await anext(events)).kind is WatchKind.CHANGED
+    with pytest.raises(ShuttingDown):
+        await anext(events)
+
+
+async def test_a_journal_ends_with_its_job(rig: Rig) -> None:
+    job = await rig.queued(1)
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for entry in rig.watch.journal(job.id):
+            seen.append(entry.code)  # noqa: PERF401 - what was seen so far counts
+
+    following = asyncio.create_task(follow())
+    await rig.store.write_journal(job.id, Level.INFO, "NOTE", "hello")
+    rig.announcer.announce(job.id)
+    await rig.command(job.id, Event.CANCEL)
+    await following
+    assert seen == ["CREATED", "QUEUED", "NOTE", "CANCELED"]

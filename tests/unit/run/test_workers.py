@@ -1,0 +1,83 @@
+"""The pool of processes: what becomes of calls whose worker dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
+from ladingd.run.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    workers = Workers(2)
+    yield workers
+    await workers.close()
+
+
+def refuse() -> None:
+    raise InvalidSpec("target.table", "is no table")
+
+
+def die(path: str, times: int) -> str:
+    """Die the first so many times, and say then how often it was called."""
+    with open(path, "a") as file:
+        file.write("x")
+    calls = os.path.getsize(path)
+    if calls <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"call {calls}"
+
+
+def linger(path: str) -> None:
+    written = Path(path).with_suffix(".new")
+    written.write_text(str(os.getpid()))
+    written.rename(path)
+    time.sleep(60)
+
+
+async def test_errors_of_the_domain_arrive_whole(workers: Workers) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        await workers.call(refuse)
+    assert (caught.value.field, caught.value.problem) == ("target.table", "is no table")
+
+
+async def test_a_call_whose_worker_dies_is_made_again(workers: Workers, tmp_path: Path) -> None:
+    assert await workers.call(die, str(tmp_path / "calls"), 2) == "call 3"
+
+
+async def test_a_call_that_kills_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
+    with pytest.raises(WorkerLost, match="5 times"):
+        await workers.call(die, str(tmp_path / "calls"), 99)
+
+
+async def test_kill_leaves_no_process_and_repeats_what_still_is_wanted(workers: Workers, tmp_path: Path) -> None:
+    await workers.warm()
+    mark = tmp_path / "mark"
+    call = asyncio.create_task(workers.call(linger, str(mark)))
+    async with asyncio.timeout(20):
+        while not mark.exists():
+            await asyncio.sleep(0.01)
+    process = Path("/proc") / mark.read_text()
+    assert process.exists()
+    call.cancel()
+    await workers.kill()
+    assert not process.exists()
+    assert await workers.call(die, str(tmp_path / "calls"), 0) == "call 1"
+
+
+async def test_after_close_nothing_is_called(workers: Workers) -> None:
+    await workers.warm()
+    await workers.close()
+    with pytest.raises(ShuttingDown):
+        await workers.call(refuse)
