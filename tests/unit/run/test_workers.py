@@ -13,6 +13,7 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
 from ladingd.run.workers import Workers
+from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,9 +66,7 @@ async def test_kill_leaves_no_process_and_repeats_what_still_is_wanted(workers: 
     await workers.warm()
     mark = tmp_path / "mark"
     call = asyncio.create_task(workers.call(linger, str(mark)))
-    async with asyncio.timeout(20):
-        while not mark.exists():
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, mark.exists, "the call is under way")
     process = Path("/proc") / mark.read_text()
     assert process.exists()
     call.cancel()
