@@ -87,8 +87,8 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
 
 def _check_destination(path: Path, spec: ExportSpec) -> None:
     if path.is_dir():
-        raise InvalidSpec("file.path", f"{spec.file.path} is a directory")
+        raise InvalidSpec("file.path", f"{destination.name} is a directory")
     if os.path.lexists(path) and not spec.overwrite:
-        raise InvalidSpec("file.path", f"{spec.file.path} exists; --overwrite replaces it")
+        raise InvalidSpec("file.path", f"{destination.name} exists; --overwrite replaces it")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InvalidSpec("file.path", f"the daemon may not write into the directory of {spec.file.path}")
+        raise InvalidSpec("file.path", f"the daemon may not write into the directory of {destination.name}")

@@ -24,7 +24,7 @@ class Source:
 
     descriptor: int
     path: str
-    """As the spec names it."""
+    """As people know it."""
 
     @property
     def size(self) -> int:
@@ -66,12 +66,13 @@ def open_source(roots: Mapping[str, Path], file: File) -> Source:
         real = (base / inner).resolve(strict=True).relative_to(base)
         descriptor = _open_below(base, real, os.O_RDONLY)
     except (OSError, ValueError) as error:
-        raise InvalidSpec(field, f"{file.path} {_trouble(error)}") from error
+        raise InvalidSpec(field, f"{shown(base, inner)} {_trouble(error)}") from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise InvalidSpec(field, f"{file.path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
-    return Source(descriptor=descriptor, path=file.path)
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise InvalidSpec(field, f"{shown(base, inner)} is {kind}")
+    return Source(descriptor=descriptor, path=shown(base, inner))
 
 
 def reopen_source(roots: Mapping[str, Path], file: File) -> Source:
@@ -89,10 +90,16 @@ def destination_path(roots: Mapping[str, Path], file: File) -> Path:
         parent = (base / inner.parent).resolve(strict=True)
         parent.relative_to(base)
     except (OSError, ValueError) as error:
-        raise InvalidSpec("file.path", f"the directory of {file.path} {_trouble(error)}") from error
+        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} {_trouble(error)}") from error
     if not parent.is_dir():
-        raise InvalidSpec("file.path", f"the directory of {file.path} is not a directory")
+        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} is not a directory")
     return parent / inner.name
+
+
+def shown(base: Path, inner: PurePosixPath) -> str:
+    """A path as people know it: whole where the root is the whole machine, else as the spec has it. Where a root
+    lies is the daemon's own affair."""
+    return str(base / inner if base == base.parent else inner)
 
 
 def _beneath(roots: Mapping[str, Path], file: File, field: str) -> tuple[Path, PurePosixPath]:
