@@ -33,7 +33,7 @@ def plan_export(spec: ExportSpec, connections: Mapping[str, Connection], roots: 
     check_format(spec.csv)
     check_schema(spec.source, "source")
     database = database_path(connections, spec.source.connection, "source.connection")
-    _check_destination(destination_path(roots, spec.file), spec)
+    _check_destination(destination_path(roots, spec.file), overwrite=spec.overwrite)
     missing = InvalidSpec(_FIELD, f"there is no table {spec.source.table!r} in connection {spec.source.connection!r}")
     if not database.exists():
         raise missing
@@ -85,10 +85,10 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_destination(path: Path, spec: ExportSpec) -> None:
+def _check_destination(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
-        raise InvalidSpec("file.path", f"{destination.name} is a directory")
-    if os.path.lexists(path) and not spec.overwrite:
-        raise InvalidSpec("file.path", f"{destination.name} exists; --overwrite replaces it")
+        raise InvalidSpec("file.path", f"{path.name} is a directory")
+    if os.path.lexists(path) and not overwrite:
+        raise InvalidSpec("file.path", f"{path.name} exists; --overwrite replaces it")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InvalidSpec("file.path", f"the daemon may not write into the directory of {destination.name}")
+        raise InvalidSpec("file.path", f"the daemon may not write into the directory of {path.name}")
