@@ -13,13 +13,13 @@ from lading.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from lading_client import wire
 from lading_client.backoff import Backoff
 from lading_client.endpoint import target_of
-from lading_client.errors import Unavailable
+from lading_client.errors import ShuttingDown, Unavailable
 from lading_client.spec import JobSpec
 from lading_client.status import error_from
 from lading_client.watch import follow_jobs, follow_journal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from lading_client.model import Job, JournalEntry, Reject, WatchEvent
     from lading_client.spec import ExportSpec, ImportSpec
@@ -49,13 +49,18 @@ _OPTIONS: list[tuple[str, Any]] = [
 class Client:
     """Commands and watches the jobs of one daemon. ``timeout`` is for each call that is no watch, in seconds.
 
-    Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`.
+    Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`. Where the daemon turns out to be
+    going or gone, ``renew`` is awaited, once: another one serves at the address then, and the call is made again.
     """
 
-    def __init__(self, address: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self, address: str, *, timeout: float = 30.0, renew: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
         self.address = address
         self._target = target_of(address)
         self._timeout = timeout
+        self._renew = renew
+        self._answered = False
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
 
@@ -200,9 +205,25 @@ class Client:
 
     async def _once(self, method: str, request: object) -> Any:
         try:
-            return await getattr(self._connected, method)(request, timeout=self._timeout)
+            return await self._call(method, request)
+        except Unavailable as error:
+            # A daemon that has answered and is gone now was stopped on purpose: it is not for us to bring it back.
+            gone = not error.reason and not self._answered
+            if self._renew is None or not (gone or isinstance(error, ShuttingDown)):
+                raise
+            renew, self._renew = self._renew, None
+        await renew()
+        # The channel may still be sure that nobody is there.
+        return await self._call(method, request, wait_for_ready=True)
+
+    async def _call(self, method: str, request: object, *, wait_for_ready: bool = False) -> Any:
+        call = getattr(self._connected, method)
+        try:
+            answer = await call(request, timeout=self._timeout, wait_for_ready=wait_for_ready)
         except grpc.aio.AioRpcError as error:
             raise error_from(error) from error
+        self._answered = True
+        return answer
 
     async def _repeatable(self, method: str, request: object) -> Any:
         """A call that changes nothing when it is made twice: tried again while the daemon cannot be reached."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lading.v1 import job_pb2
 from lading_client.model import Connector, JournalLevel, RejectType, State
 
 if TYPE_CHECKING:
@@ -14,24 +14,29 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
 
 
-def _labels(enum: EnumDescriptor, prefix: str) -> dict[str, str]:
+@cache
+def _labels() -> Mapping[type[StrEnum], Mapping[str, str]]:
+    # Commands that show no job need no messages.
+    from lading.v1 import job_pb2
+
+    return {
+        State: _words(job_pb2.State.DESCRIPTOR, "STATE_", job_pb2.label),
+        JournalLevel: _words(job_pb2.JournalLevel.DESCRIPTOR, "JOURNAL_LEVEL_", job_pb2.label),
+        Connector: _words(job_pb2.Connector.DESCRIPTOR, "CONNECTOR_", job_pb2.label),
+        RejectType: _words(job_pb2.RejectType.DESCRIPTOR, "REJECT_TYPE_", job_pb2.label),
+    }
+
+
+def _words(enum: EnumDescriptor, prefix: str, extension: Any) -> Mapping[str, str]:
     words = {"UNSPECIFIED": "unknown"}
     for value in enum.values:
         # The stubs take the extension for a plain field.
         options: Any = value.GetOptions()
-        if options.HasExtension(job_pb2.label):
-            words[value.name.removeprefix(prefix)] = options.Extensions[job_pb2.label]
+        if options.HasExtension(extension):
+            words[value.name.removeprefix(prefix)] = options.Extensions[extension]
     return words
-
-
-_LABELS: Mapping[type[StrEnum], Mapping[str, str]] = {
-    State: _labels(job_pb2.State.DESCRIPTOR, "STATE_"),
-    JournalLevel: _labels(job_pb2.JournalLevel.DESCRIPTOR, "JOURNAL_LEVEL_"),
-    Connector: _labels(job_pb2.Connector.DESCRIPTOR, "CONNECTOR_"),
-    RejectType: _labels(job_pb2.RejectType.DESCRIPTOR, "REJECT_TYPE_"),
-}
 
 
 def label(value: State | JournalLevel | Connector | RejectType) -> str:
     """The words for a value: "Execution in progress" for RUNNING."""
-    return _LABELS[type(value)][value.value]
+    return _labels()[type(value)][value.value]

@@ -20,20 +20,21 @@ from struct import Struct
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
-import grpc
-import grpc.aio
-
+from lading_client.endpoint import target_of
 from lading_client.errors import DaemonNotStarted, DaemonNotStopped, StateUnusable, UnsafeDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 START_SECONDS = 20.0
+END_SECONDS = 20.0
+"""A daemon gives the chunks in flight 10 s, and open calls 5 s."""
 STOP_SECONDS = 10.0
 _OTHER_DAEMON_RUNS = 75
 """Exit status of a daemon that found its state directory taken: EX_TEMPFAIL."""
 _LOG_LINES = 20
 _POLL_SECONDS = 0.02
+_END_POLL_SECONDS = 0.1
 _CREDENTIALS = Struct("3i")
 
 
@@ -64,8 +65,12 @@ class OwnDaemon:
         """The database of the connection `local`."""
         return self.state_directory / "local.db"
 
+    @property
+    def _pid_file(self) -> Path:
+        return self.state_directory / "ladingd.pid"
+
     def runs(self) -> bool:
-        """Whether somebody listens on the socket. Raises UnsafeDirectory."""
+        """Whether somebody listens on the socket. Raises UnsafeDirectory, and BadAddress for too long a path."""
         with self._connection() as connection:
             return connection is not None
 
@@ -75,11 +80,12 @@ class OwnDaemon:
             if connection is None:
                 return None
             # The kernel knows who listens. The file could be of a daemon that died: it counts only beside an answer.
-            return _peer(connection) or int((self.state_directory / "ladingd.pid").read_text().split()[0])
+            return _peer(connection) or int(self._pid_file.read_text())
 
     @contextmanager
     def _connection(self) -> Iterator[socket.socket | None]:
         self._check_directory()
+        target_of(self.address)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
                 connection.connect(str(self.socket_path))
@@ -94,6 +100,21 @@ class OwnDaemon:
             await self._start()
         return self.address
 
+    async def renew(self) -> None:
+        """Have a daemon run in the place of one that ends: wait until it is gone, then start another.
+
+        Raises DaemonNotStopped and DaemonNotStarted.
+        """
+        deadline = monotonic() + END_SECONDS
+        while self.runs():
+            if await _serves(self.address):
+                # Somebody else was faster.
+                return
+            if monotonic() > deadline:
+                raise DaemonNotStopped(f"the daemon is shutting down, and not gone after {END_SECONDS:.0f} s")
+            await asyncio.sleep(_END_POLL_SECONDS)
+        await self._start()
+
     async def _start(self) -> None:
         deadline = monotonic() + START_SECONDS
         try:
@@ -104,20 +125,30 @@ class OwnDaemon:
         with os.fdopen(log, "ab") as output:
             began = output.tell()
             process: subprocess.Popen[bytes] | None = _spawn(output)
+            try:
+                while monotonic() < deadline:
+                    if process is not None and process.poll() is not None:
+                        if process.returncode != _OTHER_DAEMON_RUNS:
+                            raise self._not_started(f"it ended with status {process.returncode}", began)
+                        process = None
+                    if self.runs() and await _serves(self.address):
+                        return
+                    if process is None and not self._claimed():
+                        # The other daemon was not starting but ending.
+                        process = _spawn(output)
+                    await asyncio.sleep(_POLL_SECONDS)
+                raise self._not_started(f"it did not answer within {START_SECONDS:.0f} s", began)
+            finally:
+                if process is not None and process.returncode is None:
+                    # It is meant to outlive us: Popen shall not complain of that.
+                    process.returncode = 0
+
+    def _claimed(self) -> bool:
+        """Whether a daemon holds the state directory, be it that it does not answer yet or not any more."""
         try:
-            while monotonic() < deadline:
-                if process is not None and process.poll() is not None:
-                    if process.returncode != _OTHER_DAEMON_RUNS:
-                        raise self._not_started(f"it ended with status {process.returncode}", began)
-                    process = None
-                if self.runs() and await _serves(self.address):
-                    return
-                await asyncio.sleep(_POLL_SECONDS)
-            raise self._not_started(f"it did not answer within {START_SECONDS:.0f} s", began)
-        finally:
-            if process is not None and process.returncode is None:
-                # It is meant to outlive us: Popen shall not complain of that.
-                process.returncode = 0
+            return _lives(int(self._pid_file.read_text()))
+        except (FileNotFoundError, ValueError):
+            return False
 
     def _not_started(self, problem: str, began: int) -> DaemonNotStarted:
         with self.log.open("rb") as log:
@@ -200,7 +231,9 @@ def _lives(pid: int) -> bool:
 
 
 async def _serves(address: str) -> bool:
-    # Needed only when a daemon has just been started.
+    # Slow to import, and needed only when a daemon has just been started or is about to end.
+    import grpc
+    import grpc.aio
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     async with grpc.aio.insecure_channel(address) as channel:
@@ -208,7 +241,11 @@ async def _serves(address: str) -> bool:
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=1.0)
         except grpc.aio.AioRpcError as error:
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            if error.code() in (
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.CANCELLED,
+            ):
                 return False
             raise
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -65,6 +65,9 @@ def settings(
 
 def main() -> None:
     """Run the command that the arguments name."""
+    # Python has none where the caller closed it.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a sign of ours shows another one instead of ending the command.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

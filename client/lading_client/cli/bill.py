@@ -9,7 +9,7 @@ from lading_client.cli import figures, paths, states, table_name
 from lading_client.cli.columns import aligned, printable, shortened
 from lading_client.cli.output import painted
 from lading_client.model import State
-from lading_client.spec import ImportSpec
+from lading_client.spec import ImportSpec, OnRestart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,13 +91,13 @@ def _next_step(job: Job, own_database: Path | None) -> list[str]:
             return [_where(job, own_database)]
         case State.FAILED:
             return [f"try again from the last committed chunk: lading start {job.name} --wait"]
-        case State.PAUSED:
-            return [f"continue it: lading start {job.name} --wait"]
-        case State.INTERRUPTED:
+        case State.INTERRUPTED if job.spec.on_restart is not OnRestart.STAY:
             return [
-                "the daemon stopped while the job ran; with its next start the job goes on after its last chunk",
+                "it goes on after its last committed chunk when the daemon starts again",
                 f"watch it: lading watch {job.name}",
             ]
+        case State.PAUSED | State.INTERRUPTED:
+            return [f"continue it: lading start {job.name} --wait"]
         case _:
             return [f"committed records stay; more: lading show {job.name}"]
 

@@ -17,6 +17,7 @@ _WORDS = {"stateDirectory": "state directory"}
 
 app = typer.Typer(
     help="The user's own daemon, which the commands start where no server is named.",
+    short_help="Status, end and log of the user's own daemon.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

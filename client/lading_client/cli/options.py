@@ -28,7 +28,10 @@ DelimiterOption = Annotated[
     str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
 ]
 QuoteOption = Annotated[
-    str, typer.Option("--quote", metavar="CHAR", help="One character; a double quote.", show_default=False)
+    str,
+    typer.Option(
+        "--quote", metavar="CHAR", help="One character; a double quote where nothing is said.", show_default=False
+    ),
 ]
 
 

@@ -13,6 +13,8 @@ class BadPath(ValueError):
 
 def file_at(path: str) -> File:
     """The file, seen from the working directory, as one beneath the root `local`. Raises BadPath."""
+    if not path:
+        raise BadPath("the name of the file is empty")
     absolute = os.path.abspath(path)
     # The daemon follows no links: those on the way are followed here, by whoever named them.
     directory, name = os.path.split(absolute)
@@ -22,7 +24,9 @@ def file_at(path: str) -> File:
     try:
         resolved.encode()
     except UnicodeEncodeError as error:
-        raise BadPath(f"{os.fsencode(path)!r} is no UTF-8: such a path cannot be sent to the daemon") from error
+        raise BadPath(
+            f"{os.fsencode(path)!r} cannot be sent to the daemon: the path is not text (locale not UTF-8?)"
+        ) from error
     return File(root="local", path=resolved.removeprefix("/"))
 
 

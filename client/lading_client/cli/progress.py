@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lading_client.model import Job, State
 
 
+_BAR_CELLS = 76
+"""On a narrower terminal there is no room for a bar and the numbers of records: they would be cut off."""
+
+
 class Show(Protocol):
     """Shows how a job stands."""
 
@@ -55,14 +59,14 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
+        console = Console(stderr=True)
+        state, percent, records, rate, left = (
+            TextColumn(f"{{task.fields[{name}]}}") for name in ("state", "percent", "records", "rate", "left")
+        )
+        wide = console.width >= _BAR_CELLS
         self._progress: Progress = Progress(
-            TextColumn("{task.fields[state]}"),
-            BarColumn(),
-            TextColumn("{task.fields[percent]}"),
-            TextColumn("{task.fields[records]} records"),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[left]}"),
-            console=Console(stderr=True),
+            *((state, BarColumn(), percent, records, rate, left) if wide else (state, percent, left)),
+            console=console,
             # Drawn when there is something new; no thread beside the loop.
             auto_refresh=False,
             transient=True,
@@ -84,7 +88,7 @@ class Bar:
         shown: dict[str, Any] = {
             "state": f"[{states.colour(job.state) or 'default'}]{states.shown(job.state)}[/]",
             "percent": figures.percent(progress.percent),
-            "records": figures.number(job.counters.processed),
+            "records": f"{figures.number(job.counters.processed)} records",
             "rate": f"{figures.number(progress.records_per_second)}/s",
             "left": ""
             if progress.time_left is None or job.state in AT_REST

@@ -1,17 +1,17 @@
 """From a command to the daemon and back: connection, errors, exit status."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lading_client.cli.output import Format, Output
-from lading_client.client import Client
 from lading_client.errors import (
     Aborted,
     AlreadyExists,
@@ -22,9 +22,15 @@ from lading_client.errors import (
     InvalidArgument,
     LadingError,
     NotFound,
+    ShuttingDown,
     Unavailable,
 )
 from lading_client.own_daemon import OwnDaemon
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Mapping
+
+    from lading_client.client import Client
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -33,6 +39,15 @@ REJECTS = 4
 DETACHED = 130
 
 _USAGE = (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, BadAddress, BadSpec)
+
+_ARGUMENTS: Mapping[str, str] = {
+    "name": "JOB",
+    "parent": "JOB",
+    "job.spec.import_spec.csv.delimiter": "--delimiter",
+    "job.spec.import_spec.csv.quote": "--quote",
+    "job.spec.export_spec.csv.delimiter": "--delimiter",
+}
+"""What people wrote, for the fields whose errors do not name it themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +66,7 @@ class Session:
     output: Output
 
     @classmethod
-    def of(cls, context: typer.Context, server: str | None, form: Format | None) -> "Session":
+    def of(cls, context: typer.Context, server: str | None, form: Format | None) -> Session:
         """What the options after the command say, else those before it."""
         before = context.find_object(Settings) or Settings(server=None, form=None)
         return cls(server=server or before.server, output=Output(form or before.form or Format.TEXT))
@@ -59,12 +74,27 @@ class Session:
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """A client of the daemon; the user's own one is started where it is not there."""
-        address = self.server or await OwnDaemon.of(os.environ).ensure()
-        async with Client(address) as client:
+        # Slow to import: help, wrong usage and `lading daemon` do without.
+        from lading_client.client import Client
+
+        if self.server:
+            client = Client(self.server)
+        else:
+            daemon = OwnDaemon.of(os.environ)
+
+            async def renew() -> None:
+                self.output.note("the daemon is ending: another one is started when it is gone")
+                await daemon.renew()
+
+            client = Client(await daemon.ensure(), renew=renew)
+        async with client:
             yield client
 
-    def run(self, work: Coroutine[Any, Any, int | None]) -> None:
-        """Do the command's work, and exit with its status. Errors are said on standard error."""
+    def run(self, work: Coroutine[Any, Any, int | None], *, names_fields: bool = False) -> None:
+        """Do the command's work, and exit with its status. Errors are said on standard error.
+
+        With ``names_fields`` they say in which field of the API the trouble is: for people who wrote a spec.
+        """
         try:
             status = asyncio.run(work)
         except KeyboardInterrupt:
@@ -74,12 +104,19 @@ class Session:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
         except LadingError as error:
-            self.output.note(f"lading: {self._explained(error)}")
+            self.output.note(f"lading: {self._explained(error, names_fields=names_fields)}")
             status = WRONG_USAGE if isinstance(error, _USAGE) else FAILED
         except OSError as error:
             # The machine's own no: a socket that may not be opened, a disk that is full.
-            self.output.note(f"lading: {error}")
+            where = "" if error.filename is None else f"{error.filename}: "
+            self.output.note(f"lading: {where}{error.strerror or error}")
             status = FAILED
+        except UnicodeEncodeError as error:
+            # Bytes on the command line that are no text here.
+            self.output.note(
+                f"lading: {error.object!r} cannot be sent to the daemon: it is not text (locale not UTF-8?)"
+            )
+            status = WRONG_USAGE
         raise typer.Exit(status or 0)
 
     def usage(self, problem: object) -> typer.Exit:
@@ -87,10 +124,20 @@ class Session:
         self.output.note(f"lading: {problem}")
         return typer.Exit(WRONG_USAGE)
 
-    def _explained(self, error: LadingError) -> str:
+    def _explained(self, error: LadingError, *, names_fields: bool) -> str:
         if isinstance(error, DaemonError) and error.violations:
-            return "\n".join(f"{violation.description}\n  in {violation.field}" for violation in error.violations)
+            if names_fields:
+                return "\n".join(f"{violation.description}\n  in {violation.field}" for violation in error.violations)
+            return "\n".join(
+                f"{_ARGUMENTS.get(violation.field, '')} {violation.description}".lstrip()
+                for violation in error.violations
+            )
         if isinstance(error, Unavailable) and not error.reason:
-            where = self.server or OwnDaemon.of(os.environ).address
-            return f"the daemon at {where} cannot be reached: {error.message}"
+            # gRPC tells everything it tried; the last words are the machine's own.
+            problem = error.message.rpartition(": ")[2]
+            if self.server:
+                return f"the daemon at {self.server} cannot be reached: {problem}"
+            return f"your daemon is gone: {problem}\nany command starts it again; why it ended: lading daemon logs"
+        if isinstance(error, ShuttingDown):
+            return "the daemon is shutting down and takes no more work; try again when it runs again"
         return error.message

@@ -39,10 +39,12 @@ def read(path: str) -> SpecFile:
 def _document(path: str, where: str) -> Any:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSpec(f"{where} cannot be read: {error}") from error
+    except OSError as error:
+        raise BadSpec(f"{where} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSpec(f"{where} is no text in UTF-8: {error}") from error
     try:
         return tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        language = "TOML" if path.endswith(".toml") else "JSON"
+        language = "TOML" if path.endswith(".toml") else "JSON (TOML is read from a file that ends in .toml)"
         raise BadSpec(f"{where} is no {language}: {error}") from error

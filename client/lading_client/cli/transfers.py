@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lading_client.cli import spec_file, table_name
+from lading_client.cli import table_name
 from lading_client.cli.options import (
     DelimiterOption,
     DetachOption,
@@ -96,7 +96,13 @@ def run_spec(
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Run a job as a file describes it, in the field names of lading.v1.JobSpec."""
+    """Run a job that a file describes.
+
+    The file is a lading.v1.JobSpec in JSON or TOML, with a label and a description beside.
+    """
+    # Its parsers are needed by this command only.
+    from lading_client.cli import spec_file
+
     ours = Session.of(context, server, output)
     try:
         given = spec_file.read(spec)
@@ -110,7 +116,8 @@ def run_spec(
             description=given.description,
             detach=detach,
             fail_on_rejects=fail_on_rejects,
-        )
+        ),
+        names_fields=True,
     )
 
 

@@ -1,20 +1,28 @@
 """Waits for a job, shows how it goes and how it ended."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from lading_client.cli import session
 from lading_client.cli.bill import FIRST_REJECTS, ending
 from lading_client.cli.progress import progress_on
-from lading_client.cli.session import Session
-from lading_client.client import Client
 from lading_client.errors import LadingError, Unavailable
-from lading_client.model import AT_REST, ENDED, Job, JournalEntry, JournalLevel, Reject, State, WatchKind
+from lading_client.model import AT_REST, ENDED, JournalLevel, State, WatchKind
 from lading_client.own_daemon import OwnDaemon
+
+if TYPE_CHECKING:
+    from lading_client.cli.session import Session
+    from lading_client.client import Client
+    from lading_client.model import Job, JournalEntry, Reject
 
 GIVE_UP_SECONDS = 15.0
 """How long a daemon may be away while somebody waits for a job of it."""
+OWN_GIVE_UP_SECONDS = 2.0
+"""The same for the user's own daemon, which nobody else starts again."""
 
 
 class JobDeleted(LadingError):
@@ -33,10 +41,11 @@ async def start_and_wait(ours: Session, client: Client, job: Job, *, fail_on_rej
 async def wait(ours: Session, client: Client, job: Job, *, revision: int, through_rest: bool = False) -> Job:
     """The job when it has come to rest; with ``through_rest`` only when it has ended."""
     until = ENDED if through_rest else AT_REST
+    patience = GIVE_UP_SECONDS if ours.server else OWN_GIVE_UP_SECONDS
     try:
         with progress_on(ours.output) as show:
             show(job)
-            watch = client.watch(job.name, revision=revision, give_up_after=None if through_rest else GIVE_UP_SECONDS)
+            watch = client.watch(job.name, revision=revision, give_up_after=None if through_rest else patience)
             async with aclosing(watch) as events:
                 async for event in events:
                     if event.job is None:
@@ -48,7 +57,7 @@ async def wait(ours: Session, client: Client, job: Job, *, revision: int, throug
                         return event.job
         raise AssertionError("a watch does not end by itself")
     except Unavailable:
-        ours.output.note(f"lost the daemon while waiting for {job.name}; later: lading watch {job.name}")
+        ours.output.note(f"lost the daemon while waiting for {job.name}; go on waiting: lading watch {job.name}")
         raise
     except asyncio.CancelledError:
         ours.output.note(
@@ -82,7 +91,8 @@ def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
 
 async def _warnings(client: Client, job: Job) -> list[JournalEntry]:
     async with aclosing(client.journal(job.name)) as entries:
-        return [entry async for entry in entries if entry.level is JournalLevel.WARNING]
+        # That the daemon stopped meanwhile is no news of the records.
+        return [e async for e in entries if e.level is JournalLevel.WARNING and e.code != State.INTERRUPTED]
 
 
 async def _rejects(client: Client, job: Job) -> list[Reject]:

@@ -1,7 +1,7 @@
 """`lading watch`, `journal` and `rejects`."""
 
 from contextlib import aclosing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,15 +12,17 @@ from lading_client.cli.options import JobArgument, OutputOption, ServerOption, j
 from lading_client.cli.reject_block import block
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, wait
-from lading_client.client import Client
 from lading_client.errors import NotFound
 from lading_client.labels import label
 from lading_client.model import ENDED, JournalEntry, State, WatchEvent, WatchKind
 
+if TYPE_CHECKING:
+    from lading_client.client import Client
+
 
 def watch(
     context: typer.Context,
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="jobs/ID or ID; without it, all jobs.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="jobs/ID or ID; without it, all jobs.")] = None,
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -43,7 +45,7 @@ def watch(
     ours.run(work())
 
 
-async def _watch(ours: Session, client: Client, name: str) -> int:
+async def _watch(ours: Session, client: "Client", name: str) -> int:
     shown: dict[str, State] = {}
     async with aclosing(client.watch(name)) as events:
         async for event in events:

@@ -14,11 +14,10 @@ from lading_client import errors, model, spec
 from lading_client.client import Client
 from lading_client.labels import label
 from lading_client.model import State
+from tests.unit.client.fake_service import FakeService, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.unit.client.fake_service import FakeService
 
 IMPORT = spec.ImportSpec(
     files=(spec.File(path="data/a.csv"),),
@@ -66,6 +65,52 @@ async def test_what_the_daemon_itself_says_is_not_repeated(client: Client, servi
     with pytest.raises(errors.ShuttingDown):
         await client.get_job("jobs/a")
     assert len(service.requests) == 1
+
+
+SHUTTING_DOWN = details.ErrorInfo(reason="SHUTTING_DOWN", domain="lading")
+
+
+async def test_another_daemon_is_asked_where_one_shuts_down(service: FakeService, socket: Path) -> None:
+    renewed: list[int] = []
+
+    async def renew() -> None:
+        renewed.append(len(service.requests))
+
+    async with Client(f"unix:{socket}", renew=renew) as client:
+        job = await client.create_job(IMPORT)
+        service.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        assert (await client.start_job(job.name)).state is State.QUEUED
+        service.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        with pytest.raises(errors.ShuttingDown):
+            await client.pause_job(job.name)
+    assert renewed == [2]
+
+
+async def test_another_daemon_is_asked_where_nobody_is(socket: Path) -> None:
+    service = FakeService()
+    servers: list[grpc.aio.Server] = []
+
+    async def renew() -> None:
+        servers.append(await serve(service, socket))
+
+    async with Client(f"unix:{socket}", renew=renew) as client:
+        assert (await client.create_job(IMPORT)).state is State.EDITING
+        [server] = servers
+        await server.stop(None)
+        with pytest.raises(errors.Unavailable):
+            await client.get_job("jobs/1")
+
+
+async def test_a_daemon_that_was_stopped_meanwhile_is_left_alone(service: FakeService, socket: Path) -> None:
+    async def renew() -> None:
+        raise AssertionError("it has answered before")
+
+    service.put("a")
+    async with Client(f"unix:{socket}", renew=renew) as client:
+        await client.get_job("jobs/a")
+        service.fail_next(grpc.StatusCode.UNAVAILABLE)
+        with pytest.raises(errors.Unavailable):
+            await client.pause_job("jobs/a")
 
 
 async def test_listing_goes_over_all_pages(client: Client, service: FakeService) -> None:

@@ -148,6 +148,7 @@ async def test_run_takes_json_and_toml(service: FakeService, lading: Lading, tmp
         ("import", "a.csv", "--into", "a..b"),
         ("import", "a.csv", "--into", "t", "--type", "born"),
         ("import", "a.csv"),
+        ("import", "", "--into", "t"),
         ("run", "no-such-file.json"),
         ("run", "-"),
         ("ls", "--server", "nonsense"),
@@ -162,14 +163,35 @@ async def test_wrong_usage(lading: Lading, arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in result.err
 
 
-async def test_a_refused_spec_is_explained(service: FakeService, lading: Lading) -> None:
-    field = "job.spec.import_spec.files[0].path"
-    violation = details.BadRequest.FieldViolation(field=field, description="there is no file /r.csv")
+def refuse_next(service: FakeService, field: str, description: str) -> None:
+    """The next spec has something wrong in it."""
+    violation = details.BadRequest.FieldViolation(field=field, description=description)
     info = details.ErrorInfo(reason="INVALID_SPEC", domain="lading")
     service.fail_next(grpc.StatusCode.INVALID_ARGUMENT, info, details.BadRequest(field_violations=[violation]))
+
+
+async def test_a_refused_spec_is_explained(service: FakeService, lading: Lading) -> None:
+    field = "job.spec.import_spec.files[0].path"
+    refuse_next(service, field, "there is no file /r.csv")
     result = await lading("import", "r.csv", "--into", "t")
-    assert result.status == 2
-    assert result.err == f"lading: there is no file /r.csv\n  in {field}\n"
+    # Who wrote no spec knows no field of it.
+    assert (result.status, result.err) == (2, "lading: there is no file /r.csv\n")
+    refuse_next(service, field, "there is no file /r.csv")
+    result = await lading("run", "-", stdin='{"importSpec": {}}')
+    assert (result.status, result.err) == (2, f"lading: there is no file /r.csv\n  in {field}\n")
+    refuse_next(service, "job.spec.import_spec.csv.delimiter", "is not one character")
+    result = await lading("import", "r.csv", "--into", "t", "--delimiter", "ab")
+    assert (result.status, result.err) == (2, "lading: --delimiter is not one character\n")
+
+
+async def test_bytes_that_are_no_text_are_refused(service: FakeService, lading: Lading) -> None:
+    odd = os.fsdecode(b"\xff")
+    for arguments in (("show", odd), ("import", "r.csv", "--into", odd), ("import", odd, "--into", "t")):
+        result = await lading(*arguments)
+        assert result.status == 2
+        assert "cannot be sent to the daemon" in result.err
+        assert "Traceback" not in result.err
+    assert service.requests == []
 
 
 async def test_errors_of_the_daemon(service: FakeService, lading: Lading, folder: Path) -> None:
@@ -291,6 +313,19 @@ async def test_a_terminal_sees_a_bar(service: FakeService, socket: Path, tmp_pat
     assert " records" in drawn
     # Standard output is no terminal: no colour there.
     assert "\x1b" not in out.decode()
+
+
+async def test_standard_output_may_be_closed(service: FakeService, socket: Path, tmp_path: Path) -> None:
+    service.put("a")
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-W", "error", "-m", "lading_client"),
+        *("--server", f"unix:{socket}", "ls"),
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(tmp_path),
+    )
+    async with asyncio.timeout(DEADLINE):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
 
 
 async def test_a_reader_that_has_had_enough_is_no_error(service: FakeService, socket: Path, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from lading_client.errors import UnsafeDirectory
+from lading_client.errors import BadAddress, UnsafeDirectory
 from lading_client.own_daemon import OwnDaemon
+from tests.harness.waiting import until, until_async
 from tests.unit.client.conftest import Lading, Result, clean_environment
 
 ROOT = Path(__file__).parents[3]
@@ -33,6 +35,7 @@ async def main():
     try:
         (state / "claim").mkdir()
     except FileExistsError:
+        print("taken", flush=True)
         sys.exit(75)
     service = FakeService()
     stop = asyncio.Event()
@@ -49,6 +52,10 @@ async def main():
     await stop.wait()
     await server.stop(None)
     (directory / "ladingd.sock").unlink(missing_ok=True)
+    while mode == "lingers" and not (state / "end").exists():
+        await asyncio.sleep(0.01)
+    (state / "ladingd.pid").unlink()
+    (state / "claim").rmdir()
 
 asyncio.run(main())
 """
@@ -96,6 +103,29 @@ async def test_it_is_started_once_and_stopped(lading: Lading, environment: dict[
     assert "ready\n" in (await lading("daemon", "logs", environment=environment)).out
     again = await lading("daemon", "stop", environment=environment)
     assert (again.status, again.out) == (0, "not running\n")
+
+
+async def test_one_that_is_ending_is_waited_for(lading: Lading, environment: dict[str, str], folder: Path) -> None:
+    state = folder / "state/lading"
+    assert (await lading("ls", environment=environment | {"STAND_IN": "lingers"})).status == 0
+    first = int((state / "ladingd.pid").read_text())
+    try:
+        os.kill(first, signal.SIGTERM)
+        until(lambda: not (folder / "run/lading/ladingd.sock").exists(), "nobody listens any more")
+        listing = asyncio.create_task(lading("ls", environment=environment))
+        log = state / "ladingd.log"
+
+        async def refused() -> bool:
+            return "taken" in log.read_text()
+
+        await until_async(refused, "a daemon that found the state directory taken")
+        (state / "end").touch()
+        result = await listing
+        assert (result.status, result.out) == (0, ""), result.err
+        assert int((state / "ladingd.pid").read_text()) != first
+    finally:
+        (state / "end").touch()
+        await stopped(lading, environment)
 
 
 async def test_one_that_cannot_start_says_why(lading: Lading, environment: dict[str, str], folder: Path) -> None:
@@ -146,6 +176,11 @@ def test_a_directory_that_others_can_write_to_is_refused(folder: Path) -> None:
     directory.chmod(0o777)
     with pytest.raises(UnsafeDirectory, match="can be written to"):
         OwnDaemon.of({"XDG_RUNTIME_DIR": str(folder)}).runs()
+
+
+def test_too_long_a_path_for_a_socket_is_refused() -> None:
+    with pytest.raises(BadAddress, match="107 bytes"):
+        OwnDaemon.of({"XDG_RUNTIME_DIR": "/" + "x" * 100}).runs()
 
 
 def test_a_link_in_its_place_is_refused(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from lading_client.cli.bill import bill_lines, ending
 from lading_client.cli.columns import aligned, printable, shortened, width
 from lading_client.cli.reject_block import block
 from lading_client.model import Bill, Connector, Counters, Failure, Job, Reject, RejectType, State
-from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, Table
+from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, OnRestart, Table
 
 REJECT = Reject(
     type=RejectType.ERROR,
@@ -112,3 +113,10 @@ def test_every_state_has_an_end_to_show(state: State) -> None:
     )
     assert "it is locked (TARGET_UNAVAILABLE)" in lines
     assert lines[-1]
+
+
+def test_the_next_step_of_an_interrupted_job_is_its_own() -> None:
+    resumed = Job(name="jobs/1", spec=IMPORT, state=State.INTERRUPTED)
+    assert "lading watch jobs/1" in "\n".join(ending(resumed, warnings=[], rejects=[], own_database=None))
+    stays = replace(resumed, spec=replace(IMPORT, on_restart=OnRestart.STAY))
+    assert "lading start jobs/1 --wait" in "\n".join(ending(stays, warnings=[], rejects=[], own_database=None))
