@@ -124,6 +124,7 @@ class Job:
     """One import or export. Times are aware and in UTC; a job that was only validated has none."""
 
     name: str
+    uid: str = ""
     label: str = ""
     description: str = ""
     spec: JobSpec

@@ -56,6 +56,7 @@ def job(message: job_pb2.Job) -> Job:
     failure = Failure(code=message.failure.code, message=message.failure.message)
     return Job(
         name=message.name,
+        uid=message.uid,
         label=message.label,
         description=message.description,
         spec=spec(message.spec),

@@ -40,8 +40,19 @@ class CannotStart(Exception):
     """The daemon cannot start; the text says why and what to do."""
 
 
+class Broken(CannotStart):
+    """The daemon had to stop in the middle of its work."""
+
+
 class AlreadyRuns(CannotStart):
     """Another daemon holds the state directory or the socket."""
+
+
+def _first(group: BaseExceptionGroup[StoreUnusable]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def run(settings: Settings) -> None:
@@ -51,7 +62,12 @@ def run(settings: Settings) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    asyncio.run(Daemon(settings).serve())
+    try:
+        asyncio.run(Daemon(settings).serve())
+    except* StoreUnusable as broken:
+        # A full disk, most of the time. What was running is found by the next start.
+        log.critical("stopping: %s", _first(broken))
+        raise Broken(str(_first(broken))) from broken
 
 
 class Daemon:
@@ -69,6 +85,8 @@ class Daemon:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
             workers = Workers(settings.workers, preload=PRELOAD)
             stack.push_async_callback(workers.close)
+            planners = Workers(1, preload=PRELOAD)
+            stack.push_async_callback(planners.close)
             try:
                 store = await SqlJobStore.open(settings.state_dir / "store.db")
             except StoreUnusable as error:
@@ -84,7 +102,7 @@ class Daemon:
                 roots=settings.roots,
                 work_dir=settings.state_dir,
             )
-            control = Control(store=store, transfer=transfer, workers=workers, announcer=announcer)
+            control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
             scheduler = Scheduler(
                 slots=settings.slots,
                 cancel_grace=settings.cancel_grace,
@@ -110,7 +128,8 @@ class Daemon:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
                 log.info("ready on %s, state in %s, process %d", settings.socket, settings.state_dir, os.getpid())
                 helpers = [
-                    tasks.create_task(workers.warm(), name="warm-up"),
+                    tasks.create_task(planners.warm(), name="warm-up of planners"),
+                    tasks.create_task(workers.warm(), name="warm-up of workers"),
                     tasks.create_task(settle(store, transfer, workers, announcer), name="settle"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
@@ -118,15 +137,16 @@ class Daemon:
                 log.info("shutting down")
                 control.close()
                 await server.refuse()
+                # In this order: no job becomes RUNNING after all that run were interrupted.
+                await scheduler.close()
                 await interrupt(store, announcer)
                 for helper in helpers:
                     helper.cancel()
-                scheduler.close()
                 _, late = await asyncio.wait([jobs], timeout=settings.shutdown_grace)
                 if late:
                     log.warning("chunks in flight took longer than %g s and are killed", settings.shutdown_grace)
                 await workers.close()
-                await asyncio.wait([jobs])
+                await jobs
                 watch.close()
         log.info("stopped")
 

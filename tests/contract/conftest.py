@@ -110,7 +110,6 @@ IMPORT_PLAN = ImportPlan(
     end=1 << 50,
     first_line=2,
     chunk_bytes=1 << 40,
-    notes=("age: 3 of 200 values are no numbers",),
 )
 EXPORT = ExportSpec(source=TABLE, file=FILE, overwrite=True)
 EXPORT_PLAN = ExportPlan(
@@ -124,6 +123,7 @@ EXPORT_PLAN = ExportPlan(
     start=-(1 << 63),
     end=(1 << 63) - 1,
     chunk_keys=100_000,
+    notes=("the table has no key",),
 )
 
 NewJob = Callable[..., Job]
@@ -136,7 +136,7 @@ def new_job(clock: Clock) -> NewJob:
     def make(job_id: str, **fields: Any) -> Job:
         now = clock()
         known = {"spec": IMPORT, "plan": IMPORT_PLAN, "create_time": now, "update_time": now}
-        return Job(id=job_id, **(known | fields))
+        return Job(id=job_id, uid=f"uid of {job_id}", **(known | fields))
 
     return make
 

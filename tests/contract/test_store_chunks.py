@@ -13,7 +13,7 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Job, Progress
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.ports import JobStore, KeptChunk
-from ladingd.core.state import State
+from ladingd.core.state import Event, State
 
 FIRST = Chunk(ordinal=0, start=3, end=1 << 45, first_record=1, first_line=2, records=10)
 SECOND = Chunk(ordinal=1, start=1 << 45, end=1 << 46, first_record=11, first_line=15, refused="TOO_LONG")
@@ -101,7 +101,9 @@ async def test_a_committed_chunk_that_was_never_cut_is_refused(store: JobStore, 
     with pytest.raises(BillImbalance, match="chunk 7 "):
         await store.commit_chunks("a", [committed(FIRST, TEN), stranger], Progress(fraction=0.5))
     with pytest.raises(BillImbalance, match="chunk 7 "):
-        await store.settle("a", [committed(FIRST, TEN), stranger], total=1, progress=Progress(), settled=True)
+        await store.settle(
+            "a", [committed(FIRST, TEN), stranger], attempt=1, total=1, progress=Progress(), settled=True
+        )
     assert await store.get("a") == job
     assert [kept.counts for kept in await store.chunks("a")] == [None, None, None]
 
@@ -110,8 +112,8 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
     await store.commit_chunks("a", [committed(FIRST, TEN), committed(SECOND, ONE)], Progress(fraction=0.9))
     ledger = [committed(THIRD, TEN), committed(SECOND, TEN)]
     progress = Progress(fraction=0.7)
-    after = await store.settle("a", ledger, total=21, progress=progress, settled=True)
-    assert after == replace(job, counts=TEN + TEN, total=21, progress=progress, settled=True)
+    after = await store.settle("a", ledger, attempt=1, total=21, progress=progress, settled=True)
+    assert after == replace(job, counts=TEN + TEN, attempt=1, total=21, progress=progress, settled=True)
     assert await store.get("a") == after
     assert [kept.counts for kept in await store.chunks("a")] == [None, TEN, TEN]
     assert (await store.snapshot())[0] == job.revision
@@ -122,17 +124,19 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
 @pytest.mark.usefixtures("job")
 async def test_settle_may_be_repeated_and_keeps_the_total(store: JobStore) -> None:
     ledger = [committed(FIRST, TEN)]
-    once = await store.settle("a", ledger, total=10, progress=Progress(), settled=False)
+    once = await store.settle("a", ledger, attempt=1, total=10, progress=Progress(), settled=False)
     assert once.settled is False
-    assert await store.settle("a", ledger, total=None, progress=Progress(), settled=False) == once
-    assert (await store.settle("a", [], total=None, progress=Progress(), settled=True)).counts == Counts()
+    assert await store.settle("a", ledger, attempt=1, total=None, progress=Progress(), settled=False) == once
+    assert (await store.settle("a", [], attempt=1, total=None, progress=Progress(), settled=True)).counts == Counts()
 
 
 async def test_a_new_plan_forgets_the_chunks(store: JobStore, job: Job, export_job: Any) -> None:
-    await store.settle("a", [committed(FIRST, TEN)], total=10, progress=Progress(fraction=1.0), settled=False)
+    await store.settle(
+        "a", [committed(FIRST, TEN)], attempt=1, total=10, progress=Progress(fraction=1.0), settled=False
+    )
     plan = export_job("b").plan
     after = await store.replan("a", plan)
-    assert after == replace(job, plan=plan, counts=Counts(), total=None, progress=Progress())
+    assert after == replace(job, plan=plan, counts=Counts(), attempt=1, total=None, progress=Progress())
     assert await store.get("a") == after
     assert await store.chunks("a") == ()
     assert (await store.snapshot())[0] == job.revision
@@ -146,3 +150,15 @@ async def test_a_deleted_job_leaves_no_chunks(store: JobStore, bring: Any) -> No
     await store.delete("b")
     await bring(store, "b", State.RUNNING)
     assert await store.chunks("b") == ()
+
+
+async def test_settling_changes_nothing_once_a_later_attempt_has_begun(store: JobStore, new_job: Any) -> None:
+    await store.create(new_job("a"))
+    await store.command("a", Event.START)
+    running = await store.move("a", Event.SLOT_FREE)
+    assert running is not None
+    await store.add_chunks("a", [FIRST])
+    late = await store.settle(
+        "a", [committed(FIRST, TEN)], attempt=0, total=10, progress=Progress(fraction=1.0), settled=True
+    )
+    assert late == running

@@ -195,3 +195,15 @@ async def test_move_all_moves_those_it_can_and_no_others(store: JobStore, bring:
         if state not in ACTIVE:
             assert await store.get(job.id) == job
     assert await store.move_all({State.EDITING, State.FINISHED}, Event.SHUTDOWN) == ()
+
+
+async def test_a_job_may_rest_settled(store: JobStore, new_job: Any) -> None:
+    await store.create(new_job("a"))
+    await store.command("a", Event.START)
+    running = await store.move("a", Event.SLOT_FREE)
+    assert running is not None
+    assert not running.settled
+    done = await store.move("a", Event.COMPLETE, settled=True)
+    assert done is not None
+    assert done.settled
+    assert await store.unsettled() == ()

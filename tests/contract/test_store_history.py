@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ladingd.core.errors import CommandNotAllowed, JobNotFound, RevisionCompacted
+from ladingd.core.errors import CommandNotAllowed, JobNotFound, RequestIdReused, RevisionCompacted
 from ladingd.core.job import Change, ChangeKind, Level
 from ladingd.core.journal import describe
 from ladingd.core.state import Event, State
@@ -224,3 +224,19 @@ async def test_a_snapshot_of_one_job(store: JobStore, new_job: Any) -> None:
     assert await store.snapshot("a") == (2, (one,))
     with pytest.raises(JobNotFound):
         await store.snapshot("nobody")
+
+
+async def test_the_notes_of_a_plan_stand_in_the_journal(store: JobStore, new_job: Any) -> None:
+    job = new_job("a")
+    job = await store.create(replace(job, plan=replace(job.plan, notes=("one", "two"))))
+    await store.replan("a", replace(job.plan, notes=("three",)))
+    entries = [(entry.code, entry.message) for entry in await store.journal("a", limit=100)]
+    assert entries == [("CREATED", "created"), ("NOTE", "one"), ("NOTE", "two"), ("NOTE", "three")]
+
+
+async def test_the_job_that_a_request_made(store: JobStore, new_job: Any) -> None:
+    assert await store.made_by("r", "d") is None
+    job = await store.create(new_job("a"), request_id="r", request_digest="d")
+    assert await store.made_by("r", "d") == job
+    with pytest.raises(RequestIdReused):
+        await store.made_by("r", "other")

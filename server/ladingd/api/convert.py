@@ -26,6 +26,7 @@ def job_message(job: Job, now: datetime) -> job_pb2.Job:
     """A job; ``now`` ends the duration of one that has not ended."""
     return job_pb2.Job(
         name=job_name(job.id),
+        uid=job.uid,
         label=job.label,
         description=job.description,
         spec=spec_message(job.spec),

@@ -156,12 +156,13 @@ class JobServicer(JobServiceServicer):
     async def ListRejects(self, request: pb.ListRejectsRequest, context: Context) -> pb.ListRejectsResponse:
         job_id = shape.job_id_in(request.parent, "parent")
         size = shape.page_size_in(request.page_size)
+        job = await self._store.get(job_id)
         kept = await self._store.chunks(job_id)
         # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
         chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
 
         async def page_of(size: int) -> pb.ListRejectsResponse:
-            page = await self._rejects.read(job_id, chunks, size=size, token=request.page_token)
+            page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, size)

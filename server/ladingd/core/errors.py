@@ -12,7 +12,10 @@ LadingError
  |    +-- RevisionCompacted
  |    +-- ShuttingDown
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
-      +-- SourceChanged
+      +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
+      |    +-- SourceChanged
+      |    +-- TargetChanged
+      +-- LedgerLost         the target's ledger lacks chunks that were committed
       +-- SourceUnreadable
       +-- SpecOutdated       source or target have changed so that the spec can no longer be done
       +-- TargetUnavailable
@@ -139,7 +142,7 @@ class RevisionCompacted(Refusal):
     def __init__(self, revision: int, oldest: int) -> None:
         self.revision = revision
         self.oldest = oldest
-        super().__init__(f"the changes after revision {revision} are no longer kept; the oldest is {oldest}")
+        super().__init__(f"revision {revision} is none to go on from: changes are kept from {oldest} on; list anew")
 
 
 class ShuttingDown(Refusal):
@@ -160,10 +163,28 @@ class TechnicalError(LadingError):
         super().__init__(problem)
 
 
-class SourceChanged(TechnicalError):
+class PlanOutdated(TechnicalError):
+    """What the plan was made from has changed. Where nothing was committed after it, the plan is made again."""
+
+    code = "PLAN_OUTDATED"
+
+
+class SourceChanged(PlanOutdated):
     """The bytes below the checkpoint are not those the job began with."""
 
     code = "SOURCE_CHANGED"
+
+
+class TargetChanged(PlanOutdated):
+    """The table is not the one the job was planned with."""
+
+    code = "TARGET_CHANGED"
+
+
+class LedgerLost(TechnicalError):
+    """The target's ledger lacks chunks that were committed: another database, or an older copy of it."""
+
+    code = "LEDGER_LOST"
 
 
 class SourceUnreadable(TechnicalError):

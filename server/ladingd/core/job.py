@@ -35,6 +35,8 @@ class Job:
     records in the source, None until all of it was read."""
 
     id: str
+    uid: str
+    """Never given out twice, unlike an id that was deleted: what the job leaves in a target is known by it."""
     label: str = ""
     description: str = ""
     spec: JobSpec

@@ -37,6 +37,8 @@ class Column:
     target: str
     type: str
     nullable: bool = True
+    inferred: bool = False
+    """The type was guessed from some of the values: one that it would change is refused, not changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -48,11 +48,15 @@ class JobStore(ABC):
 
     @abstractmethod
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
-        """Store a new job and return it with its revision.
+        """Store a new job and return it with its revision. The notes of its plan go into its journal.
 
         With a ``request_id`` that was seen before and the same digest, return the job of that time as it is now and
         store nothing. Raises RequestIdReused where the digest differs, JobExists where the id is taken.
         """
+
+    @abstractmethod
+    async def made_by(self, request_id: str, request_digest: str) -> Job | None:
+        """The job that an earlier request with this id made, as it is now. Raises RequestIdReused."""
 
     @abstractmethod
     async def get(self, job_id: str) -> Job: ...
@@ -82,7 +86,8 @@ class JobStore(ABC):
     ) -> Job:
         """Change what is not None. A new spec comes with its plan, and only while the job is EDITING.
 
-        Raises EtagMismatch, CommandNotAllowed (command ``edit the spec of``).
+        The notes of a new plan go into the journal. Raises EtagMismatch, CommandNotAllowed (command ``edit the spec
+        of``).
         """
 
     @abstractmethod
@@ -102,8 +107,13 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    async def move(self, job_id: str, event: Event, *, failure: Failure | None = None) -> Job | None:
-        """Apply an event of the job's run; None, and no change, where it cannot happen in the job's state."""
+    async def move(
+        self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False
+    ) -> Job | None:
+        """Apply an event of the job's run; None, and no change, where it cannot happen in the job's state.
+
+        ``settled``: the job is at rest with it, and its counts agree with the ledger.
+        """
 
     @abstractmethod
     async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
@@ -136,7 +146,8 @@ class JobStore(ABC):
 
     @abstractmethod
     async def replan(self, job_id: str, plan: Plan) -> Job:
-        """Replace the plan and forget all chunks. No revision: what people see does not change by it."""
+        """Replace the plan, forget all chunks, and put the plan's notes into the journal. No revision: what people see
+        does not change by it."""
 
     @abstractmethod
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
@@ -156,14 +167,15 @@ class JobStore(ABC):
         job_id: str,
         committed: Sequence[CommittedChunk],
         *,
+        attempt: int,
         total: int | None,
         progress: Progress,
         settled: bool,
     ) -> Job:
-        """Make the store's chunks and the job's counts agree with the ledger.
+        """Make the store's chunks and the job's counts agree with the ledger, as it was seen during an attempt.
 
-        Chunks that the ledger lacks are uncommitted again. ``settled`` says whether anything of the job may still
-        run; a ``total`` of None leaves the one that is there.
+        Chunks that the ledger lacks are uncommitted again. Where a later attempt has begun, nothing changes.
+        ``settled``: nothing of the job runs any more. A ``total`` of None leaves the one that is there.
         """
 
     @abstractmethod
@@ -175,7 +187,8 @@ class Transfer(ABC):
     """Moves records. Its methods block and run in worker processes; an instance is picklable and carries no secret.
 
     The order of a job's life is plan, begin, cut, process, finish. All of them may be repeated after a crash.
-    Any of them raises InvalidSpec where the spec cannot be, TechnicalError where the world does not play along.
+    A job is known by its ``uid``. Any of them raises InvalidSpec where the spec cannot be, TechnicalError where the
+    world does not play along.
     """
 
     @abstractmethod
@@ -183,12 +196,12 @@ class Transfer(ABC):
         """Check a spec against the real source and target. Changes nothing. Raises InvalidSpec."""
 
     @abstractmethod
-    def begin(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         """Begin an attempt: check that the source is still the planned one, make ready what the target needs, shut
-        out all earlier attempts, and say what the ledger holds. Raises SourceChanged."""
+        out all earlier attempts, and say what the ledger holds. Raises PlanOutdated."""
 
     @abstractmethod
-    def committed(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         """Shut out all attempts before this one and say what the ledger holds, without beginning anything."""
 
     @abstractmethod
@@ -199,7 +212,7 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def process(self, job_id: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+    def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         """Move the records of one chunk and commit them with their ledger entry; return the balanced counts.
 
         Exactly once: where the ledger has the chunk already, nothing is written and the counts of then are returned.
@@ -207,11 +220,11 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def finish(self, job_id: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         """All chunks are committed: put the result in its place. May be repeated."""
 
     @abstractmethod
-    def discard(self, job_id: str, plan: Plan) -> None:
+    def discard(self, job_uid: str, plan: Plan) -> None:
         """Forget the job: its ledger entries, parts and rejects. Records in the target stay."""
 
 
@@ -219,5 +232,5 @@ class RejectReader(ABC):
     """Reads the rejects that chunks have left."""
 
     @abstractmethod
-    async def read(self, job_id: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
         """The rejects of these chunks, in their order. Raises InvalidRequest (field ``page_token``)."""

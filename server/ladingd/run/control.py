@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import secrets
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import LadingError, ShuttingDown
-from ladingd.core.job import Job, Level
+from ladingd.core.job import Job
 
 if TYPE_CHECKING:
     from ladingd.core.ports import JobStore, Transfer
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 
 class Control:
-    """Makes, edits, commands and deletes jobs."""
+    """Makes, edits, commands and deletes jobs. ``workers`` are not those of chunks: nobody waits for an import to have
+    a spec checked."""
 
     def __init__(self, *, store: JobStore, transfer: Transfer, workers: Workers, announcer: Announcer) -> None:
         self._store = store
@@ -58,10 +60,13 @@ class Control:
         cannot be reached.
         """
         self._check_open()
+        if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
+            return earlier
         plan = await self._workers.call(self._transfer.plan, spec)
         now = datetime.now(UTC)
         job = Job(
             id=job_id or "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
+            uid=str(uuid.uuid4()),
             label=label,
             description=description,
             spec=spec,
@@ -72,8 +77,6 @@ class Control:
         if validate_only:
             return job
         job = await self._store.create(job, request_id=request_id, request_digest=request_digest)
-        for note in plan.notes:
-            await self._store.write_journal(job.id, Level.WARNING, "NOTE", note)
         self._announcer.announce(job.id)
         return job
 
@@ -99,7 +102,7 @@ class Control:
         job = await self._store.delete(job_id, etag=etag)
         self._announcer.announce(job_id)
         try:
-            await self._workers.call(self._transfer.discard, job.id, job.plan)
+            await self._workers.call(self._transfer.discard, job.uid, job.plan)
         except LadingError as error:
             # The job is gone all the same: what stays in an unreachable target harms nobody, but is told.
             log.warning("jobs/%s is deleted, but its ledger entries stay in the target: %s", job.id, error.message)

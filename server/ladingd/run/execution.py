@@ -10,11 +10,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import BillImbalance, InvalidSpec, LadingError, ShuttingDown, SourceChanged, SpecOutdated
+from ladingd.core.errors import BillImbalance, InvalidSpec, LadingError, PlanOutdated, ShuttingDown, SpecOutdated
 from ladingd.core.job import Failure, Level
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.gauge import Gauge
+from ladingd.run.recovery import STOPPED, check_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +72,8 @@ class Execution:
         self._complete = False
         self._in_flight: dict[asyncio.Task[Counts], Chunk] = {}
         self._committed: dict[int, Counts] = {}
+        self._shut_down = False
+        """The workers are gone because the daemon ends."""
         self._uncertain = False
         """A chunk was given up while it was worked on: only the ledger knows what became of it."""
         self._kill_due: float | None = None
@@ -79,39 +82,32 @@ class Execution:
         """Run until the job rests. What goes wrong with its records ends in its state and journal, not in an
         exception; what goes wrong with the store is raised."""
         self._preparing = asyncio.create_task(self._begin(), name=f"{self._job.id} begin")
-        while True:
+        resting = False
+        while not resting:
             event = await self._work()
             if event is not Event.COMPLETE:
                 await self._reckon()
-            if await self._rest(event):
-                break
-        if self._begun and not self._uncertain:
-            await self._store.settle(
-                self._job.id, self._ledger(), total=None, progress=self._gauge.rest(), settled=True
-            )
+            resting = await self._rest(event)
 
     # The beginning
 
     async def _begin(self) -> None:
         job = self._job
         kept = await self._store.chunks(job.id)
+        if kept:  # Before anything is made in a target that may not be the one of the last attempt.
+            check_ledger(kept, await self._call(self._transfer.committed, job.uid, job.attempt, job.plan))
         try:
-            committed = await self._call(self._transfer.begin, job.id, job.attempt, job.plan)
-        except SourceChanged as changed:
+            committed = await self._call(self._transfer.begin, job.uid, job.attempt, job.plan)
+        except PlanOutdated as changed:
             committed = await self._replan(changed)
             kept = ()
-        unknown = {chunk.ordinal for chunk in committed} - {one.chunk.ordinal for one in kept}
-        if unknown:
-            raise BillImbalance(
-                f"the target's ledger has chunk {min(unknown)} of this job, which was never cut according to the store:"
-                " was the store put back from an older copy?"
-            )
+        check_ledger(kept, committed)
         self._take_ledger(committed)
         done = 0
         for one in kept:
             self._last_cut = one.chunk
             if one.chunk.ordinal in self._committed:
-                done += one.chunk.end - one.chunk.start
+                done += self._extent(one.chunk)
             else:
                 self._waiting.append(one.chunk)
         plan = self._job.plan
@@ -123,15 +119,15 @@ class Execution:
             message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; going on after them"
             await self._note(Level.INFO, "CONTINUES", message)
 
-    async def _replan(self, changed: SourceChanged) -> tuple[CommittedChunk, ...]:
-        """A source that changed before anything of it was committed is simply planned again."""
+    async def _replan(self, changed: PlanOutdated) -> tuple[CommittedChunk, ...]:
+        """Where nothing was committed yet, the plan is simply made again."""
         job = self._job
-        if await self._call(self._transfer.committed, job.id, job.attempt, job.plan):
+        if await self._call(self._transfer.committed, job.uid, job.attempt, job.plan):
             raise changed
         plan = await self._call(self._transfer.plan, job.spec)
         self._job = await self._store.replan(job.id, plan)
         await self._note(Level.WARNING, "PLANNED_ANEW", f"{changed.message}; nothing was committed yet: planned anew")
-        return await self._call(self._transfer.begin, job.id, job.attempt, plan)
+        return await self._call(self._transfer.begin, job.uid, job.attempt, plan)
 
     # The work
 
@@ -140,9 +136,11 @@ class Execution:
         while True:
             changed = self._announcer.listen(self._job.id)
             self._job = await self._store.get(self._job.id)
-            if self._job.state is State.RUNNING and self._error is None and self._begun:
+            if self._job.state is State.RUNNING and self._error is None and self._begun and not self._shut_down:
                 self._hand_out()
             if not self._in_flight and self._preparing is None:
+                if self._shut_down:
+                    return Event.SHUTDOWN
                 if self._error is not None and self._job.state is not State.CANCELING:
                     return Event.ERROR
                 if self._job.state is not State.RUNNING:
@@ -156,7 +154,7 @@ class Execution:
         # One more than there are workers: the next chunk lies ready when a worker becomes free.
         while self._waiting and len(self._in_flight) <= self._workers.size:
             chunk = self._waiting.popleft()
-            call = self._call(self._transfer.process, self._job.id, self._job.attempt, self._job.plan, chunk)
+            call = self._call(self._transfer.process, self._job.uid, self._job.attempt, self._job.plan, chunk)
             self._in_flight[asyncio.create_task(call, name=f"{self._job.id} chunk {chunk.ordinal}")] = chunk
         if self._preparing is not None:
             return
@@ -196,12 +194,11 @@ class Execution:
     async def _kill(self) -> None:
         self._kill_due = None
         chunks = ", ".join(str(chunk.ordinal) for chunk in self._in_flight.values()) or "none"
-        message = f"not at rest within {self._cancel_grace:g} s: workers are killed; chunks in flight: {chunks}"
+        message = f"not at rest within {self._cancel_grace:g} s: its workers are killed; chunks in flight: {chunks}"
         await self._note(Level.WARNING, "WORKERS_KILLED", message)
-        self._uncertain = bool(self._in_flight)
+        self._uncertain = self._uncertain or bool(self._in_flight)
         for task in [*self._in_flight, *([self._preparing] if self._preparing else [])]:
             task.cancel()
-        await self._workers.kill()
 
     async def _collect(self) -> None:
         """Take over what is done: errors, and the counts of committed chunks."""
@@ -222,7 +219,7 @@ class Execution:
                 continue
             counts = task.result()
             self._committed[chunk.ordinal] = counts
-            self._gauge.add(chunk.end - chunk.start, counts.read)
+            self._gauge.add(self._extent(chunk), counts.read)
             committed.append(CommittedChunk(ordinal=chunk.ordinal, counts=counts))
         if committed:
             self._job = await self._store.commit_chunks(self._job.id, committed, self._gauge.progress())
@@ -254,7 +251,7 @@ class Execution:
                 f"the bill does not balance: {expected} records in the source, {counts.read} read,"
                 f" {counts.accounted} accounted for"
             )
-        await self._call(self._transfer.finish, job.id, job.plan, chunks)
+        await self._call(self._transfer.finish, job.uid, job.plan, chunks)
         await self._reckon(total=counts.read)
         parts = {"inserted": counts.inserted, "rejected": counts.rejected, "empty": counts.empty}
         said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
@@ -268,7 +265,9 @@ class Execution:
         if self._uncertain:
             job = self._job
             try:
-                self._take_ledger(await self._call(self._transfer.committed, job.id, job.attempt + 1, job.plan))
+                committed = await self._call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)
+                check_ledger(await self._store.chunks(job.id), committed)
+                self._take_ledger(committed)
             except ShuttingDown:
                 return  # Left unsettled: the next start of the daemon asks the ledger.
             except LadingError as error:
@@ -276,17 +275,27 @@ class Execution:
                 await self._note(Level.WARNING, "LEDGER_UNREADABLE", message)
                 return
         self._job = await self._store.settle(
-            self._job.id, self._ledger(), total=total, progress=self._gauge.rest(), settled=False
+            self._job.id,
+            [CommittedChunk(ordinal=ordinal, counts=counts) for ordinal, counts in self._committed.items()],
+            attempt=self._job.attempt,
+            total=total,
+            progress=self._gauge.rest(),
+            settled=False,
         )
 
     async def _rest(self, event: Event) -> bool:
         """Move the job by this event, where it still can; whether it rests now."""
-        if event is Event.QUIESCENT and self._error is not None:
+        if event is not Event.ERROR and self._error is not None:
             await self._note(Level.ERROR, self._error.code, self._error.message)
+        if event is Event.QUIESCENT and self._complete:
+            await self._note(Level.INFO, "ALL_DONE", "everything was done before this took effect")
         failure = None
         if event is Event.ERROR and self._error is not None:
             failure = Failure(code=self._error.code, message=self._error.message)
-        moved = await self._store.move(self._job.id, event, failure=failure)
+        elif event is Event.SHUTDOWN:
+            failure = STOPPED
+        settled = self._begun and not self._uncertain
+        moved = await self._store.move(self._job.id, event, failure=failure, settled=settled)
         self._job = moved or await self._store.get(self._job.id)
         self._announcer.announce(self._job.id)
         return self._job.state not in ACTIVE
@@ -295,8 +304,10 @@ class Execution:
         self._committed = {chunk.ordinal: chunk.counts for chunk in committed}
         self._uncertain = False
 
-    def _ledger(self) -> list[CommittedChunk]:
-        return [CommittedChunk(ordinal=ordinal, counts=counts) for ordinal, counts in self._committed.items()]
+    def _extent(self, chunk: Chunk) -> int:
+        """How many of the plan's units a chunk takes; the outer chunks of a table are open to one side."""
+        plan = self._job.plan
+        return max(min(chunk.end, plan.end) - max(chunk.start, plan.start), 0)
 
     # Around it
 
@@ -314,6 +325,7 @@ class Execution:
     def _fail(self, error: LadingError) -> None:
         """Remember what stops the job; of several errors the first."""
         if isinstance(error, ShuttingDown):
+            self._shut_down = True
             return
         if isinstance(error, InvalidSpec):
             error = SpecOutdated(f"{error.field}: {error.problem}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import LadingError, ShuttingDown
+from ladingd.core.errors import BillImbalance, JobNotFound, LedgerLost, ShuttingDown, TechnicalError
 from ladingd.core.job import Failure, Level
 from ladingd.core.spec import OnRestart
 from ladingd.core.state import ACTIVE, Event, State
 
 if TYPE_CHECKING:
-    from ladingd.core.ports import JobStore, Transfer
+    from collections.abc import Sequence
+
+    from ladingd.core.job import Job
+    from ladingd.core.plan import CommittedChunk
+    from ladingd.core.ports import JobStore, KeptChunk, Transfer
     from ladingd.run.announcer import Announcer
     from ladingd.run.workers import Workers
 
@@ -45,12 +49,35 @@ async def settle(store: JobStore, transfer: Transfer, workers: Workers, announce
         if job.state in ACTIVE or job.state is State.QUEUED:
             continue
         try:
-            committed = await workers.call(transfer.committed, job.id, job.attempt + 1, job.plan)
+            await _settle(job, store, transfer, workers)
         except ShuttingDown:
             return
-        except LadingError as error:
-            message = f"the ledger cannot be read now, the counters may be short: {error.message}"
-            await store.write_journal(job.id, Level.WARNING, "LEDGER_UNREADABLE", message)
-        else:
-            await store.settle(job.id, committed, total=None, progress=job.progress, settled=True)
+        except JobNotFound:
+            continue  # Deleted meanwhile.
         announcer.announce(job.id)
+
+
+async def _settle(job: Job, store: JobStore, transfer: Transfer, workers: Workers) -> None:
+    try:
+        committed = await workers.call(transfer.committed, job.uid, job.attempt + 1, job.plan)
+        check_ledger(await store.chunks(job.id), committed)
+        await store.settle(job.id, committed, attempt=job.attempt, total=None, progress=job.progress, settled=True)
+    except TechnicalError as error:
+        message = f"the ledger cannot be read now, the counters may be short: {error.message}"
+        await store.write_journal(job.id, Level.WARNING, "LEDGER_UNREADABLE", message)
+
+
+def check_ledger(kept: Sequence[KeptChunk], committed: Sequence[CommittedChunk]) -> None:
+    """Raises LedgerLost where the ledger does not know what was committed, BillImbalance where it knows more than
+    was ever cut: store and target are not of the same time."""
+    in_ledger = {chunk.ordinal for chunk in committed}
+    if lost := {one.chunk.ordinal for one in kept if one.counts is not None} - in_ledger:
+        raise LedgerLost(
+            f"the target's ledger lacks chunk {min(lost)} of this job, which was committed: is it another database,"
+            " or an older copy?"
+        )
+    if unknown := in_ledger - {one.chunk.ordinal for one in kept}:
+        raise BillImbalance(
+            f"the target's ledger has chunk {min(unknown)} of this job, which was never cut according to the store:"
+            " was the store put back from an older copy?"
+        )

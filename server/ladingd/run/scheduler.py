@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ladingd.core.errors import JobNotFound
 from ladingd.core.state import Event, State
 from ladingd.run.execution import Execution
 
@@ -39,6 +40,7 @@ class Scheduler:
         self._watch = watch
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._filling = asyncio.Lock()
 
     @property
     def busy(self) -> bool:
@@ -50,13 +52,15 @@ class Scheduler:
         async with asyncio.TaskGroup() as executions:
             while not self._closed:
                 changed = self._announcer.listen()
-                await self._fill(executions)
+                async with self._filling:
+                    await self._fill(executions)
                 await changed.wait()
 
-    def close(self) -> None:
-        """Hand out no more slots."""
+    async def close(self) -> None:
+        """Hand out no more slots: when this returns, no job becomes RUNNING any more."""
         self._closed = True
-        self._announcer.announce()
+        async with self._filling:
+            self._announcer.announce()
 
     async def _fill(self, executions: asyncio.TaskGroup) -> None:
         if len(self._running) >= self._slots:
@@ -67,7 +71,10 @@ class Scheduler:
                 return
             if job.id in self._running:
                 continue
-            moved = await self._store.move(job.id, Event.SLOT_FREE)
+            try:
+                moved = await self._store.move(job.id, Event.SLOT_FREE)
+            except JobNotFound:
+                continue  # Cancelled and deleted since it was listed.
             if moved is not None:
                 self._announcer.announce(job.id)
                 task = executions.create_task(self._execute(moved), name=f"job {job.id}")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import ShuttingDown
+from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
 from ladingd.core.job import Change, ChangeKind, Job
 from ladingd.core.state import ENDED
 
@@ -97,15 +97,21 @@ class Watch:
     async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncGenerator[WatchEvent, None]:
         """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
 
-        Ends only by ShuttingDown. Raises RevisionCompacted where changes after ``revision`` are gone, and JobNotFound
-        where a snapshot is asked of a job that is not there.
+        Ends by ShuttingDown, and by JobNotFound where the one job is not there or no more. Raises RevisionCompacted
+        where changes after ``revision`` are gone.
         """
         pulse = self._pulse
+        current = await self._store.revision()
+        if revision > current:
+            # Of another store, or of this one before it was put back from a copy.
+            raise RevisionCompacted(revision, current)
+        known = not job_id
         if revision == 0:
             revision, jobs = await self._store.snapshot(job_id)
             for job in jobs:
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             yield _bookmark(revision)
+            known = True
         loop = asyncio.get_running_loop()
         bookmark_due = loop.time() + BOOKMARK_SECONDS
         while True:
@@ -116,7 +122,12 @@ class Watch:
                 revision = change.revision
                 if job_id in ("", change.job.id):
                     yield _event(change)
+                    if job_id and change.kind is ChangeKind.DELETED:
+                        raise JobNotFound(job_id)
             if not changes:
+                if not known:
+                    await self._store.get(job_id)
+                    known = True
                 for job in self._progress_since(pulse, job_id):
                     if job.revision <= revision:
                         yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
@@ -135,6 +146,7 @@ class Watch:
 
         Raises JobNotFound, also when the job is deleted meanwhile, and ShuttingDown.
         """
+        await self._store.get(job_id)
         while True:
             rung = self._announcer.listen(job_id)
             last = self._closed or (await self._store.get(job_id)).state in ENDED

@@ -8,42 +8,44 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.process import BaseProcess
+    from multiprocessing.connection import Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TRIES = 5
-"""A call whose worker died is made again this often. A neighbour's death breaks the pool for all, hence not 2."""
+TRIES = 3
+"""A call whose worker died under it is made again, so often in all."""
 
 log = logging.getLogger(__name__)
 
 
 class Workers:
-    """A pool of processes that is made anew when one of them dies.
+    """At most ``size`` processes, each with one call at a time; more calls wait in their order.
 
-    ``size`` processes run calls side by side; more calls wait in their order.
+    Not ``ProcessPoolExecutor``: there, one process that dies takes all calls with it, and a call that hangs cannot be
+    killed without its neighbours.
     """
 
     def __init__(self, size: int, preload: tuple[str, ...] = ()) -> None:
         self.size = size
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
-        self._pool = self._make()
+        multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        # Each worker is talked to by one thread at a time, which blocks until the answer is there.
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._closed = False
-
-    def _make(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.size, mp_context=self._context, initializer=_begin)
 
     async def warm(self) -> None:
         """Start all processes, so that the first job need not wait for them."""
@@ -52,54 +54,126 @@ class Workers:
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in a worker and return its result. It must bear being run twice.
 
-        Raises what the function raises, WorkerLost where worker after worker died on it, ShuttingDown after close.
+        A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
+        WorkerLost where worker after worker died on it, ShuttingDown after close.
         """
-        assert not kwargs, "executors take positional arguments only"
-        loop = asyncio.get_running_loop()
-        for _ in range(TRIES):
-            if self._closed:
-                raise ShuttingDown
-            pool = self._pool
-            try:
-                return await loop.run_in_executor(pool, function, *args)
-            except BrokenExecutor:
-                self._replace(pool)
+        task = bytes(ForkingPickler.dumps((function, args, kwargs)))
+        async with self._free:
+            for _ in range(TRIES):
+                if self._closed:
+                    raise ShuttingDown
+                worker = self._idle.pop() if self._idle else Worker()
+                try:
+                    ok, answer = await self._ask(worker, task)
+                except (EOFError, OSError):
+                    log.warning("a worker process has ended in the middle of its work")
+                    continue
+                self._idle.append(worker)
+                if ok:
+                    return answer  # type: ignore[no-any-return]
+                raise answer
         raise WorkerLost(f"worker processes died {TRIES} times on the same work; the machine may be out of memory")
 
-    async def kill(self) -> None:
-        """Kill all processes and wait until they are gone. Calls under way are made again unless given up before."""
-        processes = _processes(self._pool)
-        self._replace(self._pool)
-        for process in processes:
-            process.kill()
-        for process in processes:
-            await asyncio.to_thread(process.join)
+    async def _ask(self, worker: Worker, task: bytes) -> tuple[bool, Any]:
+        self._busy.add(worker)
+        asking = asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, task)
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            worker.kill()
+            await asyncio.wait([asking])
+            asking.exception()  # It is about the process that was killed here.
+            raise
+        finally:
+            self._busy.discard(worker)
 
     async def close(self) -> None:
-        """Kill what still runs, for good."""
+        """Kill all processes and wait until they are gone. Calls under way end with ShuttingDown."""
         self._closed = True
-        pool = self._pool
-        for process in _processes(pool):
-            process.kill()
-        await asyncio.to_thread(pool.shutdown, cancel_futures=True)
-
-    def _replace(self, broken: ProcessPoolExecutor) -> None:
-        if self._pool is broken and not self._closed:
-            log.warning("worker processes have ended; starting new ones")
-            self._pool = self._make()
-            broken.shutdown(wait=False)
+        for worker in [*self._busy, *self._idle]:
+            worker.kill()
+        for worker in self._idle:
+            await asyncio.to_thread(worker.gone)
+        self._idle.clear()
+        await asyncio.to_thread(self._threads.shutdown)
 
 
-def _processes(pool: ProcessPoolExecutor) -> list[BaseProcess]:
-    # Public only from Python 3.14 on, as kill_workers().
-    return list((pool._processes or {}).values())
+class Worker:
+    """One process, started at its first call. All but ``kill`` block."""
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._killed = False
+        self._lock = threading.Lock()
+
+    def ask(self, task: bytes) -> tuple[bool, Any]:
+        """Whether the task returned or raised, and what. Raises EOFError or OSError where the process dies."""
+        try:
+            pipe = self._connection or self._start()
+            pipe.send_bytes(task)
+            answer: tuple[bool, Any] = pipe.recv()
+        except (EOFError, OSError):
+            self.kill()
+            self.gone()
+            raise
+        return answer
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="lading-worker")
+        with theirs, self._lock:
+            if self._killed:
+                ours.close()
+                raise EOFError
+            self._process.start()
+            self._connection = ours
+        return ours
+
+    def kill(self) -> None:
+        """End the process, or keep it from being started."""
+        with self._lock:
+            self._killed = True
+            if self._connection is not None:
+                self._process.kill()
+
+    def gone(self) -> None:
+        """Wait until the killed process is gone."""
+        if self._connection is not None:
+            self._process.join()
+            self._process.close()
+            self._connection.close()
+            self._connection = None
 
 
-def _begin() -> None:
-    """A worker's first act: signals to the daemon's whole group are the daemon's to act on, not its workers'."""
+def _serve(pipe: Connection) -> None:
+    """A worker's life: calls, one after the other, until the daemon is gone."""
+    # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
+    while True:
+        try:
+            task = pipe.recv_bytes()
+        except EOFError:
+            return
+        pipe.send(_answer(task))
+
+
+def _answer(task: bytes) -> tuple[bool, Any]:
+    try:
+        function, args, kwargs = ForkingPickler.loads(task)
+        return True, function(*args, **kwargs)
+    except Exception as error:
+        # Its traceback does not travel; as a note it reaches the daemon's log.
+        error.add_note(_traceback(error))
+        return False, error
+
+
+def _traceback(error: Exception) -> str:
+    import traceback
+
+    return "in a worker:\n" + "".join(traceback.format_exception(error))
 
 
 def _die_with_daemon() -> None:

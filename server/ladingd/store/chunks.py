@@ -13,11 +13,12 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Job, Progress
 from ladingd.core.plan import Chunk
 from ladingd.core.ports import KeptChunk
-from ladingd.store import rows
+from ladingd.store import journal, rows
 from ladingd.store.tables import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -85,12 +86,15 @@ def settle(
     connection: Connection,
     job_id: str,
     committed: Sequence[CommittedChunk],
+    attempt: int,
     total: int | None,
     progress: Progress,
     settled: bool,
 ) -> Job:
     """Make the chunks and the job's counts what the ledger says."""
     job = rows.load(connection, job_id)
+    if job.attempt != attempt:
+        return job
     noted = {kept.chunk.ordinal: kept.counts for kept in read(connection, job_id)}
     _require_known(job_id, committed, noted)
     ledger = {chunk.ordinal: chunk.counts for chunk in committed}
@@ -107,12 +111,13 @@ def settle(
     return after
 
 
-def replan(connection: Connection, job_id: str, plan: Plan) -> Job:
+def replan(connection: Connection, job_id: str, plan: Plan, now: datetime) -> Job:
     """Replace the plan, forget the chunks and with them what was counted."""
     job = rows.load(connection, job_id)
     connection.execute(delete_from(chunks).where(chunks.c.job_id == job_id))
     after = replace(job, plan=plan, counts=Counts(), total=None, progress=Progress())
     rows.save(connection, job, after)
+    journal.write_notes(connection, job_id, now, plan)
     return after
 
 

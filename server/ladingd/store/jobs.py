@@ -51,6 +51,9 @@ class SqlJobStore(JobStore):
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
         return await self._database.write(transitions.create, job, request_id, request_digest, self._now())
 
+    async def made_by(self, request_id: str, request_digest: str) -> Job | None:
+        return await self._database.read(transitions.made_by, request_id, request_digest)
+
     async def get(self, job_id: str) -> Job:
         return await self._database.read(rows.load, job_id)
 
@@ -81,8 +84,10 @@ class SqlJobStore(JobStore):
     async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
         return await self._database.write(transitions.command, job_id, command, etag, self._now())
 
-    async def move(self, job_id: str, event: Event, *, failure: Failure | None = None) -> Job | None:
-        return await self._database.write(transitions.move, job_id, event, failure, self._now())
+    async def move(
+        self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False
+    ) -> Job | None:
+        return await self._database.write(transitions.move, job_id, event, failure, settled, self._now())
 
     async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
         return await self._database.write(transitions.move_all, states, event, failure, self._now())
@@ -103,7 +108,7 @@ class SqlJobStore(JobStore):
         return await self._database.read(journal.read, job_id, after, limit)
 
     async def replan(self, job_id: str, plan: Plan) -> Job:
-        return await self._database.write(slices.replan, job_id, plan)
+        return await self._database.write(slices.replan, job_id, plan, self._now())
 
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
         await self._database.write(slices.add, job_id, chunks)
@@ -119,11 +124,12 @@ class SqlJobStore(JobStore):
         job_id: str,
         committed: Sequence[CommittedChunk],
         *,
+        attempt: int,
         total: int | None,
         progress: Progress,
         settled: bool,
     ) -> Job:
-        return await self._database.write(slices.settle, job_id, committed, total, progress, settled)
+        return await self._database.write(slices.settle, job_id, committed, attempt, total, progress, settled)
 
     async def close(self) -> None:
         await self._database.close()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from ladingd.core.plan import Plan
 
 _APPEND = insert(journal)
 """One entry more."""
@@ -33,6 +34,12 @@ def write(connection: Connection, job_id: str, time: datetime, level: Level, cod
     rows.require(connection, job_id)
     entry = {"job_id": job_id, "time": time, "level": level, "code": code, "message": message}
     connection.execute(_APPEND, entry)
+
+
+def write_notes(connection: Connection, job_id: str, time: datetime, plan: Plan) -> None:
+    """Append what a plan has people know before they start."""
+    for note in plan.notes:
+        write(connection, job_id, time, Level.WARNING, "NOTE", note)
 
 
 def read(connection: Connection, job_id: str, after: int, limit: int) -> tuple[JournalEntry, ...]:

@@ -18,6 +18,7 @@ jobs = Table(
     Column("sequence", Number, primary_key=True),
     Column("state_revision", Number, nullable=False),
     Column("id", String(63), nullable=False, unique=True),
+    Column("uid", String(36), nullable=False),
     Column("label", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("spec", Document(documents.SPEC), nullable=False),

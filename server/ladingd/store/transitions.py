@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused
 from ladingd.core.job import Change, ChangeKind, Failure, Job
 from ladingd.core.state import COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands
-from ladingd.store import changes, rows
+from ladingd.store import changes, journal, rows
 from ladingd.store.tables import jobs, requests
 
 if TYPE_CHECKING:
@@ -28,12 +28,8 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, now: 
     """Store a new job, or find the one that the same request made before."""
     if job.state is not State.EDITING:
         raise ValueError(f"a new job is {State.EDITING}, not {job.state}")
-    if request_id:
-        earlier = connection.execute(select(requests).where(requests.c.request_id == request_id)).one_or_none()
-        if earlier is not None:
-            if earlier.digest != digest:
-                raise RequestIdReused(request_id)
-            return rows.load(connection, earlier.job_id)
+    if request_id and (earlier := made_by(connection, request_id, digest)):
+        return earlier
     if rows.exists(connection, job.id):
         raise JobExists(job.id)
     created = replace(job, revision=changes.next_revision(connection))
@@ -42,7 +38,18 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, now: 
         request = {"request_id": request_id, "digest": digest, "job_id": job.id, "time": now}
         connection.execute(insert(requests).values(**request))
     changes.record(connection, Change(revision=created.revision, kind=ChangeKind.CREATED, job=created, time=now))
+    journal.write_notes(connection, job.id, now, job.plan)
     return created
+
+
+def made_by(connection: Connection, request_id: str, digest: str) -> Job | None:
+    """The job that a request made, as it is now."""
+    earlier = connection.execute(select(requests).where(requests.c.request_id == request_id)).one_or_none()
+    if earlier is None:
+        return None
+    if earlier.digest != digest:
+        raise RequestIdReused(request_id)
+    return rows.load(connection, earlier.job_id)
 
 
 def edit(
@@ -73,6 +80,8 @@ def edit(
     edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
     rows.save(connection, job, edited)
     changes.record(connection, Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now))
+    if plan is not None:
+        journal.write_notes(connection, job_id, now, plan)
     return edited
 
 
@@ -104,9 +113,11 @@ def command(connection: Connection, job_id: str, command: Event, etag: str, now:
     raise _not_allowed(job, command.lower())
 
 
-def move(connection: Connection, job_id: str, event: Event, failure: Failure | None, now: datetime) -> Job | None:
+def move(
+    connection: Connection, job_id: str, event: Event, failure: Failure | None, settled: bool, now: datetime
+) -> Job | None:
     """Apply an event, where it can happen."""
-    return _apply(connection, rows.load(connection, job_id), event, failure, now)
+    return _apply(connection, rows.load(connection, job_id), event, failure, now, settled=settled)
 
 
 def move_all(
@@ -117,11 +128,13 @@ def move_all(
     return tuple(job for job in moved if job is not None)
 
 
-def _apply(connection: Connection, job: Job, event: Event, failure: Failure | None, now: datetime) -> Job | None:
+def _apply(
+    connection: Connection, job: Job, event: Event, failure: Failure | None, now: datetime, *, settled: bool = False
+) -> Job | None:
     moved = job.moved(event, now, failure)
     if moved is None:
         return None
-    moved = replace(moved, revision=changes.next_revision(connection))
+    moved = replace(moved, revision=changes.next_revision(connection), settled=settled or moved.settled)
     rows.save(connection, job, moved)
     change = Change(
         revision=moved.revision, kind=ChangeKind.MOVED, job=moved, time=now, from_state=job.state, cause=event

@@ -37,7 +37,16 @@ def a_job(**facts: Any) -> Job:
         first_line=1,
         chunk_bytes=spec.chunk_bytes,
     )
-    known = {"id": "a1", "spec": spec, "plan": plan, "revision": 7, "create_time": NOON, "update_time": NOON}
+    uid = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+    known = {
+        "id": "a1",
+        "uid": uid,
+        "spec": spec,
+        "plan": plan,
+        "revision": 7,
+        "create_time": NOON,
+        "update_time": NOON,
+    }
     return Job(**{**known, **facts})
 
 

@@ -248,7 +248,7 @@ class TestRejects:
         api.store.kept = [KeptChunk(chunk=Chunk(ordinal=n, start=0, end=1), counts=c) for n, c in enumerate(counts)]
         api.rejects.items = (a_reject(1), a_reject(2))
         page = await api.stub.ListRejects(pb.ListRejectsRequest(parent="jobs/a1", page_size=1), timeout=DEADLINE)
-        assert api.rejects.asked == [("a1", [0, 3, 4])]
+        assert api.rejects.asked == [(a_job().uid, [0, 3, 4])]
         assert [reject.record for reject in page.rejects] == [1]
         assert page.next_page_token == "1"
 

@@ -22,6 +22,7 @@ FAILURE = Failure(code="TARGET_UNAVAILABLE", message="the database is gone")
 FILE = File(path="a.csv")
 TARGET = Table(table="a")
 FRESH = Job(
+    uid="u1",
     id="a",
     spec=ImportSpec(file=FILE, target=TARGET),
     plan=ImportPlan(

@@ -59,9 +59,9 @@ class FakeTransfer(Transfer):
         self.finished = 0
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 
-    def ledger(self, job_id: str) -> dict[int, Counts]:
+    def ledger(self, job_uid: str) -> dict[int, Counts]:
         """The committed chunks of a job."""
-        return self.ledgers.setdefault(job_id, {})
+        return self.ledgers.setdefault(job_uid, {})
 
     def _raise(self, method: str) -> None:
         if self.errors.get(method):
@@ -71,14 +71,14 @@ class FakeTransfer(Transfer):
         self._raise("plan")
         return plan_of(2)
 
-    def begin(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         self._raise("begin")
-        return self.committed(job_id, attempt, plan)
+        return self.committed(job_uid, attempt, plan)
 
-    def committed(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         self._raise("committed")
         self.attempts.append(attempt)
-        return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_id).items())
+        return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_uid).items())
 
     def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         self._raise("cut")
@@ -88,15 +88,15 @@ class FakeTransfer(Transfer):
             for one in range(first, min(plan.end // 100, first + limit))
         )
 
-    def process(self, job_id: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+    def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         self._raise("process")
-        return self.ledger(job_id).setdefault(chunk.ordinal, self.counts)
+        return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
 
-    def finish(self, job_id: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         self._raise("finish")
         self.finished += 1
 
-    def discard(self, job_id: str, plan: Plan) -> None:
+    def discard(self, job_uid: str, plan: Plan) -> None:
         self._raise("discard")
 
 
@@ -107,7 +107,8 @@ class FakeWorkers:
     size: int = 2
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     reached: dict[str, asyncio.Event] = field(default_factory=dict)
-    kills: int = 0
+    killed: int = 0
+    """Calls that were cancelled, and so their processes."""
 
     def hold(self, method: str) -> None:
         """Let calls of this method wait from now on."""
@@ -119,13 +120,13 @@ class FakeWorkers:
         name = function.__name__
         if name in self.gates:
             self.reached[name].set()
-            await self.gates[name].wait()
+            try:
+                await self.gates[name].wait()
+            except asyncio.CancelledError:
+                self.killed += 1
+                raise
         await asyncio.sleep(0)
         return function(*args)
-
-    async def kill(self) -> None:
-        """As Workers.kill."""
-        self.kills += 1
 
 
 @dataclass
@@ -141,7 +142,9 @@ class Rig:
     async def queued(self, chunks: int) -> Job:
         """A job with so many chunks that waits for its slot."""
         now = datetime.now(UTC)
-        job = Job(id=f"job{chunks}", spec=SPEC, plan=plan_of(chunks), create_time=now, update_time=now)
+        job = Job(
+            id=f"job{chunks}", uid=f"job{chunks}", spec=SPEC, plan=plan_of(chunks), create_time=now, update_time=now
+        )
         await self.store.create(job)
         return await self.store.command(job.id, Event.START)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import LadingError, ShuttingDown, SourceChanged, TargetUnavailable
+from ladingd.core.errors import JobNotFound, LadingError, ShuttingDown, SourceChanged, TargetUnavailable
 from ladingd.core.state import Event, State
-from ladingd.run.recovery import interrupt
+from ladingd.run.recovery import interrupt, settle
 from tests.unit.run.conftest import RECORDS
 
 if TYPE_CHECKING:
+    from ladingd.run.workers import Workers
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
@@ -72,12 +73,12 @@ async def test_a_worker_that_hangs_is_killed_after_a_cancel(rig: Rig) -> None:
     rig.workers.hold("process")
     running = asyncio.create_task((await rig.execution(job.id, cancel_grace=0.01)).run())
     await rig.workers.reached["process"].wait()
-    rig.transfer.ledger(job.id)[0] = rig.transfer.counts  # it was committed before it hung
+    rig.transfer.ledger(job.uid)[0] = rig.transfer.counts  # it was committed before it hung
     await rig.command(job.id, Event.CANCEL)
     await running
     canceled = await rig.store.get(job.id)
     assert (canceled.state, canceled.counts.read, canceled.settled) == (State.CANCELED, RECORDS, True)
-    assert rig.workers.kills == 1
+    assert rig.workers.killed == rig.workers.size + 1
     assert rig.transfer.attempts == [1, 2], "the ledger is asked, and what hung is shut out"
     assert "WORKERS_KILLED" in await rig.codes(job.id)
 
@@ -147,7 +148,7 @@ async def test_a_source_that_changed_before_the_first_chunk_is_planned_anew(rig:
 async def test_a_source_that_changed_later_fails_the_job(rig: Rig) -> None:
     job = await rig.queued(5)
     await rig.store.add_chunks(job.id, rig.transfer.cut(job.plan, None, 1))
-    rig.transfer.ledger(job.id)[0] = rig.transfer.counts
+    rig.transfer.ledger(job.uid)[0] = rig.transfer.counts
     rig.transfer.errors["begin"] = [SourceChanged("it is another file now")]
     await (await rig.execution(job.id)).run()
     failed = await rig.store.get(job.id)
@@ -157,11 +158,62 @@ async def test_a_source_that_changed_later_fails_the_job(rig: Rig) -> None:
 
 async def test_a_ledger_that_knows_more_than_the_store_fails_the_job(rig: Rig) -> None:
     job = await rig.queued(5)
-    rig.transfer.ledger(job.id)[3] = rig.transfer.counts
+    rig.transfer.ledger(job.uid)[3] = rig.transfer.counts
     await (await rig.execution(job.id)).run()
     failed = await rig.store.get(job.id)
     assert failed.failure is not None
     assert "chunk 3" in failed.failure.message
+
+
+async def test_a_ledger_that_lost_what_was_committed_fails_the_job_untouched(rig: Rig) -> None:
+    job = await rig.queued(40)
+    rig.workers.hold("process")
+    running = asyncio.create_task((await rig.execution(job.id)).run())
+    await rig.workers.reached["process"].wait()
+    await rig.command(job.id, Event.PAUSE)
+    rig.workers.gates["process"].set()
+    await running
+    paused = await rig.store.get(job.id)
+    rig.transfer.ledgers.clear()  # the database was replaced
+    await settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer)
+    await rig.command(job.id, Event.START)
+    await (await rig.execution(job.id)).run()
+    failed = await rig.store.get(job.id)
+    assert failed.failure is not None
+    assert failed.failure.code == "LEDGER_LOST"
+    assert failed.counts == paused.counts
+    assert rig.transfer.attempts == [1, 2], "begin was not reached"
+
+
+async def test_an_error_before_a_kill_is_not_forgotten(rig: Rig) -> None:
+    job = await rig.queued(1)
+    rig.transfer.errors["process"] = [TargetUnavailable("gone in the middle of a commit")]
+    execution = await rig.execution(job.id, cancel_grace=0.01)
+    await execution.run()
+    assert (await rig.store.get(job.id)).state is State.FAILED
+    assert rig.transfer.attempts == [1, 2], "the ledger was asked"
+
+
+async def test_workers_that_are_gone_interrupt_what_still_runs(rig: Rig) -> None:
+    job = await rig.queued(4)
+    rig.transfer.errors["process"] = [ShuttingDown() for _ in range(8)]
+    async with asyncio.timeout(20):
+        await (await rig.execution(job.id)).run()
+    assert (await rig.store.get(job.id)).state is State.INTERRUPTED
+
+
+async def test_settling_leaves_alone_what_is_deleted_or_runs_again(rig: Rig) -> None:
+    job = await rig.queued(4)
+    await rig.store.move(job.id, Event.SLOT_FREE)
+    await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
+    rig.workers.hold("committed")
+    settling = asyncio.create_task(settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer))
+    await rig.workers.reached["committed"].wait()
+    await rig.store.delete(job.id)
+    rig.workers.gates["committed"].set()
+    await settling
+    with pytest.raises(JobNotFound):
+        await rig.store.get(job.id)
 
 
 async def test_after_a_crash_only_what_the_ledger_lacks_is_done_again(rig: Rig) -> None:
@@ -172,7 +224,7 @@ async def test_after_a_crash_only_what_the_ledger_lacks_is_done_again(rig: Rig) 
     running.cancel()  # the daemon dies
     with pytest.raises(asyncio.CancelledError):
         await running
-    rig.transfer.ledger(job.id)[1] = replace(rig.transfer.counts, inserted=RECORDS - 2, rejected=2, errors=2)
+    rig.transfer.ledger(job.uid)[1] = replace(rig.transfer.counts, inserted=RECORDS - 2, rejected=2, errors=2)
     rig.workers.gates.clear()
     await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
     await rig.store.move(job.id, Event.RESUME)
@@ -191,7 +243,6 @@ async def test_a_shutdown_leaves_the_job_unsettled_for_the_next_start(rig: Rig) 
     await interrupt(rig.store, rig.announcer)
     assert (await rig.store.get(job.id)).state is State.INTERRUPTED
     rig.transfer.errors["process"] = [ShuttingDown() for _ in range(8)]
-    rig.transfer.errors["committed"] = [ShuttingDown()]
     rig.workers.gates["process"].set()
     await running
     left = await rig.store.get(job.id)

@@ -33,7 +33,7 @@ async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
     )
     task = asyncio.create_task(scheduler.run())
     yield scheduler
-    scheduler.close()
+    await scheduler.close()
     await task
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ladingd.core.errors import JobNotFound, ShuttingDown
+from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
 from ladingd.core.job import Level, Progress
 from ladingd.core.state import Event, State
 from ladingd.run import watch as fan_out
@@ -43,6 +43,25 @@ async def test_a_snapshot_then_every_change(rig: Rig) -> None:
     kinds = [event.kind for event in await take(events, 2)]
     assert kinds == [WatchKind.CHANGED, WatchKind.DELETED]
     await events.aclose()
+
+
+async def test_a_watch_of_one_job_ends_when_it_is_deleted(rig: Rig) -> None:
+    job = await rig.queued(1)
+    events = rig.watch.jobs(revision=job.revision, job_id=job.id)
+    await rig.command(job.id, Event.CANCEL)
+    await rig.store.delete(job.id)
+    rig.announcer.announce(job.id)
+    assert [event.kind for event in await take(events, 2)] == [WatchKind.CHANGED, WatchKind.DELETED]
+    with pytest.raises(JobNotFound):
+        await anext(events)
+    with pytest.raises(JobNotFound):
+        await anext(rig.watch.jobs(revision=job.revision + 2, job_id=job.id))
+
+
+async def test_a_revision_that_never_was(rig: Rig) -> None:
+    job = await rig.queued(1)
+    with pytest.raises(RevisionCompacted):
+        await anext(rig.watch.jobs(revision=job.revision + 1))
 
 
 async def test_a_watch_goes_on_after_its_revision(rig: Rig) -> None:

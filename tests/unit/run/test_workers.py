@@ -58,21 +58,38 @@ async def test_a_call_whose_worker_dies_is_made_again(workers: Workers, tmp_path
 
 
 async def test_a_call_that_kills_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
-    with pytest.raises(WorkerLost, match="5 times"):
+    with pytest.raises(WorkerLost, match="3 times"):
         await workers.call(die, str(tmp_path / "calls"), 99)
 
 
-async def test_kill_leaves_no_process_and_repeats_what_still_is_wanted(workers: Workers, tmp_path: Path) -> None:
+async def test_a_cancelled_call_kills_its_worker_and_no_other(workers: Workers, tmp_path: Path) -> None:
     await workers.warm()
     mark = tmp_path / "mark"
     call = asyncio.create_task(workers.call(linger, str(mark)))
     await asyncio.to_thread(until, mark.exists, "the call is under way")
     process = Path("/proc") / mark.read_text()
     assert process.exists()
+    neighbour = asyncio.create_task(workers.call(die, str(tmp_path / "calls"), 0))
     call.cancel()
-    await workers.kill()
+    with pytest.raises(asyncio.CancelledError):
+        await call
     assert not process.exists()
-    assert await workers.call(die, str(tmp_path / "calls"), 0) == "call 1"
+    assert await neighbour == "call 1"
+
+
+async def test_an_idle_worker_that_is_killed_is_replaced(workers: Workers, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        pid = await workers.call(os.getpid)
+        os.kill(pid, signal.SIGKILL)
+        assert await workers.call(die, str(tmp_path / "calls"), 0) == f"call {number}"
+
+
+async def test_a_forkserver_that_is_killed_is_replaced(workers: Workers) -> None:
+    first = await workers.call(os.getppid)
+    worker = await workers.call(os.getpid)
+    os.kill(first, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    assert await workers.call(os.getppid) != first
 
 
 async def test_after_close_nothing_is_called(workers: Workers) -> None:

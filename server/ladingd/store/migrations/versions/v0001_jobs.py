@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("sequence", _NUMBER, primary_key=True),
         sa.Column("state_revision", _NUMBER, nullable=False),
         sa.Column("id", _ID, nullable=False, unique=True),
+        sa.Column("uid", sa.String(36), nullable=False),
         sa.Column("label", sa.Text, nullable=False),
         sa.Column("description", sa.Text, nullable=False),
         sa.Column("spec", sa.Text, nullable=False),
