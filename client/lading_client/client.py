@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TRIES = 3
+_TRIES = 5
 _PAGE = 1000
 
 _OPTIONS: list[tuple[str, Any]] = [
@@ -36,7 +36,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     # A page of rejects holds whole records.
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.absolute_max_metadata_size", 64 << 10),

@@ -111,10 +111,12 @@ def _user_defaults() -> dict[str, Any]:
 
 def user_runtime_dir() -> Path:
     """Where the user's own daemon has its socket."""
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+    if (runtime := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         return Path(runtime) / "lading"
     return Path(tempfile.gettempdir()) / f"lading-{os.getuid()}"
 
 
 def _xdg(variable: str, fallback: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / fallback)
+    # A relative path is to be ignored, says the XDG specification.
+    directory = os.environ.get(variable, "")
+    return Path(directory) if directory.startswith("/") else Path.home() / fallback

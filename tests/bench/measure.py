@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.harness.daemon import descendants
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -57,15 +59,6 @@ class Memory:
     def _sample(self) -> None:
         while not self._end.wait(0.05):
             self.peak = max(self.peak, sum(map(_pss, [self._pid, *descendants(self._pid)])))
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below one, without those that have just ended."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(child) for child in children] + [one for child in children for one in descendants(int(child))]
 
 
 def _pss(pid: int) -> int:

@@ -77,7 +77,7 @@ class DaemonProcess:
     def kill(self) -> None:
         """Kill the process as a power cut would, and wait until its workers are gone too."""
         assert self.process is not None
-        children = _descendants(self.process.pid)
+        children = descendants(self.process.pid)
         self.process.kill()
         self.wait()
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the workers die with the daemon")
@@ -89,6 +89,10 @@ class DaemonProcess:
             self.wait()
 
 
-def _descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children] + [one for child in children for one in _descendants(int(child))]
+def descendants(pid: int) -> list[int]:
+    """The processes below one, parents before their children, without those that have just ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in children] + [one for child in children for one in descendants(int(child))]

@@ -29,7 +29,7 @@ def job_id_in(name: str, field: str = "name") -> str:
     """The last part of a job's name. Raises InvalidRequest."""
     collection, _, job_id = name.partition("/")
     if collection != "jobs" or not _JOB_ID.fullmatch(job_id):
-        raise InvalidRequest(field, "is not the name of a job, jobs/{job}")
+        raise InvalidRequest(field, f"{name[:80]!r} is not the name of a job, as in jobs/k3v9x2")
     return job_id
 
 
