@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -14,8 +14,10 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Connector, Reject
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data import field_type
-from ladingd.data.cast import cast, shorten
+from ladingd.data.cast import cast, exact_integers, shorten
+from ladingd.data.field_type import Kind
 from ladingd.data.framing import Positions
+from ladingd.data.inference import altered
 from ladingd.data.parse import RecordPlaces, parse
 
 RAW_CAP = 64 << 10
@@ -54,6 +56,16 @@ class Batch:
             return RecordPlaces.of_one(self.data)
         return RecordPlaces.of(self.data, self.plan.dialect)
 
+    def with_records(self, columns: list[pa.Array], indexes: Positions) -> Batch:
+        """The batch with other good records."""
+        records = pa.RecordBatch.from_arrays(columns, names=self.records.schema.names)
+        return replace(self, records=records, indexes=indexes)
+
+    def text(self, row: int, place: int) -> str:
+        """A field of a good record as the file has it; empty for nothing."""
+        raw = self.places.raw(self.data, int(self.indexes[row]))
+        return parse(raw, self.plan.dialect, len(self.plan.columns)).columns[place][0].as_py() or ""
+
     def rejects(self, faults: list[Fault]) -> list[Reject]:
         """The rejects of these faults, in the order of the source."""
         now = datetime.now(UTC)
@@ -88,13 +100,18 @@ def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
     empty = np.empty(0, np.int64)
     if all(column.null_count for column in columns):
         empty = _empty_rows(columns, indexes, data, RecordPlaces.of(data, plan.dialect).starts)
-        columns, indexes = _leave_out(columns, indexes, empty)
+        columns, indexes = leave_out(columns, indexes, empty)
     typed = []
     refused: dict[int, Fault] = {}
     for column, values in zip(plan.columns, columns, strict=True):
-        outcome = cast(values, field_type.parse(column.type))
-        typed.append(outcome.values)
-        for misfit in outcome.misfits:
+        kind = field_type.parse(column.type)
+        outcome = cast(values, kind)
+        misfits = outcome.misfits
+        if column.inferred:
+            misfits += altered(values, outcome.values, kind, column.source)
+        exact = kind.kind is Kind.REAL and not column.inferred
+        typed.append(exact_integers(values, outcome.values) if exact else outcome.values)
+        for misfit in misfits:
             refused.setdefault(
                 misfit.index,
                 Fault(
@@ -117,7 +134,7 @@ def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
                 )
                 refused.setdefault(row, fault)
     if refused:
-        typed, indexes = _leave_out(typed, indexes, np.array(sorted(refused), np.int64))
+        typed, indexes = leave_out(typed, indexes, np.array(sorted(refused), np.int64))
     return Batch(
         plan=plan,
         chunk=chunk,
@@ -133,7 +150,7 @@ def refused_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
     """The batch of a chunk that was cut as one refused record. ``data`` is at least its beginning."""
     message = {
         "UNTERMINATED_QUOTE": "a quote is opened and never closed",
-        "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start} bytes, which is too long",
+        "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start:,} bytes, which is too long",
     }[chunk.refused or ""]
     return Batch(
         plan=plan,
@@ -162,7 +179,8 @@ def _empty_rows(columns: list[pa.Array], indexes: Positions, data: bytes, starts
     return empty
 
 
-def _leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:
+def leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:
+    """Columns and the indexes of their records without some rows."""
     kept = np.ones(indexes.size, np.bool_)
     kept[rows] = False
     mask = pa.array(kept)

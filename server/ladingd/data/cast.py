@@ -72,14 +72,52 @@ def _closely(column: pa.Array, kind: FieldType, convert: Callable[[pa.Array], pa
     shaped = pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind.kind]), True)
     misfits = [_misfit(kind, row, column[row].as_py(), shaped=False) for row in _rows(pc.invert(shaped))]
     column = _only(column, shaped)
+    raw = column
+    if kind.kind is Kind.DECIMAL:
+        column = _shortest(column)
+    try:
+        return Cast(values=convert(column), misfits=misfits)
+    except pa.ArrowInvalid:
+        pass  # not swallowed: some that look right are out of range, or not in the calendar
     # Troubles repeat themselves (2023-02-30 in every tenth record), so each value is looked at once.
     distinct = column.unique()
     wrong = _offenders(distinct, convert)
     offenders = _rows(pc.is_in(column, value_set=distinct.take(wrong))) if wrong else []
-    misfits += [_misfit(kind, row, column[row].as_py(), shaped=True) for row in offenders]
+    misfits += [_misfit(kind, row, raw[row].as_py(), shaped=True) for row in offenders]
     if offenders:
         column = _only(column, pc.invert(_mask(len(column), offenders)))
     return Cast(values=convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
+
+
+def _shortest(column: pa.Array) -> pa.Array:
+    """Decimals without zeros that mean nothing: with them pyarrow counts too many digits."""
+    column = pc.replace_substring_regex(column, r"(\.[0-9]*?)0+$", r"\1")
+    return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
+
+
+def exact_integers(column: pa.Array, values: pa.Array) -> pa.Array:
+    """The reals of a column of text as something that keeps integers of 64 bits which a double cannot keep.
+
+    They stay doubles where there are none; else they become integers, or text where both are mixed.
+    """
+    if not pc.any(pc.greater_equal(pc.abs(values), float(1 << 53)), min_count=0).as_py():
+        return values
+    texts = _only(column, values.is_valid()).cast(pa.string())
+    digits = pc.replace_substring_regex(texts, r"^(?:\+|(-?))0*([0-9])", r"\1\2")
+    whole = pc.fill_null(is_integer(digits), False)
+    if pc.all(pc.or_(whole, values.is_null())).as_py():
+        return digits.cast(pa.int64())
+    large = pc.and_(whole, pc.greater(pc.binary_length(digits), EXACT_DIGITS))
+    if not pc.any(large, min_count=0).as_py():
+        return values
+    return pc.if_else(pc.fill_null(large, False), digits, values.cast(pa.string()))
+
+
+def is_integer(texts: pa.Array) -> pa.Array:
+    """Whether texts are integers of 64 bits with no needless sign or zero. Digits of equal length compare as text."""
+    limit = pc.if_else(pc.starts_with(texts, "-"), str(-1 << 63), str((1 << 63) - 1))
+    long = pc.and_(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{18}$"), pc.less_equal(texts, limit))
+    return pc.or_(long, pc.match_substring_regex(texts, r"^(0|-?[1-9][0-9]{0,17})$"))
 
 
 def _misfit(kind: FieldType, row: int, value: str, *, shaped: bool) -> Misfit:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ladingd.data.files import Source
 
 RECORD_LIMIT = 16 << 20
-"""The longest record in bytes. It also bounds how far an open quote is followed."""
+"""The longest record in bytes. A quote that is open for longer must close where a field ends, or it is none."""
+
+QUOTE_LIMIT = 1 << 30
+"""How far an open quote is followed, to refuse a long field as one record and not line by line."""
 
 UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
 RECORD_TOO_LONG = "RECORD_TOO_LONG"
@@ -28,7 +31,8 @@ def cut(
     """The next chunks, at most ``limit``: as many whole records as fit into ``chunk_bytes``, and at least one.
 
     A record longer than the limit is a chunk of its own, refused. One whose quote stays open is refused as well, but
-    only its first line: the lines after it are read as records.
+    only its first line: the lines after it are read as records. Such a quote stands in the middle of other records,
+    and what seems to close it opens a field of theirs; so one that is open for long must close at a field's end.
     """
     chunks: list[Chunk] = []
     cursor = _Cursor.after(source, plan, previous)
@@ -87,7 +91,7 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
         length = int(frames.record_ends[fitting - 1])
         lines = frames.lines_before(length)
         return cursor.chunk(length, fitting), lines
-    return _refused(source, plan, cursor, frames, record_limit)
+    return _refused(source, plan, cursor, record_limit)
 
 
 def _window(source: Source, plan: ImportPlan, start: int, length: int) -> Frames:
@@ -95,10 +99,8 @@ def _window(source: Source, plan: ImportPlan, start: int, length: int) -> Frames
     return frame(source.read(start, end), plan.dialect, final=end == plan.end)
 
 
-def _refused(source: Source, plan: ImportPlan, cursor: _Cursor, frames: Frames, record_limit: int) -> tuple[Chunk, int]:
-    end = None
-    if not frames.open:
-        end = _end_of_record(source, plan.dialect, cursor.start, plan.end, record_limit)
+def _refused(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) -> tuple[Chunk, int]:
+    end = _end_of_record(source, plan.dialect, cursor.start, plan.end, record_limit)
     if end is None:
         line_end = _end_of_line(source, cursor.start, plan.end)
         return cursor.chunk(line_end - cursor.start, 1, UNTERMINATED_QUOTE), 1
@@ -132,22 +134,26 @@ def _end_of_line(source: Source, start: int, end: int) -> int:
     return end
 
 
-def _end_of_record(source: Source, dialect: Dialect, start: int, end: int, quote_limit: int) -> int | None:
-    """Follow one record over any number of blocks. None: a quote in it stays open for longer than the limit."""
-    quote, special = dialect.quote.encode()[0], re.compile(rb"[%b\r\n]" % re.escape(dialect.delimiter.encode()))
+def _end_of_record(source: Source, dialect: Dialect, start: int, end: int, record_limit: int) -> int | None:
+    """Follow one record over any number of blocks. None: a quote in it stays open."""
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()[0]
+    special = re.compile(rb"[%b\r\n]" % re.escape(delimiter))
     state, position, opened = "field start", start, start
     for block in source.blocks(start, end):
         index = 0
         while index < len(block):
             if state == "quoted":
                 found = block.find(quote, index)
-                if (position + found if found >= 0 else position + len(block)) - opened > quote_limit:
+                if (position + found if found >= 0 else position + len(block)) - opened > QUOTE_LIMIT:
                     return None
                 if found < 0:
                     break
                 state, index = "closing", found + 1
             elif state == "closing":
                 doubled = block[index] == quote
+                long = position + index - opened > record_limit
+                if long and not doubled and block[index] not in delimiter + b"\r\n":
+                    return None
                 state, index = ("quoted", index + 1) if doubled else ("field", index)
             elif state == "returned":
                 return position + index + (block[index] == 10)

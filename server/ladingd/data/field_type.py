@@ -80,6 +80,11 @@ class FieldType:
         return str(self).upper()
 
     @property
+    def with_article(self) -> str:
+        """The type as a sentence has it: ``an integer``."""
+        return f"{_ARTICLES.get(self.kind, 'A').lower()} {self}"
+
+    @property
     def refusal_code(self) -> str:
         """The code of a reject whose value is not of this type."""
         return f"NOT_{_ARTICLES.get(self.kind, 'A')}_{self.kind.name}"
@@ -101,6 +106,31 @@ def parse(word: str) -> FieldType:
         f"{word!r} is no type; there are text, integer, real, decimal(P,S) with S up to {EXACT_DIGITS}, boolean, "
         "date, time and timestamp"
     )
+
+
+class Affinity(StrEnum):
+    """What a column of SQLite makes of the values it is given (sqlite.org/datatype3.html, 3.1)."""
+
+    INTEGER = "integer"
+    TEXT = "text"
+    BLOB = "blob"
+    """It keeps them as they are."""
+    REAL = "real"
+    NUMERIC = "numeric"
+
+
+def affinity(declared: str) -> Affinity:
+    """The affinity that a declared type gives a column."""
+    word = declared.upper()
+    if "INT" in word:
+        return Affinity.INTEGER
+    if any(part in word for part in ("CHAR", "CLOB", "TEXT")):
+        return Affinity.TEXT
+    if "BLOB" in word or not word.strip():
+        return Affinity.BLOB
+    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
+        return Affinity.REAL
+    return Affinity.NUMERIC
 
 
 def of_declaration(declared: str) -> FieldType:
@@ -125,5 +155,4 @@ def of_declaration(declared: str) -> FieldType:
 
 def has_text_affinity(declared: str) -> bool:
     """Whether SQLite turns every number in such a column into text, so that no reals can be in it."""
-    word = declared.upper()
-    return "INT" not in word and any(part in word for part in ("CHAR", "CLOB", "TEXT"))
+    return affinity(declared) is Affinity.TEXT

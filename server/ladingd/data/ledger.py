@@ -41,49 +41,55 @@ def create(database: Database) -> None:
     database.run(_CREATE_ATTEMPT)
 
 
-def raise_attempt(database: Database, job_id: str, attempt: int) -> None:
+def raise_attempt(database: Database, job_uid: str, attempt: int) -> None:
     """Shut out all attempts before this one. Raises AttemptSuperseded where a later one has begun."""
-    database.run(_RAISE_ATTEMPT, (job_id, attempt))
-    check_attempt(database, job_id, attempt)
+    database.run(_RAISE_ATTEMPT, (job_uid, attempt))
+    check_attempt(database, job_uid, attempt)
 
 
-def check_attempt(database: Database, job_id: str, attempt: int) -> None:
+def check_attempt(database: Database, job_uid: str, attempt: int) -> None:
     """Raises AttemptSuperseded where the attempt is not the job's current one."""
-    found = database.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_id,))
+    found = database.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_uid,))
     if not found or found[0][0] != attempt:
         current = f"attempt {found[0][0]} has begun" if found else "the job was discarded"
         raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")
 
 
-def claim(database: Database, job_id: str, attempt: int, chunk: int) -> bool:
+def claim(database: Database, job_uid: str, attempt: int, chunk: int) -> bool:
     """Enter a chunk, as the first write of its transaction; False where it is committed already."""
-    database.run(_CLAIM, (job_id, chunk, attempt))
+    database.run(_CLAIM, (job_uid, chunk, attempt))
     return bool(database.rows("SELECT changes()")[0][0])
 
 
-def count(database: Database, job_id: str, chunk: int, counts: Counts) -> None:
+def claimed(database: Database, job_uid: str, chunk: int) -> bool:
+    """Whether a chunk is entered, be it committed or not."""
+    query = "SELECT count(*) FROM lading_ledger WHERE job = ? AND chunk = ?"
+    return bool(database.rows(query, (job_uid, chunk))[0][0])
+
+
+def count(database: Database, job_uid: str, chunk: int, counts: Counts) -> None:
     """Write down what became of the records of a claimed chunk."""
     database.run(
-        "UPDATE lading_ledger SET counts = ? WHERE job = ? AND chunk = ?", (encode_counts(counts), job_id, chunk)
+        "UPDATE lading_ledger SET counts = ? WHERE job = ? AND chunk = ?", (encode_counts(counts), job_uid, chunk)
     )
 
 
-def entry(database: Database, job_id: str, chunk: int) -> Counts | None:
+def entry(database: Database, job_uid: str, chunk: int) -> Counts | None:
     """The counts of one committed chunk."""
-    found = database.rows("SELECT counts FROM lading_ledger WHERE job = ? AND chunk = ?", (job_id, chunk))
+    found = database.rows("SELECT counts FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
     return decode_counts(found[0][0]) if found else None
 
 
-def entries(database: Database, job_id: str) -> tuple[CommittedChunk, ...]:
+def entries(database: Database, job_uid: str) -> tuple[CommittedChunk, ...]:
     """All committed chunks of a job."""
-    found = database.rows("SELECT chunk, counts FROM lading_ledger WHERE job = ? ORDER BY chunk", (job_id,))
+    found = database.rows("SELECT chunk, counts FROM lading_ledger WHERE job = ? ORDER BY chunk", (job_uid,))
     return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
 
 
-def forget(database: Database, job_id: str) -> None:
+def forget(database: Database, job_uid: str) -> None:
     """Remove all that the ledger has of a job."""
-    database.run("DELETE FROM lading_ledger WHERE job = ?", (job_id,))
-    database.run("DELETE FROM lading_attempt WHERE job = ?", (job_id,))
+    database.run("DELETE FROM lading_ledger WHERE job = ?", (job_uid,))
+    database.run("DELETE FROM lading_attempt WHERE job = ?", (job_uid,))
 
 
 def encode_counts(counts: Counts) -> str:

@@ -48,14 +48,24 @@ def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
     # pyarrow cannot hand over a misshapen record that is not UTF-8: such records are found in a copy that has the
     # same shape in ASCII, and left out of the data before it is read.
     shape = np.frombuffer(data, np.uint8)
-    misshapen = _parse(np.where(shape < 128, shape, ord("x")).tobytes(), dialect, width, pa.binary()).misshapen
+    letter = next(mark for mark in b"xyz" if chr(mark) not in (dialect.delimiter, dialect.quote))
+    misshapen = _parse(np.where(shape < 128, shape, letter).tobytes(), dialect, width, pa.binary()).misshapen
     kept = data
     if misshapen:
         ends = frame(data, dialect, final=True).record_ends
         starts = np.concatenate(([0], ends[:-1]))
         good = np.delete(np.arange(ends.size), [each.index for each in misshapen])
-        kept = b"".join(data[starts[i] : ends[i]] for i in good)
+        # Whoever leaves out what stands between a lone carriage return and a line feed makes one line end of both.
+        kept = b"".join(without_line_end(data[starts[i] : ends[i]]) + b"\n" for i in good)
     return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
+
+
+def without_line_end(record: bytes) -> bytes:
+    """A record without what ends it."""
+    for mark in (b"\r\n", b"\n", b"\r"):
+        if record.endswith(mark):
+            return record[: -len(mark)]
+    return record
 
 
 def is_utf8(data: bytes) -> bool:
@@ -78,6 +88,9 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
     names = [str(index) for index in range(width)]
     if not data:
         return Parsed(columns=[pa.array([], kind) for _ in names], misshapen=[])
+    if not data.endswith((b"\n", b"\r")):
+        # pyarrow takes nothing in the last field for an empty text where a quoted field was before it.
+        data += b"\n"
     if data.startswith(BOM):
         # pyarrow would take it for the mark at the beginning of a file. That one is before the first chunk.
         data = BOM + data
@@ -124,11 +137,7 @@ class RecordPlaces:
 
     def raw(self, data: bytes, index: int) -> bytes:
         """A record without its line end."""
-        record = data[self.starts[index] : self.ends[index]]
-        for mark in (b"\r\n", b"\n", b"\r"):
-            if record.endswith(mark):
-                return record[: -len(mark)]
-        return record
+        return without_line_end(data[self.starts[index] : self.ends[index]])
 
     def line(self, index: int) -> int:
         """How many lines stand before the record."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ladingd.core.errors import InvalidRequest
 from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.ports import Page, RejectReader
-from ladingd.data.workplace import Workplace, sync_directory, write_durably
+from ladingd.data.workplace import Workplace, sync_directory, write_durably, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,8 +30,9 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     if lines:
         write_durably(path, lines)
     elif path.exists():
-        path.unlink()
-        sync_directory(path.parent)
+        with writing(path.parent):
+            path.unlink()
+            sync_directory(path.parent)
 
 
 class RejectFiles(RejectReader):
@@ -40,16 +41,16 @@ class RejectFiles(RejectReader):
     def __init__(self, work_dir: Path) -> None:
         self._workplace = Workplace(directory=work_dir)
 
-    async def read(self, job_id: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
-        return await asyncio.to_thread(self._read, job_id, chunks, size, token)
+    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+        return await asyncio.to_thread(self._read, job_uid, chunks, size, token)
 
-    def _read(self, job_id: str, chunks: Sequence[int], size: int, token: str) -> Page[Reject]:
+    def _read(self, job_uid: str, chunks: Sequence[int], size: int, token: str) -> Page[Reject]:
         first, offset = _decode(token) if token else (None, 0)
         if first is not None and first not in chunks:
             raise InvalidRequest("page_token", "is none of this list's")
         items: list[Reject] = []
         for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
-            path = self._workplace.rejects(job_id, chunk)
+            path = self._workplace.rejects(job_uid, chunk)
             if not path.exists():  # a chunk without rejects leaves no file
                 continue
             with path.open("rb") as file:

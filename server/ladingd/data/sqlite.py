@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
+import pyarrow as pa
 
 from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.data.field_type import Affinity, affinity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
 BUSY_MILLISECONDS = 30_000
 """How long other programs may hold the database. Our own workers queue before it, by a lock of their own."""
@@ -29,20 +29,34 @@ BUSY_MILLISECONDS = 30_000
 STREAM_ROWS = 16_384
 """How many rows of a streamed answer come at once."""
 
-_RECORD_TO_BLAME = re.compile(r"constraint failed|^datatype mismatch|^cannot store|^string or blob too big")
-_UNAVAILABLE = ("locked", "unable to open database file", "failed to open")
-# The messages of SQLite's result codes. A trigger's RAISE has the words of whoever wrote it, never these.
-_ENVIRONMENT = (
-    "disk I/O error",
-    "database or disk is full",
-    "attempt to write a readonly database",
-    "database disk image is malformed",
-    "out of memory",
-    "locking protocol",
-    "interrupted",
-    "database schema has changed",
-    "file is not a database",
-    "no such",
+# pyarrow raises its own errors, and OSError, for what goes wrong while it fetches an answer.
+_INSERT_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
+# What the driver puts before a sentence about a statement that it could not even prepare, or bind values to.
+_BEFOREHAND = re.compile(r"[Ff]ailed to (prepare|bind)|^(NOT_IMPLEMENTED|INVALID_ARGUMENT|INVALID_STATE): ")
+_LOCKED = re.compile(r"database (table |schema )?is locked(: .*)?")
+_UNOPENED = re.compile(r"unable to open database file|.*failed to open.*", re.DOTALL)
+# The whole sentences of SQLite's result codes that say that it could not do its work (sqlite3ErrStr). What else stops
+# a statement that was begun is a record: a constraint, a function that does not like its argument, a trigger's RAISE.
+_ENVIRONMENT = frozenset(
+    {
+        "access permission denied",
+        "attempt to write a readonly database",
+        "authorization denied",
+        "bad parameter or other API misuse",
+        "database disk image is malformed",
+        "database or disk is full",
+        "database schema has changed",
+        "disk I/O error",
+        "file is not a database",
+        "internal logic error",
+        "interrupted",
+        "large file support is disabled",
+        "locking protocol",
+        "out of memory",
+        "query aborted",
+        "unable to open database file",
+        "unknown operation",
+    }
 )
 
 
@@ -60,6 +74,7 @@ class TableColumn:
     optional: bool
     """An insert may leave it out."""
     generated: bool
+    affinity: Affinity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +83,13 @@ class TableShape:
 
     name: str
     is_view: bool
+    is_virtual: bool
+    """The records of a virtual or shadow table are kept by a module of SQLite in its own way."""
     has_rowid: bool
-    has_triggers: bool
+    declaration: str
+    """The statement that made it."""
+    triggers: tuple[str, ...]
+    """The statements that made its triggers."""
     columns: tuple[TableColumn, ...]
 
 
@@ -113,16 +133,29 @@ class Database:
         self.run("COMMIT")
         self.run("BEGIN IMMEDIATE")
 
-    def insert(self, table: str, records: pa.RecordBatch, *, triggers: bool) -> None:
+    def insert(self, table: str, records: pa.RecordBatch) -> None:
         """Insert records in their order. Raises RecordRefused; those before the refused one are inserted then."""
         try:
             self._cursor.adbc_ingest(table, records, mode="append")
         except adbc_driver_manager.Error as error:
-            text = _sentence(error)
-            foreign = triggers and not any(words in text for words in (*_UNAVAILABLE, *_ENVIRONMENT))
-            if "failed to execute" in str(error) and (_RECORD_TO_BLAME.search(text) or foreign):
-                raise RecordRefused(text) from error
-            raise _technical(error) from error
+            raise _blame(error) from error
+
+    def insert_telling(self, table: str, records: pa.RecordBatch) -> list[int]:
+        """The same for a table with triggers, which may ignore records: return the rows that were inserted."""
+        names = [quoted(name) for name in records.schema.names]
+        row = len(names) + 1
+        marks = [f"?{number}" for number in range(1, row)]
+        rows = pa.array(range(records.num_rows), pa.int64())
+        bound = pa.RecordBatch.from_arrays([*records.columns, rows], names=[str(number) for number in range(row)])
+        into = statement("INSERT INTO main.{table}", table=table) + f" ({', '.join(names)})"
+        sql = f"{into} VALUES ({', '.join(marks)}) RETURNING ?{row}"
+        try:
+            # A cursor of its own: one that has failed keeps what was bound to it.
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, bound)
+                return cursor.fetch_arrow_table().column(0).to_pylist()  # type: ignore[no-any-return]
+        except _INSERT_ERRORS as error:
+            raise _blame(error) from error
 
     def commit(self) -> None:
         """Make the transaction durable, and begin another."""
@@ -137,11 +170,12 @@ class Database:
     def shape(self, table: str) -> TableShape | None:
         """What the database knows of a table, whatever its case; None where there is none."""
         found = self.rows(
-            "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", (table,)
+            "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+            (table,),
         )
         if not found:
             return None
-        name, kind, without_rowid = found[0]
+        name, kind, without_rowid, strict = found[0]
         infos = self.rows(
             'SELECT name, type, "notnull", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?)', (name,)
         )
@@ -158,16 +192,21 @@ class Database:
                     nullable=is_rowid or not not_null,
                     optional=is_rowid or not not_null or bool(has_default),
                     generated=hidden in (2, 3),
+                    affinity=Affinity.BLOB if strict and declared.upper() == "ANY" else affinity(declared),
                 )
             )
-        triggers = self.rows(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE", (name,)
+        statements = self.rows(
+            "SELECT type, sql FROM sqlite_master WHERE type IN ('table', 'trigger') AND tbl_name = ? COLLATE NOCASE "
+            "ORDER BY type, rowid",
+            (name,),
         )
         return TableShape(
             name=name,
             is_view=kind == "view",
+            is_virtual=kind in ("virtual", "shadow"),
             has_rowid=kind == "table" and not without_rowid,
-            has_triggers=bool(triggers[0][0]),
+            declaration="".join(sql for kind_of, sql in statements if kind_of == "table"),
+            triggers=tuple(sql for kind_of, sql in statements if kind_of == "trigger"),
             columns=tuple(columns),
         )
 
@@ -202,11 +241,19 @@ def _translated() -> Iterator[None]:
         raise _technical(error) from error
 
 
+def _blame(error: Exception) -> RecordRefused | TechnicalError:
+    """Whether it was the record or the world that stopped an insert. One that could not be prepared met no record."""
+    text = _sentence(error)
+    if _BEFOREHAND.search(str(error)) or text in _ENVIRONMENT or _LOCKED.fullmatch(text):
+        return _technical(error)
+    return RecordRefused(text)
+
+
 def _technical(error: Exception) -> TechnicalError:
     text = _sentence(error)
-    if "locked" in text:
+    if _LOCKED.fullmatch(text):
         return TargetUnavailable("database is locked by another program")
-    if any(words in text for words in _UNAVAILABLE):
+    if _UNOPENED.fullmatch(text):
         return TargetUnavailable("the database file cannot be opened")
     return TargetRefused(text)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import BillImbalance, SourceChanged, TechnicalError
+from ladingd.core.errors import BillImbalance, SourceChanged, TargetChanged, TechnicalError
 from ladingd.data import cut, fingerprint, ledger
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
 from ladingd.data.connection import Connection, database_path
@@ -17,6 +17,7 @@ from ladingd.data.files import Source, reopen_source
 from ladingd.data.load import load
 from ladingd.data.rejects import write_rejects
 from ladingd.data.sqlite import Database, connected, quoted, statement
+from ladingd.data.target_columns import outdated, unlike
 from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -34,22 +35,21 @@ class TableImport:
     roots: Mapping[str, Path]
     workplace: Workplace
 
-    def begin(self, job_id: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Check the source, make the table and the ledger, shut out earlier attempts."""
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        """Check the source and the table, make what is not there, shut out earlier attempts."""
         with reopen_source(self.roots, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
         path = self._database(plan)
         with self.workplace.locked(str(path.resolve())), connected(path, create=True) as database:
             database.begin_writing()
             ledger.create(database)
-            ledger.raise_attempt(database, job_id, attempt)
-            if plan.create_table:
-                _create_table(database, plan)
-            entries = ledger.entries(database, job_id)
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
+            _prepare_table(database, plan, used=bool(entries))
             database.commit()
         return entries
 
-    def committed(self, job_id: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+    def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and read the ledger, where there is one."""
         path = self._database(plan)
         if not path.exists():
@@ -58,8 +58,8 @@ class TableImport:
             database.begin_writing()
             if not ledger.exists(database):
                 return ()
-            ledger.raise_attempt(database, job_id, attempt)
-            entries = ledger.entries(database, job_id)
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
             database.commit()
         return entries
 
@@ -68,53 +68,71 @@ class TableImport:
         with reopen_source(self.roots, plan.file) as source:
             return cut.cut(source, plan, previous, limit)
 
-    def process(self, job_id: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
+    def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
         """Do all that needs no lock first: the writer's lock of SQLite is what workers wait for."""
         with reopen_source(self.roots, plan.file) as source:
             batch = _read(source, plan, chunk)
         path = self._database(plan)
         with self.workplace.locked(str(path.resolve())):
             with connected(path) as database:
-                if not ledger.claim(database, job_id, attempt, chunk.ordinal):
-                    return _entry(database, job_id, chunk)
-                ledger.check_attempt(database, job_id, attempt)
-                faults = batch.faults + load(database, plan.target.table, batch)
+                if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
+                    return _entry(database, job_uid, chunk)
+                ledger.check_attempt(database, job_uid, attempt)
+                faults = batch.faults + load(database, job_uid, batch)
                 counts = _count(chunk, batch, len(faults))
                 # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
                 # rejects of a chunk that is not committed, but never the other way round.
-                write_rejects(self.workplace.rejects(job_id, chunk.ordinal), batch.rejects(faults))
-                ledger.count(database, job_id, chunk.ordinal, counts)
+                write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
+                ledger.count(database, job_uid, chunk.ordinal, counts)
                 failure = _commit(database)
             if failure is not None:
                 # Nobody knows whether a commit that failed has happened. The ledger does.
                 with connected(path) as database:
-                    kept = ledger.entry(database, job_id, chunk.ordinal)
+                    kept = ledger.entry(database, job_uid, chunk.ordinal)
                 if kept is None:
                     raise failure
                 return kept
         return counts
 
-    def finish(self, job_id: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-        """Nothing is left to do: every chunk was put in its place when it was committed."""
+    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+        """Every chunk was put in its place when it was committed. What is left is to see that all were of one file."""
+        with reopen_source(self.roots, plan.file) as source:
+            fingerprint.check(source, plan.fingerprint)
 
-    def discard(self, job_id: str, plan: ImportPlan) -> None:
+    def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger and remove its rejects."""
         path = self._database(plan)
         if path.exists():
             with self.workplace.locked(str(path.resolve())), connected(path) as database:
                 database.begin_writing()
                 if ledger.exists(database):
-                    ledger.forget(database, job_id)
+                    ledger.forget(database, job_uid)
                     database.commit()
-        self.workplace.forget(job_id)
+        self.workplace.forget(job_uid)
 
     def _database(self, plan: ImportPlan) -> Path:
         return database_path(self.connections, plan.target.connection, "target.connection")
 
 
-def _create_table(database: Database, plan: ImportPlan) -> None:
-    columns = ", ".join(f"{quoted(column.target)} {parse(column.type).declaration}" for column in plan.columns)
-    database.run(statement("CREATE TABLE IF NOT EXISTS {table}", table=plan.target.table) + f" ({columns})")
+def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
+    """See that the table is the planned one, or make it. ``used``: records of the job are in it.
+
+    Raises TargetChanged.
+    """
+    if not plan.columns:  # the file is empty
+        return
+    table = plan.target.table
+    shape = database.shape(table)
+    if shape is None:
+        if used or not plan.create_table:
+            raise TargetChanged(f"table {table} is gone")
+        columns = ", ".join(f"{quoted(column.target)} {parse(column.type).declaration}" for column in plan.columns)
+        database.run(statement("CREATE TABLE {table}", table=table) + f" ({columns})")
+        return
+    made_by_us = plan.create_table and not used
+    problem = unlike(plan.columns, shape) if made_by_us else outdated(plan.columns, shape)
+    if problem is not None:
+        raise TargetChanged(problem)
 
 
 def _read(source: Source, plan: ImportPlan, chunk: Chunk) -> Batch:
@@ -138,8 +156,8 @@ def _count(chunk: Chunk, batch: Batch, rejected: int) -> Counts:
     return counts
 
 
-def _entry(database: Database, job_id: str, chunk: Chunk) -> Counts:
-    counts = ledger.entry(database, job_id, chunk.ordinal)
+def _entry(database: Database, job_uid: str, chunk: Chunk) -> Counts:
+    counts = ledger.entry(database, job_uid, chunk.ordinal)
     if counts is None:
         raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
     return counts

@@ -52,37 +52,37 @@ class BulkTransfer(Transfer):
 
         return plan_export(spec, self.connections, self.roots)
 
-    def begin(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         if plan.kind == "import":
-            return self._import().begin(job_id, attempt, plan)
-        return self._export().begin(job_id, attempt, plan)
+            return self._import().begin(job_uid, attempt, plan)
+        return self._export().begin(job_uid, attempt, plan)
 
-    def committed(self, job_id: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         if plan.kind == "import":
-            return self._import().committed(job_id, attempt, plan)
-        return self._export().committed(job_id, attempt, plan)
+            return self._import().committed(job_uid, attempt, plan)
+        return self._export().committed(job_uid, attempt, plan)
 
     def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         if plan.kind == "import":
             return self._import().cut(plan, previous, limit)
         return self._export().cut(plan, previous, limit)
 
-    def process(self, job_id: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+    def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         if plan.kind == "import":
-            return self._import().process(job_id, attempt, plan, chunk)
-        return self._export().process(job_id, attempt, plan, chunk)
+            return self._import().process(job_uid, attempt, plan, chunk)
+        return self._export().process(job_uid, attempt, plan, chunk)
 
-    def finish(self, job_id: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         if plan.kind == "import":
-            self._import().finish(job_id, plan, chunks)
+            self._import().finish(job_uid, plan, chunks)
         else:
-            self._export().finish(job_id, plan, chunks)
+            self._export().finish(job_uid, plan, chunks)
 
-    def discard(self, job_id: str, plan: Plan) -> None:
+    def discard(self, job_uid: str, plan: Plan) -> None:
         if plan.kind == "import":
-            self._import().discard(job_id, plan)
+            self._import().discard(job_uid, plan)
         else:
-            self._export().discard(job_id, plan)
+            self._export().discard(job_uid, plan)
 
     def _import(self) -> TableImport:
         from ladingd.data.table_import import TableImport

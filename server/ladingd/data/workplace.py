@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ladingd.core.errors import DestinationRefused
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]*")
+_JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,49 +26,68 @@ class Workplace:
 
     directory: Path
 
-    def job(self, job_id: str) -> Path:
-        """The job's own directory. Raises ValueError for an id that would lead elsewhere."""
-        if _JOB_ID.fullmatch(job_id) is None:
-            raise ValueError(f"{job_id!r} is no job id")
-        return self.directory / "jobs" / job_id
+    def job(self, job_uid: str) -> Path:
+        """The job's own directory. Raises ValueError for one that would lead elsewhere."""
+        if _JOB_UID.fullmatch(job_uid) is None:
+            raise ValueError(f"{job_uid!r} is no uid of a job")
+        return self.directory / "jobs" / job_uid
 
-    def rejects(self, job_id: str, ordinal: int) -> Path:
+    def rejects(self, job_uid: str, ordinal: int) -> Path:
         """The file with the rejects of one chunk."""
-        return self.job(job_id) / "rejects" / f"{ordinal:06d}.jsonl"
+        return self.job(job_uid) / "rejects" / f"{ordinal:06d}.jsonl"
 
-    def part(self, job_id: str, ordinal: int) -> Path:
+    def part(self, job_uid: str, ordinal: int) -> Path:
         """The file with the exported records of one chunk; its counts stand beside it."""
-        return self.job(job_id) / "parts" / f"{ordinal:06d}.csv"
+        return self.job(job_uid) / "parts" / f"{ordinal:06d}.csv"
 
-    def forget(self, job_id: str) -> None:
-        """Remove the job's directory, if there is one."""
-        directory = self.job(job_id)
-        if directory.exists():
-            shutil.rmtree(directory)
+    def forget(self, job_uid: str) -> None:
+        """Remove the job's directory, if there is one. Raises DestinationRefused."""
+        directory = self.job(job_uid)
+        with writing(directory):
+            if directory.exists():
+                shutil.rmtree(directory)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Wait for the lock of that name and hold it. The kernel lets go of it when the process dies."""
+        """Wait for the lock of that name and hold it. The kernel lets go of it when the process dies.
+
+        Raises DestinationRefused.
+        """
         locks = self.directory / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-        descriptor = os.open(locks / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with writing(locks):
+            locks.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+            descriptor = os.open(locks / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with writing(locks):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
 
 
 def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put a file into its place all at once: whoever looks sees the old one, or the whole new one on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put a file into its place all at once: whoever looks sees the old one, or the whole new one on the disk.
+
+    Raises DestinationRefused.
+    """
     draft = draft_of(path)
-    with draft.open("wb") as file:
-        file.writelines(pieces)
-        sync_file(file)
-    draft.replace(path)
-    sync_directory(path.parent)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.writelines(pieces)
+            sync_file(file)
+        draft.replace(path)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Raises DestinationRefused, naming the directory of the daemon's own that is full or cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise DestinationRefused(f"the daemon cannot write into its directory {directory}: {error.strerror}") from error
 
 
 def draft_of(path: Path) -> Path:

@@ -133,11 +133,23 @@ def test_a_quote_that_stays_open_costs_one_line() -> None:
     assert [c.first_line for c in chunks] == [1, 2, 3]
 
 
-def test_a_quote_is_not_followed_beyond_the_limit() -> None:
-    data = b'"' + b"x\n" * 40 + b'"\n'
+def test_a_quoted_field_beyond_the_limit_is_refused_as_a_whole() -> None:
+    data = b'"' + b'x""\n' * 40 + b'",y\nz\n'
+    chunks = cut_all(data, 10, 10)
+    assert [(chunk.end, chunk.refused) for chunk in chunks] == [(len(data) - 2, "RECORD_TOO_LONG"), (len(data), None)]
+
+
+def test_a_quote_that_closes_far_away_but_not_at_the_end_of_a_field_stays_open() -> None:
+    data = b'"' + b"x\n" * 40 + b'y,"z"\n'
     chunks = cut_all(data, 10, 10)
     assert (chunks[0].end, chunks[0].refused) == (3, "UNTERMINATED_QUOTE")
-    assert chunks[1].refused is None
+    assert [chunk.refused for chunk in chunks[1:]] == [None] * (len(chunks) - 1)
+
+
+def test_an_open_quote_is_not_followed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ladingd.data.cut.QUOTE_LIMIT", 60)
+    data = b'"' + b"x\n" * 40 + b'"\n'
+    assert (cut_all(data, 10, 10)[0].end, cut_all(data, 10, 10)[0].refused) == (3, "UNTERMINATED_QUOTE")
 
 
 @pytest.mark.parametrize("tail", [b'"a\nb"\nz\n', b"\r\nz\n", b"\nz\n", b"\rz\n"])

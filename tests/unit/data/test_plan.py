@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "is empty: no columns"),
-        (b"\xef\xbb\xbf", "is empty: no columns"),
         (b"a\0b\0c", "binary file: byte 1"),
         (b"id,name\n1,\xe4\n", r"byte 10 \(line 2\) is 0xE4"),
         ("id,name\n".encode("utf-16"), "UTF-16"),
