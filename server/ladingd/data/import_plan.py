@@ -131,6 +131,6 @@ def _misfits(columns: tuple[Column, ...], sample: _Sample) -> tuple[str, ...]:
             notes.append(
                 f"{column.source} is read as {column.type}: {len(misfits):,} of the first "
                 f"{len(values) - values.null_count:,} values will be refused, the first in line "
-                f"{sample.lines[first.index]:,}: {first.message}"
+                f"{sample.lines[first.index]}: {first.message}"
             )
     return tuple(notes)

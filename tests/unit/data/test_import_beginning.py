@@ -91,4 +91,4 @@ def test_names_are_quoted_in_what_people_read(yard: Yard) -> None:
 
 def test_large_numbers_in_notes_can_be_read(yard: Yard) -> None:
     plan = yard.plan_import("n\n" + "123\n" * 200_000 + "x\n" * 1500 + "123\n" * 60_000)
-    assert "1,500 of the first 261,500 values will be refused, the first in line 200,002" in plan.notes[0]
+    assert "1,500 of the first 261,500 values will be refused, the first in line 200002" in plan.notes[0]
