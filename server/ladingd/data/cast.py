@@ -89,8 +89,15 @@ def _closely(column: pa.Array, kind: FieldType, convert: Callable[[pa.Array], pa
     return Cast(values=convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
 
 
+def _short(column: pa.Array) -> pa.Array:
+    """The text itself, if pyarrow can count its digits: a decimal with more than 38 of them becomes another number."""
+    if (pc.max(pc.binary_length(column)).as_py() or 0) > 38:
+        raise pa.ArrowInvalid("too many digits")
+    return column
+
+
 def _shortest(column: pa.Array) -> pa.Array:
-    """Decimals without zeros that mean nothing: with them pyarrow counts too many digits."""
+    """Decimals without zeros that mean nothing: with them there may be too many digits."""
     column = pc.replace_substring_regex(column, r"(\.[0-9]*?)0+$", r"\1")
     return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
 
@@ -163,7 +170,7 @@ def _converter(kind: FieldType) -> Callable[[pa.Array], pa.Array]:
             return _to_finite
         case Kind.DECIMAL:
             checked = pa.decimal128(min(kind.precision, EXACT_DIGITS), kind.scale)
-            return lambda column: _checked(column, checked).cast(pa.float64())
+            return lambda column: _checked(_short(column), checked).cast(pa.float64())
         case Kind.BOOLEAN:
             return lambda column: column.cast(pa.bool_())
         case Kind.DATE:

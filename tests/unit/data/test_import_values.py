@@ -146,7 +146,21 @@ def test_large_integers_in_columns_for_numbers_are_exact(yard: Yard, declared: s
     assert yard.sql("SELECT typeof(n), CAST(n AS TEXT) FROM t") == expected
 
 
-def test_zeros_behind_a_decimal_do_not_count(yard: Yard) -> None:
+@pytest.mark.parametrize("word", ["integer", "decimal(15,2)", "decimal(38,0)"])
+def test_a_number_of_very_many_digits_is_no_other_number(word: str) -> None:
+    values = [str((1 << bits) + 5) for bits in (63, 64, 127, 128, 129, 160)] + ["7" * 60 + ".5"]
+    outcome = cast(pa.array([*values, "5"]), parse(word))
+    assert outcome.values.to_pylist() == [None] * len(values) + [5]
+
+
+@pytest.mark.parametrize("zeros", [30, 36, 38, 60, 100])
+def test_zeros_around_a_decimal_do_not_count(zeros: int) -> None:
+    texts = pa.array(["123.5" + "0" * zeros, "0" * zeros + "2", "-" + "0" * zeros + "2.50" + "0" * zeros])
+    outcome = cast(texts, parse("decimal(5,2)"))
+    assert (outcome.values.to_pylist(), outcome.misfits) == ([123.5, 2.0, -2.5], [])
+
+
+def test_zeros_around_a_decimal_make_no_reject(yard: Yard) -> None:
     plan = yard.plan_import("d\n1.5" + "0" * 60 + "\n00000000000000000000000000000000000000000002\nx\n12345.5\n",
                             types={"d": "decimal(5,2)"})  # fmt: skip
     yard.run(plan)
