@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Connector, Reject
 from ladingd.core.plan import Chunk, ImportPlan
@@ -65,6 +66,22 @@ class Batch:
         """A field of a good record as the file has it; empty for nothing."""
         raw = self.places.raw(self.data, int(self.indexes[row]))
         return parse(raw, self.plan.dialect, len(self.plan.columns)).columns[place][0].as_py() or ""
+
+    def counts(self, rejected: int) -> Counts:
+        """What became of the chunk's records, so many of which are refused in the end. Raises BillImbalance."""
+        chunk = self.chunk
+        counts = Counts(
+            read=chunk.records or 0,
+            inserted=self.records.num_rows + len(self.faults) - rejected,
+            rejected=rejected,
+            errors=rejected,
+            empty=self.empty,
+        )
+        if not counts.balances:
+            raise BillImbalance(
+                f"chunk {chunk.ordinal}: {counts.read} records were read, {counts.accounted} accounted for"
+            )
+        return counts
 
     def rejects(self, faults: list[Fault]) -> list[Reject]:
         """The rejects of these faults, in the order of the source."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance, SourceChanged, TargetChanged, TechnicalError
 from ladingd.data import cut, fingerprint, ledger
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
@@ -23,6 +22,7 @@ from ladingd.data.workplace import Workplace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.data.batch import Batch
 
@@ -79,7 +79,7 @@ class TableImport:
                     return _entry(database, job_uid, chunk)
                 ledger.check_attempt(database, job_uid, attempt)
                 faults = batch.faults + load(database, job_uid, batch)
-                counts = _count(chunk, batch, len(faults))
+                counts = batch.counts(len(faults))
                 # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
                 # rejects of a chunk that is not committed, but never the other way round.
                 write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
@@ -141,19 +141,6 @@ def _read(source: Source, plan: ImportPlan, chunk: Chunk) -> Batch:
     if chunk.refused is None:
         return read_batch(source.read(chunk.start, chunk.end), plan, chunk)
     return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)
-
-
-def _count(chunk: Chunk, batch: Batch, rejected: int) -> Counts:
-    counts = Counts(
-        read=chunk.records or 0,
-        inserted=batch.records.num_rows + len(batch.faults) - rejected,
-        rejected=rejected,
-        errors=rejected,
-        empty=batch.empty,
-    )
-    if not counts.balances:
-        raise BillImbalance(f"chunk {chunk.ordinal}: {counts.read} records were read, {counts.accounted} accounted for")
-    return counts
 
 
 def _entry(database: Database, job_uid: str, chunk: Chunk) -> Counts:

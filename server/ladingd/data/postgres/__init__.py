@@ -1,0 +1,1 @@
+"""PostgreSQL as a target: its catalog, its ledger, binary COPY, and the records that it refuses."""

@@ -1,0 +1,218 @@
+"""Writes a batch into its table. A record that the table refuses costs no other record anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from ladingd.core.errors import BillImbalance, TargetRefused
+from ladingd.data.postgres.catalog import PgColumn, TableShape
+from ladingd.data.postgres.encoding import conform, encode
+from ladingd.data.postgres.probe import ROW, Probe
+from ladingd.data.postgres.refusal import Refusal, blames_record
+
+if TYPE_CHECKING:
+    from ladingd.data.framing import Positions
+    from ladingd.data.postgres.session import Session
+
+PROBES = 3
+"""How often a batch is looked through: other transactions may bring keys in between."""
+
+_FIRST_PIECE, _SMALLEST_PIECE = 256, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A batch made ready for its table, before any transaction has begun."""
+
+    shape: TableShape
+    columns: Sequence[PgColumn]
+    records: pa.RecordBatch
+    whole: Sequence[bytes] | None
+    """The data of one COPY with all rows; None where it is not worth while or the server must read text first."""
+    probed: bool
+    """Look for violators before anything is tried."""
+
+    @classmethod
+    def of(cls, records: pa.RecordBatch, shape: TableShape, *, probed: bool) -> Load:
+        """Raises TargetRefused where the table has not these columns."""
+        columns = [_column(shape, name) for name in records.schema.names]
+        arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
+        ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
+        load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed)
+        if probed or not load.direct:
+            return load
+        return cls(shape=shape, columns=columns, records=ready, whole=load.encoded(ready), probed=probed)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the table takes all columns by binary COPY, without the server reading text first."""
+        return all(
+            column.type.takes(array.type) for column, array in zip(self.columns, self.records.columns, strict=True)
+        )
+
+    def encoded(self, records: pa.RecordBatch) -> Sequence[bytes]:
+        """Rows of the batch as the data of a COPY into the table."""
+        return encode(records, [column.type for column in self.columns])
+
+    def run(self, session: Session) -> list[Refusal]:
+        """Insert the rows; return those that the table refuses. Raises psycopg's errors that no record is to blame
+        for."""
+        rows = np.arange(self.records.num_rows)
+        refusals: list[Refusal] = []
+        if not self.direct:
+            self._stage(session)
+        if not self.probed and self._goes(session, rows):
+            return []
+        for _ in range(0 if self.shape.rewrites else PROBES):
+            found = self._probe(session, rows)
+            if found is None or (not found and (refusals or not self.probed)):
+                break  # no statement tells what the table has refused
+            refusals += found
+            rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
+            if self._goes(session, rows):
+                return refusals
+            if not found:
+                break
+        return refusals + self._split(session, rows)
+
+    def _probe(self, session: Session, rows: Positions) -> list[Refusal] | None:
+        """The rows that the constraints refuse; None where they cannot be told by statements."""
+        records = self.records if rows.size == self.records.num_rows else self.records.take(pa.array(rows))
+        try:
+            found = Probe(session=session, shape=self.shape, columns=self.columns, records=records).run()
+        except psycopg.Error as error:
+            # An account that may not read the table, an expression that fails: then trying tells.
+            if error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "40", "53", "25", "55"):
+                raise
+            return None
+        return [
+            Refusal(
+                row=int(rows[each.row]),
+                state=each.state,
+                message=each.message,
+                columns=each.columns,
+                constraint=each.constraint,
+            )
+            for each in found
+        ]
+
+    def _goes(self, session: Session, rows: Positions) -> bool:
+        return self._try(session, rows) is None
+
+    def _try(self, session: Session, rows: Positions) -> psycopg.Error | None:
+        """Insert rows, all or none; the error where a record is to blame."""
+        if not rows.size:
+            return None
+        try:
+            with session.savepoint():
+                written = self._insert(session, rows)
+        except psycopg.Error as error:
+            if not blames_record(error):
+                raise
+            return error
+        if written != rows.size:
+            raise BillImbalance(
+                f"table {self.shape.name} took {written} of {rows.size} records without refusing any: a trigger did so"
+            )
+        return None
+
+    def _insert(self, session: Session, rows: Positions) -> int:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        if self.direct:
+            every = rows.size == self.records.num_rows
+            if every and self.whole is not None:
+                payload = self.whole
+            elif rows[-1] - rows[0] + 1 == rows.size:
+                payload = self.encoded(self.records.slice(int(rows[0]), rows.size))
+            else:
+                payload = self.encoded(self.records.take(pa.array(rows)))
+            query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self.shape.identifier, names)
+            return session.copy(query, payload)
+        query = sql.SQL(
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM pg_temp.lading_stage"
+            " WHERE {row} = ANY (%s) ORDER BY {row}"
+        ).format(
+            table=self.shape.identifier,
+            names=names,
+            values=sql.SQL(", ").join(
+                sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
+                for place, column in enumerate(self.columns)
+            ),
+            row=sql.Identifier(ROW),
+        )
+        return session.run(query, (rows.tolist(),))
+
+    def _stage(self, session: Session) -> None:
+        """Bring the batch into a temporary table, from where the server reads what it was given as text."""
+        definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
+        definitions += [
+            sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
+            for place, (column, array) in enumerate(zip(self.columns, self.records.columns, strict=True))
+        ]
+        session.run(
+            sql.SQL("CREATE TEMP TABLE lading_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(definitions))
+        )
+        numbers = pa.array(range(self.records.num_rows), pa.int32())
+        names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]
+        staged = pa.RecordBatch.from_arrays([numbers, *self.records.columns], names=names)
+        session.copy("COPY pg_temp.lading_stage FROM STDIN (FORMAT binary)", encode(staged, [None] * len(names)))
+
+    def _split(self, session: Session, rows: Positions) -> list[Refusal]:
+        """Insert what goes in pieces; where one does not, go up to the record that is to blame, and on behind it."""
+        refusals: list[Refusal] = []
+        usual = size = _FIRST_PIECE
+        first = 0
+        while first < rows.size:
+            piece = rows[first : first + size]
+            error = self._try(session, piece)
+            if error is None:
+                first += piece.size
+                if size >= usual:
+                    usual *= 2
+                size = usual
+            elif piece.size == 1:
+                refusals.append(_refusal(int(piece[0]), error))
+                first += 1
+                size = usual
+            else:
+                usual = max(min(usual, piece.size) // 2, _SMALLEST_PIECE)
+                size = self._before(error, piece.size) or piece.size // 2
+        return refusals
+
+    def _before(self, error: psycopg.Error, size: int) -> int | None:
+        """How many rows to try next where COPY says in which line of its data it failed."""
+        told = re.search(rf"COPY {re.escape(self.shape.name)}, \w+ ([0-9]+)", error.diag.context or "")
+        line = int(told[1]) if told else 0
+        return max(line - 1, 1) if 1 <= line <= size else None
+
+
+def _column(shape: TableShape, name: str) -> PgColumn:
+    column = shape.column(name)
+    if column is None:
+        raise TargetRefused(f"table {shape.name} has no column {name} any more")
+    if column.generated:
+        raise TargetRefused(f"column {name} of table {shape.name} is computed by the database")
+    return column
+
+
+def _refusal(row: int, error: psycopg.Error) -> Refusal:
+    diagnostics = error.diag
+    told = re.search(r"\(([^()]+)\)=\(", diagnostics.message_detail or "")
+    columns = tuple(told[1].split(", ")) if told and error.sqlstate in ("23505", "23503") else ()
+    if diagnostics.column_name:
+        columns = (diagnostics.column_name,)
+    return Refusal(
+        row=row,
+        state=error.sqlstate or "",
+        message=diagnostics.message_primary or "the database refused the record",
+        columns=columns,
+        constraint=diagnostics.constraint_name or "",
+    )

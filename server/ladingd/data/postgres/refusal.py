@@ -1,0 +1,89 @@
+"""What the server says of a record that it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ladingd.core.job import Connector
+from ladingd.data.batch import Fault
+from ladingd.data.cast import VALUE_CAP, shorten
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+    from ladingd.data.batch import Batch
+
+_CODES = {
+    "23502": "NOT_NULL",
+    "23503": "FOREIGN_KEY",
+    "23505": "UNIQUE",
+    "23514": "CHECK",
+    "23P01": "EXCLUSION",
+    "22001": "TOO_LONG",
+    "22003": "OUT_OF_RANGE",
+    "22008": "OUT_OF_RANGE",
+    "22P05": "NOT_IN_ENCODING",
+    "P0001": "TRIGGER",
+    "54000": "TOO_LONG",
+}
+# Data and integrity errors, views' own checks, what triggers raise, and values that are too long for an index.
+_BLAMED = ("22", "23", "44", "P0", "54000")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """Why a row of a batch is refused. ``columns`` are the target's columns to blame, by name; none for the record."""
+
+    row: int
+    state: str
+    message: str
+    columns: tuple[str, ...] = ()
+    constraint: str = ""
+
+    def fault(self, batch: Batch) -> Fault:
+        """The same in the words of rejects."""
+        places = {column.target: place for place, column in enumerate(batch.plan.columns)}
+        known = [name for name in self.columns if name in places]
+        values = [_shown(batch.records.column(places[name])[self.row]) for name in known]
+        message = self.message
+        if self.constraint and len(known) > 1:
+            message = f"{message}: ({', '.join(known)}) = ({', '.join(values)})"
+        alone = len(self.columns) == 1 == len(known)
+        return Fault(
+            index=int(batch.indexes[self.row]),
+            code=code(self.state),
+            message=message,
+            column=batch.plan.columns[places[known[0]]].source if alone else "",
+            value=values[0] if alone else "",
+            connector=Connector.DATABASE,
+        )
+
+
+def blames_record(error: psycopg.Error) -> bool:
+    """Whether an error is about a record, and not about the table, the account or the server."""
+    return (error.sqlstate or "").startswith(_BLAMED)
+
+
+def code(state: str) -> str:
+    """The code of a reject for an SQLSTATE."""
+    return _CODES.get(state) or ("INVALID_VALUE" if state.startswith("22") else "CONSTRAINT")
+
+
+def _shown(value: pa.Scalar) -> str:
+    plain: Any = value.as_py()
+    match plain:
+        case None:
+            return ""
+        case bool():
+            return str(plain).lower()
+        case bytes():
+            return shorten(plain.hex().encode(), VALUE_CAP)
+        case datetime():
+            return plain.isoformat(" ")
+        case date():
+            return plain.isoformat()
+        case _:
+            return shorten(str(plain).encode(), VALUE_CAP)

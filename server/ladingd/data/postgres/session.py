@@ -1,0 +1,237 @@
+"""Connections to PostgreSQL, kept in the process between chunks, and what their errors mean."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 30
+"""How long others may hold what we need."""
+
+_SETTINGS = (
+    # Text becomes values in the same way whatever the role's settings are.
+    "SET DateStyle = 'ISO, YMD'",
+    "SET TimeZone = 'UTC'",
+    f"SET lock_timeout = '{LOCK_SECONDS}s'",
+    # A worker that was stopped in a transaction must not keep a later attempt waiting for ever.
+    "SET idle_in_transaction_session_timeout = '5min'",
+    "SET statement_timeout = 0",
+)
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
+_CONFLICTS = ("40001", "40P01")
+# libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
+_REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
+
+
+class TransactionConflict(TargetUnavailable):
+    """The database took the transaction back for the sake of another one; it may be done again at once."""
+
+
+class OutcomeUnknown(TargetUnavailable):
+    """The connection was lost during COMMIT. Only the ledger knows whether it has happened."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a database is. ``name`` is what people call it; the rest is never shown."""
+
+    name: str
+    url: str = field(repr=False)
+    password: str = field(default="", repr=False)
+
+
+Query = str | sql.SQL | sql.Composed
+
+
+class Session:
+    """A connection with a transaction that has begun. Its methods raise psycopg's errors as they are."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @property
+    def server_version(self) -> int:
+        """As libpq has it: 180001."""
+        return self._connection.info.server_version
+
+    @property
+    def user(self) -> str:
+        """Who we are to the server."""
+        return self._connection.info.user
+
+    def run(self, query: Query, values: Sequence[object] | None = None) -> int:
+        """Execute a statement; the number of rows that it touched. Without values a % in it is only a %."""
+        return self._connection.execute(_composable(query), values).rowcount
+
+    def rows(self, query: Query, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+        """Execute a query with a small answer."""
+        return self._connection.execute(_composable(query), values).fetchall()
+
+    def copy(self, query: Query, payload: Sequence[bytes]) -> int:
+        """Execute a COPY … FROM STDIN with all of its data; the number of records."""
+        with self._connection.cursor() as cursor:
+            with cursor.copy(_composable(query)) as copy:
+                for part in payload:
+                    copy.write(part)
+            return cursor.rowcount
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done in it is taken back, and the transaction goes on, where it ends in an error."""
+        self.run("SAVEPOINT lading")
+        try:
+            yield
+        except psycopg.Error:
+            if not self._connection.closed:
+                self.run("ROLLBACK TO lading")
+                self.run("RELEASE lading")
+            raise
+        self.run("RELEASE lading")
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What is done in it is always taken back."""
+        self.run("SAVEPOINT lading_undone")
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                self.run("ROLLBACK TO lading_undone")
+                self.run("RELEASE lading_undone")
+
+    def commit(self) -> None:
+        """Make the transaction durable. Raises OutcomeUnknown where the connection is lost meanwhile."""
+        try:
+            outcome = self._connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise OutcomeUnknown("the connection was lost while a chunk was committed") from error
+            raise
+        if outcome != "COMMIT":
+            raise TargetRefused("the database took the transaction back instead of committing it")
+
+    def rollback(self) -> None:
+        """Take the transaction back."""
+        self._connection.execute("ROLLBACK")
+
+
+_idle: dict[tuple[int, Address], list[psycopg.Connection[Any]]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def connected(address: Address) -> Iterator[Session]:
+    """A transaction on a connection of this process; what was not committed at the end is taken back.
+
+    Raises TargetUnavailable, TargetRefused; psycopg's errors never leave it. After any error the connection is let go.
+    """
+    connection = _take(address)
+    try:
+        yield Session(connection)
+        if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+    except psycopg.Error as error:
+        _close(connection)
+        raise technical(address, error) from error
+    except BaseException:
+        _close(connection)
+        raise
+    with _lock:
+        _idle.setdefault((os.getpid(), address), []).append(connection)
+
+
+def close_idle() -> None:
+    """Let go of all connections that are kept."""
+    with _lock:
+        kept = [connection for (pid, _), group in _idle.items() if pid == os.getpid() for connection in group]
+        _idle.clear()
+    for connection in kept:
+        _close(connection)
+
+
+def technical(address: Address, error: psycopg.Error) -> TechnicalError:
+    """What an error that no record is to blame for means to a job."""
+    state = error.sqlstate or ""
+    text = _without_secrets(address, error.diag.message_primary or str(error).strip() or type(error).__name__)
+    text = f"connection {address.name}: {text}"
+    if state in _CONFLICTS:
+        return TransactionConflict(text)
+    if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
+        refused = not state and any(words in text for words in _REFUSING) and "FATAL" in text
+        return TargetRefused(text) if refused else TargetUnavailable(text)
+    return TargetRefused(text)
+
+
+def _take(address: Address) -> psycopg.Connection[Any]:
+    while True:
+        with _lock:
+            kept = _idle.get((os.getpid(), address))
+            connection = kept.pop() if kept else None
+        if connection is None:
+            return _connect(address)
+        # One that the server has closed meanwhile has its farewell waiting to be read.
+        if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
+            with suppress(psycopg.Error):
+                connection.execute(_BEGIN)
+                return connection
+        _close(connection)
+
+
+def _connect(address: Address) -> psycopg.Connection[Any]:
+    settings: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "tcp_user_timeout": LOCK_SECONDS * 1000,
+        "application_name": "ladingd",
+    }
+    try:
+        settings |= conninfo_to_dict(address.url)
+    except psycopg.Error:
+        # Not chained: its text may hold the whole URL.
+        raise TargetRefused(f"connection {address.name}: its url is not one of PostgreSQL") from None
+    if address.password:
+        settings["password"] = address.password
+    settings["client_encoding"] = "UTF8"
+    try:
+        connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise technical(address, error) from None
+    try:
+        for setting in (*_SETTINGS, _BEGIN):
+            connection.execute(setting)
+    except psycopg.Error as error:
+        _close(connection)
+        raise technical(address, error) from error
+    return connection
+
+
+def _close(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        connection.close()
+
+
+def _without_secrets(address: Address, text: str) -> str:
+    secrets = {address.password, address.url}
+    with suppress(psycopg.Error):
+        secrets.add(str(conninfo_to_dict(address.url).get("password") or ""))
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _composable(query: Query) -> sql.SQL | sql.Composed:
+    return sql.SQL(query) if isinstance(query, str) else query

@@ -1,0 +1,208 @@
+"""PostgreSQL as the target of imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
+from ladingd.data import field_type
+from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
+from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
+from ladingd.data.postgres.load import Load
+from ladingd.data.postgres.pgtype import declaration
+from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.batch import Batch, Fault
+
+CONFLICT_TRIES = 5
+"""How often a chunk is done anew where the database took its transaction back for another one's sake."""
+
+_shapes: dict[tuple[Address, Table], TableShape] = {}
+_violated: dict[str, bool] = {}
+"""Whether the last chunk that this process wrote for a job had violators; the next one is likely to have some too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresTarget:
+    """A database that records are imported into, with its ledger. Picklable; its repr shows the name alone.
+
+    All methods block, and raise TargetUnavailable and TargetRefused, whose texts hold no secret.
+    """
+
+    address: Address
+    ledger_schema: str = "lading"
+
+    def shape(self, table: Table) -> TableShape | None:
+        """The table to import into; None where it is still to be made. Raises InvalidSpec where it cannot be one."""
+        with connected(self.address) as session:
+            shape = read_shape(session, table)
+        if shape is not None and shape.kind != "table":
+            raise InvalidSpec("target.table", f"{table.table} is a {shape.kind}; records go into tables only")
+        return shape
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        """Make the table and the ledger, shut out earlier attempts, and say what the ledger holds."""
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            if plan.create_table:
+                session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+                session.run(_create_table(plan))
+            entries = ledger.entries(job_uid)
+            session.commit()
+        return entries
+
+    def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
+        """Shut out earlier attempts and read the ledger, where there is one."""
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            if not ledger.exists():
+                return ()
+            ledger.raise_attempt(job_uid, attempt)
+            entries = ledger.entries(job_uid)
+            session.commit()
+        return entries
+
+    def discard(self, job_uid: str) -> None:
+        """Forget the job in the ledger. Records stay."""
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            if ledger.exists():
+                ledger.forget(job_uid)
+                session.commit()
+
+    def write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        on_rejects: Callable[[list[Fault]], None],
+    ) -> Counts:
+        """Write the records of a chunk and commit them with their ledger entry; return the balanced counts.
+
+        ``on_rejects`` gets the faults of the chunk, those that the table found too, and makes them durable; it may be
+        called again. Where the ledger has the chunk already, nothing is written and the counts of then are returned.
+        Raises AttemptSuperseded, BillImbalance, TargetChanged.
+        """
+        for _ in range(CONFLICT_TRIES):
+            try:
+                return self._write(job_uid, attempt, plan, chunk, batch, on_rejects)
+            except TransactionConflict:
+                continue
+            except TargetChanged:
+                # Since this process looked at it. What it is now is looked at the next time.
+                _shapes.pop((self.address, plan.target), None)
+            except OutcomeUnknown as unknown:
+                counts = self._settle(job_uid, attempt, chunk)
+                if counts is None:
+                    raise TargetUnavailable(unknown.message) from unknown
+                return counts
+        raise TargetUnavailable(
+            f"connection {self.address.name}: chunk {chunk.ordinal} was taken back {CONFLICT_TRIES} times because "
+            "others work on the same records"
+        )
+
+    def _write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        on_rejects: Callable[[list[Fault]], None],
+    ) -> Counts:
+        load = None
+        if batch.records.num_rows:
+            shape = self._known_shape(plan)
+            load = Load.of(batch.records, shape, probed=_violated.get(job_uid, False) and not shape.rewrites)
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            if not ledger.claim(job_uid, attempt, chunk.ordinal):
+                return _entry(ledger, job_uid, chunk)
+            ledger.check_attempt(job_uid, attempt)
+            faults = list(batch.faults)
+            if load is not None:
+                _prepare(session, load.shape)
+                refusals = load.run(session)
+                faults += [refusal.fault(batch) for refusal in refusals]
+                _remember(job_uid, violated=bool(refusals))
+            counts = batch.counts(len(faults))
+            # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
+            # other way round.
+            on_rejects(faults)
+            ledger.count(job_uid, chunk.ordinal, counts)
+            session.commit()
+        return counts
+
+    def _settle(self, job_uid: str, attempt: int, chunk: Chunk) -> Counts | None:
+        """The counts of a chunk whose commit nobody saw; None where it has not happened, and cannot any more.
+
+        Entering the chunk again waits for the transaction that may still be about to commit it.
+        """
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            if ledger.claim(job_uid, attempt, chunk.ordinal):
+                return None
+            return _entry(ledger, job_uid, chunk)
+
+    def _known_shape(self, plan: ImportPlan) -> TableShape:
+        key = (self.address, plan.target)
+        if key not in _shapes:
+            with connected(self.address) as session:
+                shape = read_shape(session, plan.target)
+            if shape is None:
+                raise TargetRefused(f"there is no table {plan.target.table} any more")
+            if shape.kind != "table":
+                raise TargetRefused(f"{plan.target.table} has become a {shape.kind}")
+            _shapes[key] = shape
+        return _shapes[key]
+
+    def _ledger(self, session: Session) -> Ledger:
+        return Ledger(session=session, schema=self.ledger_schema)
+
+
+def _prepare(session: Session, shape: TableShape) -> None:
+    """Keep the table as it is until the end of the transaction, and have it say at once what it refuses."""
+    try:
+        session.run(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(shape.identifier))
+    except psycopg.errors.UndefinedTable as error:
+        raise TargetRefused(f"there is no table {shape.name} any more") from error
+    if not is_unchanged(session, shape):
+        raise TargetChanged(f"table {shape.name} is not the one that it was")
+    session.run("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _create_table(plan: ImportPlan) -> sql.Composed:
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
+        sql.Identifier(plan.target.schema or DEFAULT_SCHEMA, plan.target.table),
+        sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(declaration(field_type.parse(column.type))))
+            for column in plan.columns
+        ),
+    )
+
+
+def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:
+    counts = ledger.entry(job_uid, chunk.ordinal)
+    if counts is None:
+        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
+    return counts
+
+
+def _remember(job_uid: str, *, violated: bool) -> None:
+    if len(_violated) > 1000:
+        _violated.clear()
+    _violated[job_uid] = violated
