@@ -14,6 +14,9 @@ from ladingd.core.plan import Dialect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Made once: pyarrow looks for a module that is not there whenever it makes a scalar of a text.
+_NOTHING, _NEWLINE = pa.scalar(""), pa.scalar("\n")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvWriter:
@@ -31,7 +34,7 @@ class CsvWriter:
     def records(self, columns: Sequence[pa.Array]) -> list[bytes | memoryview]:
         """The records of some rows, in pieces."""
         fields = [self._fields(column, alone=len(columns) == 1) for column in columns]
-        fields[-1] = pc.binary_join_element_wise(fields[-1], "\n", "")
+        fields[-1] = pc.binary_join_element_wise(fields[-1], _NEWLINE, _NOTHING)
         joined = pc.binary_join_element_wise(*fields, self.dialect.delimiter)
         _, offsets, values = joined.buffers()
         if values is None:
@@ -40,12 +43,25 @@ class CsvWriter:
         return [memoryview(values)[bounds[joined.offset] : bounds[joined.offset + len(joined)]]]
 
     def _fields(self, column: pa.Array, *, alone: bool) -> pa.Array:
-        quote, delimiter = self.dialect.quote, self.dialect.delimiter
-        # U+FEFF at the beginning of a file would be taken for a byte order mark.
-        special = f"^$|[{re.escape(delimiter)}{re.escape(quote)}\r\n\ufeff]"
-        needy = pc.fill_null(pc.match_substring_regex(column, special), alone)
-        plain = pc.fill_null(column, "")
-        if not pc.any(needy, min_count=0).as_py():
+        nulls_are_quoted = alone and column.null_count > 0
+        plain = pc.fill_null(column, _NOTHING) if column.null_count else column
+        if not nulls_are_quoted and not self._may_need_quotes(column):
             return plain
+        quote, mark = self.dialect.quote, pa.scalar(self.dialect.quote)
+        special = f"^$|[{''.join(re.escape(text) for text in self._specials)}]"
+        needy = pc.fill_null(pc.match_substring_regex(column, special), nulls_are_quoted)
         inner = pc.replace_substring(plain, quote, quote * 2)
-        return pc.if_else(needy, pc.binary_join_element_wise(quote, inner, quote, ""), plain)
+        return pc.if_else(needy, pc.binary_join_element_wise(mark, inner, mark, _NOTHING), plain)
+
+    @property
+    def _specials(self) -> tuple[str, ...]:
+        # U+FEFF at the beginning of a file would be taken for a byte order mark.
+        return self.dialect.delimiter, self.dialect.quote, "\r", "\n", "\ufeff"
+
+    def _may_need_quotes(self, column: pa.Array) -> bool:
+        """Looks at all values at once: most columns have none that needs quotes."""
+        if pc.min(pc.binary_length(column)).as_py() == 0:
+            return True
+        values = column.buffers()[2]
+        data = b"" if values is None else values.to_pybytes()
+        return any(text.encode() in data for text in self._specials)

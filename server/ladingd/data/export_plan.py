@@ -10,9 +10,10 @@ from ladingd.core.plan import Column, Dialect, ExportPlan
 from ladingd.core.spec import Header
 from ladingd.data.connection import database_path
 from ladingd.data.detection import check_format
-from ladingd.data.field_type import of_declaration
+from ladingd.data.field_type import Affinity, of_declaration
 from ladingd.data.files import destination_path
 from ladingd.data.sqlite import connected, statement
+from ladingd.data.table_rows import CAREFUL_COLUMNS, LAST_KEY
 from ladingd.data.target_columns import check_schema, fold
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ladingd.data.sqlite import TableShape
 
 _FIELD = "source.table"
+_NAMES = 5
 
 
 def plan_export(spec: ExportSpec, connections: Mapping[str, Connection], roots: Mapping[str, Path]) -> ExportPlan:
@@ -42,11 +44,15 @@ def plan_export(spec: ExportSpec, connections: Mapping[str, Connection], roots: 
         if shape is None:
             raise missing
         key = _key(shape)
+        if key is None and len(shape.columns) > CAREFUL_COLUMNS:
+            raise InvalidSpec(
+                _FIELD, f"{shape.name} has no rowid; then at most {CAREFUL_COLUMNS:,} columns can be exported"
+            )
         start, end = 0, 1
         if key is not None:
             text = statement("SELECT min({key}), max({key}) FROM {table}", key=key, table=shape.name)
             lowest, highest = connection.rows(text)[0]
-            start, end = (0, 0) if lowest is None else (lowest, highest + 1)
+            start, end = (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
     return ExportPlan(
         source=spec.source,
         columns=tuple(
@@ -80,6 +86,10 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
     notes = []
     if key is None:
         notes.append(f"{shape.name} has no rowid: it is exported in one chunk, and a restart begins anew")
+    kept_as_they_are = [column.name for column in shape.columns if column.affinity is Affinity.BLOB]
+    if kept_as_they_are and not shape.is_view and not shape.is_virtual:
+        names = ", ".join(kept_as_they_are[:_NAMES]) + (", ..." if len(kept_as_they_are) > _NAMES else "")
+        notes.append(f"columns for values of any kind ({names}): the file does not tell text from numbers and bytes")
     if len(shape.columns) == 1 and shape.columns[0].nullable:
         notes.append('a NULL is written as "", as an empty line would be no record; in a text column it reads as empty')
     return tuple(notes)

@@ -20,20 +20,18 @@ from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import Affinity, affinity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
 BUSY_MILLISECONDS = 30_000
 """How long other programs may hold the database. Our own workers queue before it, by a lock of their own."""
 
-STREAM_ROWS = 16_384
-"""How many rows of a streamed answer come at once."""
-
 # pyarrow raises its own errors, and OSError, for what goes wrong while it fetches an answer.
-_INSERT_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
+_ANSWER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 # What the driver puts before a sentence about a statement that it could not even prepare, or bind values to.
 _BEFOREHAND = re.compile(r"[Ff]ailed to (prepare|bind)|^(NOT_IMPLEMENTED|INVALID_ARGUMENT|INVALID_STATE): ")
 _LOCKED = re.compile(r"database (table |schema )?is locked(: .*)?")
+_KIND_CHANGED = re.compile(r"Type mismatch in column [0-9]+: expected ")
 _UNOPENED = re.compile(r"unable to open database file|.*failed to open.*", re.DOTALL)
 # The whole sentences of SQLite's result codes that say that it could not do its work (sqlite3ErrStr). What else stops
 # a statement that was begun is a record: a constraint, a function that does not like its argument, a trigger's RAISE.
@@ -58,6 +56,10 @@ _ENVIRONMENT = frozenset(
         "unknown operation",
     }
 )
+
+
+class KindChanged(Exception):
+    """A value of an answer is of another kind than those before it."""
 
 
 class RecordRefused(Exception):
@@ -121,12 +123,18 @@ class Database:
             self._cursor.execute(sql, tuple(values) or None)
             return self._cursor.fetchall()  # type: ignore[no-any-return]
 
-    def stream(self, sql: str, values: Sequence[object] = ()) -> pa.RecordBatchReader:
-        """Execute a query and read its answer batch by batch. Errors of reading are the reader's, unchanged."""
-        with _translated():
-            self._cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": STREAM_ROWS})
-            self._cursor.execute(sql, tuple(values) or None)
-            return self._cursor.fetch_record_batch()
+    def stream(self, sql: str, values: Sequence[object] = (), *, rows: int) -> Generator[pa.RecordBatch, None, None]:
+        """Execute a query and give its answer in batches of so many rows. The kinds of its columns are those of the
+        first batch. Raises KindChanged where a later value is none of them. Several answers can be read by turns."""
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
+                cursor.execute(sql, tuple(values) or None)
+                yield from cursor.fetch_record_batch()
+            except _ANSWER_ERRORS as error:
+                if _KIND_CHANGED.search(str(error)):
+                    raise KindChanged from error
+                raise _technical(error) from error
 
     def begin_writing(self) -> None:
         """Wait for the right to write before anything is read, so that SQLite never has to refuse it later."""
@@ -154,7 +162,7 @@ class Database:
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, bound)
                 return cursor.fetch_arrow_table().column(0).to_pylist()  # type: ignore[no-any-return]
-        except _INSERT_ERRORS as error:
+        except _ANSWER_ERRORS as error:
             raise _blame(error) from error
 
     def commit(self) -> None:

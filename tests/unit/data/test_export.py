@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +17,9 @@ from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import AttemptSuperseded, DestinationRefused
-from ladingd.core.spec import CsvFormat, Header
-from ladingd.data import destination
+from ladingd.core.spec import CsvFormat, File, Header
+from ladingd.data import destination, table_export
+from ladingd.data.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +90,11 @@ def test_values_of_any_kind_come_out(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("schema", "notes"),
     [
-        ("CREATE TABLE t (a INTEGER PRIMARY KEY, b)", 0),
-        ("CREATE TABLE t (a, b, PRIMARY KEY (a)) WITHOUT ROWID", 1),
-        ("CREATE TABLE t (a, b, rowid)", 0),
+        ("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)", 0),
+        ("CREATE TABLE t (a INTEGER, b TEXT, PRIMARY KEY (a)) WITHOUT ROWID", 1),
+        ("CREATE TABLE t (a INTEGER, b TEXT, rowid TEXT)", 0),
+        ("CREATE TABLE t (a INTEGER, b ANY) STRICT", 1),
+        ("CREATE TABLE t (a, b BLOB)", 1),
     ],
 )
 def test_tables_with_and_without_keys(yard: Yard, schema: str, notes: int) -> None:
@@ -158,10 +164,135 @@ def test_finish_can_be_repeated_after_a_crash_behind_the_renaming(
     assert (yard.directory / "out.csv").read_text() == "a\n1\n"
 
 
-def test_a_file_that_appeared_meanwhile_is_not_replaced(yard: Yard) -> None:
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("late", [True, False])
+def test_a_file_that_appeared_meanwhile_is_not_replaced(
+    yard: Yard, links: bool, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     yard.sql("CREATE TABLE t (a)")
     plan = yard.plan_export()
-    (yard.directory / "out.csv").write_text("theirs")
-    with pytest.raises(DestinationRefused):
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    if late:
+        assemble = Destination._assemble
+
+        def assemble_too_late(self: Destination, header: bytes, parts: list[Path]) -> None:
+            assemble(self, header, parts)
+            self.path.write_text("theirs")
+
+        monkeypatch.setattr(Destination, "_assemble", assemble_too_late)
+    else:
+        yard.transfer.begin("job", 1, plan)
+        for chunk in yard.chunks(plan):
+            yard.transfer.process("job", 1, plan, chunk)
+        (yard.directory / "out.csv").write_text("theirs")
+        monkeypatch.setattr(Destination, "_assemble", lambda *_: pytest.fail("assembled in vain"))
+    with pytest.raises(DestinationRefused, match=r"out\.csv exists"):
         yard.run(plan)
     assert (yard.directory / "out.csv").read_text() == "theirs"
+    assert [path.name for path in yard.directory.iterdir() if "out.csv" in path.name] == ["out.csv"]
+
+
+def no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_file_systems_without_links(yard: Yard, overwrite: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    yard.sql("CREATE TABLE t (a)")
+    yard.sql("INSERT INTO t VALUES (1)")
+    yard.run(yard.plan_export(overwrite=overwrite))
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n"
+    assert [path.name for path in yard.directory.iterdir() if "out.csv" in path.name] == ["out.csv"]
+
+
+def test_a_claimed_name_is_still_ours_after_a_crash(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    target = yard.directory / "out.csv"
+    for job in ("given-up", "continued"):
+        yard.transfer.begin(job, 1, plan)
+        chunks = yard.chunks(plan)
+        for chunk in chunks:
+            yard.transfer.process(job, 1, plan, chunk)
+        Destination.of(yard.transfer.roots, plan, job)._claim()
+        if job == "given-up":
+            yard.transfer.discard(job, plan)
+            assert not target.exists()
+        else:
+            yard.transfer.begin(job, 2, plan)
+            yard.transfer.finish(job, plan, chunks)
+            assert target.read_text() == "a\n"
+
+
+def test_discard_where_the_directory_of_the_destination_is_gone(yard: Yard) -> None:
+    (yard.directory / "sub").mkdir()
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export(path="sub/out.csv")
+    yard.transfer.begin("job", 1, plan)
+    yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
+    (yard.directory / "sub").rmdir()
+    yard.transfer.discard("job", plan)
+    assert not yard.workplace.job("job").exists()
+
+
+def test_rows_written_after_planning_are_exported(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    empty = yard.plan_export(path="empty.csv")
+    yard.sql("INSERT INTO t VALUES (5), (6), (7)")
+    plan = yard.plan_export(chunk_keys=1)
+    yard.sql("INSERT INTO t VALUES (-9223372036854775808), (3), (8), (9223372036854775807)")
+    everything = "a\n-9223372036854775808\n3\n5\n6\n7\n8\n9223372036854775807\n"
+    chunks = yard.chunks(plan)
+    assert [(chunk.ordinal, chunk.start, chunk.end) for chunk in chunks] == [
+        (0, -(2**63), 6),
+        (1, 6, 7),
+        (2, 7, 2**63 - 1),
+    ]
+    for one, path in ((empty, "empty.csv"), (plan, "out.csv")):
+        assert yard.run(one, job_id=path.removesuffix(".csv")).read == 7
+        assert (yard.directory / path).read_text() == everything
+    again = yard.plan_export(path="again.csv", chunk_keys=2**61)
+    assert all(-(2**63) <= key < 2**63 for chunk in yard.chunks(again) for key in (chunk.start, chunk.end))
+    assert yard.run(again, job_id="again").read == 7
+
+
+def test_drafts_of_killed_workers_are_removed(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    yard.transfer.begin("job", 1, plan)
+    draft = yard.workplace.part("job", 0).with_name(".000000.csv.99999")
+    draft.parent.mkdir()
+    draft.write_text("half")
+    yard.transfer.begin("job", 2, plan)
+    assert not draft.exists()
+
+
+def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    yard.transfer.begin("job", 1, plan)
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table_export, "sync_file", full)
+        with pytest.raises(DestinationRefused, match=r"job/parts: No space left on device"):
+            yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
+    assert list((yard.workplace.job("job") / "parts").iterdir()) == [], "what was written does not keep the disk full"
+    monkeypatch.setattr(destination, "sync_file", full)
+    with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
+        yard.run(plan)
+    assert not [path for path in yard.directory.iterdir() if "out.csv" in path.name]
+
+
+def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:
+    """The kernel makes no files in /proc, though it seems to allow them."""
+    yard.sql("CREATE TABLE t (a)")
+    transfer = replace(yard.transfer, roots={"local": Path("/proc")})
+    plan = replace(yard.plan_export(), file=File(path="x.csv"))
+    with pytest.raises(DestinationRefused, match=r"no file can be made in the directory of x\.csv"):
+        transfer.begin("job", 1, plan)
