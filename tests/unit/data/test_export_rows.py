@@ -87,7 +87,7 @@ def as_csv(batches: Iterator[list[pa.Array]], delimiter: str) -> bytes:
 
 
 @given(tables(), st.sampled_from([",", ";", ".", "5", "☃"]), st.sampled_from([1, 300, 1 << 25]))
-@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_ways_give_the_same_text(
     make_yard: Callable[[Path], Yard], table: tuple[list[str], list[list[object]]], delimiter: str, size: int
 ) -> None:
