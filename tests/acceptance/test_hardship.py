@@ -13,8 +13,8 @@ import pytest
 from lading_client.client import Client
 from lading_client.errors import LadingError, NotFound
 from lading_client.model import State, WatchKind
-from tests.harness.daemon import descendants
 from tests.harness.jobs import followed, held, importing, rows, write_people
+from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,15 +42,12 @@ async def test_workers_and_daemons_that_are_killed_at_random(
             await client.start_job(job.name)
             for processed in range(300, 5_000, 500):
                 await follower.sees_records(processed)
-                assert daemon.process is not None
                 if chance.random() < 0.4:
                     daemon.kill()
                     daemon.start()
                 else:
-                    # The forkserver and the resource tracker are the first two.
-                    victims = descendants(daemon.process.pid)[2:]
-                    if victims:
-                        os.kill(chance.choice(victims), signal.SIGKILL)
+                    victims = await asyncio.to_thread(until, lambda: daemon.workers, "there are workers")
+                    os.kill(chance.choice(victims), signal.SIGKILL)
             finished = await follower.sees(State.FINISHED, State.FAILED)
         rejects = [reject.line async for reject in client.rejects(job.name)]
     assert finished.state is State.FINISHED, finished.failure

@@ -77,10 +77,16 @@ class DaemonProcess:
     def kill(self) -> None:
         """Kill the process as a power cut would, and wait until its workers are gone too."""
         assert self.process is not None
-        children = descendants(self.process.pid)
+        below = descendants(self.process.pid)
         self.process.kill()
         self.wait()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "the workers die with the daemon")
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), "the workers die with the daemon")
+
+    @property
+    def workers(self) -> list[int]:
+        """The worker processes: the children of the daemon's forkserver."""
+        assert self.process is not None
+        return [worker for child in children(self.process.pid) for worker in children(child)]
 
     def clean_up(self) -> None:
         """End whatever is left."""
@@ -89,10 +95,15 @@ class DaemonProcess:
             self.wait()
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes below one, parents before their children, without those that have just ended."""
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, in whichever of its threads, and that have not ended."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(child) for child in children] + [one for child in children for one in descendants(int(child))]
+        return []  # It has just ended.
+    return [int(child) for line in lists for child in line.split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below one, parents before their children."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
