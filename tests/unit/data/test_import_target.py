@@ -215,7 +215,7 @@ def test_a_source_that_changed_while_it_was_read_is_noticed_at_the_end(yard: Yar
 def test_a_work_directory_that_cannot_be_used_is_named(yard: Yard) -> None:
     (yard.directory / "work").write_text("a file")
     plan = yard.plan_import("a\n1\n")
-    with pytest.raises(DestinationRefused, match=r"its directory .*/work/locks: "):
+    with pytest.raises(DestinationRefused, match=r"its directory .*/locks: "):
         yard.transfer.begin(JOB, 1, plan)
     with pytest.raises(DestinationRefused, match="its directory"):
         write_durably(yard.workplace.rejects(JOB, 0), [b"x"])
