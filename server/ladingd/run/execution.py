@@ -15,7 +15,7 @@ from ladingd.core.job import Failure, Level
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.gauge import Gauge
-from ladingd.run.recovery import STOPPED, check_ledger
+from ladingd.run.recovery import STOPPED, check_ledger, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,8 +271,7 @@ class Execution:
             except ShuttingDown:
                 return  # Left unsettled: the next start of the daemon asks the ledger.
             except LadingError as error:
-                message = f"the ledger cannot be read now, the counters may be short: {error.message}"
-                await self._note(Level.WARNING, "LEDGER_UNREADABLE", message)
+                await self._note(*unreadable(error))
                 return
         self._job = await self._store.settle(
             self._job.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, JobNotFound, LedgerLost, ShuttingDown, TechnicalError
+from ladingd.core.errors import BillImbalance, JobNotFound, LadingError, LedgerLost, ShuttingDown
 from ladingd.core.job import Failure, Level
 from ladingd.core.spec import OnRestart
 from ladingd.core.state import ACTIVE, Event, State
@@ -61,10 +61,21 @@ async def _settle(job: Job, store: JobStore, transfer: Transfer, workers: Worker
     try:
         committed = await workers.call(transfer.committed, job.uid, job.attempt + 1, job.plan)
         check_ledger(await store.chunks(job.id), committed)
-        await store.settle(job.id, committed, attempt=job.attempt, total=None, progress=job.progress, settled=True)
-    except TechnicalError as error:
-        message = f"the ledger cannot be read now, the counters may be short: {error.message}"
-        await store.write_journal(job.id, Level.WARNING, "LEDGER_UNREADABLE", message)
+    except (ShuttingDown, JobNotFound):
+        raise
+    except LadingError as error:
+        await store.write_journal(job.id, *unreadable(error))
+        return
+    await store.settle(job.id, committed, attempt=job.attempt, total=None, progress=job.progress, settled=True)
+
+
+def unreadable(error: LadingError) -> tuple[Level, str, str]:
+    """The journal entry of a job whose ledger cannot be read: its target is away, or no longer configured."""
+    return (
+        Level.WARNING,
+        "LEDGER_UNREADABLE",
+        f"the ledger cannot be read now, the counters may be short: {error.message}",
+    )
 
 
 def check_ledger(kept: Sequence[KeptChunk], committed: Sequence[CommittedChunk]) -> None:

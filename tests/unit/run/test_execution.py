@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import JobNotFound, LadingError, ShuttingDown, SourceChanged, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, JobNotFound, LadingError, ShuttingDown, SourceChanged, TargetUnavailable
 from ladingd.core.state import Event, State
 from ladingd.run.recovery import interrupt, settle
 from tests.unit.run.conftest import RECORDS
@@ -214,6 +214,16 @@ async def test_settling_leaves_alone_what_is_deleted_or_runs_again(rig: Rig) -> 
     await settling
     with pytest.raises(JobNotFound):
         await rig.store.get(job.id)
+
+
+async def test_settling_a_job_whose_connection_is_gone_is_noted_and_survived(rig: Rig) -> None:
+    job = await rig.queued(4)
+    await rig.store.move(job.id, Event.SLOT_FREE)
+    await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
+    rig.transfer.errors["committed"] = [InvalidSpec("target.connection", "there is no connection 'old'")]
+    await settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer)
+    assert "LEDGER_UNREADABLE" in await rig.codes(job.id)
+    assert not (await rig.store.get(job.id)).settled
 
 
 async def test_after_a_crash_only_what_the_ledger_lacks_is_done_again(rig: Rig) -> None:
