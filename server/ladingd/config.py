@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,11 +25,36 @@ class ConfigError(Exception):
 
 
 class ConnectionSettings(BaseModel):
-    """A database that jobs may name. ``url`` is ``sqlite:///`` and an absolute path."""
+    """A database that jobs may name. ``url`` is ``sqlite:///`` and an absolute path, or one that libpq reads.
+
+    The password of a database stands apart from the URL, in one of three places.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(pattern=r"^sqlite:////?[^/]")
+    url: str = Field(pattern=r"^(sqlite:////?[^/]|postgres(ql)?://)")
+    password_file: Path | None = None
+    """A file with nothing but the password."""
+    password_env: str = ""
+    """The name of a variable in the daemon's environment."""
+    password_credential: str = ""
+    """The name of a systemd credential (LoadCredential=)."""
+    ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
+    """The schema of PostgreSQL that the ledger of imports is kept in."""
+
+    @model_validator(mode="after")
+    def _secret_apart(self) -> Self:
+        places = [self.password_file, self.password_env, self.password_credential]
+        if sum(1 for place in places if place) > 1:
+            raise ValueError("name one place of the password: password_file, password_env or password_credential")
+        parts = urlsplit(self.url)
+        if parts.password is not None or "password" in parse_qs(parts.query):
+            raise ValueError(
+                "the url holds a password; name password_file, password_env or password_credential instead"
+            )
+        if parts.scheme == "sqlite" and any(places):
+            raise ValueError("SQLite has no password")
+        return self
 
 
 class Settings(BaseSettings):

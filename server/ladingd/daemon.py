@@ -97,7 +97,8 @@ class Daemon:
             watch = Watch(store, announcer)
             transfer = BulkTransfer(
                 connections={
-                    name: Connection(name=name, url=connection.url) for name, connection in settings.connections.items()
+                    name: Connection(name=name, **connection.model_dump())
+                    for name, connection in settings.connections.items()
                 },
                 roots=settings.roots,
                 work_dir=settings.state_dir,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Column, Dialect, ExportPlan
 from ladingd.core.spec import Header
-from ladingd.data.connection import database_path
+from ladingd.data.connection import database_path, find_connection
 from ladingd.data.detection import check_format
 from ladingd.data.field_type import Affinity, of_declaration
 from ladingd.data.files import destination_path
-from ladingd.data.sqlite import connected, statement
-from ladingd.data.table_rows import CAREFUL_COLUMNS, LAST_KEY
+from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, LAST_KEY
 from ladingd.data.target_columns import check_schema, fold
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.spec import ExportSpec
     from ladingd.data.connection import Connection
-    from ladingd.data.sqlite import TableShape
+    from ladingd.data.sqlite.database import TableShape
 
 _FIELD = "source.table"
 _NAMES = 5
@@ -34,7 +34,9 @@ def plan_export(spec: ExportSpec, connections: Mapping[str, Connection], roots: 
         raise InvalidSpec("chunk_keys", "must be greater than 0")
     check_format(spec.csv)
     check_schema(spec.source, "source")
-    database = database_path(connections, spec.source.connection, "source.connection")
+    database = database_path(
+        find_connection(connections, spec.source.connection, "source.connection"), "source.connection"
+    )
     _check_destination(destination_path(roots, spec.file), overwrite=spec.overwrite)
     missing = InvalidSpec(_FIELD, f"there is no table {spec.source.table!r} in connection {spec.source.connection!r}")
     if not database.exists():

@@ -16,13 +16,13 @@ import pyarrow as pa
 from ladingd.core.bill import Counts
 from ladingd.core.errors import AttemptSuperseded, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
-from ladingd.data.connection import Connection, database_path
+from ladingd.data.connection import Connection, database_path, find_connection
+from ladingd.data.counts import decode_counts, encode_counts
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.destination import Destination
-from ladingd.data.ledger import decode_counts, encode_counts
-from ladingd.data.sqlite import connected
-from ladingd.data.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
-from ladingd.data.text_columns import text_columns
+from ladingd.data.sqlite.database import connected
+from ladingd.data.sqlite.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
+from ladingd.data.sqlite.text_columns import text_columns
 from ladingd.data.workplace import Workplace, draft_of, sync_directory, sync_file, write_durably, writing
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class TableExport:
                 destination.clear()
 
     def _write(self, path: Path, plan: ExportPlan, chunk: Chunk) -> int:
-        database_file = database_path(self.connections, plan.source.connection, "source.connection")
+        database_file = database_path(
+            find_connection(self.connections, plan.source.connection, "source.connection"), "source.connection"
+        )
         writer = CsvWriter(dialect=plan.dialect)
         count = 0
         with _reading(plan), connected(database_file, read_only=True) as database:

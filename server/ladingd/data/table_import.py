@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import BillImbalance, SourceChanged, TargetChanged, TechnicalError
-from ladingd.data import cut, fingerprint, ledger
+from ladingd.data import cut, fingerprint
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
-from ladingd.data.connection import Connection, database_path
+from ladingd.data.connection import Connection, database_path, find_connection
 from ladingd.data.field_type import parse
 from ladingd.data.files import Source, reopen_source
-from ladingd.data.load import load
 from ladingd.data.rejects import write_rejects
-from ladingd.data.sqlite import Database, connected, quoted, statement
+from ladingd.data.sqlite import ledger
+from ladingd.data.sqlite.database import Database, connected, quoted, statement
+from ladingd.data.sqlite.load import load
 from ladingd.data.target_columns import outdated, unlike
 from ladingd.data.workplace import Workplace
 
@@ -111,7 +112,8 @@ class TableImport:
         self.workplace.forget(job_uid)
 
     def _database(self, plan: ImportPlan) -> Path:
-        return database_path(self.connections, plan.target.connection, "target.connection")
+        connection = find_connection(self.connections, plan.target.connection, "target.connection")
+        return database_path(connection, "target.connection")
 
 
 def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:

@@ -9,7 +9,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Column
 from ladingd.data import field_type
 from ladingd.data.field_type import FieldType, of_declaration
-from ladingd.data.sqlite import TableColumn, TableShape, connected
+from ladingd.data.sqlite.database import TableColumn, TableShape, connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -41,11 +41,12 @@ class BulkTransfer(Transfer):
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
-            from ladingd.data.connection import database_path
+            from ladingd.data.connection import database_path, find_connection
             from ladingd.data.files import open_source
             from ladingd.data.import_plan import plan_import
 
-            database = database_path(self.connections, spec.target.connection, "target.connection")
+            connection = find_connection(self.connections, spec.target.connection, "target.connection")
+            database = database_path(connection, "target.connection")
             with open_source(self.roots, spec.file) as source:
                 return plan_import(spec, source, database)
         from ladingd.data.export_plan import plan_export

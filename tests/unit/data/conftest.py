@@ -12,7 +12,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, ExportPlan, ImportPlan
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.connection import Connection
-from ladingd.data.sqlite import connected
+from ladingd.data.sqlite.database import connected
 from ladingd.data.transfer import BulkTransfer
 from ladingd.data.workplace import Workplace
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from ladingd.core.errors import InvalidSpec, SourceUnreadable
 from ladingd.core.plan import Dialect
-from ladingd.data import table_rows
 from ladingd.data.csvwriter import CsvWriter
-from ladingd.data.sqlite import connected
-from ladingd.data.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
-from ladingd.data.text_columns import text_columns
+from ladingd.data.sqlite import table_rows
+from ladingd.data.sqlite.database import connected
+from ladingd.data.sqlite.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
+from ladingd.data.sqlite.text_columns import text_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

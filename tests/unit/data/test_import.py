@@ -13,7 +13,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import AttemptSuperseded, InvalidRequest, SourceChanged, TargetRefused, TargetUnavailable
 from ladingd.core.job import Connector, Reject
 from ladingd.data.rejects import RejectFiles
-from ladingd.data.sqlite import Database, connected
+from ladingd.data.sqlite.database import Database, connected
 
 if TYPE_CHECKING:
     from ladingd.core.plan import ImportPlan
@@ -233,7 +233,7 @@ def test_a_changed_source_is_noticed(yard: Yard) -> None:
 def test_an_outside_writer_is_waited_for_and_then_named(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = yard.plan_import("a\n1\n")
     yard.transfer.begin("job", 1, plan)
-    monkeypatch.setattr("ladingd.data.sqlite.BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr("ladingd.data.sqlite.database.BUSY_MILLISECONDS", 50)
     with connected(yard.database) as other:
         other.run("CREATE TABLE theirs (a)")
         with pytest.raises(TargetUnavailable, match="locked by another program"):

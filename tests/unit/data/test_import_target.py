@@ -17,7 +17,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Connector
 from ladingd.data import target_columns
-from ladingd.data.sqlite import _blame
+from ladingd.data.sqlite.database import _blame
 from ladingd.data.workplace import write_durably
 from tests.unit.data.test_import import rejects_of
 

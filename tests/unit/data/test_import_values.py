@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ladingd.core.job import Connector
 from ladingd.core.spec import CsvFormat
-from ladingd.data.affinity import changed_texts
 from ladingd.data.cast import cast
 from ladingd.data.field_type import Affinity, parse
 from ladingd.data.import_plan import CHUNK_LIMIT
 from ladingd.data.inference import altered, infer
+from ladingd.data.sqlite.affinity import changed_texts
 from tests.unit.data.test_import import rejects_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from ladingd.core.errors import AttemptSuperseded, TargetRefused
 from ladingd.core.plan import CommittedChunk
-from ladingd.data.ledger import decode_counts, encode_counts
+from ladingd.data.counts import decode_counts, encode_counts
 from ladingd.data.postgres.session import Session
 
 if TYPE_CHECKING:

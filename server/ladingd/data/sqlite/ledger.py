@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ladingd.core.bill import Counts
 from ladingd.core.errors import AttemptSuperseded
 from ladingd.core.plan import CommittedChunk
+from ladingd.data.counts import decode_counts, encode_counts
 
 if TYPE_CHECKING:
-    from ladingd.data.sqlite import Database
+    from ladingd.core.bill import Counts
+    from ladingd.data.sqlite.database import Database
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS lading_ledger (
@@ -90,13 +89,3 @@ def forget(database: Database, job_uid: str) -> None:
     """Remove all that the ledger has of a job."""
     database.run("DELETE FROM lading_ledger WHERE job = ?", (job_uid,))
     database.run("DELETE FROM lading_attempt WHERE job = ?", (job_uid,))
-
-
-def encode_counts(counts: Counts) -> str:
-    """Counts as they are kept: a JSON object without the zeros."""
-    return json.dumps({name: number for name, number in asdict(counts).items() if number})
-
-
-def decode_counts(text: str) -> Counts:
-    """Counts as they were kept."""
-    return Counts(**json.loads(text))

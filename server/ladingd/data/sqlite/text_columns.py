@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.field_type import EXACT_DIGITS, Affinity, FieldType, Kind, of_declaration
-from ladingd.data.sqlite import statement
+from ladingd.data.sqlite.database import statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.data.sqlite import TableShape
+    from ladingd.data.sqlite.database import TableShape
 
 _TEXT = "CASE typeof({c}) WHEN 'blob' THEN '\\x' || lower(hex({c})) ELSE {c} END"
 _ANY = "CASE typeof({c}) WHEN 'real' THEN NULL WHEN 'blob' THEN '\\x' || lower(hex({c})) ELSE CAST({c} AS TEXT) END"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ladingd.core.errors import SourceUnreadable
-from ladingd.data.sqlite import KindChanged, statement
-from ladingd.data.text_columns import Unfit
+from ladingd.data.sqlite.database import KindChanged, statement
+from ladingd.data.sqlite.text_columns import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from ladingd.data.sqlite import Database
-    from ladingd.data.text_columns import TextColumn
+    from ladingd.data.sqlite.database import Database
+    from ladingd.data.sqlite.text_columns import TextColumn
 
 FIRST_KEY, LAST_KEY = -(1 << 63), (1 << 63) - 1
 """The keys that there can be. A chunk that ends at the last one includes it; others end before their end."""

@@ -9,15 +9,16 @@ import numpy as np
 
 from ladingd.core.errors import BillImbalance, TargetRefused
 from ladingd.core.job import Connector
-from ladingd.data import field_type, ledger
-from ladingd.data.affinity import changed_texts, keepable
+from ladingd.data import field_type
 from ladingd.data.batch import Batch, Fault, leave_out
 from ladingd.data.cast import VALUE_CAP, shorten
 from ladingd.data.inference import WOULD_CHANGE
-from ladingd.data.sqlite import Database, RecordRefused
+from ladingd.data.sqlite import ledger
+from ladingd.data.sqlite.affinity import changed_texts, keepable
+from ladingd.data.sqlite.database import Database, RecordRefused
 
 if TYPE_CHECKING:
-    from ladingd.data.sqlite import TableShape
+    from ladingd.data.sqlite.database import TableShape
 
 _IGNORED = "IGNORED_BY_TRIGGER"
 

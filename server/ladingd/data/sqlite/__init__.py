@@ -1,0 +1,1 @@
+"""SQLite, as a target of imports and a source of exports."""
