@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,15 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Connector, Reject
 from ladingd.core.plan import Chunk, ImportPlan
-from ladingd.data import field_type
-from ladingd.data.cast import cast, exact_integers, shorten
-from ladingd.data.field_type import Kind
+from ladingd.data.cast import cast, shorten
 from ladingd.data.framing import Positions
 from ladingd.data.inference import altered
 from ladingd.data.parse import RecordPlaces, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.data.reading import Reading
 
 RAW_CAP = 64 << 10
 """The longest record in bytes that a reject shows whole."""
@@ -103,8 +107,11 @@ class Batch:
         )
 
 
-def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
-    """Parse and cast the records of a chunk. Raises BillImbalance where they are not as many as were cut."""
+def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk, readings: Sequence[Reading]) -> Batch:
+    """Parse and cast the records of a chunk, with a reading for each column of the plan.
+
+    Raises BillImbalance where they are not as many as were cut.
+    """
     parsed = parse(data, plan.dialect, len(plan.columns))
     found = parsed.rows + len(parsed.misshapen)
     if found != chunk.records:
@@ -120,14 +127,12 @@ def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
         columns, indexes = leave_out(columns, indexes, empty)
     typed = []
     refused: dict[int, Fault] = {}
-    for column, values in zip(plan.columns, columns, strict=True):
-        kind = field_type.parse(column.type)
-        outcome = cast(values, kind)
+    for column, reading, values in zip(plan.columns, readings, columns, strict=True):
+        outcome = cast(values, reading)
         misfits = outcome.misfits
         if column.inferred:
-            misfits += altered(values, outcome.values, kind, column.source)
-        exact = kind.kind is Kind.REAL and not column.inferred
-        typed.append(exact_integers(values, outcome.values) if exact else outcome.values)
+            misfits += altered(values, outcome.values, reading.kind, column.source)
+        typed.append(outcome.values)
         for misfit in misfits:
             refused.setdefault(
                 misfit.index,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.field_type import EXACT_DIGITS, PATTERNS, PHRASES, FieldType, Kind
+from ladingd.data.field_type import PATTERNS, PHRASES, Kind
+from ladingd.data.reading import only
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from ladingd.data.reading import Convert, Reading
 
 VALUE_CAP = 1 << 10
 """The longest value in bytes that is shown whole."""
@@ -40,8 +41,8 @@ _SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
 _LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26)}
 
 
-def cast(column: pa.Array, kind: FieldType) -> Cast:
-    """Read a column of text, or of bytes, as a type. Empty text is null in every type but text.
+def cast(column: pa.Array, reading: Reading) -> Cast:
+    """Read a column of text, or of bytes. Empty text is null in every type but text.
 
     The whole column is tried first, which costs next to nothing; only where that fails are the offenders looked for.
     """
@@ -49,29 +50,29 @@ def cast(column: pa.Array, kind: FieldType) -> Cast:
         # pyarrow may keep the bytes of a value that has become null, so that one was found proves nothing.
         broken = pc.fill_null(pc.match_substring(column, "\0"), False)
         if pc.any(broken).as_py():
-            return _without(column, broken, kind, "NUL_BYTE", "contains a NUL byte")
+            return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte")
     if column.type == pa.binary():
         try:
             column = column.cast(pa.string())
         except pa.ArrowInvalid:
             broken = _mask(len(column), _offenders(column, lambda piece: piece.cast(pa.string())))
-            return _without(column, broken, kind, "NOT_UTF8", "is not UTF-8")
-    if kind.kind is Kind.TEXT:
+            return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8")
+    if reading.kind.kind is Kind.TEXT:
         return Cast(values=column, misfits=[])
-    convert = _converter(kind)
-    if not _suspect(column, kind.kind):
+    if not _suspect(column, reading.kind.kind):
         try:
-            return Cast(values=convert(column), misfits=[])
+            return Cast(values=reading.convert(column), misfits=[])
         except pa.ArrowInvalid:
             pass  # not swallowed: what follows finds out which values it was
-    return _closely(column, kind, convert)
+    return _closely(column, reading)
 
 
-def _closely(column: pa.Array, kind: FieldType, convert: Callable[[pa.Array], pa.Array]) -> Cast:
-    column = _only(column, pc.not_equal(pc.binary_length(column), 0))
+def _closely(column: pa.Array, reading: Reading) -> Cast:
+    kind, convert = reading.kind, reading.convert
+    column = only(column, pc.not_equal(pc.binary_length(column), 0))
     shaped = pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind.kind]), True)
-    misfits = [_misfit(kind, row, column[row].as_py(), shaped=False) for row in _rows(pc.invert(shaped))]
-    column = _only(column, shaped)
+    misfits = [_misfit(reading, row, column[row].as_py(), shaped=False) for row in _rows(pc.invert(shaped))]
+    column = only(column, shaped)
     raw = column
     if kind.kind is Kind.DECIMAL:
         column = _shortest(column)
@@ -83,17 +84,10 @@ def _closely(column: pa.Array, kind: FieldType, convert: Callable[[pa.Array], pa
     distinct = column.unique()
     wrong = _offenders(distinct, convert)
     offenders = _rows(pc.is_in(column, value_set=distinct.take(wrong))) if wrong else []
-    misfits += [_misfit(kind, row, raw[row].as_py(), shaped=True) for row in offenders]
+    misfits += [_misfit(reading, row, raw[row].as_py(), shaped=True) for row in offenders]
     if offenders:
-        column = _only(column, pc.invert(_mask(len(column), offenders)))
+        column = only(column, pc.invert(_mask(len(column), offenders)))
     return Cast(values=convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
-
-
-def _short(column: pa.Array) -> pa.Array:
-    """The text itself, if pyarrow can count its digits: a decimal with more than 38 of them becomes another number."""
-    if (pc.max(pc.binary_length(column)).as_py() or 0) > 38:
-        raise pa.ArrowInvalid("too many digits")
-    return column
 
 
 def _shortest(column: pa.Array) -> pa.Array:
@@ -102,44 +96,19 @@ def _shortest(column: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
 
 
-def exact_integers(column: pa.Array, values: pa.Array) -> pa.Array:
-    """The reals of a column of text as something that keeps integers of 64 bits which a double cannot keep.
-
-    They stay doubles where there are none; else they become integers, or text where both are mixed.
-    """
-    if not pc.any(pc.greater_equal(pc.abs(values), float(1 << 53)), min_count=0).as_py():
-        return values
-    texts = _only(column, values.is_valid()).cast(pa.string())
-    digits = pc.replace_substring_regex(texts, r"^(?:\+|(-?))0*([0-9])", r"\1\2")
-    whole = pc.fill_null(is_integer(digits), False)
-    if pc.all(pc.or_(whole, values.is_null())).as_py():
-        return digits.cast(pa.int64())
-    large = pc.and_(whole, pc.greater(pc.binary_length(digits), EXACT_DIGITS))
-    if not pc.any(large, min_count=0).as_py():
-        return values
-    return pc.if_else(pc.fill_null(large, False), digits, values.cast(pa.string()))
-
-
-def is_integer(texts: pa.Array) -> pa.Array:
-    """Whether texts are integers of 64 bits with no needless sign or zero. Digits of equal length compare as text."""
-    limit = pc.if_else(pc.starts_with(texts, "-"), str(-1 << 63), str((1 << 63) - 1))
-    long = pc.and_(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{18}$"), pc.less_equal(texts, limit))
-    return pc.or_(long, pc.match_substring_regex(texts, r"^(0|-?[1-9][0-9]{0,17})$"))
-
-
-def _misfit(kind: FieldType, row: int, value: str, *, shaped: bool) -> Misfit:
+def _misfit(reading: Reading, row: int, value: str, *, shaped: bool) -> Misfit:
+    kind = reading.kind
     shown = shorten(value.encode(), VALUE_CAP)
     if shaped and kind.kind in (Kind.INTEGER, Kind.REAL, Kind.DECIMAL):
-        limit = f" (at most {EXACT_DIGITS} digits in SQLite)" if kind.precision > EXACT_DIGITS else ""
-        message = f"'{shown}' is out of range for {kind}{limit}"
+        message = f"'{shown}' is out of range for {reading.name}"
         return Misfit(index=row, value=shown, code="OUT_OF_RANGE", message=message)
     return Misfit(index=row, value=shown, code=kind.refusal_code, message=f"'{shown}' is not {PHRASES[kind.kind]}")
 
 
-def _without(column: pa.Array, broken: pa.Array, kind: FieldType, code: str, problem: str) -> Cast:
+def _without(column: pa.Array, broken: pa.Array, reading: Reading, code: str, problem: str) -> Cast:
     """Cast the rest of a column with values that are broken whatever the type."""
     misfits = [_broken(row, column[row].as_py(), code, problem) for row in _rows(broken)]
-    rest = cast(_only(column, pc.invert(broken)), kind)
+    rest = cast(only(column, pc.invert(broken)), reading)
     return Cast(values=rest.values, misfits=sorted(misfits + rest.misfits, key=lambda misfit: misfit.index))
 
 
@@ -159,39 +128,6 @@ def shorten(text: bytes, cap: int) -> str:
     if head and head[-1] >= 0xC0:
         head = head[:-1]
     return f"{head.decode(errors='replace')}… (shortened)"
-
-
-def _converter(kind: FieldType) -> Callable[[pa.Array], pa.Array]:
-    """What makes values for SQLite of text, or raises ArrowInvalid."""
-    match kind.kind:
-        case Kind.INTEGER:
-            return lambda column: column.cast(pa.int64())
-        case Kind.REAL:
-            return _to_finite
-        case Kind.DECIMAL:
-            checked = pa.decimal128(min(kind.precision, EXACT_DIGITS), kind.scale)
-            return lambda column: _checked(_short(column), checked).cast(pa.float64())
-        case Kind.BOOLEAN:
-            return lambda column: column.cast(pa.bool_())
-        case Kind.DATE:
-            return lambda column: _checked(column, pa.date32())
-        case Kind.TIMESTAMP:
-            return lambda column: _checked(column, pa.timestamp("us"))
-        case _:  # TIME has no cast in pyarrow and is told by its pattern alone; TEXT never comes here
-            return lambda column: column
-
-
-def _checked(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The text itself, once it is known to be of that type."""
-    column.cast(kind)
-    return column
-
-
-def _to_finite(column: pa.Array) -> pa.Array:
-    values = column.cast(pa.float64())
-    if pc.all(pc.is_finite(values), min_count=0).as_py() is False:
-        raise pa.ArrowInvalid("not finite")
-    return values
 
 
 def _suspect(column: pa.Array, kind: Kind) -> bool:
@@ -216,7 +152,7 @@ def _contains(column: pa.Array, byte: int) -> bool:
     return byte in bytes(memoryview(values)[start:end])
 
 
-def _offenders(column: pa.Array, convert: Callable[[pa.Array], pa.Array], first: int = 0) -> list[int]:
+def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
     """The rows that make a conversion fail: pyarrow does not say which, so halves are tried, and halves of halves."""
     try:
         convert(column)
@@ -226,10 +162,6 @@ def _offenders(column: pa.Array, convert: Callable[[pa.Array], pa.Array], first:
         middle = len(column) // 2
         return _offenders(column[:middle], convert, first) + _offenders(column[middle:], convert, first + middle)
     return []
-
-
-def _only(column: pa.Array, wanted: pa.Array) -> pa.Array:
-    return pc.if_else(wanted, column, pa.scalar(None, column.type))
 
 
 def _mask(length: int, rows: list[int]) -> pa.Array:

@@ -17,8 +17,14 @@ class Kind(StrEnum):
     DATE = "date"
     TIME = "time"
     TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    """A timestamp with a zone; one without is of UTC."""
+    UUID = "uuid"
     TEXT = "text"
 
+
+DECIMAL_DIGITS = 38
+"""How many digits a decimal can have: those of Arrow's decimal128."""
 
 EXACT_DIGITS = 15
 """How many decimal digits a double keeps. SQLite has nothing better for decimals, so more are out of range."""
@@ -34,6 +40,8 @@ PATTERNS: dict[Kind, str] = {
     Kind.DATE: rf"^{_DAY}$",
     Kind.TIME: rf"^({_CLOCK}|([01][0-9]|2[0-3]):[0-5][0-9])$",
     Kind.TIMESTAMP: rf"^{_DAY}[ T]{_CLOCK}$",
+    Kind.TIMESTAMPTZ: rf"^{_DAY}[ T]{_CLOCK}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$",
+    Kind.UUID: r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
 }
 """What a value looks like. One that does is refused all the same where the calendar or the range says so."""
 
@@ -45,6 +53,8 @@ PHRASES: dict[Kind, str] = {
     Kind.DATE: "a date (YYYY-MM-DD)",
     Kind.TIME: "a time (HH:MM:SS)",
     Kind.TIMESTAMP: "a timestamp (YYYY-MM-DD HH:MM:SS)",
+    Kind.TIMESTAMPTZ: "a timestamp with a time zone (YYYY-MM-DD HH:MM:SS+HH:MM)",
+    Kind.UUID: "a UUID",
 }
 
 _ARTICLES = {Kind.INTEGER: "AN"}
@@ -58,6 +68,8 @@ _DECLARED: dict[str, Kind] = {
     "TIME": Kind.TIME,
     "DATETIME": Kind.TIMESTAMP,
     "TIMESTAMP": Kind.TIMESTAMP,
+    "TIMESTAMPTZ": Kind.TIMESTAMPTZ,
+    "UUID": Kind.UUID,
     "NUMERIC": Kind.REAL,
     "DECIMAL": Kind.REAL,
 }
@@ -98,13 +110,13 @@ def parse(word: str) -> FieldType:
     decimal = _DECIMAL.fullmatch(word.strip())
     if decimal is not None and word.strip().lower().startswith("decimal"):
         precision, scale = int(decimal[1]), int(decimal[2])
-        if 1 <= precision <= 38 and scale <= min(precision, EXACT_DIGITS):
+        if 1 <= precision <= DECIMAL_DIGITS and scale <= precision:
             return FieldType(kind=Kind.DECIMAL, precision=precision, scale=scale)
     elif word.strip().lower() in set(Kind) - {Kind.DECIMAL}:
         return FieldType(kind=Kind(word.strip().lower()))
     raise ValueError(
-        f"{word!r} is no type; there are text, integer, real, decimal(P,S) with S up to {EXACT_DIGITS}, boolean, "
-        "date, time and timestamp"
+        f"{word!r} is no type; there are text, integer, real, decimal(P,S) with P up to {DECIMAL_DIGITS}, boolean, "
+        "date, time, timestamp, timestamptz and uuid"
     )
 
 
@@ -138,7 +150,7 @@ def of_declaration(declared: str) -> FieldType:
     decimal = _DECIMAL.fullmatch(declared.strip())
     if decimal is not None:
         precision, scale = int(decimal[1]), int(decimal[2])
-        if 1 <= precision <= 38 and scale <= min(precision, EXACT_DIGITS):
+        if 1 <= precision <= DECIMAL_DIGITS and scale <= min(precision, EXACT_DIGITS):
             return FieldType(kind=Kind.DECIMAL, precision=precision, scale=scale)
         return FieldType(kind=Kind.REAL)
     word = declared.split("(")[0].strip().upper()

@@ -15,29 +15,28 @@ from ladingd.data.detection import check_format
 from ladingd.data.head import find_beginning, read_head
 from ladingd.data.inference import infer
 from ladingd.data.parse import RecordPlaces, parse
-from ladingd.data.target_columns import fold, match_columns, target_shape
+from ladingd.data.target_columns import fold, match_columns
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ladingd.core.spec import ImportSpec
     from ladingd.data.field_type import FieldType
     from ladingd.data.files import Source
     from ladingd.data.head import Head
+    from ladingd.data.reading import Reading
+    from ladingd.data.target import Target
 
 CHUNK_LIMIT = 64 << 20
 """A worker holds a chunk in memory several times over: as text, as columns, as values."""
 
-COLUMN_LIMIT = 2000
-"""How many columns a table of SQLite can have (sqlite.org/limits.html)."""
 
-
-def plan_import(spec: ImportSpec, source: Source, database: Path) -> ImportPlan:
+def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     """Make the plan. Raises InvalidSpec; changes nothing."""
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     check_format(spec.csv)
-    shape = target_shape(spec.target, database)
+    table = target.table(spec.target)
     size = source.size
     beginning = find_beginning(source, size)
     planned = ImportPlan(
@@ -46,7 +45,7 @@ def plan_import(spec: ImportSpec, source: Source, database: Path) -> ImportPlan:
         dialect=Dialect(delimiter=spec.csv.delimiter or ",", quote=spec.csv.quote or '"'),
         columns=(),
         target=spec.target,
-        create_table=shape is None,
+        create_table=table is None,
         start=beginning.start,
         end=size,
         first_line=1 + beginning.lines,
@@ -54,30 +53,31 @@ def plan_import(spec: ImportSpec, source: Source, database: Path) -> ImportPlan:
         notes=_blank_lines(beginning.lines),
     )
     if beginning.start == size:
-        _wanted_types(spec, [], source.path)
-        empty = f"{source.path} is empty: no columns" + (", so no table was made" if shape is None else "")
+        _wanted_types(spec, [], source.path, target)
+        empty = f"{source.path} is empty: no columns" + (", so no table was made" if table is None else "")
         return replace(planned, notes=(*planned.notes, empty))
     head = read_head(source, beginning, size, spec.csv)
-    if len(head.names) > COLUMN_LIMIT:
+    if len(head.names) > target.column_limit:
         raise InvalidSpec(
-            "files[0].path", f"{source.path} has {len(head.names):,} columns; at most {COLUMN_LIMIT:,} can be imported"
+            "files[0].path",
+            f"{source.path} has {len(head.names):,} columns; at most {target.column_limit:,} can be imported",
         )
-    types = _wanted_types(spec, head.names, source.path)
+    types = _wanted_types(spec, head.names, source.path, target)
     sample = _Sample.of(head, planned.first_line + head.header_lines)
-    if shape is not None:
-        columns = match_columns(head.names, shape, by_name=head.layout.header, types=types)
+    if table is not None:
+        columns = match_columns(head.names, table, by_name=head.layout.header, types=types)
     else:
         columns = tuple(
             _new_column(name, types.get(name), values) for name, values in zip(head.names, sample.columns, strict=True)
         )
-    return replace(
+    planned = replace(
         planned,
         dialect=head.layout.dialect,
         columns=columns,
         start=beginning.start + head.header_end,
         first_line=planned.first_line + head.header_lines,
-        notes=(*planned.notes, *_misfits(columns, sample)),
     )
+    return replace(planned, notes=(*planned.notes, *_misfits(columns, target.readings(planned), sample)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ def _new_column(name: str, wanted: FieldType | None, values: pa.Array) -> Column
     return Column(source=name, target=name, type=str(wanted or infer(values)), inferred=wanted is None)
 
 
-def _wanted_types(spec: ImportSpec, names: list[str], path: str) -> dict[str, FieldType]:
+def _wanted_types(spec: ImportSpec, names: list[str], path: str, target: Target) -> dict[str, FieldType]:
     by_fold = {fold(name): name for name in names}
     listing = ", ".join(map(repr, names)) or "none at all"
     types: dict[str, FieldType] = {}
@@ -110,6 +110,7 @@ def _wanted_types(spec: ImportSpec, names: list[str], path: str) -> dict[str, Fi
             raise InvalidSpec(f"types.{wanted}", f"{path} has no column {wanted!r}; it has {listing}")
         try:
             types[name] = field_type.parse(word)
+            target.check_type(types[name])
         except ValueError as error:
             raise InvalidSpec(f"types.{wanted}", str(error)) from error
     return types
@@ -121,11 +122,11 @@ def _blank_lines(lines: int) -> tuple[str, ...]:
     return ("line 1 is blank and was skipped" if lines == 1 else f"lines 1 to {lines:,} are blank and were skipped",)
 
 
-def _misfits(columns: tuple[Column, ...], sample: _Sample) -> tuple[str, ...]:
+def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _Sample) -> tuple[str, ...]:
     """A sentence for each column with values in the sample that will be refused."""
     notes = []
-    for column, values in zip(columns, sample.columns, strict=True):
-        misfits = cast(values, field_type.parse(column.type)).misfits
+    for column, reading, values in zip(columns, readings, sample.columns, strict=True):
+        misfits = cast(values, reading).misfits
         if misfits:
             first = misfits[0]
             notes.append(

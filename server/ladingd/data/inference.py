@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ladingd.data.cast import VALUE_CAP, Misfit, cast, shorten
 from ladingd.data.field_type import EXACT_DIGITS, PATTERNS, TEXT, FieldType, Kind
+from ladingd.data.reading import typed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +37,7 @@ def infer(column: pa.Array) -> FieldType:
         shaped = values.filter(pc.match_substring_regex(values, PATTERNS[kind.kind]))
         if not _enough(len(shaped), len(values)):
             continue
-        outcome = cast(shaped, kind)
+        outcome = cast(shaped, typed(kind))
         fitting = len(shaped) - len(outcome.misfits)
         if _enough(fitting, len(values)) and not _altered_rows(shaped, outcome.values, kind).size:
             return kind

@@ -1,4 +1,4 @@
-"""One import: a delimited file into a table of SQLite."""
+"""One import: a delimited file into a table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, SourceChanged, TargetChanged, TechnicalError
+from ladingd.core.errors import SourceChanged
 from ladingd.data import cut, fingerprint
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
-from ladingd.data.connection import Connection, database_path, find_connection
-from ladingd.data.field_type import parse
-from ladingd.data.files import Source, reopen_source
+from ladingd.data.connection import Connection, find_connection
+from ladingd.data.files import Source, open_source, reopen_source
+from ladingd.data.import_plan import plan_import
 from ladingd.data.rejects import write_rejects
-from ladingd.data.sqlite import ledger
-from ladingd.data.sqlite.database import Database, connected, quoted, statement
-from ladingd.data.sqlite.load import load
-from ladingd.data.target_columns import outdated, unlike
+from ladingd.data.targets import target_of
 from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -25,44 +22,34 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
-    from ladingd.data.batch import Batch
+    from ladingd.core.spec import ImportSpec
+    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableImport:
-    """The methods of ``Transfer`` for imports, but for plan."""
+    """The methods of ``Transfer`` for imports."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     workplace: Workplace
 
+    def plan(self, spec: ImportSpec) -> ImportPlan:
+        """Check the spec against the file and the table."""
+        target = self._target(spec.target.connection)
+        with open_source(self.roots, spec.file) as source:
+            return plan_import(spec, source, target)
+
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Check the source and the table, make what is not there, shut out earlier attempts."""
         with reopen_source(self.roots, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
-        path = self._database(plan)
-        with self.workplace.locked(str(path.resolve())), connected(path, create=True) as database:
-            database.begin_writing()
-            ledger.create(database)
-            ledger.raise_attempt(database, job_uid, attempt)
-            entries = ledger.entries(database, job_uid)
-            _prepare_table(database, plan, used=bool(entries))
-            database.commit()
-        return entries
+        return self._target(plan.target.connection).begin(job_uid, attempt, plan)
 
     def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and read the ledger, where there is one."""
-        path = self._database(plan)
-        if not path.exists():
-            return ()
-        with self.workplace.locked(str(path.resolve())), connected(path) as database:
-            database.begin_writing()
-            if not ledger.exists(database):
-                return ()
-            ledger.raise_attempt(database, job_uid, attempt)
-            entries = ledger.entries(database, job_uid)
-            database.commit()
-        return entries
+        return self._target(plan.target.connection).committed(job_uid, attempt)
 
     def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         """The next record-aligned chunks."""
@@ -70,30 +57,15 @@ class TableImport:
             return cut.cut(source, plan, previous, limit)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
-        """Do all that needs no lock first: the writer's lock of SQLite is what workers wait for."""
+        """Do all that needs no transaction first."""
+        target = self._target(plan.target.connection)
         with reopen_source(self.roots, plan.file) as source:
-            batch = _read(source, plan, chunk)
-        path = self._database(plan)
-        with self.workplace.locked(str(path.resolve())):
-            with connected(path) as database:
-                if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
-                    return _entry(database, job_uid, chunk)
-                ledger.check_attempt(database, job_uid, attempt)
-                faults = batch.faults + load(database, job_uid, batch)
-                counts = batch.counts(len(faults))
-                # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
-                # rejects of a chunk that is not committed, but never the other way round.
-                write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
-                ledger.count(database, job_uid, chunk.ordinal, counts)
-                failure = _commit(database)
-            if failure is not None:
-                # Nobody knows whether a commit that failed has happened. The ledger does.
-                with connected(path) as database:
-                    kept = ledger.entry(database, job_uid, chunk.ordinal)
-                if kept is None:
-                    raise failure
-                return kept
-        return counts
+            batch = _read(source, plan, chunk, target)
+
+        def keep_rejects(faults: list[Fault]) -> None:
+            write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
+
+        return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """Every chunk was put in its place when it was committed. What is left is to see that all were of one file."""
@@ -102,59 +74,16 @@ class TableImport:
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger and remove its rejects."""
-        path = self._database(plan)
-        if path.exists():
-            with self.workplace.locked(str(path.resolve())), connected(path) as database:
-                database.begin_writing()
-                if ledger.exists(database):
-                    ledger.forget(database, job_uid)
-                    database.commit()
+        self._target(plan.target.connection).discard(job_uid)
         self.workplace.forget(job_uid)
 
-    def _database(self, plan: ImportPlan) -> Path:
-        connection = find_connection(self.connections, plan.target.connection, "target.connection")
-        return database_path(connection, "target.connection")
+    def _target(self, connection: str) -> Target:
+        return target_of(find_connection(self.connections, connection, "target.connection"), self.workplace)
 
 
-def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
-    """See that the table is the planned one, or make it. ``used``: records of the job are in it.
-
-    Raises TargetChanged.
-    """
-    if not plan.columns:  # the file is empty
-        return
-    table = plan.target.table
-    shape = database.shape(table)
-    if shape is None:
-        if used or not plan.create_table:
-            raise TargetChanged(f"table {table} is gone")
-        columns = ", ".join(f"{quoted(column.target)} {parse(column.type).declaration}" for column in plan.columns)
-        database.run(statement("CREATE TABLE {table}", table=table) + f" ({columns})")
-        return
-    made_by_us = plan.create_table and not used
-    problem = unlike(plan.columns, shape) if made_by_us else outdated(plan.columns, shape)
-    if problem is not None:
-        raise TargetChanged(problem)
-
-
-def _read(source: Source, plan: ImportPlan, chunk: Chunk) -> Batch:
+def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target) -> Batch:
     if source.size < plan.end:
         raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
     if chunk.refused is None:
-        return read_batch(source.read(chunk.start, chunk.end), plan, chunk)
+        return read_batch(source.read(chunk.start, chunk.end), plan, chunk, target.readings(plan))
     return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)
-
-
-def _entry(database: Database, job_uid: str, chunk: Chunk) -> Counts:
-    counts = ledger.entry(database, job_uid, chunk.ordinal)
-    if counts is None:
-        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
-    return counts
-
-
-def _commit(database: Database) -> TechnicalError | None:
-    try:
-        database.commit()
-    except TechnicalError as error:
-        return error
-    return None

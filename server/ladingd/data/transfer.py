@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ladingd.data.table_import import TableImport
 
 PRELOAD = (
-    "ladingd.data.import_plan",
     "ladingd.data.table_import",
     "ladingd.data.export_plan",
     "ladingd.data.table_export",
@@ -41,14 +40,7 @@ class BulkTransfer(Transfer):
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
-            from ladingd.data.connection import database_path, find_connection
-            from ladingd.data.files import open_source
-            from ladingd.data.import_plan import plan_import
-
-            connection = find_connection(self.connections, spec.target.connection, "target.connection")
-            database = database_path(connection, "target.connection")
-            with open_source(self.roots, spec.file) as source:
-                return plan_import(spec, source, database)
+            return self._import().plan(spec)
         from ladingd.data.export_plan import plan_export
 
         return plan_export(spec, self.connections, self.roots)

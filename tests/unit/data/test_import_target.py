@@ -16,7 +16,7 @@ from ladingd.core.errors import (
     TargetUnavailable,
 )
 from ladingd.core.job import Connector
-from ladingd.data import target_columns
+from ladingd.data.sqlite import target
 from ladingd.data.sqlite.database import _blame
 from ladingd.data.workplace import write_durably
 from tests.unit.data.test_import import rejects_of
@@ -126,7 +126,7 @@ def test_a_transaction_that_a_record_ended_is_noticed(
     for declaration in declarations:
         yard.sql(declaration)
     with monkeypatch.context() as patch:
-        patch.setattr(target_columns, "unusable", lambda _: None)
+        patch.setattr(target, "unusable", lambda _: None)
         plan = yard.plan_import("a\n1\n2\n2\n3\n")
         yard.transfer.begin(JOB, 1, plan)
         with pytest.raises(TargetRefused, match="takes back all of a transaction"):

@@ -16,6 +16,7 @@ from ladingd.data.field_type import Affinity, parse
 from ladingd.data.import_plan import CHUNK_LIMIT
 from ladingd.data.inference import altered, infer
 from ladingd.data.sqlite.affinity import changed_texts
+from ladingd.data.sqlite.reading import sqlite_reading
 from tests.unit.data.test_import import rejects_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_the_values_that_would_change_are_those_of_a_slow_comparison(values: lis
     column = pa.array(["pad", *values], pa.string())[1:]
     for word in ("integer", "decimal(15,2)", "real", "boolean"):
         kind = parse(word)
-        outcome = cast(column, kind)
+        outcome = cast(column, sqlite_reading(kind, inferred=True))
         expected = []
         for row, (text, value) in enumerate(zip(values, outcome.values, strict=True)):
             if value.is_valid and _written(value, word) != text:
@@ -149,14 +150,14 @@ def test_large_integers_in_columns_for_numbers_are_exact(yard: Yard, declared: s
 @pytest.mark.parametrize("word", ["integer", "decimal(15,2)", "decimal(38,0)"])
 def test_a_number_of_very_many_digits_is_no_other_number(word: str) -> None:
     values = [str((1 << bits) + 5) for bits in (63, 64, 127, 128, 129, 160)] + ["7" * 60 + ".5"]
-    outcome = cast(pa.array([*values, "5"]), parse(word))
+    outcome = cast(pa.array([*values, "5"]), sqlite_reading(parse(word)))
     assert outcome.values.to_pylist() == [None] * len(values) + [5]
 
 
 @pytest.mark.parametrize("zeros", [30, 36, 38, 60, 100])
 def test_zeros_around_a_decimal_do_not_count(zeros: int) -> None:
     texts = pa.array(["123.5" + "0" * zeros, "0" * zeros + "2", "-" + "0" * zeros + "2.50" + "0" * zeros])
-    outcome = cast(texts, parse("decimal(5,2)"))
+    outcome = cast(texts, sqlite_reading(parse("decimal(5,2)")))
     assert (outcome.values.to_pylist(), outcome.misfits) == ([123.5, 2.0, -2.5], [])
 
 

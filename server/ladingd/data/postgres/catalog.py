@@ -10,8 +10,6 @@ from psycopg import sql
 from ladingd.data.postgres.pgtype import PgType
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from ladingd.core.spec import Table
     from ladingd.data.postgres.session import Session
 
@@ -94,8 +92,8 @@ class TableShape:
     schema: str
     name: str
     oid: int
-    kind: str
-    """``table``, partitioned ones too, or in a word what else it is."""
+    code: str
+    """Of its kind, in the catalog."""
     rewrites: bool
     """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
     columns: tuple[PgColumn, ...]
@@ -111,14 +109,14 @@ class TableShape:
         """Its name as SQL spells it, whatever is in it."""
         return sql.Identifier(self.schema, self.name)
 
+    @property
+    def kind(self) -> str:
+        """``table``, partitioned ones too, or in a word what else it is."""
+        return _KINDS.get(self.code, "relation of another kind")
+
     def column(self, name: str) -> PgColumn | None:
         """The column of exactly this name."""
         return next((column for column in self.columns if column.name == name), None)
-
-
-def arrow_types(shape: TableShape) -> dict[str, pa.DataType]:
-    """For each column that can be a target: the Arrow type that its values should have, to go in as they are."""
-    return {column.name: column.type.arrow for column in shape.columns if not column.generated}
 
 
 def read_shape(session: Session, table: Table) -> TableShape | None:
@@ -152,7 +150,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         schema=schema,
         name=table.table,
         oid=oid,
-        kind=_KINDS.get(kind, "relation of another kind"),
+        code=kind,
         rewrites=rewrites,
         columns=tuple(columns),
         uniques=tuple(name for name, sort in constraints if sort in "pu"),
@@ -164,8 +162,12 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
 
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:
-    """Whether the table still has the columns of its shape."""
-    return tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature
+    """Whether the table still has the columns of its shape, and as much of a say in what is inserted."""
+    relation = [(shape.oid, shape.code, shape.rewrites)]
+    return (
+        session.rows(_RELATION, (shape.schema, shape.name)) == relation
+        and tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature
+    )
 
 
 def _type(

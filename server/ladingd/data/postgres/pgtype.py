@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ladingd.data.field_type import EXACT_DIGITS, TEXT, FieldType, Kind
-
-ARROW_DIGITS = 38
-"""How many decimal digits a decimal128 keeps."""
+from ladingd.data.field_type import DECIMAL_DIGITS, TEXT, FieldType, Kind
+from ladingd.data.reading import Reading, typed
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "json", "jsonb"})
 _KINDS: dict[str, Kind] = {
@@ -22,7 +20,8 @@ _KINDS: dict[str, Kind] = {
     "date": Kind.DATE,
     "time": Kind.TIME,
     "timestamp": Kind.TIMESTAMP,
-    "timestamptz": Kind.TIMESTAMP,
+    "timestamptz": Kind.TIMESTAMPTZ,
+    "uuid": Kind.UUID,
 }
 _ARROW: dict[str, pa.DataType] = {
     "int2": pa.int16(),
@@ -43,8 +42,10 @@ _DECLARATIONS: dict[Kind, str] = {
     Kind.REAL: "double precision",
     Kind.BOOLEAN: "boolean",
     Kind.DATE: "date",
-    Kind.TIME: "time",
-    Kind.TIMESTAMP: "timestamp",
+    Kind.TIME: "time without time zone",
+    Kind.TIMESTAMP: "timestamp without time zone",
+    Kind.TIMESTAMPTZ: "timestamp with time zone",
+    Kind.UUID: "uuid",
     Kind.TEXT: "text",
 }
 
@@ -74,7 +75,7 @@ class PgType:
         if self.is_array:
             return TEXT
         if self.base == "numeric" and self.precision is not None and self.scale is not None:
-            if self.precision <= ARROW_DIGITS and 0 <= self.scale <= min(self.precision, EXACT_DIGITS):
+            if self.precision <= DECIMAL_DIGITS and 0 <= self.scale <= self.precision:
                 return FieldType(kind=Kind.DECIMAL, precision=self.precision, scale=self.scale)
             return TEXT
         return FieldType(kind=_KINDS.get(self.base, Kind.TEXT))
@@ -85,10 +86,16 @@ class PgType:
         if self.is_array:
             return pa.string()
         if self.base == "numeric" and self.precision is not None and self.scale is not None:
-            if self.precision <= ARROW_DIGITS and 0 <= self.scale <= self.precision:
+            if self.precision <= DECIMAL_DIGITS and 0 <= self.scale <= self.precision:
                 return pa.decimal128(self.precision, self.scale)
             return pa.string()
         return _ARROW.get(self.base, pa.string())
+
+    def reading(self, kind: FieldType) -> Reading:
+        """How fields of a kind are read for a column of this type."""
+        if kind == self.field_type and kind != TEXT:
+            return typed(kind, self.arrow, self.plain if kind.kind is Kind.INTEGER else "")
+        return typed(kind)
 
     def takes(self, arrow: pa.DataType) -> bool:
         """Whether binary COPY takes values of this Arrow type as they are."""
@@ -134,7 +141,7 @@ class PgType:
 
 
 def declaration(kind: FieldType) -> str:
-    """The type of a column in CREATE TABLE."""
+    """The type of a column in CREATE TABLE, as the catalog spells it afterwards."""
     if kind.kind is Kind.DECIMAL:
         return f"numeric({kind.precision},{kind.scale})"
     return _DECLARATIONS[kind.kind]

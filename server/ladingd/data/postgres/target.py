@@ -15,17 +15,24 @@ from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.pgtype import declaration
 from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
+from ladingd.data.reading import typed
+from ladingd.data.target import Target, TargetColumn, TargetTable
+from ladingd.data.target_columns import FIELD, check_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.batch import Batch, Fault
+    from ladingd.data.field_type import FieldType
+    from ladingd.data.reading import Reading
 
 CONFLICT_TRIES = 5
 """How often a chunk is done anew where the database took its transaction back for another one's sake."""
+
+NAME_BYTES = 63
 
 _shapes: dict[tuple[Address, Table], TableShape] = {}
 _violated: dict[str, bool] = {}
@@ -33,38 +40,52 @@ _violated: dict[str, bool] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PostgresTarget:
-    """A database that records are imported into, with its ledger. Picklable; its repr shows the name alone.
-
-    All methods block, and raise TargetUnavailable and TargetRefused, whose texts hold no secret.
-    """
+class PostgresTarget(Target):
+    """A database on a server. Its repr shows the name alone."""
 
     address: Address
     ledger_schema: str = "lading"
 
-    def shape(self, table: Table) -> TableShape | None:
-        """The table to import into; None where it is still to be made. Raises InvalidSpec where it cannot be one."""
+    column_limit = 1600  # "PostgreSQL Limits" in the manual
+
+    def table(self, table: Table) -> TargetTable | None:
+        if table.schema == self.ledger_schema:
+            raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
+        _check_name(table.table, FIELD)
         with connected(self.address) as session:
             shape = read_shape(session, table)
-        if shape is not None and shape.kind != "table":
-            raise InvalidSpec("target.table", f"{table.table} is a {shape.kind}; records go into tables only")
-        return shape
+            if shape is None:
+                _check_schema(session, table)
+                return None
+        if shape.kind != "table":
+            raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
+        return _as_target(shape)
+
+    def check_type(self, kind: FieldType) -> None:
+        """There is a column for each of them."""
+
+    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+        kinds = [field_type.parse(column.type) for column in plan.columns]
+        if plan.create_table:
+            return [typed(kind) for kind in kinds]
+        shape = self._known_shape(plan)
+        columns = [shape.column(column.target) for column in plan.columns]
+        return [
+            typed(kind) if column is None else column.type.reading(kind)
+            for kind, column in zip(kinds, columns, strict=True)
+        ]
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Make the table and the ledger, shut out earlier attempts, and say what the ledger holds."""
         with connected(self.address) as session:
             ledger = self._ledger(session)
             ledger.create()
             ledger.raise_attempt(job_uid, attempt)
-            if plan.create_table:
-                session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
-                session.run(_create_table(plan))
             entries = ledger.entries(job_uid)
+            self._prepare_table(session, plan, used=bool(entries))
             session.commit()
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts and read the ledger, where there is one."""
         with connected(self.address) as session:
             ledger = self._ledger(session)
             if not ledger.exists():
@@ -75,7 +96,6 @@ class PostgresTarget:
         return entries
 
     def discard(self, job_uid: str) -> None:
-        """Forget the job in the ledger. Records stay."""
         with connected(self.address) as session:
             ledger = self._ledger(session)
             if ledger.exists():
@@ -89,17 +109,11 @@ class PostgresTarget:
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        on_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
-        """Write the records of a chunk and commit them with their ledger entry; return the balanced counts.
-
-        ``on_rejects`` gets the faults of the chunk, those that the table found too, and makes them durable; it may be
-        called again. Where the ledger has the chunk already, nothing is written and the counts of then are returned.
-        Raises AttemptSuperseded, BillImbalance, TargetChanged.
-        """
         for _ in range(CONFLICT_TRIES):
             try:
-                return self._write(job_uid, attempt, plan, chunk, batch, on_rejects)
+                return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
             except TransactionConflict:
                 continue
             except TargetChanged:
@@ -122,7 +136,7 @@ class PostgresTarget:
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        on_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         load = None
         if batch.records.num_rows:
@@ -142,7 +156,7 @@ class PostgresTarget:
             counts = batch.counts(len(faults))
             # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
             # other way round.
-            on_rejects(faults)
+            keep_rejects(faults)
             ledger.count(job_uid, chunk.ordinal, counts)
             session.commit()
         return counts
@@ -157,6 +171,17 @@ class PostgresTarget:
             if ledger.claim(job_uid, attempt, chunk.ordinal):
                 return None
             return _entry(ledger, job_uid, chunk)
+
+    def _prepare_table(self, session: Session, plan: ImportPlan, *, used: bool) -> None:
+        """See that the table is the planned one, or make it. Raises TargetChanged."""
+        if plan.create_table:
+            session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+        shape = read_shape(session, plan.target)
+        if shape is not None and shape.kind != "table":
+            raise TargetChanged(f"{plan.target.table} has become a {shape.kind}")
+        declarations = [declaration(field_type.parse(column.type)) for column in plan.columns]
+        if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
+            session.run(_create_table(plan, declarations))
 
     def _known_shape(self, plan: ImportPlan) -> TableShape:
         key = (self.address, plan.target)
@@ -185,14 +210,45 @@ def _prepare(session: Session, shape: TableShape) -> None:
     session.run("SET CONSTRAINTS ALL IMMEDIATE")
 
 
-def _create_table(plan: ImportPlan) -> sql.Composed:
-    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
+def _create_table(plan: ImportPlan, declarations: Sequence[str]) -> sql.Composed:
+    return sql.SQL("CREATE TABLE {} ({})").format(
         sql.Identifier(plan.target.schema or DEFAULT_SCHEMA, plan.target.table),
         sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(declaration(field_type.parse(column.type))))
-            for column in plan.columns
+            sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind))
+            for column, kind in zip(plan.columns, declarations, strict=True)
         ),
     )
+
+
+def _as_target(shape: TableShape) -> TargetTable:
+    return TargetTable(
+        name=shape.name,
+        columns=tuple(
+            TargetColumn(
+                name=column.name,
+                declared=column.type.declared,
+                type=column.type.field_type,
+                # Where a trigger comes first, only trying tells.
+                nullable=column.nullable or shape.rewrites,
+                optional=column.optional or shape.rewrites,
+                generated=column.generated,
+            )
+            for column in shape.columns
+        ),
+    )
+
+
+def _check_name(name: str, field: str) -> None:
+    if not name or "\0" in name:
+        raise InvalidSpec(field, "the table needs a name")
+    if len(name.encode()) > NAME_BYTES:
+        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name")
+
+
+def _check_schema(session: Session, table: Table) -> None:
+    schema = table.schema or DEFAULT_SCHEMA
+    if not session.rows("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)):
+        raise InvalidSpec("target.schema", f"there is no schema {schema!r}; an administrator can create it")
 
 
 def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.cast import is_integer
 from ladingd.data.field_type import Affinity, FieldType, Kind
+from ladingd.data.sqlite.reading import is_integer
 
 # Text of this form becomes a number in a column for numbers (sqlite.org/datatype3.html, 3).
 _NUMBER = r"^[\t\n\v\f\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t\n\v\f\r ]*$"

@@ -15,8 +15,8 @@ from psycopg import sql
 from ladingd.core.plan import Chunk, Column, Dialect, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.batch import Batch, Fault
-from ladingd.data.postgres.catalog import arrow_types
-from ladingd.data.postgres.session import Address, close_idle
+from ladingd.data.postgres.catalog import TableShape, read_shape
+from ladingd.data.postgres.session import Address, close_idle, connected
 from ladingd.data.postgres.target import PostgresTarget
 
 if TYPE_CHECKING:
@@ -39,15 +39,26 @@ class Quay:
             cursor = connection.execute(sql.SQL(query))
             return cursor.fetchall() if cursor.description else []
 
+    def shape(self, table: str = "t", schema: str = "") -> TableShape:
+        with connected(self.target.address) as session:
+            shape = read_shape(session, Table(schema=schema, table=table))
+        assert shape is not None
+        return shape
+
     def plan(
         self, columns: Sequence[str], *, create: bool = False, types: Mapping[str, str] | None = None
     ) -> ImportPlan:
+        table = None if create else self.target.table(Table(table="t"))
+        required = {column.name for column in table.columns if not column.nullable} if table else set()
         return ImportPlan(
             file=File(path="in.csv"),
             fingerprint=Fingerprint(size=0, head="", tail=""),
             dialect=Dialect(delimiter=",", quote='"'),
             columns=tuple(
-                Column(source=f"s_{name}", target=name, type=(types or {}).get(name, "text")) for name in columns
+                Column(
+                    source=f"s_{name}", target=name, type=(types or {}).get(name, "text"), nullable=name not in required
+                )
+                for name in columns
             ),
             target=Table(connection="quay", table="t"),
             create_table=create,
@@ -63,9 +74,7 @@ class Quay:
 
     def write(self, columns: Mapping[str, Any], *, ordinal: int = 0, attempt: int = 1, job: str = "job") -> Counts:
         """Begin, and write one chunk of plain values, or of Arrow arrays. The faults are kept."""
-        shape = self.target.shape(Table(table="t"))
-        assert shape is not None
-        types = arrow_types(shape)
+        types = {column.name: column.type.arrow for column in self.shape().columns}
         arrays = {
             name: values if isinstance(values, pa.Array) else pa.array(values, types[name])
             for name, values in columns.items()

@@ -1,0 +1,69 @@
+"""How the text of a field becomes a value that SQLite keeps."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind
+from ladingd.data.reading import Reading, countable, only, to_finite, typed
+
+_KEPT_AS_TEXT = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
+
+
+def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
+    """What has no type of its own in SQLite is checked and stays text; a decimal becomes a double.
+
+    ``inferred``: a number that a double cannot keep is refused afterwards, so nothing is done to keep it.
+    """
+    if kind.kind in _KEPT_AS_TEXT:
+        return Reading(kind=kind, convert=partial(_checked, check=typed(kind)), name=str(kind))
+    if kind.kind is Kind.DECIMAL:
+        kept = pa.decimal128(min(kind.precision, EXACT_DIGITS), kind.scale)
+        limit = f" (at most {EXACT_DIGITS} digits in SQLite)" if kind.precision > EXACT_DIGITS else ""
+        return Reading(kind=kind, convert=partial(_to_double, checked=kept), name=f"{kind}{limit}")
+    if kind.kind is Kind.REAL and not inferred:
+        return Reading(kind=kind, convert=_to_reals, name=str(kind))
+    return typed(kind)
+
+
+def _checked(column: pa.Array, check: Reading) -> pa.Array:
+    """The text itself, once it is known to be of that type."""
+    check.convert(column)
+    return column
+
+
+def _to_double(column: pa.Array, checked: pa.DataType) -> pa.Array:
+    countable(column).cast(checked)
+    return column.cast(pa.float64())  # of the text: the nearest double, which a division by a power of ten is not
+
+
+def _to_reals(column: pa.Array) -> pa.Array:
+    return _exact_integers(column, to_finite(column, pa.float64()))
+
+
+def _exact_integers(column: pa.Array, values: pa.Array) -> pa.Array:
+    """The reals of a column of text as something that keeps integers of 64 bits which a double cannot keep.
+
+    They stay doubles where there are none; else they become integers, or text where both are mixed.
+    """
+    if not pc.any(pc.greater_equal(pc.abs(values), float(1 << 53)), min_count=0).as_py():
+        return values
+    texts = only(column, values.is_valid()).cast(pa.string())
+    digits = pc.replace_substring_regex(texts, r"^(?:\+|(-?))0*([0-9])", r"\1\2")
+    whole = pc.fill_null(is_integer(digits), False)
+    if pc.all(pc.or_(whole, values.is_null())).as_py():
+        return digits.cast(pa.int64())
+    large = pc.and_(whole, pc.greater(pc.binary_length(digits), EXACT_DIGITS))
+    if not pc.any(large, min_count=0).as_py():
+        return values
+    return pc.if_else(pc.fill_null(large, False), digits, values.cast(pa.string()))
+
+
+def is_integer(texts: pa.Array) -> pa.Array:
+    """Whether texts are integers of 64 bits with no needless sign or zero. Digits of equal length compare as text."""
+    limit = pc.if_else(pc.starts_with(texts, "-"), str(-1 << 63), str((1 << 63) - 1))
+    long = pc.and_(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{18}$"), pc.less_equal(texts, limit))
+    return pc.or_(long, pc.match_substring_regex(texts, r"^(0|-?[1-9][0-9]{0,17})$"))

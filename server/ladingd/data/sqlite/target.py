@@ -1,0 +1,167 @@
+"""SQLite as the target of imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TechnicalError
+from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
+from ladingd.data.sqlite import ledger
+from ladingd.data.sqlite.database import Database, connected, quoted, statement
+from ladingd.data.sqlite.load import load
+from ladingd.data.sqlite.reading import sqlite_reading
+from ladingd.data.sqlite.suitability import check_name, unusable
+from ladingd.data.target import Target, TargetColumn, TargetTable
+from ladingd.data.target_columns import FIELD, check_table
+from ladingd.data.workplace import Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.reading import Reading
+    from ladingd.data.sqlite.database import TableShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteTarget(Target):
+    """A database file. Whoever writes into it holds a lock of ours: SQLite lets one write at a time and wait badly."""
+
+    path: Path
+    workplace: Workplace
+
+    column_limit = 2000  # sqlite.org/limits.html
+
+    def table(self, table: Table) -> TargetTable | None:
+        check_name(table)
+        if not self.path.exists():
+            return None
+        with connected(self.path, read_only=True) as database:
+            shape = database.shape(table.table)
+        if shape is None:
+            return None
+        problem = unusable(shape)
+        if problem is not None:
+            raise InvalidSpec(FIELD, problem)
+        return _as_target(shape)
+
+    def check_type(self, kind: FieldType) -> None:
+        if kind.kind is Kind.DECIMAL and kind.scale > EXACT_DIGITS:
+            raise ValueError(
+                f"{kind} has more than the {EXACT_DIGITS} digits behind its point that SQLite keeps; text keeps all"
+            )
+
+    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+        return [sqlite_reading(parse(column.type), inferred=column.inferred) for column in plan.columns]
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path, create=True) as database:
+            database.begin_writing()
+            ledger.create(database)
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
+            _prepare_table(database, plan, used=bool(entries))
+            database.commit()
+        return entries
+
+    def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
+        if not self.path.exists():
+            return ()
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if not ledger.exists(database):
+                return ()
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
+            database.commit()
+        return entries
+
+    def write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[list[Fault]], None],
+    ) -> Counts:
+        with self.workplace.locked(str(self.path.resolve())):
+            with connected(self.path) as database:
+                if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
+                    return _entry(database, job_uid, chunk)
+                ledger.check_attempt(database, job_uid, attempt)
+                faults = batch.faults + load(database, job_uid, batch)
+                counts = batch.counts(len(faults))
+                # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
+                # rejects of a chunk that is not committed, but never the other way round.
+                keep_rejects(faults)
+                ledger.count(database, job_uid, chunk.ordinal, counts)
+                failure = _commit(database)
+            if failure is not None:
+                # Nobody knows whether a commit that failed has happened. The ledger does.
+                with connected(self.path) as database:
+                    kept = ledger.entry(database, job_uid, chunk.ordinal)
+                if kept is None:
+                    raise failure
+                return kept
+        return counts
+
+    def discard(self, job_uid: str) -> None:
+        if not self.path.exists():
+            return
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if ledger.exists(database):
+                ledger.forget(database, job_uid)
+                database.commit()
+
+
+def _as_target(shape: TableShape) -> TargetTable:
+    return TargetTable(
+        name=shape.name,
+        columns=tuple(
+            TargetColumn(
+                name=column.name,
+                declared=column.declared,
+                type=of_declaration(column.declared),
+                nullable=column.nullable,
+                optional=column.optional,
+                generated=column.generated,
+            )
+            for column in shape.columns
+        ),
+    )
+
+
+def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
+    """See that the table is the planned one, or make it. Raises TargetChanged."""
+    shape = database.shape(plan.target.table)
+    problem = unusable(shape) if shape is not None else None
+    if problem is not None:
+        raise TargetChanged(problem)
+    declarations = [parse(column.type).declaration for column in plan.columns]
+    if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
+        columns = ", ".join(
+            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, declarations, strict=True)
+        )
+        database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({columns})")
+
+
+def _entry(database: Database, job_uid: str, chunk: Chunk) -> Counts:
+    counts = ledger.entry(database, job_uid, chunk.ordinal)
+    if counts is None:
+        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
+    return counts
+
+
+def _commit(database: Database) -> TechnicalError | None:
+    try:
+        database.commit()
+    except TechnicalError as error:
+        return error
+    return None

@@ -1,0 +1,25 @@
+"""The target of a connection, whichever database it is. The one place that tells them apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ladingd.data.connection import database_path
+
+if TYPE_CHECKING:
+    from ladingd.data.connection import Connection
+    from ladingd.data.target import Target
+    from ladingd.data.workplace import Workplace
+
+
+def target_of(connection: Connection, workplace: Workplace) -> Target:
+    """Raises InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read."""
+    if connection.scheme == "sqlite":
+        from ladingd.data.sqlite.target import SqliteTarget
+
+        return SqliteTarget(path=database_path(connection, "target.connection"), workplace=workplace)
+    from ladingd.data.postgres.session import Address
+    from ladingd.data.postgres.target import PostgresTarget
+
+    address = Address(name=connection.name, url=connection.url, password=connection.password())
+    return PostgresTarget(address=address, ledger_schema=connection.ledger_schema)
