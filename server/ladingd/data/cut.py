@@ -21,6 +21,9 @@ RECORD_LIMIT = 16 << 20
 QUOTE_LIMIT = 1 << 30
 """How far an open quote is followed, to refuse a long field as one record and not line by line."""
 
+_LAST_CHUNKS = 4
+_SMALL_CHUNK = 1 << 20
+
 UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
 RECORD_TOO_LONG = "RECORD_TOO_LONG"
 
@@ -81,9 +84,10 @@ class _Cursor:
 
 def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) -> tuple[Chunk, int]:
     """One chunk, and the number of lines in it."""
+    size = _chunk_size(plan, cursor.start)
     # One byte more than the chunk may have: it tells whether a carriage return at its end is a line end of its own.
-    frames = _window(source, plan, cursor.start, plan.chunk_bytes + 1)
-    fitting = int(np.searchsorted(frames.record_ends, plan.chunk_bytes, side="right"))
+    frames = _window(source, plan, cursor.start, size + 1)
+    fitting = int(np.searchsorted(frames.record_ends, size, side="right"))
     if fitting == 0:
         frames = _window(source, plan, cursor.start, max(record_limit, plan.chunk_bytes) + 1)
         fitting = min(1, frames.record_ends.size)
@@ -92,6 +96,11 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
         lines = frames.lines_before(length)
         return cursor.chunk(length, fitting), lines
     return _refused(source, plan, cursor, record_limit)
+
+
+def _chunk_size(plan: ImportPlan, start: int) -> int:
+    """Towards the end chunks become smaller, so that no worker is at a large one when the others have nothing left."""
+    return min(plan.chunk_bytes, max((plan.end - start) // _LAST_CHUNKS, _SMALL_CHUNK))
 
 
 def _window(source: Source, plan: ImportPlan, start: int, length: int) -> Frames:

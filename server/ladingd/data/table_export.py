@@ -1,4 +1,4 @@
-"""One export: a table of SQLite into a delimited file.
+"""One export: a table into a delimited file.
 
 Every chunk is a part file with its counts beside it; the two are the ledger of the export.
 """
@@ -6,30 +6,28 @@ Every chunk is a part file with its counts beside it; the two are the ledger of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import AttemptSuperseded
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
-from ladingd.data.connection import Connection, database_path, find_connection
+from ladingd.data.connection import Connection, find_connection
 from ladingd.data.counts import decode_counts, encode_counts
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.destination import Destination
-from ladingd.data.sqlite.database import connected
-from ladingd.data.sqlite.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
-from ladingd.data.sqlite.text_columns import text_columns
+from ladingd.data.table_source import FIRST_KEY, LAST_KEY
+from ladingd.data.table_sources import source_of
 from ladingd.data.workplace import Workplace, draft_of, sync_directory, sync_file, write_durably, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ladingd.data.table_source import TableSource
 
-MOST_CHUNKS = 10_000
+_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +53,14 @@ class TableExport:
             return self._committed(job_uid, attempt)
 
     def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
-        """Equal ranges of the key, not more than ten thousand. The outer ones are open: rows may have come since."""
-        width = max(plan.chunk_keys, -(-(plan.end - plan.start) // MOST_CHUNKS))
+        """Ranges of the key, not more than ten thousand. The outer ones are open: rows may have come since."""
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
+        if start == LAST_KEY:
+            return ()
         chunks: list[Chunk] = []
-        while len(chunks) < limit and start != LAST_KEY:
-            end = max(start, plan.start) + width
-            chunks.append(Chunk(ordinal=ordinal, start=start, end=end if end < plan.end else LAST_KEY))
-            ordinal, start = ordinal + 1, chunks[-1].end
+        for end in self._source(plan).ends(plan, previous, limit):
+            chunks.append(Chunk(ordinal=ordinal, start=start, end=end))
+            ordinal, start = ordinal + 1, end
         return tuple(chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:
@@ -111,30 +109,14 @@ class TableExport:
             if destination is not None:
                 destination.clear()
 
+    def _source(self, plan: ExportPlan) -> TableSource:
+        return source_of(find_connection(self.connections, plan.source.connection, "source.connection"))
+
     def _write(self, path: Path, plan: ExportPlan, chunk: Chunk) -> int:
-        database_file = database_path(
-            find_connection(self.connections, plan.source.connection, "source.connection"), "source.connection"
-        )
-        writer = CsvWriter(dialect=plan.dialect)
-        count = 0
-        with _reading(plan), connected(database_file, read_only=True) as database:
-            shape = database.shape(plan.source.table)
-            if shape is None:
-                raise SourceUnreadable(f"there is no table {plan.source.table} any more")
-            found = text_columns(shape)
-            gone = [column.source for column in plan.columns if column.source not in found]
-            if gone:
-                raise SourceUnreadable(f"table {plan.source.table} has no column {gone[0]} any more")
-            last = chunk.end if chunk.end == LAST_KEY else chunk.end - 1
-            rows = Rows(table=shape.name, key=plan.key, first=chunk.start, last=last)
-            columns = [found[column.source] for column in plan.columns]
-            batches = read_text(database, rows, columns)
-            with closing(batches), writing(path.parent), path.open("wb") as file:
-                for texts in batches:
-                    file.writelines(writer.records(texts))
-                    count += len(texts[0])
-                sync_file(file)
-        return count
+        with writing(path.parent), path.open("wb", buffering=_BUFFER) as file:
+            rows = self._source(plan).write(plan, chunk, file)
+            sync_file(file)
+        return rows
 
     def _committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         current = self._attempt(job_uid)
@@ -170,14 +152,3 @@ class TableExport:
         if current != attempt:
             reason = f"attempt {current} has begun" if current else "the job was discarded"
             raise AttemptSuperseded(f"attempt {attempt} must not write any more: {reason}")
-
-
-@contextmanager
-def _reading(plan: ExportPlan) -> Iterator[None]:
-    """In an export the database is the source, whatever the driver's room calls it."""
-    try:
-        yield
-    except (TargetRefused, TargetUnavailable) as error:
-        raise SourceUnreadable(f"table {plan.source.table} cannot be read: {error.message}") from error
-    except pa.ArrowException as error:
-        raise SourceUnreadable(f"table {plan.source.table} cannot be written as text: {error}") from error

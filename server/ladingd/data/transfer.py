@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PRELOAD = (
     "ladingd.data.table_import",
+    "ladingd.data.sqlite.target",
+    "ladingd.data.postgres.target",
     "ladingd.data.export_plan",
     "ladingd.data.table_export",
 )

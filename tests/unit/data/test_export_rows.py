@@ -16,8 +16,9 @@ from ladingd.core.plan import Dialect
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.sqlite import table_rows
 from ladingd.data.sqlite.database import connected
-from ladingd.data.sqlite.table_rows import FIRST_KEY, LAST_KEY, Rows, read_text
+from ladingd.data.sqlite.table_rows import Rows, read_text
 from ladingd.data.sqlite.text_columns import text_columns
+from ladingd.data.table_source import FIRST_KEY, LAST_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -49,6 +49,12 @@ _CONSTRAINTS = """
 SELECT conname, contype::text FROM pg_constraint WHERE conrelid = %s AND contype IN ('p', 'u', 'f', 'c', 'x')
 ORDER BY conname
 """
+_KEY = """
+SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY u (n, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.n WHERE place <= i.indnkeyatts ORDER BY place)
+FROM pg_index i WHERE i.indrelid = %s AND i.indisunique AND i.indislive AND i.indexprs IS NULL
+ORDER BY NOT i.indisprimary, i.indexrelid LIMIT 1
+"""
 _KINDS = {
     "r": "table",
     "p": "table",
@@ -101,6 +107,8 @@ class TableShape:
     foreign_keys: tuple[str, ...]
     checks: tuple[str, ...]
     exclusions: tuple[str, ...]
+    key: tuple[str, ...]
+    """The columns of the primary key, or else of the first unique index."""
     signature: tuple[tuple[str, int, int], ...]
     """Tells a table from one whose columns have changed: their names, types and modifiers."""
 
@@ -157,6 +165,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         foreign_keys=tuple(name for name, sort in constraints if sort == "f"),
         checks=tuple(name for name, sort in constraints if sort == "c"),
         exclusions=tuple(name for name, sort in constraints if sort == "x"),
+        key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
         signature=tuple(signature),
     )
 

@@ -1,4 +1,4 @@
-"""Record batches as the data of a binary COPY."""
+"""Record batches as the data of a COPY: binary, or text where the server has to read values itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pgpq
 import pgpq.encoders
 import pgpq.schema
 import pyarrow as pa
+import pyarrow.csv as pacsv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,3 +42,17 @@ def encode(records: pa.RecordBatch, types: Sequence[PgType | None]) -> list[byte
     }
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(records.schema, encoders)
     return [encoder.write_header(), encoder.write_batch(records), encoder.finish()]
+
+
+def as_csv(records: pa.RecordBatch) -> list[bytes]:
+    """All of the data of one COPY in CSV: values in quotes, nothing for null. Bytes are spelled in hexadecimal digits,
+    as a uuid may be."""
+    columns = [_digits(column) if pa.types.is_fixed_size_binary(column.type) else column for column in records.columns]
+    plain = pa.RecordBatch.from_arrays(columns, names=records.schema.names)
+    sink = pa.BufferOutputStream()
+    pacsv.write_csv(plain, sink, pacsv.WriteOptions(include_header=False, quoting_style="all_valid"))
+    return [sink.getvalue().to_pybytes()]
+
+
+def _digits(column: pa.Array) -> pa.Array:
+    return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,17 @@ from psycopg import sql
 
 from ladingd.core.errors import BillImbalance, TargetRefused
 from ladingd.data.postgres.catalog import PgColumn, TableShape
-from ladingd.data.postgres.encoding import conform, encode
+from ladingd.data.postgres.constraints import Constraints, read_constraints
+from ladingd.data.postgres.encoding import as_csv, conform, encode
+from ladingd.data.postgres.in_flight import Common, key_table
 from ladingd.data.postgres.probe import ROW, Probe
 from ladingd.data.postgres.refusal import Refusal, blames_record
 
 if TYPE_CHECKING:
     from ladingd.data.framing import Positions
     from ladingd.data.postgres.session import Session
+
+    Wait = Callable[[Session, Sequence[int]], None]
 
 PROBES = 3
 """How often a batch is looked through: other transactions may bring keys in between."""
@@ -36,7 +40,7 @@ class Load:
     columns: Sequence[PgColumn]
     records: pa.RecordBatch
     whole: Sequence[bytes] | None
-    """The data of one COPY with all rows; None where it is not worth while or the server must read text first."""
+    """The data of one COPY with all rows; None where it is not worth while."""
     probed: bool
     """Look for violators before anything is tried."""
 
@@ -47,9 +51,10 @@ class Load:
         arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
         ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
         load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed)
-        if probed or not load.direct:
+        if probed:
             return load
-        return cls(shape=shape, columns=columns, records=ready, whole=load.encoded(ready), probed=probed)
+        whole = load.encoded(ready) if load.direct else as_csv(ready)
+        return cls(shape=shape, columns=columns, records=ready, whole=whole, probed=probed)
 
     @property
     def direct(self) -> bool:
@@ -62,32 +67,59 @@ class Load:
         """Rows of the batch as the data of a COPY into the table."""
         return encode(records, [column.type for column in self.columns])
 
-    def run(self, session: Session) -> list[Refusal]:
+    def run(self, session: Session, enter: Callable[[pa.Table | None], Common], wait: Wait) -> list[Refusal]:
         """Insert the rows; return those that the table refuses. Raises psycopg's errors that no record is to blame
-        for."""
+        for.
+
+        ``enter`` is called with the keys of the rows where violators are likely and says which rows have to ``wait``
+        for other chunks.
+        """
         rows = np.arange(self.records.num_rows)
-        refusals: list[Refusal] = []
-        if not self.direct:
-            self._stage(session)
         if not self.probed and self._goes(session, rows):
             return []
+        if not self.direct:
+            self._stage(session)
+        constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
+        if not (constraints.uniques or self.shape.exclusions):
+            return self._settle(session, constraints, rows)
+        common = enter(self._keys(constraints))
+        late = rows if common.rows is None else common.rows
+        refusals = self._settle(session, constraints, np.setdiff1d(rows, late, assume_unique=True))
+        if late.size:
+            wait(session, common.chunks)
+            refusals += self._settle(session, constraints, late)
+        return refusals
+
+    def _keys(self, constraints: Constraints) -> pa.Table | None:
+        """The keys of the rows; None where the rows must stay together, or only the server knows the keys."""
+        together = self.shape.exclusions or any(key.to_itself for key in constraints.foreign_keys)
+        if together or self.shape.rewrites:
+            return None
+        return key_table(constraints.uniques, self.columns, self.records)
+
+    def _settle(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal]:
+        """Insert rows without those that the table refuses, and return these."""
+        refusals: list[Refusal] = []
+        tried = False
         for _ in range(0 if self.shape.rewrites else PROBES):
-            found = self._probe(session, rows)
-            if found is None or (not found and (refusals or not self.probed)):
+            if not rows.size:
+                return refusals
+            found = self._probe(session, constraints, rows)
+            if found is None or (tried and not found):
                 break  # no statement tells what the table has refused
             refusals += found
             rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
             if self._goes(session, rows):
                 return refusals
-            if not found:
-                break
+            tried = True
         return refusals + self._split(session, rows)
 
-    def _probe(self, session: Session, rows: Positions) -> list[Refusal] | None:
+    def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
         """The rows that the constraints refuse; None where they cannot be told by statements."""
         records = self.records if rows.size == self.records.num_rows else self.records.take(pa.array(rows))
+        probe = Probe(session=session, shape=self.shape, constraints=constraints, columns=self.columns, records=records)
         try:
-            found = Probe(session=session, shape=self.shape, columns=self.columns, records=records).run()
+            found = probe.run()
         except psycopg.Error as error:
             # An account that may not read the table, an expression that fails: then trying tells.
             if error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "40", "53", "25", "55"):
@@ -126,11 +158,12 @@ class Load:
 
     def _insert(self, session: Session, rows: Positions) -> int:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        if self.whole is not None and rows.size == self.records.num_rows:
+            form = "binary" if self.direct else "csv"
+            query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(self.shape.identifier, names, sql.SQL(form))
+            return session.copy(query, self.whole)
         if self.direct:
-            every = rows.size == self.records.num_rows
-            if every and self.whole is not None:
-                payload = self.whole
-            elif rows[-1] - rows[0] + 1 == rows.size:
+            if rows[-1] - rows[0] + 1 == rows.size:
                 payload = self.encoded(self.records.slice(int(rows[0]), rows.size))
             else:
                 payload = self.encoded(self.records.take(pa.array(rows)))

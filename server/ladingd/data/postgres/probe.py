@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from ladingd.data.postgres.catalog import PgColumn, TableShape
-from ladingd.data.postgres.constraints import Constraints, read_constraints
+from ladingd.data.postgres.constraints import Constraints
 from ladingd.data.postgres.encoding import encode
 from ladingd.data.postgres.refusal import Refusal
 from ladingd.data.postgres.session import Session
@@ -37,6 +37,7 @@ class Probe:
     session: Session
     shape: TableShape
     columns: Sequence[PgColumn]
+    constraints: Constraints
     records: pa.RecordBatch
     _found: dict[int, Refusal] = field(default_factory=dict)
 
@@ -47,21 +48,21 @@ class Probe:
         """
         self._nulls()
         with self.session.undone():
-            constraints = read_constraints(self.session, self.shape, frozenset(each.name for each in self.columns))
             sent = [
                 place
                 for place, column in enumerate(self.columns)
-                if column.name in constraints.columns or self._is_doubtful(place)
+                if column.name in self.constraints.columns or self._is_doubtful(place)
             ]
             if sent:
                 self._send(sent)
                 # The table may be far greater than the batch: only look-ups in its indexes do not grow with it.
                 for way in ("hashjoin", "mergejoin", "seqscan"):
                     self.session.run(f"SET LOCAL enable_{way} = off")
-                self._constraints(constraints, [place for place in sent if self._is_doubtful(place)])
+                self._check_all([place for place in sent if self._is_doubtful(place)])
         return sorted(self._found.values(), key=lambda refusal: refusal.row)
 
-    def _constraints(self, constraints: Constraints, doubtful: Sequence[int]) -> None:
+    def _check_all(self, doubtful: Sequence[int]) -> None:
+        constraints = self.constraints
         if self.session.server_version >= _SOFT_ERRORS:
             for place in doubtful:
                 self._invalid(place)

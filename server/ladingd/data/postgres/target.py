@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from psycopg import sql
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.data import field_type
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
+from ladingd.data.postgres.in_flight import Common, InFlight
+from ladingd.data.postgres.key_order import in_key_order
 from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.pgtype import declaration
@@ -18,9 +21,12 @@ from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, Tran
 from ladingd.data.reading import typed
 from ladingd.data.target import Target, TargetColumn, TargetTable
 from ladingd.data.target_columns import FIELD, check_table
+from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
@@ -35,8 +41,6 @@ CONFLICT_TRIES = 5
 NAME_BYTES = 63
 
 _shapes: dict[tuple[Address, Table], TableShape] = {}
-_violated: dict[str, bool] = {}
-"""Whether the last chunk that this process wrote for a job had violators; the next one is likely to have some too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,7 @@ class PostgresTarget(Target):
     """A database on a server. Its repr shows the name alone."""
 
     address: Address
+    workplace: Workplace
     ledger_schema: str = "lading"
 
     column_limit = 1600  # "PostgreSQL Limits" in the manual
@@ -83,6 +88,7 @@ class PostgresTarget(Target):
             entries = ledger.entries(job_uid)
             self._prepare_table(session, plan, used=bool(entries))
             session.commit()
+        InFlight(workplace=self.workplace, job_uid=job_uid).clear()
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
@@ -115,7 +121,7 @@ class PostgresTarget(Target):
             try:
                 return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
             except TransactionConflict:
-                continue
+                InFlight(workplace=self.workplace, job_uid=job_uid).remember(chunk.ordinal)
             except TargetChanged:
                 # Since this process looked at it. What it is now is looked at the next time.
                 _shapes.pop((self.address, plan.target), None)
@@ -139,10 +145,12 @@ class PostgresTarget(Target):
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         load = None
+        in_flight = InFlight(workplace=self.workplace, job_uid=job_uid)
         if batch.records.num_rows:
             shape = self._known_shape(plan)
-            load = Load.of(batch.records, shape, probed=_violated.get(job_uid, False) and not shape.rewrites)
-        with connected(self.address) as session:
+            batch = in_key_order(batch, shape.key)
+            load = Load.of(batch.records, shape, probed=in_flight.likely(chunk.ordinal) and not shape.rewrites)
+        with connected(self.address) as session, ExitStack() as until_committed:
             ledger = self._ledger(session)
             if not ledger.claim(job_uid, attempt, chunk.ordinal):
                 return _entry(ledger, job_uid, chunk)
@@ -150,9 +158,14 @@ class PostgresTarget(Target):
             faults = list(batch.faults)
             if load is not None:
                 _prepare(session, load.shape)
-                refusals = load.run(session)
+
+                def enter(keys: pa.Table | None) -> Common:
+                    return until_committed.enter_context(in_flight.entered(session, chunk.ordinal, keys))
+
+                refusals = load.run(session, enter, in_flight.wait)
                 faults += [refusal.fault(batch) for refusal in refusals]
-                _remember(job_uid, violated=bool(refusals))
+                if refusals:
+                    in_flight.remember(chunk.ordinal)
             counts = batch.counts(len(faults))
             # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
             # other way round.
@@ -256,9 +269,3 @@ def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:
     if counts is None:
         raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
     return counts
-
-
-def _remember(job_uid: str, *, violated: bool) -> None:
-    if len(_violated) > 1000:
-        _violated.clear()
-    _violated[job_uid] = violated

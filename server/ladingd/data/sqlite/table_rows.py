@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ladingd.data.sqlite.database import Database
     from ladingd.data.sqlite.text_columns import TextColumn
 
-FIRST_KEY, LAST_KEY = -(1 << 63), (1 << 63) - 1
-"""The keys that there can be. A chunk that ends at the last one includes it; others end before their end."""
-
 ROW_LIMIT = 128 << 20
 """How many bytes of text a row may have."""
 

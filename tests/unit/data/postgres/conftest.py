@@ -18,9 +18,11 @@ from ladingd.data.batch import Batch, Fault
 from ladingd.data.postgres.catalog import TableShape, read_shape
 from ladingd.data.postgres.session import Address, close_idle, connected
 from ladingd.data.postgres.target import PostgresTarget
+from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ladingd.core.bill import Counts
 
@@ -94,14 +96,16 @@ class Quay:
 
 
 @pytest.fixture
-def quay(postgres: str) -> Iterator[Quay]:
+def quay(postgres: str, tmp_path: Path) -> Iterator[Quay]:
     """A new database on the server of this run."""
     name = f"quay_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     url = postgres.replace("/postgres?", f"/{name}?")
     assert url != postgres
-    yield Quay(url=url, target=PostgresTarget(address=Address(name="quay", url=url)))
+    yield Quay(
+        url=url, target=PostgresTarget(address=Address(name="quay", url=url), workplace=Workplace(directory=tmp_path))
+    )
     close_idle()
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

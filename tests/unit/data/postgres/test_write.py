@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from time import monotonic
@@ -19,8 +20,11 @@ from ladingd.core.errors import AttemptSuperseded, TargetRefused, TargetUnavaila
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.data.postgres.session import Address, Session
 from ladingd.data.postgres.target import PostgresTarget
+from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.data.postgres.conftest import Quay
 
 EVERYTHING = """
@@ -212,7 +216,7 @@ def test_an_account_without_rights_is_told_what_an_administrator_can_run(quay: Q
     quay.sql("CREATE TABLE t (id int); CREATE ROLE stevedore LOGIN; GRANT INSERT ON t TO stevedore")
     url = quay.url.replace("//postgres:", "//stevedore:")
     assert url != quay.url
-    quay.target = PostgresTarget(address=Address(name="quay", url=url))
+    quay.target = replace(quay.target, address=Address(name="quay", url=url))
     with pytest.raises(TargetRefused, match="an administrator can run: ") as refused:
         quay.target.begin("job", 1, quay.plan(["id"]))
     quay.sql(refused.value.message.split("an administrator can run: ")[1])
@@ -228,8 +232,10 @@ def test_an_account_without_rights_is_told_what_an_administrator_can_run(quay: Q
         ("postgresql://lading:s3cret@[broken/x", TargetRefused),
     ],
 )
-def test_no_secret_is_ever_shown(url: str, error: type[Exception]) -> None:
-    target = PostgresTarget(address=Address(name="quay", url=url, password="t0p-secret"))
+def test_no_secret_is_ever_shown(tmp_path: Path, url: str, error: type[Exception]) -> None:
+    target = PostgresTarget(
+        address=Address(name="quay", url=url, password="t0p-secret"), workplace=Workplace(directory=tmp_path)
+    )
     with pytest.raises(error) as raised:
         target.committed("job", 1)
     shown = repr(target) + repr(raised.value) + str(raised.value.__cause__)
@@ -239,7 +245,7 @@ def test_no_secret_is_ever_shown(url: str, error: type[Exception]) -> None:
 
 
 def test_a_missing_database_is_refused(quay: Quay) -> None:
-    target = PostgresTarget(address=Address(name="quay", url=quay.url.replace("/quay_", "/nowhere_")))
+    target = replace(quay.target, address=Address(name="quay", url=quay.url.replace("/quay_", "/nowhere_")))
     with pytest.raises(TargetRefused, match="does not exist"):
         target.committed("job", 1)
 

@@ -1,0 +1,129 @@
+"""SQLite as the source of exports."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+
+from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.plan import Column
+from ladingd.data.csvwriter import CsvWriter
+from ladingd.data.field_type import Affinity, of_declaration
+from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
+from ladingd.data.sqlite.text_columns import text_columns
+from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
+from ladingd.data.target_columns import check_schema, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ladingd.core.plan import Chunk, ExportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.sqlite.database import TableShape
+
+_NAMES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteSource(TableSource):
+    """A database file. Chunks are equal ranges of the rowid."""
+
+    path: Path
+
+    def inspect(self, table: Table) -> SourceTable:
+        check_schema(table, "source")
+        missing = InvalidSpec(FIELD, f"there is no table {table.table!r} in connection {table.connection!r}")
+        if not self.path.exists():
+            raise missing
+        with connected(self.path, read_only=True) as database:
+            shape = database.shape(table.table)
+            if shape is None:
+                raise missing
+            key = _key(shape)
+            if key is None and len(shape.columns) > CAREFUL_COLUMNS:
+                raise InvalidSpec(
+                    FIELD, f"{shape.name} has no rowid; then at most {CAREFUL_COLUMNS:,} columns can be exported"
+                )
+            start, end = 0, 1
+            if key is not None:
+                text = statement("SELECT min({key}), max({key}) FROM {table}", key=key, table=shape.name)
+                lowest, highest = database.rows(text)[0]
+                start, end = (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
+        return SourceTable(
+            name=shape.name,
+            columns=tuple(
+                Column(
+                    source=column.name,
+                    target=column.name,
+                    type=str(of_declaration(column.declared)),
+                    nullable=column.nullable,
+                )
+                for column in shape.columns
+            ),
+            key=key,
+            start=start,
+            end=end,
+            notes=_notes(shape, key),
+        )
+
+    def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
+        width = max(plan.chunk_keys, -(-(plan.end - plan.start) // MOST_CHUNKS))
+        end = FIRST_KEY if previous is None else previous.end
+        ends: list[int] = []
+        while len(ends) < limit and end != LAST_KEY:
+            end = max(end, plan.start) + width
+            end = end if end < plan.end else LAST_KEY
+            ends.append(end)
+        return ends
+
+    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+        writer = CsvWriter(dialect=plan.dialect)
+        count = 0
+        with _reading(plan), connected(self.path, read_only=True) as database:
+            shape = database.shape(plan.source.table)
+            if shape is None:
+                raise SourceUnreadable(f"there is no table {plan.source.table} any more")
+            found = text_columns(shape)
+            gone = [column.source for column in plan.columns if column.source not in found]
+            if gone:
+                raise SourceUnreadable(f"table {plan.source.table} has no column {gone[0]} any more")
+            last = chunk.end if chunk.end == LAST_KEY else chunk.end - 1
+            rows = Rows(table=shape.name, key=plan.key, first=chunk.start, last=last)
+            with closing(read_text(database, rows, [found[column.source] for column in plan.columns])) as batches:
+                for texts in batches:
+                    file.writelines(writer.records(texts))
+                    count += len(texts[0])
+        return count
+
+
+def _key(shape: TableShape) -> str | None:
+    """A name of the rowid that no column has taken."""
+    taken = {fold(column.name) for column in shape.columns}
+    return next((name for name in ("rowid", "_rowid_", "oid") if shape.has_rowid and name not in taken), None)
+
+
+def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
+    notes = []
+    if key is None:
+        notes.append(f"{shape.name} has no rowid: it is exported in one chunk, and a restart begins anew")
+    kept_as_they_are = [column.name for column in shape.columns if column.affinity is Affinity.BLOB]
+    if kept_as_they_are and not shape.is_view and not shape.is_virtual:
+        names = ", ".join(kept_as_they_are[:_NAMES]) + (", ..." if len(kept_as_they_are) > _NAMES else "")
+        notes.append(f"columns for values of any kind ({names}): the file does not tell text from numbers and bytes")
+    return tuple(notes)
+
+
+@contextmanager
+def _reading(plan: ExportPlan) -> Iterator[None]:
+    """In an export the database is the source, whatever the driver's room calls it."""
+    try:
+        yield
+    except (TargetRefused, TargetUnavailable) as error:
+        raise SourceUnreadable(f"table {plan.source.table} cannot be read: {error.message}") from error
+    except pa.ArrowException as error:
+        raise SourceUnreadable(f"table {plan.source.table} cannot be written as text: {error}") from error

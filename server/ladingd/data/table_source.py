@@ -1,0 +1,64 @@
+"""What exports need of a database, and what whoever provides it must keep to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Chunk, Column, ExportPlan
+    from ladingd.core.spec import Table
+
+FIELD = "source.table"
+
+FIRST_KEY, LAST_KEY = -(1 << 63), (1 << 63) - 1
+"""The keys that there can be. A chunk that ends at the last one includes it; others end before their end."""
+
+MOST_CHUNKS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceTable:
+    """A table to export. Its rows had keys from ``start`` up to, but not including, ``end`` when it was looked at.
+
+    ``key`` is None, ``start`` 0 and ``end`` 1, where the table has nothing that ranges can be made of.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: str | None
+    start: int
+    end: int
+    notes: tuple[str, ...] = ()
+    """What people should know before they start."""
+
+
+class TableSource(ABC):
+    """A database that records are exported from. Nothing is changed in it.
+
+    All methods block and may be repeated. They raise TargetUnavailable where trying again later may help; no text of
+    theirs holds a secret.
+    """
+
+    @abstractmethod
+    def inspect(self, table: Table) -> SourceTable:
+        """The table as it is now. Raises InvalidSpec where it is not there or cannot be exported."""
+
+    @abstractmethod
+    def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
+        """The keys that the next chunks end before, at most ``limit``; the last chunk of all ends at LAST_KEY.
+
+        They grow, also where the table has changed since, and there are at most MOST_CHUNKS in all. Raises
+        SourceUnreadable.
+        """
+
+    @abstractmethod
+    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+        """Write the rows of a chunk as delimited records, in the order of their keys; return how many there are.
+
+        The format is that of ``CsvWriter`` whatever the database: NULL is an unquoted nothing and empty text a quoted
+        one; a NULL that is alone in its record is quoted as well. Raises SourceUnreadable, and OSError of the file.
+        """
