@@ -59,7 +59,7 @@ class Batch:
         """Where the records stand; found only where somebody asks."""
         if self.chunk.refused:
             return RecordPlaces.of_one(self.data)
-        return RecordPlaces.of(self.data, self.plan.dialect)
+        return RecordPlaces.of(self.data, self.plan.dialect, records=self.chunk.records)
 
     def with_records(self, columns: list[pa.Array], indexes: Positions) -> Batch:
         """The batch with other good records."""
@@ -89,14 +89,18 @@ class Batch:
 
     def rejects(self, faults: list[Fault]) -> list[Reject]:
         """The rejects of these faults, in the order of the source."""
+        if not faults:
+            return []
         now = datetime.now(UTC)
-        return [self._reject(fault, now) for fault in sorted(faults, key=lambda fault: fault.index)]
+        ordered = sorted(faults, key=lambda fault: fault.index)
+        lines = self.places.lines([fault.index for fault in ordered])
+        return [self._reject(fault, line, now) for fault, line in zip(ordered, lines, strict=True)]
 
-    def _reject(self, fault: Fault, now: datetime) -> Reject:
+    def _reject(self, fault: Fault, line: int, now: datetime) -> Reject:
         return Reject(
             time=now,
             file=self.plan.file.path,
-            line=self.chunk.first_line + self.places.line(fault.index),
+            line=self.chunk.first_line + line,
             record=self.chunk.first_record + fault.index,
             raw=shorten(self.places.raw(self.data, fault.index), RAW_CAP),
             column=fault.column,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.field_type import PATTERNS, PHRASES, Kind
+from ladingd.data.field_type import DECIMAL_DIGITS, PATTERNS, PHRASES, Kind
 from ladingd.data.reading import only
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.data.framing import Positions
     from ladingd.data.reading import Convert, Reading
 
 VALUE_CAP = 1 << 10
@@ -38,7 +43,22 @@ class Cast:
 
 # What pyarrow's casts take and our patterns do not; values that show such signs are looked at more closely.
 _SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
-_LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26)}
+_LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26), Kind.TIMESTAMPTZ: (19, 32), Kind.TIME: (5, 15)}
+_GUESSES = 8
+_NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
+# The bytes and the lengths that values have. What has others may be a value all the same: then it is one in disguise.
+_ANY = (1 << 31) - 1
+_LOOKS: dict[Kind, tuple[bytes, int, int]] = {
+    Kind.INTEGER: (b"0123456789-", 1, _ANY),
+    Kind.DECIMAL: (b"0123456789+-.", 1, DECIMAL_DIGITS),
+    Kind.REAL: (b"0123456789+-.eE", 1, _ANY),
+    Kind.BOOLEAN: (b"01truefalsTRUEFALS", 1, 5),
+    Kind.DATE: (b"0123456789-", *_LENGTHS[Kind.DATE]),
+    Kind.TIME: (b"0123456789:.", *_LENGTHS[Kind.TIME]),
+    Kind.TIMESTAMP: (b"0123456789-:. T", *_LENGTHS[Kind.TIMESTAMP]),
+    Kind.TIMESTAMPTZ: (b"0123456789-+:. TZ", *_LENGTHS[Kind.TIMESTAMPTZ]),
+    Kind.UUID: (b"0123456789abcdefABCDEF-", 36, 36),
+}
 
 
 def cast(column: pa.Array, reading: Reading) -> Cast:
@@ -59,47 +79,93 @@ def cast(column: pa.Array, reading: Reading) -> Cast:
             return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8")
     if reading.kind.kind is Kind.TEXT:
         return Cast(values=column, misfits=[])
+    error = None
     if not _suspect(column, reading.kind.kind):
         try:
             return Cast(values=reading.convert(column), misfits=[])
-        except pa.ArrowInvalid:
-            pass  # not swallowed: what follows finds out which values it was
-    return _closely(column, reading)
-
-
-def _closely(column: pa.Array, reading: Reading) -> Cast:
-    kind, convert = reading.kind, reading.convert
-    column = only(column, pc.not_equal(pc.binary_length(column), 0))
-    shaped = pc.fill_null(pc.match_substring_regex(column, PATTERNS[kind.kind]), True)
-    misfits = [_misfit(reading, row, column[row].as_py(), shaped=False) for row in _rows(pc.invert(shaped))]
-    column = only(column, shaped)
-    raw = column
-    if kind.kind is Kind.DECIMAL:
-        column = _shortest(column)
-    try:
-        return Cast(values=convert(column), misfits=misfits)
-    except pa.ArrowInvalid:
-        pass  # not swallowed: some that look right are out of range, or not in the calendar
-    # Troubles repeat themselves (2023-02-30 in every tenth record), so each value is looked at once.
+        except pa.ArrowInvalid as one_is_none:
+            error = one_is_none
+    column, misfits = _without_misshapen(column, reading)
+    for turn in range(_GUESSES):
+        # What looks right may be out of range, or not in the calendar. Such troubles repeat themselves.
+        wrong = _named(error, column, reading) if error is not None else None
+        if wrong is not None:
+            offenders = pc.fill_null(pc.equal(column, wrong), False)
+            misfits += _misfits(reading, column, pc.indices_nonzero(offenders))
+            column = only(column, pc.invert(offenders))
+        elif turn:
+            break
+        try:
+            return Cast(values=reading.convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
+        except pa.ArrowInvalid as another:
+            error = another
     distinct = column.unique()
-    wrong = _offenders(distinct, convert)
-    offenders = _rows(pc.is_in(column, value_set=distinct.take(wrong))) if wrong else []
-    misfits += [_misfit(reading, row, raw[row].as_py(), shaped=True) for row in offenders]
-    if offenders:
-        column = only(column, pc.invert(_mask(len(column), offenders)))
-    return Cast(values=convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
+    offenders = pc.is_in(column, value_set=distinct.take(_offenders(distinct, reading.convert)))
+    misfits += _misfits(reading, column, pc.indices_nonzero(offenders))
+    values = reading.convert(only(column, pc.invert(offenders)))
+    return Cast(values=values, misfits=sorted(misfits, key=lambda misfit: misfit.index))
+
+
+def _named(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> str | None:
+    """The value that a conversion names as the reason of its failure, where it does."""
+    named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
+    value = named and (named[1] if named[1] is not None else named[2])
+    if value is None or not pc.any(pc.equal(column, value)).as_py():
+        return None
+    try:
+        reading.convert(pa.array([value], column.type))
+    except pa.ArrowInvalid:
+        return value
+    return None
+
+
+def _misfits(reading: Reading, column: pa.Array, rows: pa.Array) -> list[Misfit]:
+    return [
+        _misfit(reading, row, value) for row, value in zip(rows.to_pylist(), column.take(rows).to_pylist(), strict=True)
+    ]
+
+
+def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
+    """The rows whose length, or one of whose bytes, no value of the kind has. A pattern would take far longer."""
+    letters, shortest, longest = _LOOKS[kind]
+    _, offsets, buffer = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    lengths = np.diff(bounds)
+    doubtful = (lengths < shortest) | (lengths > longest)
+    if buffer is not None:
+        strange = bytes(code not in letters for code in range(256))
+        marks = buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes().translate(strange)
+        places = np.flatnonzero(np.frombuffer(marks, np.bool_)) + bounds[0]
+        doubtful[np.searchsorted(bounds, places, side="right") - 1] = True
+    return np.flatnonzero(doubtful & column.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, list[Misfit]]:
+    """The column without the values that do not look like the type, and those."""
+    kind = reading.kind.kind
+    rows = pa.array(_doubtful_rows(column, kind))
+    texts = column.take(rows)
+    texts = only(texts, pc.not_equal(pc.binary_length(texts), 0))
+    shaped = pc.fill_null(pc.match_substring_regex(texts, PATTERNS[kind]), False)
+    misfits = _misfits(reading, column, rows.filter(pc.and_(pc.invert(shaped), texts.is_valid())))
+    doubtful = _mask(len(column), rows)
+    if not pc.any(shaped).as_py():
+        return only(column, pc.invert(doubtful)), misfits
+    texts = only(texts, shaped)
+    return pc.replace_with_mask(column, doubtful, _shortest(texts) if kind is Kind.DECIMAL else texts), misfits
 
 
 def _shortest(column: pa.Array) -> pa.Array:
     """Decimals without zeros that mean nothing: with them there may be too many digits."""
     column = pc.replace_substring_regex(column, r"(\.[0-9]*?)0+$", r"\1")
+    column = pc.replace_substring_regex(column, r"^([+-]?)\.$", r"\10")
     return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
 
 
-def _misfit(reading: Reading, row: int, value: str, *, shaped: bool) -> Misfit:
+def _misfit(reading: Reading, row: int, value: str) -> Misfit:
     kind = reading.kind
     shown = shorten(value.encode(), VALUE_CAP)
-    if shaped and kind.kind in (Kind.INTEGER, Kind.REAL, Kind.DECIMAL):
+    if kind.kind in _NUMBERS and re.search(PATTERNS[kind.kind], value):
         message = f"'{shown}' is out of range for {reading.name}"
         return Misfit(index=row, value=shown, code="OUT_OF_RANGE", message=message)
     return Misfit(index=row, value=shown, code=kind.refusal_code, message=f"'{shown}' is not {PHRASES[kind.kind]}")
@@ -131,8 +197,6 @@ def shorten(text: bytes, cap: int) -> str:
 
 
 def _suspect(column: pa.Array, kind: Kind) -> bool:
-    if kind is Kind.TIME:
-        return True
     if any(_contains(column, byte) for byte in _SUSPECT_BYTES.get(kind, b"")):
         return True
     if kind in _LENGTHS:
@@ -164,11 +228,10 @@ def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
     return []
 
 
-def _mask(length: int, rows: list[int]) -> pa.Array:
-    marked = [False] * length
-    for row in rows:
-        marked[row] = True
-    return pa.array(marked, pa.bool_())
+def _mask(length: int, rows: Sequence[int] | pa.Array) -> pa.Array:
+    marked = np.zeros(length, np.bool_)
+    marked[np.asarray(rows)] = True
+    return pa.array(marked)
 
 
 def _rows(mask: pa.Array) -> list[int]:

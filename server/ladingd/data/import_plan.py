@@ -92,7 +92,8 @@ class _Sample:
         parsed = parse(head.records, head.layout.dialect, len(head.names))
         places = RecordPlaces.of(head.records, head.layout.dialect)
         left_out = {each.index for each in parsed.misshapen}
-        lines = [first_line + places.line(index) for index in range(places.ends.size) if index not in left_out]
+        kept = [index for index in range(places.ends.size) if index not in left_out]
+        lines = [first_line + line for line in places.lines(kept)]
         return cls(columns=parsed.columns, lines=lines)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from dataclasses import fields
 from datetime import datetime
+from json.encoder import encode_basestring as text
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.core.errors import InvalidRequest
@@ -19,14 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_FIELDS = tuple(field.name for field in fields(Reject))
-
-
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
-    # Not asdict: it copies every value deeply, which takes longer than all the rest of a reject.
-    facts = ({name: getattr(reject, name) for name in _FIELDS} for reject in rejects)
-    lines = [json.dumps(fact, default=datetime.isoformat).encode() + b"\n" for fact in facts]
+    lines = [_line(reject) for reject in rejects]
     if lines:
         write_durably(path, lines)
     elif path.exists():
@@ -69,6 +64,15 @@ def _seek(file: BinaryIO, offset: int) -> None:
         file.seek(offset - 1)
     if offset < 0 or (offset > 0 and file.read(1) != b"\n"):
         raise InvalidRequest("page_token", "is none of this list's")
+
+
+def _line(reject: Reject) -> bytes:
+    # By hand: json.dumps would take longer than all the rest of a reject, and there may be as many as records.
+    return (
+        f'{{"type":"{reject.type}","time":"{reject.time.isoformat()}","file":{text(reject.file)},"line":{reject.line},'
+        f'"record":{reject.record},"raw":{text(reject.raw)},"column":{text(reject.column)},"value":{text(reject.value)},'
+        f'"connector":"{reject.connector}","code":{text(reject.code)},"message":{text(reject.message)}}}\n'
+    ).encode()
 
 
 def _reject(line: bytes) -> Reject:

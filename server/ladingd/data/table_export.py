@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ladingd.data.table_source import TableSource
 
-_BUFFER = 1 << 20
+_BUFFER = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from ladingd.core.plan import Column
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.core.plan import Chunk, Column, ExportPlan
+    from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
 
 FIELD = "source.table"

@@ -11,6 +11,8 @@ from ladingd.data.batch import Fault
 from ladingd.data.cast import VALUE_CAP, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
     import pyarrow as pa
 
@@ -43,9 +45,8 @@ class Refusal:
     columns: tuple[str, ...] = ()
     constraint: str = ""
 
-    def fault(self, batch: Batch) -> Fault:
-        """The same in the words of rejects."""
-        places = {column.target: place for place, column in enumerate(batch.plan.columns)}
+    def fault(self, batch: Batch, places: Mapping[str, int]) -> Fault:
+        """The same in the words of rejects, with the place of each column in the batch."""
         known = [name for name in self.columns if name in places]
         values = [_shown(batch.records.column(places[name])[self.row]) for name in known]
         message = self.message

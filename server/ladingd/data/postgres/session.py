@@ -7,31 +7,41 @@ import select
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import fetch_many
+from psycopg.waiting import Wait
 
 from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg.abc import Buffer, PQGen
+    from psycopg.pq.abc import PGconn, PGresult
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
 """How long others may hold what we need."""
 
 _SETTINGS = (
-    # Text becomes values in the same way whatever the role's settings are.
+    # Text becomes values, and values text, in the same way whatever the role's settings are.
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
+    "SET IntervalStyle = 'postgres'",
+    "SET extra_float_digits = 1",
+    "SET bytea_output = 'hex'",
     f"SET lock_timeout = '{LOCK_SECONDS}s'",
     # A worker that was stopped in a transaction must not keep a later attempt waiting for ever.
     "SET idle_in_transaction_session_timeout = '5min'",
     "SET statement_timeout = 0",
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# A standby takes no other.
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
 _CONFLICTS = ("40001", "40P01")
 # libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
@@ -90,6 +100,18 @@ class Session:
                     copy.write(part)
             return cursor.rowcount
 
+    def copy_out(self, query: Query, file: BinaryIO, amend_first: Callable[[bytes], bytes]) -> int:
+        """Execute a COPY … TO STDOUT and write its records, the first one amended; the number of records."""
+        with self._connection.cursor() as cursor, cursor.copy(_composable(query)) as copy:
+            first = copy.read()
+            if not first:
+                return 0
+            file.write(amend_first(bytes(first)))
+            result = self._connection.wait(_received(self._connection.pgconn, file.write))
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        return result.command_tuples or 0
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What is done in it is taken back, and the transaction goes on, where it ends in an error."""
@@ -135,12 +157,14 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def connected(address: Address) -> Iterator[Session]:
+def connected(address: Address, *, read_only: bool = False) -> Iterator[Session]:
     """A transaction on a connection of this process; what was not committed at the end is taken back.
+
+    ``read_only``: it sees the database as it was at its first query, and writes nothing.
 
     Raises TargetUnavailable, TargetRefused; psycopg's errors never leave it. After any error the connection is let go.
     """
-    connection = _take(address)
+    connection = _take(address, _BEGIN_READING if read_only else _BEGIN)
     try:
         yield Session(connection)
         if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
@@ -177,25 +201,29 @@ def technical(address: Address, error: psycopg.Error) -> TechnicalError:
     return TargetRefused(text)
 
 
-def _take(address: Address) -> psycopg.Connection[Any]:
+def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
     while True:
         with _lock:
             kept = _idle.get((os.getpid(), address))
             connection = kept.pop() if kept else None
         if connection is None:
-            return _connect(address)
+            return _connect(address, begin)
         # One that the server has closed meanwhile has its farewell waiting to be read.
         if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
             with suppress(psycopg.Error):
-                connection.execute(_BEGIN)
+                connection.execute(begin)
                 return connection
         _close(connection)
 
 
-def _connect(address: Address) -> psycopg.Connection[Any]:
+def _connect(address: Address, begin: str) -> psycopg.Connection[Any]:
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": LOCK_SECONDS * 1000,
+        # Who only waits for an answer learns in no other way that the server's machine is gone.
+        "keepalives_idle": LOCK_SECONDS // 2,
+        "keepalives_interval": LOCK_SECONDS // 6,
+        "keepalives_count": 3,
         "application_name": "ladingd",
     }
     try:
@@ -211,12 +239,29 @@ def _connect(address: Address) -> psycopg.Connection[Any]:
     except psycopg.Error as error:
         raise technical(address, error) from None
     try:
-        for setting in (*_SETTINGS, _BEGIN):
+        for setting in (*_SETTINGS, begin):
             connection.execute(setting)
     except psycopg.Error as error:
         _close(connection)
         raise technical(address, error) from error
     return connection
+
+
+def _received(pgconn: PGconn, write: Callable[[Buffer], object]) -> PQGen[PGresult]:
+    """Take records from libpq while it has some, one by one, as it frees them fastest then; psycopg waits in between.
+
+    The same as to read from psycopg's ``Copy``, which costs three times as much for each record.
+    """
+    take = pgconn.get_copy_data
+    while (taken := take(1))[0] >= 0:
+        if taken[0]:
+            write(taken[1])
+        else:
+            while not (yield Wait.R):
+                pass
+            pgconn.consume_input()
+    results: list[PGresult] = yield from fetch_many(pgconn)
+    return results[0]
 
 
 def _close(connection: psycopg.Connection[Any]) -> None:

@@ -163,7 +163,8 @@ class PostgresTarget(Target):
                     return until_committed.enter_context(in_flight.entered(session, chunk.ordinal, keys))
 
                 refusals = load.run(session, enter, in_flight.wait)
-                faults += [refusal.fault(batch) for refusal in refusals]
+                places = {column.target: place for place, column in enumerate(plan.columns)}
+                faults += [refusal.fault(batch, places) for refusal in refusals]
                 if refusals:
                     in_flight.remember(chunk.ordinal)
             counts = batch.counts(len(faults))

@@ -1,0 +1,193 @@
+"""PostgreSQL as the source of exports. The server writes the records itself."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+import psycopg
+from psycopg import sql
+
+from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.plan import Column
+from ladingd.data.field_type import Kind
+from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, read_shape
+from ladingd.data.postgres.session import Address, connected, technical
+from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ladingd.core.plan import Chunk, Dialect, ExportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.postgres.catalog import TableShape
+    from ladingd.data.postgres.session import Session
+
+_SOURCES = ("table", "view", "materialized view", "foreign table")
+_INTEGERS = ("int2", "int4", "int8")
+
+DOUBLING = 1000
+"""After so many chunks they have twice as many rows, and so on: the most there may be are never too few."""
+
+# A table that others inherit from shows their rows too, which its own indexes and constraints do not hold for.
+_KEYS = """
+SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attnotnull
+    AND (c.relkind = 'p' OR NOT c.relhassubclass)
+ORDER BY i.indisprimary DESC, a.attnum
+"""
+_BOUNDS = "SELECT min({key}), max({key}) FROM {table}"
+_NOTHING = "SELECT {fields} FROM {table} LIMIT 0"
+# Each next key is found from the one before it, in the index alone.
+_ENDS = """
+WITH RECURSIVE edge(key, number) AS (
+    SELECT %s::bigint, 0::bigint
+    UNION ALL
+    SELECT (SELECT {key} FROM {table} WHERE {key} >= edge.key ORDER BY {key} OFFSET size.rows LIMIT 1)::bigint,
+        size.number
+    FROM edge JOIN unnest(%s::bigint[]) WITH ORDINALITY AS size(rows, number) ON size.number = edge.number + 1
+    WHERE edge.key IS NOT NULL
+)
+SELECT key FROM edge WHERE number > 0 ORDER BY number
+"""
+_COPY = """
+COPY (SELECT {fields} FROM {table}{rows}) TO STDOUT (FORMAT csv, DELIMITER {delimiter}, QUOTE {quote}, ESCAPE {quote})
+"""
+_BOM = "\ufeff".encode()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresSource(TableSource):
+    """A database on a server. Chunks are ranges of an integer key with equally many rows."""
+
+    address: Address
+
+    def inspect(self, table: Table) -> SourceTable:
+        with connected(self.address, read_only=True) as session:
+            shape = None if "\0" in table.schema + table.table else read_shape(session, table)
+            if shape is None:
+                schema = f" in schema {table.schema or DEFAULT_SCHEMA!r}"
+                raise InvalidSpec(
+                    FIELD, f"there is no table {table.table!r}{schema} of connection {table.connection!r}"
+                )
+            if shape.kind not in _SOURCES:
+                raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; it has no records to export")
+            if not shape.columns:
+                raise InvalidSpec(FIELD, f"{shape.name} has no columns")
+            columns = tuple(
+                Column(
+                    source=column.name,
+                    target=column.name,
+                    type=str(column.type.field_type),
+                    nullable=column.nullable,
+                )
+                for column in shape.columns
+            )
+            key = _key(session, shape)
+            try:
+                start, end = _bounds(session, shape, columns, key)
+            except psycopg.Error as error:
+                trouble = technical(self.address, error)
+                if isinstance(trouble, TargetUnavailable):
+                    raise
+                raise InvalidSpec(FIELD, f"{shape.name} cannot be read: {trouble.message}") from error
+        return SourceTable(
+            name=shape.name, columns=columns, key=key, start=start, end=end, notes=() if key else (_unkeyed(shape),)
+        )
+
+    def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
+        ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
+        if plan.key is None:
+            return (LAST_KEY,)
+        sizes = [
+            min(plan.chunk_keys << (number // DOUBLING), LAST_KEY)
+            for number in range(ordinal, min(ordinal + limit, MOST_CHUNKS - 1))
+        ]
+        query = sql.SQL(_ENDS).format(key=sql.Identifier(plan.key), table=_identifier(plan))
+        with _reading(plan), connected(self.address, read_only=True) as session:
+            found = [key for (key,) in session.rows(query, (start, sizes))]
+        ends = [key for key in found if key is not None and key < plan.end]
+        return ends if len(ends) == limit else [*ends, LAST_KEY]
+
+    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+        query = sql.SQL(_COPY).format(
+            fields=_fields(plan.columns),
+            table=_identifier(plan),
+            rows=_rows(plan.key, chunk),
+            delimiter=sql.Literal(plan.dialect.delimiter),
+            quote=sql.Literal(plan.dialect.quote),
+        )
+        with _reading(plan), connected(self.address, read_only=True) as session:
+            return session.copy_out(query, file, partial(_unlike_mark, dialect=plan.dialect))
+
+
+def _identifier(plan: ExportPlan) -> sql.Identifier:
+    return sql.Identifier(plan.source.schema or DEFAULT_SCHEMA, plan.source.table)
+
+
+def _key(session: Session, shape: TableShape) -> str | None:
+    """The column that ranges can be made of: no row lacks it, no two rows share it, and an index finds it."""
+    integers = {column.name for column in shape.columns if column.type.base in _INTEGERS and not column.type.is_array}
+    return next((name for (name,) in session.rows(_KEYS, (shape.oid,)) if name in integers), None)
+
+
+def _bounds(session: Session, shape: TableShape, columns: Sequence[Column], key: str | None) -> tuple[int, int]:
+    """See whether the table can be read, and from which key to which. Raises psycopg's errors."""
+    session.rows(sql.SQL(_NOTHING).format(fields=_fields(columns), table=shape.identifier))
+    if key is None:
+        return 0, 1
+    lowest, highest = session.rows(sql.SQL(_BOUNDS).format(key=sql.Identifier(key), table=shape.identifier))[0]
+    return (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
+
+
+def _unkeyed(shape: TableShape) -> str:
+    return f"{shape.name} has no unique key of integers: it is exported in one chunk, and a restart begins anew"
+
+
+def _fields(columns: Sequence[Column]) -> sql.Composed:
+    """What the server is asked for, where its own text is not that of our files."""
+    fields = []
+    for column in columns:
+        field: sql.Composable = sql.Identifier(column.source)
+        if column.type == Kind.BOOLEAN:
+            field = sql.SQL("{}::text").format(field)  # true, where the server would write t
+        if len(columns) == 1 and column.nullable:
+            field = sql.SQL("concat({})").format(field)  # NULL becomes an empty text, which is quoted
+        fields.append(field)
+    return sql.SQL(", ").join(fields)
+
+
+def _rows(key: str | None, chunk: Chunk) -> sql.Composed:
+    if key is None:
+        return sql.Composed([])
+    conditions = []
+    if chunk.start != FIRST_KEY:
+        conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(key), chunk.start))
+    if chunk.end != LAST_KEY:
+        conditions.append(sql.SQL("{} < {}").format(sql.Identifier(key), chunk.end))
+    where = sql.SQL(" WHERE ") if conditions else sql.SQL("")
+    return where + sql.SQL(" AND ").join(conditions) + sql.SQL(" ORDER BY {}").format(sql.Identifier(key))
+
+
+def _unlike_mark(record: bytes, dialect: Dialect) -> bytes:
+    """A record whose first field is quoted where a file that begins with it would seem to have a byte order mark."""
+    if not record.startswith(_BOM):
+        return record
+    quote = dialect.quote.encode()
+    # What begins with the mark has no quotes yet, and so neither a delimiter nor a line end in it.
+    end = min(place for stop in (dialect.delimiter.encode(), b"\n") if (place := record.find(stop)) >= 0)
+    return quote + record[:end] + quote + record[end:]
+
+
+@contextmanager
+def _reading(plan: ExportPlan) -> Iterator[None]:
+    """In an export the database is the source, whatever its room calls it."""
+    try:
+        yield
+    except TargetUnavailable as error:
+        raise TargetUnavailable(f"table {plan.source.table} cannot be read for now: {error.message}") from error
+    except TargetRefused as error:
+        raise SourceUnreadable(f"table {plan.source.table} cannot be read: {error.message}") from error
