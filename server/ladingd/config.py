@@ -48,7 +48,7 @@ class ConnectionSettings(BaseModel):
         if sum(1 for place in places if place) > 1:
             raise ValueError("name one place of the password: password_file, password_env or password_credential")
         parts = urlsplit(self.url)
-        if parts.password is not None or "password" in parse_qs(parts.query):
+        if parts.password or "password" in parse_qs(parts.query):
             raise ValueError(
                 "the url holds a password; name password_file, password_env or password_credential instead"
             )
@@ -73,7 +73,11 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=10.0, ge=0)
     """How long chunks in flight may take to finish on shutdown before they are killed."""
     cancel_grace: float = Field(default=10.0, ge=0)
-    """The same on cancel."""
+    """The same on cancel, and after an error that stops the job. The job's journal shows the deadline."""
+    pause_grace: float = Field(default=30.0, ge=0)
+    """The same on pause; what was killed is done again when the job is started."""
+    target_patience: float = Field(default=300.0, ge=0)
+    """How long a running job tries to reach a target that is away before it is FAILED. 0: it does not try again."""
     idle_exit: float | None = Field(default=None, gt=0)
     """The daemon exits after this long without calls and work. None: never."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -20,8 +20,10 @@ from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.run.announcer import Announcer
 from ladingd.run.control import Control
-from ladingd.run.recovery import interrupt, recover, settle
+from ladingd.run.patience import Patience
+from ladingd.run.recovery import interrupt, recover
 from ladingd.run.scheduler import Scheduler
+from ladingd.run.settlement import Settlement
 from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
 from ladingd.store.errors import StoreUnusable
@@ -87,6 +89,8 @@ class Daemon:
             stack.push_async_callback(workers.close)
             planners = Workers(1, preload=PRELOAD)
             stack.push_async_callback(planners.close)
+            settlers = Workers(1, preload=PRELOAD)
+            stack.push_async_callback(settlers.close)
             try:
                 store = await SqlJobStore.open(settings.state_dir / "store.db")
             except StoreUnusable as error:
@@ -106,13 +110,18 @@ class Daemon:
             control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
             scheduler = Scheduler(
                 slots=settings.slots,
-                cancel_grace=settings.cancel_grace,
+                patience=Patience(
+                    pause_grace=settings.pause_grace,
+                    cancel_grace=settings.cancel_grace,
+                    target=settings.target_patience,
+                ),
                 store=store,
                 transfer=transfer,
                 workers=workers,
                 announcer=announcer,
                 watch=watch,
             )
+            settlement = Settlement(store=store, transfer=transfer, workers=settlers, announcer=announcer)
             server = ApiServer(
                 socket=settings.socket,
                 store=store,
@@ -131,7 +140,7 @@ class Daemon:
                 helpers = [
                     tasks.create_task(planners.warm(), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
-                    tasks.create_task(settle(store, transfer, workers, announcer), name="settle"),
+                    tasks.create_task(settlement.run(), name="settlement"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
                 await self._stop.wait()

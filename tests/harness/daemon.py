@@ -8,16 +8,31 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.harness.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class DaemonProcess:
     """A daemon that a test starts, stops, kills and starts again. Its connection ``local`` is ``target``; its root
-    ``local`` is the whole machine. More settings come as keyword arguments, as TOML writes them."""
+    ``local`` is the whole machine. More connections come as URLs, more settings as TOML writes them. ``module`` is
+    what is started instead of the daemon itself, ``environment`` what its processes find in theirs."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        connections: Mapping[str, str] | None = None,
+        module: str = "ladingd",
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
         self.folder = folder
+        self.module = module
+        self.environment = {**(environment or {})}
         self.socket = folder / "s"
         self.target = folder / "target.db"
         self.state_dir = folder / "state"
@@ -26,7 +41,9 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
         lines = [f'state_dir = "{self.state_dir}"', f'socket = "{self.socket}"']
         lines += [f"{name} = {value!r}" for name, value in settings.items()]
-        lines += ["[connections.local]", f'url = "sqlite:///{self.target}"', "[roots]", 'local = "/"']
+        lines += ["[roots]", 'local = "/"']
+        for name, url in {"local": f"sqlite:///{self.target}", **(connections or {})}.items():
+            lines += [f"[connections.{name}]", f'url = "{url}"']
         self.config.write_text("\n".join(lines) + "\n")
 
     @property
@@ -38,11 +55,11 @@ class DaemonProcess:
         """Start a process and do not wait for anything."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "ladingd", "--config", str(self.config)],
+                [sys.executable, "-m", self.module, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONWARNINGS": "default"},
+                env={**os.environ, "PYTHONWARNINGS": "default", **self.environment},
             )
 
     def start(self) -> None:
@@ -54,6 +71,10 @@ class DaemonProcess:
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended:\n{self.log.read_text()}"
+        return self.accepts()
+
+    def accepts(self) -> bool:
+        """Whether a client can connect now."""
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
 
@@ -80,7 +101,7 @@ class DaemonProcess:
         below = descendants(self.process.pid)
         self.process.kill()
         self.wait()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), "the workers die with the daemon")
+        until(lambda: not any(lives(pid) for pid in below), "the workers die with the daemon")
 
     @property
     def workers(self) -> list[int]:
@@ -102,6 +123,14 @@ def children(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         return []  # It has just ended.
     return [int(child) for line in lists for child in line.split()]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process still runs: one that nobody has asked for its status yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def descendants(pid: int) -> list[int]:

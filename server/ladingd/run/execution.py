@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ladingd.core.bill import Counts
-from ladingd.core.errors import BillImbalance, InvalidSpec, LadingError, PlanOutdated, ShuttingDown, SpecOutdated
+from ladingd.core.errors import (
+    InvalidSpec,
+    LadingError,
+    PlanOutdated,
+    ShuttingDown,
+    SpecOutdated,
+    TargetUnavailable,
+)
 from ladingd.core.job import Failure, Level
-from ladingd.core.plan import Chunk, CommittedChunk
+from ladingd.core.plan import CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
-from ladingd.run.gauge import Gauge
-from ladingd.run.recovery import STOPPED, check_ledger, unreadable
+from ladingd.run.deadline import Deadline, Stop
+from ladingd.run.flight import Flight
+from ladingd.run.outage import Outage
+from ladingd.run.recovery import STOPPED
+from ladingd.run.settlement import check_ledger, unreadable
+from ladingd.run.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ladingd.core.job import Job
+    from ladingd.core.plan import Chunk
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
+    from ladingd.run.patience import Patience
     from ladingd.run.watch import Watch
     from ladingd.run.workers import Workers
 
@@ -30,7 +41,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CUT_AHEAD = 16
-"""Chunks that are cut at a time."""
+"""Chunks that are cut at a time, but for the first ones."""
+RECKONING = 5.0
+"""How many seconds a ledger has to say what became of chunks that were given up."""
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +52,8 @@ class Execution:
     """Hands out the chunks of one job and acts on what people want of it meanwhile.
 
     It is told of commands through the announcer and finds the intent in the job's state: RUNNING hands out, any other
-    state waits for what is in flight. ``cancel_grace`` is how many seconds that may take after a cancel before the
-    worker processes are killed.
+    state waits for what is in flight, and has its worker processes killed when ``patience`` is over. While the target
+    cannot be reached, one call at a time tries whether it is back, and what was in flight waits for that.
     """
 
     def __init__(
@@ -52,7 +65,7 @@ class Execution:
         workers: Workers,
         announcer: Announcer,
         watch: Watch,
-        cancel_grace: float,
+        patience: Patience,
     ) -> None:
         self._job = job
         self._store = store
@@ -60,28 +73,23 @@ class Execution:
         self._workers = workers
         self._announcer = announcer
         self._watch = watch
-        self._cancel_grace = cancel_grace
-        self._gauge = Gauge(job.plan.end - job.plan.start, time.monotonic)
+        self._patience = patience
+        self._deadline = Deadline(patience)
+        self._tally = Tally(job.plan)
         self._error: LadingError | None = None
+        self._outage: Outage | None = None
+        self._flight = Flight(job.id)
         self._waiting: deque[Chunk] = deque()
         self._last_cut: Chunk | None = None
         self._all_cut = False
-        self._preparing: asyncio.Task[None] | None = None
-        """The attempt's beginning, each cutting of further chunks, its finish: one at a time."""
         self._begun = False
         self._complete = False
-        self._in_flight: dict[asyncio.Task[Counts], Chunk] = {}
-        self._committed: dict[int, Counts] = {}
         self._shut_down = False
         """The workers are gone because the daemon ends."""
-        self._uncertain = False
-        """A chunk was given up while it was worked on: only the ledger knows what became of it."""
-        self._kill_due: float | None = None
 
     async def run(self) -> None:
         """Run until the job rests. What goes wrong with its records ends in its state and journal, not in an
         exception; what goes wrong with the store is raised."""
-        self._preparing = asyncio.create_task(self._begin(), name=f"{self._job.id} begin")
         resting = False
         while not resting:
             event = await self._work()
@@ -102,17 +110,11 @@ class Execution:
             committed = await self._replan(changed)
             kept = ()
         check_ledger(kept, committed)
-        self._take_ledger(committed)
-        done = 0
-        for one in kept:
-            self._last_cut = one.chunk
-            if one.chunk.ordinal in self._committed:
-                done += self._extent(one.chunk)
-            else:
-                self._waiting.append(one.chunk)
-        plan = self._job.plan
-        self._gauge = Gauge(plan.end - plan.start, time.monotonic)
-        self._gauge.restart(done)
+        self._tally = Tally(self._job.plan, committed)
+        cut = [one.chunk for one in kept]
+        self._tally.begin(cut)
+        self._last_cut = cut[-1] if cut else None
+        self._waiting.extend(chunk for chunk in cut if not self._tally.has(chunk))
         self._begun = True
         if kept:
             await self._reckon()
@@ -136,9 +138,9 @@ class Execution:
         while True:
             changed = self._announcer.listen(self._job.id)
             self._job = await self._store.get(self._job.id)
-            if self._job.state is State.RUNNING and self._error is None and self._begun and not self._shut_down:
+            if self._job.state is State.RUNNING and self._error is None and not self._shut_down:
                 self._hand_out()
-            if not self._in_flight and self._preparing is None:
+            if not self._flight.tasks:
                 if self._shut_down:
                     return Event.SHUTDOWN
                 if self._error is not None and self._job.state is not State.CANCELING:
@@ -147,93 +149,117 @@ class Execution:
                     return Event.QUIESCENT
                 if self._complete:
                     return Event.COMPLETE
+            await self._heed_deadline()
             await self._wait(changed)
             await self._collect()
 
     def _hand_out(self) -> None:
-        # One more than there are workers: the next chunk lies ready when a worker becomes free.
-        while self._waiting and len(self._in_flight) <= self._workers.size:
+        """Start what can be done now. While the target is away that is one call, whenever a try is due."""
+        flight = self._flight
+        at_most = self._workers.size + 1  # The next chunk lies ready when a worker becomes free.
+        if self._outage is not None:
+            if flight.tasks or self._outage.seconds_to_try():
+                return
+            self._outage.try_now()
+            at_most = 1
+        while self._waiting and len(flight.chunks) < at_most:
             chunk = self._waiting.popleft()
-            call = self._call(self._transfer.process, self._job.uid, self._job.attempt, self._job.plan, chunk)
-            self._in_flight[asyncio.create_task(call, name=f"{self._job.id} chunk {chunk.ordinal}")] = chunk
-        if self._preparing is not None:
+            job = self._job
+            flight.send(chunk, self._call(self._transfer.process, job.uid, job.attempt, job.plan, chunk))
+        if flight.step is not None or (self._outage is not None and flight.chunks):
             return
-        if not self._all_cut and len(self._waiting) <= self._workers.size:
-            self._preparing = asyncio.create_task(self._cut(), name=f"{self._job.id} cut")
-        elif self._all_cut and not self._in_flight and not self._complete:
-            self._preparing = asyncio.create_task(self._finish(), name=f"{self._job.id} finish")
+        if not self._begun:
+            flight.prepare("begin", self._begin())
+        elif not self._all_cut and len(self._waiting) <= self._workers.size:
+            flight.prepare("cut", self._cut())
+        elif self._all_cut and not flight.chunks and not self._complete:
+            flight.prepare("finish", self._finish())
 
     async def _cut(self) -> None:
         """Cut further chunks and write them down before any is used."""
-        chunks = await self._call(self._transfer.cut, self._job.plan, self._last_cut, CUT_AHEAD)
+        # To begin with only what can be handed out: workers wait for it.
+        limit = self._workers.size + 1 if self._last_cut is None else CUT_AHEAD
+        chunks = await self._call(self._transfer.cut, self._job.plan, self._last_cut, limit)
         if chunks:
             await self._store.add_chunks(self._job.id, chunks)
             self._last_cut = chunks[-1]
             self._waiting.extend(chunks)
-        self._all_cut = len(chunks) < CUT_AHEAD
+        self._all_cut = len(chunks) < limit
 
     async def _wait(self, changed: asyncio.Event) -> None:
-        """Until something is done, the job changed, or its workers are to be killed."""
-        bell = asyncio.create_task(changed.wait(), name=f"{self._job.id} bell")
-        tasks: set[asyncio.Task[Any]] = {bell, *self._in_flight}
-        if self._preparing is not None:
-            tasks.add(self._preparing)
-        try:
-            await asyncio.wait(tasks, timeout=self._seconds_to_kill(), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            bell.cancel()
-        if self._kill_due is not None and time.monotonic() >= self._kill_due:
-            await self._kill()
+        """Until something is done, the job changed, its workers are to be killed, or the target is to be tried."""
+        await self._flight.land(changed, self._seconds_to_act())
+        if self._deadline.seconds_left() == 0 and (names := self._flight.names):
+            await self._note(*self._deadline.killing(names))
+            self._flight.give_up()
+            self._deadline.used_up()
 
-    def _seconds_to_kill(self) -> float | None:
-        hurry = self._job.state is State.CANCELING or self._error is not None
-        if hurry and self._kill_due is None:
-            self._kill_due = time.monotonic() + self._cancel_grace
-        return None if self._kill_due is None else max(self._kill_due - time.monotonic(), 0.0)
+    def _seconds_to_act(self) -> float | None:
+        times = [self._deadline.seconds_left()]
+        if self._outage is not None and self._error is None:
+            times.append((self._outage.seconds_left() or None) if self._flight.tasks else self._outage.seconds_to_try())
+        return min((seconds for seconds in times if seconds is not None), default=None)
 
-    async def _kill(self) -> None:
-        self._kill_due = None
-        chunks = ", ".join(str(chunk.ordinal) for chunk in self._in_flight.values()) or "none"
-        message = f"not at rest within {self._cancel_grace:g} s: its workers are killed; chunks in flight: {chunks}"
-        await self._note(Level.WARNING, "WORKERS_KILLED", message)
-        self._uncertain = self._uncertain or bool(self._in_flight)
-        for task in [*self._in_flight, *([self._preparing] if self._preparing else [])]:
-            task.cancel()
+    async def _heed_deadline(self) -> None:
+        """Show by when what is in flight must end, where it must."""
+        stop = self._why_stop()
+        if self._deadline.set(stop) and self._outage is None and (names := self._flight.names):
+            await self._note(*self._deadline.notice(names))
+        if self._outage is not None and (self._job.state is not State.RUNNING or self._error is not None):
+            self._flight.give_up()  # Nobody waits for a target that is away.
+
+    def _why_stop(self) -> Stop | None:
+        if self._job.state is State.CANCELING:
+            return Stop.CANCEL
+        if self._error is not None or (self._outage is not None and not self._outage.seconds_left()):
+            return Stop.ERROR
+        return Stop.PAUSE if self._job.state is State.PAUSING else None
 
     async def _collect(self) -> None:
         """Take over what is done: errors, and the counts of committed chunks."""
-        if self._preparing is not None and self._preparing.done():
-            preparing, self._preparing = self._preparing, None
-            if not preparing.cancelled():
-                self._take_error(preparing)
-        done = [task for task in self._in_flight if task.done()]
-        if not done:
-            return
+        ended = self._flight.ended()
         committed = []
-        for task in done:
-            chunk = self._in_flight.pop(task)
-            if task.cancelled():
+        for task, chunk in ended:
+            if chunk is None:
                 continue
-            if self._take_error(task):
-                self._uncertain = True
-                continue
-            counts = task.result()
-            self._committed[chunk.ordinal] = counts
-            self._gauge.add(self._extent(chunk), counts.read)
-            committed.append(CommittedChunk(ordinal=chunk.ordinal, counts=counts))
+            if task.cancelled() or task.exception() is not None:
+                self._tally.doubt(chunk)
+                self._waiting.appendleft(chunk)
+            else:
+                self._tally.add(chunk, task.result())
+                committed.append(CommittedChunk(ordinal=chunk.ordinal, counts=task.result()))
         if committed:
-            self._job = await self._store.commit_chunks(self._job.id, committed, self._gauge.progress())
+            self._job = await self._store.commit_chunks(self._job.id, committed, self._tally.progress())
             self._watch.progressed(self._job)
+        for task, _ in ended:
+            await self._heed_outcome(task)
+        if ended and not self._flight.tasks and self._outage is not None and not self._outage.seconds_left():
+            self._fail(self._outage.error)
 
-    def _take_error(self, task: asyncio.Task[Any]) -> bool:
-        """Whether the task ended by an error of the domain. Any other is raised: the store is broken."""
-        error = task.exception()
-        if error is None:
-            return False
-        if not isinstance(error, LadingError):
+    async def _heed_outcome(self, task: asyncio.Task[Any]) -> None:
+        """What the end of a call means to the job. An error that is none of the domain is raised: the store is
+        broken."""
+        outage = self._outage
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, LadingError):
             raise error
-        self._fail(error)
-        return True
+        if isinstance(error, TargetUnavailable) and self._patience.target:
+            if outage is None:
+                self._outage = outage = Outage(error, patience=self._patience.target)
+                await self._note(*outage.loss())
+            elif outage.trying:  # Else it was begun before, and says nothing new.
+                outage.failed(error)
+                await self._note(*outage.loss())
+        elif error is not None:
+            self._fail(error)
+            if outage is not None and outage.trying:
+                self._outage = None  # It was another error: the ledger may answer.
+        elif outage is not None and outage.trying:
+            if task.cancelled():
+                outage.broken_off()
+            else:
+                self._outage = None
+                await self._note(*outage.end())
 
     # The end
 
@@ -241,16 +267,7 @@ class Execution:
         """All chunks are committed: check the bill and put the result in its place."""
         job = self._job
         chunks = [kept.chunk for kept in await self._store.chunks(job.id)]
-        counts = sum(self._committed.values(), Counts())
-        # How many records a chunk of a table holds is known only when it has been read.
-        expected = sum(
-            self._committed[chunk.ordinal].read if chunk.records is None else chunk.records for chunk in chunks
-        )
-        if not counts.balances or counts.read != expected:
-            raise BillImbalance(
-                f"the bill does not balance: {expected} records in the source, {counts.read} read,"
-                f" {counts.accounted} accounted for"
-            )
+        counts = self._tally.bill(chunks)
         await self._call(self._transfer.finish, job.uid, job.plan, chunks)
         await self._reckon(total=counts.read)
         parts = {"inserted": counts.inserted, "rejected": counts.rejected, "empty": counts.empty}
@@ -262,25 +279,38 @@ class Execution:
         """Make the job's counts agree with the ledger, asking it where a chunk was given up."""
         if not self._begun:
             return  # Nothing of this attempt was handed out: what the store knows still holds.
-        if self._uncertain:
-            job = self._job
+        if self._tally.uncertain:
             try:
-                committed = await self._call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)
-                check_ledger(await self._store.chunks(job.id), committed)
-                self._take_ledger(committed)
+                await self._ask_ledger()
             except ShuttingDown:
                 return  # Left unsettled: the next start of the daemon asks the ledger.
             except LadingError as error:
                 await self._note(*unreadable(error))
-                return
         self._job = await self._store.settle(
             self._job.id,
-            [CommittedChunk(ordinal=ordinal, counts=counts) for ordinal, counts in self._committed.items()],
+            self._tally.committed,
             attempt=self._job.attempt,
             total=total,
-            progress=self._gauge.rest(),
+            progress=self._tally.progress(at_rest=True),
             settled=False,
         )
+
+    async def _ask_ledger(self) -> None:
+        """Learn what is committed. Raises TargetUnavailable also where the answer takes too long: the job is to come
+        to rest."""
+        if self._outage is not None:
+            raise self._outage.error
+        job = self._job
+        # A pause can still be called off, and then this attempt goes on.
+        final = job.state is not State.PAUSING or self._error is not None
+        attempt = job.attempt + 1 if final else job.attempt
+        try:
+            async with asyncio.timeout(RECKONING):
+                committed = await self._call(self._transfer.committed, job.uid, attempt, job.plan)
+        except TimeoutError:
+            raise TargetUnavailable(f"no answer within {RECKONING:g} s") from None
+        check_ledger(await self._store.chunks(job.id), committed)
+        self._tally.take_ledger(committed, final=final)
 
     async def _rest(self, event: Event) -> bool:
         """Move the job by this event, where it still can; whether it rests now."""
@@ -293,20 +323,11 @@ class Execution:
             failure = Failure(code=self._error.code, message=self._error.message)
         elif event is Event.SHUTDOWN:
             failure = STOPPED
-        settled = self._begun and not self._uncertain
+        settled = self._begun and not self._tally.uncertain
         moved = await self._store.move(self._job.id, event, failure=failure, settled=settled)
         self._job = moved or await self._store.get(self._job.id)
         self._announcer.announce(self._job.id)
         return self._job.state not in ACTIVE
-
-    def _take_ledger(self, committed: Sequence[CommittedChunk]) -> None:
-        self._committed = {chunk.ordinal: chunk.counts for chunk in committed}
-        self._uncertain = False
-
-    def _extent(self, chunk: Chunk) -> int:
-        """How many of the plan's units a chunk takes; the outer chunks of a table are open to one side."""
-        plan = self._job.plan
-        return max(min(chunk.end, plan.end) - max(chunk.start, plan.start), 0)
 
     # Around it
 

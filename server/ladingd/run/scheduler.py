@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
+    from ladingd.run.patience import Patience
     from ladingd.run.watch import Watch
     from ladingd.run.workers import Workers
 
@@ -24,7 +25,7 @@ class Scheduler:
         self,
         *,
         slots: int,
-        cancel_grace: float,
+        patience: Patience,
         store: JobStore,
         transfer: Transfer,
         workers: Workers,
@@ -32,7 +33,7 @@ class Scheduler:
         watch: Watch,
     ) -> None:
         self._slots = slots
-        self._cancel_grace = cancel_grace
+        self._patience = patience
         self._store = store
         self._transfer = transfer
         self._workers = workers
@@ -88,7 +89,7 @@ class Scheduler:
             workers=self._workers,
             announcer=self._announcer,
             watch=self._watch,
-            cancel_grace=self._cancel_grace,
+            patience=self._patience,
         )
         try:
             await execution.run()

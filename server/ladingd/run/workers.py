@@ -28,6 +28,10 @@ TRIES = 3
 log = logging.getLogger(__name__)
 
 
+class DiedIdle(Exception):
+    """The process had ended before it was asked: the task is not to blame."""
+
+
 class Workers:
     """At most ``size`` processes, each with one call at a time; more calls wait in their order.
 
@@ -59,13 +63,18 @@ class Workers:
         """
         task = bytes(ForkingPickler.dumps((function, args, kwargs)))
         async with self._free:
-            for _ in range(TRIES):
+            deaths = 0
+            while deaths < TRIES:
                 if self._closed:
                     raise ShuttingDown
                 worker = self._idle.pop() if self._idle else Worker()
                 try:
                     ok, answer = await self._ask(worker, task)
+                except DiedIdle:
+                    log.warning("a worker process has ended while it had nothing to do")
+                    continue
                 except (EOFError, OSError):
+                    deaths += 1
                     log.warning("a worker process has ended in the middle of its work")
                     continue
                 self._idle.append(worker)
@@ -107,7 +116,13 @@ class Worker:
         self._lock = threading.Lock()
 
     def ask(self, task: bytes) -> tuple[bool, Any]:
-        """Whether the task returned or raised, and what. Raises EOFError or OSError where the process dies."""
+        """Whether the task returned or raised, and what. Raises EOFError or OSError where the process dies on it,
+        DiedIdle where it was dead before."""
+        # An idle process has nothing to say: what can be read from it is its end.
+        if self._connection is not None and self._connection.poll():
+            self.kill()
+            self.gone()
+            raise DiedIdle
         try:
             pipe = self._connection or self._start()
             pipe.send_bytes(task)

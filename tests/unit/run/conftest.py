@@ -17,6 +17,8 @@ from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.run.announcer import Announcer
 from ladingd.run.execution import Execution
+from ladingd.run.patience import Patience
+from ladingd.run.settlement import Settlement
 from ladingd.run.watch import Watch
 from ladingd.store.jobs import SqlJobStore
 
@@ -148,7 +150,9 @@ class Rig:
         await self.store.create(job)
         return await self.store.command(job.id, Event.START)
 
-    async def execution(self, job_id: str, *, cancel_grace: float = 60.0) -> Execution:
+    async def execution(
+        self, job_id: str, *, pause_grace: float = 60.0, cancel_grace: float = 60.0, target: float = 0.0
+    ) -> Execution:
         """The next attempt of a queued job."""
         job = await self.store.move(job_id, Event.SLOT_FREE)
         assert job is not None
@@ -159,8 +163,13 @@ class Rig:
             workers=cast("Workers", self.workers),
             announcer=self.announcer,
             watch=self.watch,
-            cancel_grace=cancel_grace,
+            patience=Patience(pause_grace=pause_grace, cancel_grace=cancel_grace, target=target),
         )
+
+    def settlement(self) -> Settlement:
+        """With workers that are those of the chunks."""
+        workers = cast("Workers", self.workers)
+        return Settlement(store=self.store, transfer=self.transfer, workers=workers, announcer=self.announcer)
 
     async def command(self, job_id: str, command: Event) -> Job:
         """As people do it."""

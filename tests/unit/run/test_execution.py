@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import InvalidSpec, JobNotFound, LadingError, ShuttingDown, SourceChanged, TargetUnavailable
+from ladingd.core.errors import LadingError, ShuttingDown, SourceChanged, TargetUnavailable
 from ladingd.core.state import Event, State
-from ladingd.run.recovery import interrupt, settle
+from ladingd.run.recovery import interrupt
 from tests.unit.run.conftest import RECORDS
 
 if TYPE_CHECKING:
-    from ladingd.run.workers import Workers
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
@@ -175,7 +174,7 @@ async def test_a_ledger_that_lost_what_was_committed_fails_the_job_untouched(rig
     await running
     paused = await rig.store.get(job.id)
     rig.transfer.ledgers.clear()  # the database was replaced
-    await settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer)
+    await rig.settlement().settle()
     await rig.command(job.id, Event.START)
     await (await rig.execution(job.id)).run()
     failed = await rig.store.get(job.id)
@@ -200,30 +199,6 @@ async def test_workers_that_are_gone_interrupt_what_still_runs(rig: Rig) -> None
     async with asyncio.timeout(20):
         await (await rig.execution(job.id)).run()
     assert (await rig.store.get(job.id)).state is State.INTERRUPTED
-
-
-async def test_settling_leaves_alone_what_is_deleted_or_runs_again(rig: Rig) -> None:
-    job = await rig.queued(4)
-    await rig.store.move(job.id, Event.SLOT_FREE)
-    await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
-    rig.workers.hold("committed")
-    settling = asyncio.create_task(settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer))
-    await rig.workers.reached["committed"].wait()
-    await rig.store.delete(job.id)
-    rig.workers.gates["committed"].set()
-    await settling
-    with pytest.raises(JobNotFound):
-        await rig.store.get(job.id)
-
-
-async def test_settling_a_job_whose_connection_is_gone_is_noted_and_survived(rig: Rig) -> None:
-    job = await rig.queued(4)
-    await rig.store.move(job.id, Event.SLOT_FREE)
-    await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
-    rig.transfer.errors["committed"] = [InvalidSpec("target.connection", "there is no connection 'old'")]
-    await settle(rig.store, rig.transfer, cast("Workers", rig.workers), rig.announcer)
-    assert "LEDGER_UNREADABLE" in await rig.codes(job.id)
-    assert not (await rig.store.get(job.id)).settled
 
 
 async def test_after_a_crash_only_what_the_ledger_lacks_is_done_again(rig: Rig) -> None:

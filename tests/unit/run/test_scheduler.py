@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.state import Event, State
+from ladingd.run.patience import Patience
 from ladingd.run.scheduler import Scheduler
 from tests.harness.waiting import until_async
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.timeout(30)
 async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
     scheduler = Scheduler(
         slots=2,
-        cancel_grace=60.0,
+        patience=Patience(pause_grace=60.0, cancel_grace=60.0, target=60.0),
         store=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),

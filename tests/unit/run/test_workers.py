@@ -40,11 +40,11 @@ def die(path: str, times: int) -> str:
     return f"call {calls}"
 
 
-def linger(path: str) -> None:
+def linger(path: str, seconds: float = 60.0) -> None:
     written = Path(path).with_suffix(".new")
     written.write_text(str(os.getpid()))
     written.rename(path)
-    time.sleep(60)
+    time.sleep(seconds)
 
 
 async def test_errors_of_the_domain_arrive_whole(workers: Workers) -> None:
@@ -82,6 +82,22 @@ async def test_an_idle_worker_that_is_killed_is_replaced(workers: Workers, tmp_p
         pid = await workers.call(os.getpid)
         os.kill(pid, signal.SIGKILL)
         assert await workers.call(die, str(tmp_path / "calls"), 0) == f"call {number}"
+
+
+async def test_workers_that_died_idle_are_not_held_against_a_call(tmp_path: Path) -> None:
+    workers = Workers(4)
+    try:
+        calls = [asyncio.create_task(workers.call(linger, str(tmp_path / str(number)), 0.0)) for number in range(4)]
+        await asyncio.gather(*calls)
+        pids = {int((tmp_path / str(number)).read_text()) for number in range(4)}
+        assert len(pids) == 4
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        gone = [Path(f"/proc/{pid}") for pid in pids]
+        await asyncio.to_thread(until, lambda: not any(path.exists() for path in gone), "the processes are gone")
+        assert await workers.call(die, str(tmp_path / "calls"), 2) == "call 3"
+    finally:
+        await workers.close()
 
 
 async def test_a_forkserver_that_is_killed_is_replaced(workers: Workers) -> None:

@@ -1,0 +1,62 @@
+"""The calls of one job that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk
+
+
+class Flight:
+    """Chunks that are processed, and beside them one step: the attempt's beginning, a cutting, or its finish."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self.chunks: dict[asyncio.Task[Counts], Chunk] = {}
+        self.step: asyncio.Task[None] | None = None
+
+    def send(self, chunk: Chunk, call: Coroutine[Any, Any, Counts]) -> None:
+        """Begin to process a chunk."""
+        self.chunks[asyncio.create_task(call, name=f"{self._job_id} chunk {chunk.ordinal}")] = chunk
+
+    def prepare(self, name: str, step: Coroutine[Any, Any, None]) -> None:
+        """Begin a step."""
+        self.step = asyncio.create_task(step, name=f"{self._job_id} {name}")
+
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """All that was begun and has not yet ended by ``ended``."""
+        return [*self.chunks, *([self.step] if self.step is not None else [])]
+
+    @property
+    def names(self) -> list[str]:
+        """What people call the tasks that are not done."""
+        return [task.get_name().removeprefix(f"{self._job_id} ") for task in self.tasks if not task.done()]
+
+    async def land(self, bell: asyncio.Event, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Wait until a task is done, the bell rings, or the time is over."""
+        ringing = asyncio.create_task(bell.wait(), name=f"{self._job_id} bell")
+        try:
+            await asyncio.wait({ringing, *self.tasks}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ringing.cancel()
+
+    def give_up(self) -> None:
+        """Cancel all tasks, which kills their worker processes."""
+        for task in self.tasks:
+            if not task.cancelling():  # Twice, and it would not wait for the end of its process.
+                task.cancel()
+
+    def ended(self) -> list[tuple[asyncio.Task[Any], Chunk | None]]:
+        """Take the tasks that are done, with their chunk where they have one."""
+        done: list[tuple[asyncio.Task[Any], Chunk | None]] = []
+        done += [(task, self.chunks.pop(task)) for task in list(self.chunks) if task.done()]
+        if self.step is not None and self.step.done():
+            done.append((self.step, None))
+            self.step = None
+        return done
