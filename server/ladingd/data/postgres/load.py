@@ -116,8 +116,21 @@ class Load:
 
     def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
         """The rows that the constraints refuse; None where they cannot be told by statements."""
-        records = self.records if rows.size == self.records.num_rows else self.records.take(pa.array(rows))
-        probe = Probe(session=session, shape=self.shape, constraints=constraints, columns=self.columns, records=records)
+        looked_at = [
+            place
+            for place, (column, values) in enumerate(zip(self.columns, self.records.columns, strict=True))
+            if column.name in constraints.columns or not column.nullable or column.type.may_refuse(values.type)
+        ]
+        every = rows.size == self.records.num_rows
+        taken = pa.array(rows)
+        arrays = [self.records.column(place) for place in looked_at]
+        columns = [self.columns[place] for place in looked_at]
+        if not columns:
+            return []
+        records = pa.RecordBatch.from_arrays(
+            [values if every else values.take(taken) for values in arrays], names=[column.name for column in columns]
+        )
+        probe = Probe(session=session, shape=self.shape, constraints=constraints, columns=columns, records=records)
         try:
             found = probe.run()
         except psycopg.Error as error:
@@ -193,7 +206,7 @@ class Load:
         session.run(
             sql.SQL("CREATE TEMP TABLE lading_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(definitions))
         )
-        numbers = pa.array(range(self.records.num_rows), pa.int32())
+        numbers = pa.array(np.arange(self.records.num_rows, dtype=np.int32))
         names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]
         staged = pa.RecordBatch.from_arrays([numbers, *self.records.columns], names=names)
         session.copy("COPY pg_temp.lading_stage FROM STDIN (FORMAT binary)", encode(staged, [None] * len(names)))

@@ -105,7 +105,7 @@ class Probe:
             for place, kind, array in zip(places, kinds, arrays, strict=True)
         ]
         self.session.run(sql.SQL("CREATE TEMP TABLE lading_probe ({})").format(sql.SQL(", ").join(definitions)))
-        numbers = pa.array(range(self.records.num_rows), pa.int32())
+        numbers = pa.array(np.arange(self.records.num_rows, dtype=np.int32))
         names = [ROW, *(self.columns[place].name for place in places)]
         payload = encode(pa.RecordBatch.from_arrays([numbers, *arrays], names=names), [None] * len(names))
         self.session.copy("COPY pg_temp.lading_probe FROM STDIN (FORMAT binary)", payload)
@@ -189,11 +189,11 @@ class Probe:
         values = self.records.column(unique.plain[0])
         if not (pa.types.is_integer(values.type) or pa.types.is_temporal(values.type)):
             return False
-        query = sql.SQL(
-            "SELECT EXISTS (SELECT FROM {table} WHERE {key} >= (SELECT min({key}) FROM pg_temp.lading_probed)"
-            " AND {key} <= (SELECT max({key}) FROM pg_temp.lading_probed))"
-        ).format(table=self.shape.identifier, key=sql.Identifier(unique.plain[0]))
-        return not self.session.rows(query)[0][0]
+        extent = pc.min_max(values).as_py()
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {key} >= %s AND {key} <= %s)").format(
+            table=self.shape.identifier, key=sql.Identifier(unique.plain[0])
+        )
+        return not self.session.rows(query, (extent["min"], extent["max"]))[0][0]
 
     def _missing(self, key: ForeignKey) -> bool:
         """Keys that the other table lacks; where that is the table itself, the batch may have them."""
@@ -234,14 +234,15 @@ class Probe:
                 return None
             encoded = values.take(pa.array(rows)).dictionary_encode()
             known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
-            # Each pair of codes becomes one; both stay below the number of rows.
+            # Each pair of codes becomes one, and is kept below the number of rows.
             pairs = codes[known] * (len(encoded.dictionary) + 1) + encoded.indices.drop_null().to_numpy()
             rows, codes = rows[known], pairs
             if len(unique.plain) > 1:
                 codes = np.unique(codes, return_inverse=True)[1]
-        _, firsts, places, numbers = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
-        doubled = numbers[places] > 1
-        return dict(zip(rows[doubled].tolist(), rows[firsts[places[doubled]]].tolist(), strict=True))
+        doubled = np.flatnonzero(np.bincount(codes)[codes] > 1) if codes.size else codes
+        _, firsts, places = np.unique(codes[doubled], return_index=True, return_inverse=True)
+        rows = rows[doubled]
+        return dict(zip(rows.tolist(), rows[firsts[places]].tolist(), strict=True))
 
     def _doubles(self, uniques: Sequence[Unique], told: Mapping[str, dict[int, int] | None]) -> None:
         """Keys that occur twice in the batch. Rows are taken in their order, as the table itself would take them."""

@@ -47,17 +47,19 @@ class Refusal:
 
     def fault(self, batch: Batch, places: Mapping[str, int]) -> Fault:
         """The same in the words of rejects, with the place of each column in the batch."""
-        known = [name for name in self.columns if name in places]
-        values = [_shown(batch.records.column(places[name])[self.row]) for name in known]
+        known = [places[name] for name in self.columns if name in places]
+        values = [_shown(batch.records.column(place)[self.row]) for place in known]
+        columns = [batch.plan.columns[place] for place in known]
         message = self.message
         if self.constraint and len(known) > 1:
-            message = f"{message}: ({', '.join(known)}) = ({', '.join(values)})"
+            names = ", ".join(column.target for column in columns)
+            message = f"{message}: ({names}) = ({', '.join(values)})"
         alone = len(self.columns) == 1 == len(known)
         return Fault(
             index=int(batch.indexes[self.row]),
             code=code(self.state),
             message=message,
-            column=batch.plan.columns[places[known[0]]].source if alone else "",
+            column=columns[0].source if alone else "",
             value=values[0] if alone else "",
             connector=Connector.DATABASE,
         )
