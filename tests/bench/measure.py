@@ -1,18 +1,23 @@
-"""Measuring: medians of whole processes taken in turn, and the memory of a process with its descendants."""
+"""Measuring: commands taken in turn, the memory of a process with its descendants, percentiles."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench.errors import CommandFailed
 from tests.harness.daemon import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+PATIENCE = 3600.0
+"""Seconds after which a command has hung."""
 
 
 def in_turn(rounds: int, *cases: Callable[[], float]) -> list[list[float]]:
@@ -26,24 +31,34 @@ def in_turn(rounds: int, *cases: Callable[[], float]) -> list[list[float]]:
     return seconds
 
 
-def wall(command: Sequence[str | Path], **settings: object) -> float:
-    """The wall seconds of a command that must succeed."""
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **settings)  # type: ignore[call-overload]
-    return time.perf_counter() - begin
+def wall(command: Sequence[str], *, notes: Path | None = None) -> tuple[float, str]:
+    """The wall seconds of a command and its standard output; what it says on standard error goes to ``notes``.
+
+    Raises CommandFailed.
+    """
+    with notes.open("w+b") if notes is not None else tempfile.TemporaryFile() as said:
+        begin = time.perf_counter()
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, timeout=PATIENCE, check=False
+        )
+        seconds = time.perf_counter() - begin
+        if done.returncode != 0:
+            said.seek(0)
+            raise CommandFailed(command, done.returncode, (done.stdout + said.read()).decode(errors="replace"))
+    return seconds, done.stdout.decode()
 
 
-def line(what: str, seconds: Sequence[float]) -> str:
-    """Minimum, median and maximum, for people."""
-    low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-    return f"  {what:<44} median {middle:7.3f} s   ({low:.3f} to {high:.3f}, n = {len(seconds)})"
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that so many percent of the values do not exceed."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 class Memory:
     """Samples the proportional memory (PSS, in bytes) of a process and all its descendants; keeps the peak."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, interval: float = 0.05) -> None:
         self._pid = pid
+        self._interval = interval
         self.peak = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._sample)
@@ -57,7 +72,7 @@ class Memory:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._end.wait(0.05):
+        while not self._end.wait(self._interval):
             self.peak = max(self.peak, sum(map(_pss, [self._pid, *descendants(self._pid)])))
 
 

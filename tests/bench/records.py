@@ -1,4 +1,4 @@
-"""The file that the cases move: records of ten columns, about 136 bytes each."""
+"""The files that the cases move: records of ten columns, about 136 bytes each; clean, or with records to refuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+RECORD_BYTES = 136
+"""How long a record is, nearly."""
 
 COLUMNS = {
     "id": "INTEGER",
@@ -17,27 +21,109 @@ COLUMNS = {
     "birth_date": "DATE",
     "created_at": "TIMESTAMP",
     "amount": "DECIMAL(10,2)",
-    "score": "REAL",
+    "score": "DOUBLE PRECISION",
     "active": "BOOLEAN",
     "comment": "TEXT",
 }
+CONSTRAINED = {**COLUMNS, "id": "INTEGER PRIMARY KEY", "amount": "DECIMAL(10,2) CHECK (amount >= 0)"}
+"""What `write_violations` violates."""
+
 _FIRST = ("Anna", "Jörg", "Zoë", "Marie", "Luis", "Olu", "Chen", "Ivan", "Noor", "Priya")
 _LAST = ("Müller", "O'Neil", "Smith", "García", "Nguyen", "Dubois", "Rossi", "Kowalski")
+_ID, _BIRTH_DATE, _CREATED_AT, _AMOUNT, _SCORE = 0, 4, 5, 6, 7
+_BAD = (
+    (_BIRTH_DATE, "2001-02-30"),
+    (_BIRTH_DATE, "unknown"),
+    (_CREATED_AT, "1999-12-31 25:00:00"),
+    (_AMOUNT, "n/a"),
+    (_AMOUNT, "123456789.00"),
+    (_SCORE, "0.5.1"),
+    (_ID, "99999999999"),
+)
+"""Fields that no reader of such a column takes: of no meaning, or out of its range."""
 
 
-def write(path: Path, number: int) -> Path:
-    """Write a file of so many records with a header, the same ones for the same number."""
+def write(path: Path, number: int) -> None:
+    """Clean records, their ids in order; the same ones for the same number."""
+    _write(path, _records(number))
+
+
+def bad_share(number: int) -> int:
+    """How many of so many records `write_rejects` spoils, and `write_violations` for each constraint: 1 %."""
+    return number // 100
+
+
+def write_rejects(path: Path, number: int) -> None:
+    """The same records, `bad_share` of them scattered over the file with a bad date, number or range."""
+    spoiled = set(random.Random(8).sample(range(number), bad_share(number)))
+
+    def records() -> Iterator[list[str]]:
+        for index, fields in enumerate(_records(number)):
+            if index in spoiled:
+                column, value = _BAD[index % len(_BAD)]
+                fields[column] = value
+            yield fields
+
+    _write(path, records())
+
+
+def write_shuffled(path: Path, number: int) -> None:
+    """Clean records whose ids are in no order."""
+    _write(path, _numbered(number, _shuffled(number)))
+
+
+def write_violations(path: Path, number: int) -> None:
+    """The same; twice `bad_share` of them, scattered, have the id of a good record or an amount below zero."""
+    ids = _shuffled(number)
+    share = bad_share(number)
+    chosen = random.Random(10).sample(range(number), 3 * share)
+    # The first of a double is a good record, so that it does not matter which of the two comes first.
+    firsts, doubles, negative = chosen[:share], chosen[share : 2 * share], set(chosen[2 * share :])
+    for first, double in zip(firsts, doubles, strict=True):
+        ids[double] = ids[first]
+
+    def records() -> Iterator[list[str]]:
+        for index, fields in enumerate(_numbered(number, ids)):
+            if index in negative:
+                fields[_AMOUNT] = f"-{index + 1}.00"
+            yield fields
+
+    _write(path, records())
+
+
+def _shuffled(number: int) -> list[int]:
+    ids = list(range(1, number + 1))
+    random.Random(9).shuffle(ids)
+    return ids
+
+
+def _numbered(number: int, ids: Sequence[int]) -> Iterator[list[str]]:
+    for key, fields in zip(ids, _records(number), strict=True):
+        fields[_ID] = str(key)
+        yield fields
+
+
+def _records(number: int) -> Iterator[list[str]]:
     chance = random.Random(7)
     days = [(date(1950, 1, 1) + timedelta(day)).isoformat() for day in range(20_000)]
+    for index in range(number):
+        first, last = chance.choice(_FIRST), chance.choice(_LAST)
+        hour, minute, second = chance.randrange(24), chance.randrange(60), chance.randrange(60)
+        yield [
+            str(index + 1),
+            f"{first.lower()}.{index}@example.org",
+            first,
+            last,
+            chance.choice(days),
+            f"{chance.choice(days)} {hour:02d}:{minute:02d}:{second:02d}",
+            f"{chance.randrange(10**6) / 100:.2f}",
+            f"{chance.random():.6f}",
+            chance.choice(("true", "false")),
+            f'"He said ""hi"", then left {chance.randrange(10**9)}"',
+        ]
+
+
+def _write(path: Path, records: Iterator[list[str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(COLUMNS) + "\n")
-        for index in range(number):
-            first, last = chance.choice(_FIRST), chance.choice(_LAST)
-            hour, minute, second = chance.randrange(24), chance.randrange(60), chance.randrange(60)
-            file.write(
-                f"{index + 1},{first.lower()}.{index}@example.org,{first},{last},{chance.choice(days)},"
-                f"{chance.choice(days)} {hour:02d}:{minute:02d}:{second:02d},{chance.randrange(10**6) / 100:.2f},"
-                f"{chance.random():.6f},{chance.choice(('true', 'false'))},"
-                f'"He said ""hi"", then left {chance.randrange(10**9)}"\n'
-            )
-    return path
+        file.writelines(",".join(fields) + "\n" for fields in records)

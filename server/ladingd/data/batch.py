@@ -131,8 +131,9 @@ def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk, readings: Sequence[R
         columns, indexes = leave_out(columns, indexes, empty)
     typed = []
     refused: dict[int, Fault] = {}
+    nul = b"\0" in data
     for column, reading, values in zip(plan.columns, readings, columns, strict=True):
-        outcome = cast(values, reading)
+        outcome = cast(values, reading, nul=nul)
         misfits = outcome.misfits
         if column.inferred:
             misfits += altered(values, outcome.values, reading.kind, column.source)

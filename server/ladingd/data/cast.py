@@ -61,12 +61,12 @@ _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
 }
 
 
-def cast(column: pa.Array, reading: Reading) -> Cast:
-    """Read a column of text, or of bytes. Empty text is null in every type but text.
+def cast(column: pa.Array, reading: Reading, *, nul: bool = True) -> Cast:
+    """Read a column of text, or of bytes. Empty text is null in every type but text. ``nul``: there may be NUL bytes.
 
     The whole column is tried first, which costs next to nothing; only where that fails are the offenders looked for.
     """
-    if _contains(column, 0):
+    if nul and _contains(column, 0):
         # pyarrow may keep the bytes of a value that has become null, so that one was found proves nothing.
         broken = pc.fill_null(pc.match_substring(column, "\0"), False)
         if pc.any(broken).as_py():

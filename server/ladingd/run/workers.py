@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+NICENESS = 5
+
 TRIES = 3
 """A call whose worker died under it is made again, so often in all."""
 
@@ -166,6 +168,8 @@ def _serve(pipe: Connection) -> None:
     # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Whoever asks the daemon something is not to wait until the workers leave a processor free.
+    os.nice(NICENESS)
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
     while True:
         try:

@@ -147,7 +147,7 @@ class PostgresTarget(Target):
         load = None
         in_flight = InFlight(workplace=self.workplace, job_uid=job_uid)
         if batch.records.num_rows:
-            shape = self._known_shape(plan)
+            shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
             batch = in_key_order(batch, shape.key)
             load = Load.of(batch.records, shape, probed=in_flight.likely(chunk.ordinal) and not shape.rewrites)
         with connected(self.address) as session, ExitStack() as until_committed:
@@ -198,16 +198,19 @@ class PostgresTarget(Target):
             session.run(_create_table(plan, declarations))
 
     def _known_shape(self, plan: ImportPlan) -> TableShape:
+        """The table as this process has seen it, looked at anew where it is not that any more."""
         key = (self.address, plan.target)
-        if key not in _shapes:
-            with connected(self.address) as session:
-                shape = read_shape(session, plan.target)
-            if shape is None:
-                raise TargetRefused(f"there is no table {plan.target.table} any more")
-            if shape.kind != "table":
-                raise TargetRefused(f"{plan.target.table} has become a {shape.kind}")
-            _shapes[key] = shape
-        return _shapes[key]
+        known = _shapes.get(key)
+        with connected(self.address) as session:
+            if known is not None and is_unchanged(session, known):
+                return known
+            shape = read_shape(session, plan.target)
+        if shape is None:
+            raise TargetRefused(f"there is no table {plan.target.table} any more")
+        if shape.kind != "table":
+            raise TargetRefused(f"{plan.target.table} has become a {shape.kind}")
+        _shapes[key] = shape
+        return shape
 
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)

@@ -1,0 +1,27 @@
+"""The cases by name. Each takes a workbench and yields its figures as they are found; its docstring says what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench.cases import daemon, growth, postgres, sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bench.result import Figure
+    from tests.bench.workbench import Workbench
+
+CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
+    "postgres-import": postgres.clean,
+    "postgres-rejects": postgres.rejects,
+    "postgres-violations": postgres.violations,
+    "postgres-export": postgres.export,
+    "shapes": postgres.shapes,
+    "sqlite-import": sqlite.clean,
+    "small": sqlite.small,
+    "memory": growth.sqlite_memory,
+    "ready": daemon.ready,
+    "responsive": daemon.responsive,
+    "growth": growth.postgres,
+}

@@ -1,0 +1,141 @@
+"""Into PostgreSQL and out of it, beside psql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench import records
+from tests.bench.errors import expect
+from tests.bench.measure import in_turn
+from tests.bench.result import cost, speed
+from tests.bench.shapes import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.bench.result import Figure
+    from tests.bench.shapes import Shape
+    from tests.bench.workbench import Run, Workbench
+
+_COPY = r"psql \copy"
+_IGNORE = ", ON_ERROR ignore, LOG_VERBOSITY verbose"
+
+
+def clean(bench: Workbench) -> Iterator[Figure]:
+    """Clean records into PostgreSQL, with ledger and validation."""
+    number, columns = bench.records, records.COLUMNS
+    file = bench.clean_file(number)
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(file, columns, number).seconds,
+            lambda: bench.copied(file, columns, number),
+        )
+    bench.drop_tables()
+    yield speed("postgres-import", ours, _COPY, theirs, goal=1.5, aim=2.0)
+
+
+def rejects(bench: Workbench) -> Iterator[Figure]:
+    """1 % bad records, every one kept, beside COPY that leaves them out and names their lines."""
+    number, columns, bad = bench.records, records.COLUMNS, records.bad_share(bench.records)
+    good = bench.clean_file(number)
+    file = bench.file(f"rejects-{number}", lambda path: records.write_rejects(path, number))
+    notes = bench.work / "notices"
+
+    def refused() -> float:
+        run = bench.into_postgres(file, columns, number - bad).expect(read=number, rejected=bad)
+        _expect_rejects(bench, run, bad)
+        return run.seconds
+
+    def left_out() -> float:
+        seconds = bench.copied(file, columns, number - bad, options=_IGNORE, notes=notes)
+        expect("records that COPY named", notes.read_text().count("skipping row"), bad)
+        return seconds
+
+    with bench.serving():
+        ours, theirs, without = in_turn(
+            bench.rounds, refused, left_out, lambda: bench.into_postgres(good, columns, number).seconds
+        )
+    bench.drop_tables()
+    yield speed("postgres-rejects", ours, "COPY … ON_ERROR ignore", theirs, goal=1.7, aim=2.2)
+    yield cost("postgres-rejects", ours, "our clean run", without, goal=1.1)
+
+
+def violations(bench: Workbench) -> Iterator[Figure]:
+    """1 % doubles of a key and 1 % against a CHECK, beside our own time for as many records without."""
+    number, columns, bad = bench.records, records.CONSTRAINED, 2 * records.bad_share(bench.records)
+    good = bench.file(f"shuffled-{number}", lambda path: records.write_shuffled(path, number))
+    file = bench.file(f"violations-{number}", lambda path: records.write_violations(path, number))
+
+    def violating() -> float:
+        run = bench.into_postgres(file, columns, number - bad).expect(read=number, rejected=bad)
+        _expect_rejects(bench, run, bad)
+        return run.seconds
+
+    with bench.serving():
+        ours, without = in_turn(bench.rounds, violating, lambda: bench.into_postgres(good, columns, number).seconds)
+    bench.drop_tables()
+    yield cost("postgres-violations", ours, "our run without", without, goal=1.5, aim=1.2)
+
+
+def shapes(bench: Workbench) -> Iterator[Figure]:
+    """Files of few columns, many columns and long texts into PostgreSQL, each as large as the clean one."""
+    for shape in SHAPES:
+        yield _shape(bench, shape)
+
+
+def _shape(bench: Workbench, shape: Shape) -> Figure:
+    number = bench.records * records.RECORD_BYTES // shape.record_bytes
+    file = bench.file(f"{shape.name}-{number}", lambda path: shape.write(path, number))
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(file, shape.columns, number).seconds,
+            lambda: bench.copied(file, shape.columns, number),
+        )
+    bench.drop_tables()
+    return speed(f"shapes: {shape.name}", ours, _COPY, theirs, goal=1.0, aim=1.3)
+
+
+def export(bench: Workbench) -> Iterator[Figure]:
+    """A table of PostgreSQL with a primary key to a file."""
+    number = bench.records
+    bench.copied(bench.clean_file(number), {**records.COLUMNS, "id": "INTEGER PRIMARY KEY"}, number)
+    # Nobody's first reading shall pay for what the loading left to do.
+    bench.postgres.ask("VACUUM ANALYZE theirs")
+    destination = bench.work / "exported.csv"
+
+    def exported() -> float:
+        _make_ready(bench, destination)
+        run = bench.run("export", "warehouse.theirs", "--to", str(destination)).expect(read=number)
+        expect("records that we exported", _records(destination), number)
+        return run.seconds
+
+    def copied() -> float:
+        _make_ready(bench, destination)
+        seconds = bench.postgres.copy_out("theirs", destination)
+        expect("records that psql exported", _records(destination), number)
+        return seconds
+
+    with bench.serving():
+        ours, theirs = in_turn(bench.rounds, exported, copied)
+    destination.unlink()
+    bench.drop_tables()
+    yield speed("postgres-export", ours, rf"{_COPY} … to", theirs, goal=1.0, aim=1.6)
+
+
+def _make_ready(bench: Workbench, destination: Path) -> None:
+    destination.unlink(missing_ok=True)
+    bench.postgres.checkpoint()
+
+
+def _records(file: Path) -> int:
+    """The records of a file whose values hold no line ends, without its header."""
+    with file.open("rb") as content:
+        return sum(block.count(b"\n") for block in iter(lambda: content.read(1 << 20), b"")) - 1
+
+
+def _expect_rejects(bench: Workbench, run: Run, number: int) -> None:
+    kept = bench.lading("rejects", run.job["name"])
+    expect("rejects that are kept", kept.count("\n"), number)

