@@ -5,7 +5,7 @@ A plan is made before a job is stored, and written down with it: every attempt o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ladingd.core.bill import Counts
@@ -19,6 +19,8 @@ class Fingerprint:
     size: int
     head: str
     tail: str
+    modified: int = field(default=0, compare=False)
+    """When it was written last, in nanoseconds since 1970. By itself it only says that a closer look is needed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +92,7 @@ class Chunk:
 
     ``records`` is how many records it holds where that is known beforehand (files), ``first_record`` and
     ``first_line`` count from 1. ``refused`` is set where the slice is one record that cannot be read as one: its
-    code, as a reject bears it.
+    code, as a reject bears it. ``digest`` tells the bytes of a slice from changed ones, where it was taken.
     """
 
     ordinal: int
@@ -100,6 +102,7 @@ class Chunk:
     first_line: int = 1
     records: int | None = None
     refused: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

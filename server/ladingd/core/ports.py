@@ -212,11 +212,15 @@ class Transfer(ABC):
         """
 
     @abstractmethod
+    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        """Raises PlanOutdated where the source does not hold any more what these chunks were cut from."""
+
+    @abstractmethod
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         """Move the records of one chunk and commit them with their ledger entry; return the balanced counts.
 
         Exactly once: where the ledger has the chunk already, nothing is written and the counts of then are returned.
-        The chunk's rejects are durable before the commit. Raises AttemptSuperseded.
+        The chunk's rejects are durable before the commit. Raises AttemptSuperseded, PlanOutdated.
         """
 
     @abstractmethod

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ladingd.core.plan import Chunk
+from ladingd.data.fingerprint import digest
 from ladingd.data.framing import Frames, frame
 
 if TYPE_CHECKING:
@@ -86,15 +87,15 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
     """One chunk, and the number of lines in it."""
     size = _chunk_size(plan, cursor.start)
     # One byte more than the chunk may have: it tells whether a carriage return at its end is a line end of its own.
-    frames = _window(source, plan, cursor.start, size + 1)
+    data, frames = _window(source, plan, cursor.start, size + 1)
     fitting = int(np.searchsorted(frames.record_ends, size, side="right"))
     if fitting == 0:
-        frames = _window(source, plan, cursor.start, max(record_limit, plan.chunk_bytes) + 1)
+        data, frames = _window(source, plan, cursor.start, max(record_limit, plan.chunk_bytes) + 1)
         fitting = min(1, frames.record_ends.size)
     if fitting:
         length = int(frames.record_ends[fitting - 1])
         lines = frames.lines_before(length)
-        return cursor.chunk(length, fitting), lines
+        return replace(cursor.chunk(length, fitting), digest=digest(memoryview(data)[:length])), lines
     return _refused(source, plan, cursor, record_limit)
 
 
@@ -103,9 +104,10 @@ def _chunk_size(plan: ImportPlan, start: int) -> int:
     return min(plan.chunk_bytes, max((plan.end - start) // _LAST_CHUNKS, _SMALL_CHUNK))
 
 
-def _window(source: Source, plan: ImportPlan, start: int, length: int) -> Frames:
+def _window(source: Source, plan: ImportPlan, start: int, length: int) -> tuple[bytes, Frames]:
     end = min(start + length, plan.end)
-    return frame(source.read(start, end), plan.dialect, final=end == plan.end)
+    data = source.read(start, end)
+    return data, frame(data, plan.dialect, final=end == plan.end)
 
 
 def _refused(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) -> tuple[Chunk, int]:

@@ -31,6 +31,11 @@ class Source:
         """In bytes, now."""
         return os.fstat(self.descriptor).st_size
 
+    @property
+    def modified(self) -> int:
+        """When it was written last, in nanoseconds since 1970."""
+        return os.fstat(self.descriptor).st_mtime_ns
+
     def read(self, start: int, end: int) -> bytes:
         """The bytes of a range. Raises SourceChanged where the file ends before it, SourceUnreadable."""
         pieces: list[bytes] = []

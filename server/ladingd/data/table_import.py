@@ -56,6 +56,11 @@ class TableImport:
         with reopen_source(self.roots, plan.file) as source:
             return cut.cut(source, plan, previous, limit)
 
+    def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+        """See that the file still holds what these chunks were cut from."""
+        with reopen_source(self.roots, plan.file) as source:
+            fingerprint.check_chunks(source, plan.fingerprint, chunks)
+
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
         """Do all that needs no transaction first."""
         target = self._target(plan.target.connection)
@@ -71,6 +76,7 @@ class TableImport:
         """Every chunk was put in its place when it was committed. What is left is to see that all were of one file."""
         with reopen_source(self.roots, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
+            fingerprint.check_chunks(source, plan.fingerprint, chunks)
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger and remove its rejects."""
@@ -85,5 +91,7 @@ def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target) -> Bat
     if source.size < plan.end:
         raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
     if chunk.refused is None:
-        return read_batch(source.read(chunk.start, chunk.end), plan, chunk, target.readings(plan))
+        data = source.read(chunk.start, chunk.end)
+        fingerprint.check_chunk(source, chunk, data)
+        return read_batch(data, plan, chunk, target.readings(plan))
     return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)

@@ -62,6 +62,10 @@ class BulkTransfer(Transfer):
             return self._import().cut(plan, previous, limit)
         return self._export().cut(plan, previous, limit)
 
+    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        if plan.kind == "import":
+            self._import().check_source(plan, chunks)
+
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         if plan.kind == "import":
             return self._import().process(job_uid, attempt, plan, chunk)

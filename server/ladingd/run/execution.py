@@ -106,6 +106,8 @@ class Execution:
             check_ledger(kept, await self._call(self._transfer.committed, job.uid, job.attempt, job.plan))
         try:
             committed = await self._call(self._transfer.begin, job.uid, job.attempt, job.plan)
+            if kept:
+                await self._call(self._transfer.check_source, job.plan, [one.chunk for one in kept])
         except PlanOutdated as changed:
             committed = await self._replan(changed)
             kept = ()

@@ -89,6 +89,7 @@ chunks = Table(
     Column("first_line", Number, nullable=False),
     Column("records", Number),
     Column("refused", Text),
+    Column("digest", Text),
     Column("counts", Document(documents.COUNTS)),
 )
 

@@ -219,3 +219,25 @@ def test_a_work_directory_that_cannot_be_used_is_named(yard: Yard) -> None:
         yard.transfer.begin(JOB, 1, plan)
     with pytest.raises(DestinationRefused, match="its directory"):
         write_durably(yard.workplace.rejects(JOB, 0), [b"x"])
+
+
+def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) -> None:
+    text = "a,b\n" + "".join(f"{number:09d},some text\n" for number in range(20_000))
+    plan = yard.plan_import(text, chunk_bytes=100_000)
+    yard.transfer.begin(JOB, 1, plan)
+    chunks = yard.chunks(plan)
+    yard.transfer.process(JOB, 1, plan, chunks[1])
+    yard.write(text)  # the same bytes at another time
+    yard.transfer.check_source(plan, chunks)
+    middle = 4 + 20 * 10_000
+    assert chunks[1].end < middle < chunks[-1].start, "neither in the head nor in the tail"
+    yard.write(f"{text[:middle]}7{text[middle + 1 :]}")
+    changed = next(chunk for chunk in chunks if chunk.start <= middle < chunk.end)
+    sums = r"added up to [0-9a-f]{16}, they add up to [0-9a-f]{16}"
+    with pytest.raises(SourceChanged, match=sums):
+        yard.transfer.process(JOB, 1, plan, changed)
+    with pytest.raises(SourceChanged, match=f"its bytes {changed.start:,} to {changed.end:,} {sums}"):
+        yard.transfer.check_source(plan, chunks)
+    yard.transfer.check_source(plan, chunks[:2])
+    with pytest.raises(SourceChanged, match=sums):
+        yard.transfer.finish(JOB, plan, chunks)

@@ -90,6 +90,9 @@ class FakeTransfer(Transfer):
             for one in range(first, min(plan.end // 100, first + limit))
         )
 
+    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        self._raise("check_source")
+
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         self._raise("process")
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
