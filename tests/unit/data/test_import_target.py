@@ -229,7 +229,7 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     yard.transfer.process(JOB, 1, plan, chunks[1])
     yard.write(text)  # the same bytes at another time
     yard.transfer.check_source(plan, chunks)
-    middle = 4 + 20 * 10_000
+    middle = 4 + 20 * 11_000
     assert chunks[1].end < middle < chunks[-1].start, "neither in the head nor in the tail"
     yard.write(f"{text[:middle]}7{text[middle + 1 :]}")
     changed = next(chunk for chunk in chunks if chunk.start <= middle < chunk.end)
