@@ -58,6 +58,10 @@ class PostgresTarget(Target):
             raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
         _check_name(table.table, FIELD)
         with connected(self.address) as session:
+            try:
+                self._ledger(session).create()  # It is taken back at the end: whether we may is what counts here.
+            except TargetRefused as refused:
+                raise InvalidSpec("target.connection", refused.message) from refused
             shape = read_shape(session, table)
             if shape is None:
                 _check_schema(session, table)

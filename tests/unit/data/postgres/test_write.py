@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, TargetRefused, TargetUnavailable
+from ladingd.core.errors import AttemptSuperseded, InvalidSpec, TargetRefused, TargetUnavailable
 from ladingd.core.plan import Chunk, CommittedChunk
+from ladingd.core.spec import Table
 from ladingd.data.postgres.session import Address, Session
 from ladingd.data.postgres.target import PostgresTarget
 from ladingd.data.workplace import Workplace
@@ -216,9 +217,12 @@ def test_an_account_without_rights_is_told_what_an_administrator_can_run(quay: Q
     quay.sql("CREATE TABLE t (id int); CREATE ROLE stevedore LOGIN; GRANT INSERT ON t TO stevedore")
     url = quay.url.replace("//postgres:", "//stevedore:")
     assert url != quay.url
+    plan = quay.plan(["id"])
     quay.target = replace(quay.target, address=Address(name="quay", url=url))
+    with pytest.raises(InvalidSpec, match="an administrator can run: "):
+        quay.target.table(Table(table="t"))
     with pytest.raises(TargetRefused, match="an administrator can run: ") as refused:
-        quay.target.begin("job", 1, quay.plan(["id"]))
+        quay.target.begin("job", 1, plan)
     quay.sql(refused.value.message.split("an administrator can run: ")[1])
     quay.write({"id": [1]})
     assert quay.sql("SELECT id FROM t") == [(1,)]
