@@ -28,6 +28,8 @@ PRELOAD = (
     "ladingd.data.postgres.target",
     "ladingd.data.export_plan",
     "ladingd.data.table_export",
+    "ladingd.data.sqlite.table_source",
+    "ladingd.data.postgres.table_source",
 )
 """What a worker process should have loaded before its first call."""
 

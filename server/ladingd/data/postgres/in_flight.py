@@ -67,8 +67,10 @@ class InFlight:
         with self._alone():
             others = {int(path.stem): path for path in self._directory.glob("*.arrow") if path != own}
             common = _common(keys, others)
-            with pa.OSFile(str(own), "wb") as file, pa.ipc.new_file(file, _shown(keys).schema) as writer:
+            draft = draft_of(own)
+            with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, _shown(keys).schema) as writer:
                 writer.write(_shown(keys))
+            draft.replace(own)  # The others never see half of it, should this process die here.
         try:
             yield common
         finally:

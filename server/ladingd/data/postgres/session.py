@@ -7,6 +7,7 @@ import select
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import psycopg
@@ -252,10 +253,11 @@ def _received(pgconn: PGconn, write: Callable[[Buffer], object]) -> PQGen[PGresu
 
     The same as to read from psycopg's ``Copy``, which costs three times as much for each record.
     """
-    take = pgconn.get_copy_data
-    while (taken := take(1))[0] >= 0:
-        if taken[0]:
-            write(taken[1])
+    for length, record in map(pgconn.get_copy_data, repeat(1)):
+        if length > 0:
+            write(record)
+        elif length < 0:
+            break
         else:
             while not (yield Wait.R):
                 pass

@@ -82,7 +82,6 @@ def upgrade() -> None:
         sa.Column("first_line", _NUMBER, nullable=False),
         sa.Column("records", _NUMBER),
         sa.Column("refused", sa.Text),
-        sa.Column("digest", sa.Text),
         sa.Column("counts", sa.Text),
     )
     op.create_table(
