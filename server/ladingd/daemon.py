@@ -64,6 +64,7 @@ def run(settings: Settings) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         asyncio.run(Daemon(settings).serve())
     except* StoreUnusable as broken:

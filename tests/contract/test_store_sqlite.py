@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -71,6 +72,26 @@ def test_the_steps_lead_to_the_tables(made: Path) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+async def test_a_store_of_every_earlier_step_is_brought_up(path: Path) -> None:
+    steps = [step.revision for step in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()]
+    for number, step in enumerate(steps):
+        path = path.with_name(f"{number}.db")
+        engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(path)))
+        with engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+            config.set_main_option("path_separator", "os")
+            config.attributes["connection"] = connection
+            command.upgrade(config, step)
+        engine.dispose()
+        store = await SqlJobStore.open(path)
+        await store.close()
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        engine.dispose()
+    assert "0001" in steps
 
 
 async def test_the_file_stands_where_it_was_said(made: Path) -> None:
