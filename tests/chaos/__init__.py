@@ -1,0 +1,1 @@
+"""The proof of exactly once: imports that are killed, cut off and starved, compared with undisturbed ones."""

@@ -1,0 +1,118 @@
+"""The long form: ``python -m tests.chaos --kills 200`` and ``python -m tests.chaos --failpoints``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.chaos.database import PostgresServer, SqliteFile
+from tests.chaos.killing import kill_at_random
+from tests.chaos.outcome import Difference
+from tests.chaos.striking import FATAL, IN_CHUNK, strike_chunk, strike_recovery
+from tests.chaos.trial import Trial
+from tests.harness.postgres import PostgresProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CHUNKS = 200
+RECORDS_BETWEEN = 2000
+KILLS_OF_A_JOB = 10
+
+
+def main() -> int:
+    """Run what is asked for; 1 where anything was lost or doubled."""
+    arguments = _parse()
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="lading-"))
+        stack.callback(shutil.rmtree, folder)
+        kinds = ("sqlite", "postgres") if arguments.target == "both" else (arguments.target,)
+        trials = [stack.enter_context(_trial(folder, kind, failpoints=arguments.failpoints)) for kind in kinds]
+        if arguments.failpoints:
+            return asyncio.run(_strike(trials))
+        _say(f"seed {arguments.seed}")
+        return asyncio.run(_kill(trials, arguments.kills, random.Random(arguments.seed)))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--kills", type=int, default=200, help="so many random deaths, in as many jobs as they take")
+    what.add_argument("--failpoints", action="store_true", help="every action at every named moment instead")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random moments")
+    parser.add_argument("--target", choices=("sqlite", "postgres", "both"), default="both")
+    return parser.parse_args()
+
+
+@contextmanager
+def _trial(folder: Path, kind: str, *, failpoints: bool) -> Iterator[Trial]:
+    home = folder / kind
+    home.mkdir()
+    with ExitStack() as stack:
+        if kind == "sqlite":
+            trial = Trial(home, SqliteFile(home / "target.db"), failpoints=failpoints)
+        else:
+            process = PostgresProcess(home)
+            stack.callback(process.clean_up)
+            process.start()
+            trial = Trial(home, PostgresServer(process), failpoints=failpoints)
+        stack.callback(trial.clean_up)
+        yield trial
+
+
+async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> int:
+    """Kill until there were so many deaths, by turns with each kind of database."""
+    lost, doubled, wrong, dead = 0, 0, 0, 0
+    for number, trial in enumerate(cycle(trials), start=1):
+        if dead >= kills:
+            break
+        undisturbed = await trial.undisturbed(CHUNKS)
+        begin = time.monotonic()
+        run = await trial.begin(CHUNKS)
+        at_most = min(KILLS_OF_A_JOB, kills - dead)
+        killed = await kill_at_random(trial, run, at_most, chance, records=RECORDS_BETWEEN)
+        outcome = await trial.finish(run)
+        difference = Difference.between(undisturbed, outcome)
+        dead += len(killed)
+        lost += difference.lost.total()
+        doubled += difference.doubled.total()
+        wrong += bool(difference)
+        deaths = ", ".join(f"{times} {victim}" for victim, times in sorted(Counter(killed).items()))
+        restarts = "".join(f"; started again after {failure.code}" for failure in run.failures)
+        _say(
+            f"job {number:3} {trial.database.name:8} {time.monotonic() - begin:5.1f} s, {len(killed):2} kills"
+            f" ({deaths or 'none'}){restarts}; sha256 {outcome.digest[:12]}: {difference or 'as undisturbed'}"
+        )
+    _say(f"{dead} kills: {lost} lost, {doubled} doubled")
+    return 1 if wrong else 0
+
+
+async def _strike(trials: Sequence[Trial]) -> int:
+    """Strike in every way at every moment; what differs is raised."""
+    for trial in trials:
+        for action in FATAL:
+            for moment in IN_CHUNK[trial.database.name]:
+                await strike_chunk(trial, moment, action)
+                _say(f"{trial.database.name:8} {action:5} {moment}: as undisturbed")
+            await strike_recovery(trial, action)
+            _say(f"{trial.database.name:8} {action:5} at every step of the recovery: as undisturbed")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

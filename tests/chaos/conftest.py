@@ -1,0 +1,68 @@
+"""A daemon with failpoints for each kind of database, and a PostgreSQL server that may be killed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.database import Database, PostgresServer, SqliteFile
+from tests.chaos.trial import Trial
+from tests.harness.postgres import PostgresProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="package")
+def home() -> Iterator[Path]:
+    """A folder for all of it, whose path is short enough for Unix sockets."""
+    path = Path(tempfile.mkdtemp(prefix="lading-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="package")
+def server(home: Path) -> Iterator[PostgresProcess]:
+    """A PostgreSQL server of these tests alone."""
+    folder = home / "pg"
+    folder.mkdir()
+    process = PostgresProcess(folder)
+    process.start()
+    yield process
+    process.clean_up()
+
+
+@pytest.fixture(scope="package")
+def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
+    """The daemon with failpoints of a kind of database. Every test has a job and a table of its own in it."""
+    made: dict[str, Trial] = {}
+
+    def trial(kind: str) -> Trial:
+        if kind not in made:
+            folder = home / kind
+            folder.mkdir()
+            database: Database
+            if kind == "sqlite":
+                database = SqliteFile(folder / "target.db")
+            else:
+                database = PostgresServer(request.getfixturevalue("server"))
+            # What a proxy in a test listens on.
+            connections = {"wire": f"postgresql://postgres@/postgres?host={home / 'wire'}"}
+            made[kind] = Trial(folder, database, failpoints=True, connections=connections)
+        return made[kind]
+
+    yield trial
+    for each in made.values():
+        each.clean_up()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def trial(request: pytest.FixtureRequest, trials: Callable[[str], Trial]) -> Trial:
+    """A daemon with nothing armed, for each kind of database."""
+    trial = trials(request.param)
+    trial.failpoints.disarm()
+    return trial

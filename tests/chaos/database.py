@@ -1,0 +1,67 @@
+"""The databases that are imported into."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from tests.chaos.records import FIRST_ROW, MAKE_TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.postgres import PostgresProcess
+
+_ALL_ROWS = "SELECT * FROM {table}"
+
+
+class Database(ABC):
+    """Where the records of a job go to."""
+
+    name: str
+    url: str
+
+    def make_table(self, table: str) -> None:
+        """Make a table with one row in it."""
+        self._execute(MAKE_TABLE.format(table=table))
+        self._execute(FIRST_ROW.format(table=table))
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """All rows of a table."""
+        return self._execute(_ALL_ROWS.format(table=table))
+
+    @abstractmethod
+    def _execute(self, statement: str) -> list[tuple[Any, ...]]: ...
+
+
+class SqliteFile(Database):
+    """A file, which has no server that could be killed."""
+
+    name = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self._path = path
+
+    def _execute(self, statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self._path, timeout=20)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+
+class PostgresServer(Database):
+    """A server of its own."""
+
+    name = "postgres"
+
+    def __init__(self, process: PostgresProcess) -> None:
+        self.process = process
+        self.url = process.url
+
+    def _execute(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []

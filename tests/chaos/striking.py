@@ -1,0 +1,71 @@
+"""Jobs that are struck at named moments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.failpoint import Action, Moment
+from tests.chaos.outcome import Difference
+from tests.chaos.trial import OUTAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence, Set
+
+    from lading_client.model import Failure
+    from tests.chaos.trial import Trial
+
+CHUNKS = 20
+
+_IN_CHUNK = (
+    Moment.BEFORE_CLAIM,
+    Moment.AFTER_CLAIM,
+    Moment.REJECTS,
+    Moment.BEFORE_COMMIT,
+    Moment.AFTER_COMMIT,
+)
+IN_CHUNK: Mapping[str, Sequence[Moment]] = {"sqlite": _IN_CHUNK, "postgres": (*_IN_CHUNK, Moment.KEYS)}
+"""The life of a chunk, for each kind of database."""
+IN_RECOVERY: Mapping[Moment, int] = {
+    Moment.NOTED: 3,
+    Moment.ORPHANED: 0,
+    Moment.RECOVERED: 0,
+    Moment.BEGIN: 1,
+    Moment.SETTLED: 0,
+}
+"""The death of a daemon, and what happens to each that comes after it; how often each is passed unharmed before.
+Where the first of them is not fatal, there is nothing to recover."""
+
+FATAL = (Action.KILL, Action.RAISE, Action.HANG)
+
+FORGIVEN: Mapping[Action, Set[str]] = {
+    Action.KILL: OUTAGE,
+    Action.RAISE: frozenset({"INTERNAL"}),
+    Action.HANG: OUTAGE,
+    Action.FULL: frozenset({"DESTINATION_REFUSED"}),
+    Action.STORE_FULL: frozenset(),
+}
+"""What a job may be FAILED by when it is struck so."""
+
+
+async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing: int = 4) -> list[Failure]:
+    """Strike once in the middle of a job; its failures. Raises AssertionError where it differs then."""
+    undisturbed = await trial.undisturbed(CHUNKS)
+    trial.failpoints.disarm()
+    trial.failpoints.arm(moment, action, passing=passing)
+    run = await trial.begin(CHUNKS)
+    outcome = await trial.finish(run, forgiven=FORGIVEN[action])
+    assert [(strike.moment, strike.action) for strike in trial.failpoints.strikes()] == [(moment, action)]
+    assert not (difference := Difference.between(undisturbed, outcome)), f"{moment}, {action}: {difference}"
+    return run.failures
+
+
+async def strike_recovery(trial: Trial, action: Action) -> None:
+    """Kill a daemon, and strike at each step of the recovery from it, so that each is recovered from in its turn."""
+    undisturbed = await trial.undisturbed(CHUNKS)
+    trial.failpoints.disarm()
+    for moment, passing in IN_RECOVERY.items():
+        trial.failpoints.arm(moment, Action.KILL if moment is Moment.NOTED else action, passing=passing)
+    run = await trial.begin(CHUNKS)
+    outcome = await trial.finish(run, forgiven=FORGIVEN[action])
+    assert {strike.moment for strike in trial.failpoints.strikes()} == set(IN_RECOVERY)
+    assert not (difference := Difference.between(undisturbed, outcome)), f"recovery, {action}: {difference}"

@@ -1,0 +1,174 @@
+"""With a safeguard switched off, the harness finds what it is there for: so it can fail."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.core.errors import AttemptSuperseded
+from ladingd.core.plan import Chunk, ImportPlan
+from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.data.batch import read_batch
+from ladingd.data.connection import Connection
+from ladingd.data.postgres.ledger import Ledger
+from ladingd.data.postgres.session import close_idle
+from ladingd.data.sqlite import ledger
+from ladingd.data.table_import import TableImport
+from ladingd.data.target import Target
+from ladingd.data.targets import target_of
+from ladingd.data.workplace import Workplace
+from tests.chaos.database import Database, PostgresServer, SqliteFile
+from tests.chaos.failpoint import Action, Moment, Switch
+from tests.chaos.outcome import Difference
+from tests.chaos.striking import CHUNKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ladingd.core.bill import Counts
+    from ladingd.data.batch import Fault
+    from tests.chaos.trial import Trial
+
+
+async def test_without_the_ledger_records_are_doubled(trial: Trial) -> None:
+    undisturbed = await trial.undisturbed(CHUNKS)
+    trial.failpoints.switch_off(Switch.LEDGER)
+    trial.failpoints.arm(Moment.AFTER_COMMIT, Action.KILL, passing=4)
+    outcome = await trial.finish(await trial.begin(CHUNKS))
+    assert trial.failpoints.strikes()
+    assert (outcome.rows - undisturbed.rows).total() > 0
+    assert (outcome.rejects - undisturbed.rejects).total() > 0, "records whose codes they have taken themselves"
+    assert Difference.between(undisturbed, outcome).doubled
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One attempt of a job whose file is as it was when the attempt began."""
+
+    dock: Dock
+    number: int
+    plan: ImportPlan
+    chunks: Sequence[Chunk]
+
+    def process(self) -> None:
+        """Import all of it."""
+        for chunk in self.chunks:
+            self.dock.transfer.process(self.dock.uid, self.number, self.plan, chunk)
+
+    def read(self, ordinal: int) -> Callable[[], Counts]:
+        """Read a chunk, as a worker does that is stopped after that; what it does when it goes on."""
+        target, chunk = self.dock.target, self.chunks[ordinal]
+        data = self.dock.file.read_bytes()[chunk.start : chunk.end]
+        batch = read_batch(data, self.plan, chunk, target.readings(self.plan))
+
+        def keep(faults: list[Fault]) -> None:
+            assert not faults
+
+        return partial(target.write, self.dock.uid, self.number, self.plan, chunk, batch, keep)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dock:
+    """A file, a table, and what imports the one into the other."""
+
+    uid: str
+    database: Database
+    target: Target
+    transfer: TableImport
+    table: str
+    file: Path
+
+    def begin(self, number: int, names: Sequence[str]) -> Attempt:
+        """Put these records into the file, two to a chunk, and begin an attempt to import them."""
+        self.file.write_text("id,code,weight,name\n" + "".join(f"1,,1,{name}\n" for name in names))
+        spec = ImportSpec(
+            file=File(path=str(self.file).lstrip("/")),
+            target=Table(connection="target", table=self.table),
+            chunk_bytes=2 * len(f"1,,1,{names[0]}\n"),
+        )
+        plan = self.transfer.plan(spec)
+        assert self.transfer.begin(self.uid, number, plan) == ()
+        return Attempt(dock=self, number=number, plan=plan, chunks=self.transfer.cut(plan, None, 10))
+
+    @property
+    def names(self) -> list[str]:
+        """What has been imported."""
+        return sorted(name for _, code, _, name in self.database.rows(self.table) if code is None)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def dock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dock]:
+    database: Database
+    if request.param == "sqlite":
+        database = SqliteFile(tmp_path / "target.db")
+    else:
+        database = PostgresServer(request.getfixturevalue("server"))
+    table = f"dock_{uuid.uuid4().hex}"
+    database.make_table(table)
+    connection, workplace = Connection(name="target", url=database.url), Workplace(directory=tmp_path)
+    yield Dock(
+        uid=uuid.uuid4().hex,
+        database=database,
+        target=target_of(connection, workplace),
+        transfer=TableImport(connections={"target": connection}, roots={"local": Path("/")}, workplace=workplace),
+        table=table,
+        file=tmp_path / "in.csv",
+    )
+    close_idle()
+
+
+@pytest.fixture
+def attempt_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks whether an attempt is the current one."""
+    monkeypatch.setattr(Ledger, "check_attempt", lambda *_: None)
+    monkeypatch.setattr(ledger, "check_attempt", lambda *_: None)
+
+
+OLD = ["old-1", "old-2", "old-3", "old-4"]
+NEW = ["new-1", "new-2", "new-3", "new-4"]
+
+
+def test_a_worker_of_an_earlier_attempt_is_refused(dock: Dock) -> None:
+    go_on = dock.begin(1, OLD).read(0)
+    second = dock.begin(2, NEW)
+    with pytest.raises(AttemptSuperseded):
+        go_on()
+    second.process()
+    assert dock.names == NEW
+
+
+@pytest.mark.usefixtures("attempt_unchecked")
+def test_without_the_check_of_the_attempt_two_files_are_mixed(dock: Dock) -> None:
+    """The file was changed before anything of it was committed, and so the plan was made anew."""
+    go_on = dock.begin(1, OLD).read(0)
+    second = dock.begin(2, NEW)
+    go_on()
+    second.process()
+    assert dock.names == ["new-3", "new-4", "old-1", "old-2"]
+
+
+def test_a_worker_of_a_deleted_job_is_refused(dock: Dock) -> None:
+    first = dock.begin(1, OLD)
+    go_on = first.read(0)
+    first.process()
+    dock.transfer.discard(dock.uid, first.plan)
+    with pytest.raises(AttemptSuperseded):
+        go_on()
+    assert dock.names == OLD
+
+
+@pytest.mark.usefixtures("attempt_unchecked")
+def test_without_the_check_of_the_attempt_a_deleted_job_doubles_records(dock: Dock) -> None:
+    """With the job its ledger was forgotten: there is nothing else that says that the chunk was committed."""
+    first = dock.begin(1, OLD)
+    go_on = first.read(0)
+    first.process()
+    dock.transfer.discard(dock.uid, first.plan)
+    go_on()
+    assert dock.names == ["old-1", "old-1", "old-2", "old-2", "old-3", "old-4"]

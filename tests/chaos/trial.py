@@ -1,0 +1,219 @@
+"""A daemon, its database, and a person who starts again whatever has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lading_client.client import Client
+from lading_client.errors import CommandNotAllowed, DeadlineExceeded, Unavailable
+from lading_client.model import AT_REST, Failure, State
+from lading_client.spec import File, ImportSpec, JobSpec, Table
+from tests.chaos.failpoint import VARIABLE, Action, Failpoints
+from tests.chaos.outcome import Outcome
+from tests.chaos.records import CHUNK_BYTES, write_records
+from tests.harness.daemon import DaemonProcess, descendants
+from tests.harness.waiting import PATIENCE, until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Awaitable, Callable, Mapping, Set
+
+    from lading_client.model import Job
+    from tests.chaos.database import Database
+
+T = TypeVar("T")
+
+OUTAGE = frozenset({"TARGET_UNAVAILABLE", "WORKER_LOST"})
+"""What a job may be FAILED by where processes are killed: ``start`` is all that it needs."""
+
+_PATH = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+"""Where the daemon finds this package, wherever it is started."""
+_LIVES = 10
+"""How often a daemon may die at its start before the trial is given up."""
+_ANSWER_SECONDS = 3.0
+"""A daemon that says nothing for so long hangs."""
+_FINISH_SECONDS = 45.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One job, its file and its table."""
+
+    name: str
+    table: str
+    path: Path
+    failures: list[Failure] = field(default_factory=list)
+    """What it was FAILED by, and started again."""
+
+
+class Trial:
+    """A daemon in a folder of its own, with the connection ``target``. With ``failpoints`` it can be struck."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        failpoints: bool = False,
+        connections: Mapping[str, str] | None = None,
+    ) -> None:
+        armed = folder / "armed"
+        armed.mkdir()
+        self.database = database
+        self.failpoints = Failpoints(directory=armed)
+        self.daemon = DaemonProcess(
+            folder,
+            connections={"target": database.url, **(connections or {})},
+            module="tests.chaos.daemon" if failpoints else "ladingd",
+            environment={VARIABLE: str(armed), "PYTHONPATH": _PATH},
+            workers=3,
+        )
+        self.endings: list[int] = []
+        """The exit statuses of daemons that ended by themselves or were struck."""
+        self._folder = folder
+        self._runs = 0
+        self._undisturbed: dict[int, Outcome] = {}
+
+    # The daemon
+
+    def revive(self) -> None:
+        """See that the daemon serves. What dies at its start is started again."""
+        for _ in range(_LIVES):
+            if self._serves():
+                return
+        raise AssertionError(f"the daemon does not live:\n{self.daemon.log.read_text()}")
+
+    def _serves(self) -> bool:
+        daemon = self.daemon
+        if daemon.process is None:
+            daemon.process = daemon.spawn()
+        until(lambda: self._ended() or daemon.accepts(), "the daemon serves, or has ended")
+        if self._ended():
+            self.endings.append(daemon.wait())
+            return False
+        return True
+
+    def _ended(self) -> bool:
+        process = self.daemon.process
+        if process is None or process.poll() is not None:
+            return True
+        self._kill_hung(process)
+        return False
+
+    def _kill_hung(self, daemon: subprocess.Popen[bytes]) -> None:
+        """What a person does to a process that hangs."""
+        hung = {strike.pid for strike in self.failpoints.strikes() if strike.action is Action.HANG}
+        if daemon.pid in hung:
+            daemon.kill()
+        for pid in hung.intersection(descendants(daemon.pid)) if hung else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon, and leave its workers to see it by themselves."""
+        process = self.daemon.process
+        assert process is not None
+        process.kill()
+        self.daemon.wait()
+
+    def clean_up(self) -> None:
+        """End the daemon and its workers, if it runs."""
+        if self.daemon.process is not None:
+            self.daemon.kill()
+
+    # Jobs
+
+    async def ask(self, call: Callable[[Client], Awaitable[T]]) -> T:
+        """Make a call, again where the daemon dies on it."""
+        async with asyncio.timeout(PATIENCE * 2):
+            while True:
+                await asyncio.to_thread(self.revive)
+                try:
+                    async with Client(self.daemon.address, timeout=_ANSWER_SECONDS) as client:
+                        return await call(client)
+                except (Unavailable, DeadlineExceeded):
+                    continue
+
+    async def begin(self, chunks: int, *, connection: str = "target") -> Run:
+        """Start an import of so many chunks into a table of its own."""
+        self._runs += 1
+        path = self._folder / f"{chunks}.csv"
+        if not path.exists():
+            write_records(path, chunks)
+        run = Run(name=f"jobs/job-{self._runs}", table=f"table_{self._runs:06d}", path=path)
+        self.database.make_table(run.table)
+        kind = ImportSpec(
+            files=(File(path=str(path).lstrip("/")),),
+            target=Table(connection=connection, table=run.table),
+            chunk_bytes=CHUNK_BYTES,
+        )
+        await self.ask(lambda client: client.create_job(JobSpec(kind=kind), job_id=run.name.removeprefix("jobs/")))
+        await self._start(run)
+        return run
+
+    async def _start(self, run: Run) -> None:
+        # Where the daemon dies on the answer the call is made again, and the job may even have ended since.
+        with suppress(CommandNotAllowed):
+            await self.ask(lambda client: client.start_job(run.name))
+
+    async def look(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Job:
+        """The job as it is. One that is FAILED for a reason that is forgiven is started again."""
+        job = await self.ask(lambda client: client.get_job(run.name))
+        if job.state is State.FAILED:
+            assert job.failure is not None
+            assert job.failure.code in forgiven, f"{run.name}: {job.failure}\n{self.daemon.log.read_text()}"
+            run.failures.append(job.failure)
+            await self._start(run)
+        else:
+            assert job.state not in AT_REST or job.state in (State.FINISHED, State.INTERRUPTED), job.state
+        return job
+
+    async def progress(self, run: Run, records: int) -> Job:
+        """Wait until so many records more are processed, or the job is done."""
+        before = (await self.look(run)).counters.processed
+        return await self._until(run, OUTAGE, lambda job: job.counters.processed >= before + records)
+
+    async def finish(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Outcome:
+        """Wait until a job is done; what it has come to."""
+        job = await self._until(run, forgiven, lambda job: job.state is State.FINISHED)
+
+        async def rejects(client: Client) -> Outcome:
+            return Outcome.of(
+                table=run.table,
+                rows=self.database.rows(run.table),
+                rejects=[reject async for reject in client.rejects(run.name)],
+                lines=run.path.read_text().splitlines(),
+                accounts=(job.bill, job.counters),
+            )
+
+        return await self.ask(rejects)
+
+    async def _until(self, run: Run, forgiven: Set[str], condition: Callable[[Job], bool]) -> Job:
+        deadline = time.monotonic() + _FINISH_SECONDS
+        while True:
+            job = await self.look(run, forgiven=forgiven)
+            if job.state is State.FINISHED or condition(job):
+                return job
+            assert time.monotonic() < deadline, f"it does not go on: {job}\n{await self._report(run)}"
+            await asyncio.sleep(0.05)
+
+    async def _report(self, run: Run) -> str:
+        """The end of the job's journal and of the daemon's log."""
+
+        async def journal(client: Client) -> list[str]:
+            return [f"{entry.time} {entry.code}: {entry.message}" async for entry in client.journal(run.name)]
+
+        return "\n".join([*(await self.ask(journal))[-20:], *self.daemon.log.read_text().splitlines()[-40:]])
+
+    async def undisturbed(self, chunks: int) -> Outcome:
+        """What such a job comes to where nothing happens to it."""
+        if chunks not in self._undisturbed:
+            self._undisturbed[chunks] = await self.finish(await self.begin(chunks), forgiven=frozenset())
+        return self._undisturbed[chunks]

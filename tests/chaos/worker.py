@@ -1,0 +1,60 @@
+"""Loaded in the forkserver of a daemon under test: its worker processes are born with these failpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chaos.failpoint import Failpoint, Failpoints, Moment, Side, Switch, install, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ladingd.data.postgres.ledger import Ledger
+    from ladingd.data.sqlite.database import Database
+
+POSTGRES = "ladingd.data.postgres"
+SQLITE = "ladingd.data.sqlite"
+
+install(
+    (
+        Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{POSTGRES}.ledger:Ledger.claim"),
+        Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{SQLITE}.ledger:claim"),
+        Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.claim"),
+        Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{SQLITE}.ledger:claim"),
+        Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.workplace:sync_file"),
+        Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.in_flight:_shown"),
+        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.count"),
+        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{SQLITE}.ledger:count"),
+        Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.target:PostgresTarget.write"),
+        Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{SQLITE}.target:SqliteTarget.write"),
+        Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{POSTGRES}.target:check_table"),
+        Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{SQLITE}.target:check_table"),
+    )
+)
+
+
+def _postgres_claim(claim: Callable[[Ledger, str, int, int], bool]) -> Callable[[Ledger, str, int, int], bool]:
+    """A ledger that, where it is switched off, never knows a chunk."""
+
+    def claimed(self: Ledger, job_uid: str, attempt: int, chunk: int) -> bool:
+        if Failpoints.of_environment().lacks(Switch.LEDGER):
+            forget = f"DELETE FROM {self.schema}.ledger WHERE job = %s AND chunk = %s"
+            self.session.run(forget, (job_uid, chunk))
+        return claim(self, job_uid, attempt, chunk)
+
+    return claimed
+
+
+def _sqlite_claim(claim: Callable[[Database, str, int, int], bool]) -> Callable[[Database, str, int, int], bool]:
+    """The same for SQLite."""
+
+    def claimed(database: Database, job_uid: str, attempt: int, chunk: int) -> bool:
+        if Failpoints.of_environment().lacks(Switch.LEDGER):
+            database.run("DELETE FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
+        return claim(database, job_uid, attempt, chunk)
+
+    return claimed
+
+
+replace(f"{POSTGRES}.ledger:Ledger.claim", _postgres_claim)
+replace(f"{SQLITE}.ledger:claim", _sqlite_claim)
