@@ -22,7 +22,6 @@ RECORD_LIMIT = 16 << 20
 QUOTE_LIMIT = 1 << 30
 """How far an open quote is followed, to refuse a long field as one record and not line by line."""
 
-_LAST_CHUNKS = 4
 _SMALL_CHUNK = 1 << 20
 
 UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
@@ -100,8 +99,10 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
 
 
 def _chunk_size(plan: ImportPlan, start: int) -> int:
-    """Towards the end chunks become smaller, so that no worker is at a large one when the others have nothing left."""
-    return min(plan.chunk_bytes, max((plan.end - start) // _LAST_CHUNKS, _SMALL_CHUNK))
+    """Small ones to begin with, so that no worker waits until it has one, and small ones at the end, so that none is
+    at a large one when the others have nothing left."""
+    done, left = start - plan.start, plan.end - start
+    return min(plan.chunk_bytes, max(min(done // 2, left // 4), _SMALL_CHUNK))
 
 
 def _window(source: Source, plan: ImportPlan, start: int, length: int) -> tuple[bytes, Frames]:
