@@ -34,7 +34,7 @@ def import_file(
         typer.Option(
             "--type",
             metavar="COL=TYPE",
-            help="text, integer, real, decimal(P,S), boolean, date, time or timestamp, instead of what is detected.",
+            help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
         ),
     ] = None,
     delimiter: DelimiterOption = "",

@@ -241,3 +241,32 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     yard.transfer.check_source(plan, chunks[:2])
     with pytest.raises(SourceChanged, match=sums):
         yard.transfer.finish(JOB, plan, chunks)
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT NOT NULL, ratio REAL) STRICT",
+        "CREATE TABLE t (name TEXT, id INTEGER, ratio REAL, PRIMARY KEY (id)) WITHOUT ROWID",
+    ],
+)
+def test_tables_that_are_stricter_than_others(yard: Yard, declaration: str) -> None:
+    yard.sql(declaration)
+    plan = yard.plan_import("id,name,ratio\n1,a,0.5\n2,b,\n1,c,\nx,d,\n3,e,much\n")
+    assert yard.run(plan) == Counts(read=5, inserted=2, rejected=3, errors=3)
+    assert yard.sql("SELECT id, name, ratio FROM t ORDER BY id") == [(1, "a", 0.5), (2, "b", None)]
+    assert [(each.line, each.column, each.connector) for each in rejects_of(yard, plan)] == [
+        (4, "id", Connector.DATABASE),
+        (5, "id", Connector.TEXT),
+        (6, "ratio", Connector.TEXT),
+    ]
+
+
+def test_a_database_whose_directory_is_gone_is_away_and_not_empty(yard: Yard) -> None:
+    plan = yard.plan_import("a\n1\n")
+    yard.run(plan, JOB)
+    gone = yard.directory.with_name("gone")
+    yard.directory.rename(gone)
+    with pytest.raises(TargetUnavailable, match="directory"):
+        yard.transfer.committed(JOB, 2, plan)
+    gone.rename(yard.directory)

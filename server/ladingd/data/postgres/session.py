@@ -52,9 +52,15 @@ _REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", 
 class TransactionConflict(TargetUnavailable):
     """The database took the transaction back for the sake of another one; it may be done again at once."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args  # The daemon, to which it may go, must not load this module.
+
 
 class OutcomeUnknown(TargetUnavailable):
     """The connection was lost during COMMIT. Only the ledger knows whether it has happened."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

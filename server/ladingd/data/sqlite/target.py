@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TechnicalError
+from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.database import Database, connected, quoted, statement
@@ -71,6 +71,8 @@ class SqliteTarget(Target):
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         if not self.path.exists():
+            if not self.path.parent.is_dir():
+                raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
             return ()
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
