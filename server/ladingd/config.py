@@ -68,8 +68,9 @@ class Settings(BaseSettings):
     """The Unix socket that the daemon serves on."""
     slots: int = Field(default=4, ge=1)
     """Jobs that run side by side."""
-    workers: int = Field(default_factory=lambda: (os.cpu_count() or 1) + 1, ge=1)
-    """Worker processes, shared by all jobs. One more than there are cores: one of them waits for a database."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Worker processes, shared by all jobs. Each takes about 150 MB; more than there are cores gain nothing where the
+    database is on the same machine."""
     shutdown_grace: float = Field(default=10.0, ge=0)
     """How long chunks in flight may take to finish on shutdown before they are killed."""
     cancel_grace: float = Field(default=10.0, ge=0)
