@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ladingd.core.plan import ImportPlan
-    from ladingd.core.spec import Table
     from ladingd.data.field_type import FieldType
     from ladingd.data.target import TargetColumn, TargetTable
 
@@ -114,9 +113,3 @@ def _emptiness(nullable: bool) -> str:
 
 def _listing(columns: Iterable[TargetColumn]) -> str:
     return ", ".join(repr(column.name) for column in columns)
-
-
-def check_schema(table: Table, field: str) -> None:
-    """Raises InvalidSpec for a schema that SQLite has not."""
-    if table.schema not in ("", "main"):
-        raise InvalidSpec(f"{field}.schema", f"SQLite has no schema {table.schema!r}; leave it empty")

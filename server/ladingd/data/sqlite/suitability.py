@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.target_columns import FIELD, check_schema, fold
+from ladingd.data.target_columns import FIELD, fold
 
 if TYPE_CHECKING:
     from ladingd.core.spec import Table
@@ -23,6 +23,12 @@ _CONSEQUENCES = {
     "IGNORE": "leaves out records without a word",
     "FAIL": "keeps half of a statement that is refused",
 }
+
+
+def check_schema(table: Table, field: str) -> None:
+    """Raises InvalidSpec for a schema that SQLite has not."""
+    if table.schema not in ("", "main"):
+        raise InvalidSpec(f"{field}.schema", f"SQLite has no schema {table.schema!r}; leave it empty")
 
 
 def check_name(table: Table) -> None:

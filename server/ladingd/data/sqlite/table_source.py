@@ -14,10 +14,11 @@ from ladingd.core.plan import Column
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.field_type import Affinity, of_declaration
 from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.suitability import check_schema
 from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.sqlite.text_columns import text_columns
 from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
-from ladingd.data.target_columns import check_schema, fold
+from ladingd.data.target_columns import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
