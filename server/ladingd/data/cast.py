@@ -88,9 +88,8 @@ def cast(column: pa.Array, reading: Reading, *, nul: bool = True) -> Cast:
     column, misfits = _without_misshapen(column, reading)
     for turn in range(_GUESSES):
         # What looks right may be out of range, or not in the calendar. Such troubles repeat themselves.
-        wrong = _named(error, column, reading) if error is not None else None
-        if wrong is not None:
-            offenders = pc.fill_null(pc.equal(column, wrong), False)
+        offenders = _told(error, column, reading) if error is not None else None
+        if offenders is not None:
             misfits += _misfits(reading, column, pc.indices_nonzero(offenders))
             column = only(column, pc.invert(offenders))
         elif turn:
@@ -106,23 +105,39 @@ def cast(column: pa.Array, reading: Reading, *, nul: bool = True) -> Cast:
     return Cast(values=values, misfits=sorted(misfits, key=lambda misfit: misfit.index))
 
 
-def _named(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> str | None:
-    """The value that a conversion names as the reason of its failure, where it does."""
+def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> pa.Array | None:
+    """The values that a conversion failed by: the one that it names, or those that are out of range; None where neither
+    tells."""
     named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
     value = named and (named[1] if named[1] is not None else named[2])
-    if value is None or not pc.any(pc.equal(column, value)).as_py():
+    try:
+        if value is not None:
+            offenders = pc.fill_null(pc.equal(column, value), False)
+        elif reading.beyond is not None:
+            offenders = reading.beyond(column)
+        else:
+            return None
+    except pa.ArrowInvalid:
+        return None
+    rows = pc.indices_nonzero(offenders)
+    if not len(rows):
         return None
     try:
-        reading.convert(pa.array([value], column.type))
+        reading.convert(column.take(rows[:1]))
     except pa.ArrowInvalid:
-        return value
+        return offenders
     return None
 
 
 def _misfits(reading: Reading, column: pa.Array, rows: pa.Array) -> list[Misfit]:
-    return [
-        _misfit(reading, row, value) for row, value in zip(rows.to_pylist(), column.take(rows).to_pylist(), strict=True)
-    ]
+    told: dict[str, Misfit] = {}
+    misfits = []
+    for row, value in zip(rows.to_pylist(), column.take(rows).to_pylist(), strict=True):
+        known = told.get(value)
+        if known is None:
+            known = told[value] = _misfit(reading, row, value)
+        misfits.append(Misfit(index=row, value=known.value, code=known.code, message=known.message))
+    return misfits
 
 
 def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.field_type import FieldType, Kind
+from ladingd.data.field_type import DECIMAL_DIGITS, FieldType, Kind
 
 Convert = Callable[[pa.Array], pa.Array]
 """Makes values of a column of text, or raises ArrowInvalid where one of them is none. Nulls stay nulls."""
@@ -25,11 +27,15 @@ class Reading:
     kind: FieldType
     convert: Convert
     name: str
+    beyond: Convert | None = None
+    """Tells of each value that looks like the kind whether it is out of range; raises ArrowInvalid where it cannot."""
 
 
 def typed(kind: FieldType, arrow: pa.DataType | None = None, name: str = "") -> Reading:
     """A reading that gives values of Arrow's own type for the kind, or of a narrower one."""
-    return Reading(kind=kind, convert=_converter(kind, arrow or natural(kind)), name=name or str(kind))
+    arrow = arrow or natural(kind)
+    beyond = partial(out_of_range, arrow=arrow) if kind.kind is Kind.DECIMAL else None
+    return Reading(kind=kind, convert=_converter(kind, arrow), name=name or str(kind), beyond=beyond)
 
 
 def natural(kind: FieldType) -> pa.DataType:
@@ -93,6 +99,14 @@ def countable(column: pa.Array) -> pa.Array:
     if (pc.max(pc.binary_length(column)).as_py() or 0) > 38:
         raise pa.ArrowInvalid("too many digits")
     return column
+
+
+def out_of_range(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Which decimals have too many digits before or behind the point. pyarrow only says that there are some."""
+    room = DECIMAL_DIGITS - arrow.scale
+    values = countable(column).cast(pa.decimal128(DECIMAL_DIGITS, min(arrow.scale + room // 2, DECIMAL_DIGITS)))
+    large = pc.greater_equal(pc.abs(values), pa.scalar(Decimal(10) ** (arrow.precision - arrow.scale)))
+    return pc.fill_null(pc.or_(large, pc.not_equal(values, pc.round(values, arrow.scale))), False)
 
 
 def to_times(column: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind
-from ladingd.data.reading import Reading, countable, only, to_finite, typed
+from ladingd.data.reading import Reading, countable, only, out_of_range, to_finite, typed
 
 _KEPT_AS_TEXT = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
 
@@ -23,7 +23,8 @@ def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
     if kind.kind is Kind.DECIMAL:
         kept = pa.decimal128(min(kind.precision, EXACT_DIGITS), kind.scale)
         limit = f" (at most {EXACT_DIGITS} digits in SQLite)" if kind.precision > EXACT_DIGITS else ""
-        return Reading(kind=kind, convert=partial(_to_double, checked=kept), name=f"{kind}{limit}")
+        beyond = partial(out_of_range, arrow=kept)
+        return Reading(kind=kind, convert=partial(_to_double, checked=kept), name=f"{kind}{limit}", beyond=beyond)
     if kind.kind is Kind.REAL and not inferred:
         return Reading(kind=kind, convert=_to_reals, name=str(kind))
     return typed(kind)
