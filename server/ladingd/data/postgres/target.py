@@ -92,7 +92,7 @@ class PostgresTarget(Target):
             entries = ledger.entries(job_uid)
             self._prepare_table(session, plan, used=bool(entries))
             session.commit()
-        InFlight(workplace=self.workplace, job_uid=job_uid).clear()
+        self._in_flight(job_uid).clear()
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
@@ -125,7 +125,7 @@ class PostgresTarget(Target):
             try:
                 return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
             except TransactionConflict:
-                InFlight(workplace=self.workplace, job_uid=job_uid).remember(chunk.ordinal)
+                self._in_flight(job_uid).remember(chunk.ordinal)
             except TargetChanged:
                 # Since this process looked at it. What it is now is looked at the next time.
                 _shapes.pop((self.address, plan.target), None)
@@ -149,7 +149,7 @@ class PostgresTarget(Target):
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         load = None
-        in_flight = InFlight(workplace=self.workplace, job_uid=job_uid)
+        in_flight = self._in_flight(job_uid)
         if batch.records.num_rows:
             shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
             batch = in_key_order(batch, shape.key)
@@ -215,6 +215,9 @@ class PostgresTarget(Target):
             raise TargetRefused(f"{plan.target.table} has become a {shape.kind}")
         _shapes[key] = shape
         return shape
+
+    def _in_flight(self, job_uid: str) -> InFlight:
+        return InFlight(workplace=self.workplace, job_uid=job_uid)
 
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)
