@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Connector, Reject
 from ladingd.core.plan import Chunk, ImportPlan
-from ladingd.data.cast import cast, shorten
+from ladingd.data.cast import Known, cast, shorten
 from ladingd.data.framing import Positions
 from ladingd.data.inference import altered
 from ladingd.data.parse import RecordPlaces, parse
@@ -68,7 +69,7 @@ class Batch:
 
     def text(self, row: int, place: int) -> str:
         """A field of a good record as the file has it; empty for nothing."""
-        raw = self.places.raw(self.data, int(self.indexes[row]))
+        (raw,) = self.places.raw(self.data, self.indexes[row : row + 1])
         return parse(raw, self.plan.dialect, len(self.plan.columns)).columns[place][0].as_py() or ""
 
     def counts(self, rejected: int) -> Counts:
@@ -92,27 +93,30 @@ class Batch:
         if not faults:
             return []
         now = datetime.now(UTC)
-        ordered = sorted(faults, key=lambda fault: fault.index)
-        lines = self.places.lines([fault.index for fault in ordered])
-        return [self._reject(fault, line, now) for fault, line in zip(ordered, lines, strict=True)]
+        ordered = sorted(faults, key=attrgetter("index"))
+        indexes = np.array([fault.index for fault in ordered])
+        raws, lines = self.places.raw(self.data, indexes), self.places.lines(indexes)
+        return [
+            Reject(
+                time=now,
+                file=self.plan.file.path,
+                line=self.chunk.first_line + line,
+                record=self.chunk.first_record + fault.index,
+                raw=shorten(raw, RAW_CAP),
+                column=fault.column,
+                value=fault.value,
+                connector=fault.connector,
+                code=fault.code,
+                message=fault.message,
+            )
+            for fault, raw, line in zip(ordered, raws, lines, strict=True)
+        ]
 
-    def _reject(self, fault: Fault, line: int, now: datetime) -> Reject:
-        return Reject(
-            time=now,
-            file=self.plan.file.path,
-            line=self.chunk.first_line + line,
-            record=self.chunk.first_record + fault.index,
-            raw=shorten(self.places.raw(self.data, fault.index), RAW_CAP),
-            column=fault.column,
-            value=fault.value,
-            connector=fault.connector,
-            code=fault.code,
-            message=fault.message,
-        )
 
-
-def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk, readings: Sequence[Reading]) -> Batch:
-    """Parse and cast the records of a chunk, with a reading for each column of the plan.
+def read_batch(
+    data: bytes, plan: ImportPlan, chunk: Chunk, readings: Sequence[Reading], known: Sequence[Known] | None = None
+) -> Batch:
+    """Parse and cast the records of a chunk, with a reading for each column of the plan and what is known of it.
 
     Raises BillImbalance where they are not as many as were cut.
     """
@@ -132,17 +136,18 @@ def read_batch(data: bytes, plan: ImportPlan, chunk: Chunk, readings: Sequence[R
     typed = []
     refused: dict[int, Fault] = {}
     nul = b"\0" in data
-    for column, reading, values in zip(plan.columns, readings, columns, strict=True):
-        outcome = cast(values, reading, nul=nul)
+    known = known or [Known() for _ in columns]
+    for column, reading, values, seen in zip(plan.columns, readings, columns, known, strict=True):
+        outcome = cast(values, reading, seen, nul=nul)
         misfits = outcome.misfits
         if column.inferred:
-            misfits += altered(values, outcome.values, reading.kind, column.source)
+            misfits = {**altered(values, outcome.values, reading.kind, column.source), **misfits}
         typed.append(outcome.values)
-        for misfit in misfits:
+        for row, misfit in misfits.items():
             refused.setdefault(
-                misfit.index,
+                row,
                 Fault(
-                    index=int(indexes[misfit.index]),
+                    index=int(indexes[row]),
                     code=misfit.code,
                     message=misfit.message,
                     column=column.source,

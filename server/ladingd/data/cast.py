@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,13 @@ from ladingd.data.reading import only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
+    from ladingd.data.field_type import FieldType
     from ladingd.data.framing import Positions
     from ladingd.data.reading import Convert, Reading
+
+    Offsets = npt.NDArray[np.int32]
 
 VALUE_CAP = 1 << 10
 """The longest value in bytes that is shown whole."""
@@ -27,7 +34,6 @@ VALUE_CAP = 1 << 10
 class Misfit:
     """A value that is not of its column's type."""
 
-    index: int
     value: str
     code: str
     message: str
@@ -35,16 +41,42 @@ class Misfit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cast:
-    """The values, null where a misfit was, and the misfits in the order of their rows."""
+    """The values, null where a misfit was, and the misfits by their rows, in order."""
 
     values: pa.Array
-    misfits: list[Misfit]
+    misfits: Mapping[int, Misfit]
+
+
+class Known:
+    """Values of one column that were misfits before. Troubles repeat themselves from chunk to chunk, and to look for a
+    few values takes a fifth of the time that it takes to find out what is wrong."""
+
+    def __init__(self) -> None:
+        self._misfits: dict[str, Misfit] = {}
+
+    def take_out(self, column: pa.Array) -> tuple[pa.Array, dict[int, Misfit]]:
+        """The column without them, and where they were. They are forgotten when there are none any more."""
+        if not self._misfits:
+            return column, {}
+        rows = _rows(pc.is_in(column, value_set=pa.array(list(self._misfits), pa.string())))
+        if not rows.size:
+            self._misfits.clear()
+        values = column.take(pa.array(rows)).to_pylist()
+        found = {row: self._misfits[value] for row, value in zip(rows.tolist(), values, strict=True)}
+        return _blanked(column, rows), found
+
+    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit]) -> None:
+        """Keep those that were there twice."""
+        for text, times in Counter(texts).items():
+            if times > 1 and len(text) <= _KNOWN_LENGTH and len(self._misfits) < _KNOWN_VALUES:
+                self._misfits[text] = misfits[text]
 
 
 # What pyarrow's casts take and our patterns do not; values that show such signs are looked at more closely.
 _SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
 _LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26), Kind.TIMESTAMPTZ: (19, 32), Kind.TIME: (5, 15)}
 _GUESSES = 8
+_KNOWN_VALUES, _KNOWN_LENGTH = 64, 64
 _NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
 # The bytes and the lengths that values have. What has others may be a value all the same: then it is one in disguise.
 _ANY = (1 << 31) - 1
@@ -61,90 +93,61 @@ _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
 }
 
 
-def cast(column: pa.Array, reading: Reading, *, nul: bool = True) -> Cast:
+def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul: bool = True) -> Cast:
     """Read a column of text, or of bytes. Empty text is null in every type but text. ``nul``: there may be NUL bytes.
 
     The whole column is tried first, which costs next to nothing; only where that fails are the offenders looked for.
+    ``known``: what was found in other chunks of the same column, to which this one's misfits are added.
     """
     if nul and _contains(column, 0):
         # pyarrow may keep the bytes of a value that has become null, so that one was found proves nothing.
-        broken = pc.fill_null(pc.match_substring(column, "\0"), False)
-        if pc.any(broken).as_py():
+        broken = _rows(pc.match_substring(column, "\0"))
+        if broken.size:
             return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte")
     if column.type == pa.binary():
         try:
             column = column.cast(pa.string())
         except pa.ArrowInvalid:
-            broken = _mask(len(column), _offenders(column, lambda piece: piece.cast(pa.string())))
+            broken = np.array(_offenders(column, lambda piece: piece.cast(pa.string())))
             return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8")
     if reading.kind.kind is Kind.TEXT:
-        return Cast(values=column, misfits=[])
+        return Cast(values=column, misfits={})
+    known = known or Known()
+    column, found = known.take_out(column)
     error = None
     if not _suspect(column, reading.kind.kind):
         try:
-            return Cast(values=reading.convert(column), misfits=[])
+            return Cast(values=reading.convert(column), misfits=found)
         except pa.ArrowInvalid as one_is_none:
             error = one_is_none
-    column, misfits = _without_misshapen(column, reading)
-    for turn in range(_GUESSES):
-        # What looks right may be out of range, or not in the calendar. Such troubles repeat themselves.
-        offenders = _told(error, column, reading) if error is not None else None
-        if offenders is not None:
-            misfits += _misfits(reading, column, pc.indices_nonzero(offenders))
-            column = only(column, pc.invert(offenders))
-        elif turn:
-            break
-        try:
-            return Cast(values=reading.convert(column), misfits=sorted(misfits, key=lambda misfit: misfit.index))
-        except pa.ArrowInvalid as another:
-            error = another
-    distinct = column.unique()
-    offenders = pc.is_in(column, value_set=distinct.take(_offenders(distinct, reading.convert)))
-    misfits += _misfits(reading, column, pc.indices_nonzero(offenders))
-    values = reading.convert(only(column, pc.invert(offenders)))
-    return Cast(values=values, misfits=sorted(misfits, key=lambda misfit: misfit.index))
+    shaped, misshapen = _without_misshapen(column, reading)
+    values, unfit = _without_unfit(shaped, reading, error)
+    rows = np.concatenate((misshapen, unfit))
+    texts = column.take(pa.array(rows)).to_pylist()
+    misfits = {text: _misfit(reading, text) for text in set(texts)}
+    known.learn(texts, misfits)
+    found |= {row: misfits[text] for row, text in zip(rows.tolist(), texts, strict=True)}
+    return Cast(values=values, misfits=dict(sorted(found.items())))
 
 
-def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> pa.Array | None:
-    """The values that a conversion failed by: the one that it names, or those that are out of range; None where neither
-    tells."""
-    named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
-    value = named and (named[1] if named[1] is not None else named[2])
-    try:
-        if value is not None:
-            offenders = pc.fill_null(pc.equal(column, value), False)
-        elif reading.beyond is not None:
-            offenders = reading.beyond(column)
-        else:
-            return None
-    except pa.ArrowInvalid:
-        return None
-    rows = pc.indices_nonzero(offenders)
-    if not len(rows):
-        return None
-    try:
-        reading.convert(column.take(rows[:1]))
-    except pa.ArrowInvalid:
-        return offenders
-    return None
-
-
-def _misfits(reading: Reading, column: pa.Array, rows: pa.Array) -> list[Misfit]:
-    told: dict[str, Misfit] = {}
-    misfits = []
-    for row, value in zip(rows.to_pylist(), column.take(rows).to_pylist(), strict=True):
-        known = told.get(value)
-        if known is None:
-            known = told[value] = _misfit(reading, row, value)
-        misfits.append(Misfit(index=row, value=known.value, code=known.code, message=known.message))
-    return misfits
+def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, Positions]:
+    """The values that look like the type, in a form that a conversion takes, and the rows of those that do not."""
+    kind = reading.kind.kind
+    rows = _doubtful_rows(column, kind)
+    texts = column.take(pa.array(rows))
+    blank = pc.equal(pc.binary_length(texts), 0)
+    shaped = pc.match_substring_regex(texts, PATTERNS[kind])
+    misshapen = rows[_rows(pc.invert(pc.or_(shaped, blank)))]
+    if kind is Kind.DECIMAL and pc.any(shaped).as_py():
+        column = pc.replace_with_mask(column, _mask(len(column), rows), _shortest(only(texts, shaped)))
+        return column, misshapen
+    return _blanked(column, np.concatenate((misshapen, rows[_rows(blank)]))), misshapen
 
 
 def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
     """The rows whose length, or one of whose bytes, no value of the kind has. A pattern would take far longer."""
     letters, shortest, longest = _LOOKS[kind]
-    _, offsets, buffer = column.buffers()
-    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    bounds, buffer = _layout(column)
     lengths = np.diff(bounds)
     doubtful = (lengths < shortest) | (lengths > longest)
     if buffer is not None:
@@ -152,22 +155,63 @@ def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
         marks = buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes().translate(strange)
         places = np.flatnonzero(np.frombuffer(marks, np.bool_)) + bounds[0]
         doubtful[np.searchsorted(bounds, places, side="right") - 1] = True
-    return np.flatnonzero(doubtful & column.is_valid().to_numpy(zero_copy_only=False))
+    return np.flatnonzero(doubtful & _valid(column))
 
 
-def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, list[Misfit]]:
-    """The column without the values that do not look like the type, and those."""
-    kind = reading.kind.kind
-    rows = pa.array(_doubtful_rows(column, kind))
-    texts = column.take(rows)
-    texts = only(texts, pc.not_equal(pc.binary_length(texts), 0))
-    shaped = pc.fill_null(pc.match_substring_regex(texts, PATTERNS[kind]), False)
-    misfits = _misfits(reading, column, rows.filter(pc.and_(pc.invert(shaped), texts.is_valid())))
-    doubtful = _mask(len(column), rows)
-    if not pc.any(shaped).as_py():
-        return only(column, pc.invert(doubtful)), misfits
-    texts = only(texts, shaped)
-    return pc.replace_with_mask(column, doubtful, _shortest(texts) if kind is Kind.DECIMAL else texts), misfits
+def _without_unfit(column: pa.Array, reading: Reading, error: pa.ArrowInvalid | None) -> tuple[pa.Array, Positions]:
+    """What values become that look like the type, and the rows that are out of range, or not in the calendar.
+
+    ``error``: what the conversion said, where it was tried already. Such troubles repeat themselves.
+    """
+    unfit: list[Positions] = []
+    for turn in range(_GUESSES):
+        rows = _told(error, column, reading) if error is not None else None
+        if rows is not None:
+            unfit.append(rows)
+            column = _blanked(column, rows)
+        elif turn:
+            break
+        try:
+            return reading.convert(column), _joined(unfit)
+        except pa.ArrowInvalid as another:
+            error = another
+    distinct = column.unique()
+    unfit.append(_rows(pc.is_in(column, value_set=distinct.take(_offenders(distinct, reading.convert)))))
+    return reading.convert(_blanked(column, unfit[-1])), _joined(unfit)
+
+
+def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> Positions | None:
+    """The rows that a conversion failed by: those of the value that it names, or those out of range. None: neither
+    tells."""
+    named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
+    value = named and (named[1] if named[1] is not None else named[2])
+    try:
+        if value is not None:
+            rows = _rows(pc.equal(column, value))
+        elif reading.beyond is not None:
+            rows = _large(column, reading.kind)
+            rows = rows[_rows(reading.beyond(column.take(pa.array(rows))))]
+        else:
+            return None
+    except pa.ArrowInvalid:
+        return None
+    if not rows.size:
+        return None
+    try:
+        reading.convert(column.take(pa.array(rows[:1])))
+    except pa.ArrowInvalid:
+        return rows
+    return None
+
+
+def _large(column: pa.Array, kind: FieldType) -> Positions:
+    """The rows of decimals that may be out of range, by their length and where the point is."""
+    bounds, buffer = _layout(column)
+    lengths = np.diff(bounds)
+    if not kind.scale or not buffer:
+        return np.flatnonzero((lengths > kind.precision) & _valid(column))
+    points = np.frombuffer(buffer, np.uint8).take(bounds[1:] - (kind.scale + 1), mode="clip")
+    return np.flatnonzero(((lengths > kind.precision + 1) | (points != ord("."))) & _valid(column))
 
 
 def _shortest(column: pa.Array) -> pa.Array:
@@ -177,25 +221,26 @@ def _shortest(column: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
 
 
-def _misfit(reading: Reading, row: int, value: str) -> Misfit:
+def _misfit(reading: Reading, value: str) -> Misfit:
     kind = reading.kind
     shown = shorten(value.encode(), VALUE_CAP)
     if kind.kind in _NUMBERS and re.search(PATTERNS[kind.kind], value):
         message = f"'{shown}' is out of range for {reading.name}"
-        return Misfit(index=row, value=shown, code="OUT_OF_RANGE", message=message)
-    return Misfit(index=row, value=shown, code=kind.refusal_code, message=f"'{shown}' is not {PHRASES[kind.kind]}")
+        return Misfit(value=shown, code="OUT_OF_RANGE", message=message)
+    return Misfit(value=shown, code=kind.refusal_code, message=f"'{shown}' is not {PHRASES[kind.kind]}")
 
 
-def _without(column: pa.Array, broken: pa.Array, reading: Reading, code: str, problem: str) -> Cast:
+def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str) -> Cast:
     """Cast the rest of a column with values that are broken whatever the type."""
-    misfits = [_broken(row, column[row].as_py(), code, problem) for row in _rows(broken)]
-    rest = cast(only(column, pc.invert(broken)), reading)
-    return Cast(values=rest.values, misfits=sorted(misfits + rest.misfits, key=lambda misfit: misfit.index))
+    misfits = {row: _broken(column[row].as_py(), code, problem) for row in broken.tolist()}
+    # A copy without their bytes: these are looked for in what is left.
+    rest = cast(only(column, pc.invert(_mask(len(column), broken))), reading)
+    return Cast(values=rest.values, misfits=dict(sorted({**misfits, **rest.misfits}.items())))
 
 
-def _broken(row: int, value: str | bytes, code: str, problem: str) -> Misfit:
+def _broken(value: str | bytes, code: str, problem: str) -> Misfit:
     shown = shorten(value.encode() if isinstance(value, str) else value, VALUE_CAP)
-    return Misfit(index=row, value=shown, code=code, message=f"'{shown}' {problem}")
+    return Misfit(value=shown, code=code, message=f"'{shown}' {problem}")
 
 
 def shorten(text: bytes, cap: int) -> str:
@@ -223,12 +268,11 @@ def _suspect(column: pa.Array, kind: Kind) -> bool:
 
 def _contains(column: pa.Array, byte: int) -> bool:
     """Whether a byte stands anywhere in the values."""
-    _, offsets, values = column.buffers()
-    if values is None or not len(column):
+    bounds, buffer = _layout(column)
+    if buffer is None or byte not in buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes():
         return False
-    bounds = memoryview(offsets).cast("i")
-    start, end = bounds[column.offset], bounds[column.offset + len(column)]
-    return byte in bytes(memoryview(values)[start:end])
+    # It may be in a value that has become null.
+    return column.null_count == 0 or _contains(column.drop_null(), byte)
 
 
 def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
@@ -243,11 +287,35 @@ def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
     return []
 
 
-def _mask(length: int, rows: Sequence[int] | pa.Array) -> pa.Array:
+def _layout(column: pa.Array) -> tuple[Offsets, pa.Buffer | None]:
+    """Where the values of a column of text begin, and the last one ends, in its bytes."""
+    _, offsets, buffer = column.buffers()
+    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1], buffer
+
+
+def _blanked(column: pa.Array, rows: Positions) -> pa.Array:
+    """The column with nulls in some rows. Its bytes stay where they are, theirs too."""
+    valid = np.ones(column.offset + len(column), np.bool_)
+    valid[column.offset :] = _valid(column)
+    valid[column.offset + rows] = False
+    _, offsets, buffer = column.buffers()
+    bitmap = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(column.type, len(column), [bitmap, offsets, buffer], offset=column.offset)
+
+
+def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return column.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _mask(length: int, rows: Positions) -> pa.Array:
     marked = np.zeros(length, np.bool_)
-    marked[np.asarray(rows)] = True
+    marked[rows] = True
     return pa.array(marked)
 
 
-def _rows(mask: pa.Array) -> list[int]:
-    return pc.indices_nonzero(mask).to_pylist()  # type: ignore[no-any-return]
+def _rows(mask: pa.Array) -> Positions:
+    return pc.indices_nonzero(mask).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _joined(rows: Sequence[Positions]) -> Positions:
+    return np.concatenate(rows) if rows else np.empty(0, np.int64)

@@ -129,10 +129,10 @@ def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _
     for column, reading, values in zip(columns, readings, sample.columns, strict=True):
         misfits = cast(values, reading).misfits
         if misfits:
-            first = misfits[0]
+            row, first = next(iter(misfits.items()))
             notes.append(
                 f"{column.source} is read as {column.type}: {len(misfits):,} of the first "
                 f"{len(values) - values.null_count:,} values will be refused, the first in line "
-                f"{sample.lines[first.index]}: {first.message}"
+                f"{sample.lines[row]}: {first.message}"
             )
     return tuple(notes)

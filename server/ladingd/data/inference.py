@@ -28,6 +28,7 @@ _CERTAIN_FROM = 100
 """With fewer values all of them must fit, with more 99 of a hundred."""
 
 _ZERO, _POINT = b"0."
+_PLAIN_DIGITS = 10
 
 
 def infer(column: pa.Array) -> FieldType:
@@ -60,18 +61,18 @@ def _candidates(values: pa.Array) -> list[FieldType]:
     return kinds
 
 
-def altered(column: pa.Array, values: pa.Array, kind: FieldType, name: str) -> list[Misfit]:
+def altered(column: pa.Array, values: pa.Array, kind: FieldType, name: str) -> dict[int, Misfit]:
     """The values that an inferred type would change, with what it would make of them. ``column`` is text or bytes."""
     rows = _altered_rows(column, values, kind)
     if not rows.size:
-        return []
+        return {}
     texts = column.take(rows).to_pylist()
     become = _written_back(values.take(rows), kind).to_pylist()
-    misfits = []
+    misfits = {}
     for row, text, other in zip(rows.tolist(), texts, become, strict=True):
         shown = shorten(text.encode() if isinstance(text, str) else text, VALUE_CAP)
         message = f"'{shown}' would become {other} as {kind.with_article}; import {name} as text to keep it"
-        misfits.append(Misfit(index=row, value=shown, code=WOULD_CHANGE, message=message))
+        misfits[row] = Misfit(value=shown, code=WOULD_CHANGE, message=message)
     return misfits
 
 
@@ -117,9 +118,9 @@ def _doubtful(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
         doubtful |= codes.take(ends - (kind.scale + 1), mode="clip") != _POINT
         rows = np.flatnonzero(doubtful | (ends - starts < kind.scale + 2))
     else:
-        # Few digits, and none of them needless, come back as they were.
+        # Few digits, and none of them needless, come back as they were; from 1e10 on with an exponent.
         lasts = codes.take(ends - 1, mode="clip")
-        doubtful |= (ends - starts > EXACT_DIGITS) | (lasts <= _ZERO)
+        doubtful |= (ends - starts > _PLAIN_DIGITS) | (lasts <= _ZERO)
         if any(mark in memoryview(buffer).tobytes() for mark in b"eE"):
             doubtful[:] = True
         rows = np.flatnonzero(doubtful)

@@ -12,8 +12,6 @@ import pyarrow.csv as pacsv
 from ladingd.data.framing import Positions, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ladingd.core.plan import Dialect
 
 BOM = b"\xef\xbb\xbf"
@@ -137,11 +135,12 @@ class RecordPlaces:
         """Data that is one record, or the beginning of one."""
         return cls(starts=np.zeros(1, np.int64), ends=np.array([len(data)]), line_ends=np.empty(0, np.int64))
 
-    def raw(self, data: bytes, index: int) -> bytes:
-        """A record without its line end."""
-        return without_line_end(data[self.starts[index] : self.ends[index]])
+    def raw(self, data: bytes, indexes: Positions) -> list[bytes]:
+        """These records without their line ends."""
+        bounds = zip(self.starts[indexes].tolist(), self.ends[indexes].tolist(), strict=True)
+        return [without_line_end(data[start:end]) for start, end in bounds]
 
-    def lines(self, indexes: Sequence[int]) -> list[int]:
+    def lines(self, indexes: Positions | list[int]) -> list[int]:
         """How many lines stand before each of these records."""
-        found: list[int] = np.searchsorted(self.line_ends, self.starts[list(indexes)], side="right").tolist()
+        found: list[int] = np.searchsorted(self.line_ends, self.starts[indexes], side="right").tolist()
         return found

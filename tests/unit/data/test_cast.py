@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ladingd.data.cast import cast
+from ladingd.data.cast import Cast, Known, cast
 from ladingd.data.field_type import PATTERNS, Kind, parse
 from ladingd.data.reading import Reading, typed
 from ladingd.data.sqlite.reading import sqlite_reading
@@ -73,8 +73,40 @@ def test_a_column_comes_to_what_its_values_come_to(word: str) -> None:
         outcome = cast(column, reading)
         made, wrong = one_by_one(values, reading)
         assert outcome.values.to_pylist() == made
-        assert [misfit.index for misfit in outcome.misfits] == wrong
+        assert list(outcome.misfits) == wrong
         kept = cast(column, sqlite_reading(parse(word), inferred=True))
-        assert [misfit.index for misfit in kept.misfits] == wrong
+        assert list(kept.misfits) == wrong
 
     check()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_is_known_of_a_column_changes_nothing(word: str) -> None:
+    value = st.one_of(st.none(), st.from_regex(likely[word], fullmatch=True), st.sampled_from(ODD))
+    columns = st.lists(st.lists(value, max_size=8).map(lambda values: values * 2), min_size=2, max_size=4)
+
+    @given(columns)
+    @example([[*ODD, *ODD], [*ODD, None], ["1", "nan"], [*ODD]])
+    def check(columns: list[list[str | None]]) -> None:
+        known = Known()
+        reading = typed(parse(word))
+        for values in columns:
+            column = pa.array(["1", *values], pa.string())[1:]
+            assert as_python(cast(column, reading, known)) == as_python(cast(column, reading))
+
+    check()
+
+
+def test_only_what_repeats_itself_is_known_and_only_as_long_as_it_does() -> None:
+    known = Known()
+    integers = typed(parse("integer"))
+    cast(pa.array(["n/a", "1", "n/a", "once", "x" * 65, "x" * 65]), integers, known)
+    column = pa.array(["once", "2", "n/a", "x" * 65])
+    assert list(known.take_out(column)[1]) == [2]
+    assert known.take_out(column)[0].to_pylist() == ["once", "2", None, "x" * 65]
+    assert known.take_out(pa.array(["1", "2"]))[1] == {}
+    assert known.take_out(column)[1] == {}
+
+
+def as_python(outcome: Cast) -> tuple[list[object], list[object]]:
+    return outcome.values.to_pylist(), list(outcome.misfits.items())

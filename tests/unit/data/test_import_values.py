@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ladingd.core.job import Connector
@@ -78,6 +78,7 @@ def test_a_type_that_was_asked_for_or_declared_may_change_a_spelling(yard: Yard)
 numbers = st.from_regex(r"\A[+-]?[0-9]{0,18}(\.[0-9]{0,4})?(e-?[0-9])?\Z")
 
 
+@example(["10000000001"])
 @given(st.lists(st.one_of(numbers, st.sampled_from(["true", "TRUE", "1", "0", "false"]), st.none()), min_size=1))
 def test_the_values_that_would_change_are_those_of_a_slow_comparison(values: list[str | None]) -> None:
     column = pa.array(["pad", *values], pa.string())[1:]
@@ -89,7 +90,7 @@ def test_the_values_that_would_change_are_those_of_a_slow_comparison(values: lis
             if value.is_valid and _written(value, word) != text:
                 expected.append(row)
         for each in (column, column.cast(pa.binary())):
-            assert [misfit.index for misfit in altered(each, outcome.values, kind, "n")] == expected
+            assert list(altered(each, outcome.values, kind, "n")) == expected
 
 
 def _written(value: pa.Scalar, word: str) -> str:
@@ -158,7 +159,7 @@ def test_a_number_of_very_many_digits_is_no_other_number(word: str) -> None:
 def test_zeros_around_a_decimal_do_not_count(zeros: int) -> None:
     texts = pa.array(["123.5" + "0" * zeros, "0" * zeros + "2", "-" + "0" * zeros + "2.50" + "0" * zeros])
     outcome = cast(texts, sqlite_reading(parse("decimal(5,2)")))
-    assert (outcome.values.to_pylist(), outcome.misfits) == ([123.5, 2.0, -2.5], [])
+    assert (outcome.values.to_pylist(), outcome.misfits) == ([123.5, 2.0, -2.5], {})
 
 
 def test_zeros_around_a_decimal_make_no_reject(yard: Yard) -> None:
