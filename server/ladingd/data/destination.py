@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,9 @@ from ladingd.data.files import destination_path
 from ladingd.data.workplace import sync_directory, sync_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ladingd.core.plan import ExportPlan
-
-_BLOCK = 1 << 20
 
 # What file systems without hard links answer.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -27,7 +24,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """A path, and the draft beside it, on the same file system."""
+    """A path, and the draft beside it, on the same file system, in which the chunks get their places."""
 
     path: Path
     draft: Path
@@ -50,33 +47,56 @@ class Destination:
         except DestinationRefused:
             return None
 
-    def check(self) -> None:
-        """Whether the file can be written, as far as can be seen before its time. Raises DestinationRefused."""
+    def begin(self) -> None:
+        """Make the draft, empty, and so see whether the file can be written at all. Raises DestinationRefused."""
         with self._refusals():
             self._check_free()
         try:
             self.draft.unlink(missing_ok=True)
             self.draft.touch(exist_ok=False)
-            self.draft.unlink()
+            sync_directory(self.path.parent)
         except OSError as error:
             raise DestinationRefused(
                 f"no file can be made in the directory of {self.path.name} ({error.strerror}): export to another one"
             ) from error
 
-    def publish(self, header: bytes, parts: Sequence[Path]) -> None:
-        """Write header and parts into the draft and give it its name. May be repeated after a crash at any point."""
+    def check(self) -> None:
+        """See that the draft is still there. Raises DestinationRefused."""
+        if not self.draft.exists():
+            raise DestinationRefused(
+                f"the unfinished file {self.draft.name} is gone, and what was exported into it: make a new job"
+            )
+
+    def put(self, blocks: Iterable[bytes], place: int) -> None:
+        """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
+        with self._refusals(), self.draft.open("r+b", buffering=0) as file:
+            file.seek(place)
+            for block in blocks:
+                left = memoryview(block)
+                while left:
+                    left = left[file.write(left) :]
+
+    def sync(self) -> None:
+        """Make durable what was written into the draft."""
+        with self._refusals(), self.draft.open("rb") as file:
+            os.fdatasync(file.fileno())
+
+    def complete(self, size: int) -> None:
+        """See that the draft can become the file, and leave in it only the first ``size`` bytes, durably."""
         with self._refusals():
-            if not self.overwrite and os.path.lexists(self.path):
-                if self._holds(header, parts):
-                    return
-                if not self._is_claimed():
-                    self._check_free()
-            try:
-                self._assemble(header, parts)
+            if not self._is_claimed() and not self._has_name():
+                self._check_free()
+            with self.draft.open("r+b") as file:
+                file.truncate(size)
+                sync_file(file)
+
+    def publish(self) -> None:
+        """Give the draft its name, and leave no draft. May be repeated after a crash until there is none."""
+        with self._refusals():
+            if not self._has_name():
                 self._give_name()
-                sync_directory(self.path.parent)
-            finally:
-                self.draft.unlink(missing_ok=True)
+            sync_directory(self.path.parent)
+            self.draft.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what was not put into its place."""
@@ -89,14 +109,9 @@ class Destination:
         if not self.overwrite and os.path.lexists(self.path):
             raise FileExistsError
 
-    def _assemble(self, header: bytes, parts: Sequence[Path]) -> None:
-        self.draft.unlink(missing_ok=True)
-        with self.draft.open("xb") as file:
-            file.write(header)
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file, _BLOCK)
-            sync_file(file)
+    def _has_name(self) -> bool:
+        """Whether the draft has its name already, beside the one that it still has."""
+        return self.path.is_file() and self.path.samefile(self.draft)
 
     def _give_name(self) -> None:
         if not self.overwrite and not self._is_claimed():
@@ -125,22 +140,6 @@ class Destination:
         return (
             self.path.is_file() and self.path.stat().st_size == len(self._mark) and self.path.read_bytes() == self._mark
         )
-
-    def _holds(self, header: bytes, parts: Sequence[Path]) -> bool:
-        """Whether the file is there already, whole: it got its name just before a crash."""
-        if not self.path.is_file() or any(not part.exists() for part in parts):
-            return False
-        if self.path.stat().st_size != len(header) + sum(part.stat().st_size for part in parts):
-            return False
-        with self.path.open("rb") as file:
-            if file.read(len(header)) != header:
-                return False
-            for part in parts:
-                with part.open("rb") as source:
-                    while block := source.read(_BLOCK):
-                        if file.read(len(block)) != block:
-                            return False
-        return True
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -1,33 +1,38 @@
 """One export: a table into a delimited file.
 
-Every chunk is a part file with its counts beside it; the two are the ledger of the export.
+A chunk is written into its place in the draft of the file as soon as it is known where that is: when all chunks before
+it are done. Until then it is a part file. An entry for each chunk that is done is the ledger: its counts and its size.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded
+from ladingd.core.errors import AttemptSuperseded, BillImbalance
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.connection import Connection, find_connection
-from ladingd.data.counts import decode_counts, encode_counts
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.destination import Destination
+from ladingd.data.spool import Spool
 from ladingd.data.table_source import FIRST_KEY, LAST_KEY
 from ladingd.data.table_sources import source_of
-from ladingd.data.workplace import Workplace, draft_of, sync_directory, sync_file, write_durably, writing
+from ladingd.data.workplace import Workplace, draft_of, sync_directory, write_durably, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ladingd.data.table_source import TableSource
 
-_BUFFER = 1 << 18
+_BLOCK = 1 << 20
+_MOMENT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,16 +44,19 @@ class TableExport:
     workplace: Workplace
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts, check the destination before anything is read, say which parts are there."""
+        """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
         with self._locked(job_uid):
             committed = self._committed(job_uid, attempt)
+            destination = Destination.of(self.roots, plan, job_uid)
             if not committed:
-                Destination.of(self.roots, plan, job_uid).check()
+                destination.begin()
+            elif not self._complete(job_uid).exists():
+                destination.check()
             self._remove_drafts(job_uid)
             return committed
 
     def committed(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts and say which parts are there."""
+        """Shut out earlier attempts and say which chunks are done."""
         with self._locked(job_uid):
             return self._committed(job_uid, attempt)
 
@@ -64,41 +72,55 @@ class TableExport:
         return tuple(chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:
-        """Write the part under another name first: it gets its own while the attempt is known to be the current one."""
+        """Read the rows first. They get their place, or become a part, while the attempt is known to be the current
+        one, and are durable before the entry is written."""
         part = self.workplace.part(job_uid, chunk.ordinal)
-        ledger = part.with_suffix(".json")
-        with self._locked(job_uid):
-            self._check_attempt(job_uid, attempt)
-            if ledger.exists():
-                return decode_counts(ledger.read_text())
+        with self._entering(job_uid, attempt, part) as known:
+            if known is not None:
+                return known.counts
             part.parent.mkdir(parents=True, exist_ok=True)
-        draft = draft_of(part)
-        try:
-            rows = self._write(draft, plan, chunk)
-            counts = Counts(read=rows, inserted=rows)
-            with self._locked(job_uid):
-                self._check_attempt(job_uid, attempt)
-                if ledger.exists():
-                    return decode_counts(ledger.read_text())
-                draft.replace(part)
-                sync_directory(part.parent)
-                write_durably(ledger, [encode_counts(counts).encode()])
-        finally:
-            draft.unlink(missing_ok=True)
-        return counts
+        destination, header = Destination.of(self.roots, plan, job_uid), _header(plan)
+        with Spool(draft_of(part)) as spool:
+            rows = self._source(plan).write(plan, chunk, spool.file)
+            entry = _Entry(counts=Counts(read=rows, inserted=rows), size=spool.size())
+            self._wait_a_moment(job_uid, chunk)
+            with self._entering(job_uid, attempt, part) as known:
+                if known is not None:
+                    return known.counts
+                front, moved = self._advance(job_uid, destination, header)
+                placed = front.ordinal == chunk.ordinal
+                if placed:
+                    destination.put(spool.blocks(), len(header) + front.size)
+            if placed or moved:
+                destination.sync()
+            _remove(moved)
+            if not placed:
+                spool.keep()
+            with self._entering(job_uid, attempt, part) as known:
+                if known is not None:
+                    return known.counts
+                if not placed:
+                    spool.path.replace(part)
+                    sync_directory(part.parent)
+                entry.write(part)
+        return entry.counts
 
     def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
-        """Put the parts together, put the file into its place, remove the parts."""
+        """Put what is left into its place, and the file into its own."""
         with self._locked(job_uid):
-            if not self._published(job_uid).exists():
-                header = CsvWriter(dialect=plan.dialect).header([column.target for column in plan.columns])
-                Destination.of(self.roots, plan, job_uid).publish(
-                    header if plan.header else b"", [self.workplace.part(job_uid, chunk.ordinal) for chunk in chunks]
-                )
-                write_durably(self._published(job_uid), [b""])
-            for chunk in chunks:
-                # The counts stay: they say that the chunk is done.
-                self.workplace.part(job_uid, chunk.ordinal).unlink(missing_ok=True)
+            destination, complete = Destination.of(self.roots, plan, job_uid), self._complete(job_uid)
+            if complete.exists() and not destination.draft.exists():
+                return
+            destination.check()
+            header = _header(plan)
+            destination.put([header], 0)
+            front, moved = self._advance(job_uid, destination, header)
+            if front.ordinal != len(chunks):
+                raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
+            destination.complete(len(header) + front.size)
+            write_durably(complete, [b""])
+            destination.publish()
+            _remove(moved)
             self._remove_drafts(job_uid)
 
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
@@ -112,11 +134,39 @@ class TableExport:
     def _source(self, plan: ExportPlan) -> TableSource:
         return source_of(find_connection(self.connections, plan.source.connection, "source.connection"))
 
-    def _write(self, path: Path, plan: ExportPlan, chunk: Chunk) -> int:
-        with writing(path.parent), path.open("wb", buffering=_BUFFER) as file:
-            rows = self._source(plan).write(plan, chunk, file)
-            sync_file(file)
-        return rows
+    def _wait_a_moment(self, job_uid: str, chunk: Chunk) -> None:
+        """The chunk before is nearly done, as a rule: to wait for it costs less than to copy a part afterwards."""
+        deadline = time.monotonic() + _MOMENT
+        while chunk.ordinal and time.monotonic() < deadline:
+            if _Entry.of(self.workplace.part(job_uid, chunk.ordinal - 1)) is not None:
+                return
+            time.sleep(_MOMENT / 50)
+
+    @contextmanager
+    def _entering(self, job_uid: str, attempt: int, part: Path) -> Iterator[_Entry | None]:
+        """Hold the job's lock, in the current attempt; the chunk's entry, where there is one already."""
+        with self._locked(job_uid):
+            current = self._attempt(job_uid)
+            if current != attempt:
+                reason = f"attempt {current} has begun" if current else "the job was discarded"
+                raise AttemptSuperseded(f"attempt {attempt} must not write any more: {reason}")
+            yield _Entry.of(part)
+
+    def _advance(self, job_uid: str, destination: Destination, header: bytes) -> tuple[_Front, list[Path]]:
+        """Go on over the chunks that are done, and copy the parts among them into their places.
+
+        Returns these parts: they are in the way as soon as the draft is durable.
+        """
+        front = _front(self.workplace, job_uid)
+        moved = []
+        while (entry := _Entry.of(part := self.workplace.part(job_uid, front.ordinal))) is not None:
+            if part.exists():
+                with part.open("rb") as source:
+                    destination.put(iter(partial(source.read, _BLOCK), b""), len(header) + front.size)
+                moved.append(part)
+            front.ordinal += 1
+            front.size += entry.size
+        return front, moved
 
     def _committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         current = self._attempt(job_uid)
@@ -124,7 +174,7 @@ class TableExport:
             raise AttemptSuperseded(f"attempt {attempt} must not write any more: attempt {current} has begun")
         write_durably(self._attempt_file(job_uid), [str(attempt).encode()])
         entries = sorted((self.workplace.job(job_uid) / "parts").glob("*.json"))
-        return tuple(CommittedChunk(ordinal=int(path.stem), counts=decode_counts(path.read_text())) for path in entries)
+        return tuple(CommittedChunk(ordinal=int(path.stem), counts=_Entry.read(path).counts) for path in entries)
 
     def _remove_drafts(self, job_uid: str) -> None:
         """What killed workers have left."""
@@ -137,8 +187,9 @@ class TableExport:
         with self.workplace.locked(f"job {job_uid}"), writing(self.workplace.job(job_uid)):
             yield
 
-    def _published(self, job_uid: str) -> Path:
-        return self.workplace.job(job_uid) / "published"
+    def _complete(self, job_uid: str) -> Path:
+        """A mark: the draft is all that it is to be, and gets its name."""
+        return self.workplace.job(job_uid) / "complete"
 
     def _attempt_file(self, job_uid: str) -> Path:
         return self.workplace.job(job_uid) / "attempt"
@@ -147,8 +198,50 @@ class TableExport:
         path = self._attempt_file(job_uid)
         return int(path.read_text()) if path.exists() else 0
 
-    def _check_attempt(self, job_uid: str, attempt: int) -> None:
-        current = self._attempt(job_uid)
-        if current != attempt:
-            reason = f"attempt {current} has begun" if current else "the job was discarded"
-            raise AttemptSuperseded(f"attempt {attempt} must not write any more: {reason}")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """What the ledger says of a chunk that is done. It never changes."""
+
+    counts: Counts
+    size: int
+
+    @classmethod
+    def of(cls, part: Path) -> _Entry | None:
+        try:
+            return cls.read(part.with_suffix(".json"))
+        except FileNotFoundError:
+            return None
+
+    @classmethod
+    def read(cls, path: Path) -> _Entry:
+        facts = json.loads(path.read_text())
+        return cls(counts=Counts(**facts["counts"]), size=facts["size"])
+
+    def write(self, part: Path) -> None:
+        write_durably(part.with_suffix(".json"), [json.dumps(asdict(self)).encode()])
+
+
+@dataclass(kw_only=True, slots=True)
+class _Front:
+    """The first chunk that is not done, and how many bytes those before it have."""
+
+    ordinal: int = 0
+    size: int = 0
+
+
+@lru_cache(maxsize=16)
+def _front(workplace: Workplace, job_uid: str) -> _Front:
+    """How far this process has seen a job's entries."""
+    return _Front()
+
+
+def _header(plan: ExportPlan) -> bytes:
+    if not plan.header:
+        return b""
+    return CsvWriter(dialect=plan.dialect).header([column.target for column in plan.columns])
+
+
+def _remove(parts: Sequence[Path]) -> None:
+    for part in parts:
+        part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, DestinationRefused
+from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused
 from ladingd.core.spec import CsvFormat, File, Header
-from ladingd.data import destination, table_export
+from ladingd.data import destination, spool, table_export
 from ladingd.data.destination import Destination
 
 if TYPE_CHECKING:
@@ -155,13 +156,19 @@ def test_finish_can_be_repeated_after_a_crash_behind_the_renaming(
     def crash(_: Path) -> None:
         raise KeyboardInterrupt
 
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
     with monkeypatch.context() as patch:
         patch.setattr(destination, "sync_directory", crash)
         with pytest.raises(KeyboardInterrupt):
-            yard.run(plan)
+            yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a\n1\n"
-    yard.transfer.finish("job", plan, yard.chunks(plan))
+    yard.transfer.begin("job", 2, plan)
+    yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a\n1\n"
+    assert [path.name for path in yard.directory.iterdir() if "out.csv" in path.name] == ["out.csv"]
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -173,23 +180,30 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(
     plan = yard.plan_export()
     if not links:
         monkeypatch.setattr(os, "link", no_links)
-    if late:
-        assemble = Destination._assemble
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    out = yard.directory / "out.csv"
+    with monkeypatch.context() as patch:
+        if late:
+            complete = Destination.complete
 
-        def assemble_too_late(self: Destination, header: bytes, parts: list[Path]) -> None:
-            assemble(self, header, parts)
-            self.path.write_text("theirs")
+            def complete_too_late(self: Destination, size: int) -> None:
+                complete(self, size)
+                out.write_text("theirs")
 
-        monkeypatch.setattr(Destination, "_assemble", assemble_too_late)
-    else:
-        yard.transfer.begin("job", 1, plan)
-        for chunk in yard.chunks(plan):
-            yard.transfer.process("job", 1, plan, chunk)
-        (yard.directory / "out.csv").write_text("theirs")
-        monkeypatch.setattr(Destination, "_assemble", lambda *_: pytest.fail("assembled in vain"))
-    with pytest.raises(DestinationRefused, match=r"out\.csv exists"):
-        yard.run(plan)
-    assert (yard.directory / "out.csv").read_text() == "theirs"
+            patch.setattr(Destination, "complete", complete_too_late)
+        else:
+            out.write_text("theirs")
+            patch.setattr(Destination, "publish", lambda _: pytest.fail("published in vain"))
+        with pytest.raises(DestinationRefused, match=r"out\.csv exists"):
+            yard.transfer.finish("job", plan, chunks)
+        assert out.read_text() == "theirs"
+    out.rename(yard.directory / "elsewhere")
+    yard.transfer.begin("job", 2, plan)
+    yard.transfer.finish("job", plan, chunks)
+    assert out.read_text() == "a\n", "a start goes on where it was refused"
     assert [path.name for path in yard.directory.iterdir() if "out.csv" in path.name] == ["out.csv"]
 
 
@@ -233,7 +247,7 @@ def test_discard_where_the_directory_of_the_destination_is_gone(yard: Yard) -> N
     plan = yard.plan_export(path="sub/out.csv")
     yard.transfer.begin("job", 1, plan)
     yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
-    (yard.directory / "sub").rmdir()
+    shutil.rmtree(yard.directory / "sub")
     yard.transfer.discard("job", plan)
     assert not yard.workplace.job("job").exists()
 
@@ -272,21 +286,92 @@ def test_drafts_of_killed_workers_are_removed(yard: Yard) -> None:
 
 def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     yard.sql("CREATE TABLE t (a)")
-    plan = yard.plan_export()
+    yard.sql("INSERT INTO t VALUES (1), (2)")
+    plan = yard.plan_export(chunk_keys=1)
+    first, second = yard.chunks(plan)
     yard.transfer.begin("job", 1, plan)
 
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
     with monkeypatch.context() as patch:
-        patch.setattr(table_export, "sync_file", full)
+        patch.setattr(spool, "sync_file", full)
         with pytest.raises(DestinationRefused, match=r"job/parts: No space left on device"):
-            yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
+            yard.transfer.process("job", 1, plan, second)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", full)
+        with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
+            yard.transfer.process("job", 1, plan, first)
     assert list((yard.workplace.job("job") / "parts").iterdir()) == [], "what was written does not keep the disk full"
-    monkeypatch.setattr(destination, "sync_file", full)
-    with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
-        yard.run(plan)
-    assert not [path for path in yard.directory.iterdir() if "out.csv" in path.name]
+    for chunk in (first, second):
+        yard.transfer.process("job", 1, plan, chunk)
+    with monkeypatch.context() as patch:
+        patch.setattr(destination, "sync_file", full)
+        with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
+            yard.transfer.finish("job", plan, [first, second])
+    yard.transfer.finish("job", plan, [first, second])
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n"
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 0, 3, 1]])
+@pytest.mark.parametrize("memory", [spool.MEMORY, 3])
+def test_chunks_get_their_places_in_whatever_order_they_are_done(
+    yard: Yard, order: list[int], memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(spool, "MEMORY", memory)
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    yard.sql("INSERT INTO t VALUES (1, 'x'), (2, 'long'), (3, 'longer'), (4, 'y')")
+    plan = yard.plan_export(chunk_keys=1)
+    chunks = yard.chunks(plan)
+    for attempt, ordinal in enumerate(order, 1):
+        # Each by a process that knows nothing of the others.
+        table_export._front.cache_clear()
+        yard.transfer.begin("job", attempt, plan)
+        yard.transfer.process("job", attempt, plan, chunks[ordinal])
+    table_export._front.cache_clear()
+    yard.transfer.finish("job", plan, chunks)
+    assert (yard.directory / "out.csv").read_text() == "a,b\n1,x\n2,long\n3,longer\n4,y\n"
+    assert not list(yard.workplace.part("job", 0).parent.glob("*.csv")), "no part is left"
+
+
+def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2)")
+    plan = yard.plan_export(chunk_keys=1)
+    first, second = yard.chunks(plan)
+    yard.transfer.begin("job", 1, plan)
+    yard.transfer.process("job", 1, plan, first)
+    Destination.of(yard.transfer.roots, plan, "job").put([b"much longer than what comes\n"], len("a\n1\n"))
+    yard.transfer.begin("job", 2, plan)
+    yard.transfer.process("job", 2, plan, second)
+    yard.transfer.finish("job", plan, [first, second])
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n"
+
+
+def test_a_draft_that_is_gone_is_told_of(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    Destination.of(yard.transfer.roots, plan, "job").draft.unlink()
+    for again in (lambda: yard.transfer.begin("job", 2, plan), lambda: yard.transfer.finish("job", plan, chunks)):
+        with pytest.raises(DestinationRefused, match=r"the unfinished file \.out\.csv\.job is gone"):
+            again()
+
+
+def test_a_chunk_that_is_missing_is_told_of(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2)")
+    plan = yard.plan_export(chunk_keys=1)
+    first, second = yard.chunks(plan)
+    yard.transfer.begin("job", 1, plan)
+    yard.transfer.process("job", 1, plan, second)
+    with pytest.raises(BillImbalance, match="2 chunks were exported, and the ledger has 0"):
+        yard.transfer.finish("job", plan, [first, second])
 
 
 def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:

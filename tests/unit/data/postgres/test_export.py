@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ CLOSED = [
 ]
 
 
+numbers = count(1)
+"""Of jobs: no uid is ever used again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
     """Whole jobs between a database and a folder."""
@@ -59,8 +64,9 @@ class Ramp:
             chunks += more
         return chunks
 
-    def run(self, plan: ExportPlan, job: str = "job") -> bytes:
+    def run(self, plan: ExportPlan) -> bytes:
         """Do the whole job; the file."""
+        job = f"job-{next(numbers)}"
         self.transfer.begin(job, 1, plan)
         chunks = self.chunks(plan)
         counts = sum((self.transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())
@@ -376,7 +382,8 @@ def test_a_row_that_cannot_be_read_leaves_nothing_behind(ramp: Ramp) -> None:
     plan = ramp.plan()
     with pytest.raises(SourceUnreadable, match="division by zero"):
         ramp.run(plan)
-    assert list((ramp.folder / "work/jobs/job/parts").iterdir()) == []
+    (parts,) = ramp.folder.glob("work/jobs/*/parts")
+    assert list(parts.iterdir()) == []
     ramp.quay.sql("DELETE FROM u WHERE i = 50000")
     assert ramp.run(plan).count(b"\n") == 50_001
 
@@ -399,7 +406,8 @@ def test_a_connection_that_is_lost_may_come_back(ramp: Ramp, view: str) -> None:
     ramp.transfer.begin("job", 1, plan)
     with pytest.raises(TargetUnavailable, match=r"^table t cannot be read for now: connection quay: "):
         ramp.transfer.process("job", 1, plan, chunk)
-    assert list((ramp.folder / "work/jobs/job/parts").iterdir()) == []
+    (parts,) = ramp.folder.glob("work/jobs/*/parts")
+    assert list(parts.iterdir()) == []
     ramp.quay.sql("DROP VIEW t")
     ramp.quay.sql("CREATE TABLE t AS SELECT 1 AS a, true AS b")
     assert ramp.transfer.process("job", 1, plan, chunk).read == 1
