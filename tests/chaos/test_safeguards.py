@@ -16,12 +16,12 @@ from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.batch import read_batch
 from ladingd.data.connection import Connection
+from ladingd.data.databases import target_of
 from ladingd.data.postgres.ledger import Ledger
 from ladingd.data.postgres.session import close_idle
 from ladingd.data.sqlite import ledger
 from ladingd.data.table_import import TableImport
 from ladingd.data.target import Target
-from ladingd.data.targets import target_of
 from ladingd.data.workplace import Workplace
 from tests.chaos.database import Database, PostgresServer, SqliteFile
 from tests.chaos.failpoint import Action, Moment, Switch

@@ -9,9 +9,9 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Dialect, ExportPlan
 from ladingd.core.spec import Header
 from ladingd.data.connection import find_connection
+from ladingd.data.databases import source_of
 from ladingd.data.detection import check_format
 from ladingd.data.files import destination_path
-from ladingd.data.table_sources import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,10 +20,10 @@ from ladingd.core.errors import AttemptSuperseded, BillImbalance
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.connection import Connection, find_connection
 from ladingd.data.csvwriter import CsvWriter
+from ladingd.data.databases import source_of
 from ladingd.data.destination import Destination
 from ladingd.data.spool import Spool
 from ladingd.data.table_source import FIRST_KEY, LAST_KEY
-from ladingd.data.table_sources import source_of
 from ladingd.data.workplace import Workplace, draft_of, sync_directory, write_durably, writing
 
 if TYPE_CHECKING:

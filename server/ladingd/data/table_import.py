@@ -13,10 +13,10 @@ from ladingd.data import cut, fingerprint
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
 from ladingd.data.cast import Known
 from ladingd.data.connection import Connection, find_connection
+from ladingd.data.databases import target_of
 from ladingd.data.files import Source, open_source, reopen_source
 from ladingd.data.import_plan import plan_import
 from ladingd.data.rejects import write_rejects
-from ladingd.data.targets import target_of
 from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:

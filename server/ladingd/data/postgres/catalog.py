@@ -45,10 +45,7 @@ _SIGNATURE = """
 SELECT attname, atttypid::bigint, atttypmod FROM pg_attribute
 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
-_CONSTRAINTS = """
-SELECT conname, contype::text FROM pg_constraint WHERE conrelid = %s AND contype IN ('p', 'u', 'f', 'c', 'x')
-ORDER BY conname
-"""
+_EXCLUDES = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s AND contype = 'x')"
 _KEY = """
 SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY u (n, place)
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.n WHERE place <= i.indnkeyatts ORDER BY place)
@@ -93,7 +90,7 @@ class PgColumn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableShape:
-    """A relation, its columns, and the names of its constraints."""
+    """A relation and its columns."""
 
     schema: str
     name: str
@@ -103,10 +100,8 @@ class TableShape:
     rewrites: bool
     """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
     columns: tuple[PgColumn, ...]
-    uniques: tuple[str, ...]
-    foreign_keys: tuple[str, ...]
-    checks: tuple[str, ...]
-    exclusions: tuple[str, ...]
+    excludes: bool
+    """It has an exclusion constraint."""
     key: tuple[str, ...]
     """The columns of the primary key, or else of the first unique index."""
     signature: tuple[tuple[str, int, int], ...]
@@ -153,7 +148,6 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
             )
         )
         signature.append((name, type_id, modifier))
-    constraints = session.rows(_CONSTRAINTS, (oid,))
     return TableShape(
         schema=schema,
         name=table.table,
@@ -161,10 +155,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         code=kind,
         rewrites=rewrites,
         columns=tuple(columns),
-        uniques=tuple(name for name, sort in constraints if sort in "pu"),
-        foreign_keys=tuple(name for name, sort in constraints if sort == "f"),
-        checks=tuple(name for name, sort in constraints if sort == "c"),
-        exclusions=tuple(name for name, sort in constraints if sort == "x"),
+        excludes=session.rows(_EXCLUDES, (oid,))[0][0],
         key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
         signature=tuple(signature),
     )

@@ -80,7 +80,7 @@ class Load:
         if not self.direct:
             self._stage(session)
         constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
-        if not (constraints.uniques or self.shape.exclusions):
+        if not (constraints.uniques or self.shape.excludes):
             return self._settle(session, constraints, rows)
         common = enter(self._keys(constraints))
         late = rows if common.rows is None else common.rows
@@ -92,7 +92,7 @@ class Load:
 
     def _keys(self, constraints: Constraints) -> pa.Table | None:
         """The keys of the rows; None where the rows must stay together, or only the server knows the keys."""
-        together = self.shape.exclusions or any(key.to_itself for key in constraints.foreign_keys)
+        together = self.shape.excludes or any(key.to_itself for key in constraints.foreign_keys)
         if together or self.shape.rewrites:
             return None
         return key_table(constraints.uniques, self.columns, self.records)

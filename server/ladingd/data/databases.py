@@ -1,4 +1,7 @@
-"""The target of a connection, whichever database it is. The one place that tells them apart."""
+"""What is behind a connection, whichever database it is. The one place that tells them apart.
+
+Both functions raise InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from ladingd.data.connection import database_path
 
 if TYPE_CHECKING:
     from ladingd.data.connection import Connection
+    from ladingd.data.table_source import TableSource
     from ladingd.data.target import Target
     from ladingd.data.workplace import Workplace
 
 
 def target_of(connection: Connection, workplace: Workplace) -> Target:
-    """Raises InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read."""
+    """Where imports write."""
     if connection.scheme == "sqlite":
         from ladingd.data.sqlite.target import SqliteTarget
 
@@ -22,3 +26,15 @@ def target_of(connection: Connection, workplace: Workplace) -> Target:
     from ladingd.data.postgres.target import PostgresTarget
 
     return PostgresTarget(address=Address.of(connection), workplace=workplace, ledger_schema=connection.ledger_schema)
+
+
+def source_of(connection: Connection) -> TableSource:
+    """Where exports read."""
+    if connection.scheme == "sqlite":
+        from ladingd.data.sqlite.table_source import SqliteSource
+
+        return SqliteSource(path=database_path(connection, "source.connection"))
+    from ladingd.data.postgres.session import Address
+    from ladingd.data.postgres.table_source import PostgresSource
+
+    return PostgresSource(address=Address.of(connection))
