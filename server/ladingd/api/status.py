@@ -12,7 +12,15 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from ladingd.core import errors
-from ladingd.core.errors import CommandNotAllowed, InvalidRequest, InvalidSpec, RevisionCompacted
+from ladingd.core.errors import (
+    CommandNotAllowed,
+    InvalidRequest,
+    InvalidSpec,
+    PermissionDenied,
+    RevisionCompacted,
+    TooManyCalls,
+    UploadMismatch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +41,13 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.RequestIdReused: StatusCode.ALREADY_EXISTS,
         errors.RevisionCompacted: StatusCode.OUT_OF_RANGE,
         errors.ShuttingDown: StatusCode.UNAVAILABLE,
+        errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+        errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
+        errors.TooManyCalls: StatusCode.RESOURCE_EXHAUSTED,
+        errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+        errors.FileNotFound: StatusCode.NOT_FOUND,
+        errors.UploadMismatch: StatusCode.FAILED_PRECONDITION,
+        errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,
         # What planning a spec can meet in the world outside.
         errors.TargetUnavailable: StatusCode.UNAVAILABLE,
         errors.TargetRefused: StatusCode.FAILED_PRECONDITION,
@@ -74,6 +89,12 @@ def _facts(error: errors.LadingError) -> Mapping[str, str]:
             return {"state": error.state, "command": error.command, "allowed": ",".join(error.allowed)}
         case RevisionCompacted():
             return {"oldest": str(error.oldest)}
+        case PermissionDenied():
+            return {"role": error.role, "needed": error.needed}
+        case TooManyCalls():
+            return {"class": error.call_class}
+        case UploadMismatch():
+            return {"size": str(error.size)}
     return {}
 
 
@@ -92,7 +113,7 @@ def _further(error: errors.LadingError, code: StatusCode) -> Iterator[Message]:
                     )
                 ]
             )
-    if code is StatusCode.UNAVAILABLE:
+    if code is StatusCode.UNAVAILABLE or isinstance(error, TooManyCalls):
         retry = details.RetryInfo()
         retry.retry_delay.FromTimedelta(RETRY_AFTER)
         yield retry

@@ -11,6 +11,13 @@ LadingError
  |    +-- RequestIdReused
  |    +-- RevisionCompacted
  |    +-- ShuttingDown
+ |    +-- Unauthenticated
+ |    +-- PermissionDenied
+ |    +-- TooManyCalls       as many calls of its class run as may
+ |    +-- DeadlineExceeded
+ |    +-- FileNotFound
+ |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
+ |    +-- QuotaExceeded
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
       +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
       |    +-- SourceChanged
@@ -152,6 +159,70 @@ class ShuttingDown(Refusal):
 
     def __init__(self) -> None:
         super().__init__("shutting down")
+
+
+class Unauthenticated(Refusal):
+    """Nobody knows who calls."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(Refusal):
+    """The caller's role lacks the right. ``needed`` are the roles that have it, or what else is missing."""
+
+    code = "PERMISSION_DENIED"
+
+    def __init__(self, role: str, needed: str) -> None:
+        self.role = role
+        self.needed = needed
+        super().__init__(f"the role {role} may not do this; it takes {needed}")
+
+
+class TooManyCalls(Refusal):
+    """As many calls of its class run as may. ``call_class`` is commands, reads, watches or transfers."""
+
+    code = "TOO_MANY_CALLS"
+
+    def __init__(self, call_class: str, limit: int) -> None:
+        self.call_class = call_class
+        self.limit = limit
+        super().__init__(f"{limit} {call_class} run already; try again in a moment")
+
+
+class DeadlineExceeded(Refusal):
+    """The call took longer than it may. What it was about to change may still change."""
+
+    code = "DEADLINE_EXCEEDED"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"no answer within {seconds:g} s")
+
+
+class FileNotFound(Refusal):
+    """There is no such file, or upload."""
+
+    code = "FILE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no {name}")
+
+
+class UploadMismatch(Refusal):
+    """What is sent does not go on from what is there, or is not what was announced. ``size`` bytes are there."""
+
+    code = "UPLOAD_MISMATCH"
+
+    def __init__(self, problem: str, size: int) -> None:
+        self.size = size
+        super().__init__(problem)
+
+
+class QuotaExceeded(Refusal):
+    """The file is too large, or too many bytes of uploads are kept."""
+
+    code = "QUOTA_EXCEEDED"
 
 
 class TechnicalError(LadingError):

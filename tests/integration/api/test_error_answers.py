@@ -32,6 +32,13 @@ EXAMPLES = [
     (errors.TargetRefused("no such function"), "FAILED_PRECONDITION"),
     (errors.SourceUnreadable("permission denied"), "FAILED_PRECONDITION"),
     (errors.DestinationRefused("disk full"), "FAILED_PRECONDITION"),
+    (errors.Unauthenticated("a token is needed"), "UNAUTHENTICATED"),
+    (errors.PermissionDenied("viewer", "operator"), "PERMISSION_DENIED"),
+    (errors.TooManyCalls("watches", 3), "RESOURCE_EXHAUSTED"),
+    (errors.DeadlineExceeded(30), "DEADLINE_EXCEEDED"),
+    (errors.FileNotFound("uploads/x"), "NOT_FOUND"),
+    (errors.UploadMismatch("too long", 3), "FAILED_PRECONDITION"),
+    (errors.QuotaExceeded("too large"), "RESOURCE_EXHAUSTED"),
     (errors.WorkerLost("died"), "UNAVAILABLE"),
 ]
 
