@@ -70,7 +70,8 @@ def test_code_sentence_and_the_one_reason(error: errors.LadingError, code: str):
     assert error.message in status.message
     (info,) = unpacked(status, details.ErrorInfo)
     assert (info.reason, info.domain) == (error.code, "lading")
-    assert bool(unpacked(status, details.RetryInfo)) == (code == "UNAVAILABLE")
+    worth_trying_again = code == "UNAVAILABLE" or isinstance(error, errors.TooManyCalls)
+    assert bool(unpacked(status, details.RetryInfo)) == worth_trying_again
 
 
 @pytest.mark.parametrize("error", [EXAMPLES[2][0], EXAMPLES[3][0]], ids=["spec", "request"])
