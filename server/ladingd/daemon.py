@@ -19,6 +19,7 @@ from ladingd.data.connection import Connection
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.run.announcer import Announcer
+from ladingd.run.compaction import Compaction
 from ladingd.run.control import Control
 from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
@@ -99,7 +100,8 @@ class Daemon:
             stack.push_async_callback(store.close)
             await recover(store)
             announcer = Announcer()
-            watch = Watch(store, announcer)
+            rejects = RejectFiles(settings.state_dir)
+            watch = Watch(store, announcer, rejects)
             transfer = BulkTransfer(
                 connections={
                     name: Connection(name=name, **connection.model_dump())
@@ -126,7 +128,7 @@ class Daemon:
             server = ApiServer(
                 socket=settings.socket,
                 store=store,
-                rejects=RejectFiles(settings.state_dir),
+                rejects=rejects,
                 control=control,
                 watch=watch,
             )
@@ -142,6 +144,7 @@ class Daemon:
                     tasks.create_task(planners.warm(), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
                     tasks.create_task(settlement.run(), name="settlement"),
+                    tasks.create_task(Compaction(store).run(), name="compaction"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
                 await self._stop.wait()

@@ -13,6 +13,7 @@ from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer
 from ladingd.api import request as shape
 from ladingd.api.convert import job_message, journal_entry_message, reject_message, watch_message
+from ladingd.api.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.paging import fitting, journal_token, sequence_in
 from ladingd.api.spec import named_in_request, spec_from
 from ladingd.core.state import Event
@@ -78,8 +79,10 @@ class JobServicer(JobServiceServicer):
         return self._message(await self._store.get(shape.job_id_in(request.name)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        selection, order = selection_in(request.filter), order_in(request.order_by)
+
         async def page_of(size: int) -> pb.ListJobsResponse:
-            page = await self._store.list(size=size, token=request.page_token)
+            page = await self._store.list(size=size, token=request.page_token, selection=selection, order=order)
             return pb.ListJobsResponse(jobs=map(self._message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, shape.page_size_in(request.page_size))
@@ -96,7 +99,18 @@ class JobServicer(JobServiceServicer):
                 description=request.job.description if "description" in fields else None,
                 spec=spec,
                 etag=request.job.etag,
+                validate_only=request.validate_only,
             )
+        return self._message(job)
+
+    async def CloneJob(self, request: pb.CloneJobRequest, context: Context) -> job_pb2.Job:
+        job = await self._control.clone(
+            shape.job_id_in(request.name),
+            label=request.label,
+            new_id=shape.wanted_job_id(request.job_id),
+            request_id=shape.request_id_in(request.request_id),
+            request_digest=shape.digest(request),
+        )
         return self._message(job)
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> Empty:
@@ -123,8 +137,9 @@ class JobServicer(JobServiceServicer):
     ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
         revision = shape.not_negative(request.revision, "revision")
         job_id = shape.job_id_in(request.name) if request.name else ""
+        selection = selection_in(request.filter, WATCHABLE)
         # Otherwise a cancelled call would leave its watch to the garbage collector.
-        async with aclosing(self._watch.jobs(revision=revision, job_id=job_id)) as events:
+        async with aclosing(self._watch.jobs(revision=revision, job_id=job_id, selection=selection)) as events:
             async for event in events:
                 yield watch_message(event, self._clock())
 
@@ -166,3 +181,12 @@ class JobServicer(JobServiceServicer):
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, size)
+
+    async def WatchRejects(
+        self, request: pb.WatchRejectsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchRejectsResponse, None]:
+        after = shape.not_negative(request.sequence, "sequence")
+        job_id = shape.job_id_in(request.parent, "parent")
+        async with aclosing(self._watch.rejects(job_id, after=after)) as rejects:
+            async for sequence, reject in rejects:
+                yield pb.WatchRejectsResponse(sequence=sequence, reject=reject_message(reject))

@@ -50,12 +50,14 @@ def request_id_in(text: str) -> str:
         raise InvalidRequest("request_id", "is not a UUID") from error
 
 
-def digest(request: job_service_pb2.CreateJobRequest) -> str:
+def digest(request: job_service_pb2.CreateJobRequest | job_service_pb2.CloneJobRequest) -> str:
     """What tells a request from another one, whatever its request_id: a SHA-256 in hex."""
-    bare = job_service_pb2.CreateJobRequest()
+    bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("request_id")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    # Creations have no name before them: so they had none in the first stores.
+    kind = b"" if isinstance(request, job_service_pb2.CreateJobRequest) else request.DESCRIPTOR.full_name.encode()
+    return hashlib.sha256(kind + bare.SerializeToString(deterministic=True)).hexdigest()
 
 
 def check_size(job: job_pb2.Job) -> None:

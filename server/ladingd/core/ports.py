@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, CommittedChunk, Plan
+from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
+    from ladingd.core.access import AuditEntry, Deed, Token
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
     from ladingd.core.spec import JobSpec
     from ladingd.core.state import Event, State
@@ -62,8 +64,13 @@ class JobStore(ABC):
     async def get(self, job_id: str) -> Job: ...
 
     @abstractmethod
-    async def list(self, *, size: int, token: str = "") -> Page[Job]:
-        """The newest first. Raises InvalidRequest (field ``page_token``) for a token that is none of ours."""
+    async def list(
+        self, *, size: int, token: str = "", selection: Selection = EVERY, order: Order = NEWEST_FIRST
+    ) -> Page[Job]:
+        """The selected jobs in this order. Jobs that are made meanwhile shift no page.
+
+        Raises InvalidRequest (field ``page_token``) for a token that this list did not give out.
+        """
 
     @abstractmethod
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
@@ -83,11 +90,12 @@ class JobStore(ABC):
         spec: JobSpec | None = None,
         plan: Plan | None = None,
         etag: str = "",
+        validate_only: bool = False,
     ) -> Job:
         """Change what is not None. A new spec comes with its plan, and only while the job is EDITING.
 
-        The notes of a new plan go into the journal. Raises EtagMismatch, CommandNotAllowed (command ``edit the spec
-        of``).
+        The notes of a new plan go into the journal. ``validate_only``: nothing is stored, and the job returned as it
+        would be. Raises EtagMismatch, CommandNotAllowed (command ``edit the spec of``).
         """
 
     @abstractmethod
@@ -133,6 +141,11 @@ class JobStore(ABC):
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
         """The changes after a revision, in order. Raises RevisionCompacted where some of them are gone."""
 
+    @abstractmethod
+    async def compact(self, *, keep: int) -> int:
+        """Forget old changes, some thousands at a time, but never so many of the latest; the revision up to which they
+        are gone."""
+
     # Journal
 
     @abstractmethod
@@ -154,8 +167,8 @@ class JobStore(ABC):
         """Write cut chunks down before they are used."""
 
     @abstractmethod
-    async def chunks(self, job_id: str) -> tuple[KeptChunk, ...]:
-        """In the order of their ordinals."""
+    async def chunks(self, job_id: str, *, first: int = 0) -> tuple[KeptChunk, ...]:
+        """In the order of their ordinals, from this one on."""
 
     @abstractmethod
     async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
@@ -238,3 +251,34 @@ class RejectReader(ABC):
     @abstractmethod
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
         """The rejects of these chunks, in their order. Raises InvalidRequest (field ``page_token``)."""
+
+
+class TokenStore(ABC):
+    """Tokens, durably. Every method is one transaction. A change counts for every process at the next call."""
+
+    @abstractmethod
+    async def add(self, token: Token) -> bool:
+        """Keep a new token; False, and nothing kept, where one of its name is in force."""
+
+    @abstractmethod
+    async def get(self, token_id: str) -> Token | None: ...
+
+    @abstractmethod
+    async def list(self) -> tuple[Token, ...]:
+        """All there ever were, the oldest first."""
+
+    @abstractmethod
+    async def revoke(self, name: str) -> bool:
+        """Make the token of this name invalid for good; False where none of this name is unrevoked."""
+
+
+class AuditStore(ABC):
+    """Who did what, durably. Nothing is ever changed in it. Every method is one transaction."""
+
+    @abstractmethod
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        """Append entries, in this order."""
+
+    @abstractmethod
+    async def list(self, *, size: int, token: str = "") -> Page[AuditEntry]:
+        """The newest first. Raises InvalidRequest (field ``page_token``) for a token that is none of ours."""

@@ -88,13 +88,39 @@ class Control:
         description: str | None = None,
         spec: JobSpec | None = None,
         etag: str = "",
+        validate_only: bool = False,
     ) -> Job:
         """Change what is not None. Raises JobNotFound, EtagMismatch, CommandNotAllowed, InvalidSpec."""
         self._check_open()
         plan = None if spec is None else await self._workers.call(self._transfer.plan, spec)
-        job = await self._store.edit(job_id, label=label, description=description, spec=spec, plan=plan, etag=etag)
+        job = await self._store.edit(
+            job_id,
+            label=label,
+            description=description,
+            spec=spec,
+            plan=plan,
+            etag=etag,
+            validate_only=validate_only,
+        )
         self._announcer.announce(job_id)
         return job
+
+    async def clone(
+        self, job_id: str, *, label: str = "", new_id: str = "", request_id: str = "", request_digest: str = ""
+    ) -> Job:
+        """Make a job with the spec and the texts of another one; its label may be a new one. Raises like ``create``."""
+        self._check_open()
+        if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
+            return earlier  # What was cloned may be gone by now.
+        model = await self._store.get(job_id)
+        return await self.create(
+            model.spec,
+            label=label or model.label,
+            description=model.description,
+            job_id=new_id,
+            request_id=request_id,
+            request_digest=request_digest,
+        )
 
     async def delete(self, job_id: str, *, etag: str = "") -> None:
         """Remove a job and all that it left but its records. Raises JobNotFound, EtagMismatch, CommandNotAllowed."""

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
 from ladingd.core.job import Change, ChangeKind, Job
-from ladingd.core.state import ENDED
+from ladingd.core.selection import EVERY, Field
+from ladingd.core.state import ENDED, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ladingd.core.job import JournalEntry
-    from ladingd.core.ports import JobStore
+    from ladingd.core.job import JournalEntry, Reject
+    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.core.selection import Selection
     from ladingd.run.announcer import Announcer
 
 BOOKMARK_SECONDS = 15.0
@@ -55,9 +57,10 @@ class WatchEvent:
 class Watch:
     """The fan-out. ``progressed`` is told by the runs, changes are read from the store when announced."""
 
-    def __init__(self, store: JobStore, announcer: Announcer) -> None:
+    def __init__(self, store: JobStore, announcer: Announcer, rejects: RejectReader) -> None:
         self._store = store
         self._announcer = announcer
+        self._rejects = rejects
         self._closed = False
         self._recent: deque[Change] = deque(maxlen=KEPT)
         self._floor: int | None = None
@@ -94,9 +97,12 @@ class Watch:
             self._pulse_due.cancel()
         self._announcer.announce_all()
 
-    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncGenerator[WatchEvent, None]:
+    async def jobs(
+        self, *, revision: int = 0, job_id: str = "", selection: Selection = EVERY
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
 
+        ``selection``: only these, by state, type and label. A change by which a job leaves it is told as well.
         Ends by ShuttingDown, and by JobNotFound where the one job is not there or no more. Raises RevisionCompacted
         where changes after ``revision`` are gone.
         """
@@ -108,7 +114,7 @@ class Watch:
         known = not job_id
         if revision == 0:
             revision, jobs = await self._store.snapshot(job_id)
-            for job in jobs:
+            for job in filter(selection.holds, jobs):
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             yield _bookmark(revision)
             known = True
@@ -120,7 +126,7 @@ class Watch:
             changes = await self._changes(revision)
             for change in changes:
                 revision = change.revision
-                if job_id in ("", change.job.id):
+                if job_id in ("", change.job.id) and _concerns(selection, change):
                     yield _event(change)
                     if job_id and change.kind is ChangeKind.DELETED:
                         raise JobNotFound(job_id)
@@ -129,7 +135,7 @@ class Watch:
                     await self._store.get(job_id)
                     known = True
                 for job in self._progress_since(pulse, job_id):
-                    if job.revision <= revision:
+                    if job.revision <= revision and selection.holds(job):
                         yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
                 pulse = self._pulse
                 if last:
@@ -160,6 +166,39 @@ class Watch:
                 if last:
                     return
                 await rung.wait()
+
+    async def rejects(self, job_id: str, *, after: int = 0) -> AsyncGenerator[tuple[int, Reject], None]:
+        """Follow the rejects of one job, numbered from 1 in the order of the source; ends like ``journal``.
+
+        A chunk's rejects are told when all chunks before it are committed: so the numbers never change.
+        """
+        ordinal = number = 0
+        while True:
+            rung = self._announcer.listen()
+            last = self._closed
+            job = await self._store.get(job_id)
+            # Then nothing of it can be committed any more, and what is missing in between does not come.
+            final = job.settled and job.state in (State.FINISHED, State.CANCELED)
+            for kept in await self._store.chunks(job_id, first=ordinal):
+                if kept.counts is None:
+                    if final:
+                        continue
+                    break
+                ordinal = kept.chunk.ordinal + 1
+                told = kept.counts.rejected + kept.counts.warnings
+                token = None if number + told > after else ""
+                while token != "":
+                    page = await self._rejects.read(job.uid, [kept.chunk.ordinal], size=BATCH, token=token or "")
+                    for place, reject in enumerate(page.items, number + 1):
+                        if place > after:
+                            yield place, reject
+                    number, told, token = number + len(page.items), told - len(page.items), page.next_token
+                number += told
+            if last:
+                raise ShuttingDown
+            if job.settled and job.state in ENDED:
+                return
+            await rung.wait()
 
     def _progress_since(self, pulse: int, job_id: str) -> list[Job]:
         """Progress newer than a pulse, less what a change that is known has overtaken."""
@@ -209,6 +248,15 @@ class Watch:
             self._revisions[change.job.id] = change.revision
             if change.job.state in ENDED:
                 self._progress.pop(change.job.id, None)
+
+
+def _concerns(selection: Selection, change: Change) -> bool:
+    """Whether the job is one of the selected with this change, or may have been before it."""
+    if change.kind is ChangeKind.EDITED:
+        return selection.without(Field.LABEL).holds(change.job)
+    if selection.holds(change.job):
+        return True
+    return change.from_state is not None and selection.holds(replace(change.job, state=change.from_state))
 
 
 def _event(change: Change) -> WatchEvent:

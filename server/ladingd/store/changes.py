@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from ladingd.core.errors import RevisionCompacted
 from ladingd.core.job import Change, ChangeKind
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Job
 
+_AT_A_TIME = 5_000
+"""How many changes are forgotten at once: others wait meanwhile."""
 
 _RAISE = update(history).values(revision=history.c.revision + 1)
 """The next number."""
@@ -75,6 +77,16 @@ def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
         raise RevisionCompacted(after, compacted + 1)
     found = connection.execute(_AFTER, {"after": after, "at_most": limit})
     return tuple(Change(**row._mapping) for row in found)
+
+
+def compact(connection: Connection, keep: int) -> int:
+    """Forget changes but the latest, so many, not too many at a time; the revision up to which they are gone."""
+    known = connection.execute(_HISTORY).one()
+    gone = max(known.compacted, min(known.revision - keep, known.compacted + _AT_A_TIME))
+    if gone > known.compacted:
+        connection.execute(delete(changes).where(changes.c.revision <= gone))
+        connection.execute(update(history).values(compacted=gone))
+    return gone
 
 
 def snapshot(connection: Connection, job_id: str) -> tuple[int, tuple[Job, ...]]:

@@ -46,10 +46,10 @@ _SET_COUNTS = (
 """Note one chunk as committed, or as uncommitted where the counts are None."""
 
 
-def read(connection: Connection, job_id: str) -> tuple[KeptChunk, ...]:
-    """All chunks of a job, in the order of their ordinals. Raises JobNotFound."""
+def read(connection: Connection, job_id: str, first: int = 0) -> tuple[KeptChunk, ...]:
+    """The chunks of a job from an ordinal on, in their order. Raises JobNotFound."""
     rows.require(connection, job_id)
-    return _between(connection, job_id, 0, _LAST)
+    return _between(connection, job_id, first, _LAST)
 
 
 def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ladingd.core.ports import JobStore, Page
+from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.store import changes, journal, pages, rows, transitions
 from ladingd.store import chunks as slices
 from ladingd.store.database import Database
@@ -57,8 +59,10 @@ class SqlJobStore(JobStore):
     async def get(self, job_id: str) -> Job:
         return await self._database.read(rows.load, job_id)
 
-    async def list(self, *, size: int, token: str = "") -> Page[Job]:
-        return await self._database.read(pages.read, size, token)
+    async def list(
+        self, *, size: int, token: str = "", selection: Selection = EVERY, order: Order = NEWEST_FIRST
+    ) -> Page[Job]:
+        return await self._database.read(pages.read, selection, order, size, token)
 
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
         return await self._database.read(rows.in_states, states)
@@ -75,8 +79,10 @@ class SqlJobStore(JobStore):
         spec: JobSpec | None = None,
         plan: Plan | None = None,
         etag: str = "",
+        validate_only: bool = False,
     ) -> Job:
-        return await self._database.write(transitions.edit, job_id, label, description, spec, plan, etag, self._now())
+        edit = partial(transitions.edit, validate_only=validate_only)
+        return await self._database.write(edit, job_id, label, description, spec, plan, etag, self._now())
 
     async def delete(self, job_id: str, *, etag: str = "") -> Job:
         return await self._database.write(transitions.delete, job_id, etag, self._now())
@@ -101,6 +107,9 @@ class SqlJobStore(JobStore):
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
         return await self._database.read(changes.read, after, limit)
 
+    async def compact(self, *, keep: int) -> int:
+        return await self._database.write(changes.compact, keep)
+
     async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None:
         await self._database.write(journal.write, job_id, self._now(), level, code, message)
 
@@ -113,8 +122,8 @@ class SqlJobStore(JobStore):
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
         await self._database.write(slices.add, job_id, chunks)
 
-    async def chunks(self, job_id: str) -> tuple[KeptChunk, ...]:
-        return await self._database.read(slices.read, job_id)
+    async def chunks(self, job_id: str, *, first: int = 0) -> tuple[KeptChunk, ...]:
+        return await self._database.read(slices.read, job_id, first)
 
     async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
         return await self._database.write(slices.commit, job_id, committed, progress)

@@ -61,8 +61,10 @@ def edit(
     plan: Plan | None,
     etag: str,
     now: datetime,
+    *,
+    validate_only: bool = False,
 ) -> Job:
-    """Change what is not None."""
+    """Change what is not None, or only say what would come of it."""
     if (spec is None) is not (plan is None):
         raise ValueError("a spec is changed together with its plan")
     job = _load(connection, job_id, etag)
@@ -75,8 +77,8 @@ def edit(
         spec=spec or job.spec,
         plan=plan or job.plan,
     )
-    if edited == job:
-        return job
+    if edited == job or validate_only:
+        return edited
     edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
     rows.save(connection, job, edited)
     changes.record(connection, Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now))

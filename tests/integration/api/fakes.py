@@ -16,6 +16,7 @@ from ladingd.core.spec import File, ImportSpec, Table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from ladingd.core.selection import Order, Selection
     from ladingd.core.state import Event
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -66,6 +67,7 @@ class FakeStore:
         self.kept: list[Any] = []
         self.sizes: list[int] = []
         self.error: BaseException | None = None
+        self.listed: tuple[Selection, Order] | None = None
 
     def put(self, job: Job) -> Job:
         self.all[job.id] = job
@@ -78,8 +80,9 @@ class FakeStore:
             raise JobNotFound(job_id)
         return self.all[job_id]
 
-    async def list(self, *, size: int, token: str = "") -> Page[Job]:
+    async def list(self, *, size: int, token: str = "", selection: Selection, order: Order) -> Page[Job]:
         self.sizes.append(size)
+        self.listed = (selection, order)
         first = int(token or "0")
         jobs = tuple(self.all.values())[first : first + size]
         more = first + size < len(self.all)
@@ -135,6 +138,9 @@ class FakeControl:
         self.job = replace(self.job, spec=spec, label=facts["label"], description=facts["description"])
         return await self._answer("create", spec=spec, **facts)
 
+    async def clone(self, job_id: str, **facts: Any) -> Job:
+        return await self._answer("clone", job_id=job_id, **facts)
+
     async def edit(self, job_id: str, **facts: Any) -> Job:
         return await self._answer("edit", job_id=job_id, **facts)
 
@@ -151,6 +157,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.entries: list[Any] = []
+        self.rejected: list[Any] = []
         self.asked: list[dict[str, Any]] = []
         self.sent = 0
         self.endless = False
@@ -158,8 +165,8 @@ class FakeWatch:
         self.cleaned_up = asyncio.Event()
         self.error: BaseException | None = None
 
-    async def jobs(self, *, revision: int = 0, job_id: str = "") -> AsyncIterator[Any]:
-        self.asked.append({"revision": revision, "job_id": job_id})
+    async def jobs(self, *, revision: int = 0, job_id: str = "", selection: Selection) -> AsyncIterator[Any]:
+        self.asked.append({"revision": revision, "job_id": job_id, "selection": selection})
         async for event in self._follow(self.events):
             yield event
 
@@ -167,6 +174,11 @@ class FakeWatch:
         self.asked.append({"job_id": job_id, "after": after})
         for entry in self.entries:
             yield entry
+
+    async def rejects(self, job_id: str, *, after: int = 0) -> AsyncIterator[tuple[int, Any]]:
+        self.asked.append({"job_id": job_id, "after": after})
+        for number, reject in enumerate(self.rejected, 1):
+            yield number, reject
 
     async def _follow(self, items: list[Any]) -> AsyncIterator[Any]:
         try:

@@ -13,11 +13,13 @@ from google.rpc import error_details_pb2 as details
 from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.convert import job_message
+from ladingd.api.filter import order_in, selection_in
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.job import Connector, JournalEntry, Level, Reject
 from ladingd.core.plan import Chunk
 from ladingd.core.ports import KeptChunk
+from ladingd.core.selection import EVERY
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.run.watch import WatchEvent, WatchKind
@@ -101,7 +103,14 @@ class TestUpdate:
         request = pb.UpdateJobRequest(job=job_pb2.Job(name="jobs/a1", label="", description="d", etag='"7"'))
         request.update_mask.paths.append("label")
         await api.stub.UpdateJob(request, timeout=DEADLINE)
-        expected = {"job_id": "a1", "label": "", "description": None, "spec": None, "etag": '"7"'}
+        expected = {
+            "job_id": "a1",
+            "label": "",
+            "description": None,
+            "spec": None,
+            "etag": '"7"',
+            "validate_only": False,
+        }
         assert api.control.calls == [("edit", expected)]
 
     async def test_without_a_mask_the_fields_that_are_set_change(self, api):
@@ -125,6 +134,50 @@ class TestUpdate:
         request = ParseDict({"job": {"name": "jobs/a1", "spec": SPEC}}, pb.UpdateJobRequest())
         field = await violated(api.stub.UpdateJob(request, timeout=DEADLINE))
         assert field == "job.spec.import_spec.files[0].path"
+
+    async def test_a_change_can_be_only_checked(self, api):
+        request = pb.UpdateJobRequest(job=job_pb2.Job(name="jobs/a1", label="x"), validate_only=True)
+        await api.stub.UpdateJob(request, timeout=DEADLINE)
+        ((_, facts),) = api.control.calls
+        assert facts["validate_only"] is True
+
+
+class TestClone:
+    async def test_passes_what_it_is_told(self, api):
+        request = pb.CloneJobRequest(name="jobs/a1", job_id="b2", request_id=UUID, label="again")
+        job = await api.stub.CloneJob(request, timeout=DEADLINE)
+        ((name, facts),) = api.control.calls
+        digest = facts.pop("request_digest")
+        assert (name, facts) == ("clone", {"job_id": "a1", "new_id": "b2", "request_id": UUID, "label": "again"})
+        assert job == job_message(api.control.job, NOW)
+        await api.stub.CreateJob(pb.CreateJobRequest(job=a_request().job, request_id=UUID), timeout=DEADLINE)
+        assert api.control.calls[-1][1]["request_digest"] != digest
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({}, "name"),
+            ({"name": "jobs/a", "job_id": "B"}, "job_id"),
+            ({"name": "jobs/a", "request_id": "x"}, "request_id"),
+        ],
+    )
+    async def test_a_wrong_request(self, api, fields, field):
+        assert await violated(api.stub.CloneJob(pb.CloneJobRequest(**fields), timeout=DEADLINE)) == field
+        assert api.control.calls == []
+
+
+class TestList:
+    async def test_passes_filter_and_order(self, api):
+        request = pb.ListJobsRequest(filter='label = "a b"', order_by="label desc")
+        await api.stub.ListJobs(request, timeout=DEADLINE)
+        assert api.store.listed == (selection_in('label = "a b"'), order_in("label desc"))
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [({"filter": "label"}, "filter"), ({"order_by": "name"}, "order_by"), ({"page_size": -1}, "page_size")],
+    )
+    async def test_a_wrong_request(self, api, fields, field):
+        assert await violated(api.stub.ListJobs(pb.ListJobsRequest(**fields), timeout=DEADLINE)) == field
 
 
 class TestOneJob:
@@ -262,6 +315,16 @@ class TestRejects:
             request.page_token = page.next_page_token
         assert found == list(range(300))
 
+    async def test_watch(self, api):
+        api.watch.rejected = [a_reject(4), a_reject(9)]
+        call = api.stub.WatchRejects(pb.WatchRejectsRequest(parent="jobs/a1", sequence=3), timeout=DEADLINE)
+        assert [(message.sequence, message.reject.record) async for message in call] == [(1, 4), (2, 9)]
+        assert api.watch.asked == [{"job_id": "a1", "after": 3}]
+
+    async def test_watch_from_a_negative_sequence(self, api):
+        call = api.stub.WatchRejects(pb.WatchRejectsRequest(parent="jobs/a1", sequence=-1), timeout=DEADLINE)
+        assert await violated(call.read()) == "sequence"
+
     async def test_of_no_job(self, api):
         failed, _ = await refused(api.stub.ListRejects(pb.ListRejectsRequest(parent="jobs/a1"), timeout=DEADLINE))
         assert failed.code() is grpc.StatusCode.NOT_FOUND
@@ -275,7 +338,7 @@ class TestWatchJobs:
         ]
         call = api.stub.WatchJobs(pb.WatchJobsRequest(revision=3, name="jobs/a1"), timeout=DEADLINE)
         snapshot, bookmark = await call.read(), await call.read()
-        assert api.watch.asked == [{"revision": 3, "job_id": "a1"}]
+        assert api.watch.asked == [{"revision": 3, "job_id": "a1", "selection": EVERY}]
         assert snapshot.job == job_message(a_job(), NOW)
         assert (bookmark.kind, bookmark.revision) == (pb.WatchJobsResponse.KIND_BOOKMARK, 7)
         assert not bookmark.HasField("job")
@@ -283,7 +346,23 @@ class TestWatchJobs:
         failed, _ = await refused(call.read())
         assert (failed.code(), failed.details()) == (grpc.StatusCode.UNAVAILABLE, "shutting down")
 
-    @pytest.mark.parametrize(("fields", "field"), [({"revision": -1}, "revision"), ({"name": "a1"}, "name")])
+    async def test_of_selected_jobs(self, api):
+        api.watch.events = [WatchEvent(kind=WatchKind.BOOKMARK, revision=7, time=NOON)]
+        call = api.stub.WatchJobs(pb.WatchJobsRequest(filter="state != EDITING AND label=x*"), timeout=DEADLINE)
+        await call.read()
+        call.cancel()
+        (asked,) = api.watch.asked
+        assert asked["selection"] == selection_in("state != EDITING AND label=x*")
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({"revision": -1}, "revision"),
+            ({"name": "a1"}, "name"),
+            ({"filter": "state = GONE"}, "filter"),
+            ({"filter": "create_time > 2026-01-01"}, "filter"),
+        ],
+    )
     async def test_a_wrong_request(self, api, fields, field):
         call = api.stub.WatchJobs(pb.WatchJobsRequest(**fields), timeout=DEADLINE)
         assert await violated(call.read()) == field

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.job import Job
+from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
-from ladingd.core.ports import Transfer
+from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.run.announcer import Announcer
@@ -143,6 +143,7 @@ class Rig:
     workers: FakeWorkers
     announcer: Announcer
     watch: Watch
+    rejects: FakeRejects
 
     async def queued(self, chunks: int) -> Job:
         """A job with so many chunks that waits for its slot."""
@@ -185,9 +186,37 @@ class Rig:
         return [entry.code for entry in await self.store.journal(job_id, limit=1000)]
 
 
+class FakeRejects(RejectReader):
+    """Of each chunk so many rejects as it is told, two on a page."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+
+    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+        (ordinal,) = chunks
+        first = int(token or "0")
+        every = [a_reject(ordinal, place) for place in range(self.numbers[ordinal])]
+        more = first + 2 < len(every)
+        return Page(items=tuple(every[first : first + 2]), next_token=str(first + 2) if more else "")
+
+
+def a_reject(ordinal: int, place: int) -> Reject:
+    """The reject at a place of a chunk, from 0 on."""
+    return Reject(
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        file="a.csv",
+        line=ordinal,
+        record=place,
+        raw="x",
+        connector=Connector.TEXT,
+        code="NOT_A_DATE",
+        message="no date",
+    )
+
+
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = await SqlJobStore.open(tmp_path / "store.db")
-    announcer = Announcer()
-    yield Rig(store, FakeTransfer(), FakeWorkers(), announcer, Watch(store, announcer))
+    announcer, rejects = Announcer(), FakeRejects()
+    yield Rig(store, FakeTransfer(), FakeWorkers(), announcer, Watch(store, announcer, rejects), rejects)
     await store.close()

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ladingd.core.bill import Counts
 from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
-from ladingd.core.job import Level, Progress
+from ladingd.core.job import Failure, Level, Progress
+from ladingd.core.plan import Chunk, CommittedChunk
+from ladingd.core.selection import Comparison, Condition, Field, Selection
 from ladingd.core.state import Event, State
 from ladingd.run import watch as fan_out
 from ladingd.run.watch import WatchKind
@@ -17,6 +20,7 @@ from ladingd.run.watch import WatchKind
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from ladingd.core.job import Job
     from ladingd.run.watch import WatchEvent
     from tests.unit.run.conftest import Rig
 
@@ -89,7 +93,7 @@ async def test_only_the_job_that_is_named(rig: Rig) -> None:
 
 async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "KEPT", 4)
-    watch = fan_out.Watch(rig.store, rig.announcer)
+    watch = fan_out.Watch(rig.store, rig.announcer, rig.rejects)
     monkeypatch.setattr(watch, "_recent", type(watch._recent)(maxlen=4))
     job = await rig.queued(1)
     slow = watch.jobs(revision=job.revision)
@@ -150,3 +154,105 @@ async def test_a_journal_ends_with_its_job(rig: Rig) -> None:
     await rig.command(job.id, Event.CANCEL)
     await following
     assert seen == ["CREATED", "QUEUED", "NOTE", "CANCELED"]
+
+
+def selected(field: Field, *values: str, prefix: bool = False) -> Selection:
+    return Selection(conditions=(Condition(field=field, comparison=Comparison.IS, values=values, prefix=prefix),))
+
+
+async def test_only_selected_jobs_and_the_change_by_which_one_leaves(rig: Rig) -> None:
+    one, other = await rig.queued(1), await rig.queued(2)
+    await rig.command(other.id, Event.PAUSE)
+    events = rig.watch.jobs(selection=selected(Field.STATE, "QUEUED", "RUNNING"))
+    snapshot, bookmark = await take(events, 2)
+    assert (snapshot.job, bookmark.kind) == (one, WatchKind.BOOKMARK)
+    await rig.command(other.id, Event.CANCEL)
+    await rig.command(one.id, Event.PAUSE)
+    await rig.command(one.id, Event.CANCEL)
+    await rig.command((await rig.queued(3)).id, Event.PAUSE)
+    seen = [(event.job.id, event.job.state) for event in await take(events, 3) if event.job]
+    assert seen == [(one.id, State.PAUSED), ("job3", State.QUEUED), ("job3", State.PAUSED)]
+    await events.aclose()
+
+
+async def test_a_change_of_texts_is_told_whatever_the_label(rig: Rig) -> None:
+    job = await rig.queued(1)
+    events = rig.watch.jobs(selection=selected(Field.LABEL, "nightly", prefix=True))
+    assert [event.kind for event in await take(events, 1)] == [WatchKind.BOOKMARK]
+    await rig.store.edit(job.id, label="nightly load")
+    await rig.store.edit(job.id, label="other")
+    await rig.command(job.id, Event.PAUSE)
+    await rig.store.edit(job.id, label="nightly again")
+    rig.announcer.announce(job.id)
+    labels = [event.job.label for event in await take(events, 3) if event.job]
+    assert labels == ["nightly load", "other", "nightly again"]
+    await events.aclose()
+
+
+async def test_rejects_by_number_as_soon_as_all_chunks_before_are_committed(rig: Rig) -> None:
+    job = await running_with_chunks(rig, {0: 3, 1: 0, 2: 1, 3: 2})
+    rejects = rig.watch.rejects(job.id)
+    first = asyncio.ensure_future(anext(rejects))
+    await commit(rig, job, 2)
+    await asyncio.sleep(0)
+    assert not first.done()
+    await commit(rig, job, 0)
+    numbered = [await first, *[await anext(rejects) for _ in range(2)]]
+    assert [(number, reject.line, reject.record) for number, reject in numbered] == [(1, 0, 0), (2, 0, 1), (3, 0, 2)]
+    await commit(rig, job, 1)
+    assert (await anext(rejects))[0] == 4
+    await commit(rig, job, 3)
+    assert [(await anext(rejects))[0] for _ in range(2)] == [5, 6]
+    await rig.store.move(job.id, Event.COMPLETE, settled=True)
+    rig.announcer.announce(job.id)
+    with pytest.raises(StopAsyncIteration):
+        await anext(rejects)
+    later = [(number, reject.line, reject.record) async for number, reject in rig.watch.rejects(job.id, after=2)]
+    assert later == [(3, 0, 2), (4, 2, 0), (5, 3, 0), (6, 3, 1)]
+    assert [each async for each in rig.watch.rejects(job.id, after=6)] == []
+
+
+async def test_rejects_of_a_cancelled_job_leave_out_what_never_came(rig: Rig) -> None:
+    job = await running_with_chunks(rig, {0: 1, 1: 1, 2: 1})
+    await commit(rig, job, 0)
+    await commit(rig, job, 2)
+    await rig.command(job.id, Event.CANCEL)
+    await rig.store.move(job.id, Event.QUIESCENT, settled=True)
+    assert [(number, reject.line) async for number, reject in rig.watch.rejects(job.id)] == [(1, 0), (2, 2)]
+
+
+async def test_rejects_of_a_failed_job_wait_for_those_before(rig: Rig) -> None:
+    job = await running_with_chunks(rig, {0: 1, 1: 1, 2: 1})
+    await commit(rig, job, 0)
+    await commit(rig, job, 2)
+    await rig.store.move(job.id, Event.ERROR, failure=Failure(code="GONE", message="gone"), settled=True)
+    assert [number async for number, _ in rig.watch.rejects(job.id)] == [1]
+
+
+async def test_rejects_end_with_the_daemon_and_with_the_job(rig: Rig) -> None:
+    job = await running_with_chunks(rig, {0: 1})
+    rejects = rig.watch.rejects(job.id)
+    waiting = asyncio.ensure_future(anext(rejects))
+    await asyncio.sleep(0)
+    rig.watch.close()
+    with pytest.raises(ShuttingDown):
+        await waiting
+    with pytest.raises(JobNotFound):
+        await anext(rig.watch.rejects("none"))
+
+
+async def running_with_chunks(rig: Rig, rejected: dict[int, int]) -> Job:
+    """A running job whose chunks, once committed, have so many rejects."""
+    queued = await rig.queued(len(rejected))
+    job = await rig.store.move(queued.id, Event.SLOT_FREE)
+    assert job is not None
+    rig.rejects.numbers = rejected
+    await rig.store.add_chunks(job.id, [Chunk(ordinal=n, start=n, end=n + 1) for n in rejected])
+    return job
+
+
+async def commit(rig: Rig, job: Job, ordinal: int) -> None:
+    number = rig.rejects.numbers[ordinal]
+    counts = Counts(read=number, rejected=number, errors=number)
+    await rig.store.commit_chunks(job.id, [CommittedChunk(ordinal=ordinal, counts=counts)], Progress())
+    rig.announcer.announce()

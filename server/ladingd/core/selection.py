@@ -1,0 +1,110 @@
+"""Which jobs somebody wants to see, and in which order."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ladingd.core.job import Job
+
+
+class Field(StrEnum):
+    """What of a job can be asked for. The values are words of the API."""
+
+    STATE = "state"
+    TYPE = "type"
+    LABEL = "label"
+    CREATE_TIME = "create_time"
+    UPDATE_TIME = "update_time"
+    START_TIME = "start_time"
+    END_TIME = "end_time"
+
+
+class Comparison(StrEnum):
+    """How a job's value must stand to the wanted one. The values are signs of the API."""
+
+    IS = "="
+    IS_NOT = "!="
+    BEFORE = "<"
+    NOT_AFTER = "<="
+    AFTER = ">"
+    NOT_BEFORE = ">="
+
+
+TIMES = frozenset({Field.CREATE_TIME, Field.UPDATE_TIME, Field.START_TIME, Field.END_TIME})
+
+_HOLDS: Mapping[Comparison, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        Comparison.BEFORE: operator.lt,
+        Comparison.NOT_AFTER: operator.le,
+        Comparison.AFTER: operator.gt,
+        Comparison.NOT_BEFORE: operator.ge,
+    }
+)
+
+Value = str | datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """A job's value is one of ``values``, or none of them; a time is compared with the only one.
+
+    ``prefix``: labels begin with the value.
+    """
+
+    field: Field
+    comparison: Comparison
+    values: tuple[Value, ...]
+    prefix: bool = False
+
+    def holds(self, job: Job) -> bool:
+        """Whether it holds for a job. None does that has no such time."""
+        value = value_of(job, self.field)
+        if self.field in TIMES:
+            return value is not None and _HOLDS[self.comparison](value, self.values[0])
+        among = any(str(value).startswith(str(each)) if self.prefix else value == each for each in self.values)
+        return among is (self.comparison is Comparison.IS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The jobs for which every condition holds."""
+
+    conditions: tuple[Condition, ...] = ()
+
+    def holds(self, job: Job) -> bool:
+        """Whether the job is one of them."""
+        return all(condition.holds(job) for condition in self.conditions)
+
+    def without(self, field: Field) -> Selection:
+        """The same, whatever that field is."""
+        return Selection(conditions=tuple(each for each in self.conditions if each.field is not field))
+
+
+EVERY = Selection()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """By a field; jobs without a value come last, and of equal ones the newest first."""
+
+    field: Field = Field.CREATE_TIME
+    descending: bool = True
+
+
+NEWEST_FIRST = Order()
+
+
+def value_of(job: Job, field: Field) -> Value | None:
+    """What a job has in a field."""
+    if field is Field.TYPE:
+        return job.spec.kind
+    value: Value | None = getattr(job, field.value)
+    return value
