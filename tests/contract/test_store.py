@@ -125,7 +125,9 @@ NAMING = {
     "add_chunks": lambda store: store.add_chunks("none", []),
     "chunks": lambda store: store.chunks("none"),
     "commit_chunks": lambda store: store.commit_chunks("none", [], Progress()),
-    "settle": lambda store: store.settle("none", [], attempt=0, total=None, progress=Progress(), settled=True),
+    "settle": lambda store: store.settle(
+        "none", [], uid="uid of none", attempt=0, total=None, progress=Progress(), settled=True
+    ),
 }
 
 
@@ -203,7 +205,7 @@ async def test_unsettled_from_the_begin_of_an_attempt_to_its_settling(store: Job
     assert [job.id for job in await store.unsettled()] == ["a"]
     await store.move("a", Event.ORPHAN)
     assert [job.id for job in await store.unsettled()] == ["a"]
-    await store.settle("a", [], attempt=1, total=None, progress=Progress(), settled=False)
+    await store.settle("a", [], uid="uid of a", attempt=1, total=None, progress=Progress(), settled=False)
     assert [job.id for job in await store.unsettled()] == ["a"]
-    await store.settle("a", [], attempt=1, total=None, progress=Progress(), settled=True)
+    await store.settle("a", [], uid="uid of a", attempt=1, total=None, progress=Progress(), settled=True)
     assert await store.unsettled() == ()

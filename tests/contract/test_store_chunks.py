@@ -102,7 +102,13 @@ async def test_a_committed_chunk_that_was_never_cut_is_refused(store: JobStore, 
         await store.commit_chunks("a", [committed(FIRST, TEN), stranger], Progress(fraction=0.5))
     with pytest.raises(BillImbalance, match="chunk 7 "):
         await store.settle(
-            "a", [committed(FIRST, TEN), stranger], attempt=1, total=1, progress=Progress(), settled=True
+            "a",
+            [committed(FIRST, TEN), stranger],
+            uid="uid of a",
+            attempt=1,
+            total=1,
+            progress=Progress(),
+            settled=True,
         )
     assert await store.get("a") == job
     assert [kept.counts for kept in await store.chunks("a")] == [None, None, None]
@@ -112,7 +118,7 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
     await store.commit_chunks("a", [committed(FIRST, TEN), committed(SECOND, ONE)], Progress(fraction=0.9))
     ledger = [committed(THIRD, TEN), committed(SECOND, TEN)]
     progress = Progress(fraction=0.7)
-    after = await store.settle("a", ledger, attempt=1, total=21, progress=progress, settled=True)
+    after = await store.settle("a", ledger, uid="uid of a", attempt=1, total=21, progress=progress, settled=True)
     assert after == replace(job, counts=TEN + TEN, attempt=1, total=21, progress=progress, settled=True)
     assert await store.get("a") == after
     assert [kept.counts for kept in await store.chunks("a")] == [None, TEN, TEN]
@@ -124,15 +130,26 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
 @pytest.mark.usefixtures("job")
 async def test_settle_may_be_repeated_and_keeps_the_total(store: JobStore) -> None:
     ledger = [committed(FIRST, TEN)]
-    once = await store.settle("a", ledger, attempt=1, total=10, progress=Progress(), settled=False)
+    once = await store.settle("a", ledger, uid="uid of a", attempt=1, total=10, progress=Progress(), settled=False)
     assert once.settled is False
-    assert await store.settle("a", ledger, attempt=1, total=None, progress=Progress(), settled=False) == once
-    assert (await store.settle("a", [], attempt=1, total=None, progress=Progress(), settled=True)).counts == Counts()
+    assert (
+        await store.settle("a", ledger, uid="uid of a", attempt=1, total=None, progress=Progress(), settled=False)
+        == once
+    )
+    assert (
+        await store.settle("a", [], uid="uid of a", attempt=1, total=None, progress=Progress(), settled=True)
+    ).counts == Counts()
 
 
 async def test_a_new_plan_forgets_the_chunks(store: JobStore, job: Job, export_job: Any) -> None:
     await store.settle(
-        "a", [committed(FIRST, TEN)], attempt=1, total=10, progress=Progress(fraction=1.0), settled=False
+        "a",
+        [committed(FIRST, TEN)],
+        uid="uid of a",
+        attempt=1,
+        total=10,
+        progress=Progress(fraction=1.0),
+        settled=False,
     )
     plan = export_job("b").plan
     after = await store.replan("a", plan)
@@ -159,6 +176,6 @@ async def test_settling_changes_nothing_once_a_later_attempt_has_begun(store: Jo
     assert running is not None
     await store.add_chunks("a", [FIRST])
     late = await store.settle(
-        "a", [committed(FIRST, TEN)], attempt=0, total=10, progress=Progress(fraction=1.0), settled=True
+        "a", [committed(FIRST, TEN)], uid="uid of a", attempt=0, total=10, progress=Progress(fraction=1.0), settled=True
     )
     assert late == running

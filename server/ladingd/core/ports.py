@@ -180,6 +180,7 @@ class JobStore(ABC):
         job_id: str,
         committed: Sequence[CommittedChunk],
         *,
+        uid: str,
         attempt: int,
         total: int | None,
         progress: Progress,
@@ -187,7 +188,8 @@ class JobStore(ABC):
     ) -> Job:
         """Make the store's chunks and the job's counts agree with the ledger, as it was seen during an attempt.
 
-        Chunks that the ledger lacks are uncommitted again. Where a later attempt has begun, nothing changes.
+        Chunks that the ledger lacks are uncommitted again. Where a later attempt has begun, or the job of that uid was
+        deleted and its id given out again, nothing changes.
         ``settled``: nothing of the job runs any more. A ``total`` of None leaves the one that is there.
         """
 

@@ -52,7 +52,13 @@ def _notes(table: SourceTable) -> tuple[str, ...]:
     return table.notes
 
 
+_NAME_BYTES = 200
+"""File systems take 255. The unfinished file has the job's uid behind its name."""
+
+
 def _check_destination(path: Path, *, overwrite: bool) -> None:
+    if len(os.fsencode(path.name)) > _NAME_BYTES:
+        raise InvalidSpec("file.path", f"a file name may have {_NAME_BYTES} bytes at most")
     if path.is_dir():
         raise InvalidSpec("file.path", f"{path.name} is a directory")
     if os.path.lexists(path) and not overwrite:

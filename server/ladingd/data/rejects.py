@@ -94,6 +94,8 @@ def _encode(chunk: int, offset: int) -> str:
 def _decode(token: str) -> tuple[int, int]:
     try:
         chunk, offset = base64.urlsafe_b64decode(token.encode()).decode().split(":")
+        if int(offset) not in range(1 << 63):
+            raise ValueError
         return int(chunk), int(offset)
     except ValueError as error:
         raise InvalidRequest("page_token", "is none of this list's") from error

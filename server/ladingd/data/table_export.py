@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance
+from ladingd.core.errors import AttemptSuperseded, BillImbalance, LedgerLost
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.connection import Connection, find_connection
 from ladingd.data.csvwriter import CsvWriter
@@ -196,7 +196,10 @@ class TableExport:
 
     def _attempt(self, job_uid: str) -> int:
         path = self._attempt_file(job_uid)
-        return int(path.read_text()) if path.exists() else 0
+        try:
+            return int(path.read_text()) if path.exists() else 0
+        except ValueError as error:
+            raise LedgerLost(f"{path.name} of this job is damaged: make a new job") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

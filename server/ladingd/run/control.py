@@ -5,21 +5,31 @@ A command is an intent written to the store and then announced; scheduler and ex
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ladingd.core.errors import LadingError, ShuttingDown
+from ladingd.core.errors import LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ladingd.core.plan import Plan
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.core.spec import JobSpec
     from ladingd.core.state import Event
     from ladingd.run.announcer import Announcer
     from ladingd.run.workers import Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""How many seconds source and target have to say what a plan needs to know."""
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without characters that people mistake for one another."""
@@ -38,6 +48,7 @@ class Control:
         self._workers = workers
         self._announcer = announcer
         self._closed = False
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
         """Take no more jobs and commands."""
@@ -62,7 +73,7 @@ class Control:
         self._check_open()
         if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
             return earlier
-        plan = await self._workers.call(self._transfer.plan, spec)
+        plan = await self._plan(spec)
         now = datetime.now(UTC)
         job = Job(
             id=job_id or "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
@@ -76,9 +87,7 @@ class Control:
         )
         if validate_only:
             return job
-        job = await self._store.create(job, request_id=request_id, request_digest=request_digest)
-        self._announcer.announce(job.id)
-        return job
+        return await self._told(self._store.create(job, request_id=request_id, request_digest=request_digest))
 
     async def edit(
         self,
@@ -92,18 +101,18 @@ class Control:
     ) -> Job:
         """Change what is not None. Raises JobNotFound, EtagMismatch, CommandNotAllowed, InvalidSpec."""
         self._check_open()
-        plan = None if spec is None else await self._workers.call(self._transfer.plan, spec)
-        job = await self._store.edit(
-            job_id,
-            label=label,
-            description=description,
-            spec=spec,
-            plan=plan,
-            etag=etag,
-            validate_only=validate_only,
+        plan = None if spec is None else await self._plan(spec)
+        return await self._told(
+            self._store.edit(
+                job_id,
+                label=label,
+                description=description,
+                spec=spec,
+                plan=plan,
+                etag=etag,
+                validate_only=validate_only,
+            )
         )
-        self._announcer.announce(job_id)
-        return job
 
     async def clone(
         self, job_id: str, *, label: str = "", new_id: str = "", request_id: str = "", request_digest: str = ""
@@ -125,10 +134,13 @@ class Control:
     async def delete(self, job_id: str, *, etag: str = "") -> None:
         """Remove a job and all that it left but its records. Raises JobNotFound, EtagMismatch, CommandNotAllowed."""
         self._check_open()
+        await asyncio.shield(self._keep(self._delete(job_id, etag)))
+
+    async def _delete(self, job_id: str, etag: str) -> None:
         job = await self._store.delete(job_id, etag=etag)
         self._announcer.announce(job_id)
         try:
-            await self._workers.call(self._transfer.discard, job.uid, job.plan)
+            await self._work(self._transfer.discard, job.uid, job.plan)
         except LadingError as error:
             # The job is gone all the same: what stays in an unreachable target harms nobody, but is told.
             log.warning("jobs/%s is deleted, but its ledger entries stay in the target: %s", job.id, error.message)
@@ -136,9 +148,34 @@ class Control:
     async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
         """Start, pause or cancel. Raises JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown."""
         self._check_open()
-        job = await self._store.command(job_id, command, etag=etag)
-        self._announcer.announce(job_id)
-        return job
+        return await self._told(self._store.command(job_id, command, etag=etag))
+
+    async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:
+        """Write and announce. Whoever gives up waiting for it does not undo what is written, nor keep it from the
+        others."""
+
+        async def write() -> Job:
+            job = await writing
+            self._announcer.announce(job.id)
+            return job
+
+        return await asyncio.shield(self._keep(write()))
+
+    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _plan(self, spec: JobSpec) -> Plan:
+        return await self._work(self._transfer.plan, spec)
+
+    async def _work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._workers.call(function, *args, **kwargs)
+        except TimeoutError:
+            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
 
     def _check_open(self) -> None:
         if self._closed:

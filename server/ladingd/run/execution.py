@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,6 +18,7 @@ from ladingd.core.job import Failure, Level
 from ladingd.core.plan import CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.deadline import Deadline, Stop
+from ladingd.run.defect import defect
 from ladingd.run.flight import Flight
 from ladingd.run.outage import Outage
 from ladingd.run.recovery import STOPPED
@@ -44,8 +43,6 @@ CUT_AHEAD = 16
 """Chunks that are cut at a time, but for the first ones."""
 RECKONING = 5.0
 """How many seconds a ledger has to say what became of chunks that were given up."""
-
-log = logging.getLogger(__name__)
 
 
 class Execution:
@@ -96,6 +93,17 @@ class Execution:
             if event is not Event.COMPLETE:
                 await self._reckon()
             resting = await self._rest(event)
+
+    async def abandon(self, error: LadingError) -> None:
+        """Bring the job to rest after its run has broken off. Its ledger is asked later."""
+        self._flight.give_up()
+        if tasks := self._flight.tasks:
+            await asyncio.wait(tasks)
+        failure = Failure(code=error.code, message=error.message)
+        job_id = self._job.id
+        if await self._store.move(job_id, Event.ERROR, failure=failure) is None:
+            await self._store.move(job_id, Event.QUIESCENT)
+        self._announcer.announce(job_id)
 
     # The beginning
 
@@ -291,6 +299,7 @@ class Execution:
         self._job = await self._store.settle(
             self._job.id,
             self._tally.committed,
+            uid=self._job.uid,
             attempt=self._job.attempt,
             total=total,
             progress=self._tally.progress(at_rest=True),
@@ -334,15 +343,13 @@ class Execution:
     # Around it
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a worker. What nobody foresaw goes to the log whole and gets an id: its text may hold secrets."""
+        """Call a worker. What nobody foresaw leaves as LadingError."""
         try:
             return await self._workers.call(function, *args, **kwargs)
         except LadingError:
             raise
-        except Exception as defect:
-            error_id = secrets.token_hex(4)
-            log.exception("jobs/%s failed by a defect, id %s", self._job.id, error_id)
-            raise LadingError(f"internal error, id {error_id}: the daemon's log says more") from defect
+        except Exception as error:
+            raise defect(self._job.id, error) from error
 
     def _fail(self, error: LadingError) -> None:
         """Remember what stops the job; of several errors the first."""

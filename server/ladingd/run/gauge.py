@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WINDOW = 5.0
 """Seconds over which the rate is taken."""
+LONGEST = 10 * 365 * 86400.0
+"""Nothing is said of more seconds than these: a few keys may be spread over all the numbers there are."""
 
 
 class Gauge:
@@ -47,10 +49,11 @@ class Gauge:
         then, done, records = self._marks[0]
         seconds = max(self._clock() - then, 1e-6)
         speed = (self._done - done) / seconds
+        left = (self._total - self._done) / speed if speed > 0 else LONGEST
         return Progress(
             fraction=self._fraction,
             rate=(self._records - records) / seconds,
-            time_left=timedelta(seconds=(self._total - self._done) / speed) if speed > 0 else None,
+            time_left=timedelta(seconds=left) if left < LONGEST else None,
         )
 
     def rest(self) -> Progress:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound
 from ladingd.core.state import Event, State
+from ladingd.run.defect import defect
 from ladingd.run.execution import Execution
+from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from ladingd.core.job import Job
@@ -93,6 +95,11 @@ class Scheduler:
         )
         try:
             await execution.run()
+        except (asyncio.CancelledError, StoreUnusable):
+            raise
+        except Exception as error:
+            # Of one job, and no reason to stop the others.
+            await execution.abandon(defect(job.id, error))
         finally:
             del self._running[job.id]
             self._announcer.announce(job.id)

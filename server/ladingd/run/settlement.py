@@ -16,6 +16,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Level
 from ladingd.core.state import ACTIVE, State
+from ladingd.run.defect import defect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 EVERY = 60.0
 """Seconds between two looks: a target that is away now is there later."""
+PATIENCE = 60.0
+"""How many seconds a ledger has to answer."""
 
 
 class Settlement:
@@ -74,10 +77,18 @@ class Settlement:
             self._announcer.announce(job.id)
 
     async def _settle(self, job: Job) -> None:
-        committed = await self._workers.call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                committed = await self._workers.call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)
+        except TimeoutError:
+            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
+        except LadingError:
+            raise
+        except Exception as error:
+            raise defect(job.id, error) from error
         check_ledger(await self._store.chunks(job.id), committed)
         await self._store.settle(
-            job.id, committed, attempt=job.attempt, total=None, progress=job.progress, settled=True
+            job.id, committed, uid=job.uid, attempt=job.attempt, total=None, progress=job.progress, settled=True
         )
 
     async def _tell(self, job: Job, error: LadingError) -> None:

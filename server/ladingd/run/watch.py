@@ -241,13 +241,14 @@ class Watch:
             self._read_for = rung
 
     def _note(self, change: Change) -> None:
-        if change.kind is ChangeKind.DELETED:
-            self._revisions.pop(change.job.id, None)
+        gone = change.kind is ChangeKind.DELETED
+        if gone or change.job.state in ENDED:
             self._progress.pop(change.job.id, None)
+            self._fresh.pop(change.job.id, None)
+        if gone:
+            self._revisions.pop(change.job.id, None)
         else:
             self._revisions[change.job.id] = change.revision
-            if change.job.state in ENDED:
-                self._progress.pop(change.job.id, None)
 
 
 def _concerns(selection: Selection, change: Change) -> bool:

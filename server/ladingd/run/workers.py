@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -37,6 +38,10 @@ class DiedIdle(Exception):
     """The process had ended before it was asked: the task is not to blame."""
 
 
+class Unreadable(Exception):
+    """A worker's answer is none that can be read: a defect."""
+
+
 class Workers:
     """At most ``size`` processes, each with one call at a time; more calls wait in their order.
 
@@ -56,9 +61,9 @@ class Workers:
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._closed = False
 
-    async def warm(self) -> None:
-        """Start all processes, so that the first job need not wait for them."""
-        await asyncio.gather(*(self.call(_nothing) for _ in range(self.size)))
+    async def warm(self, number: int | None = None) -> None:
+        """Start so many processes, or all, so that the first job need not wait for them."""
+        await asyncio.gather(*(self.call(_nothing) for _ in range(number or self.size)))
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in a worker and return its result. It must bear being run twice.
@@ -132,10 +137,12 @@ class Worker:
             pipe = self._connection or self._start()
             pipe.send_bytes(task)
             answer: tuple[bool, Any] = pipe.recv()
-        except (EOFError, OSError):
+        except BaseException as error:
             self.kill()
             self.gone()
-            raise
+            if isinstance(error, EOFError | OSError):
+                raise
+            raise Unreadable(f"the answer of a worker cannot be read: {error!r}") from error
         return answer
 
     def _start(self) -> Connection:
@@ -147,6 +154,8 @@ class Worker:
                 ours.close()
                 raise EOFError
             self._process.start()
+            # Our own handle: whoever ends by way of multiprocessing is not ended when the forkserver has died before.
+            self._handle = os.pidfd_open(self._process.pid or 0)
             self._connection = ours
         return ours
 
@@ -155,15 +164,20 @@ class Worker:
         with self._lock:
             self._killed = True
             if self._connection is not None:
-                self._process.kill()
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def gone(self) -> None:
         """Wait until the killed process is gone."""
-        if self._connection is not None:
-            self._process.join()
+        if self._connection is None:
+            return
+        connection.wait([self._handle])
+        self._process.join()
+        with self._lock:
             self._process.close()
             self._connection.close()
             self._connection = None
+            os.close(self._handle)
 
 
 def _serve(pipe: Connection) -> None:
@@ -196,13 +210,13 @@ def _answer(task: bytes) -> tuple[bool, Any]:
     try:
         function, args, kwargs = ForkingPickler.loads(task)
         return True, function(*args, **kwargs)
-    except Exception as error:
-        # Its traceback does not travel; as a note it reaches the daemon's log.
+    except BaseException as error:
+        # Its traceback does not travel; as a note it reaches the daemon's log. Libraries raise others than Exception.
         error.add_note(_traceback(error))
-        return False, error
+        return False, error if isinstance(error, Exception) else RuntimeError(repr(error))
 
 
-def _traceback(error: Exception) -> str:
+def _traceback(error: BaseException) -> str:
     import traceback
 
     return "in a worker:\n" + "".join(traceback.format_exception(error))

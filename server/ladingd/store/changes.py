@@ -82,7 +82,7 @@ def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
 def compact(connection: Connection, keep: int) -> int:
     """Forget changes but the latest, so many, not too many at a time; the revision up to which they are gone."""
     known = connection.execute(_HISTORY).one()
-    gone = max(known.compacted, min(known.revision - keep, known.compacted + _AT_A_TIME))
+    gone = max(int(known.compacted), min(known.revision - keep, known.compacted + _AT_A_TIME))
     if gone > known.compacted:
         connection.execute(delete(changes).where(changes.c.revision <= gone))
         connection.execute(update(history).values(compacted=gone))

@@ -38,6 +38,11 @@ _KEPT = (
 )
 """The chunks of one job, from one ordinal to another."""
 
+_SOME_COUNTS = select(chunks.c.ordinal, chunks.c.counts).where(
+    chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal.in_(bindparam("these", expanding=True))
+)
+"""Of some chunks of one job what they came to."""
+
 _SET_COUNTS = (
     update(chunks)
     .where(chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal == bindparam("of_ordinal"))
@@ -55,7 +60,9 @@ def read(connection: Connection, job_id: str, first: int = 0) -> tuple[KeptChunk
 def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:
     """Write chunks down. One that is there already changes nothing, unless it was cut otherwise: BillImbalance."""
     rows.require(connection, job_id)
-    known = {kept.chunk.ordinal: kept.chunk for kept in _around(connection, job_id, cut)}
+    ordinals = [chunk.ordinal for chunk in cut]
+    around = _between(connection, job_id, min(ordinals, default=0), max(ordinals, default=-1))
+    known = {kept.chunk.ordinal: kept.chunk for kept in around}
     fresh = []
     for chunk in cut:
         if chunk.ordinal not in known:
@@ -70,7 +77,9 @@ def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:
 def commit(connection: Connection, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
     """Note chunks as committed, each once."""
     job = rows.load(connection, job_id)
-    noted = {kept.chunk.ordinal: kept.counts for kept in _around(connection, job_id, committed)}
+    ordinals = [chunk.ordinal for chunk in committed]
+    found = connection.execute(_SOME_COUNTS, {"of_job": job_id, "these": ordinals})
+    noted: dict[int, Counts | None] = {row.ordinal: row.counts for row in found}
     _require_known(job_id, committed, noted)
     news: dict[int, Counts | None] = {}
     for chunk in committed:
@@ -86,6 +95,7 @@ def settle(
     connection: Connection,
     job_id: str,
     committed: Sequence[CommittedChunk],
+    uid: str,
     attempt: int,
     total: int | None,
     progress: Progress,
@@ -93,7 +103,7 @@ def settle(
 ) -> Job:
     """Make the chunks and the job's counts what the ledger says."""
     job = rows.load(connection, job_id)
-    if job.attempt != attempt:
+    if (job.uid, job.attempt) != (uid, attempt):
         return job
     noted = {kept.chunk.ordinal: kept.counts for kept in read(connection, job_id)}
     _require_known(job_id, committed, noted)
@@ -119,14 +129,6 @@ def replan(connection: Connection, job_id: str, plan: Plan, now: datetime) -> Jo
     rows.save(connection, job, after)
     journal.write_notes(connection, job_id, now, plan)
     return after
-
-
-def _around(
-    connection: Connection, job_id: str, these: Sequence[Chunk] | Sequence[CommittedChunk]
-) -> tuple[KeptChunk, ...]:
-    """The chunks from the lowest to the highest ordinal of these."""
-    ordinals = [chunk.ordinal for chunk in these]
-    return _between(connection, job_id, min(ordinals), max(ordinals)) if ordinals else ()
 
 
 def _between(connection: Connection, job_id: str, lowest: int, highest: int) -> tuple[KeptChunk, ...]:

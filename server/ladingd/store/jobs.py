@@ -133,12 +133,13 @@ class SqlJobStore(JobStore):
         job_id: str,
         committed: Sequence[CommittedChunk],
         *,
+        uid: str,
         attempt: int,
         total: int | None,
         progress: Progress,
         settled: bool,
     ) -> Job:
-        return await self._database.write(slices.settle, job_id, committed, attempt, total, progress, settled)
+        return await self._database.write(slices.settle, job_id, committed, uid, attempt, total, progress, settled)
 
     async def close(self) -> None:
         await self._database.close()

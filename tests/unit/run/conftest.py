@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from ladingd.core.errors import LadingError
     from ladingd.core.spec import JobSpec
     from ladingd.run.workers import Workers
 
@@ -57,7 +56,7 @@ class FakeTransfer(Transfer):
     def __init__(self) -> None:
         self.ledgers: dict[str, dict[int, Counts]] = {}
         self.attempts: list[int] = []
-        self.errors: dict[str, list[LadingError]] = {}
+        self.errors: dict[str, list[Exception]] = {}
         self.finished = 0
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ladingd.core.errors import JobNotFound, RequestIdReused, ShuttingDown
+from ladingd.core.errors import JobNotFound, RequestIdReused, ShuttingDown, TargetUnavailable
 from ladingd.core.state import Event, State
+from ladingd.run import control as control_module
 from ladingd.run.control import Control
+from tests.unit.run.conftest import SPEC
 
 if TYPE_CHECKING:
+    from ladingd.core.job import Job
     from ladingd.run.workers import Workers
     from tests.unit.run.conftest import Rig
 
@@ -48,3 +52,37 @@ async def test_nothing_is_cloned_on_the_way_out(rig: Rig, control: Control) -> N
     control.close()
     with pytest.raises(ShuttingDown):
         await control.clone(model.id)
+
+
+async def test_what_was_written_is_announced_though_nobody_waits_for_it(
+    rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await rig.queued(1)
+    rung = rig.announcer.listen(job.id)
+    written, gate = asyncio.Event(), asyncio.Event()
+    command = rig.store.command
+
+    async def slowly(job_id: str, event: Event, *, etag: str = "") -> Job:
+        done = await command(job_id, event, etag=etag)
+        written.set()
+        await gate.wait()
+        return done
+
+    monkeypatch.setattr(rig.store, "command", slowly)
+    call = asyncio.create_task(control.command(job.id, Event.PAUSE))
+    await written.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.set()
+    async with asyncio.timeout(10):
+        await rung.wait()
+    assert (await rig.store.get(job.id)).state is State.PAUSED
+
+
+async def test_a_spec_is_not_checked_for_ever(rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "PATIENCE", 0.01)
+    rig.workers.hold("plan")
+    with pytest.raises(TargetUnavailable, match="no answer within"):
+        await control.create(SPEC, label="", description="")
+    assert rig.workers.killed == 1

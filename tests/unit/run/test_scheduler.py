@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.state import Event, State
+from ladingd.run.execution import Execution
 from ladingd.run.patience import Patience
 from ladingd.run.scheduler import Scheduler
 from tests.harness.waiting import until_async
@@ -78,3 +79,29 @@ async def test_a_job_that_is_cancelled_while_it_waits_gets_no_slot(rig: Rig, sch
 
 async def two(rig: Rig) -> bool:
     return len(await states(rig, State.FINISHED)) == 2
+
+
+async def test_a_defect_in_the_run_of_one_job_stops_that_job_alone(
+    rig: Rig, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, sound = await rig.queued(1), await rig.queued(2)
+    collect = Execution._collect
+
+    async def sometimes(execution: Execution) -> None:
+        if execution._job.id == broken.id:
+            raise OverflowError("a secret date value out of range")
+        await collect(execution)
+
+    monkeypatch.setattr(Execution, "_collect", sometimes)
+    for job in (broken, sound):
+        rig.announcer.announce(job.id)
+
+    async def both_rest() -> bool:
+        return {(await rig.store.get(job.id)).state for job in (broken, sound)} == {State.FAILED, State.FINISHED}
+
+    await until_async(both_rest, "both jobs rest")
+    failed = await rig.store.get(broken.id)
+    assert failed.failure is not None
+    assert failed.failure.message.startswith("internal error, id ")
+    assert "a secret date" in caplog.text
+    assert not failed.settled

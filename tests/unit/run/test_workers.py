@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
-from ladingd.run.workers import Workers
+from ladingd.run.workers import Unreadable, Workers
+from tests.harness.daemon import lives
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -106,6 +107,43 @@ async def test_a_forkserver_that_is_killed_is_replaced(workers: Workers) -> None
     os.kill(first, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     assert await workers.call(os.getppid) != first
+
+
+async def test_a_worker_can_be_killed_though_its_forkserver_has_died(workers: Workers, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    call = asyncio.create_task(workers.call(linger, str(mark)))
+    await asyncio.to_thread(until, mark.exists, "the call is under way")
+    lingering = Path("/proc") / mark.read_text()
+    os.kill(await workers.call(os.getppid), signal.SIGKILL)
+    other = await workers.call(os.getpid)
+    os.kill(other, signal.SIGKILL)
+    await workers.call(os.getpid)  # by a new forkserver, which has the fate of all processes looked up
+    assert lingering.exists()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, 10)
+    await asyncio.to_thread(until, lambda: not lives(int(lingering.name)), "the process has ended")
+
+
+def answer_unreadably() -> object:
+    return Unpicklable()
+
+
+class Unpicklable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no number",)
+
+
+def give_up() -> None:
+    raise SystemExit("as some libraries do")
+
+
+async def test_an_answer_that_cannot_be_read_is_a_defect_of_that_call_alone(workers: Workers) -> None:
+    with pytest.raises(Unreadable, match="no number"):
+        await workers.call(answer_unreadably)
+    with pytest.raises(RuntimeError, match="as some libraries do"):
+        await workers.call(give_up)
+    assert await workers.call(os.getpid)
 
 
 async def test_after_close_nothing_is_called(workers: Workers) -> None:
