@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.daemon import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# A machine that is busy is no defect; a test that hangs has pytest's own timeout.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -192,6 +192,6 @@ def test_the_daemon_keeps_to_the_table() -> None:
     run_state_machine_as_test(
         Jobs,
         settings=settings(
-            max_examples=8, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=5, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -176,7 +176,8 @@ def _without_unfit(column: pa.Array, reading: Reading, error: pa.ArrowInvalid | 
         except pa.ArrowInvalid as another:
             error = another
     distinct = column.unique()
-    unfit.append(_rows(pc.is_in(column, value_set=distinct.take(_offenders(distinct, reading.convert)))))
+    offenders = distinct.take(pa.array(_offenders(distinct, reading.convert), pa.int64()))
+    unfit.append(_rows(pc.is_in(column, value_set=offenders)))
     return reading.convert(_blanked(column, unfit[-1])), _joined(unfit)
 
 

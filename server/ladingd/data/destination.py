@@ -6,6 +6,7 @@ import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -67,28 +68,45 @@ class Destination:
                 f"the unfinished file {self.draft.name} is gone, and what was exported into it: make a new job"
             )
 
-    def put(self, blocks: Iterable[bytes], place: int) -> None:
+    def open_draft(self) -> FileIO:
+        """The draft, to be written into. Raises DestinationRefused."""
+        with self._refusals():
+            return FileIO(self.draft, "r+")
+
+    def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
         """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
-        with self._refusals(), self.draft.open("r+b", buffering=0) as file:
-            file.seek(place)
+        with self._refusals():
+            draft.seek(place)
             for block in blocks:
                 left = memoryview(block)
                 while left:
-                    left = left[file.write(left) :]
+                    left = left[draft.write(left) :]
 
-    def sync(self) -> None:
-        """Make durable what was written into the draft."""
-        with self._refusals(), self.draft.open("rb") as file:
-            os.fdatasync(file.fileno())
+    def sync(self, draft: FileIO) -> None:
+        """Make durable what was written into the draft, by the descriptor that wrote: another may miss an error."""
+        with self._refusals():
+            os.fdatasync(draft.fileno())
 
-    def complete(self, size: int) -> None:
-        """See that the draft can become the file, and leave in it only the first ``size`` bytes, durably."""
+    def complete(self, draft: FileIO, size: int) -> str:
+        """See that the draft can become the file, and leave in it only the first ``size`` bytes, durably.
+
+        Returns by what the file will be known when it has its name.
+        """
         with self._refusals():
             if not self._is_claimed() and not self._has_name():
                 self._check_free()
-            with self.draft.open("r+b") as file:
-                file.truncate(size)
-                sync_file(file)
+            draft.truncate(size)
+            os.fsync(draft.fileno())
+            return _identity(self.draft)
+
+    def check_published(self, identity: str) -> None:
+        """See that the name is that of the file that was completed, durably. Raises DestinationRefused."""
+        with self._refusals():
+            if not self.path.is_file() or _identity(self.path) != identity:
+                raise DestinationRefused(
+                    f"{self.path.name} was complete, but neither it nor {self.draft.name} is there: make a new job"
+                )
+            sync_directory(self.path.parent)
 
     def publish(self) -> None:
         """Give the draft its name, and leave no draft. May be repeated after a crash until there is none."""
@@ -149,3 +167,9 @@ class Destination:
             raise DestinationRefused(f"{self.path.name} exists; --overwrite replaces it") from error
         except OSError as error:
             raise DestinationRefused(f"{self.path.name} cannot be written: {error.strerror}") from error
+
+
+def _identity(path: Path) -> str:
+    """What tells a file from all others, whatever its name is."""
+    facts = path.stat()
+    return f"{facts.st_dev} {facts.st_ino}"

@@ -30,7 +30,8 @@ EXACT_DIGITS = 15
 """How many decimal digits a double keeps. SQLite has nothing better for decimals, so more are out of range."""
 
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
-_DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # there was no year 0
+_DAY = rf"{_YEAR}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
 PATTERNS: dict[Kind, str] = {
     Kind.INTEGER: r"^-?[0-9]+$",

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.cast import VALUE_CAP, Misfit, cast, shorten
+from ladingd.data.decimal_text import decimal_text
 from ladingd.data.field_type import EXACT_DIGITS, PATTERNS, TEXT, FieldType, Kind
 from ladingd.data.reading import typed
 
@@ -92,8 +93,8 @@ def _altered_rows(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
 def _written_back(values: pa.Array, kind: FieldType) -> pa.Array:
     """The text of values as an export has it."""
     if kind.kind is Kind.DECIMAL:
-        values = values.cast(pa.decimal128(EXACT_DIGITS, kind.scale))
-    elif kind.kind is Kind.REAL:
+        return decimal_text(values.cast(pa.decimal128(EXACT_DIGITS, kind.scale)))
+    if kind.kind is Kind.REAL:
         values = pc.add(values, 0.0)  # SQLite knows no negative zero
     return values.cast(pa.string())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import date
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,8 @@ from ladingd.data.field_type import DECIMAL_DIGITS, FieldType, Kind
 Convert = Callable[[pa.Array], pa.Array]
 """Makes values of a column of text, or raises ArrowInvalid where one of them is none. Nulls stay nulls."""
 
+_FIRST_DAY = date(1, 1, 1)
+_SECONDS_END, _COLON = len("2024-05-01 12:00:00"), ord(":")
 _ZONE = r":[0-9.]+(Z|[+-][0-9:]+)$"
 _NO_HEX = 0xFF
 
@@ -68,7 +70,7 @@ def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
         case Kind.REAL:
             return lambda column: to_finite(column, arrow)
         case Kind.DECIMAL:
-            return lambda column: countable(column).cast(arrow)
+            return lambda column: to_decimals(column, arrow)
         case Kind.TIME:
             return to_times
         case Kind.TIMESTAMPTZ:
@@ -77,8 +79,21 @@ def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
             return to_uuids
         case Kind.TEXT:
             return lambda column: column
+        case Kind.DATE | Kind.TIMESTAMP:
+            return lambda column: after_christ(column.cast(arrow))
         case _:
             return lambda column: column.cast(arrow)
+
+
+def checked(kind: FieldType) -> Reading:
+    """A reading for columns that keep text: the text itself, once it is known to be of the kind."""
+    check = typed(kind)
+    return Reading(kind=kind, convert=partial(_as_it_is, check=check), name=str(kind), beyond=check.beyond)
+
+
+def _as_it_is(column: pa.Array, check: Reading) -> pa.Array:
+    check.convert(column)
+    return column
 
 
 def only(column: pa.Array, wanted: pa.Array) -> pa.Array:
@@ -94,19 +109,37 @@ def to_finite(column: pa.Array, arrow: pa.DataType) -> pa.Array:
     return values
 
 
-def countable(column: pa.Array) -> pa.Array:
-    """The text itself, if pyarrow can count its digits: a decimal with more than 38 of them becomes another number."""
-    if (pc.max(pc.binary_length(column)).as_py() or 0) > 38:
+def to_decimals(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Decimals of a type, each of them exactly what the text says."""
+    long = (pc.max(pc.binary_length(column)).as_py() or 0) > DECIMAL_DIGITS
+    if long and (pc.max(pc.count_substring_regex(column, "[0-9]")).as_py() or 0) > DECIMAL_DIGITS:
+        # pyarrow makes another number of one with more digits.
         raise pa.ArrowInvalid("too many digits")
-    return column
+    # It lets numbers overflow that have room in no decimal of this scale.
+    if arrow.precision + arrow.scale > DECIMAL_DIGITS and pc.any(_too_large(column, arrow)).as_py():
+        raise pa.ArrowInvalid("out of range")
+    return column.cast(arrow)
 
 
 def out_of_range(column: pa.Array, arrow: pa.DataType) -> pa.Array:
     """Which decimals have too many digits before or behind the point. pyarrow only says that there are some."""
-    room = DECIMAL_DIGITS - arrow.scale
-    values = countable(column).cast(pa.decimal128(DECIMAL_DIGITS, min(arrow.scale + room // 2, DECIMAL_DIGITS)))
-    large = pc.greater_equal(pc.abs(values), pa.scalar(Decimal(10) ** (arrow.precision - arrow.scale)))
-    return pc.fill_null(pc.or_(large, pc.not_equal(values, pc.round(values, arrow.scale))), False)
+    behind = pc.utf8_rtrim(pc.replace_substring_regex(column, r"^[^.]*\.?", ""), "0")
+    small = pc.greater(pc.binary_length(behind), arrow.scale)
+    return pc.fill_null(pc.or_(_too_large(column, arrow), small), False)
+
+
+def _too_large(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Which decimals have too many digits before the point; zeros in front do not count."""
+    whole = pc.replace_substring_regex(pc.utf8_ltrim(column, "+-0"), r"\..*$", "")
+    return pc.greater(pc.binary_length(whole), arrow.precision - arrow.scale)
+
+
+def after_christ(values: pa.Array) -> pa.Array:
+    """Dates or timestamps from the year 1 on, which is where calendars begin; pyarrow knows a year 0."""
+    first = pc.min(values)
+    if first.is_valid and first.value < pa.scalar(_FIRST_DAY).cast(values.type).value:
+        raise pa.ArrowInvalid("there was no year 0")
+    return values
 
 
 def to_times(column: pa.Array) -> pa.Array:
@@ -117,14 +150,32 @@ def to_times(column: pa.Array) -> pa.Array:
 def to_instants(column: pa.Array) -> pa.Array:
     """Timestamps of UTC, of text with a zone and, as UTC, of text without."""
     zoned = pa.timestamp("us", "UTC")
+    if not _has_seconds(column):
+        # pyarrow takes a zone without a colon for minutes, or minutes for a zone.
+        raise pa.ArrowInvalid("no time to the second")
     try:
-        return column.cast(zoned)
+        return after_christ(column.cast(zoned))
     except pa.ArrowInvalid:
         pass  # not swallowed: those without a zone are read in another way
     has_zone = pc.match_substring_regex(column, _ZONE)
     nothing = pa.scalar(None, pa.string())
     local = pc.if_else(has_zone, nothing, column).cast(pa.timestamp("us"))
-    return pc.coalesce(pc.if_else(has_zone, column, nothing).cast(zoned), pc.assume_timezone(local, "UTC"))
+    both = pc.coalesce(pc.if_else(has_zone, column, nothing).cast(zoned), pc.assume_timezone(local, "UTC"))
+    return after_christ(both)
+
+
+def _has_seconds(column: pa.Array) -> bool:
+    """Whether all values have colons where the time of a timestamp has them."""
+    _, offsets, buffer = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    if not rows.size:
+        return True
+    starts, lengths = bounds[:-1][rows], np.diff(bounds)[rows]
+    codes = np.frombuffer(buffer, np.uint8)
+    if lengths.min() < _SECONDS_END:
+        return False
+    return bool((codes[starts + 13] == _COLON).all() and (codes[starts + 16] == _COLON).all())
 
 
 def to_uuids(column: pa.Array) -> pa.Array:

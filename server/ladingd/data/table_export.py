@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,13 @@ from ladingd.data.workplace import Workplace, draft_of, sync_directory, write_du
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from io import FileIO
 
     from ladingd.data.table_source import TableSource
 
 _BLOCK = 1 << 20
 _MOMENT = 0.1
+_FRONTS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,20 +83,21 @@ class TableExport:
                 return known.counts
             part.parent.mkdir(parents=True, exist_ok=True)
         destination, header = Destination.of(self.roots, plan, job_uid), _header(plan)
-        with Spool(draft_of(part)) as spool:
+        with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
             rows = self._source(plan).write(plan, chunk, spool.file)
-            entry = _Entry(counts=Counts(read=rows, inserted=rows), size=spool.size())
             self._wait_a_moment(job_uid, chunk)
             with self._entering(job_uid, attempt, part) as known:
                 if known is not None:
                     return known.counts
-                front, moved = self._advance(job_uid, destination, header)
+                front, moved = self._advance(job_uid, destination, draft, header)
                 placed = front.ordinal == chunk.ordinal
                 if placed:
-                    destination.put(spool.blocks(), len(header) + front.size)
+                    destination.put(draft, spool.blocks(), len(header) + front.size)
             if placed or moved:
-                destination.sync()
+                destination.sync(draft)
+            _keep_front(self.workplace, job_uid, front)
             _remove(moved)
+            entry = _Entry(counts=Counts(read=rows, inserted=rows), size=spool.size(), placed=placed)
             if not placed:
                 spool.keep()
             with self._entering(job_uid, attempt, part) as known:
@@ -110,17 +114,19 @@ class TableExport:
         with self._locked(job_uid):
             destination, complete = Destination.of(self.roots, plan, job_uid), self._complete(job_uid)
             if complete.exists() and not destination.draft.exists():
+                destination.check_published(complete.read_text())
                 return
             destination.check()
             header = _header(plan)
-            destination.put([header], 0)
-            front, moved = self._advance(job_uid, destination, header)
-            if front.ordinal != len(chunks):
-                raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
-            destination.complete(len(header) + front.size)
-            write_durably(complete, [b""])
+            with destination.open_draft() as draft:
+                destination.put(draft, [header], 0)
+                front, _ = self._advance(job_uid, destination, draft, header)
+                if front.ordinal != len(chunks):
+                    raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
+                identity = destination.complete(draft, len(header) + front.size)
+            write_durably(complete, [identity.encode()])
             destination.publish()
-            _remove(moved)
+            _remove([self.workplace.part(job_uid, chunk.ordinal) for chunk in chunks])
             self._remove_drafts(job_uid)
 
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
@@ -152,20 +158,25 @@ class TableExport:
                 raise AttemptSuperseded(f"attempt {attempt} must not write any more: {reason}")
             yield _Entry.of(part)
 
-    def _advance(self, job_uid: str, destination: Destination, header: bytes) -> tuple[_Front, list[Path]]:
+    def _advance(
+        self, job_uid: str, destination: Destination, draft: FileIO, header: bytes
+    ) -> tuple[_Front, list[Path]]:
         """Go on over the chunks that are done, and copy the parts among them into their places.
 
-        Returns these parts: they are in the way as soon as the draft is durable.
+        Returns how far they go, and these parts. Both are of no use before the draft is durable.
         """
         front = _front(self.workplace, job_uid)
         moved = []
         while (entry := _Entry.of(part := self.workplace.part(job_uid, front.ordinal))) is not None:
-            if part.exists():
-                with part.open("rb") as source:
-                    destination.put(iter(partial(source.read, _BLOCK), b""), len(header) + front.size)
-                moved.append(part)
-            front.ordinal += 1
-            front.size += entry.size
+            if not entry.placed:
+                try:
+                    with part.open("rb") as source:
+                        blocks = iter(partial(source.read, _BLOCK), b"")
+                        destination.put(draft, blocks, len(header) + front.size)
+                    moved.append(part)
+                except FileNotFoundError:
+                    pass  # Another worker has copied it, durably.
+            front = _Front(ordinal=front.ordinal + 1, size=front.size + entry.size)
         return front, moved
 
     def _committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
@@ -204,10 +215,11 @@ class TableExport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """What the ledger says of a chunk that is done. It never changes."""
+    """What the ledger says of a chunk that is done. It never changes. ``placed``: its bytes were never in a part."""
 
     counts: Counts
     size: int
+    placed: bool
 
     @classmethod
     def of(cls, part: Path) -> _Entry | None:
@@ -219,13 +231,13 @@ class _Entry:
     @classmethod
     def read(cls, path: Path) -> _Entry:
         facts = json.loads(path.read_text())
-        return cls(counts=Counts(**facts["counts"]), size=facts["size"])
+        return cls(counts=Counts(**facts["counts"]), size=facts["size"], placed=facts["placed"])
 
     def write(self, part: Path) -> None:
         write_durably(part.with_suffix(".json"), [json.dumps(asdict(self)).encode()])
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Front:
     """The first chunk that is not done, and how many bytes those before it have."""
 
@@ -233,10 +245,19 @@ class _Front:
     size: int = 0
 
 
-@lru_cache(maxsize=16)
+_fronts: OrderedDict[tuple[Workplace, str], _Front] = OrderedDict()
+
+
 def _front(workplace: Workplace, job_uid: str) -> _Front:
-    """How far this process has seen a job's entries."""
-    return _Front()
+    """How far this process has seen a job's entries, so that it need not read them again and again."""
+    return _fronts.get((workplace, job_uid), _Front())
+
+
+def _keep_front(workplace: Workplace, job_uid: str, front: _Front) -> None:
+    _fronts[workplace, job_uid] = front
+    _fronts.move_to_end((workplace, job_uid))
+    while len(_fronts) > _FRONTS:
+        _fronts.popitem(last=False)
 
 
 def _header(plan: ExportPlan) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, Column, CommittedChunk, ImportPlan
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import ImportSpec
     from ladingd.data.batch import Batch, Fault
     from ladingd.data.target import Target
@@ -67,7 +67,7 @@ class TableImport:
         """Do all that needs no transaction first."""
         target = self._target(plan.target.connection)
         with reopen_source(self.roots, plan.file) as source:
-            batch = _read(source, plan, chunk, target, _known(job_uid, plan.columns))
+            batch = _read(source, plan, chunk, target, job_uid)
 
         def keep_rejects(faults: list[Fault]) -> None:
             write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
@@ -90,16 +90,18 @@ class TableImport:
 
 
 @lru_cache(maxsize=4)
-def _known(job_uid: str, columns: tuple[Column, ...]) -> tuple[Known, ...]:
-    """What this process has found in the columns of a job. It only saves time."""
-    return tuple(Known() for _ in columns)
+def _known(job_uid: str, kinds: tuple[str, ...]) -> tuple[Known, ...]:
+    """What this process has found in the columns of a job, as long as they are read as these kinds. It saves time."""
+    return tuple(Known() for _ in kinds)
 
 
-def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, known: Sequence[Known]) -> Batch:
+def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, job_uid: str) -> Batch:
     if source.size < plan.end:
         raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
     if chunk.refused is None:
         data = source.read(chunk.start, chunk.end)
         fingerprint.check_chunk(source, chunk, data)
-        return read_batch(data, plan, chunk, target.readings(plan), known)
+        readings = target.readings(plan)
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
+        return read_batch(data, plan, chunk, readings, known)
     return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)

@@ -24,6 +24,7 @@ from ladingd.data.destination import Destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
 
     from tests.unit.data.conftest import Yard
 
@@ -189,9 +190,10 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(
         if late:
             complete = Destination.complete
 
-            def complete_too_late(self: Destination, size: int) -> None:
-                complete(self, size)
+            def complete_too_late(self: Destination, draft: FileIO, size: int) -> str:
+                identity = complete(self, draft, size)
                 out.write_text("theirs")
+                return identity
 
             patch.setattr(Destination, "complete", complete_too_late)
         else:
@@ -307,7 +309,7 @@ def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> 
     for chunk in (first, second):
         yard.transfer.process("job", 1, plan, chunk)
     with monkeypatch.context() as patch:
-        patch.setattr(destination, "sync_file", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
             yard.transfer.finish("job", plan, [first, second])
     yard.transfer.finish("job", plan, [first, second])
@@ -327,10 +329,10 @@ def test_chunks_get_their_places_in_whatever_order_they_are_done(
     chunks = yard.chunks(plan)
     for attempt, ordinal in enumerate(order, 1):
         # Each by a process that knows nothing of the others.
-        table_export._front.cache_clear()
+        table_export._fronts.clear()
         yard.transfer.begin("job", attempt, plan)
         yard.transfer.process("job", attempt, plan, chunks[ordinal])
-    table_export._front.cache_clear()
+    table_export._fronts.clear()
     yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a,b\n1,x\n2,long\n3,longer\n4,y\n"
     assert not list(yard.workplace.part("job", 0).parent.glob("*.csv")), "no part is left"
@@ -343,11 +345,104 @@ def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> 
     first, second = yard.chunks(plan)
     yard.transfer.begin("job", 1, plan)
     yard.transfer.process("job", 1, plan, first)
-    Destination.of(yard.transfer.roots, plan, "job").put([b"much longer than what comes\n"], len("a\n1\n"))
+    destination = Destination.of(yard.transfer.roots, plan, "job")
+    with destination.open_draft() as draft:
+        destination.put(draft, [b"much longer than what comes\n"], len("a\n1\n"))
     yard.transfer.begin("job", 2, plan)
     yard.transfer.process("job", 2, plan, second)
     yard.transfer.finish("job", plan, [first, second])
     assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n"
+
+
+def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker was killed between the two; the chunk has got its place since, with other rows."""
+    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2), (3)")
+    plan = yard.plan_export(chunk_keys=1)
+    chunks = yard.chunks(plan)
+    yard.transfer.begin("job", 1, plan)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table_export._Entry, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            yard.transfer.process("job", 1, plan, chunks[1])
+    assert yard.workplace.part("job", 1).exists()
+    yard.sql("DELETE FROM t WHERE a = 2")
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    table_export._fronts.clear()
+    yard.transfer.finish("job", plan, chunks)
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n3\n"
+    assert not yard.workplace.part("job", 1).exists()
+
+
+def test_what_could_not_be_made_durable_is_copied_again(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2), (3)")
+    plan = yard.plan_export(chunk_keys=1)
+    first, second, third = chunks = yard.chunks(plan)
+    yard.transfer.begin("job", 1, plan)
+    yard.transfer.process("job", 1, plan, second)
+    yard.transfer.process("job", 1, plan, first)
+
+    def broken(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken)
+        with pytest.raises(DestinationRefused, match="Input/output error"):
+            yard.transfer.process("job", 1, plan, third)
+    draft = Destination.of(yard.transfer.roots, plan, "job").draft
+    draft.write_bytes(draft.read_bytes()[:4])  # the kernel has dropped the pages
+    yard.transfer.process("job", 1, plan, third)
+    yard.transfer.finish("job", plan, chunks)
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n3\n"
+
+
+def test_a_part_that_another_worker_has_copied_meanwhile(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2), (3)")
+    plan = yard.plan_export(chunk_keys=1)
+    first, second, third = chunks = yard.chunks(plan)
+    yard.transfer.begin("job", 1, plan)
+    for chunk in (second, first, third):
+        yard.transfer.process("job", 1, plan, chunk)
+    assert not yard.workplace.part("job", 1).exists()
+    table_export._fronts.clear()
+    yard.transfer.finish("job", plan, chunks)
+    assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n3\n"
+
+
+def test_a_name_that_another_file_has_is_not_taken_for_ours(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_export()
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+
+    def die(_: Destination) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Destination, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            yard.transfer.finish("job", plan, chunks)
+    Destination.of(yard.transfer.roots, plan, "job").draft.unlink()
+    out = yard.directory / "out.csv"
+    for there in (False, True):
+        if there:
+            out.write_text("theirs")
+        yard.transfer.begin("job", 2, plan)
+        with pytest.raises(DestinationRefused, match=r"out\.csv was complete, but neither it nor \.out\.csv\.job"):
+            yard.transfer.finish("job", plan, chunks)
+    assert out.read_text() == "theirs"
 
 
 def test_a_draft_that_is_gone_is_told_of(yard: Yard) -> None:

@@ -78,11 +78,12 @@ def test_a_type_that_was_asked_for_or_declared_may_change_a_spelling(yard: Yard)
 numbers = st.from_regex(r"\A[+-]?[0-9]{0,18}(\.[0-9]{0,4})?(e-?[0-9])?\Z")
 
 
+@example(["-0.00000012", "1.12345678"])
 @example(["10000000001"])
 @given(st.lists(st.one_of(numbers, st.sampled_from(["true", "TRUE", "1", "0", "false"]), st.none()), min_size=1))
 def test_the_values_that_would_change_are_those_of_a_slow_comparison(values: list[str | None]) -> None:
     column = pa.array(["pad", *values], pa.string())[1:]
-    for word in ("integer", "decimal(15,2)", "real", "boolean"):
+    for word in ("integer", "decimal(15,2)", "decimal(15,8)", "real", "boolean"):
         kind = parse(word)
         outcome = cast(column, sqlite_reading(kind, inferred=True))
         expected = []
@@ -95,7 +96,8 @@ def test_the_values_that_would_change_are_those_of_a_slow_comparison(values: lis
 
 def _written(value: pa.Scalar, word: str) -> str:
     if word.startswith("decimal"):
-        return "0.00" if value.as_py() == 0 else f"{value.as_py():.2f}"
+        scale = int(word.partition(",")[2].rstrip(")"))
+        return f"{value.as_py() + 0.0:.{scale}f}"
     if word == "real":
         return str(pa.scalar(value.as_py() + 0.0).cast(pa.string()))
     return str(value.as_py()).lower()

@@ -32,13 +32,13 @@ FROM pg_constraint c WHERE c.conrelid = %s AND c.contype = 'c'
     AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) ORDER BY c.conname
 """
 _FOREIGN_KEYS = """
-SELECT c.conname, n.nspname, r.relname, c.conrelid = c.confrelid,
+SELECT c.conname, n.nspname, r.relname, c.conrelid = c.confrelid, r.relkind = 'p',
     ARRAY(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY u (k, place)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.k ORDER BY u.place),
     ARRAY(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY u (k, place)
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = u.k ORDER BY u.place)
 FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid JOIN pg_namespace n ON n.oid = r.relnamespace
-WHERE c.conrelid = %s AND c.contype = 'f' AND c.confmatchtype = 's'
+WHERE c.conrelid = %s AND c.contype = 'f' AND c.confmatchtype = 's' AND NOT row_security_active(c.confrelid)
     AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) ORDER BY c.conname
 """
 
@@ -83,6 +83,7 @@ class ForeignKey:
     schema: str
     table: str
     to_itself: bool
+    partitioned: bool
     own: tuple[str, ...]
     theirs: tuple[str, ...]
 
@@ -130,8 +131,16 @@ def read_constraints(session: Session, shape: TableShape, columns: frozenset[str
         for name, expression, over in session.rows(_CHECKS, (shape.oid,))
     )
     foreign_keys = (
-        ForeignKey(name=name, schema=schema, table=table, to_itself=itself, own=tuple(own), theirs=tuple(theirs))
-        for name, schema, table, itself, own, theirs in session.rows(_FOREIGN_KEYS, (shape.oid,))
+        ForeignKey(
+            name=name,
+            schema=schema,
+            table=table,
+            to_itself=itself,
+            partitioned=partitioned,
+            own=tuple(own),
+            theirs=tuple(theirs),
+        )
+        for name, schema, table, itself, partitioned, own, theirs in session.rows(_FOREIGN_KEYS, (shape.oid,))
     )
     return Constraints(
         uniques=tuple(each for each in uniques if each.columns <= columns),

@@ -10,6 +10,8 @@ import pgpq.schema
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from ladingd.data.decimal_text import decimal_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,7 +31,7 @@ def conform(column: pa.Array, kind: PgType) -> pa.Array:
             return column.cast(kind.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass  # not swallowed: the server will say which values it cannot read
-    return column.cast(pa.string())
+    return decimal_text(column) if pa.types.is_decimal128(column.type) else column.cast(pa.string())
 
 
 def encode(records: pa.RecordBatch, types: Sequence[PgType | None]) -> list[bytes]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PROBES = 3
 """How often a batch is looked through: other transactions may bring keys in between."""
 
+_UNIQUE_VIOLATION = "23505"
 _FIRST_PIECE, _SMALLEST_PIECE = 256, 16
 
 
@@ -110,9 +111,23 @@ class Load:
             refusals += found
             rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
             if self._goes(session, rows):
-                return refusals
+                return self._look_again(session, constraints, refusals, [])
             tried = True
-        return refusals + self._split(session, rows)
+        return self._look_again(session, constraints, refusals, self._split(session, rows))
+
+    def _look_again(
+        self, session: Session, constraints: Constraints, refusals: list[Refusal], late: list[Refusal]
+    ) -> list[Refusal]:
+        """A record was refused as a double of one that was then refused itself: try these once more, one by one."""
+        own = {key.name for key in constraints.foreign_keys if key.to_itself}
+        if not late and not any(refusal.constraint in own for refusal in refusals):
+            return refusals
+        dependent = [each for each in refusals if each.state == _UNIQUE_VIOLATION or each.constraint in own]
+        if all(each.constraint in own for each in dependent):
+            return refusals + late  # No doubles: nothing has become good.
+        rows = np.array(sorted(each.row for each in dependent))
+        kept = [each for each in refusals if each not in dependent]
+        return kept + late + self._split(session, rows)
 
     def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
         """The rows that the constraints refuse; None where they cannot be told by statements."""

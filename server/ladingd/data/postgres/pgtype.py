@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ladingd.data.field_type import DECIMAL_DIGITS, TEXT, FieldType, Kind
-from ladingd.data.reading import Reading, typed
+from ladingd.data.reading import Reading, checked, typed
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "json", "jsonb"})
+_SPELLED = frozenset({Kind.DECIMAL, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
+"""Kinds of values that a column of text gets as they are spelled."""
 _KINDS: dict[str, Kind] = {
     "int2": Kind.INTEGER,
     "int4": Kind.INTEGER,
@@ -95,6 +97,10 @@ class PgType:
         """How fields of a kind are read for a column of this type."""
         if kind == self.field_type and kind != TEXT:
             return typed(kind, self.arrow, self.plain if kind.kind is Kind.INTEGER else "")
+        if kind.kind in _SPELLED and self.field_type == TEXT:
+            return checked(kind)
+        if kind.kind is self.field_type.kind is Kind.DECIMAL:
+            return typed(_common(kind, self.field_type))
         return typed(kind)
 
     def takes(self, arrow: pa.DataType) -> bool:
@@ -145,3 +151,10 @@ def declaration(kind: FieldType) -> str:
     if kind.kind is Kind.DECIMAL:
         return f"numeric({kind.precision},{kind.scale})"
     return _DECLARATIONS[kind.kind]
+
+
+def _common(one: FieldType, other: FieldType) -> FieldType:
+    """The decimals that both types hold: the server would round what it has no digits for, without a word."""
+    scale = min(one.scale, other.scale)
+    whole = min(one.precision - one.scale, other.precision - other.scale)
+    return FieldType(kind=Kind.DECIMAL, precision=max(whole + scale, 1), scale=scale)

@@ -84,6 +84,10 @@ class Probe:
         while sum(self._missing(key) for key in own):
             self._leave_out(self._found)
 
+    @property
+    def _table(self) -> sql.Composable:
+        return _only(self.shape.identifier, partitioned=self.shape.code == "p")
+
     def _is_doubtful(self, place: int) -> bool:
         return self.columns[place].type.may_refuse(self.records.column(place).type)
 
@@ -157,7 +161,7 @@ class Probe:
         ).format(
             row=sql.Identifier(ROW),
             keys=_keys(unique),
-            table=self.shape.identifier,
+            table=self._table,
             equal=equal,
             condition=condition,
         )
@@ -171,7 +175,7 @@ class Probe:
             " SELECT p.{row} FROM ({keys}) p JOIN there ON there.key = p.{place}"
         ).format(
             key=sql.Identifier(unique.plain[0]),
-            table=self.shape.identifier,
+            table=self._table,
             condition=sql.SQL(f" AND ({unique.condition})" if unique.condition else ""),
             row=sql.Identifier(ROW),
             keys=_keys(unique),
@@ -191,7 +195,7 @@ class Probe:
             return False
         extent = pc.min_max(values).as_py()
         query = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {key} >= %s AND {key} <= %s)").format(
-            table=self.shape.identifier, key=sql.Identifier(unique.plain[0])
+            table=self._table, key=sql.Identifier(unique.plain[0])
         )
         return not self.session.rows(query, (extent["min"], extent["max"]))[0][0]
 
@@ -216,7 +220,7 @@ class Probe:
         return self._refuse_all(query, "23503", message, key)
 
     def _referred(self, key: ForeignKey) -> list[sql.Composable]:
-        tables: list[sql.Composable] = [sql.Identifier(key.schema, key.table)]
+        tables: list[sql.Composable] = [_only(sql.Identifier(key.schema, key.table), partitioned=key.partitioned)]
         if key.to_itself and set(key.theirs) <= {column.name for column in self.columns}:
             tables.append(sql.SQL("pg_temp.lading_probed"))
         return tables
@@ -289,6 +293,11 @@ class Probe:
         if listed:
             query = sql.SQL("DELETE FROM pg_temp.lading_probe WHERE {} = ANY (%s)").format(sql.Identifier(ROW))
             self.session.run(query, (listed,))
+
+
+def _only(table: sql.Composable, *, partitioned: bool) -> sql.Composable:
+    """The rows that a table's own indexes know: not those of tables that inherit from it, unless they are its parts."""
+    return table if partitioned else sql.SQL("ONLY {}").format(table)
 
 
 def _as_declared(column: PgColumn, arrow: pa.DataType) -> sql.Composable:

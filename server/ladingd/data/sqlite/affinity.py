@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.data.decimal_text import decimal_text
 from ladingd.data.field_type import Affinity, FieldType, Kind
 from ladingd.data.sqlite.reading import is_integer
 
@@ -17,7 +18,7 @@ def keepable(values: pa.Array, kind: FieldType, affinity: Affinity) -> pa.Array:
     without the zeros of a decimal and with no more than 15 digits of a real."""
     if affinity is Affinity.TEXT and kind.kind in (Kind.DECIMAL, Kind.REAL) and not pa.types.is_string(values.type):
         if kind.kind is Kind.DECIMAL:
-            values = values.cast(pa.decimal128(38, kind.scale))
+            return decimal_text(values.cast(pa.decimal128(38, kind.scale)))
         return values.cast(pa.string())
     if affinity is Affinity.BLOB and kind.kind is Kind.REAL and pa.types.is_string(values.type):
         # Text that stands for reals, as some of them are large integers: such a column would keep it as text.

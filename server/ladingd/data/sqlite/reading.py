@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind
-from ladingd.data.reading import Reading, countable, only, out_of_range, to_finite, typed
+from ladingd.data.reading import Reading, checked, only, out_of_range, to_decimals, to_finite, typed
 
 _KEPT_AS_TEXT = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
 
@@ -19,25 +19,19 @@ def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
     ``inferred``: a number that a double cannot keep is refused afterwards, so nothing is done to keep it.
     """
     if kind.kind in _KEPT_AS_TEXT:
-        return Reading(kind=kind, convert=partial(_checked, check=typed(kind)), name=str(kind))
+        return checked(kind)
     if kind.kind is Kind.DECIMAL:
         kept = pa.decimal128(min(kind.precision, EXACT_DIGITS), kind.scale)
         limit = f" (at most {EXACT_DIGITS} digits in SQLite)" if kind.precision > EXACT_DIGITS else ""
         beyond = partial(out_of_range, arrow=kept)
-        return Reading(kind=kind, convert=partial(_to_double, checked=kept), name=f"{kind}{limit}", beyond=beyond)
+        return Reading(kind=kind, convert=partial(_to_double, exact=kept), name=f"{kind}{limit}", beyond=beyond)
     if kind.kind is Kind.REAL and not inferred:
         return Reading(kind=kind, convert=_to_reals, name=str(kind))
     return typed(kind)
 
 
-def _checked(column: pa.Array, check: Reading) -> pa.Array:
-    """The text itself, once it is known to be of that type."""
-    check.convert(column)
-    return column
-
-
-def _to_double(column: pa.Array, checked: pa.DataType) -> pa.Array:
-    countable(column).cast(checked)
+def _to_double(column: pa.Array, exact: pa.DataType) -> pa.Array:
+    to_decimals(column, exact)
     return column.cast(pa.float64())  # of the text: the nearest double, which a division by a power of ten is not
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.data.decimal_text import decimal_text
 from ladingd.data.field_type import EXACT_DIGITS, Affinity, FieldType, Kind, of_declaration
 from ladingd.data.sqlite.database import statement
 
@@ -128,24 +129,11 @@ def _with_scale(values: pa.Array, scale: int) -> pa.Array:
     """Reals as decimals with all their places; the shortest text of those that have more places than declared."""
     small = pc.less(pc.abs(values), 10.0 ** (EXACT_DIGITS - scale))
     decimals = pc.if_else(small, values, pa.scalar(None, pa.float64())).cast(pa.decimal128(38, scale))
-    texts = decimals.cast(pa.string())
+    texts = decimal_text(decimals)
     kept = pc.or_(pc.is_null(values), pc.fill_null(pc.equal(texts.cast(pa.float64()), values), False))
-    texts = _positional(texts, decimals, scale)
     return texts if pc.all(kept, min_count=0).as_py() else pc.if_else(kept, texts, _shortest(values))
 
 
 def _shortest(values: pa.Array) -> pa.Array:
     texts = values.cast(pa.string()).to_pylist()
     return pa.array([format(Decimal(text), "f") if text and "e" in text else text for text in texts], pa.string())
-
-
-def _positional(texts: pa.Array, decimals: pa.Array, scale: int) -> pa.Array:
-    """Decimals without an exponent. pyarrow writes one where more than six zeros follow the point."""
-    if scale <= 6:
-        return texts
-    whole = pa.Array.from_buffers(pa.decimal128(38, 0), len(decimals), decimals.buffers(), offset=decimals.offset)
-    digits = whole.cast(pa.string())
-    sign = pc.if_else(pc.starts_with(digits, "-"), "-", "")
-    padded = pc.ascii_lpad(pc.ascii_ltrim(digits, "-"), scale + 1, "0")
-    point = pc.binary_replace_slice(padded, -scale, -scale, ".")
-    return pc.binary_join_element_wise(sign, point, "")
