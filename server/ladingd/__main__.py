@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ladingd.config import Settings
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -33,7 +37,27 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
+    commands = parser.add_subparsers(dest="command", metavar="[token]")
+    token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
+    _add_actions(token)
     return parser.parse_args()
+
+
+def _add_actions(token: argparse.ArgumentParser) -> None:
+    actions = token.add_subparsers(dest="action", required=True, metavar="create | list | revoke")
+    create = actions.add_parser("create", help="make a token and show it, once")
+    create.add_argument("name", metavar="NAME", help="whose it is")
+    create.add_argument("--role", required=True, choices=("viewer", "operator", "submitter", "admin"))
+    create.add_argument(
+        "--connection", action="append", default=[], metavar="NAME", help="one that a submitter may use; repeatable"
+    )
+    create.add_argument(
+        "--root", action="append", default=[], metavar="NAME", help="one that a submitter may use; repeatable"
+    )
+    create.add_argument("--expires-in", default="", metavar="SPAN", help="as in 12h or 90d; otherwise never")
+    actions.add_parser("list", help="show all tokens, without their secrets")
+    revoke = actions.add_parser("revoke", help="make a token invalid for good")
+    revoke.add_argument("name", metavar="NAME")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -43,6 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = load(arguments.config, user=arguments.user)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
+    if arguments.command == "token":
+        return _token(settings, arguments)
 
     from ladingd.daemon import AlreadyRuns, CannotStart, run
 
@@ -51,6 +77,17 @@ def _run(arguments: argparse.Namespace) -> int:
     except AlreadyRuns as error:
         return _say(str(error), EXIT_RUNS_ALREADY)
     except CannotStart as error:
+        return _say(str(error), EXIT_ERROR)
+    return 0
+
+
+def _token(settings: Settings, arguments: argparse.Namespace) -> int:
+    from ladingd.store.errors import StoreUnusable
+    from ladingd.tokens import TokenProblem, run
+
+    try:
+        run(settings, arguments)
+    except (TokenProblem, StoreUnusable) as error:
         return _say(str(error), EXIT_ERROR)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,7 +16,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ladingd.core.access import Role
+
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
+ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
 
@@ -57,6 +60,48 @@ class ConnectionSettings(BaseModel):
         return self
 
 
+class ClientSettings(BaseModel):
+    """Who a client certificate stands for. Connections and roots are a submitter's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    connections: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
+
+
+class TlsSettings(BaseModel):
+    """Serving beyond the machine. There is no way to do so without TLS.
+
+    A client shows a token at ``listen``, and a certificate of ``client_ca`` at ``listen_mutual``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: str = Field(default="", pattern=ADDRESS)
+    """Host and port, as in 127.0.0.1:7443."""
+    listen_mutual: str = Field(default="", pattern=ADDRESS)
+    certificate: Path
+    """PEM: the server's, and those between it and the authority. Read anew when it changes, like the others."""
+    key: Path
+    client_ca: Path | None = None
+    clients: dict[str, ClientSettings] = {}
+    """By the common name of the certificate. One that is not here has to show a token as well."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not (self.listen or self.listen_mutual):
+            raise ValueError("nothing is served: name an address as listen, listen_mutual or both")
+        if bool(self.listen_mutual) != (self.client_ca is not None):
+            raise ValueError("listen_mutual and client_ca go together")
+        if self.clients and not self.listen_mutual:
+            raise ValueError("clients are known by their certificates, which only listen_mutual asks for")
+        for path in (self.certificate, self.key, self.client_ca):
+            if path is not None and not path.is_absolute():
+                raise ValueError(f"{path} must be an absolute path")
+        return self
+
+
 class Settings(BaseSettings):
     """What a daemon needs to know before it starts. Times are in seconds."""
 
@@ -66,6 +111,10 @@ class Settings(BaseSettings):
     """Store, spools, rejects and locks. One daemon at a time."""
     socket: Path
     """The Unix socket that the daemon serves on."""
+    socket_role: Literal["viewer", "operator", "admin", "none"] = "admin"
+    """What is who can open the socket and shows no token. none: a token is needed here too."""
+    tls: TlsSettings | None = None
+    """Serving beyond the machine; off where it is not there."""
     slots: int = Field(default=4, ge=1)
     """Jobs that run side by side."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)

@@ -14,7 +14,9 @@ import sys
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
+from ladingd.core.access import Principal, Role
 from ladingd.data.connection import Connection
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
@@ -27,8 +29,11 @@ from ladingd.run.scheduler import Scheduler
 from ladingd.run.settlement import Settlement
 from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
+from ladingd.store.audit import SqlAuditStore
+from ladingd.store.database import STORE, Database
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
+from ladingd.store.tokens import SqlTokenStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +42,10 @@ if TYPE_CHECKING:
     from ladingd.config import Settings
 
 log = logging.getLogger(__name__)
+
+
+PLANNERS = 3
+"""Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
 
 
 class CannotStart(Exception):
@@ -80,6 +89,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
+        self._signalled = False
 
     async def serve(self) -> None:
         """Start, serve until told to stop, and leave nothing running."""
@@ -89,15 +99,17 @@ class Daemon:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
             workers = Workers(settings.workers, preload=PRELOAD)
             stack.push_async_callback(workers.close)
-            planners = Workers(1, preload=PRELOAD)
+            planners = Workers(PLANNERS, preload=PRELOAD)
             stack.push_async_callback(planners.close)
             settlers = Workers(1, preload=PRELOAD)
             stack.push_async_callback(settlers.close)
+            database = Database(settings.state_dir / STORE)
             try:
-                store = await SqlJobStore.open(settings.state_dir / "store.db")
+                await database.open()
             except StoreUnusable as error:
                 raise CannotStart(str(error)) from error
-            stack.push_async_callback(store.close)
+            stack.push_async_callback(database.close)
+            store = SqlJobStore(database)
             await recover(store)
             announcer = Announcer()
             rejects = RejectFiles(settings.state_dir)
@@ -131,20 +143,27 @@ class Daemon:
                 rejects=rejects,
                 control=control,
                 watch=watch,
+                tokens=SqlTokenStore(database),
+                audit=SqlAuditStore(database),
+                local=_local(settings),
+                clients=_clients(settings),
+                listeners=tuple(_listeners(settings)),
             )
             stack.push_async_callback(server.stop)
             try:
                 await server.start()
             except OSError as error:
-                raise CannotStart(f"cannot serve on {settings.socket}: {error.strerror}") from error
+                raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
-                log.info("ready on %s, state in %s, process %d", settings.socket, settings.state_dir, os.getpid())
+                places = ", ".join([str(settings.socket), *(f"port {port} (TLS)" for port in server.ports)])
+                log.info("ready on %s, state in %s, process %d", places, settings.state_dir, os.getpid())
                 helpers = [
-                    tasks.create_task(planners.warm(), name="warm-up of planners"),
+                    tasks.create_task(planners.warm(1), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
                     tasks.create_task(settlement.run(), name="settlement"),
                     tasks.create_task(Compaction(store).run(), name="compaction"),
+                    tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
                 await self._stop.wait()
@@ -170,10 +189,11 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
-        if self._stop.is_set():
+        if self._signalled:
             # Safe at any moment: the ledger decides what is committed, and workers die with the daemon.
             log.warning("second signal: leaving at once")
             os._exit(1)
+        self._signalled = True
         self._stop.set()
 
     async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler) -> None:
@@ -185,6 +205,26 @@ class Daemon:
                 self._stop.set()
                 return
             await asyncio.sleep(limit - idle)
+
+
+def _local(settings: Settings) -> Principal | None:
+    return None if settings.socket_role == "none" else Principal(name="socket", role=Role(settings.socket_role))
+
+
+def _clients(settings: Settings) -> dict[str, Principal]:
+    clients = settings.tls.clients if settings.tls else {}
+    return {
+        name: Principal(name=name, role=client.role, connections=client.connections, roots=client.roots)
+        for name, client in clients.items()
+    }
+
+
+def _listeners(settings: Settings) -> Iterator[Listener]:
+    tls = settings.tls
+    if tls is not None and tls.listen:
+        yield Listener(address=tls.listen, certificate=tls.certificate, key=tls.key)
+    if tls is not None and tls.listen_mutual:
+        yield Listener(address=tls.listen_mutual, certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca)
 
 
 @contextmanager

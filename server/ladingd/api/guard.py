@@ -6,22 +6,25 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
+from ladingd.api.handler import behaviour_of, run_to_end, with_behaviour
 from ladingd.api.status import internal_status, status_of
-from ladingd.core.errors import ShuttingDown
+from ladingd.core.errors import InvalidRequest, ShuttingDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-    Handler = grpc.RpcMethodHandler[Any, Any]
-    Context = grpc.aio.ServicerContext[Any, Any]
+    from ladingd.api.handler import Context, Handler
+
     Task = asyncio.Task[Any]
+    _Behaviour = Callable[[Any, Context], Any]
+    _Decode = Callable[[bytes], Any]
     Req = TypeVar("Req")
     Res = TypeVar("Res")
 
@@ -65,12 +68,13 @@ class Guard(grpc.aio.ServerInterceptor):
                 task.cancel()
 
     def _guarded(self, handler: Handler, method: str) -> Handler:
-        behaviour = _behaviour(handler)
+        behaviour = behaviour_of(handler)
+        handle = _handle_stream if handler.request_streaming else _handle
 
-        async def guarded(request: Any, context: Context) -> Any:
+        async def guarded(encoded: Any, context: Context) -> Any:
             task = self._entered(method)
             try:
-                return await _run(behaviour(request, context), context)
+                return await handle(behaviour, encoded, handler.request_deserializer, context)
             except asyncio.CancelledError:
                 if self._cancelled_by_grpc(task):
                     raise
@@ -80,12 +84,14 @@ class Guard(grpc.aio.ServerInterceptor):
                 # The call was aborted or its connection is gone: grpc's own affair, nothing can be sent any more.
                 raise
             except Exception as error:
+                if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    # What a generated class has for a method that ours does not.
+                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
                 answer = _answer(error, method)
             return await context.abort_with_status(answer)
 
-        return _KINDS[handler.request_streaming, handler.response_streaming](
-            guarded, handler.request_deserializer, handler.response_serializer
-        )
+        # Bytes that are no message are an error like others only where they are read in here.
+        return with_behaviour(handler, guarded, encoded=True)
 
     def _entered(self, method: str) -> Task:
         task = asyncio.current_task()
@@ -106,30 +112,28 @@ class Guard(grpc.aio.ServerInterceptor):
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
 
 
-_KINDS: dict[tuple[bool, bool], Callable[..., Handler]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
+def _decoded(encoded: Any, decode: _Decode | None) -> Any:
+    if decode is None:
+        return encoded
+    try:
+        return decode(encoded)
+    except DecodeError as error:
+        raise InvalidRequest("request", "is not encoded as this method's message") from error
 
 
-def _behaviour(handler: Handler) -> Callable[[Any, Context], Any]:
-    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    return behaviour  # type: ignore[no-any-return]
+async def _handle(behaviour: _Behaviour, encoded: Any, decode: _Decode | None, context: Context) -> Any:
+    return await run_to_end(behaviour(_decoded(encoded, decode), context), context)
 
 
-async def _run(call: Any, context: Context) -> Any:
-    """Await a handler, or write what it yields.
+async def _handle_stream(behaviour: _Behaviour, encoded: Any, decode: _Decode | None, context: Context) -> Any:
+    # A handler may leave the stream before its end, which grpc would leave to the garbage collector then.
+    async with aclosing(aiter(encoded)) as pieces, aclosing(_decoded_stream(pieces, decode)) as requests:
+        return await run_to_end(behaviour(requests, context), context)
 
-    grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
-    """
-    if not isinstance(call, AsyncGenerator):
-        return await call
-    async with aclosing(call) as messages:
-        async for message in messages:
-            await context.write(message)
-    return None
+
+async def _decoded_stream(pieces: AsyncIterator[Any], decode: _Decode | None) -> AsyncGenerator[Any, None]:
+    async for piece in pieces:
+        yield _decoded(piece, decode)
 
 
 def _answer(error: Exception, method: str) -> grpc.Status:

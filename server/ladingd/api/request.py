@@ -13,6 +13,8 @@ from ladingd.core.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Set
 
+    from google.protobuf.message import Message
+
     from lading.v1 import job_pb2
 
 MAX_JOB_BYTES = 1 << 20
@@ -50,7 +52,7 @@ def request_id_in(text: str) -> str:
         raise InvalidRequest("request_id", "is not a UUID") from error
 
 
-def digest(request: job_service_pb2.CreateJobRequest | job_service_pb2.CloneJobRequest) -> str:
+def digest(request: Message) -> str:
     """What tells a request from another one, whatever its request_id: a SHA-256 in hex."""
     bare = type(request)()
     bare.CopyFrom(request)

@@ -1,9 +1,11 @@
-"""The gRPC server: a Unix socket with the service of jobs, health and reflection behind the guard."""
+"""The gRPC server: a Unix socket, and TLS where it is wanted; its services behind the guard and the doorkeeper."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,24 +15,33 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from lading.v1 import job_service_pb2
+from lading.v1 import audit_service_pb2, job_service_pb2
+from lading.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from lading.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from ladingd.api.access import Access
+from ladingd.api.audit import AuditServicer, Trail
 from ladingd.api.guard import Guard
 from ladingd.api.jobs import JobServicer, utc_now
 from ladingd.api.paging import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.api.listener import Listener
+    from ladingd.core.access import Principal
+    from ladingd.core.ports import AuditStore, JobStore, RejectReader, TokenStore
     from ladingd.run.control import Control
     from ladingd.run.watch import Watch
 
 JOB_SERVICE: str = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
+AUDIT_SERVICE: str = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE: str = reflection.SERVICE_NAME
+
+SERVICES = (JOB_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
+"""All that the server answers, as reflection tells."""
 
 SOCKET_MODE = 0o660
 _MAX_SOCKET_PATH = 107
@@ -57,6 +68,9 @@ _OPTIONS = (
 class ApiServer:
     """Answers calls from ``start`` to ``stop``, once.
 
+    ``local`` is whom a call by the socket stands for that shows no token; None: it has to show one. ``clients`` are
+    those that show a certificate, by its common name.
+
     The caller makes the socket's directory and makes sure that no other server has the path: gRPC takes over a
     socket that is in use without a word.
     """
@@ -69,19 +83,30 @@ class ApiServer:
         rejects: RejectReader,
         control: Control,
         watch: Watch,
+        tokens: TokenStore,
+        audit: AuditStore,
+        local: Principal | None,
+        clients: Mapping[str, Principal] = MappingProxyType({}),
+        listeners: Sequence[Listener] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._socket = socket.absolute()
+        self._listeners = listeners
+        self._ports: list[int] = []
         self._guard = Guard()
+        self._trail = Trail(audit)
+        self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(self._guard,), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(self._guard, self._access), options=_OPTIONS)
         jobs = JobServicer(store, rejects, control, watch, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
+        add_AuditServiceServicer_to_server(AuditServicer(audit), self._server)  # type: ignore[no-untyped-call]
         add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((JOB_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE), self._server)
+        reflection.enable_server_reflection(SERVICES, self._server)
 
     async def start(self) -> None:
-        """Listen, then be SERVING. Raises OSError where the socket cannot be made."""
+        """Listen, then be SERVING. Raises OSError where the socket cannot be made, or an address or a certificate is of
+        no use."""
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
             raise OSError(errno.ENAMETOOLONG, "too long a path for a socket", str(self._socket))
         try:
@@ -90,12 +115,24 @@ class ApiServer:
         except RuntimeError as error:
             raise OSError(errno.EADDRNOTAVAIL, "cannot listen on the socket", str(self._socket)) from error
         self._socket.chmod(SOCKET_MODE)
+        self._ports = [listener.open(self._server) for listener in self._listeners]
         await self._health.set(JOB_SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """The ports of the listeners, from ``start`` on."""
+        return tuple(self._ports)
 
     def idle_seconds(self) -> float:
         """How long no call has been running."""
         return self._guard.idle_seconds()
+
+    async def recheck(self, every: float = 5.0) -> None:
+        """End streams whose token is revoked or has expired, looking every so many seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(every)
+            await self._access.recheck()
 
     async def refuse(self) -> None:
         """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
@@ -111,4 +148,6 @@ class ApiServer:
         self._guard.end(HEALTH_SERVICE)
         self._guard.end(REFLECTION_SERVICE)
         await self._server.stop(grace)
-        return await self._guard.drained(grace)
+        drained = await self._guard.drained(grace)
+        await self._trail.close()
+        return drained

@@ -166,6 +166,10 @@ class Unauthenticated(Refusal):
 
     code = "UNAUTHENTICATED"
 
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(problem)
+
 
 class PermissionDenied(Refusal):
     """The caller's role lacks the right. ``needed`` are the roles that have it, or what else is missing."""
@@ -215,6 +219,7 @@ class UploadMismatch(Refusal):
     code = "UPLOAD_MISMATCH"
 
     def __init__(self, problem: str, size: int) -> None:
+        self.problem = problem
         self.size = size
         super().__init__(problem)
 
@@ -223,6 +228,10 @@ class QuotaExceeded(Refusal):
     """The file is too large, or too many bytes of uploads are kept."""
 
     code = "QUOTA_EXCEEDED"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(problem)
 
 
 class TechnicalError(LadingError):

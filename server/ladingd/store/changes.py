@@ -82,8 +82,9 @@ def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
 def compact(connection: Connection, keep: int) -> int:
     """Forget changes but the latest, so many, not too many at a time; the revision up to which they are gone."""
     known = connection.execute(_HISTORY).one()
-    gone = max(int(known.compacted), min(known.revision - keep, known.compacted + _AT_A_TIME))
-    if gone > known.compacted:
+    compacted, revision = int(known.compacted), int(known.revision)
+    gone = max(compacted, min(revision - keep, compacted + _AT_A_TIME))
+    if gone > compacted:
         connection.execute(delete(changes).where(changes.c.revision <= gone))
         connection.execute(update(history).values(compacted=gone))
     return gone

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -16,8 +17,10 @@ from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
     from pathlib import Path
+
+STORE = "store.db"
+"""The file's name in the state directory."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,7 +33,8 @@ class Database:
     for every statement where this one does for every transaction, and takes half as long again to import.
     """
 
-    def __init__(self, path: Path, busy_timeout: timedelta) -> None:
+    def __init__(self, path: Path, busy_timeout: timedelta = timedelta(seconds=5)) -> None:
+        """``busy_timeout`` is how long a transaction waits for another process to let go of the file."""
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         engine = create_engine(

@@ -18,6 +18,7 @@ COUNTS: TypeAdapter[Counts] = TypeAdapter(Counts)
 PROGRESS: TypeAdapter[Progress] = TypeAdapter(Progress)
 FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
+NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 
 def write(adapter: TypeAdapter[Any], value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, MetaData, String, Table, Text
 
+from ladingd.core.access import Role
 from ladingd.core.job import ChangeKind, Level
 from ladingd.core.state import Event, State
 from ladingd.store import documents
@@ -101,4 +102,37 @@ requests = Table(
     Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("time", Moment, nullable=False),
     Index("requests_by_job", "job_id"),
+)
+
+# The columns from `id` on are the fields of core.access.Token.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("sequence", Number, primary_key=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("name", String(63), nullable=False),
+    Column("role", Word(Role), nullable=False),
+    Column("connections", Document(documents.NAMES), nullable=False),
+    Column("roots", Document(documents.NAMES), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("create_time", Moment, nullable=False),
+    Column("expire_time", Moment),
+    Column("revoke_time", Moment),
+    Index("tokens_by_name", "name"),
+    sqlite_autoincrement=True,
+)
+
+# The columns but `sequence` are the fields of core.access.Deed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", Number, primary_key=True),
+    Column("time", Moment, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    sqlite_autoincrement=True,
 )

@@ -11,7 +11,17 @@ import pytest
 
 from lading.v1.job_service_pb2_grpc import JobServiceStub
 from ladingd.api.server import ApiServer
-from tests.integration.api.fakes import DEADLINE, NOW, FakeControl, FakeRejects, FakeStore, FakeWatch
+from tests.integration.api.fakes import (
+    ANYONE,
+    DEADLINE,
+    NOW,
+    FakeAudit,
+    FakeControl,
+    FakeRejects,
+    FakeStore,
+    FakeTokens,
+    FakeWatch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +39,8 @@ class Api:
     control: FakeControl
     rejects: FakeRejects
     watch: FakeWatch
+    tokens: FakeTokens
+    audit: FakeAudit
     stopped: list[bool] = field(default_factory=list)
 
     async def stop(self, grace: float = DEADLINE) -> bool:
@@ -39,11 +51,22 @@ class Api:
 @pytest.fixture
 async def api(folder: Path) -> AsyncIterator[Api]:
     store, control, rejects, watch = FakeStore(), FakeControl(), FakeRejects(), FakeWatch()
+    tokens, audit = FakeTokens(), FakeAudit()
     socket = folder / "s"
-    server = ApiServer(socket=socket, store=store, rejects=rejects, control=control, watch=watch, clock=lambda: NOW)
+    server = ApiServer(
+        socket=socket,
+        store=store,
+        rejects=rejects,
+        control=control,
+        watch=watch,
+        tokens=tokens,
+        audit=audit,
+        local=ANYONE,
+        clock=lambda: NOW,
+    )
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
-        running = Api(server, socket, channel, JobServiceStub(channel), store, control, rejects, watch)
+        running = Api(server, socket, channel, JobServiceStub(channel), store, control, rejects, watch, tokens, audit)
         yield running
         if not running.stopped:
             watch.closed.set()

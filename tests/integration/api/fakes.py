@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ladingd.core.access import AuditEntry, Deed, Principal, Role, Token
 from ladingd.core.errors import JobNotFound, ShuttingDown
 from ladingd.core.job import Job
 from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
@@ -14,7 +15,7 @@ from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ladingd.core.selection import Order, Selection
     from ladingd.core.state import Event
@@ -109,6 +110,51 @@ class FakeRejects:
         first = int(token or "0")
         more = first + size < len(self.items)
         return Page(items=self.items[first : first + size], next_token=str(first + size) if more else "")
+
+
+class FakeTokens:
+    """Tokens in memory."""
+
+    def __init__(self) -> None:
+        self.all: list[Token] = []
+
+    async def add(self, token: Token) -> bool:
+        self.all.append(token)
+        return True
+
+    async def get(self, token_id: str) -> Token | None:
+        return next((token for token in self.all if token.id == token_id), None)
+
+    async def list(self) -> tuple[Token, ...]:
+        return tuple(self.all)
+
+    async def revoke(self, name: str) -> bool:
+        revoked = [replace(token, revoke_time=NOW) if token.name == name else token for token in self.all]
+        self.all, before = revoked, self.all
+        return before != revoked
+
+
+class FakeAudit:
+    """What was written down; ``error`` is raised instead, where there is one."""
+
+    def __init__(self) -> None:
+        self.deeds: list[Deed] = []
+        self.error: BaseException | None = None
+
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.deeds += deeds
+
+    async def list(self, *, size: int, token: str = "") -> Page[AuditEntry]:
+        newest = [AuditEntry(sequence=number, deed=deed) for number, deed in enumerate(self.deeds, 1)][::-1]
+        first = int(token or "0")
+        more = first + size < len(newest)
+        return Page(items=tuple(newest[first : first + size]), next_token=str(first + size) if more else "")
+
+
+ANYONE = Principal(name="socket", role=Role.ADMIN)
+"""Whom the tests' own socket stands for."""
 
 
 class FakeControl:

@@ -20,11 +20,14 @@ from ladingd.api.server import ApiServer
 from ladingd.run.watch import WatchEvent, WatchKind
 from tests.integration.api.answers import refused
 from tests.integration.api.fakes import (
+    ANYONE,
     DEADLINE,
     NOON,
+    FakeAudit,
     FakeControl,
     FakeRejects,
     FakeStore,
+    FakeTokens,
     FakeWatch,
     a_job,
     eventually,
@@ -41,7 +44,16 @@ SERVICES = ["", "lading.v1.JobService"]
 
 
 def a_server(socket: Path) -> ApiServer:
-    return ApiServer(socket=socket, store=FakeStore(), rejects=FakeRejects(), control=FakeControl(), watch=FakeWatch())
+    return ApiServer(
+        socket=socket,
+        store=FakeStore(),
+        rejects=FakeRejects(),
+        control=FakeControl(),
+        watch=FakeWatch(),
+        tokens=FakeTokens(),
+        audit=FakeAudit(),
+        local=ANYONE,
+    )
 
 
 async def health_of(channel: grpc.aio.Channel, service: str) -> int:
@@ -100,6 +112,7 @@ async def test_reflection(api):
     services, files = [answer async for answer in call]
     assert {service.name for service in services.list_services_response.service} == {
         "lading.v1.JobService",
+        "lading.v1.AuditService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

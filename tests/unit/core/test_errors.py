@@ -15,7 +15,7 @@ from ladingd.core.errors import CommandNotAllowed, InvalidRequest, InvalidSpec, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SAMPLES = {"revision": 3, "oldest": 8, "allowed": ("pause", "cancel")}
+SAMPLES = {"revision": 3, "oldest": 8, "allowed": ("pause", "cancel"), "seconds": 2.5, "size": 7, "limit": 9}
 
 
 def tree(kind: type[LadingError]) -> Iterator[type[LadingError]]:

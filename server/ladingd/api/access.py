@@ -1,0 +1,323 @@
+"""Who calls, and whether they may: between the guard and all handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from lading.v1 import file_service_pb2, spec_pb2
+from lading.v1 import job_service_pb2 as pb
+from ladingd.api.audit import REFUSED
+from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviour
+from ladingd.api.request import fields_to_edit, job_id_in
+from ladingd.api.spec import spec_message
+from ladingd.api.status import CODES
+from ladingd.core.access import Deed, Right, recognise, token_id
+from ladingd.core.errors import JobNotFound, PermissionDenied, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from ladingd.api.audit import Trail
+    from ladingd.api.handler import Handler
+    from ladingd.core.access import Principal
+    from ladingd.core.ports import JobStore, TokenStore
+
+    Req = TypeVar("Req")
+    Res = TypeVar("Res")
+
+_DEFAULT = "local"
+"""The connection and the root that an empty name means."""
+
+_MAX_RESOURCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a method takes. No right at all: it is open to those that nobody knows."""
+
+    right: Right | None
+    changes: bool = False
+
+
+_OPEN = Rule(None)
+_READ = Rule(Right.READ)
+_OPERATE = Rule(Right.OPERATE, changes=True)
+_SUBMIT = Rule(Right.SUBMIT, changes=True)
+
+METHODS: Mapping[str, Rule] = MappingProxyType(
+    {
+        "grpc.health.v1.Health/Check": _OPEN,
+        "grpc.health.v1.Health/List": _READ,
+        "grpc.health.v1.Health/Watch": _OPEN,
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _READ,
+        "lading.v1.AuditService/ListAuditEntries": Rule(Right.ADMINISTER),
+        "lading.v1.FileService/DeleteUpload": _SUBMIT,
+        "lading.v1.FileService/DownloadFile": _READ,
+        "lading.v1.FileService/GetUpload": Rule(Right.SUBMIT),
+        "lading.v1.FileService/UploadFile": _SUBMIT,
+        "lading.v1.JobService/CancelJob": _OPERATE,
+        "lading.v1.JobService/CloneJob": _SUBMIT,
+        "lading.v1.JobService/CreateJob": _SUBMIT,
+        "lading.v1.JobService/DeleteJob": _OPERATE,
+        "lading.v1.JobService/GetJob": _READ,
+        "lading.v1.JobService/ListJobs": _READ,
+        "lading.v1.JobService/ListJournalEntries": _READ,
+        "lading.v1.JobService/ListRejects": _READ,
+        "lading.v1.JobService/PauseJob": _OPERATE,
+        "lading.v1.JobService/StartJob": _OPERATE,
+        "lading.v1.JobService/UpdateJob": _OPERATE,
+        "lading.v1.JobService/WatchJobs": _READ,
+        "lading.v1.JobService/WatchJournal": _READ,
+        "lading.v1.JobService/WatchRejects": _READ,
+    }
+)
+"""What is not here nobody may call. More than this is asked of the requests themselves: see ``_permit``."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Call:
+    """A call, and what is known by now of who makes it."""
+
+    method: str
+    rule: Rule | None
+    request: Any
+    context: Context
+    principal: str = ""
+    role: str = ""
+    token_id: str = ""
+
+
+class Access(grpc.aio.ServerInterceptor):
+    """Lets through who may, and writes down who changed something or was kept out.
+
+    ``local`` is whom a call by the Unix socket stands for that shows no token; None: it has to show one. ``clients``
+    are those that show a certificate, by its common name; TLS has made sure that it is right.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: TokenStore,
+        jobs: JobStore,
+        trail: Trail,
+        local: Principal | None,
+        clients: Mapping[str, Principal] = MappingProxyType({}),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._tokens = tokens
+        self._jobs = jobs
+        self._trail = trail
+        self._local = local
+        self._clients = clients
+        self._clock = clock
+        self._streams: dict[asyncio.Task[Any], str] = {}
+        self._ended: set[asyncio.Task[Any]] = set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Req, Res] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Req, Res] | None:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method.removeprefix("/")
+        if handler is None or METHODS.get(method) is _OPEN:
+            return handler
+        return self._controlled(handler, method)
+
+    def _controlled(self, handler: Handler, method: str) -> Handler:
+        behaviour = behaviour_of(handler)
+
+        async def controlled(request: Any, context: Context) -> Any:
+            call = _Call(method=method, rule=METHODS.get(method), request=request, context=context)
+            try:
+                await self._admit(call)
+                with self._kept_in_sight(call, handler):
+                    answer = await run_to_end(behaviour(request, context), context)
+            except asyncio.CancelledError:
+                # Nobody waits for the answer any more; the entry is written all the same.
+                self._noted(call, "CANCELLED")
+                raise
+            except Exception as error:
+                if writing := self._noted(call, _outcome(error), reason=_reason(error)):
+                    await writing
+                raise
+            if writing := self._noted(call, "OK", answer=answer):
+                await writing
+            return answer
+
+        return with_behaviour(handler, controlled)
+
+    async def recheck(self) -> None:
+        """End the streams whose token is no longer in force; other calls are over soon enough."""
+        for shown in set(self._streams.values()):
+            token = await self._tokens.get(shown)
+            if token is not None and token.in_force(self._clock()):
+                continue
+            for task in [task for task, known in self._streams.items() if known == shown]:
+                if task not in self._ended:
+                    self._ended.add(task)
+                    task.cancel()
+
+    @contextmanager
+    def _kept_in_sight(self, call: _Call, handler: Handler) -> Iterator[None]:
+        """Raises Unauthenticated in place of the cancellation by ``recheck``."""
+        task = asyncio.current_task()
+        if task is None or not call.token_id or not (handler.request_streaming or handler.response_streaming):
+            yield
+            return
+        self._streams[task] = call.token_id
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task in self._ended and task.uncancel() == 0:
+                raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
+            raise
+        finally:
+            del self._streams[task]
+            self._ended.discard(task)
+
+    async def _admit(self, call: _Call) -> None:
+        """Raises Unauthenticated, PermissionDenied, and what a request is refused with that cannot be understood."""
+        principal = await self._identify(call)
+        if call.rule is None or call.rule.right is None:
+            raise PermissionDenied(principal.role, "a method that is open to somebody")
+        principal.require(call.rule.right)
+        await self._permit(principal, call.request)
+
+    async def _identify(self, call: _Call) -> Principal:
+        """Who calls. Raises Unauthenticated."""
+        text = _bearer(call.context.invocation_metadata() or ())
+        if text is None:
+            principal = self._by_transport(call.context)
+            call.principal, call.role = principal.name, principal.role
+            return principal
+        token = await self._tokens.get(token_id(text))
+        if token is not None and token.matches(text):
+            call.principal, call.role = token.name, token.role
+        call.token_id = token_id(text)
+        return recognise(text, token, self._clock())
+
+    def _by_transport(self, context: Context) -> Principal:
+        if context.peer().startswith("unix:"):
+            if self._local is not None:
+                return self._local
+        else:
+            names = context.auth_context().get("x509_common_name", ())
+            known = [self._clients[name] for name in (_text(name) for name in names) if name in self._clients]
+            if known:
+                return known[0]
+            if names:
+                raise Unauthenticated("the certificate's common name is not among the clients of the configuration")
+        raise Unauthenticated("a token is needed, as in `authorization: Bearer lading_…`")
+
+    async def _permit(self, principal: Principal, request: Any) -> None:
+        """What a method takes by what is asked of it. Raises PermissionDenied."""
+        match request:
+            case pb.CreateJobRequest():
+                _permit_spec(principal, request.job.spec)
+            case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
+                principal.require(Right.SUBMIT)
+                _permit_spec(principal, request.job.spec)
+            case pb.CloneJobRequest():
+                try:
+                    model = await self._jobs.get(job_id_in(request.name))
+                except JobNotFound:
+                    return  # A repeated request is answered with the clone even when its model is gone.
+                _permit_spec(principal, spec_message(model.spec))
+            case file_service_pb2.DownloadFileRequest():
+                principal.require_root(request.file.root or _DEFAULT)
+
+    def _noted(self, call: _Call, outcome: str, *, answer: Any = None, reason: str = "") -> Awaitable[None] | None:
+        """What the writing of the call's deed can be awaited by; None where there is nothing to write."""
+        changes = call.rule is not None and call.rule.changes and not getattr(call.request, "validate_only", False)
+        if not changes and outcome not in REFUSED:
+            return None
+        deed = Deed(
+            time=self._clock(),
+            principal=call.principal,
+            role=call.role,
+            peer=call.context.peer(),
+            method=call.method,
+            resource=(_name_in(answer) or _name_in(call.request))[:_MAX_RESOURCE],
+            outcome=outcome,
+        )
+        return self._trail.note(deed, reason)
+
+
+def _outcome(error: Exception) -> str:
+    """gRPC's word for what the caller is answered."""
+    if isinstance(error, grpc.aio.BaseError):
+        return "CANCELLED"  # The connection is gone.
+    return CODES.get(type(error), grpc.StatusCode.INTERNAL).name  # type: ignore[arg-type]
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, Unauthenticated | PermissionDenied) else ""
+
+
+def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    """The token that came with a call. Raises Unauthenticated for other ways to say who one is, or for several."""
+    shown = [value for key, value in metadata if key == "authorization"]
+    if not shown:
+        return None
+    scheme, _, token = _text(shown[0]).partition(" ")
+    if len(shown) > 1 or scheme.lower() != "bearer":
+        raise Unauthenticated("`authorization` is to be one `Bearer` and a token")
+    return token.strip()
+
+
+def _permit_spec(principal: Principal, spec: spec_pb2.JobSpec) -> None:
+    """Raises PermissionDenied where a spec names, wherever, what the caller may not use."""
+    for part in _parts(spec):
+        match part:
+            case spec_pb2.File():
+                principal.require_root(part.root or _DEFAULT)
+            case spec_pb2.Table():
+                principal.require_connection(part.connection or _DEFAULT)
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """A message and all that are in it."""
+    yield message
+    for _, value in message.ListFields():
+        within: Iterable[Any] = ()
+        if isinstance(value, Message):
+            within = (value,)
+        elif isinstance(value, Mapping):
+            within = value.values()
+        elif isinstance(value, Sequence):
+            within = value
+        for part in within:
+            if isinstance(part, Message):
+                yield from _parts(part)
+
+
+def _name_in(message: Any) -> str:
+    """The resource that a request or an answer is about; empty where it says nothing."""
+    for field in ("name", "parent"):
+        if isinstance(name := getattr(message, field, None), str) and name:
+            return name
+    if (job := getattr(message, "job", None)) is not None and job.name:
+        return str(job.name)
+    if job_id := getattr(message, "job_id", ""):
+        return f"jobs/{job_id}"
+    if isinstance(message, file_service_pb2.DownloadFileRequest):
+        return f"{message.file.root or _DEFAULT}:{message.file.path}"
+    return ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,49 @@
+"""Handlers of gRPC as interceptors need them: one function, whatever goes in and out in streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_KINDS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def behaviour_of(handler: Handler) -> Callable[[Any, Context], Any]:
+    """What a handler does."""
+    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return behaviour  # type: ignore[no-any-return]
+
+
+def with_behaviour(handler: Handler, behaviour: Callable[[Any, Context], Any], *, encoded: bool = False) -> Handler:
+    """The same handler that does something else. ``encoded``: it gets the requests' bytes, and not their messages."""
+    return _KINDS[handler.request_streaming, handler.response_streaming](
+        behaviour, None if encoded else handler.request_deserializer, handler.response_serializer
+    )
+
+
+async def run_to_end(call: Any, context: Context) -> Any:
+    """Await a handler, or write what it yields.
+
+    grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
+    """
+    if not isinstance(call, AsyncGenerator):
+        return await call
+    async with aclosing(call) as messages:
+        async for message in messages:
+            await context.write(message)
+    return None

@@ -1,0 +1,141 @@
+"""``ladingd token``: makes, lists and revokes tokens in the store, whether a daemon runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ladingd.core.access import TOKEN_NAME, Deed, Role, issue
+from ladingd.store.audit import SqlAuditStore
+from ladingd.store.database import STORE, Database
+from ladingd.store.tokens import SqlTokenStore
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Iterable
+
+    from ladingd.config import Settings
+    from ladingd.core.access import Token
+
+_SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class TokenProblem(Exception):
+    """What was asked for cannot be; the text says why."""
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for. Raises TokenProblem, StoreUnusable."""
+    asyncio.run(_run(settings, arguments))
+
+
+async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
+    async with _store(settings) as database:
+        tokens = SqlTokenStore(database)
+        match arguments.action:
+            case "create":
+                text = await _create(settings, tokens, arguments)
+                await _note(database, "create", arguments.name)
+                sys.stderr.write("This is shown once. Keep it like a password.\n")
+                sys.stdout.write(f"{text}\n")
+            case "revoke":
+                if not await tokens.revoke(arguments.name):
+                    raise TokenProblem(f"there is no token {arguments.name} to revoke")
+                await _note(database, "revoke", arguments.name)
+            case "list":
+                sys.stdout.writelines(_lines(await tokens.list(), datetime.now(UTC)))
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Database]:
+    directory = settings.state_dir
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat().st_uid
+    except OSError as error:
+        raise TokenProblem(f"the state directory {directory} cannot be made: {error.strerror}") from error
+    if owner != os.geteuid():
+        # What root would make in there the daemon could not write to.
+        raise TokenProblem(f"the state directory {directory} belongs to the user {owner}: run this as that user")
+    database = Database(directory / STORE)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse.Namespace) -> str:
+    role, now = Role(arguments.role), datetime.now(UTC)
+    if not TOKEN_NAME.fullmatch(arguments.name):
+        raise TokenProblem("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
+    if role is Role.SUBMITTER:
+        _check_known("connection", arguments.connection, settings.connections)
+        _check_known("root", arguments.root, settings.roots)
+        if not arguments.connection:
+            raise TokenProblem("a submitter needs at least one --connection")
+    elif arguments.connection or arguments.root:
+        raise TokenProblem(f"--connection and --root are for a submitter; {role} has no limits of this kind")
+    token, text = issue(
+        arguments.name,
+        role,
+        now,
+        connections=tuple(arguments.connection),
+        roots=tuple(arguments.root),
+        expire_time=now + _span(arguments.expires_in) if arguments.expires_in else None,
+    )
+    if not await tokens.add(token):
+        raise TokenProblem(f"there is a token {token.name} already; revoke it first, or take another name")
+    return text
+
+
+def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none at all"
+            raise TokenProblem(f"there is no {what} {name!r} in the configuration, which has {listed}")
+
+
+def _span(text: str) -> timedelta:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise TokenProblem(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+async def _note(database: Database, action: str, name: str) -> None:
+    deed = Deed(
+        time=datetime.now(UTC),
+        principal=f"user {os.getuid()}",
+        role=Role.ADMIN,
+        peer=f"process {os.getpid()}",
+        method=f"ladingd token {action}",
+        resource=f"tokens/{name}",
+        outcome="OK",
+    )
+    await SqlAuditStore(database).add([deed])
+
+
+def _lines(tokens: Iterable[Token], now: datetime) -> Iterable[str]:
+    rows = [("NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "CONNECTIONS", "ROOTS")]
+    rows += [
+        (
+            token.name,
+            token.role,
+            "revoked" if token.revoke_time else "valid" if token.in_force(now) else "expired",
+            f"{token.create_time:%Y-%m-%d %H:%M}",
+            f"{token.expire_time:%Y-%m-%d %H:%M}" if token.expire_time else "never",
+            ",".join(token.connections) or "-",
+            ",".join(token.roots) or "-",
+        )
+        for token in tokens
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"

@@ -1,0 +1,62 @@
+"""Certificates that tests make for themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import trustme
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A certificate with its chain, and its key; both in PEM."""
+
+    chain: bytes
+    key: bytes
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Put both into files that take their names when they are whole; their paths."""
+        paths = folder / f"{name}.pem", folder / f"{name}.key"
+        for path, content in zip(paths, (self.chain, self.key), strict=True):
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(content)
+            fresh.rename(path)
+        return paths
+
+
+class Authority:
+    """Signs certificates, valid or expired."""
+
+    def __init__(self) -> None:
+        self._authority = trustme.CA()
+
+    @property
+    def certificate(self) -> bytes:
+        """What those trust who trust the authority."""
+        return self._authority.cert_pem.bytes()
+
+    def issue(self, *names: str, common_name: str | None = None, expired: bool = False) -> Pair:
+        """A certificate for these hosts, or for a client of this common name."""
+        end = datetime.now(UTC) - timedelta(minutes=5) if expired else None
+        issued = self._authority.issue_cert(*names, common_name=common_name, not_after=end)
+        chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
+        return Pair(chain=chain, key=issued.private_key_pem.bytes())
+
+
+def secure_channel(
+    address: str, *, trusted: Authority, client: Pair | None = None, server_name: str = ""
+) -> grpc.aio.Channel:
+    """A channel with TLS that trusts one authority. Every one makes a connection of its own."""
+    credentials = grpc.ssl_channel_credentials(
+        trusted.certificate, client.key if client else None, client.chain if client else None
+    )
+    options: list[tuple[str, object]] = [("grpc.use_local_subchannel_pool", 1)]
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(address, credentials, options=options)

@@ -1,0 +1,109 @@
+"""Roles and their rights, and tokens: what they are made of and when they count."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ladingd.core.access import HOLDERS, Principal, Right, Role, Token, issue, recognise, token_id
+from ladingd.core.errors import PermissionDenied, Unauthenticated
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+MAY = {
+    Role.VIEWER: {Right.READ},
+    Role.OPERATOR: {Right.READ, Right.OPERATE},
+    Role.SUBMITTER: {Right.READ, Right.OPERATE, Right.SUBMIT},
+    Role.ADMIN: {Right.READ, Right.OPERATE, Right.SUBMIT, Right.ADMINISTER},
+}
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("right", Right)
+def test_a_role_has_its_rights_and_no_others(role: Role, right: Right) -> None:
+    principal = Principal(name="x", role=role)
+    if right in MAY[role]:
+        principal.require(right)
+        return
+    with pytest.raises(PermissionDenied) as refused:
+        principal.require(right)
+    assert (refused.value.role, refused.value.needed) == (role, " or ".join(HOLDERS[right]))
+
+
+def test_a_submitter_has_what_it_was_given() -> None:
+    principal = Principal(name="x", role=Role.SUBMITTER, connections={"crm"}, roots={"in"})
+    principal.require_connection("crm")
+    principal.require_root("in")
+    principal.require_root("uploads")
+    for wrong in ("in", "CRM", "", "crm "):
+        with pytest.raises(PermissionDenied):
+            principal.require_connection(wrong)
+    for wrong in ("crm", "IN", "", "local"):
+        with pytest.raises(PermissionDenied):
+            principal.require_root(wrong)
+
+
+@pytest.mark.parametrize("role", set(Role) - {Role.SUBMITTER})
+def test_others_have_no_bounds(role: Role) -> None:
+    principal = Principal(name="x", role=role)
+    principal.require_connection("crm")
+    principal.require_root("in")
+
+
+def a_token(**more: object) -> tuple[Token, str]:
+    return issue("robot", Role.SUBMITTER, NOW, connections=("crm",), roots=("in",), **more)  # type: ignore[arg-type]
+
+
+def test_a_token_is_known_by_its_text() -> None:
+    token, text = a_token()
+    assert token_id(text) == token.id
+    principal = recognise(text, token, NOW)
+    assert principal == Principal(name="robot", role=Role.SUBMITTER, connections={"crm"}, roots={"in"})
+
+
+def test_a_token_holds_256_bits_and_shows_none_of_them() -> None:
+    tokens = [a_token() for _ in range(50)]
+    secrets = {text.rpartition(token.id)[2] for token, text in tokens}
+    assert len(secrets) == len({token.id for token, _ in tokens}) == 50
+    assert all(len(secret) == 1 + 43 for secret in secrets), "256 bits in Base64 take 43 characters"
+    token, text = tokens[0]
+    assert text not in repr(token)
+    assert text[-43:] not in str(vars_of(token))
+    assert token.digest not in repr(token)
+
+
+def vars_of(token: Token) -> list[object]:
+    return [getattr(token, name) for name in token.__slots__]
+
+
+def test_another_secret_is_another_token() -> None:
+    token, text = a_token()
+    _, other = issue("robot", Role.ADMIN, NOW)
+    for wrong in (text[:-1], text + "A", other, text.upper()):
+        assert not token.matches(wrong)
+        with pytest.raises(Unauthenticated, match="not known"):
+            recognise(wrong, token, NOW)
+    with pytest.raises(Unauthenticated, match="not known"):
+        recognise(text, None, NOW)
+
+
+def test_a_token_expires_on_the_second() -> None:
+    token, text = a_token(expire_time=NOW + timedelta(days=1))
+    assert recognise(text, token, NOW + timedelta(days=1, microseconds=-1)).name == "robot"
+    with pytest.raises(Unauthenticated, match="expired"):
+        recognise(text, token, NOW + timedelta(days=1))
+
+
+def test_only_the_owner_hears_what_is_wrong_with_a_token() -> None:
+    token, text = a_token(expire_time=NOW)
+    with pytest.raises(Unauthenticated) as refused:
+        recognise(text[:-1] + "~", token, NOW)
+    assert "robot" not in refused.value.message
+    assert "expired" not in refused.value.message
+
+
+@pytest.mark.parametrize("text", ["", "lading", "lading__", "lading_0123456789abcdef_short", "x" * 10_000, "lading_é"])
+def test_what_is_no_token(text: str) -> None:
+    with pytest.raises(Unauthenticated):
+        token_id(text)

@@ -1,0 +1,88 @@
+"""What a configuration may say of those who may call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.config import ConfigError, Settings, load
+from ladingd.core.access import Role
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TLS = """
+[tls]
+listen = "127.0.0.1:7443"
+listen_mutual = "[::1]:7444"
+certificate = "/etc/lading/server.pem"
+key = "/etc/lading/server.key"
+client_ca = "/etc/lading/clients.pem"
+[tls.clients."robot 7"]
+role = "submitter"
+connections = ["crm"]
+roots = ["in"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("LADINGD_TLS__LISTEN", "LADINGD_SOCKET_ROLE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "ladingd.toml"
+
+
+def loaded(file: Path, text: str) -> Settings:
+    file.write_text(text)
+    return load(file, user=False)
+
+
+def test_without_a_word_only_the_socket_is_served_and_it_is_for_admins(file: Path) -> None:
+    settings = loaded(file, "")
+    assert settings.tls is None
+    assert settings.socket_role == "admin"
+
+
+def test_tls_whole(file: Path) -> None:
+    tls = loaded(file, TLS).tls
+    assert tls is not None
+    assert (tls.listen, tls.listen_mutual) == ("127.0.0.1:7443", "[::1]:7444")
+    robot = tls.clients["robot 7"]
+    assert (robot.role, robot.connections, robot.roots) == (Role.SUBMITTER, frozenset({"crm"}), frozenset({"in"}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('listen = "127.0.0.1:7443"', 'listen = "7443"', "tls.listen"),
+        ('listen = "127.0.0.1:7443"', 'listen = "unix:/run/x:1"', "tls.listen"),
+        ('certificate = "/etc/lading/server.pem"', "", "tls.certificate"),
+        ('key = "/etc/lading/server.key"', "", "tls.key"),
+        ('key = "/etc/', 'key = "etc/', "absolute"),
+        ('client_ca = "/etc/lading/clients.pem"', "", "go together"),
+        ('listen_mutual = "[::1]:7444"', "", "go together"),
+        ('role = "submitter"', 'role = "root"', "role"),
+        ('role = "submitter"', "", "role"),
+        ("[tls]", "[tls]\nplaintext = true", "plaintext"),
+    ],
+)
+def test_tls_that_is_not_right_names_its_place(file: Path, before: str, after: str, said: str) -> None:
+    assert before in TLS
+    with pytest.raises(ConfigError, match="tls") as refused:
+        loaded(file, TLS.replace(before, after))
+    assert said in str(refused.value)
+
+
+def test_nothing_to_listen_on(file: Path) -> None:
+    text = '[tls]\ncertificate = "/c"\nkey = "/k"\n'
+    with pytest.raises(ConfigError, match="nothing is served"):
+        loaded(file, text)
+    with pytest.raises(ConfigError, match="only listen_mutual asks"):
+        loaded(file, text.replace("[tls]", '[tls]\nlisten = "h:1"') + '[tls.clients.x]\nrole = "viewer"\n')
+
+
+def test_a_submitter_needs_limits_and_the_socket_has_none(file: Path) -> None:
+    with pytest.raises(ConfigError, match="socket_role"):
+        loaded(file, 'socket_role = "submitter"')
+    assert loaded(file, 'socket_role = "none"').socket_role == "none"
