@@ -1,1 +1,144 @@
-"""Watches and commands a Lading daemon: the client library and the command line."""
+"""Watches and commands a Lading daemon: the client library and the command line.
+
+    async with Client("unix:/run/lading/ladingd.sock") as client, client.run(spec) as run:
+        async for event in run:
+            print(event.kind, event.revision)
+
+`client/README.md` shows more. Everything that is meant to be used stands here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lading_client.credentials import Tls
+from lading_client.errors import (
+    Aborted,
+    AlreadyExists,
+    BadAddress,
+    BadCredentials,
+    BadSpec,
+    CommandNotAllowed,
+    DaemonError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FileNotFound,
+    Internal,
+    InvalidArgument,
+    JobCanceled,
+    JobDeleted,
+    JobError,
+    JobFailed,
+    LadingError,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    QuotaExceeded,
+    ResourceExhausted,
+    RevisionCompacted,
+    ShuttingDown,
+    TooManyCalls,
+    Unauthenticated,
+    Unavailable,
+    UploadMismatch,
+    Violation,
+)
+from lading_client.model import (
+    AT_REST,
+    ENDED,
+    AuditEntry,
+    Bill,
+    Connector,
+    Counters,
+    Failure,
+    Job,
+    JournalEntry,
+    JournalLevel,
+    Progress,
+    Reject,
+    RejectEvent,
+    RejectType,
+    State,
+    WatchEvent,
+    WatchKind,
+)
+from lading_client.own_daemon import OwnDaemon
+from lading_client.run import Run
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+
+if TYPE_CHECKING:
+    from lading_client.client import Client
+    from lading_client.files import FileChanged, StoredFile
+
+__all__ = [
+    "AT_REST",
+    "ENDED",
+    "Aborted",
+    "AlreadyExists",
+    "AuditEntry",
+    "BadAddress",
+    "BadCredentials",
+    "BadSpec",
+    "Bill",
+    "Client",
+    "CommandNotAllowed",
+    "Connector",
+    "Counters",
+    "CsvFormat",
+    "DaemonError",
+    "DeadlineExceeded",
+    "ExportSpec",
+    "FailedPrecondition",
+    "Failure",
+    "File",
+    "FileChanged",
+    "FileNotFound",
+    "Header",
+    "ImportSpec",
+    "Internal",
+    "InvalidArgument",
+    "Job",
+    "JobCanceled",
+    "JobDeleted",
+    "JobError",
+    "JobFailed",
+    "JobSpec",
+    "JournalEntry",
+    "JournalLevel",
+    "LadingError",
+    "NotFound",
+    "OnRestart",
+    "OutOfRange",
+    "OwnDaemon",
+    "PermissionDenied",
+    "Progress",
+    "QuotaExceeded",
+    "Reject",
+    "RejectEvent",
+    "RejectType",
+    "ResourceExhausted",
+    "RevisionCompacted",
+    "Run",
+    "ShuttingDown",
+    "State",
+    "StoredFile",
+    "Table",
+    "Tls",
+    "TooManyCalls",
+    "Unauthenticated",
+    "Unavailable",
+    "UploadMismatch",
+    "Violation",
+    "WatchEvent",
+    "WatchKind",
+]
+
+_SLOW = {"Client": "client", "FileChanged": "files", "StoredFile": "files"}
+"""What loads gRPC, and where it is: not every command needs it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SLOW:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_SLOW[name]}"), name)

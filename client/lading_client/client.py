@@ -2,71 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-import grpc
-import grpc.aio
-
-from lading.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
-from lading_client import wire
-from lading_client.backoff import Backoff
-from lading_client.endpoint import target_of
-from lading_client.errors import ShuttingDown, Unavailable
+from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2
+from lading_client import files, wire
+from lading_client.calls import Calls
+from lading_client.errors import NotFound
+from lading_client.run import Run
 from lading_client.spec import JobSpec
-from lading_client.status import error_from
-from lading_client.watch import follow_jobs, follow_journal
+from lading_client.watch import follow_jobs, follow_numbered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from os import PathLike
 
-    from lading_client.model import Job, JournalEntry, Reject, WatchEvent
-    from lading_client.spec import ExportSpec, ImportSpec
+    from lading_client.credentials import Tls
+    from lading_client.files import StoredFile
+    from lading_client.model import AuditEntry, Job, JournalEntry, Reject, RejectEvent, WatchEvent
+    from lading_client.spec import ExportSpec, File, ImportSpec
 
-T = TypeVar("T")
-
-_TRIES = 5
+SILENCE_SECONDS = 60.0
+"""After which a watch of jobs is taken for broken: the daemon sends a bookmark every 15 s."""
 _PAGE = 1000
-
-_OPTIONS: list[tuple[str, Any]] = [
-    # The daemon allows a ping every 30 s; more often it would hang up.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # A page of rejects holds whole records.
-    ("grpc.max_receive_message_length", 256 << 20),
-    ("grpc.absolute_max_metadata_size", 64 << 10),
-    ("grpc.max_metadata_size", 64 << 10),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-]
 
 
 class Client:
     """Commands and watches the jobs of one daemon. ``timeout`` is for each call that is no watch, in seconds.
 
-    Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`. Where the daemon turns out to be
-    going or gone, ``renew`` is awaited, once: another one serves at the address then, and the call is made again.
+    An address is `unix:/path` or `host:port`; the latter is always TLS, by ``tls`` or by the well-known authorities.
+    ``token`` is sent with every call.
+
+    Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`. What can be asked twice (what reads,
+    and what makes a job) is tried again by itself while the daemon cannot be reached or has too many calls; commands
+    are not. Where the daemon turns out to be going or gone, ``renew`` is awaited, once: another one serves at the
+    address then, and the call is made again.
     """
 
     def __init__(
-        self, address: str, *, timeout: float = 30.0, renew: Callable[[], Awaitable[object]] | None = None
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        timeout: float = 30.0,
+        renew: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.address = address
-        self._target = target_of(address)
-        self._timeout = timeout
-        self._renew = renew
-        self._answered = False
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
+        self._calls = Calls(address, token=token, tls=tls, timeout=timeout, renew=renew)
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
-        self._stub = job_service_pb2_grpc.JobServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._calls.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,9 +60,7 @@ class Client:
 
     async def close(self) -> None:
         """Hang up. Watches that are open end."""
-        if self._channel is not None:
-            await self._channel.close(grace=None)
-            self._channel = self._stub = None
+        await self._calls.close()
 
     # Jobs
 
@@ -90,25 +74,39 @@ class Client:
         request_id: str = "",
         validate_only: bool = False,
     ) -> Job:
-        """Make a job in EDITING. Raises InvalidArgument for a spec that could not run."""
-        whole = spec if isinstance(spec, JobSpec) else JobSpec(kind=spec)
+        """Make a job in EDITING. Raises InvalidArgument for a spec that could not run.
+
+        The same ``request_id``, a UUID, gives the same job again. With ``validate_only`` all is checked and nothing
+        stored.
+        """
         request = job_service_pb2.CreateJobRequest(
-            job=job_pb2.Job(label=label, description=description, spec=wire.spec_message(whole)),
+            job=job_pb2.Job(label=label, description=description, spec=wire.spec_message(_whole(spec))),
             job_id=job_id,
             # With an id of its own the request can be repeated: it makes one job.
             request_id=request_id or str(uuid.uuid4()),
             validate_only=validate_only,
         )
-        return wire.job(await self._repeatable("CreateJob", request))
+        return wire.job(await self._calls.repeatable("CreateJob", request))
 
     async def get_job(self, name: str) -> Job:
         """The job as it is now."""
-        return wire.job(await self._repeatable("GetJob", job_service_pb2.GetJobRequest(name=name)))
+        return wire.job(await self._calls.repeatable("GetJob", job_service_pb2.GetJobRequest(name=name)))
 
-    async def list_jobs(self, *, page_size: int = 0) -> AsyncGenerator[Job, None]:
-        """All jobs, the newest first."""
-        request = job_service_pb2.ListJobsRequest(page_size=page_size)
-        async for response in self._pages("ListJobs", request):
+    async def clone_job(self, name: str, *, label: str = "", job_id: str = "", request_id: str = "") -> Job:
+        """Make a new job in EDITING with the spec and the texts of another one. An empty label is that one's too."""
+        request = job_service_pb2.CloneJobRequest(
+            name=name, job_id=job_id, request_id=request_id or str(uuid.uuid4()), label=label
+        )
+        return wire.job(await self._calls.repeatable("CloneJob", request))
+
+    async def list_jobs(self, *, filter: str = "", order_by: str = "", page_size: int = 0) -> AsyncGenerator[Job, None]:
+        """The jobs, the newest first where ``order_by`` says nothing else.
+
+        A filter is like `state = RUNNING|PAUSED AND type = import AND label = "nightly*" AND create_time >=
+        2026-03-01T00:00:00Z`, an order like `label` or `end_time desc`. Raises InvalidArgument.
+        """
+        request = job_service_pb2.ListJobsRequest(filter=filter, order_by=order_by, page_size=page_size)
+        async for response in self._calls.pages("ListJobs", request):
             for message in response.jobs:
                 yield wire.job(message)
 
@@ -118,11 +116,15 @@ class Client:
         *,
         label: str | None = None,
         description: str | None = None,
-        spec: JobSpec | None = None,
+        spec: JobSpec | ImportSpec | ExportSpec | None = None,
         etag: str = "",
+        validate_only: bool = False,
     ) -> Job:
-        """Change what is not None; the spec only while the job is EDITING."""
-        request = job_service_pb2.UpdateJobRequest(job=job_pb2.Job(name=name, etag=etag))
+        """Change what is not None; the spec only while the job is EDITING. Raises Aborted where the etag is outdated.
+
+        With ``validate_only`` all is checked and nothing changed.
+        """
+        request = job_service_pb2.UpdateJobRequest(job=job_pb2.Job(name=name, etag=etag), validate_only=validate_only)
         if label is not None:
             request.job.label = label
             request.update_mask.paths.append("label")
@@ -130,49 +132,95 @@ class Client:
             request.job.description = description
             request.update_mask.paths.append("description")
         if spec is not None:
-            request.job.spec.CopyFrom(wire.spec_message(spec))
+            request.job.spec.CopyFrom(wire.spec_message(_whole(spec)))
             request.update_mask.paths.append("spec")
-        return wire.job(await self._once("UpdateJob", request))
+        return wire.job(await self._calls.once("UpdateJob", request))
 
     async def delete_job(self, name: str, *, etag: str = "") -> None:
         """Remove the job with its journal and rejects."""
-        await self._once("DeleteJob", job_service_pb2.DeleteJobRequest(name=name, etag=etag))
+        await self._calls.once("DeleteJob", job_service_pb2.DeleteJobRequest(name=name, etag=etag))
 
     # Commands. They are not repeated by themselves: a start that has come through may have failed since.
 
     async def start_job(self, name: str, *, etag: str = "") -> Job:
         """Queue the job, continue a paused one, try a failed one again. Raises CommandNotAllowed."""
-        return wire.job(await self._once("StartJob", job_service_pb2.StartJobRequest(name=name, etag=etag)))
+        return wire.job(await self._calls.once("StartJob", job_service_pb2.StartJobRequest(name=name, etag=etag)))
 
     async def pause_job(self, name: str, *, etag: str = "") -> Job:
         """PAUSING at once; PAUSED when the chunks in flight are done. Raises CommandNotAllowed."""
-        return wire.job(await self._once("PauseJob", job_service_pb2.PauseJobRequest(name=name, etag=etag)))
+        return wire.job(await self._calls.once("PauseJob", job_service_pb2.PauseJobRequest(name=name, etag=etag)))
 
     async def cancel_job(self, name: str, *, etag: str = "") -> Job:
         """CANCELING at once; CANCELED when nothing of the job runs any more. Raises CommandNotAllowed."""
-        return wire.job(await self._once("CancelJob", job_service_pb2.CancelJobRequest(name=name, etag=etag)))
+        return wire.job(await self._calls.once("CancelJob", job_service_pb2.CancelJobRequest(name=name, etag=etag)))
+
+    def run(
+        self,
+        spec: JobSpec | ImportSpec | ExportSpec,
+        *,
+        label: str = "",
+        description: str = "",
+        job_id: str = "",
+        request_id: str = "",
+        cancel_on_error: bool = True,
+        give_up_after: float | None = None,
+    ) -> Run:
+        """A whole job: `async with client.run(spec) as run`. It is made and started, and has ended after the block.
+
+        Leaving the block waits for the end, and raises JobFailed, JobCanceled or JobDeleted where that is no success.
+        Leaving it by an exception cancels the job, but for ``cancel_on_error=False``, and waits for nothing. With a
+        ``request_id`` that was used before, the block follows the job that was made then.
+        """
+        request_id = request_id or str(uuid.uuid4())
+
+        async def make() -> Job:
+            return await self.create_job(
+                spec, label=label, description=description, job_id=job_id, request_id=request_id
+            )
+
+        return Run(self, make, cancel_on_error=cancel_on_error, give_up_after=give_up_after)
 
     # Watching
 
     def watch(
-        self, name: str = "", *, revision: int = 0, bookmarks: bool = False, give_up_after: float | None = None
+        self,
+        name: str = "",
+        *,
+        filter: str = "",
+        revision: int = 0,
+        bookmarks: bool = False,
+        give_up_after: float | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """A snapshot, or with a revision the changes after it; then every change, each once.
 
+        ``filter`` is as in `list_jobs`, by state, type and label; a change by which a job leaves it is shown as well.
+
         It reconnects and goes on where it was; after ``give_up_after`` seconds in vain it raises Unavailable. Where
-        the daemon no longer keeps the changes in between, the jobs that differ are shown as snapshots.
+        the daemon no longer keeps the changes in between, the jobs that differ are shown as snapshots, or as deleted.
         """
 
         def stream(after: int) -> AsyncGenerator[WatchEvent, None]:
-            request = job_service_pb2.WatchJobsRequest(name=name, revision=after)
-            return self._stream("WatchJobs", request, wire.watch_event)
+            request = job_service_pb2.WatchJobsRequest(name=name, filter=filter, revision=after)
+            return self._calls.stream("WatchJobs", request, wire.watch_event, silence=SILENCE_SECONDS)
 
-        return follow_jobs(stream, revision=revision, bookmarks=bookmarks, give_up_after=give_up_after)
+        return follow_jobs(
+            stream,
+            look_up=self._look_up if filter else None,
+            revision=revision,
+            bookmarks=bookmarks,
+            give_up_after=give_up_after,
+        )
+
+    async def _look_up(self, name: str) -> Job | None:
+        try:
+            return await self.get_job(name)
+        except NotFound:
+            return None
 
     async def journal(self, name: str, *, page_size: int = _PAGE) -> AsyncGenerator[JournalEntry, None]:
         """What the journal of a job holds now, in order."""
         request = job_service_pb2.ListJournalEntriesRequest(parent=name, page_size=page_size)
-        async for response in self._pages("ListJournalEntries", request):
+        async for response in self._calls.pages("ListJournalEntries", request):
             for message in response.journal_entries:
                 yield wire.journal_entry(message)
 
@@ -183,15 +231,15 @@ class Client:
 
         def stream(after: int) -> AsyncGenerator[JournalEntry, None]:
             request = job_service_pb2.WatchJournalRequest(parent=name, sequence=after)
-            return self._stream("WatchJournal", request, lambda message: wire.journal_entry(message.journal_entry))
+            return self._calls.stream("WatchJournal", request, wire.watched_entry)
 
-        return follow_journal(stream, sequence=sequence, give_up_after=give_up_after)
+        return follow_numbered(stream, sequence=sequence, give_up_after=give_up_after)
 
     async def rejects(self, name: str, *, limit: int | None = None) -> AsyncGenerator[Reject, None]:
         """The rejects of a job in the order of the source, at most ``limit``."""
         left = limit
         request = job_service_pb2.ListRejectsRequest(parent=name, page_size=min(_PAGE, limit or _PAGE))
-        async for response in self._pages("ListRejects", request):
+        async for response in self._calls.pages("ListRejects", request):
             for message in response.rejects:
                 if left is not None:
                     if left <= 0:
@@ -201,63 +249,71 @@ class Client:
             if left == 0:
                 return
 
-    # Calls
+    def watch_rejects(
+        self, name: str, *, sequence: int = 0, give_up_after: float | None = None
+    ) -> AsyncGenerator[RejectEvent, None]:
+        """The rejects of a job after a sequence number, in the order of the source, until the job has ended.
 
-    async def _once(self, method: str, request: object) -> Any:
-        try:
-            return await self._call(method, request)
-        except Unavailable as error:
-            # A daemon that has answered and is gone now was stopped on purpose: it is not for us to bring it back.
-            gone = not error.reason and not self._answered
-            if self._renew is None or not (gone or isinstance(error, ShuttingDown)):
-                raise
-            renew, self._renew = self._renew, None
-        await renew()
-        # The channel may still be sure that nobody is there.
-        return await self._call(method, request, wait_for_ready=True)
+        A reject is shown as soon as all chunks before its own are committed.
+        """
 
-    async def _call(self, method: str, request: object, *, wait_for_ready: bool = False) -> Any:
-        call = getattr(self._connected, method)
-        try:
-            answer = await call(request, timeout=self._timeout, wait_for_ready=wait_for_ready)
-        except grpc.aio.AioRpcError as error:
-            raise error_from(error) from error
-        self._answered = True
-        return answer
+        def stream(after: int) -> AsyncGenerator[RejectEvent, None]:
+            request = job_service_pb2.WatchRejectsRequest(parent=name, sequence=after)
+            return self._calls.stream("WatchRejects", request, wire.reject_event)
 
-    async def _repeatable(self, method: str, request: object) -> Any:
-        """A call that changes nothing when it is made twice: tried again while the daemon cannot be reached."""
-        backoff = Backoff()
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._once(method, request)
-            except Unavailable as error:
-                if error.reason:
-                    # The daemon itself has said so: it can be reached.
-                    raise
-                await asyncio.sleep(backoff.next())
-        return await self._once(method, request)
+        return follow_numbered(stream, sequence=sequence, give_up_after=give_up_after)
 
-    async def _pages(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
-        while True:
-            response = await self._repeatable(method, request)
-            yield response
-            if not response.next_page_token:
+    # Files
+
+    async def upload(
+        self,
+        path: str | PathLike[str],
+        *,
+        file_name: str = "",
+        upload_id: str = "",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> StoredFile:
+        """Send a file of this machine; the answer's ``file`` is for specs. It goes on by itself after a break.
+
+        With the ``upload_id``, a UUID, of one that was given up it goes on after what is there. ``progress`` is told
+        how many bytes have gone, of how many. Raises OSError, FileChanged, QuotaExceeded.
+        """
+        return await files.upload(self._calls, path, file_name=file_name, upload_id=upload_id, progress=progress)
+
+    async def delete_upload(self, name: str) -> None:
+        """Remove `uploads/ID`. The daemon does it by itself when no job has named the file for a while."""
+        await files.delete_upload(self._calls, name)
+
+    async def download(
+        self,
+        file: File,
+        to: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Fetch a file that stands beneath a root of the daemon; its size. It gets its name when it is whole.
+
+        Raises OSError, FileNotFound, FileChanged.
+        """
+        return await files.download(self._calls, file, to, overwrite=overwrite, progress=progress)
+
+    # For admins
+
+    async def audit(self, *, limit: int | None = None) -> AsyncGenerator[AuditEntry, None]:
+        """Who did what, the newest first, at most ``limit``. Raises PermissionDenied."""
+        left = limit
+        request = audit_service_pb2.ListAuditEntriesRequest(page_size=min(_PAGE, limit or _PAGE))
+        async for response in self._calls.pages("ListAuditEntries", request):
+            for message in response.audit_entries:
+                if left is not None:
+                    if left <= 0:
+                        return
+                    left -= 1
+                yield wire.audit_entry(message)
+            if left == 0:
                 return
-            request.page_token = response.next_page_token
 
-    async def _stream(self, method: str, request: object, convert: Callable[[Any], T]) -> AsyncGenerator[T, None]:
-        call = getattr(self._connected, method)(request)
-        try:
-            async for message in call:
-                yield convert(message)
-        except grpc.aio.AioRpcError as error:
-            raise error_from(error) from error
-        finally:
-            call.cancel()
 
-    @property
-    def _connected(self) -> Any:
-        if self._stub is None:
-            raise RuntimeError("the client is not open: use `async with Client(address) as client`")
-        return self._stub
+def _whole(spec: JobSpec | ImportSpec | ExportSpec) -> JobSpec:
+    return spec if isinstance(spec, JobSpec) else JobSpec(kind=spec)

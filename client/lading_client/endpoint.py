@@ -1,4 +1,4 @@
-"""The address of a daemon: `unix:/path` or `host:port`."""
+"""The address of a daemon: `unix:/path`, or `host:port` for TLS."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ _LONGEST_SOCKET_PATH = 107
 """Bytes, on Linux; macOS has four less, and says so itself."""
 
 
+def is_socket(address: str) -> bool:
+    """Whether it is the address of a Unix socket of this machine."""
+    return address.startswith("unix:")
+
+
 def target_of(address: str) -> str:
     """What gRPC calls the address. Raises BadAddress."""
-    if address.startswith("unix:"):
+    if is_socket(address):
         return f"unix:{_socket_path(address)}"
     host, colon, port = address.rpartition(":")
     if not colon or not host:

@@ -3,19 +3,31 @@
 LadingError
  +-- DaemonError             the daemon answered with an error, or could not be reached
  |    +-- InvalidArgument    a field of the request or of the spec is wrong; ``violations`` name it
+ |    +-- Unauthenticated    the daemon wants a token, or does not know this one
+ |    +-- PermissionDenied   the caller's role lacks the right
  |    +-- NotFound
+ |    |    +-- FileNotFound
  |    +-- AlreadyExists
  |    +-- FailedPrecondition
  |    |    +-- CommandNotAllowed  the job's state forbids it
+ |    |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
  |    +-- Aborted            somebody else was faster: the etag is no longer the job's
  |    +-- OutOfRange
  |    |    +-- RevisionCompacted
+ |    +-- ResourceExhausted
+ |    |    +-- TooManyCalls       worth trying again after ``retry_delay``
+ |    |    +-- QuotaExceeded
  |    +-- Unavailable
  |    |    +-- ShuttingDown
  |    +-- DeadlineExceeded
  |    +-- Internal           a defect; ``error_id`` stands in the daemon's log as well
  +-- BadAddress              not an address of a daemon
+ +-- BadCredentials          a token or a file of TLS that cannot be used
  +-- BadSpec                 a spec that cannot be read as one
+ +-- JobError                a job that was waited for came to another end; ``job`` is how it was then
+ |    +-- JobFailed          ``failure`` says why
+ |    +-- JobCanceled
+ |    +-- JobDeleted
  +-- OwnDaemonError          the user's own daemon
       +-- UnsafeDirectory    its socket's directory is open to others
       +-- StateUnusable      its state directory cannot be made or written to
@@ -30,7 +42,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from pathlib import Path
+
+    from lading_client.model import Failure, Job
 
 
 class LadingError(Exception):
@@ -51,7 +66,10 @@ class Violation:
 
 
 class DaemonError(LadingError):
-    """An answer of the daemon, or its silence. ``code`` is gRPC's, ``reason`` the API's (`Reason`), without prefix."""
+    """An answer of the daemon, or its silence. ``code`` is gRPC's, ``reason`` the API's (`Reason`), without prefix.
+
+    An empty reason: the daemon itself has not said this. ``retry_delay`` is set where trying again may help.
+    """
 
     def __init__(
         self,
@@ -61,11 +79,13 @@ class DaemonError(LadingError):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: tuple[Violation, ...] = (),
+        retry_delay: timedelta | None = None,
     ) -> None:
         self.code = code
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.violations = violations
+        self.retry_delay = retry_delay
         super().__init__(message)
 
 
@@ -73,8 +93,30 @@ class InvalidArgument(DaemonError):
     """A field of the request or of the spec is wrong; nothing was changed."""
 
 
+class Unauthenticated(DaemonError):
+    """A token is needed, or the one that was sent is not known or no longer valid."""
+
+
+class PermissionDenied(DaemonError):
+    """The caller's role does not have this."""
+
+    @property
+    def role(self) -> str:
+        """What the caller is."""
+        return self.metadata.get("role", "")
+
+    @property
+    def needed(self) -> str:
+        """What it takes."""
+        return self.metadata.get("needed", "")
+
+
 class NotFound(DaemonError):
-    """There is no such job."""
+    """There is no such job, or file."""
+
+
+class FileNotFound(NotFound):
+    """There is no such file, or upload."""
 
 
 class AlreadyExists(DaemonError):
@@ -104,6 +146,15 @@ class CommandNotAllowed(FailedPrecondition):
         return tuple(word.strip() for word in self.metadata.get("allowed", "").split(",") if word.strip())
 
 
+class UploadMismatch(FailedPrecondition):
+    """The upload cannot go on like this."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes the daemon has."""
+        return int(self.metadata.get("size", "0"))
+
+
 class Aborted(DaemonError):
     """The job changed since the etag was given out; read it again."""
 
@@ -119,6 +170,23 @@ class RevisionCompacted(OutOfRange):
     def oldest(self) -> int:
         """The oldest revision that a watch can go on from."""
         return int(self.metadata.get("oldest", "0"))
+
+
+class ResourceExhausted(DaemonError):
+    """Something is used up."""
+
+
+class TooManyCalls(ResourceExhausted):
+    """As many calls of this class run as may."""
+
+    @property
+    def call_class(self) -> str:
+        """`commands`, `reads`, `watches` or `transfers`."""
+        return self.metadata.get("class", "")
+
+
+class QuotaExceeded(ResourceExhausted):
+    """The file is too large, or the daemon keeps too many bytes of uploads already."""
 
 
 class Unavailable(DaemonError):
@@ -150,11 +218,53 @@ class BadAddress(LadingError):
         super().__init__(f"{address!r} is no address of a daemon: {problem}")
 
 
+class BadCredentials(LadingError):
+    """A token or a file of TLS that cannot be used. Nothing was sent."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
 class BadSpec(LadingError):
     """A spec that cannot be read as one."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
+
+
+class JobError(LadingError):
+    """A job that was waited for came to another end than FINISHED."""
+
+    def __init__(self, job: Job, problem: str) -> None:
+        self.job = job
+        super().__init__(f"{job.name} {problem}")
+
+
+class JobFailed(JobError):
+    """A technical error stopped the job. `Client.start_job` goes on after its last committed chunk."""
+
+    def __init__(self, job: Job) -> None:
+        said = "failed" if job.failure is None else f"failed: {job.failure.message} ({job.failure.code})"
+        super().__init__(job, said)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why."""
+        return self.job.failure
+
+
+class JobCanceled(JobError):
+    """Somebody canceled the job; committed records stay."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, "was canceled")
+
+
+class JobDeleted(JobError):
+    """The job is no more. ``job`` is how it was seen last."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, "was deleted")
 
 
 class OwnDaemonError(LadingError):

@@ -172,6 +172,31 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RejectEvent:
+    """A reject with its ordinal among those of its job, from 1 on: where a watch goes on from."""
+
+    sequence: int
+    reject: Reject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditEntry:
+    """A call that changed something, was to, or was refused for want of a right.
+
+    ``resource`` is empty where the call named none; ``outcome`` is gRPC's word, as in OK or PERMISSION_DENIED.
+    """
+
+    sequence: int
+    time: datetime | None
+    principal: str
+    role: str
+    peer: str
+    method: str
+    resource: str
+    outcome: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WatchEvent:
     """What became of a job at ``revision``. Only a bookmark has no job."""
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lading_client.backoff import Backoff
-from lading_client.errors import RevisionCompacted, Unavailable
+from lading_client.errors import NotFound, RevisionCompacted, TooManyCalls, Unavailable
 from lading_client.model import WatchEvent, WatchKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from lading_client.model import Job, JournalEntry
+    from lading_client.model import Job
+
+
+class Numbered(Protocol):
+    """What a watch can go on from."""
+
+    @property
+    def sequence(self) -> int:
+        """Grows from one to the next."""
+
+
+N = TypeVar("N", bound=Numbered)
 
 
 class Reconnection:
@@ -24,18 +36,25 @@ class Reconnection:
         self._give_up_after = give_up_after
         self._backoff = Backoff()
         self._since: float | None = None
+        self._ever = False
 
     def answered(self) -> None:
         """The daemon has sent something."""
         self._since = None
+        self._ever = True
         self._backoff.reset()
 
-    async def wait(self, error: Unavailable) -> None:
-        """Wait before the next try, or raise the error where it has been too long."""
+    async def wait(self, error: Unavailable | TooManyCalls) -> None:
+        """Wait before the next try, or raise the error where it has been too long.
+
+        A watch that is one too many from its beginning is refused; one that comes back after a break waits.
+        """
+        if isinstance(error, TooManyCalls) and not self._ever:
+            raise error
         now = monotonic()
         if self._since is None:
             self._since = now
-        pause = self._backoff.next()
+        pause = self._backoff.after(error.retry_delay if isinstance(error, TooManyCalls) else None)
         if self._give_up_after is not None and now + pause - self._since > self._give_up_after:
             raise error
         await asyncio.sleep(pause)
@@ -44,17 +63,58 @@ class Reconnection:
 class Cursor:
     """What a watch of jobs has shown. ``revision`` is where it goes on from after a break.
 
-    A snapshot that breaks off leaves the revision as it was: only the bookmark after it says that it was whole.
+    A snapshot that breaks off leaves the revision as it was: only the bookmark after it says that it was whole. It can
+    be older than what was shown before: then it is not shown, and the changes after it are not shown again.
     """
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self._known: dict[str, Job] = {}
         self._listed: set[str] | None = None
+        self._left: set[str] = set()
+        self._deleted: set[tuple[str, str]] = set()
+
+    @property
+    def known(self) -> list[Job]:
+        """The jobs that were shown and not deleted since."""
+        return list(self._known.values())
 
     def begin(self) -> None:
         """A new stream begins; from revision 0 it begins with a snapshot."""
         self._listed = set() if self.revision == 0 else None
+
+    def missing(self, event: WatchEvent) -> list[Job]:
+        """The jobs that were shown before and that the whole snapshot before this bookmark lacks."""
+        if self._listed is None or event.kind is not WatchKind.BOOKMARK:
+            return []
+        listed, self._listed = self._listed, None
+        return [job for name, job in self._known.items() if name not in listed and name not in self._left]
+
+    def deleted(self, job: Job, event: WatchEvent) -> WatchEvent:
+        """A job was deleted while nobody could say so. The change itself may still come: it is not shown then."""
+        self._known.pop(job.name, None)
+        self._deleted.add((job.name, job.uid))
+        return replace(event, kind=WatchKind.DELETED, job=job)
+
+    def left(self, job: Job, revision: int) -> bool:
+        """A job was none of those that are watched at a revision; whether it has changed since it was shown.
+
+        If it has changed after that revision it may have come back: only the changes to come can tell.
+        """
+        shown = self._known[job.name]
+        self._known[job.name] = job
+        if job.revision <= revision:
+            self._left.add(job.name)
+        return _newer(job, shown)
+
+    def compacted(self, oldest: int) -> None:
+        """The changes after the revision are no longer kept, or the daemon has never been so far.
+
+        Then it is another store, or a copy of an earlier day: its revisions say nothing about what was shown.
+        """
+        if oldest < self.revision:
+            self._known = {name: replace(job, revision=-1) for name, job in self._known.items()}
+        self.revision = 0
 
     def accept(self, event: WatchEvent) -> list[WatchEvent]:
         """What of an event is new, to be shown."""
@@ -64,9 +124,8 @@ class Cursor:
             case WatchKind.PROGRESS:
                 return self._progress(event)
             case WatchKind.BOOKMARK:
-                gone = self._gone(event)
                 self.revision = max(self.revision, event.revision)
-                return [*gone, event]
+                return [event]
             case _:
                 return self._change(event)
 
@@ -76,9 +135,12 @@ class Cursor:
             return []
         if self._listed is not None:
             self._listed.add(job.name)
+        self._left.discard(job.name)
         before = self._known.get(job.name)
+        if before is not None and not _newer(job, before):
+            return []
         self._known[job.name] = job
-        return [event] if before is None or before.revision < job.revision else []
+        return [event]
 
     def _progress(self, event: WatchEvent) -> list[WatchEvent]:
         job = event.job
@@ -99,64 +161,79 @@ class Cursor:
         if self._listed is None:
             self.revision = event.revision
         job = event.job
-        if job is not None:
-            before = self._known.get(job.name)
-            if before is not None and event.kind is WatchKind.CHANGED and job.revision <= before.revision:
+        if job is None:
+            return [event]
+        before = self._known.get(job.name)
+        if event.kind is WatchKind.DELETED:
+            if (job.name, job.uid) in self._deleted:
+                self._deleted.remove((job.name, job.uid))
                 return []
-            if event.kind is WatchKind.DELETED:
-                self._known.pop(job.name, None)
-            else:
-                self._known[job.name] = job
-                if self._listed is not None:
-                    self._listed.add(job.name)
+            self._known.pop(job.name, None)
+            return [event]
+        self._left.discard(job.name)
+        if before is not None and not _newer(job, before):
+            return []
+        self._known[job.name] = job
         return [event]
 
-    def _gone(self, event: WatchEvent) -> list[WatchEvent]:
-        """The jobs that were shown before and that a whole snapshot lacks: deleted while nobody could say so."""
-        if self._listed is None:
-            return []
-        gone = [job for name, job in self._known.items() if name not in self._listed]
-        self._listed = None
-        for job in gone:
-            del self._known[job.name]
-        return [WatchEvent(kind=WatchKind.DELETED, revision=event.revision, job=job, time=event.time) for job in gone]
+
+def _newer(job: Job, before: Job) -> bool:
+    """Whether a job tells more than one of the same name. One with another uid was made anew."""
+    return job.revision > before.revision or job.uid != before.uid
 
 
 async def follow_jobs(
     open_stream: Callable[[int], AsyncGenerator[WatchEvent, None]],
     *,
+    look_up: Callable[[str], Awaitable[Job | None]] | None,
     revision: int,
     bookmarks: bool,
     give_up_after: float | None,
 ) -> AsyncGenerator[WatchEvent, None]:
-    """Every event once, over as many streams as it takes."""
+    """Every event once, over as many streams as it takes.
+
+    ``look_up`` tells a job that is no longer among those that are watched from one that was deleted; where all are
+    watched, None.
+    """
     cursor = Cursor(revision)
     reconnection = Reconnection(give_up_after)
+    broken: Unavailable | TooManyCalls
     while True:
         cursor.begin()
         try:
             async with aclosing(open_stream(cursor.revision)) as stream:
                 async for event in stream:
                     reconnection.answered()
+                    for job in cursor.missing(event):
+                        found = None if look_up is None else await look_up(job.name)
+                        if found is None or found.uid != job.uid:
+                            yield cursor.deleted(job, event)
+                        elif cursor.left(found, event.revision):
+                            yield replace(event, kind=WatchKind.SNAPSHOT, job=found)
                     for shown in cursor.accept(event):
                         if bookmarks or shown.kind is not WatchKind.BOOKMARK:
                             yield shown
             broken = Unavailable("the watch has ended by itself", code="UNAVAILABLE")
-        except RevisionCompacted:
+        except RevisionCompacted as error:
             reconnection.answered()
-            cursor.revision = 0
+            cursor.compacted(error.oldest)
             continue
-        except Unavailable as error:
+        except NotFound:
+            # The one job that was asked for is no more, and the change that said so is no longer kept.
+            for job in cursor.known:
+                yield WatchEvent(kind=WatchKind.DELETED, revision=cursor.revision, job=job, time=None)
+            raise
+        except (Unavailable, TooManyCalls) as error:
             broken = error
         await reconnection.wait(broken)
 
 
-async def follow_journal(
-    open_stream: Callable[[int], AsyncGenerator[JournalEntry, None]],
+async def follow_numbered(
+    open_stream: Callable[[int], AsyncGenerator[N, None]],
     *,
     sequence: int,
     give_up_after: float | None,
-) -> AsyncGenerator[JournalEntry, None]:
+) -> AsyncGenerator[N, None]:
     """Every entry once, over as many streams as it takes, until the job has ended."""
     reconnection = Reconnection(give_up_after)
     while True:
@@ -168,5 +245,5 @@ async def follow_journal(
                         sequence = entry.sequence
                         yield entry
             return
-        except Unavailable as error:
+        except (Unavailable, TooManyCalls) as error:
             await reconnection.wait(error)

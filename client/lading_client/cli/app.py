@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from lading_client.cli import daemon, jobs, transfers, watching
+from lading_client.cli import audit, daemon, jobs, transfers, watching
 from lading_client.cli.options import OutputOption
 from lading_client.cli.session import Settings
+from lading_client.credentials import Tls
 
 app = typer.Typer(
     name="lading",
@@ -25,12 +26,14 @@ app.command("run")(transfers.run_spec)
 app.command("ls")(jobs.list_jobs)
 app.command("show")(jobs.show)
 app.command("watch")(watching.watch)
+app.command("clone")(jobs.clone)
 app.command("start")(jobs.start)
 app.command("pause")(jobs.pause)
 app.command("cancel")(jobs.cancel)
 app.command("delete")(jobs.delete)
 app.command("journal")(watching.journal)
 app.command("rejects")(watching.rejects)
+app.command("audit")(audit.audit)
 app.add_typer(daemon.app, name="daemon")
 
 
@@ -51,7 +54,45 @@ def settings(
             "--server",
             envvar="LADING_SERVER",
             metavar="ADDRESS",
-            help="The daemon: unix:/path or host:port. Without it, the user's own daemon.",
+            help="The daemon: unix:/path, or host:port for TLS. Without it, the user's own daemon.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Holds the token for that daemon. Without it LADING_TOKEN, then the file of LADING_TOKEN_FILE.",
+        ),
+    ] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            "--ca",
+            envvar="LADING_CA",
+            metavar="FILE",
+            help="Who signs the daemon's certificate, in PEM. Without it, the well-known authorities.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        str | None,
+        typer.Option(
+            "--certificate",
+            envvar="LADING_CERTIFICATE",
+            metavar="FILE",
+            help="The client's own certificate, in PEM, where the daemon asks for one.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", envvar="LADING_KEY", metavar="FILE", help="Its private key, in PEM.")
+    ] = None,
+    server_name: Annotated[
+        str | None,
+        typer.Option(
+            "--server-name",
+            envvar="LADING_SERVER_NAME",
+            metavar="NAME",
+            help="The name in the daemon's certificate, where the address has another one.",
         ),
     ] = None,
     output: OutputOption = None,
@@ -59,8 +100,9 @@ def settings(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Both options may stand after the command as well."""
-    context.obj = Settings(server=server, form=output)
+    """Options --server and --output may stand after the command as well."""
+    tls = Tls(ca=ca, certificate=certificate, key=key, server_name=server_name)
+    context.obj = Settings(server=server, form=output, token_file=token_file, tls=tls)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`lading ls`, `show`, `start`, `pause`, `cancel` and `delete`."""
+"""`lading ls`, `show`, `clone`, `start`, `pause`, `cancel` and `delete`."""
 
 from typing import Annotated
 
@@ -12,19 +12,44 @@ from lading_client.cli.wait import exit_status, report, wait
 from lading_client.model import Job
 
 
-def list_jobs(context: typer.Context, server: ServerOption = None, output: OutputOption = None) -> None:
-    """List all jobs, the newest first."""
+def list_jobs(
+    context: typer.Context,
+    filter: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="CONDITIONS",
+            help="Only jobs like these, as in 'state = RUNNING|PAUSED AND label = \"nightly*\"': "
+            "by state, type, label, create_time, update_time, start_time, end_time.",
+            show_default=False,
+        ),
+    ] = "",
+    order_by: Annotated[
+        str,
+        typer.Option(
+            "--order-by",
+            metavar="FIELD",
+            help="One of those fields, as in 'end_time desc'; create_time desc where nothing is said.",
+            show_default=False,
+        ),
+    ] = "",
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """List jobs, the newest first."""
     ours = Session.of(context, server, output)
 
     async def work() -> None:
         async with ours.client() as client:
             if ours.output.json:
-                async for job in client.list_jobs():
+                async for job in client.list_jobs(filter=filter, order_by=order_by):
                     ours.output.document(job)
                 return
-            jobs = [job async for job in client.list_jobs()]
+            jobs = [job async for job in client.list_jobs(filter=filter, order_by=order_by)]
         if jobs:
             ours.output.text(job_list(jobs))
+        elif filter:
+            ours.output.note("no such jobs")
         else:
             ours.output.note("no jobs yet: lading import FILE --into TABLE makes one")
 
@@ -42,6 +67,25 @@ def show(context: typer.Context, job: JobArgument, server: ServerOption = None, 
             ours.output.document(found)
         else:
             ours.output.text(general(found))
+
+    ours.run(work())
+
+
+def clone(
+    context: typer.Context,
+    job: JobArgument,
+    label: Annotated[
+        str, typer.Option("--label", help="The new job's; else that of the job.", show_default=False)
+    ] = "",
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Make a new job like another one; start runs it."""
+    ours = Session.of(context, server, output)
+
+    async def work() -> None:
+        async with ours.client() as client:
+            _commanded(ours, await client.clone_job(job_name(job), label=label))
 
     ours.run(work())
 

@@ -11,7 +11,7 @@ ServerOption = Annotated[
     typer.Option(
         "--server",
         metavar="ADDRESS",
-        help="The daemon: unix:/path or host:port. Without it LADING_SERVER, then the user's own daemon.",
+        help="The daemon: unix:/path, or host:port for TLS. Without it LADING_SERVER, then the user's own daemon.",
     ),
 ]
 OutputOption = Annotated[

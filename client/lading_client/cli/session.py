@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lading_client.cli.output import Format, Output
+from lading_client.credentials import Tls, token_in
+from lading_client.endpoint import is_socket
 from lading_client.errors import (
     Aborted,
     AlreadyExists,
     BadAddress,
+    BadCredentials,
     BadSpec,
     DaemonError,
     FailedPrecondition,
     InvalidArgument,
     LadingError,
     NotFound,
+    PermissionDenied,
     ShuttingDown,
+    Unauthenticated,
     Unavailable,
 )
 from lading_client.own_daemon import OwnDaemon
@@ -32,17 +37,31 @@ if TYPE_CHECKING:
 
     from lading_client.client import Client
 
+
 FAILED = 1
 WRONG_USAGE = 2
 STOPPED = 3
 REJECTS = 4
 DETACHED = 130
 
-_USAGE = (InvalidArgument, NotFound, AlreadyExists, FailedPrecondition, Aborted, BadAddress, BadSpec)
+_USAGE = (
+    InvalidArgument,
+    Unauthenticated,
+    PermissionDenied,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    Aborted,
+    BadAddress,
+    BadCredentials,
+    BadSpec,
+)
 
 _ARGUMENTS: Mapping[str, str] = {
     "name": "JOB",
     "parent": "JOB",
+    "filter": "--filter",
+    "order_by": "--order-by",
     "job.spec.import_spec.csv.delimiter": "--delimiter",
     "job.spec.import_spec.csv.quote": "--quote",
     "job.spec.export_spec.csv.delimiter": "--delimiter",
@@ -56,6 +75,8 @@ class Settings:
 
     server: str | None
     form: Format | None
+    token_file: str | None = None
+    tls: Tls | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +85,19 @@ class Session:
 
     server: str | None
     output: Output
+    token_file: str | None = None
+    tls: Tls | None = None
 
     @classmethod
     def of(cls, context: typer.Context, server: str | None, form: Format | None) -> Session:
         """What the options after the command say, else those before it."""
         before = context.find_object(Settings) or Settings(server=None, form=None)
-        return cls(server=server or before.server, output=Output(form or before.form or Format.TEXT))
+        return cls(
+            server=server or before.server,
+            output=Output(form or before.form or Format.TEXT),
+            token_file=before.token_file,
+            tls=before.tls,
+        )
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -78,7 +106,9 @@ class Session:
         from lading_client.client import Client
 
         if self.server:
-            client = Client(self.server)
+            # There is no TLS on a Unix socket; what the environment says of it is meant for other daemons.
+            tls = None if is_socket(self.server) else self.tls
+            client = Client(self.server, token=self._token(), tls=tls)
         else:
             daemon = OwnDaemon.of(os.environ)
 
@@ -89,6 +119,15 @@ class Session:
             client = Client(await daemon.ensure(), renew=renew)
         async with client:
             yield client
+
+    def _token(self) -> str | None:
+        """For a daemon that was named. The user's own one asks for none, and another's token is not for it."""
+        if self.token_file:
+            return token_in(self.token_file)
+        if given := os.environ.get("LADING_TOKEN"):
+            return given
+        path = os.environ.get("LADING_TOKEN_FILE")
+        return token_in(path) if path else None
 
     def run(self, work: Coroutine[Any, Any, int | None], *, names_fields: bool = False) -> None:
         """Do the command's work, and exit with its status. Errors are said on standard error.

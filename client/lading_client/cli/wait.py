@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lading_client.cli import session
 from lading_client.cli.bill import FIRST_REJECTS, ending
 from lading_client.cli.progress import progress_on
-from lading_client.errors import LadingError, Unavailable
+from lading_client.errors import JobDeleted, Unavailable
 from lading_client.model import AT_REST, ENDED, JournalLevel, State, WatchKind
 from lading_client.own_daemon import OwnDaemon
 
@@ -23,10 +23,6 @@ GIVE_UP_SECONDS = 15.0
 """How long a daemon may be away while somebody waits for a job of it."""
 OWN_GIVE_UP_SECONDS = 2.0
 """The same for the user's own daemon, which nobody else starts again."""
-
-
-class JobDeleted(LadingError):
-    """The job that was waited for is no more."""
 
 
 async def start_and_wait(ours: Session, client: Client, job: Job, *, fail_on_rejects: bool = False) -> int:
@@ -51,7 +47,7 @@ async def wait(ours: Session, client: Client, job: Job, *, revision: int, throug
                     if event.job is None:
                         continue
                     if event.kind is WatchKind.DELETED:
-                        raise JobDeleted(f"{job.name} was deleted")
+                        raise JobDeleted(event.job)
                     show(event.job)
                     if event.job.state in until:
                         return event.job

@@ -17,7 +17,10 @@ from lading_client.labels import label
 from lading_client.model import ENDED, JournalEntry, State, WatchEvent, WatchKind
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from lading_client.client import Client
+    from lading_client.model import Reject
 
 
 def watch(
@@ -109,6 +112,7 @@ def _entry_line(entry: JournalEntry) -> str:
 def rejects(
     context: typer.Context,
     job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
     server: ServerOption = None,
     output: OutputOption = None,
@@ -117,15 +121,26 @@ def rejects(
     ours = Session.of(context, server, output)
 
     async def work() -> None:
-        none = True
-        async with ours.client() as client, aclosing(client.rejects(job_name(job), limit=limit)) as found:
-            async for reject in found:
-                none = False
-                if ours.output.json:
-                    ours.output.document(reject)
-                else:
-                    ours.output.text(block(reject))
-        if none and not ours.output.json:
+        shown = 0
+        async with ours.client() as client:
+            name = job_name(job)
+            source = _as_they_come(client, name) if follow else client.rejects(name, limit=limit)
+            async with aclosing(source) as found:
+                async for reject in found:
+                    shown += 1
+                    if ours.output.json:
+                        ours.output.document(reject)
+                    else:
+                        ours.output.text(block(reject))
+                    if shown == limit:
+                        break
+        if not shown and not ours.output.json:
             ours.output.note("no rejects")
 
     ours.run(work())
+
+
+async def _as_they_come(client: "Client", name: str) -> "AsyncGenerator[Reject, None]":
+    async with aclosing(client.watch_rejects(name)) as events:
+        async for event in events:
+            yield event.reject

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 from grpc_status.rpc_status import to_status
 
-from lading.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
+from lading.v1 import audit_service_pb2, audit_service_pb2_grpc, job_pb2, job_service_pb2, job_service_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,12 +27,14 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 Event = job_service_pb2.WatchJobsResponse
 
 
-class FakeService(job_service_pb2_grpc.JobServiceServicer):
+class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grpc.AuditServiceServicer):
     """Holds jobs and changes. ``course`` is what a started job goes through."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
         self.changes: list[Event] = []
+        self.before: dict[int, job_pb2.Job] = {}
+        """The jobs as they were before the change of a revision."""
         self.revision = 0
         self.compacted = 0
         self.journal: list[job_pb2.JournalEntry] = []
@@ -43,6 +45,16 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
         self.failures: list[tuple[grpc.StatusCode, Sequence[Message]]] = []
         self.break_after: list[int] = []
         """For each watch to come, after how many events it breaks off."""
+        self.stall_after: list[int] = []
+        """For each watch to come, after how many events it says nothing more; -1 for never."""
+        self.answers_lost = 0
+        """For so many starts to come: they happen, and nobody hears of it."""
+        self.latest: Event | None = None
+        self.breaks = 0
+        self.audit: list[audit_service_pb2.AuditEntry] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        """What came beside each request."""
+        self.request_ids: dict[str, str] = {}
         self.hangs = False
         self.watchers = 0
         self._news = asyncio.Event()
@@ -65,6 +77,8 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
     def change(self, job: job_pb2.Job, kind: Event.Kind = Event.KIND_CHANGED) -> None:
         """The job is now like this, at a new revision."""
         self.revision += 1
+        if job.name in self.jobs:
+            self.before[self.revision] = self.jobs[job.name]
         job.revision = self.revision
         job.etag = f'"{self.revision}"'
         kept = job_pb2.Job()
@@ -92,6 +106,31 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
         """The next call fails."""
         self.failures.append((code, messages))
 
+    def progress(self, name: str, percent: float) -> None:
+        """The job has come so far: no change, and no revision."""
+        job = job_pb2.Job()
+        job.CopyFrom(self.jobs[name])
+        job.progress.percent = percent
+        self.latest = Event(kind=Event.KIND_PROGRESS, revision=self.revision, job=job)
+        self.ring()
+
+    def break_off(self) -> None:
+        """Every watch that is open breaks."""
+        self.breaks += 1
+        self.ring()
+
+    def compact(self) -> None:
+        """No change until now is kept."""
+        self.compacted = self.revision
+        self.changes.clear()
+
+    def restore(self) -> None:
+        """The store is another one, with nothing in it yet."""
+        self.jobs.clear()
+        self.changes.clear()
+        self.before.clear()
+        self.revision = self.compacted = 0
+
     def ring(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -100,6 +139,7 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
 
     async def _asked(self, request: Message, context: Any) -> None:
         self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
         if self.hangs:
             await asyncio.Event().wait()
         if self.failures:
@@ -114,14 +154,27 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Any) -> job_pb2.Job:
         await self._asked(request, context)
+        if request.request_id in self.request_ids:
+            return await self._found(self.request_ids[request.request_id], context)
         job = job_pb2.Job()
         job.CopyFrom(request.job)
         job.name = f"jobs/{request.job_id or next(self._ids)}"
         job.state = job_pb2.STATE_EDITING
         job.create_time.FromDatetime(NOW)
         if not request.validate_only:
+            self.request_ids[request.request_id] = job.name
             self.change(job)
         return job
+
+    async def CloneJob(self, request: job_service_pb2.CloneJobRequest, context: Any) -> job_pb2.Job:
+        await self._asked(request, context)
+        original = await self._found(request.name, context)
+        name = f"jobs/{request.job_id or next(self._ids)}"
+        job = job_pb2.Job(name=name, label=request.label or original.label, state=job_pb2.STATE_EDITING)
+        job.spec.CopyFrom(original.spec)
+        job.create_time.FromDatetime(NOW)
+        self.change(job)
+        return self.jobs[name]
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Any) -> job_pb2.Job:
         await self._asked(request, context)
@@ -131,16 +184,20 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.ListJobsRequest, context: Any
     ) -> job_service_pb2.ListJobsResponse:
         await self._asked(request, context)
-        items, token = page(list(reversed(self.jobs.values())), request)
+        found = [job for job in reversed(self.jobs.values()) if holds(request.filter, job)]
+        items, token = page(found, request)
         return job_service_pb2.ListJobsResponse(jobs=items, next_page_token=token)
 
     async def UpdateJob(self, request: job_service_pb2.UpdateJobRequest, context: Any) -> job_pb2.Job:
         await self._asked(request, context)
         job = await self._found(request.job.name, context)
+        changed = job_pb2.Job()
+        changed.CopyFrom(job)
         for path in request.update_mask.paths:
-            setattr(job, path, getattr(request.job, path))
-        self.change(job)
-        return job
+            setattr(changed, path, getattr(request.job, path))
+        if not request.validate_only:
+            self.change(changed)
+        return changed
 
     async def DeleteJob(self, request: job_service_pb2.DeleteJobRequest, context: Any) -> Empty:
         await self._asked(request, context)
@@ -150,14 +207,21 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
     async def StartJob(self, request: job_service_pb2.StartJobRequest, context: Any) -> job_pb2.Job:
         await self._asked(request, context)
         job = await self._found(request.name, context)
+        if request.etag and request.etag != job.etag:
+            info = details.ErrorInfo(reason="ETAG_MISMATCH", domain="lading")
+            await abort(context, grpc.StatusCode.ABORTED, "somebody else was faster", info)
         if job.state == job_pb2.STATE_FINISHED:
             info = details.ErrorInfo(reason="COMMAND_NOT_ALLOWED", domain="lading")
             info.metadata.update({"state": "FINISHED", "command": "start", "allowed": ""})
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "it is FINISHED", info)
+        job.attempt += 1
         self.move(request.name, job_pb2.STATE_QUEUED)
         queued = self.jobs[request.name]
         for state in self.course:
             self.move(request.name, state)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            await abort(context, grpc.StatusCode.UNAVAILABLE, "the answer is lost")
         return queued
 
     async def PauseJob(self, request: job_service_pb2.PauseJobRequest, context: Any) -> job_pb2.Job:
@@ -175,9 +239,13 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
     async def WatchJobs(self, request: job_service_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[Event]:
         await self._asked(request, context)
         left = self.break_after.pop(0) if self.break_after else None
+        heard = self.stall_after.pop(0) if self.stall_after else -1
         self.watchers += 1
         try:
             async for event in self._events(request, context):
+                if heard == 0:
+                    await asyncio.Event().wait()
+                heard -= 1
                 if left == 0:
                     break
                 if left is not None:
@@ -191,21 +259,32 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
         after = request.revision
         if after == 0:
             after = self.revision
+            if request.name:
+                await self._found(request.name, context)
             for job in list(self.jobs.values()):
-                if request.name in ("", job.name):
+                if request.name in ("", job.name) and holds(request.filter, job):
                     yield Event(kind=Event.KIND_SNAPSHOT, revision=after, job=job)
             yield Event(kind=Event.KIND_BOOKMARK, revision=after)
-        elif after < self.compacted:
+        elif after < self.compacted or after > self.revision:
             info = details.ErrorInfo(reason="REVISION_COMPACTED", domain="lading")
-            info.metadata["oldest"] = str(self.compacted)
+            info.metadata["oldest"] = str(min(self.compacted or self.revision, self.revision))
             await abort(context, grpc.StatusCode.OUT_OF_RANGE, "no longer kept", info)
+        breaks, progress = self.breaks, self.latest
         while True:
             news = self._news
-            for event in self.changes:
+            if breaks < self.breaks or after < self.compacted:
+                await abort(context, grpc.StatusCode.UNAVAILABLE, "broken off")
+            for event in list(self.changes):
                 if event.revision > after:
                     after = event.revision
-                    if request.name in ("", event.job.name):
+                    before = self.before.get(event.revision, event.job)
+                    concerns = holds(request.filter, event.job) or holds(request.filter, before)
+                    if request.name in ("", event.job.name) and concerns:
                         yield event
+            if self.latest is not progress:
+                progress = self.latest
+                if progress is not None and request.name in ("", progress.job.name):
+                    yield progress
             await news.wait()
 
     async def ListJournalEntries(
@@ -228,6 +307,26 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer):
                     left -= 1
                 yield job_service_pb2.WatchJournalResponse(journal_entry=entry)
 
+    async def WatchRejects(
+        self, request: job_service_pb2.WatchRejectsRequest, context: Any
+    ) -> AsyncIterator[job_service_pb2.WatchRejectsResponse]:
+        await self._asked(request, context)
+        left = self.break_after.pop(0) if self.break_after else None
+        for sequence, reject in enumerate(self.rejects, 1):
+            if sequence > request.sequence:
+                if left == 0:
+                    await abort(context, grpc.StatusCode.UNAVAILABLE, "broken off")
+                if left is not None:
+                    left -= 1
+                yield job_service_pb2.WatchRejectsResponse(sequence=sequence, reject=reject)
+
+    async def ListAuditEntries(
+        self, request: audit_service_pb2.ListAuditEntriesRequest, context: Any
+    ) -> audit_service_pb2.ListAuditEntriesResponse:
+        await self._asked(request, context)
+        items, token = page(self.audit, request)
+        return audit_service_pb2.ListAuditEntriesResponse(audit_entries=items, next_page_token=token)
+
     async def ListRejects(
         self, request: job_service_pb2.ListRejectsRequest, context: Any
     ) -> job_service_pb2.ListRejectsResponse:
@@ -243,6 +342,18 @@ def page(items: list[Any], request: Any) -> tuple[list[Any], str]:
     return items[begin:end], str(end) if end < len(items) else ""
 
 
+def holds(text: str, job: job_pb2.Job) -> bool:
+    """Whether a job is one of those that a filter names: `state = A|B` or `label = "begins*"`, by AND."""
+    for condition in text.split(" AND ") if text else ():
+        field, values = condition.split(" = ")
+        if field == "state":
+            if job_pb2.State.Name(job.state).removeprefix("STATE_") not in values.split("|"):
+                return False
+        elif not job.label.startswith(values.strip('"*')):
+            return False
+    return True
+
+
 async def abort(context: Any, code: grpc.StatusCode, message: str, *messages: Message) -> None:
     """End the call with a rich status."""
     status = status_pb2.Status(code=code.value[0], message=message)
@@ -255,8 +366,15 @@ async def abort(context: Any, code: grpc.StatusCode, message: str, *messages: Me
 
 async def serve(service: FakeService, socket: Path) -> grpc.aio.Server:
     """A server on the socket that has begun to serve."""
-    server = grpc.aio.server()
-    job_service_pb2_grpc.add_JobServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    server = serving(service)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
+    return server
+
+
+def serving(service: FakeService) -> grpc.aio.Server:
+    """A server that listens nowhere yet."""
+    server = grpc.aio.server()
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     return server

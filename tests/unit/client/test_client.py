@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 
-from lading.v1 import job_pb2, job_service_pb2, spec_pb2
+from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2, spec_pb2
 from lading_client import errors, model, spec
 from lading_client.client import Client
 from lading_client.labels import label
@@ -18,6 +20,8 @@ from tests.unit.client.fake_service import FakeService, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from google.protobuf.message import Message
 
 IMPORT = spec.ImportSpec(
     files=(spec.File(path="data/a.csv"),),
@@ -149,7 +153,12 @@ async def test_rejects_stop_at_the_limit(client: Client, service: FakeService) -
         (grpc.StatusCode.OUT_OF_RANGE, errors.OutOfRange),
         (grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
         (grpc.StatusCode.INTERNAL, errors.Internal),
-        (grpc.StatusCode.PERMISSION_DENIED, errors.DaemonError),
+        (grpc.StatusCode.CANCELLED, errors.Unavailable),
+        (grpc.StatusCode.UNAUTHENTICATED, errors.Unauthenticated),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.PermissionDenied),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.ResourceExhausted),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
+        (grpc.StatusCode.DATA_LOSS, errors.DaemonError),
     ],
 )
 async def test_every_code_has_its_error(
@@ -160,6 +169,153 @@ async def test_every_code_has_its_error(
         await client.delete_job("jobs/a")
     assert type(caught.value) is kind
     assert caught.value.code == code.name
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "kind", "metadata", "facts"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", errors.Unauthenticated, {}, {}),
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "PERMISSION_DENIED",
+            errors.PermissionDenied,
+            {"role": "viewer", "needed": "operator or admin"},
+            {"role": "viewer", "needed": "operator or admin"},
+        ),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "TOO_MANY_CALLS",
+            errors.TooManyCalls,
+            {"class": "commands"},
+            {"call_class": "commands", "retry_delay": timedelta(seconds=1)},
+        ),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", errors.QuotaExceeded, {}, {}),
+        (grpc.StatusCode.NOT_FOUND, "FILE_NOT_FOUND", errors.FileNotFound, {}, {}),
+        (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_MISMATCH", errors.UploadMismatch, {"size": "7"}, {"size": 7}),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", errors.DeadlineExceeded, {}, {}),
+    ],
+)
+async def test_reasons_have_their_errors(
+    client: Client,
+    service: FakeService,
+    code: grpc.StatusCode,
+    reason: str,
+    kind: type[errors.DaemonError],
+    metadata: dict[str, str],
+    facts: dict[str, object],
+) -> None:
+    said: list[Message] = [details.ErrorInfo(reason=reason, domain="lading", metadata=metadata)]
+    if "retry_delay" in facts:
+        said.append(details.RetryInfo(retry_delay=Duration(seconds=1)))
+    service.fail_next(code, *said)
+    with pytest.raises(kind) as caught:
+        await client.delete_job("jobs/a")
+    assert type(caught.value) is kind
+    assert (caught.value.reason, caught.value.metadata) == (reason, metadata)
+    assert {name: getattr(caught.value, name) for name in facts} == facts
+    assert ("retry_delay" in facts) is (caught.value.retry_delay is not None)
+
+
+def too_many(delay: timedelta) -> list[Message]:
+    """The daemon has too many calls, for so long."""
+    retry = details.RetryInfo()
+    retry.retry_delay.FromTimedelta(delay)
+    return [details.ErrorInfo(reason="TOO_MANY_CALLS", domain="lading", metadata={"class": "reads"}), retry]
+
+
+async def test_what_reads_is_tried_again_when_the_daemon_is_less_busy(client: Client, service: FakeService) -> None:
+    service.put("a")
+    delay = timedelta(seconds=0.3)
+    service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, *too_many(delay))
+    began = monotonic()
+    assert (await client.get_job("jobs/a")).name == "jobs/a"
+    assert monotonic() - began >= delay.total_seconds()
+    assert len(service.requests) == 2
+
+
+async def test_a_command_is_not_tried_again_when_the_daemon_is_busy(client: Client, service: FakeService) -> None:
+    service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, *too_many(timedelta(0)))
+    with pytest.raises(errors.TooManyCalls):
+        await client.start_job("jobs/a")
+    assert len(service.requests) == 1
+
+
+async def test_trying_again_ends(client: Client, service: FakeService) -> None:
+    for _ in range(9):
+        service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, *too_many(timedelta(0)))
+    with pytest.raises(errors.TooManyCalls):
+        await client.get_job("jobs/a")
+    assert len(service.requests) == 5
+
+
+async def test_a_quota_is_not_for_trying_again(client: Client, service: FakeService) -> None:
+    info = details.ErrorInfo(reason="QUOTA_EXCEEDED", domain="lading")
+    service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, info)
+    with pytest.raises(errors.QuotaExceeded):
+        await client.create_job(IMPORT)
+    assert len(service.requests) == 1
+
+
+async def test_a_clone_is_like_its_original(client: Client, service: FakeService) -> None:
+    original = await client.create_job(IMPORT, label="nightly", job_id="a")
+    service.fail_next(grpc.StatusCode.UNAVAILABLE)
+    clone = await client.clone_job("jobs/a", job_id="b")
+    assert (clone.name, clone.label, clone.spec, clone.state) == ("jobs/b", "nightly", original.spec, State.EDITING)
+    _, first, second = service.requests
+    assert isinstance(first, job_service_pb2.CloneJobRequest)
+    assert first.request_id
+    assert first == second
+    assert (await client.clone_job("jobs/a", label="other")).label == "other"
+
+
+async def test_listing_sends_filter_and_order_with_every_page(client: Client, service: FakeService) -> None:
+    for number in range(3):
+        service.put(f"j{number}", state=job_pb2.STATE_PAUSED)
+    service.put("other")
+    names = [job.name async for job in client.list_jobs(filter="state = PAUSED", order_by="label", page_size=2)]
+    assert names == ["jobs/j2", "jobs/j1", "jobs/j0"]
+    asked = [r for r in service.requests if isinstance(r, job_service_pb2.ListJobsRequest)]
+    assert [(r.filter, r.order_by) for r in asked] == [("state = PAUSED", "label")] * 2
+
+
+async def test_an_update_may_be_tried_out(client: Client, service: FakeService) -> None:
+    service.put("a", label="old")
+    assert (await client.update_job("jobs/a", label="new", validate_only=True)).label == "new"
+    assert (await client.get_job("jobs/a")).label == "old"
+
+
+async def test_the_audit_goes_over_all_pages_and_stops_at_the_limit(client: Client, service: FakeService) -> None:
+    service.audit = [
+        audit_service_pb2.AuditEntry(
+            sequence=n, principal="ann", role="operator", method="lading.v1.JobService/StartJob", outcome="OK"
+        )
+        for n in range(2500, 0, -1)
+    ]
+    assert [entry.sequence async for entry in client.audit(limit=2)] == [2500, 2499]
+    entries = [entry async for entry in client.audit()]
+    assert len(entries) == 2500
+    first = entries[0]
+    assert (first.principal, first.role, first.method, first.outcome, first.resource, first.time) == (
+        *("ann", "operator", "lading.v1.JobService/StartJob", "OK", ""),
+        None,
+    )
+
+
+async def test_a_token_goes_with_every_call(service: FakeService, socket: Path) -> None:
+    service.put("a")
+    async with Client(f"unix:{socket}", token="s3cret\n") as client:
+        await client.get_job("jobs/a")
+        assert [r async for r in client.rejects("jobs/a")] == []
+        assert [e async for e in client.watch_journal("jobs/a")] == []
+        assert [e async for e in client.audit()] == []
+    assert [m.get("authorization") for m in service.metadata] == ["Bearer s3cret"] * 4
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "umläut", "line\nbreak"])
+async def test_what_is_no_token_is_refused_and_not_shown(socket: Path, token: str) -> None:
+    with pytest.raises(errors.BadCredentials) as caught:
+        await Client(f"unix:{socket}", token=token).__aenter__()
+    assert not token.strip() or token not in str(caught.value)
 
 
 async def test_an_error_says_all_that_the_daemon_said(client: Client, service: FakeService) -> None:

@@ -7,13 +7,14 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2 as details
 
-from lading.v1 import job_pb2, job_service_pb2, spec_pb2
+from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2, spec_pb2
 from tests.harness.waiting import until_async
 from tests.unit.client.conftest import DEADLINE, Lading, clean_environment
 from tests.unit.client.fake_service import NOW, FakeService
@@ -220,6 +221,76 @@ async def test_ls(service: FakeService, lading: Lading) -> None:
     assert text[2].endswith("first")
 
 
+async def test_ls_filters_and_orders(service: FakeService, lading: Lading) -> None:
+    service.put("a", state=job_pb2.STATE_PAUSED)
+    service.put("b")
+    arguments = ("ls", "--filter", "state = PAUSED", "--order-by", "label desc")
+    documents = (await lading(*arguments, "--output", "json")).lines
+    assert [document["name"] for document in documents] == ["jobs/a"]
+    [request] = service.requests
+    assert isinstance(request, job_service_pb2.ListJobsRequest)
+    assert (request.filter, request.order_by) == ("state = PAUSED", "label desc")
+    none = await lading("ls", "--filter", "state = FAILED")
+    assert (none.status, none.out, none.err) == (0, "", "no such jobs\n")
+    refuse_next(service, "filter", "has no comparison behind state")
+    wrong = await lading("ls", "--filter", "state")
+    assert (wrong.status, wrong.err) == (2, "lading: --filter has no comparison behind state\n")
+
+
+async def test_clone(service: FakeService, lading: Lading) -> None:
+    service.put("a", label="nightly", state=job_pb2.STATE_FINISHED)
+    assert (await lading("clone", "a")).out.startswith("jobs/1  ")
+    document = (await lading("clone", "jobs/a", "--label", "again", "--output", "json")).json
+    assert (document["name"], document["label"], document["state"]) == ("jobs/2", "again", "EDITING")
+    missing = await lading("clone", "none")
+    assert (missing.status, missing.err) == (2, "lading: there is no job jobs/none\n")
+
+
+async def test_rejects_are_followed_to_the_end_of_the_job(service: FakeService, lading: Lading) -> None:
+    with_rejects(service, 4)
+    service.break_after = [1, 2]
+    followed = await lading("rejects", "a", "--follow", "--output", "json")
+    assert followed.status == 0, followed.err
+    at_once = await lading("rejects", "a", "--output", "json")
+    assert followed.lines == at_once.lines
+    assert [reject["line"] for reject in followed.lines] == [2, 3, 4, 5]
+    text = await lading("rejects", "a", "-f", "--limit", "2")
+    assert (text.status, text.out.count("^^^^")) == (0, 2)
+    service.rejects = []
+    none = await lading("rejects", "a", "-f")
+    assert (none.status, none.out, none.err) == (0, "", "no rejects\n")
+
+
+async def test_audit(service: FakeService, lading: Lading) -> None:
+    for sequence in (2, 1):
+        entry = audit_service_pb2.AuditEntry(
+            sequence=sequence,
+            principal="ann\x1b[31m",
+            role="operator",
+            peer="ipv4:192.0.2.7:4711",
+            method="lading.v1.JobService/CancelJob",
+            resource="jobs/a",
+            outcome="PERMISSION_DENIED",
+        )
+        entry.time.FromDatetime(NOW)
+        service.audit.append(entry)
+    heading, line, _ = (await lading("audit")).out.splitlines()
+    assert heading.split() == ["TIME", "WHO", "ROLE", "CALL", "RESOURCE", "OUTCOME", "FROM"]
+    assert line.split() == [
+        *("2026-03-01", "12:00:00", "ann\\x1b[31m", "operator"),
+        *("CancelJob", "jobs/a", "PERMISSION_DENIED", "ipv4:192.0.2.7:4711"),
+    ]
+    [document] = (await lading("audit", "--limit", "1", "--output", "json")).lines
+    assert (document["sequence"], document["method"]) == (2, "lading.v1.JobService/CancelJob")
+    service.audit = []
+    none = await lading("audit")
+    assert (none.status, none.out, none.err) == (0, "", "nothing yet\n")
+    facts = {"role": "viewer", "needed": "admin"}
+    info = details.ErrorInfo(reason="PERMISSION_DENIED", domain="lading", metadata=facts)
+    service.fail_next(grpc.StatusCode.PERMISSION_DENIED, info)
+    assert (await lading("audit")).status == 2
+
+
 async def test_show_is_the_general_tab(service: FakeService, lading: Lading) -> None:
     job = service.put("a", label="mine")
     job.start_time.FromDatetime(NOW)
@@ -294,6 +365,16 @@ async def test_ctrl_c_leaves_the_job_alone(service: FakeService, client: Client,
     assert (await client.get_job("jobs/1")).state == "RUNNING"
 
 
+def everything(terminal: int) -> str:
+    """What was written to a terminal whose other end is closed. It comes in pieces."""
+    pieces = []
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces).decode()
+
+
 async def test_a_terminal_sees_a_bar(service: FakeService, socket: Path, tmp_path: Path) -> None:
     terminal, end = os.openpty()
     process = await asyncio.create_subprocess_exec(
@@ -306,8 +387,7 @@ async def test_a_terminal_sees_a_bar(service: FakeService, socket: Path, tmp_pat
     os.close(end)
     async with asyncio.timeout(DEADLINE):
         out, _ = await process.communicate()
-    drawn = os.read(terminal, 65536).decode()
-    os.close(terminal)
+    drawn = everything(terminal)
     assert process.returncode == 0
     assert "⚙ Execution in progress" in drawn
     assert " records" in drawn

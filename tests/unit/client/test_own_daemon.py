@@ -69,7 +69,8 @@ def environment(folder: Path) -> dict[str, str]:
     (package / "__main__.py").write_text(STAND_IN)
     (folder / "run").mkdir(mode=0o700)
     places = {"XDG_RUNTIME_DIR": str(folder / "run"), "XDG_STATE_HOME": str(folder / "state")}
-    return clean_environment(folder) | places | {"PYTHONPATH": f"{package.parent}:{ROOT}"}
+    ways = [str(package.parent), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return clean_environment(folder) | places | {"PYTHONPATH": os.pathsep.join(filter(None, ways))}
 
 
 async def stopped(lading: Lading, environment: dict[str, str]) -> Result:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2 as details
 
 from lading.v1 import job_pb2, job_service_pb2
+from lading_client import client as client_module
 from lading_client.client import Client
-from lading_client.errors import NotFound, Unavailable
+from lading_client.errors import NotFound, TooManyCalls, Unavailable
 from lading_client.model import State, WatchEvent
 from tests.harness.waiting import until_async
 from tests.unit.client.fake_service import FakeService, serve
@@ -140,6 +142,109 @@ async def test_leaving_a_watch_ends_it_on_the_daemon(client: Client, service: Fa
         return service.watchers == 0
 
     await until_async(left, "the watch to end")
+
+
+async def test_a_filter_shows_how_a_job_leaves_it(client: Client, service: FakeService) -> None:
+    service.put("a", state=job_pb2.STATE_RUNNING)
+    service.put("b", state=job_pb2.STATE_PAUSED)
+    async with aclosing(client.watch(filter="state = RUNNING")) as events:
+        await take(events, 1)
+        service.move("jobs/b", job_pb2.STATE_CANCELED)
+        service.move("jobs/a", job_pb2.STATE_FINISHED)
+        assert facts(await take(events, 1)) == [("CHANGED", "jobs/a", 4)]
+
+
+async def test_what_left_a_filter_unseen_is_shown_and_not_taken_for_deleted(
+    client: Client, service: FakeService
+) -> None:
+    for name in ("same", "ends", "goes", "left"):
+        service.put(name, state=job_pb2.STATE_RUNNING)
+    async with aclosing(client.watch(filter="state = RUNNING")) as events:
+        await take(events, 4)
+        service.move("jobs/left", job_pb2.STATE_PAUSED)
+        await take(events, 1)
+        service.move("jobs/ends", job_pb2.STATE_FINISHED)
+        service.change(service.jobs["jobs/goes"], KIND.KIND_DELETED)
+        service.put("new", state=job_pb2.STATE_RUNNING)
+        service.compact()
+        seen = await take(events, 3)
+        # What was looked up is not looked up, and not shown, once more.
+        service.move("jobs/same", job_pb2.STATE_PAUSING)
+        service.compact()
+        seen += await take(events, 1)
+    assert [(e.kind.value, e.job.name, e.job.state.value) for e in seen if e.job] == [
+        ("SNAPSHOT", "jobs/new", "RUNNING"),
+        ("SNAPSHOT", "jobs/ends", "FINISHED"),
+        ("DELETED", "jobs/goes", "RUNNING"),
+        ("SNAPSHOT", "jobs/same", "PAUSING"),
+    ]
+
+
+async def test_one_job_that_was_deleted_unseen_is_shown_so(client: Client, service: FakeService) -> None:
+    service.put("a", state=job_pb2.STATE_RUNNING)
+    async with asyncio.timeout(DEADLINE), aclosing(client.watch("jobs/a")) as events:
+        await take(events, 1)
+        service.change(service.jobs["jobs/a"], KIND.KIND_DELETED)
+        service.compact()
+        [event] = await take(events, 1)
+        with pytest.raises(NotFound):
+            await take(events, 1)
+    assert event.job is not None
+    assert (event.kind.value, event.job.state) == ("DELETED", State.RUNNING)
+
+
+async def test_a_store_of_an_earlier_day_is_shown_as_it_is(client: Client, service: FakeService) -> None:
+    for _ in range(5):
+        service.put("a", state=job_pb2.STATE_RUNNING)
+    async with aclosing(client.watch("jobs/a")) as events:
+        await take(events, 1)
+        # The revisions begin again, below what was shown.
+        service.restore()
+        service.put("a", state=job_pb2.STATE_RUNNING)
+        service.move("jobs/a", job_pb2.STATE_FINISHED)
+        service.break_off()
+        [event] = await take(events, 1)
+    assert event.job is not None
+    assert (event.kind.value, event.revision, event.job.state) == ("SNAPSHOT", 2, State.FINISHED)
+
+
+async def test_a_watch_that_hears_nothing_begins_again(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.3)
+    service.put("a")
+    service.stall_after = [2]
+    async with aclosing(client.watch()) as events:
+        await take(events, 1)
+        service.move("jobs/a", job_pb2.STATE_QUEUED)
+        assert facts(await take(events, 1)) == [("CHANGED", "jobs/a", 2)]
+
+
+async def test_a_watch_that_is_one_too_many_is_refused_and_one_that_comes_back_waits(
+    client: Client, service: FakeService
+) -> None:
+    info = details.ErrorInfo(reason="TOO_MANY_CALLS", domain="lading", metadata={"class": "watches"})
+    service.put("a")
+    service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, info)
+    async with aclosing(client.watch()) as events:
+        with pytest.raises(TooManyCalls):
+            await take(events, 1)
+    async with aclosing(client.watch()) as events:
+        await take(events, 1)
+        service.fail_next(grpc.StatusCode.RESOURCE_EXHAUSTED, info)
+        service.break_off()
+        service.move("jobs/a", job_pb2.STATE_QUEUED)
+        assert facts(await take(events, 1)) == [("CHANGED", "jobs/a", 2)]
+
+
+async def test_rejects_go_on_after_a_break(client: Client, service: FakeService) -> None:
+    service.rejects = [job_pb2.Reject(line=n) for n in range(1, 6)]
+    service.break_after = [2, 0, 1]
+    async with asyncio.timeout(DEADLINE):
+        seen = [event async for event in client.watch_rejects("jobs/a", sequence=1)]
+    assert [(event.sequence, event.reject.line) for event in seen] == [(2, 2), (3, 3), (4, 4), (5, 5)]
+    asked = [r.sequence for r in service.requests if isinstance(r, job_service_pb2.WatchRejectsRequest)]
+    assert asked == [1, 3, 3, 4]
 
 
 async def test_the_journal_goes_on_after_a_break(client: Client, service: FakeService) -> None:
