@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from ladingd.core.access import Role
+from ladingd.core.files import UPLOADS
 
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
 ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"
@@ -134,6 +135,17 @@ class Settings(BaseSettings):
     connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
     roots: dict[Annotated[str, Field(pattern=NAME)], Path] = {}
     """Directories that jobs may name files beneath."""
+    upload_limit: int = Field(default=64 << 30, gt=0)
+    """How many bytes a file that a client sends may have."""
+    uploads_limit: int = Field(default=256 << 30, gt=0)
+    """How many bytes all of them may have together."""
+
+    @field_validator("roots")
+    @classmethod
+    def _not_ours(cls, roots: dict[str, Path]) -> dict[str, Path]:
+        if UPLOADS in roots:
+            raise ValueError(f"the root {UPLOADS} is the daemon's own; give it another name")
+        return roots
 
     @field_validator("state_dir", "socket")
     @classmethod

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.core.access import Principal, Role
+from ladingd.core.files import UPLOADS
 from ladingd.data.connection import Connection
+from ladingd.data.downloads import RootFiles
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
+from ladingd.data.uploads import UploadFiles
 from ladingd.run.announcer import Announcer
 from ladingd.run.compaction import Compaction
 from ladingd.run.control import Control
@@ -27,6 +30,7 @@ from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.scheduler import Scheduler
 from ladingd.run.settlement import Settlement
+from ladingd.run.sweep import Sweep
 from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
 from ladingd.store.audit import SqlAuditStore
@@ -114,12 +118,17 @@ class Daemon:
             announcer = Announcer()
             rejects = RejectFiles(settings.state_dir)
             watch = Watch(store, announcer, rejects)
+            uploads = UploadFiles(
+                settings.state_dir, file_limit=settings.upload_limit, total_limit=settings.uploads_limit
+            )
+            sweep = Sweep(store, uploads)
+            roots = {**settings.roots, UPLOADS: uploads.root}
             transfer = BulkTransfer(
                 connections={
                     name: Connection(name=name, **connection.model_dump())
                     for name, connection in settings.connections.items()
                 },
-                roots=settings.roots,
+                roots=roots,
                 work_dir=settings.state_dir,
             )
             control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
@@ -143,6 +152,9 @@ class Daemon:
                 rejects=rejects,
                 control=control,
                 watch=watch,
+                uploads=uploads,
+                sender=RootFiles(roots),
+                in_use=sweep.in_use,
                 tokens=SqlTokenStore(database),
                 audit=SqlAuditStore(database),
                 local=_local(settings),
@@ -164,6 +176,7 @@ class Daemon:
                     tasks.create_task(settlement.run(), name="settlement"),
                     tasks.create_task(Compaction(store).run(), name="compaction"),
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
+                    tasks.create_task(sweep.run(), name="sweep of uploads"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
                 await self._stop.wait()

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import uuid
+from pathlib import PurePosixPath
 
+from lading_client.endpoint import is_socket
 from lading_client.spec import File
+
+_UPLOADS = "uploads"
 
 
 class BadPath(ValueError):
@@ -30,6 +37,54 @@ def file_at(path: str) -> File:
     return File(root="local", path=resolved.removeprefix("/"))
 
 
+def is_remote(server: str | None) -> bool:
+    """Whether files have to travel: the daemon is not behind a socket of this machine."""
+    return server is not None and not is_socket(server)
+
+
+def file_to_send(path: str) -> str:
+    """The file's name alone, once it is sure that it can be sent. Raises BadPath."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        problem = "does not exist" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
+        raise BadPath(f"{path} {problem}") from error
+    if not stat.S_ISREG(mode):
+        raise BadPath(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
+    return _sendable_name(path)
+
+
+def file_to_fetch(path: str, *, overwrite: bool) -> File:
+    """Where the daemon is to put what will be fetched to a path here. Raises BadPath."""
+    name = _sendable_name(path)
+    if os.path.isdir(path):
+        raise BadPath(f"{path} is a directory")
+    if os.path.lexists(path) and not overwrite:
+        raise BadPath(f"{path} exists; --overwrite replaces it")
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        raise BadPath(f"the directory of {path} does not exist")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise BadPath(f"{directory} cannot be written into")
+    # On the daemon's side no name begins with a dot.
+    return File(root=_UPLOADS, path=f"{uuid.uuid4()}/{name.lstrip('.') or 'export'}")
+
+
+def _sendable_name(path: str) -> str:
+    name = os.path.basename(path)
+    if not name:
+        raise BadPath(f"{path or 'an empty path'} is no file's name")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise BadPath(
+            f"{os.fsencode(path)!r} cannot be sent to the daemon: its name is not text (locale not UTF-8?)"
+        ) from error
+    return name
+
+
 def shown(file: File) -> str:
-    """The file as people know it."""
+    """The file as people know it: one that came from somebody by its name."""
+    if file.root == _UPLOADS:
+        return PurePosixPath(file.path).name
     return f"/{file.path}" if file.root == "local" else f"{file.root}:{file.path}"

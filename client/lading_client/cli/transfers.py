@@ -1,11 +1,15 @@
 """`lading import`, `export` and `run`: make a job, start it, wait for it."""
 
-from os.path import basename
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from os.path import basename, dirname
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lading_client.cli import table_name
+from lading_client.cli.carriage import progress_of
 from lading_client.cli.options import (
     DelimiterOption,
     DetachOption,
@@ -16,11 +20,15 @@ from lading_client.cli.options import (
     ServerOption,
     character,
 )
-from lading_client.cli.paths import BadPath, file_at
+from lading_client.cli.paths import BadPath, file_at, file_to_fetch, file_to_send, is_remote
 from lading_client.cli.session import Session
-from lading_client.cli.wait import start_and_wait
-from lading_client.errors import BadSpec
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Table
+from lading_client.cli.wait import exit_status, report, start_and_wait, wait
+from lading_client.errors import BadSpec, DaemonError
+from lading_client.model import State
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec
+
+if TYPE_CHECKING:
+    from lading_client.client import Client
 
 _TABLE = "[CONNECTION.]TABLE"
 
@@ -54,13 +62,19 @@ def import_file(
 ) -> None:
     """Import a file into a table."""
     ours = Session.of(context, server, output)
-    source, target = _ends(ours, file, into)
+    remote = is_remote(ours.server)
+    with _usage(ours):
+        source = File(path=file_to_send(file)) if remote else file_at(file)
+        target = table_name.parse(into)
     csv = CsvFormat(delimiter=character(delimiter), quote=character(quote), header=_header(header))
     wanted = ImportSpec(
         files=(source,), csv=csv, target=target, types=_types(ours, types or []), chunk_bytes=chunk_bytes
     )
     label = label or f"{basename(source.path)} into {target.table}"
-    ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach, fail_on_rejects=fail_on_rejects))
+    if remote:
+        ours.run(_send_and_import(ours, file, wanted, label, detach=detach, fail_on_rejects=fail_on_rejects))
+    else:
+        ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach, fail_on_rejects=fail_on_rejects))
 
 
 def export_table(
@@ -80,11 +94,22 @@ def export_table(
 ) -> None:
     """Export a table to a file."""
     ours = Session.of(context, server, output)
-    destination, source = _ends(ours, to, table)
+    remote = is_remote(ours.server)
+    if remote and detach:
+        raise ours.usage(
+            "--detach: nobody would be here to fetch the file; "
+            "let the daemon write it beneath a root of its own: lading run"
+        )
+    with _usage(ours):
+        destination = file_to_fetch(to, overwrite=overwrite) if remote else file_at(to)
+        source = table_name.parse(table)
     csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
     wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)
-    label = label or f"{source.table} to {basename(destination.path)}"
-    ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach))
+    label = label or f"{source.table} to {basename(to if remote else destination.path)}"
+    if remote:
+        ours.run(_export_and_fetch(ours, wanted, to, label))
+    else:
+        ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach))
 
 
 def run_spec(
@@ -125,10 +150,25 @@ async def _transfer(
     ours: Session, spec: JobSpec, label: str, *, description: str = "", detach: bool, fail_on_rejects: bool = False
 ) -> int:
     async with ours.client() as client:
-        job = await client.create_job(spec, label=label, description=description)
-        if not detach:
-            return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
-        started = await client.start_job(job.name)
+        return await _start(
+            ours, client, spec, label, description=description, detach=detach, fail_on_rejects=fail_on_rejects
+        )
+
+
+async def _start(
+    ours: Session,
+    client: "Client",
+    spec: JobSpec,
+    label: str,
+    *,
+    description: str = "",
+    detach: bool,
+    fail_on_rejects: bool = False,
+) -> int:
+    job = await client.create_job(spec, label=label, description=description)
+    if not detach:
+        return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
+    started = await client.start_job(job.name)
     if ours.output.json:
         ours.output.document(started)
     else:
@@ -136,9 +176,36 @@ async def _transfer(
     return 0
 
 
-def _ends(ours: Session, file: str, table: str) -> tuple[File, Table]:
+async def _send_and_import(
+    ours: Session, path: str, wanted: ImportSpec, label: str, *, detach: bool, fail_on_rejects: bool
+) -> int:
+    async with ours.client() as client:
+        with progress_of(ours.output, "uploading", basename(path)) as show:
+            stored = await client.upload(path, progress=show)
+        spec = JobSpec(kind=replace(wanted, files=(stored.file,)))
+        return await _start(ours, client, spec, label, detach=detach, fail_on_rejects=fail_on_rejects)
+
+
+async def _export_and_fetch(ours: Session, wanted: ExportSpec, to: str, label: str) -> int:
+    async with ours.client() as client:
+        job = await client.create_job(JobSpec(kind=wanted), label=label)
+        started = await client.start_job(job.name)
+        final = await wait(ours, client, started, revision=job.revision)
+        if final.state is State.FINISHED:
+            with progress_of(ours.output, "downloading", basename(to)) as show:
+                await client.download(wanted.file, to, overwrite=wanted.overwrite, progress=show)
+            with suppress(DaemonError):
+                # It would go by itself in a day.
+                await client.delete_upload(f"{wanted.file.root}/{dirname(wanted.file.path)}")
+        await report(ours, client, final)
+        return exit_status(final)
+
+
+@contextmanager
+def _usage(ours: Session) -> Iterator[None]:
+    """What is wrong with the arguments is said, and ends the command."""
     try:
-        return file_at(file), table_name.parse(table)
+        yield
     except (BadPath, table_name.BadTableName) as error:
         raise ours.usage(error) from None
 

@@ -12,9 +12,10 @@ from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer
 from ladingd.api import request as shape
-from ladingd.api.convert import job_message, journal_entry_message, reject_message, watch_message
+from ladingd.api.convert import job_message, journal_entry_message, reject_message
 from ladingd.api.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.paging import fitting, journal_token, sequence_in
+from ladingd.api.shown import Shown
 from ladingd.api.spec import named_in_request, spec_from
 from ladingd.core.state import Event
 
@@ -53,6 +54,7 @@ class JobServicer(JobServiceServicer):
         self._rejects = rejects
         self._control = control
         self._watch = watch
+        self._shown = Shown()
         self._clock = clock
 
     def _message(self, job: Job) -> job_pb2.Job:
@@ -141,7 +143,7 @@ class JobServicer(JobServiceServicer):
         # Otherwise a cancelled call would leave its watch to the garbage collector.
         async with aclosing(self._watch.jobs(revision=revision, job_id=job_id, selection=selection)) as events:
             async for event in events:
-                yield watch_message(event, self._clock())
+                yield self._shown.message(event)
 
     async def ListJournalEntries(
         self, request: pb.ListJournalEntriesRequest, context: Context

@@ -15,13 +15,16 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from lading.v1 import audit_service_pb2, job_service_pb2
+from lading.v1 import audit_service_pb2, file_service_pb2, job_service_pb2
 from lading.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+from lading.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from lading.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
 from ladingd.api.access import Access
 from ladingd.api.audit import AuditServicer, Trail
+from ladingd.api.files import FileServicer
 from ladingd.api.guard import Guard
 from ladingd.api.jobs import JobServicer, utc_now
+from ladingd.api.limits import Limits
 from ladingd.api.paging import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -31,16 +34,18 @@ if TYPE_CHECKING:
 
     from ladingd.api.listener import Listener
     from ladingd.core.access import Principal
+    from ladingd.core.files import FileSender, InUse, UploadStore
     from ladingd.core.ports import AuditStore, JobStore, RejectReader, TokenStore
     from ladingd.run.control import Control
     from ladingd.run.watch import Watch
 
 JOB_SERVICE: str = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
 AUDIT_SERVICE: str = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+FILE_SERVICE: str = file_service_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
 HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE: str = reflection.SERVICE_NAME
 
-SERVICES = (JOB_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
+SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
 """All that the server answers, as reflection tells."""
 
 SOCKET_MODE = 0o660
@@ -83,6 +88,9 @@ class ApiServer:
         rejects: RejectReader,
         control: Control,
         watch: Watch,
+        uploads: UploadStore,
+        sender: FileSender,
+        in_use: InUse,
         tokens: TokenStore,
         audit: AuditStore,
         local: Principal | None,
@@ -97,9 +105,10 @@ class ApiServer:
         self._trail = Trail(audit)
         self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(self._guard, self._access), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(self._guard, self._access, Limits()), options=_OPTIONS)
         jobs = JobServicer(store, rejects, control, watch, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
+        add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
         add_AuditServiceServicer_to_server(AuditServicer(audit), self._server)  # type: ignore[no-untyped-call]
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)
@@ -146,6 +155,7 @@ class ApiServer:
         await self.refuse()
         # They never end by themselves, and would use up the grace.
         self._guard.end(HEALTH_SERVICE)
+        self._guard.end(FILE_SERVICE)
         self._guard.end(REFLECTION_SERVICE)
         await self._server.stop(grace)
         drained = await self._guard.drained(grace)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Dialect
 from ladingd.core.spec import CsvFormat, Header
 from ladingd.data.framing import frame
 from ladingd.data.parse import parse
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _DELIMITERS = ",;\t|"
 _NUMBER_OR_DATE = re.compile(r"[+-]?[0-9.,]+|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
@@ -59,9 +64,8 @@ def _sniff(head: bytes, wanted: CsvFormat, quote: str) -> tuple[str, bool] | Non
         if wanted.delimiter:
             options.append("delim = ?")
             values.append(wanted.delimiter)
-        with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False}) as connection:
-            query = f"SELECT Delimiter, HasHeader, len(Columns) FROM sniff_csv(?, {', '.join(options)})"  # noqa: S608 - the options are ours
-            found = connection.execute(query, values).fetchone()
+        query = f"SELECT Delimiter, HasHeader, len(Columns) FROM sniff_csv(?, {', '.join(options)})"  # noqa: S608 - the options are ours
+        found = _sniffer().execute(query, values).fetchone()
     except duckdb.Error:
         return None  # our own reasoning follows, which always comes to a result
     finally:
@@ -69,6 +73,14 @@ def _sniff(head: bytes, wanted: CsvFormat, quote: str) -> tuple[str, bool] | Non
     if found is None or len(found[0]) != 1 or (found[2] < 2 and not wanted.delimiter):
         return None
     return found[0], bool(found[1])
+
+
+@cache
+def _sniffer() -> DuckDBPyConnection:
+    """Made once in a process: to make one takes ten times as long as to look at a file with it."""
+    import duckdb
+
+    return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
 def _reason(head: bytes, wanted: CsvFormat, quote: str) -> tuple[str, bool]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
+from ladingd.core.files import UPLOADS, is_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,38 +66,61 @@ class Source:
         os.close(self.descriptor)
 
 
+class PathRefused(Exception):
+    """A file that cannot be opened beneath its root. ``field`` is `root` or `path`."""
+
+    def __init__(self, field: str, problem: str, *, missing: bool = False) -> None:
+        self.field = field
+        self.problem = problem
+        self.missing = missing
+        super().__init__(problem)
+
+
+def open_beneath(roots: Mapping[str, Path], file: File) -> Source:
+    """Open a regular file. Links that stay beneath the root are followed, and no others, also where one is put there
+    meanwhile. Raises PathRefused."""
+    base, inner = _beneath(roots, file)
+    try:
+        descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base))
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = f"{shown(base, inner)} {_trouble(error)}"
+        raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
+    if file.root == UPLOADS:
+        _touch(base / inner.parent)
+    return Source(descriptor=descriptor, path=shown(base, inner))
+
+
 def open_source(roots: Mapping[str, Path], file: File) -> Source:
     """Open a file to import. Raises InvalidSpec."""
-    field = "files[0].path"
-    base, inner = _beneath(roots, file, "files[0]")
     try:
-        real = (base / inner).resolve(strict=True).relative_to(base)
-        descriptor = _open_below(base, real, os.O_RDONLY)
-    except (OSError, ValueError) as error:
-        raise InvalidSpec(field, f"{shown(base, inner)} {_trouble(error)}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise InvalidSpec(field, f"{shown(base, inner)} is {kind}")
-    return Source(descriptor=descriptor, path=shown(base, inner))
+        return open_beneath(roots, file)
+    except PathRefused as error:
+        raise InvalidSpec(f"files[0].{error.field}", error.problem) from error
 
 
 def reopen_source(roots: Mapping[str, Path], file: File) -> Source:
     """Open a file that was there when the job was planned. Raises SourceUnreadable."""
     try:
-        return open_source(roots, file)
-    except InvalidSpec as error:
+        return open_beneath(roots, file)
+    except PathRefused as error:
         raise SourceUnreadable(error.problem) from error
 
 
 def destination_path(roots: Mapping[str, Path], file: File) -> Path:
-    """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec."""
-    base, inner = _beneath(roots, file, "file")
+    """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec.
+
+    Beneath the root of uploads it is `UUID/NAME`, for whoever asks to download it; that directory is made.
+    """
+    try:
+        base, inner = _beneath(roots, file)
+    except PathRefused as error:
+        raise InvalidSpec(f"file.{error.field}", error.problem) from error
+    if file.root == UPLOADS:
+        _make_room(base, inner)
     try:
         parent = (base / inner.parent).resolve(strict=True)
         parent.relative_to(base)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} {_trouble(error)}") from error
     if not parent.is_dir():
         raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} is not a directory")
@@ -107,20 +133,39 @@ def shown(base: Path, inner: PurePosixPath) -> str:
     return str(base / inner if base == base.parent else inner)
 
 
-def _beneath(roots: Mapping[str, Path], file: File, field: str) -> tuple[Path, PurePosixPath]:
+def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]:
     root = roots.get(file.root)
     if root is None:
         known = ", ".join(sorted(roots)) or "none at all"
-        raise InvalidSpec(f"{field}.root", f"there is no root {file.root!r}; the daemon knows {known}")
+        raise PathRefused("root", f"there is no root {file.root!r}; the daemon knows {known}")
     inner = PurePosixPath(file.path)
     if not file.path or "\0" in file.path or inner.name == "":
-        raise InvalidSpec(f"{field}.path", "a path beneath the root is needed")
+        raise PathRefused("path", "a path beneath the root is needed")
     if inner.is_absolute() or ".." in inner.parts:
-        raise InvalidSpec(f"{field}.path", f"{file.path} must be relative to its root, without ..")
+        raise PathRefused("path", f"{file.path} must be relative to its root, without ..")
     return root.resolve(), inner
 
 
-def _open_below(base: Path, inner: Path, flags: int) -> int:
+def _make_room(base: Path, inner: PurePosixPath) -> None:
+    if len(inner.parts) != 2 or not is_upload_id(inner.parts[0]):
+        raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} write a new UUID, a slash and a name")
+    if inner.name.startswith("."):
+        raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} no name begins with a dot")
+    directory = base / inner.parent
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSpec("file.path", f"no directory can be made for {inner}: {error.strerror}") from error
+    _touch(directory)
+
+
+def _touch(directory: Path) -> None:
+    """Somebody uses what is there: it is not to be swept for a while."""
+    with suppress(OSError):
+        os.utime(directory, follow_symlinks=False)
+
+
+def _open_below(base: Path, inner: Path) -> int:
     """Open step by step without following links, so that nobody can swap one in after the path was resolved."""
     *directories, name = inner.parts or (".",)
     step = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,17 +176,40 @@ def _open_below(base: Path, inner: Path, flags: int) -> int:
             os.close(step)
         step = inside
     try:
+        # Before it is opened: opening a device may do something by itself.
+        _check_regular(os.stat(name, dir_fd=step, follow_symlinks=False).st_mode)
         # A named pipe without a writer would block; O_NONBLOCK means nothing to a regular file.
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=step)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=step)
     finally:
         os.close(step)
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
-def _trouble(error: OSError | ValueError) -> str:
+class _NoRegularFile(OSError):
+    """The text says what it is instead."""
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not stat.S_ISREG(mode):
+        raise _NoRegularFile("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
+
+
+def _trouble(error: OSError | ValueError | RuntimeError) -> str:
+    if isinstance(error, _NoRegularFile):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "does not exist"
     if isinstance(error, PermissionError):
         return "may not be read by the daemon"
     if isinstance(error, OSError):
         return f"cannot be opened: {error.strerror}"
+    if isinstance(error, RuntimeError):
+        return "leads in a circle of links"
     return "leads out of its root"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import daemon, growth, postgres, sqlite
+from tests.bench.cases import api, daemon, growth, postgres, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,4 +24,10 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "ready": daemon.ready,
     "responsive": daemon.responsive,
     "growth": growth.postgres,
+    "watch-throughput": api.throughput,
+    "watch-crowd": api.crowd,
+    "watch-stalled": api.stalled,
+    "watch-idle": api.idle,
+    "watch-hardship": api.hardship,
+    "many-jobs": api.many,
 }

@@ -21,6 +21,7 @@ from tests.integration.api.fakes import (
     FakeStore,
     FakeTokens,
     FakeWatch,
+    no_files,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ async def api(folder: Path) -> AsyncIterator[Api]:
         rejects=rejects,
         control=control,
         watch=watch,
+        **no_files(folder),
         tokens=tokens,
         audit=audit,
         local=ANYONE,

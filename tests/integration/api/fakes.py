@@ -13,9 +13,12 @@ from ladingd.core.job import Job
 from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
 from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.data.downloads import RootFiles
+from ladingd.data.uploads import UploadFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
     from ladingd.core.selection import Order, Selection
     from ladingd.core.state import Event
@@ -240,3 +243,12 @@ class FakeWatch:
             raise ShuttingDown
         finally:
             self.cleaned_up.set()
+
+
+def no_files(folder: Path) -> dict[str, Any]:
+    """What a server needs for its files, of which there are none."""
+
+    async def in_use(_: File) -> bool:
+        return False
+
+    return {"uploads": UploadFiles(folder), "sender": RootFiles({}), "in_use": in_use}

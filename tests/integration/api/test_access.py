@@ -41,6 +41,7 @@ from tests.integration.api.fakes import (
     FakeWatch,
     a_job,
     eventually,
+    no_files,
 )
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -83,6 +84,7 @@ def test_every_method_of_the_server_has_an_entry(folder, monkeypatch):
             rejects=FakeRejects(),
             control=FakeControl(),
             watch=FakeWatch(),
+            **no_files(folder),
             tokens=FakeTokens(),
             audit=FakeAudit(),
             local=None,

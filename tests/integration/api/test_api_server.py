@@ -31,6 +31,7 @@ from tests.integration.api.fakes import (
     FakeWatch,
     a_job,
     eventually,
+    no_files,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def a_server(socket: Path) -> ApiServer:
         rejects=FakeRejects(),
         control=FakeControl(),
         watch=FakeWatch(),
+        **no_files(socket.parent),
         tokens=FakeTokens(),
         audit=FakeAudit(),
         local=ANYONE,
@@ -113,6 +115,7 @@ async def test_reflection(api):
     assert {service.name for service in services.list_services_response.service} == {
         "lading.v1.JobService",
         "lading.v1.AuditService",
+        "lading.v1.FileService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -153,8 +153,8 @@ def test_a_reject(kind: RejectType, connector: Connector):
 @pytest.mark.parametrize("kind", WatchKind)
 def test_a_watch_event(kind: WatchKind):
     event = WatchEvent(kind=kind, revision=9, time=NOON, job=a_job())
-    message = watch_message(event, NOW)
+    message = watch_message(event)
     assert job_service_pb2.WatchJobsResponse.Kind.Name(message.kind) == f"KIND_{kind.name}"
     assert message.revision == 9
     assert message.job == job_message(a_job(), NOW)
-    assert not watch_message(replace(event, job=None), NOW).HasField("job")
+    assert not watch_message(replace(event, job=None)).HasField("job")

@@ -1,0 +1,51 @@
+"""Files on their way to and from a daemon on another machine, as people see it: on standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lading_client.cli.columns import printable
+from lading_client.cli.output import animated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lading_client.cli.output import Output
+
+
+@contextmanager
+def progress_of(output: Output, verb: str, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A live bar on a terminal, else a line at the beginning; nothing beside JSON."""
+    if output.json:
+        yield lambda gone, size: None
+    elif animated(sys.stderr):
+        with _bar(f"{verb} {printable(name)}") as show:
+            yield show
+    else:
+        output.note(f"{verb} {printable(name)}")
+        yield lambda gone, size: None
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    # Slow to import, and needed on a terminal only.
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(escape(title), total=None)
+
+        def show(gone: int, size: int) -> None:
+            progress.update(task, completed=gone, total=size, refresh=True)
+
+        yield show

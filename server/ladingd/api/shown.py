@@ -1,0 +1,33 @@
+"""The events of watches as messages, made once for all watchers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from ladingd.api.convert import watch_message
+from ladingd.run.watch import KEPT, WatchKind
+
+if TYPE_CHECKING:
+    from lading.v1 import job_service_pb2
+    from ladingd.run.watch import WatchEvent
+
+_OF_CHANGES = frozenset({WatchKind.CHANGED, WatchKind.DELETED})
+
+
+class Shown:
+    """As many of the latest changes as the watch itself holds. To convert one takes as long as to send it."""
+
+    def __init__(self) -> None:
+        self._messages: OrderedDict[int, job_service_pb2.WatchJobsResponse] = OrderedDict()
+
+    def message(self, event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
+        """The event as it is sent."""
+        if event.kind not in _OF_CHANGES:
+            return watch_message(event)
+        known = self._messages.get(event.revision)
+        if known is None:
+            known = self._messages[event.revision] = watch_message(event)
+            if len(self._messages) > KEPT:
+                self._messages.popitem(last=False)
+        return known

@@ -1,0 +1,48 @@
+"""Removes the files of clients that no job needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ladingd.core.state import State
+
+if TYPE_CHECKING:
+    from ladingd.core.files import UploadStore
+    from ladingd.core.ports import JobStore
+    from ladingd.core.spec import File
+
+log = logging.getLogger(__name__)
+
+PAUSE = 1800.0
+"""Seconds between two looks; far less than files are kept."""
+
+_MAY_NEED = frozenset(State) - {State.FINISHED, State.CANCELED}
+"""A job in one of the others never changes again."""
+
+
+class Sweep:
+    """Looks after uploads, and after what exports have left beside them."""
+
+    def __init__(self, store: JobStore, uploads: UploadStore, *, pause: float = PAUSE) -> None:
+        self._store = store
+        self._uploads = uploads
+        self._pause = pause
+
+    async def in_use(self, file: File) -> bool:
+        """Whether a job may still need what stands beneath a directory."""
+        beneath = f"{file.path}/"
+        jobs = await self._store.in_states(_MAY_NEED)
+        return any(job.spec.file.root == file.root and job.spec.file.path.startswith(beneath) for job in jobs)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                for upload_id in await self._uploads.sweep(datetime.now(UTC), self.in_use):
+                    log.info("removed uploads/%s, which no job needs", upload_id)
+            except OSError as error:
+                log.warning("what no job needs cannot be removed: %s", error)
+            await asyncio.sleep(self._pause)
