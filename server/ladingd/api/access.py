@@ -61,7 +61,7 @@ METHODS: Mapping[str, Rule] = MappingProxyType(
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _READ,
         "lading.v1.AuditService/ListAuditEntries": Rule(Right.ADMINISTER),
         "lading.v1.FileService/DeleteUpload": _SUBMIT,
-        "lading.v1.FileService/DownloadFile": _READ,
+        "lading.v1.FileService/DownloadFile": Rule(Right.SUBMIT),
         "lading.v1.FileService/GetUpload": Rule(Right.SUBMIT),
         "lading.v1.FileService/UploadFile": _SUBMIT,
         "lading.v1.JobService/CancelJob": _OPERATE,

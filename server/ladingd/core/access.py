@@ -34,7 +34,7 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Also starts, pauses, cancels and deletes jobs, and edits their texts."""
     SUBMITTER = "submitter"
-    """Also makes jobs, with the connections and roots that it was given."""
+    """Also makes jobs and moves files, with the connections and roots that it was given."""
     ADMIN = "admin"
     """Everything, and reads who did what."""
 
