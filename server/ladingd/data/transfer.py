@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ladingd.data.table_import import TableImport
 
 PRELOAD = (
-    "ladingd.data.without_pandas",
     "ladingd.data.table_import",
     "ladingd.data.sqlite.target",
     "ladingd.data.postgres.target",
