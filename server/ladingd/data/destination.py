@@ -7,11 +7,11 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import DestinationRefused, InvalidSpec
-from ladingd.data.files import destination_path
+from ladingd.data.files import Directory, destination_directory
 from ladingd.data.workplace import sync_directory, sync_file
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 class Destination:
     """A path, and the draft beside it, on the same file system, in which the chunks get their places."""
 
+    directory: Directory
     path: Path
     draft: Path
     overwrite: bool
@@ -35,10 +36,12 @@ class Destination:
     def of(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str) -> Self:
         """The destination of a job. Raises DestinationRefused where its directory is gone."""
         try:
-            path = destination_path(roots, plan.file)
+            directory = destination_directory(roots, plan.file)
         except InvalidSpec as error:
             raise DestinationRefused(error.problem) from error
-        return cls(path=path, draft=path.with_name(f".{path.name}.{job_uid}"), overwrite=plan.overwrite)
+        path = directory.path / PurePosixPath(plan.file.path).name
+        draft = path.with_name(f".{path.name}.{job_uid}")
+        return cls(directory=directory, path=path, draft=draft, overwrite=plan.overwrite)
 
     @classmethod
     def find(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str) -> Self | None:
@@ -71,7 +74,7 @@ class Destination:
     def open_draft(self) -> FileIO:
         """The draft, to be written into. Raises DestinationRefused."""
         with self._refusals():
-            return FileIO(self.draft, "r+")
+            return FileIO(self.draft, "r+", opener=_without_links)
 
     def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
         """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
@@ -167,6 +170,10 @@ class Destination:
             raise DestinationRefused(f"{self.path.name} exists; --overwrite replaces it") from error
         except OSError as error:
             raise DestinationRefused(f"{self.path.name} cannot be written: {error.strerror}") from error
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _identity(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
 from ladingd.core.files import UPLOADS, is_upload_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ladingd.core.spec import File
 
@@ -106,6 +107,30 @@ def reopen_source(roots: Mapping[str, Path], file: File) -> Source:
         raise SourceUnreadable(error.problem) from error
 
 
+class Directory:
+    """An open directory. Names are looked up in it, whatever becomes of the path that led to it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    @property
+    def path(self) -> Path:
+        """A path to it for this process, while this object is there."""
+        return Path(f"/proc/self/fd/{self._descriptor}")
+
+
+def destination_directory(roots: Mapping[str, Path], file: File) -> Directory:
+    """The directory that an exported file goes into. No link that is put there meanwhile leads out of its root. Raises
+    InvalidSpec."""
+    path = destination_path(roots, file)
+    base = roots[file.root].resolve()
+    try:
+        return Directory(_descend(base, path.parent.relative_to(base).parts))
+    except OSError as error:
+        raise InvalidSpec("file.path", f"the directory of {path.name} {_trouble(error)}") from error
+
+
 def destination_path(roots: Mapping[str, Path], file: File) -> Path:
     """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec.
 
@@ -168,13 +193,7 @@ def _touch(directory: Path) -> None:
 def _open_below(base: Path, inner: Path) -> int:
     """Open step by step without following links, so that nobody can swap one in after the path was resolved."""
     *directories, name = inner.parts or (".",)
-    step = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for directory in directories:
-        try:
-            inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step)
-        finally:
-            os.close(step)
-        step = inside
+    step = _descend(base, directories)
     try:
         # Before it is opened: opening a device may do something by itself.
         _check_regular(os.stat(name, dir_fd=step, follow_symlinks=False).st_mode)
@@ -188,6 +207,18 @@ def _open_below(base: Path, inner: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _descend(base: Path, directories: Sequence[str]) -> int:
+    """Open directories, each in the one before."""
+    step = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for directory in directories:
+        try:
+            inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step)
+        finally:
+            os.close(step)
+        step = inside
+    return step
 
 
 class _NoRegularFile(OSError):

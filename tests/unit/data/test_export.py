@@ -397,7 +397,7 @@ def test_what_could_not_be_made_durable_is_copied_again(yard: Yard, monkeypatch:
         patch.setattr(os, "fdatasync", broken)
         with pytest.raises(DestinationRefused, match="Input/output error"):
             yard.transfer.process("job", 1, plan, third)
-    draft = Destination.of(yard.transfer.roots, plan, "job").draft
+    draft = yard.directory / ".out.csv.job"
     draft.write_bytes(draft.read_bytes()[:4])  # the kernel has dropped the pages
     yard.transfer.process("job", 1, plan, third)
     yard.transfer.finish("job", plan, chunks)
@@ -434,7 +434,7 @@ def test_a_name_that_another_file_has_is_not_taken_for_ours(yard: Yard, monkeypa
         patch.setattr(Destination, "publish", die)
         with pytest.raises(KeyboardInterrupt):
             yard.transfer.finish("job", plan, chunks)
-    Destination.of(yard.transfer.roots, plan, "job").draft.unlink()
+    (yard.directory / ".out.csv.job").unlink()
     out = yard.directory / "out.csv"
     for there in (False, True):
         if there:
@@ -452,7 +452,7 @@ def test_a_draft_that_is_gone_is_told_of(yard: Yard) -> None:
     chunks = yard.chunks(plan)
     for chunk in chunks:
         yard.transfer.process("job", 1, plan, chunk)
-    Destination.of(yard.transfer.roots, plan, "job").draft.unlink()
+    (yard.directory / ".out.csv.job").unlink()
     for again in (lambda: yard.transfer.begin("job", 2, plan), lambda: yard.transfer.finish("job", plan, chunks)):
         with pytest.raises(DestinationRefused, match=r"the unfinished file \.out\.csv\.job is gone"):
             again()
@@ -467,6 +467,32 @@ def test_a_chunk_that_is_missing_is_told_of(yard: Yard) -> None:
     yard.transfer.process("job", 1, plan, second)
     with pytest.raises(BillImbalance, match="2 chunks were exported, and the ledger has 0"):
         yard.transfer.finish("job", plan, [first, second])
+
+
+def test_a_directory_that_becomes_a_link_leads_nowhere(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    inside, outside = yard.directory / "sub", yard.directory.parent / "elsewhere"
+    inside.mkdir()
+    outside.mkdir()
+    plan = yard.plan_export(path="sub/out.csv")
+    destination = Destination.of(yard.transfer.roots, plan, "job")
+    inside.rename(yard.directory / "renamed")
+    inside.symlink_to(outside)
+    destination.begin()
+    assert list(outside.iterdir()) == []
+    assert [path.name for path in (yard.directory / "renamed").iterdir()] == [".out.csv.job"]
+    with pytest.raises(DestinationRefused, match="leads out of its root"):
+        yard.transfer.begin("job", 1, plan)
+    inside.unlink()
+    (yard.directory / "renamed").rename(inside)
+    yard.transfer.begin("job", 1, plan)
+    draft = inside / ".out.csv.job"
+    draft.unlink()
+    draft.symlink_to(outside / "theirs")
+    (outside / "theirs").write_text("theirs")
+    with pytest.raises(DestinationRefused, match="Too many levels of symbolic links"):
+        yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
+    assert (outside / "theirs").read_text() == "theirs"
 
 
 def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:
