@@ -10,6 +10,7 @@ LadingError
  |    +-- AlreadyExists
  |    +-- FailedPrecondition
  |    |    +-- CommandNotAllowed  the job's state forbids it
+ |    |    +-- FileInUse          a job that may still run names the file
  |    |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
  |    +-- Aborted            somebody else was faster: the etag is no longer the job's
  |    +-- OutOfRange
@@ -144,6 +145,10 @@ class CommandNotAllowed(FailedPrecondition):
     def allowed(self) -> tuple[str, ...]:
         """The commands that the state does allow."""
         return tuple(word.strip() for word in self.metadata.get("allowed", "").split(",") if word.strip())
+
+
+class FileInUse(FailedPrecondition):
+    """A job that may still run names the file."""
 
 
 class UploadMismatch(FailedPrecondition):

@@ -99,7 +99,7 @@ async def upload(
 
 
 async def delete_upload(calls: Calls, name: str) -> None:
-    """Remove `uploads/ID` from the daemon. Raises FileNotFound, and UploadMismatch where a job needs it."""
+    """Remove `uploads/ID` from the daemon. Raises FileNotFound, and FileInUse where a job needs it."""
     await calls.once("DeleteUpload", pb.DeleteUploadRequest(name=name))
 
 

@@ -14,6 +14,7 @@ from lading_client.errors import (
     DaemonError,
     DeadlineExceeded,
     FailedPrecondition,
+    FileInUse,
     FileNotFound,
     Internal,
     InvalidArgument,
@@ -43,6 +44,7 @@ _BY_REASON: Mapping[str, type[DaemonError]] = {
     "SHUTTING_DOWN": ShuttingDown,
     "TOO_MANY_CALLS": TooManyCalls,
     "FILE_NOT_FOUND": FileNotFound,
+    "FILE_IN_USE": FileInUse,
     "UPLOAD_MISMATCH": UploadMismatch,
     "QUOTA_EXCEEDED": QuotaExceeded,
 }

@@ -46,6 +46,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.TooManyCalls: StatusCode.RESOURCE_EXHAUSTED,
         errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
         errors.FileNotFound: StatusCode.NOT_FOUND,
+        errors.FileInUse: StatusCode.FAILED_PRECONDITION,
         errors.UploadMismatch: StatusCode.FAILED_PRECONDITION,
         errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,
         # What planning a spec can meet in the world outside.

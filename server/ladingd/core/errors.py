@@ -16,6 +16,7 @@ LadingError
  |    +-- TooManyCalls       as many calls of its class run as may
  |    +-- DeadlineExceeded
  |    +-- FileNotFound
+ |    +-- FileInUse
  |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
  |    +-- QuotaExceeded
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
@@ -211,6 +212,16 @@ class FileNotFound(Refusal):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"there is no {name}")
+
+
+class FileInUse(Refusal):
+    """A job that may still run names the file."""
+
+    code = "FILE_IN_USE"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"{name} is used by a job; delete the job first")
 
 
 class UploadMismatch(Refusal):

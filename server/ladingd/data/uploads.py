@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import FileNotFound, QuotaExceeded, UploadMismatch
+from ladingd.core.errors import FileInUse, FileNotFound, QuotaExceeded, UploadMismatch
 from ladingd.core.files import (
     KEPT_FOR,
     PIECE_BYTES,
@@ -82,9 +82,9 @@ class UploadFiles(UploadStore):
         return await asyncio.to_thread(self._get, upload_id)
 
     async def delete(self, upload_id: str, in_use: InUse) -> None:
-        kept = await asyncio.to_thread(self._kept_bytes_of, upload_id)
+        await asyncio.to_thread(self._require, upload_id)
         if await in_use(File(root=UPLOADS, path=upload_id)):
-            raise UploadMismatch(f"{UPLOADS}/{upload_id} is used by a job; delete the job first", kept)
+            raise FileInUse(f"{UPLOADS}/{upload_id}")
         for former in await asyncio.to_thread(self._remove, upload_id):
             former.tell()
 
@@ -194,11 +194,10 @@ class UploadFiles(UploadStore):
             received = record.announced.size if complete else self._there(record)
             return record.upload(received, complete=complete)
 
-    def _kept_bytes_of(self, upload_id: str) -> int:
+    def _require(self, upload_id: str) -> None:
         with self._lock:
             if self._newest_use(upload_id) is None:
                 raise FileNotFound(f"{UPLOADS}/{upload_id}")
-            return sum(_sizes(self.root / upload_id)) + _size(self._part(upload_id))
 
     def _remove(self, upload_id: str) -> tuple[_Reception, ...]:
         with self._lock:

@@ -405,7 +405,8 @@ async def test_files_are_deleted_unless_a_job_uses_them(yard: Yard) -> None:
     request = pb.DeleteUploadRequest(name=f"uploads/{ID}")
     await yard.send(yard.begin(content), content)
     yard.used.add(ID)
-    assert (await reason_of(yard.stub.DeleteUpload(request)))[0] is grpc.StatusCode.FAILED_PRECONDITION
+    refused = await reason_of(yard.stub.DeleteUpload(request))
+    assert refused == (grpc.StatusCode.FAILED_PRECONDITION, "FILE_IN_USE")
     assert yard.visible() == [f"{ID}/people.csv"]
     yard.used.clear()
     await yard.stub.DeleteUpload(request, timeout=DEADLINE)
