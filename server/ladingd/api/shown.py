@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lading.v1 import job_service_pb2
     from ladingd.run.watch import WatchEvent
 
+_LISTED = 2_000
 _OF_CHANGES = frozenset({WatchKind.CHANGED, WatchKind.DELETED})
 
 
@@ -20,9 +21,13 @@ class Shown:
 
     def __init__(self) -> None:
         self._messages: OrderedDict[int, job_service_pb2.WatchJobsResponse] = OrderedDict()
+        self._listed: dict[int, tuple[WatchEvent, job_service_pb2.WatchJobsResponse]] = {}
+        self._revision = 0
 
     def message(self, event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
         """The event as it is sent."""
+        if event.kind is WatchKind.SNAPSHOT:
+            return self._of_snapshot(event)
         if event.kind not in _OF_CHANGES:
             return watch_message(event)
         known = self._messages.get(event.revision)
@@ -31,3 +36,13 @@ class Shown:
             if len(self._messages) > KEPT:
                 self._messages.popitem(last=False)
         return known
+
+    def _of_snapshot(self, event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
+        """Watchers that come at the same time are shown the same jobs."""
+        if event.revision != self._revision or len(self._listed) >= _LISTED:
+            self._listed.clear()
+            self._revision = event.revision
+        known = self._listed.get(id(event.job))
+        if known is None or known[0].job is not event.job:
+            known = self._listed[id(event.job)] = event, watch_message(event)
+        return known[1]

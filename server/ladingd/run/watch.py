@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BOOKMARK_SECONDS = 15.0
 PULSE_SECONDS = 0.2
 """Progress is shown this often at most."""
+LISTED_SECONDS = 2.0
+"""So long a list of all jobs is kept for further watchers: many come at once when a connection or a daemon was gone."""
 BATCH = 500
 KEPT = 5_000
 """How many of the latest changes are held in memory for all watchers."""
@@ -74,6 +76,8 @@ class Watch:
         self._fresh: dict[str, Job] = {}
         self._last_pulse = 0.0
         self._pulse_due: asyncio.TimerHandle | None = None
+        self._listing = asyncio.Lock()
+        self._listed: tuple[int, tuple[Job, ...]] | None = None
 
     def progressed(self, job: Job) -> None:
         """Show this progress to watchers, at the next pulse; the latest of each job wins."""
@@ -87,6 +91,7 @@ class Watch:
         self._last_pulse = asyncio.get_running_loop().time()
         self._pulse += 1
         self._progress.update((job_id, (self._pulse, job)) for job_id, job in self._fresh.items())
+        self._listed = None  # It has their old progress.
         self._fresh.clear()
         self._announcer.announce()
 
@@ -113,7 +118,7 @@ class Watch:
             raise RevisionCompacted(revision, current)
         known = not job_id
         if revision == 0:
-            revision, jobs = await self._store.snapshot(job_id)
+            revision, jobs = await (self._store.snapshot(job_id) if job_id else self._snapshot())
             for job in filter(selection.holds, jobs):
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             yield _bookmark(revision)
@@ -199,6 +204,18 @@ class Watch:
             if job.settled and job.state in ENDED:
                 return
             await rung.wait()
+
+    async def _snapshot(self) -> tuple[int, tuple[Job, ...]]:
+        """All jobs at the current revision, read once for all watchers that come at the same time."""
+        async with self._listing:
+            if self._listed is None or self._listed[0] != await self._store.revision() or self._fresh:
+                self._listed = await self._store.snapshot()
+                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, self._listed)
+            return self._listed
+
+    def _forget_list(self, listed: tuple[int, tuple[Job, ...]]) -> None:
+        if self._listed is listed:
+            self._listed = None
 
     def _progress_since(self, pulse: int, job_id: str) -> list[Job]:
         """Progress newer than a pulse, less what a change that is known has overtaken."""

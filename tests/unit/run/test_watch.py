@@ -256,3 +256,28 @@ async def commit(rig: Rig, job: Job, ordinal: int) -> None:
     counts = Counts(read=number, rejected=number, errors=number)
     await rig.store.commit_chunks(job.id, [CommittedChunk(ordinal=ordinal, counts=counts)], Progress())
     rig.announcer.announce()
+
+
+async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await rig.queued(1)
+    reads = 0
+    snapshot = rig.store.snapshot
+
+    async def counted(job_id: str = "") -> tuple[int, tuple[Job, ...]]:
+        nonlocal reads
+        reads += 1
+        return await snapshot(job_id)
+
+    monkeypatch.setattr(rig.store, "snapshot", counted)
+    watches = [rig.watch.jobs() for _ in range(5)]
+    assert [event.job for event in await asyncio.gather(*map(anext, watches))] == [job] * 5
+    assert reads == 1
+    paused = await rig.command(job.id, Event.PAUSE)
+    assert (await anext(rig.watch.jobs())).job == paused, "what has changed is listed anew"
+    rig.watch.progressed(replace(paused, progress=Progress(fraction=0.5)))
+    await rig.store.commit_chunks(job.id, [], Progress(fraction=0.5))
+    event = await anext(rig.watch.jobs())
+    assert event.job is not None
+    assert event.job.progress.fraction == 0.5, "and so is progress"
+    for watch in watches:
+        await watch.aclose()
