@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from lading.v1 import audit_service_pb2 as pb
@@ -23,6 +24,26 @@ _log = logging.getLogger(__name__)
 REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 """Outcomes that are written down of any call."""
 
+_A_MINUTE, _HOSTS = 20, 1_000
+
+
+class _Strangers:
+    """How often nobody knows who has called, in the present minute."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._calls: Counter[tuple[str, str]] = Counter()
+
+    def counts(self, deed: Deed) -> bool:
+        """Whether a call is one of the first of its method and host, and worth an entry."""
+        minute = int(deed.time.timestamp()) // 60
+        if minute != self._minute:
+            self._minute = minute
+            self._calls.clear()
+        host = deed.peer.rpartition(":")[0] if len(self._calls) < _HOSTS else "any"
+        self._calls[deed.method, host] += 1
+        return self._calls[deed.method, host] <= _A_MINUTE
+
 
 class Trail:
     """Writes deeds down. Those that come while others are being written share one transaction."""
@@ -31,12 +52,17 @@ class Trail:
         self._store = store
         self._waiting: list[tuple[Deed, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._strangers = _Strangers()
 
     def note(self, deed: Deed, reason: str = "") -> Awaitable[None]:
         """Write a deed down, whoever waits for it: what is returned is done when it is durable, or in the log as lost.
 
-        ``reason`` is for the log.
+        ``reason`` is for the log. Of calls by nobody knows whom only some a minute are written: they cost them nothing.
         """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if deed.outcome == "UNAUTHENTICATED" and not self._strangers.counts(deed):
+            written.set_result(None)
+            return written
         _log.log(
             logging.WARNING if deed.outcome in REFUSED else logging.INFO,
             "%s by %r (%s) from %s: %s %s%s",
@@ -49,7 +75,6 @@ class Trail:
             ascii(deed.resource),
             f", {reason!a}" if reason else "",
         )
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((deed, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="audit")

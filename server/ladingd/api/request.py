@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_JOB_BYTES = 1 << 20
 """A job is sent back in answers that hold more than it, which must stay below the limit of a message."""
 
+_TEXT_BYTES = {"label": 1 << 10, "description": 32 << 10}
+"""Every change of a job holds them again."""
+
 EDITABLE = ("label", "description", "spec")
 
 _DEFAULT_PAGE_SIZE = 100
@@ -65,6 +68,9 @@ def digest(request: Message) -> str:
 def check_size(job: job_pb2.Job) -> None:
     if job.ByteSize() > MAX_JOB_BYTES:
         raise InvalidRequest("job", f"is larger than {MAX_JOB_BYTES} bytes")
+    for field, limit in _TEXT_BYTES.items():
+        if len(getattr(job, field).encode()) > limit:
+            raise InvalidRequest(f"job.{field}", f"is longer than {limit} bytes")
 
 
 def not_negative(number: int, field: str) -> int:

@@ -49,6 +49,8 @@ SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION
 """All that the server answers, as reflection tells."""
 
 SOCKET_MODE = 0o660
+_PATIENCE = 0.5
+"""Seconds that the watchers of health have to hear that we are going."""
 _MAX_SOCKET_PATH = 107
 _MAX_METADATA_BYTES = 16 << 10
 _MAX_WAITING_CALLS = 10_000
@@ -145,7 +147,14 @@ class ApiServer:
 
     async def refuse(self) -> None:
         """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
-        await self._health.enter_graceful_shutdown()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._health.enter_graceful_shutdown()
+        except TimeoutError:
+            # A watcher that does not read holds up all others, and the end.
+            self._guard.end(HEALTH_SERVICE)
+            async with asyncio.timeout(_PATIENCE):
+                await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float = 5.0) -> bool:
         """Take no more calls, give those that run so many seconds, cancel the rest and wait as long for their end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ladingd.core.state import State
@@ -33,9 +34,11 @@ class Sweep:
 
     async def in_use(self, file: File) -> bool:
         """Whether a job may still need what stands beneath a directory."""
-        beneath = f"{file.path}/"
+        directory = PurePosixPath(file.path)
         jobs = await self._store.in_states(_MAY_NEED)
-        return any(job.spec.file.root == file.root and job.spec.file.path.startswith(beneath) for job in jobs)
+        return any(
+            job.spec.file.root == file.root and directory in PurePosixPath(job.spec.file.path).parents for job in jobs
+        )
 
     async def run(self) -> None:
         """Until it is cancelled."""

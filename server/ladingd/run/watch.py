@@ -92,8 +92,9 @@ class Watch:
         self._pulse += 1
         self._progress.update((job_id, (self._pulse, job)) for job_id, job in self._fresh.items())
         self._listed = None  # It has their old progress.
+        jobs = tuple(self._fresh)
         self._fresh.clear()
-        self._announcer.announce()
+        self._announcer.announce(*jobs)
 
     def close(self) -> None:
         """End all watches, each after the last change there is."""
@@ -178,10 +179,13 @@ class Watch:
         A chunk's rejects are told when all chunks before it are committed: so the numbers never change.
         """
         ordinal = number = 0
+        uid = (await self._store.get(job_id)).uid
         while True:
-            rung = self._announcer.listen()
+            rung = self._announcer.listen(job_id)
             last = self._closed
             job = await self._store.get(job_id)
+            if job.uid != uid:
+                raise JobNotFound(job_id)  # Its id has been given out again.
             # Then nothing of it can be committed any more, and what is missing in between does not come.
             final = job.settled and job.state in (State.FINISHED, State.CANCELED)
             for kept in await self._store.chunks(job_id, first=ordinal):
@@ -247,7 +251,15 @@ class Watch:
                 self._floor = await self._store.revision()
             while True:
                 last = self._recent[-1].revision if self._recent else self._floor
-                changes = await self._store.changes(last, limit=BATCH)
+                try:
+                    changes = await self._store.changes(last, limit=BATCH)
+                except RevisionCompacted:
+                    # Nobody has watched for so long that what came in between is forgotten.
+                    self._recent.clear()
+                    self._progress.clear()
+                    self._revisions.clear()
+                    self._floor = await self._store.revision()
+                    continue
                 if not changes:
                     break
                 for change in changes:
@@ -271,7 +283,7 @@ class Watch:
 def _concerns(selection: Selection, change: Change) -> bool:
     """Whether the job is one of the selected with this change, or may have been before it."""
     if change.kind is ChangeKind.EDITED:
-        return selection.without(Field.LABEL).holds(change.job)
+        return selection.without(Field.LABEL).without(Field.TYPE).holds(change.job)
     if selection.holds(change.job):
         return True
     return change.from_state is not None and selection.holds(replace(change.job, state=change.from_state))

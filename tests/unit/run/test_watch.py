@@ -254,8 +254,8 @@ async def running_with_chunks(rig: Rig, rejected: dict[int, int]) -> Job:
 async def commit(rig: Rig, job: Job, ordinal: int) -> None:
     number = rig.rejects.numbers[ordinal]
     counts = Counts(read=number, rejected=number, errors=number)
-    await rig.store.commit_chunks(job.id, [CommittedChunk(ordinal=ordinal, counts=counts)], Progress())
-    rig.announcer.announce()
+    progressed = await rig.store.commit_chunks(job.id, [CommittedChunk(ordinal=ordinal, counts=counts)], Progress())
+    rig.watch.progressed(progressed)
 
 
 async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,3 +281,33 @@ async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypa
     assert event.job.progress.fraction == 0.5, "and so is progress"
     for watch in watches:
         await watch.aclose()
+
+
+async def test_who_watches_after_much_was_forgotten_sees_what_comes(rig: Rig) -> None:
+    job = await rig.queued(1)
+    events = rig.watch.jobs()
+    await take(events, 2)
+    await events.aclose()
+    for _ in range(3):
+        await rig.store.command(job.id, Event.PAUSE)
+        await rig.store.command(job.id, Event.START)
+    assert await rig.store.compact(keep=1) > 3
+    events = rig.watch.jobs()
+    snapshot, bookmark = await take(events, 2)
+    assert (snapshot.kind, bookmark.kind) == (WatchKind.SNAPSHOT, WatchKind.BOOKMARK)
+    paused = await rig.command(job.id, Event.PAUSE)
+    assert [event.job for event in await take(events, 1)] == [paused]
+    await events.aclose()
+
+
+async def test_rejects_of_an_id_that_was_given_out_again_are_another_job_s(rig: Rig) -> None:
+    job = await rig.queued(1)
+    rejects = rig.watch.rejects(job.id)
+    waiting = asyncio.ensure_future(anext(rejects))
+    await asyncio.sleep(0.01)
+    await rig.command(job.id, Event.CANCEL)
+    await rig.store.delete(job.id)
+    await rig.store.create(replace(job, uid="another", state=State.EDITING))
+    rig.announcer.announce(job.id)
+    with pytest.raises((JobNotFound, StopAsyncIteration)):
+        await waiting
