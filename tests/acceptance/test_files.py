@@ -18,7 +18,7 @@ import pytest
 from lading.v1 import file_service_pb2 as pb
 from lading.v1.file_service_pb2_grpc import FileServiceStub
 from lading_client.client import Client
-from lading_client.errors import InvalidArgument, ShuttingDown, UploadMismatch
+from lading_client.errors import InvalidArgument, ShuttingDown, FileInUse
 from lading_client.model import State
 from lading_client.spec import ExportSpec, File, ImportSpec, Table
 from lading_client.status import error_from
@@ -148,7 +148,7 @@ async def test_an_upload_outlives_its_client_and_its_daemon(far: Far) -> None:
         assert (far.daemon.state_dir / "uploads" / stored.file.path).read_bytes() == path.read_bytes()
         spec = ImportSpec(files=(stored.file,), target=Table(table="big"))
         job = await client.create_job(spec)
-        with pytest.raises(UploadMismatch, match="used by a job"):
+        with pytest.raises(FileInUse, match="used by a job"):
             await client.delete_upload(stored.name)
         async with followed(client, job.name) as follower:
             await client.start_job(job.name)
