@@ -18,7 +18,7 @@ import pytest
 from lading.v1 import file_service_pb2 as pb
 from lading.v1.file_service_pb2_grpc import FileServiceStub
 from lading_client.client import Client
-from lading_client.errors import InvalidArgument, ShuttingDown, FileInUse
+from lading_client.errors import FileInUse, InvalidArgument, ShuttingDown
 from lading_client.model import State
 from lading_client.spec import ExportSpec, File, ImportSpec, Table
 from lading_client.status import error_from
