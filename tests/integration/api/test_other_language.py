@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.harness.daemon import DaemonProcess
 
 SOURCE = Path(__file__).parent / "node"
-INSTALLING = 150
+INSTALLING = 60
 RUNNING = 60
 FAILED_PRECONDITION = 9
 
@@ -33,15 +33,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("node")
     for file in SOURCE.iterdir():
         shutil.copy(file, home)
-    said = subprocess.run(
-        ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error"],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=INSTALLING,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
+    command = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--fetch-retries=1"]
+    try:
+        said = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=INSTALLING, check=False)
+        problem = said.stdout + said.stderr if said.returncode else ""
+    except subprocess.TimeoutExpired:
+        problem = f"no end within {INSTALLING} s"
+    if problem and "CI" not in os.environ:
+        pytest.skip(f"npm cannot install the client's packages here: {problem}")
+    assert not problem
     return home / "client.js"
 
 
