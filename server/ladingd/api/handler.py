@@ -30,10 +30,17 @@ def behaviour_of(handler: Handler) -> Callable[[Any, Context], Any]:
 
 
 def with_behaviour(handler: Handler, behaviour: Callable[[Any, Context], Any], *, encoded: bool = False) -> Handler:
-    """The same handler that does something else. ``encoded``: it gets the requests' bytes, and not their messages."""
+    """The same handler that does something else. ``encoded``: it gets the requests' bytes, and not their messages.
+
+    It may answer with bytes: a message that is sent to many is made into bytes once.
+    """
     return _KINDS[handler.request_streaming, handler.response_streaming](
-        behaviour, None if encoded else handler.request_deserializer, handler.response_serializer
+        behaviour, None if encoded else handler.request_deserializer, _unless_encoded(handler.response_serializer)
     )
+
+
+def _unless_encoded(encode: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    return lambda answer: answer if encode is None or isinstance(answer, bytes) else encode(answer)
 
 
 async def run_to_end(call: Any, context: Context) -> Any:

@@ -134,9 +134,7 @@ class JobServicer(JobServiceServicer):
         job_id = shape.job_id_in(request.name)
         return self._message(await self._control.command(job_id, command, etag=request.etag))
 
-    async def WatchJobs(
-        self, request: pb.WatchJobsRequest, context: Context
-    ) -> AsyncGenerator[pb.WatchJobsResponse, None]:
+    async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncGenerator[bytes, None]:
         revision = shape.not_negative(request.revision, "revision")
         job_id = shape.job_id_in(request.name) if request.name else ""
         selection = selection_in(request.filter, WATCHABLE)

@@ -228,8 +228,10 @@ class Watch:
         return [job for seen, job in latest if seen > pulse and job.revision >= self._revisions.get(job.id, 0)]
 
     async def _changes(self, after: int) -> tuple[Change, ...]:
-        """The next changes after a revision, from memory where it reaches back so far."""
+        """The next changes after a revision, from memory where it reaches back so far, or can."""
         await self._read()
+        if self._floor is None or after < self._floor:
+            await self._reach_back(after)
         if self._floor is None or after < self._floor:
             return await self._store.changes(after, limit=BATCH)
         if not self._recent or self._recent[-1].revision <= after:
@@ -268,6 +270,16 @@ class Watch:
                     self._recent.append(change)
                     self._note(change)
             self._read_for = rung
+
+    async def _reach_back(self, after: int) -> None:
+        """Have ``_recent`` begin after a revision, where it has room for so many: after a restart all watchers come back
+        with what they saw last. Raises RevisionCompacted."""
+        async with self._reading:
+            while self._floor is not None and after < self._floor <= after + KEPT - len(self._recent):
+                first = max(after, self._floor - BATCH)
+                older = await self._store.changes(first, limit=self._floor - first)
+                self._recent.extendleft(reversed(older))
+                self._floor = first
 
     def _note(self, change: Change) -> None:
         gone = change.kind is ChangeKind.DELETED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -106,6 +106,32 @@ async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest
     revisions = [event.revision for event in await take(slow, 20)]
     assert revisions == list(range(job.revision + 2, job.revision + 22))
     await slow.aclose()
+
+
+async def test_watchers_that_come_back_after_a_restart_cost_the_store_one_reading(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "BATCH", 3)
+    job = await rig.queued(1)
+    for _ in range(5):
+        await rig.command(job.id, Event.PAUSE)
+        await rig.command(job.id, Event.START)
+    restarted = fan_out.Watch(rig.store, rig.announcer, rig.rejects)
+    read: list[int] = []
+    changes = rig.store.changes
+
+    async def counted(after: int, *, limit: int) -> Any:
+        read.append(after)
+        return await changes(after, limit=limit)
+
+    monkeypatch.setattr(rig.store, "changes", counted)
+    expected = list(range(job.revision + 1, job.revision + 11))
+    first = await take(restarted.jobs(revision=job.revision), 10)
+    reading = len(read)
+    later = await take(restarted.jobs(revision=job.revision + 2), 8)
+    assert [event.revision for event in first] == expected
+    assert [event.revision for event in later] == expected[2:]
+    assert len(read) == reading
 
 
 async def test_progress_is_merged_and_never_older_than_the_last_change(rig: Rig) -> None:
