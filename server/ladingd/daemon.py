@@ -22,6 +22,7 @@ from ladingd.data.connection import Connection
 from ladingd.data.downloads import RootFiles
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 from ladingd.run.announcer import Announcer
 from ladingd.run.compaction import Compaction
@@ -118,9 +119,8 @@ class Daemon:
             announcer = Announcer()
             rejects = RejectFiles(settings.state_dir)
             watch = Watch(store, announcer, rejects)
-            uploads = UploadFiles(
-                settings.state_dir, file_limit=settings.upload_limit, total_limit=settings.uploads_limit
-            )
+            room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
+            uploads = UploadFiles(room, file_limit=settings.upload_limit)
             sweep = Sweep(store, uploads)
             roots = {**settings.roots, UPLOADS: uploads.root}
             transfer = BulkTransfer(
@@ -130,6 +130,7 @@ class Daemon:
                 },
                 roots=roots,
                 work_dir=settings.state_dir,
+                upload_room=room,
             )
             control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
             scheduler = Scheduler(

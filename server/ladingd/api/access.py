@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
-from lading.v1 import file_service_pb2, spec_pb2
+from lading.v1 import file_service_pb2
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.audit import REFUSED
+from ladingd.api.caller import caller
+from ladingd.api.convert import job_name
+from ladingd.api.files import upload_id_in
 from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviour
-from ladingd.api.request import fields_to_edit, job_id_in
-from ladingd.api.spec import spec_message
+from ladingd.api.permits import DEFAULT
+from ladingd.api.request import fields_to_edit
 from ladingd.api.status import CODES
 from ladingd.core.access import Deed, Right, recognise, token_id
-from ladingd.core.errors import JobNotFound, PermissionDenied, Unauthenticated
+from ladingd.core.errors import PermissionDenied, Unauthenticated
+from ladingd.run.control import Effect, effect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from ladingd.api.audit import Trail
     from ladingd.api.handler import Handler
+    from ladingd.api.permits import Permits
     from ladingd.core.access import Principal
-    from ladingd.core.ports import JobStore, TokenStore
+    from ladingd.core.ports import TokenStore
 
     Req = TypeVar("Req")
     Res = TypeVar("Res")
 
-_DEFAULT = "local"
-"""The connection and the root that an empty name means."""
-
 _MAX_RESOURCE = 200
+
+_CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ METHODS: Mapping[str, Rule] = MappingProxyType(
         "lading.v1.JobService/WatchRejects": _READ,
     }
 )
-"""What is not here nobody may call. More than this is asked of the requests themselves: see ``_permit``."""
+"""What is not here nobody may call. More than this is asked of the requests themselves: see ``permits``."""
 
 
 def utc_now() -> datetime:
@@ -98,6 +100,7 @@ class _Call:
     principal: str = ""
     role: str = ""
     token_id: str = ""
+    effect: Effect = field(default_factory=Effect)
 
 
 class Access(grpc.aio.ServerInterceptor):
@@ -111,14 +114,14 @@ class Access(grpc.aio.ServerInterceptor):
         self,
         *,
         tokens: TokenStore,
-        jobs: JobStore,
+        permits: Permits,
         trail: Trail,
         local: Principal | None,
         clients: Mapping[str, Principal] = MappingProxyType({}),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._tokens = tokens
-        self._jobs = jobs
+        self._permits = permits
         self._trail = trail
         self._local = local
         self._clients = clients
@@ -142,6 +145,7 @@ class Access(grpc.aio.ServerInterceptor):
 
         async def controlled(request: Any, context: Context) -> Any:
             call = _Call(method=method, rule=METHODS.get(method), request=request, context=context)
+            effect.set(call.effect)
             try:
                 await self._admit(call)
                 with self._kept_in_sight(call, handler):
@@ -196,6 +200,7 @@ class Access(grpc.aio.ServerInterceptor):
             raise PermissionDenied(principal.role, "a method that is open to somebody")
         principal.require(call.rule.right)
         await self._permit(principal, call.request)
+        caller.set(principal)
 
     async def _identify(self, call: _Call) -> Principal:
         """Who calls. Raises Unauthenticated."""
@@ -224,34 +229,33 @@ class Access(grpc.aio.ServerInterceptor):
         raise Unauthenticated("a token is needed, as in `authorization: Bearer lading_…`")
 
     async def _permit(self, principal: Principal, request: Any) -> None:
-        """What a method takes by what is asked of it. Raises PermissionDenied."""
+        """What a method takes by what is asked of it. Raises PermissionDenied. The model of a clone is looked at where
+        it is read."""
         match request:
             case pb.CreateJobRequest():
-                _permit_spec(principal, request.job.spec)
+                await self._permits.spec(principal, request.job.spec)
             case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
                 principal.require(Right.SUBMIT)
-                _permit_spec(principal, request.job.spec)
-            case pb.CloneJobRequest():
-                try:
-                    model = await self._jobs.get(job_id_in(request.name))
-                except JobNotFound:
-                    return  # A repeated request is answered with the clone even when its model is gone.
-                _permit_spec(principal, spec_message(model.spec))
+                await self._permits.spec(principal, request.job.spec)
+            case file_service_pb2.GetUploadRequest() | file_service_pb2.DeleteUploadRequest():
+                await self._permits.upload(principal, upload_id_in(request.name))
             case file_service_pb2.DownloadFileRequest():
-                principal.require_root(request.file.root or _DEFAULT)
+                await self._permits.file(principal, request.file)
 
     def _noted(self, call: _Call, outcome: str, *, answer: Any = None, reason: str = "") -> Awaitable[None] | None:
         """What the writing of the call's deed can be awaited by; None where there is nothing to write."""
         changes = call.rule is not None and call.rule.changes and not getattr(call.request, "validate_only", False)
         if not changes and outcome not in REFUSED:
             return None
+        if outcome in _CUT_OFF and call.effect.job is not None:
+            outcome = "OK"  # The caller does not know it, but what was asked for is done.
         deed = Deed(
             time=self._clock(),
             principal=call.principal,
             role=call.role,
             peer=call.context.peer(),
             method=call.method,
-            resource=(_name_in(answer) or _name_in(call.request))[:_MAX_RESOURCE],
+            resource=(_name_of(call.effect) or _name_in(answer) or _name_in(call.request))[:_MAX_RESOURCE],
             outcome=outcome,
         )
         return self._trail.note(deed, reason)
@@ -279,44 +283,22 @@ def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
     return token.strip()
 
 
-def _permit_spec(principal: Principal, spec: spec_pb2.JobSpec) -> None:
-    """Raises PermissionDenied where a spec names, wherever, what the caller may not use."""
-    for part in _parts(spec):
-        match part:
-            case spec_pb2.File():
-                principal.require_root(part.root or _DEFAULT)
-            case spec_pb2.Table():
-                principal.require_connection(part.connection or _DEFAULT)
-
-
-def _parts(message: Message) -> Iterator[Message]:
-    """A message and all that are in it."""
-    yield message
-    for _, value in message.ListFields():
-        within: Iterable[Any] = ()
-        if isinstance(value, Message):
-            within = (value,)
-        elif isinstance(value, Mapping):
-            within = value.values()
-        elif isinstance(value, Sequence):
-            within = value
-        for part in within:
-            if isinstance(part, Message):
-                yield from _parts(part)
-
-
 def _name_in(message: Any) -> str:
     """The resource that a request or an answer is about; empty where it says nothing."""
-    for field in ("name", "parent"):
-        if isinstance(name := getattr(message, field, None), str) and name:
+    for known in ("name", "parent"):
+        if isinstance(name := getattr(message, known, None), str) and name:
             return name
     if (job := getattr(message, "job", None)) is not None and job.name:
         return str(job.name)
     if job_id := getattr(message, "job_id", ""):
         return f"jobs/{job_id}"
     if isinstance(message, file_service_pb2.DownloadFileRequest):
-        return f"{message.file.root or _DEFAULT}:{message.file.path}"
+        return f"{message.file.root or DEFAULT}:{message.file.path}"
     return ""
+
+
+def _name_of(effect: Effect) -> str:
+    return job_name(effect.job.id) if effect.job is not None else ""
 
 
 def _text(value: str | bytes) -> str:

@@ -12,7 +12,9 @@ from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading.v1.file_service_pb2_grpc import FileServiceServicer
 from ladingd.api import request as shape
+from ladingd.api.caller import caller
 from ladingd.api.convert import timestamp
+from ladingd.api.permits import DEFAULT
 from ladingd.core.errors import DeadlineExceeded, InvalidRequest
 from ladingd.core.files import PIECE_BYTES, UPLOADS, Announcement, is_upload_id
 from ladingd.core.spec import File
@@ -48,8 +50,8 @@ class FileServicer(FileServiceServicer):
         first = await self._next(messages, None)
         if first is None or first.WhichOneof("part") != "begin":
             raise InvalidRequest("begin", "comes first")
-        announced = announcement_in(first.begin)
-        async with self._uploads.receive(announced, shape.not_negative(first.begin.offset, "begin.offset")) as coming:
+        announced, offset = announcement_in(first.begin), shape.not_negative(first.begin.offset, "begin.offset")
+        async with self._uploads.receive(announced, offset, caller.get().name) as coming:
             # Clients that wait for our headers know that the file is taken before they send it.
             await context.send_initial_metadata(())
             while not coming.complete and (message := await self._next(messages, coming)) is not None:
@@ -67,7 +69,7 @@ class FileServicer(FileServiceServicer):
         self, request: pb.DownloadFileRequest, context: Context
     ) -> AsyncGenerator[pb.DownloadFileResponse, None]:
         offset = shape.not_negative(request.offset, "offset")
-        file = File(root=request.file.root or "local", path=request.file.path)
+        file = File(root=request.file.root or DEFAULT, path=request.file.path)
         async with self._sender.send(file, offset) as going, aclosing(going.pieces()) as pieces:
             yield pb.DownloadFileResponse(
                 description=pb.DownloadFileResponse.Description(size=going.size, etag=going.etag)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from ladingd.core.errors import DeadlineExceeded
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     Handler = grpc.RpcMethodHandler[Any, Any]
 
@@ -43,8 +46,9 @@ def _unless_encoded(encode: Callable[[Any], bytes] | None) -> Callable[[Any], by
     return lambda answer: answer if encode is None or isinstance(answer, bytes) else encode(answer)
 
 
-async def run_to_end(call: Any, context: Context) -> Any:
-    """Await a handler, or write what it yields.
+async def run_to_end(call: Any, context: Context, patience: float | None = None) -> Any:
+    """Await a handler, or write what it yields. Raises DeadlineExceeded where the client does not take a message within
+    ``patience`` seconds.
 
     grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
     """
@@ -52,5 +56,19 @@ async def run_to_end(call: Any, context: Context) -> Any:
         return await call
     async with aclosing(call) as messages:
         async for message in messages:
-            await context.write(message)
+            if patience is None:
+                await context.write(message)
+            else:
+                await within(patience, context.write(message))
     return None
+
+
+async def within(seconds: float, call: Awaitable[Any]) -> Any:
+    """What a call comes to. Raises DeadlineExceeded where it takes longer."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await call
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded(seconds) from None
+        raise

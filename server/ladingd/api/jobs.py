@@ -12,11 +12,12 @@ from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer
 from ladingd.api import request as shape
+from ladingd.api.caller import caller
 from ladingd.api.convert import job_message, journal_entry_message, reject_message
 from ladingd.api.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.paging import fitting, journal_token, sequence_in
 from ladingd.api.shown import Shown
-from ladingd.api.spec import named_in_request, spec_from
+from ladingd.api.spec import named_in_request, spec_from, spec_message
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from ladingd.api.permits import Permits
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, RejectReader
     from ladingd.run.control import Control
@@ -47,6 +49,7 @@ class JobServicer(JobServiceServicer):
         rejects: RejectReader,
         control: Control,
         watch: Watch,
+        permits: Permits,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -54,6 +57,7 @@ class JobServicer(JobServiceServicer):
         self._rejects = rejects
         self._control = control
         self._watch = watch
+        self._permits = permits
         self._shown = Shown()
         self._clock = clock
 
@@ -108,6 +112,7 @@ class JobServicer(JobServiceServicer):
     async def CloneJob(self, request: pb.CloneJobRequest, context: Context) -> job_pb2.Job:
         job = await self._control.clone(
             shape.job_id_in(request.name),
+            permit=lambda spec: self._permits.spec(caller.get(), spec_message(spec)),
             label=request.label,
             new_id=shape.wanted_job_id(request.job_id),
             request_id=shape.request_id_in(request.request_id),

@@ -5,7 +5,6 @@ gRPC's own limit counts watchers and health checks alike: a thousand of the firs
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from ladingd.api.handler import behaviour_of, run_to_end, with_behaviour
-from ladingd.core.errors import DeadlineExceeded, TooManyCalls
+from ladingd.api.handler import behaviour_of, run_to_end, with_behaviour, within
+from ladingd.core.errors import TooManyCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -67,7 +66,8 @@ class Limits(grpc.aio.ServerInterceptor):
     """Lets so many calls of each class run at a time and refuses the others at once, by TooManyCalls.
 
     A call that is answered by one message and came without a deadline gets one: ``command_seconds`` or
-    ``read_seconds``, then it is cancelled and DeadlineExceeded is raised. Belongs inside the guard, which maps both.
+    ``read_seconds``, then it is cancelled and DeadlineExceeded is raised; the same becomes of a transfer whose client
+    takes nothing for ``transfer_patience`` seconds. Belongs inside the guard, which maps both.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class Limits(grpc.aio.ServerInterceptor):
         transfers: int = 32,
         command_seconds: float = 30.0,
         read_seconds: float = 30.0,
+        transfer_patience: float = 300.0,
     ) -> None:
+        self._transfer_patience = transfer_patience
         self._most = {
             CallClass.COMMANDS: commands,
             CallClass.READS: reads,
@@ -106,13 +108,15 @@ class Limits(grpc.aio.ServerInterceptor):
     def _limited(self, handler: Handler, call_class: CallClass) -> Handler:
         behaviour = behaviour_of(handler)
         seconds = self._seconds.get(call_class)
+        # Whoever stops reading a file must not keep others from theirs. Watchers may: there is room for many.
+        patience = self._transfer_patience if call_class is CallClass.TRANSFERS else None
 
         async def limited(request: Any, context: Context) -> Any:
             with self._place(call_class):
-                answer = run_to_end(behaviour(request, context), context)
+                answer = run_to_end(behaviour(request, context), context, patience)
                 if seconds is None or context.time_remaining() is not None:
                     return await answer
-                return await _within(seconds, answer)
+                return await within(seconds, answer)
 
         return with_behaviour(handler, limited)
 
@@ -125,13 +129,3 @@ class Limits(grpc.aio.ServerInterceptor):
             yield
         finally:
             self._running[call_class] -= 1
-
-
-async def _within(seconds: float, answer: Awaitable[Any]) -> Any:
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            return await answer
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlineExceeded(seconds) from None
-        raise

@@ -26,6 +26,7 @@ from ladingd.api.guard import Guard
 from ladingd.api.jobs import JobServicer, utc_now
 from ladingd.api.limits import Limits
 from ladingd.api.paging import MAX_MESSAGE_BYTES
+from ladingd.api.permits import Permits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,10 +106,13 @@ class ApiServer:
         self._ports: list[int] = []
         self._guard = Guard()
         self._trail = Trail(audit)
-        self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)
+        permits = Permits(uploads)
+        self._access = Access(
+            tokens=tokens, permits=permits, trail=self._trail, local=local, clients=clients, clock=clock
+        )
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=(self._guard, self._access, Limits()), options=_OPTIONS)
-        jobs = JobServicer(store, rejects, control, watch, clock=clock)
+        jobs = JobServicer(store, rejects, control, watch, permits, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
         add_AuditServiceServicer_to_server(AuditServicer(audit), self._server)  # type: ignore[no-untyped-call]

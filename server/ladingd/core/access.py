@@ -83,6 +83,11 @@ class Principal:
         if self.role is Role.SUBMITTER and name not in self.roots and name != UPLOADS:
             raise PermissionDenied(self.role, f"the right to use the root {name[:80]!r}")
 
+    def require_upload(self, owner: str) -> None:
+        """Raises PermissionDenied where an upload is not a submitter's own. Without an owner there is none."""
+        if self.role is Role.SUBMITTER and owner not in ("", self.name):
+            raise PermissionDenied(self.role, "the right to use what somebody else has uploaded or exported")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:

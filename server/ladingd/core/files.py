@@ -95,12 +95,20 @@ class UploadStore(ABC):
     """Keeps what clients send. No method blocks the event loop."""
 
     @abstractmethod
-    def receive(self, announced: Announcement, offset: int) -> AbstractAsyncContextManager[Reception]:
+    def receive(self, announced: Announcement, offset: int, owner: str) -> AbstractAsyncContextManager[Reception]:
         """Begin with a file, or go on with it after ``offset`` bytes; those behind are forgotten.
 
         At the end of the block, however it comes, what was written is kept durably. Raises UploadMismatch where fewer
-        bytes are there or the id is that of another file, QuotaExceeded.
+        bytes are there or the id is that of another file or owner, QuotaExceeded.
         """
+
+    @abstractmethod
+    async def claim(self, upload_id: str, owner: str) -> str:
+        """Whose an id is. It is theirs who have named it first, in a call or in a spec, until it is removed."""
+
+    @abstractmethod
+    async def owner(self, upload_id: str) -> str:
+        """Whose an id is; empty where nobody has named it."""
 
     @abstractmethod
     async def get(self, upload_id: str) -> Upload:

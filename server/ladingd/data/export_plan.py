@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.core.files import UPLOADS
 from ladingd.core.plan import Dialect, ExportPlan
 from ladingd.core.spec import Header
 from ladingd.data.connection import find_connection
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
     from ladingd.core.spec import ExportSpec
     from ladingd.data.connection import Connection
     from ladingd.data.table_source import SourceTable
+    from ladingd.data.upload_room import UploadRoom
 
 
-def plan_export(spec: ExportSpec, connections: Mapping[str, Connection], roots: Mapping[str, Path]) -> ExportPlan:
-    """Make the plan. Raises InvalidSpec; changes nothing."""
+def plan_export(
+    spec: ExportSpec,
+    connections: Mapping[str, Connection],
+    roots: Mapping[str, Path],
+    upload_room: UploadRoom | None = None,
+) -> ExportPlan:
+    """Make the plan. Raises InvalidSpec, and QuotaExceeded where nothing more is kept for downloads; changes nothing."""
     if spec.chunk_keys < 1:
         raise InvalidSpec("chunk_keys", "must be greater than 0")
     check_format(spec.csv)
+    if upload_room is not None and spec.file.root == UPLOADS:
+        upload_room.check(1)
     source = source_of(find_connection(connections, spec.source.connection, "source.connection"))
     _check_destination(destination_path(roots, spec.file), overwrite=spec.overwrite)
     table = source.inspect(spec.source)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import AttemptSuperseded, BillImbalance, LedgerLost
+from ladingd.core.files import UPLOADS
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.connection import Connection, find_connection
 from ladingd.data.csvwriter import CsvWriter
@@ -25,6 +26,7 @@ from ladingd.data.databases import source_of
 from ladingd.data.destination import Destination
 from ladingd.data.spool import Spool
 from ladingd.data.table_source import FIRST_KEY, LAST_KEY
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.workplace import Workplace, draft_of, sync_directory, write_durably, writing
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class TableExport:
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     workplace: Workplace
+    upload_room: UploadRoom | None = None
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
@@ -85,6 +88,8 @@ class TableExport:
         destination, header = Destination.of(self.roots, plan, job_uid), _header(plan)
         with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
             rows = self._source(plan).write(plan, chunk, spool.file)
+            if self.upload_room is not None and plan.file.root == UPLOADS:
+                self.upload_room.check(spool.size())
             self._wait_a_moment(job_uid, chunk)
             with self._entering(job_uid, attempt, part) as known:
                 if known is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.ports import Transfer
 from ladingd.data.connection import Connection
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.workplace import Workplace
 
 # The daemon loads this module, to pickle a transfer for its workers, and must never load pyarrow, DuckDB or a driver:
@@ -41,13 +42,15 @@ class BulkTransfer(Transfer):
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     work_dir: Path
+    upload_room: UploadRoom | None = None
+    """What exports for downloads have to fit into; None: whatever the disk takes."""
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
             return self._import().plan(spec)
         from ladingd.data.export_plan import plan_export
 
-        return plan_export(spec, self.connections, self.roots)
+        return plan_export(spec, self.connections, self.roots, self.upload_room)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         if plan.kind == "import":
@@ -93,7 +96,12 @@ class BulkTransfer(Transfer):
     def _export(self) -> TableExport:
         from ladingd.data.table_export import TableExport
 
-        return TableExport(connections=self.connections, roots=self.roots, workplace=self._workplace())
+        return TableExport(
+            connections=self.connections,
+            roots=self.roots,
+            workplace=self._workplace(),
+            upload_room=self.upload_room,
+        )
 
     def _workplace(self) -> Workplace:
         return Workplace(directory=self.work_dir)

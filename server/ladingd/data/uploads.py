@@ -3,80 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import json
 import os
 import shutil
 import threading
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import FileInUse, FileNotFound, QuotaExceeded, UploadMismatch
-from ladingd.core.files import (
-    KEPT_FOR,
-    PIECE_BYTES,
-    UPLOADS,
-    Announcement,
-    Reception,
-    Upload,
-    UploadStore,
-    is_upload_id,
-)
+from ladingd.core.files import KEPT_FOR, PIECE_BYTES, UPLOADS, Reception, UploadStore, is_upload_id
 from ladingd.core.spec import File
 from ladingd.data.handle import Closed, Handle, held
+from ladingd.data.upload_record import UploadRecord
+from ladingd.data.upload_room import disk, entries, size
 from ladingd.data.workplace import draft_of, sync_directory, sync_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import timedelta
     from pathlib import Path
 
-    from ladingd.core.files import InUse
+    from ladingd.core.files import Announcement, InUse, Upload
+    from ladingd.data.upload_room import UploadRoom
 
 FILE_LIMIT = 64 << 30
-TOTAL_LIMIT = 256 << 30
-DISK_RESERVE = 256 << 20
-"""What uploads leave free on the disk: the store of jobs is there as well, and stops the daemon where it is full."""
-
 SYNC_BYTES = 64 << 20
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class UploadFiles(UploadStore):
-    """Beneath a directory: ``uploads/ID/NAME`` is a whole file, ``receiving/ID.part`` one that comes, and
-    ``receiving/ID.json`` what was announced of it, as long as either is there.
+    """In the room: ``uploads/ID/NAME`` is a whole file, ``receiving/ID.part`` one that comes, ``receiving/ID.json``
+    what was announced of it, as long as either is there, and ``receiving/ID.owner`` who has named the id first.
 
-    ``file_limit`` is for one file, ``total_limit`` for all that is kept, ``disk_reserve`` for what is left free; bytes.
+    ``file_limit`` is for one file, in bytes.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        file_limit: int = FILE_LIMIT,
-        total_limit: int = TOTAL_LIMIT,
-        disk_reserve: int = DISK_RESERVE,
-    ) -> None:
-        self.root = directory / UPLOADS
-        self._receiving = directory / "receiving"
+    def __init__(self, room: UploadRoom, *, file_limit: int = FILE_LIMIT) -> None:
+        self.root = room.root
+        self._room = room
+        self._receiving = room.receiving
         self._file_limit = file_limit
-        self._total_limit = total_limit
-        self._disk_reserve = disk_reserve
         self._lock = threading.Lock()
         """Held while an upload begins, becomes visible or is removed. Taken before the lock of any reception."""
         self._running: dict[str, _Reception] = {}
 
     @asynccontextmanager
-    async def receive(self, announced: Announcement, offset: int) -> AsyncIterator[Reception]:
+    async def receive(self, announced: Announcement, offset: int, owner: str) -> AsyncIterator[Reception]:
         # The one that sent the same file before may hang in a dead connection for minutes: so the new one takes over.
-        async with held(lambda: self._begin(announced, offset), _Reception.release) as reception:
+        async with held(lambda: self._begin(announced, offset, owner), _Reception.release) as reception:
             for former in reception.former:
                 former.tell()
             yield reception
+
+    async def claim(self, upload_id: str, owner: str) -> str:
+        return await asyncio.to_thread(self._claim_alone, upload_id, owner)
+
+    async def owner(self, upload_id: str) -> str:
+        return await asyncio.to_thread(self._owner, upload_id)
 
     async def get(self, upload_id: str) -> Upload:
         return await asyncio.to_thread(self._get, upload_id)
@@ -107,8 +90,27 @@ class UploadFiles(UploadStore):
 
     # In threads
 
-    def _begin(self, announced: Announcement, offset: int) -> _Reception:
-        with self._lock, _disk():
+    def _claim_alone(self, upload_id: str, owner: str) -> str:
+        with self._lock, disk():
+            return self._claim(upload_id, owner)
+
+    def _claim(self, upload_id: str, owner: str) -> str:
+        if known := self._owner(upload_id):
+            return known
+        self._make_directories()
+        _write(self._owner_path(upload_id), owner.encode())
+        return owner
+
+    def _owner(self, upload_id: str) -> str:
+        try:
+            return self._owner_path(upload_id).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _begin(self, announced: Announcement, offset: int, owner: str) -> _Reception:
+        with self._lock, disk():
+            if self._claim(announced.upload_id, owner) != owner:
+                raise UploadMismatch(f"{UPLOADS}/{announced.upload_id} is somebody else's; make a new id", 0)
             record = self._record(announced.upload_id)
             if record is not None and record.announced != announced:
                 raise UploadMismatch(
@@ -118,17 +120,19 @@ class UploadFiles(UploadStore):
                 raise QuotaExceeded(f"the file has {announced.size} bytes; at most {self._file_limit} are taken")
             new = record is None
             if record is None:
-                record = _Record(announced=announced, create_time=datetime.now(UTC))
+                record = UploadRecord(announced=announced, create_time=datetime.now(UTC))
             elif self._place(record).exists():
                 return _Reception(self, record, None, announced.size, former=())
             former = self._end_running(record.id)
             there = self._there(record)
             if offset > there:
                 raise UploadMismatch(f"of {record.name} only {there} bytes are there; go on from them", there)
-            self._check_quota(announced.size - offset, given_up=there - offset)
+            # What others have announced and not sent counts as long as they are sending.
+            promised = sum(each.missing for each in self._running.values())
+            self._room.check(announced.size - offset, promised=promised, given_up=there - offset)
             self._make_directories()
             if new:
-                self._write_record(record)
+                _write(self._record_path(record.id), record.to_json())
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             part = Handle(os.open(self._part(record.id), flags, 0o600))
             try:
@@ -139,28 +143,14 @@ class UploadFiles(UploadStore):
             reception = self._running[record.id] = _Reception(self, record, part, offset, former=former)
             return reception
 
-    def _check_quota(self, coming: int, *, given_up: int) -> None:
-        """Raises QuotaExceeded. What others have announced and not sent counts as long as they are sending."""
-        promised = sum(each.missing for each in self._running.values())
-        kept = self._kept_bytes() - given_up
-        if kept + promised + coming > self._total_limit:
-            raise QuotaExceeded(
-                f"{kept + promised} bytes of uploads are kept or come; with these {coming} it would be more than "
-                f"{self._total_limit}: delete some, or wait until those that no job uses are removed"
-            )
-        self.check_disk(promised + coming - given_up)
-
     def check_disk(self, coming: int) -> None:
         """See that so many bytes have room. Raises QuotaExceeded."""
-        directory = next(path for path in (self._receiving, *self._receiving.parents) if path.exists())
-        disk = os.statvfs(directory)
-        if disk.f_bavail * disk.f_frsize < coming + self._disk_reserve:
-            raise QuotaExceeded(f"the daemon's disk has no room for {coming} bytes more")
+        self._room.check_disk(coming)
 
     def publish(self, reception: _Reception) -> None:
         """Give a whole file its name, unless another one has taken over. Raises UploadMismatch."""
         record = reception.record
-        with self._lock, _disk():
+        with self._lock, disk():
             reception.check()
             reception.close()
             place = self._place(record)
@@ -226,12 +216,13 @@ class UploadFiles(UploadStore):
         if directory.exists():
             shutil.rmtree(directory)
         self._part(upload_id).unlink(missing_ok=True)
-        # The last: as long as it is there, what is left is found again after a crash.
         self._record_path(upload_id).unlink(missing_ok=True)
+        # The last: as long as it is there, what is left is found again after a crash, and is nobody else's.
+        self._owner_path(upload_id).unlink(missing_ok=True)
 
     def _ids(self) -> list[str]:
         with self._lock:
-            names = {path.name for path in _entries(self.root)} | {path.stem for path in _entries(self._receiving)}
+            names = {path.name for path in entries(self.root)} | {path.stem for path in entries(self._receiving)}
         return sorted(name for name in names if is_upload_id(name))
 
     def _is_whole(self, upload_id: str) -> bool:
@@ -239,7 +230,8 @@ class UploadFiles(UploadStore):
 
     def _newest_use(self, upload_id: str) -> float | None:
         directory = self.root / upload_id
-        places = (directory, *_entries(directory), self._part(upload_id), self._record_path(upload_id))
+        known = (self._part(upload_id), self._record_path(upload_id), self._owner_path(upload_id))
+        places = (directory, *entries(directory), *known)
         times = []
         for path in places:
             try:
@@ -254,16 +246,12 @@ class UploadFiles(UploadStore):
             if directory.exists():
                 os.utime(directory, (now.timestamp(), now.timestamp()))
 
-    def _kept_bytes(self) -> int:
-        parts = _sizes(self._receiving)
-        return sum(parts) + sum(size for directory in _entries(self.root) for size in _sizes(directory))
-
-    def _there(self, record: _Record) -> int:
+    def _there(self, record: UploadRecord) -> int:
         if self._place(record).exists():
             return record.announced.size
-        return _size(self._part(record.id))
+        return size(self._part(record.id))
 
-    def _place(self, record: _Record) -> Path:
+    def _place(self, record: UploadRecord) -> Path:
         return self.root / record.id / record.announced.file_name
 
     def _part(self, upload_id: str) -> Path:
@@ -272,22 +260,16 @@ class UploadFiles(UploadStore):
     def _record_path(self, upload_id: str) -> Path:
         return self._receiving / f"{upload_id}.json"
 
+    def _owner_path(self, upload_id: str) -> Path:
+        return self._receiving / f"{upload_id}.owner"
+
     def _make_directories(self) -> None:
         for directory in (self.root, self._receiving):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _write_record(self, record: _Record) -> None:
-        path = self._record_path(record.id)
-        draft = draft_of(path)
-        with draft.open("wb") as file:
-            file.write(record.to_json())
-            sync_file(file)
-        draft.replace(path)
-        sync_directory(path.parent)
-
-    def _record(self, upload_id: str) -> _Record | None:
+    def _record(self, upload_id: str) -> UploadRecord | None:
         try:
-            return _Record.from_json(upload_id, self._record_path(upload_id).read_bytes())
+            return UploadRecord.from_json(upload_id, self._record_path(upload_id).read_bytes())
         except FileNotFoundError:
             return None
 
@@ -296,7 +278,13 @@ class _Reception(Reception):
     """Without a part where the whole file is there already. ``former`` are those it has taken over from."""
 
     def __init__(
-        self, store: UploadFiles, record: _Record, part: Handle | None, offset: int, *, former: tuple[_Reception, ...]
+        self,
+        store: UploadFiles,
+        record: UploadRecord,
+        part: Handle | None,
+        offset: int,
+        *,
+        former: tuple[_Reception, ...],
     ) -> None:
         self.record = record
         self.former = former
@@ -347,7 +335,7 @@ class _Reception(Reception):
             return
         try:
             if self._unsynced:
-                with suppress(Closed), _disk():
+                with suppress(Closed), disk():
                     self._part.sync()
         finally:
             self.close()
@@ -358,7 +346,7 @@ class _Reception(Reception):
             self._store.drop(self)
             raise UploadMismatch(f"more came of {self.record.name} than was announced; nothing of it was kept", 0)
         try:
-            with _disk():
+            with disk():
                 self._part.write(data, self._received)
                 self._received += len(data)
                 self._unsynced += len(data)
@@ -387,7 +375,7 @@ class _Reception(Reception):
                 self._received,
             )
         try:
-            with _disk():
+            with disk():
                 self._part.sync()
                 self._unsynced = 0
             digest = self._hash.digest() if self._hash is not None else self._digest(self._part)
@@ -408,77 +396,10 @@ class _Reception(Reception):
         return digest.digest()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Record:
-    """What was announced, and when."""
-
-    announced: Announcement
-    create_time: datetime
-
-    @property
-    def id(self) -> str:
-        return self.announced.upload_id
-
-    @property
-    def name(self) -> str:
-        """As the API has it."""
-        return f"{UPLOADS}/{self.id}"
-
-    def upload(self, received: int, *, complete: bool) -> Upload:
-        return Upload(
-            id=self.id,
-            file_name=self.announced.file_name,
-            size=self.announced.size,
-            received=received,
-            complete=complete,
-            create_time=self.create_time,
-        )
-
-    def to_json(self) -> bytes:
-        facts = {
-            "file_name": self.announced.file_name,
-            "size": self.announced.size,
-            "sha256": self.announced.sha256.hex(),
-            "create_time": self.create_time.isoformat(),
-        }
-        return json.dumps(facts).encode()
-
-    @classmethod
-    def from_json(cls, upload_id: str, text: bytes) -> _Record:
-        facts = json.loads(text)
-        announced = Announcement(
-            upload_id=upload_id,
-            file_name=facts["file_name"],
-            size=facts["size"],
-            sha256=bytes.fromhex(facts["sha256"]),
-        )
-        return cls(announced=announced, create_time=datetime.fromisoformat(facts["create_time"]))
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Raises QuotaExceeded where the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise QuotaExceeded("the daemon's disk is full") from error
-
-
-def _entries(directory: Path) -> list[Path]:
-    try:
-        return list(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _sizes(directory: Path) -> list[int]:
-    return [_size(path) for path in _entries(directory)]
+def _write(path: Path, content: bytes) -> None:
+    draft = draft_of(path)
+    with draft.open("wb") as file:
+        file.write(content)
+        sync_file(file)
+    draft.replace(path)
+    sync_directory(path.parent)

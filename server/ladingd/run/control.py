@@ -9,6 +9,8 @@ import asyncio
 import logging
 import secrets
 import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -16,7 +18,7 @@ from ladingd.core.errors import LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ladingd.core.plan import Plan
     from ladingd.core.ports import JobStore, Transfer
@@ -36,6 +38,17 @@ ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 ID_LENGTH = 12
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a call has changed by now, whatever becomes of the call."""
+
+    job: Job | None = None
+
+
+effect: ContextVar[Effect] = ContextVar("effect")
+"""Whoever wants to know it puts one here before the call."""
 
 
 class Control:
@@ -115,13 +128,24 @@ class Control:
         )
 
     async def clone(
-        self, job_id: str, *, label: str = "", new_id: str = "", request_id: str = "", request_digest: str = ""
+        self,
+        job_id: str,
+        *,
+        permit: Callable[[JobSpec], Awaitable[None]],
+        label: str = "",
+        new_id: str = "",
+        request_id: str = "",
+        request_digest: str = "",
     ) -> Job:
-        """Make a job with the spec and the texts of another one; its label may be a new one. Raises like ``create``."""
+        """Make a job with the spec and the texts of another one; its label may be a new one.
+
+        Raises like ``create``, and what ``permit`` raises where the caller may not have a job with this spec.
+        """
         self._check_open()
         if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
             return earlier  # What was cloned may be gone by now.
         model = await self._store.get(job_id)
+        await permit(model.spec)
         return await self.create(
             model.spec,
             label=label or model.label,
@@ -137,8 +161,7 @@ class Control:
         await asyncio.shield(self._keep(self._delete(job_id, etag)))
 
     async def _delete(self, job_id: str, etag: str) -> None:
-        job = await self._store.delete(job_id, etag=etag)
-        self._announcer.announce(job_id)
+        job = await self._told(self._store.delete(job_id, etag=etag))
         try:
             await self._work(self._transfer.discard, job.uid, job.plan)
         except LadingError as error:
@@ -152,14 +175,23 @@ class Control:
 
     async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:
         """Write and announce. Whoever gives up waiting for it does not undo what is written, nor keep it from the
-        others."""
+        others, and knows its effect all the same."""
 
         async def write() -> Job:
             job = await writing
             self._announcer.announce(job.id)
+            if (wanted := effect.get(None)) is not None:
+                wanted.job = job
             return job
 
-        return await asyncio.shield(self._keep(write()))
+        task = self._keep(write())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) and not isinstance(error, LadingError):
+                log.error("what a caller has given up has failed", exc_info=error)
+            raise
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

@@ -272,8 +272,8 @@ class Watch:
             self._read_for = rung
 
     async def _reach_back(self, after: int) -> None:
-        """Have ``_recent`` begin after a revision, where it has room for so many: after a restart all watchers come back
-        with what they saw last. Raises RevisionCompacted."""
+        """Have ``_recent`` begin after a revision, where it has room for so many: after a restart all watchers come
+        back with what they saw last. Raises RevisionCompacted."""
         async with self._reading:
             while self._floor is not None and after < self._floor <= after + KEPT - len(self._recent):
                 first = max(after, self._floor - BATCH)

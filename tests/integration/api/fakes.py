@@ -14,10 +14,11 @@ from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
 from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.downloads import RootFiles
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from ladingd.core.selection import Order, Selection
@@ -187,7 +188,8 @@ class FakeControl:
         self.job = replace(self.job, spec=spec, label=facts["label"], description=facts["description"])
         return await self._answer("create", spec=spec, **facts)
 
-    async def clone(self, job_id: str, **facts: Any) -> Job:
+    async def clone(self, job_id: str, *, permit: Callable[[Any], Awaitable[None]], **facts: Any) -> Job:
+        await permit(self.job.spec)
         return await self._answer("clone", job_id=job_id, **facts)
 
     async def edit(self, job_id: str, **facts: Any) -> Job:
@@ -251,4 +253,4 @@ def no_files(folder: Path) -> dict[str, Any]:
     async def in_use(_: File) -> bool:
         return False
 
-    return {"uploads": UploadFiles(folder), "sender": RootFiles({}), "in_use": in_use}
+    return {"uploads": UploadFiles(UploadRoom(directory=folder)), "sender": RootFiles({}), "in_use": in_use}

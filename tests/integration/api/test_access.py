@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio._server
@@ -23,13 +23,16 @@ from lading.v1.audit_service_pb2_grpc import AuditServiceStub
 from ladingd.api import access
 from ladingd.api.access import METHODS, Access
 from ladingd.api.audit import Trail
+from ladingd.api.permits import Permits
 from ladingd.api.server import ApiServer
 from ladingd.core.access import HOLDERS, Deed, Principal, Role, issue
 from ladingd.core.errors import PermissionDenied, Unauthenticated
 from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.run.control import effect
 from ladingd.run.watch import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import (
+    ANYONE,
     DEADLINE,
     NOON,
     NOW,
@@ -43,6 +46,11 @@ from tests.integration.api.fakes import (
     eventually,
     no_files,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ladingd.data.uploads import UploadFiles
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -126,7 +134,7 @@ async def test_a_method_without_an_entry_is_for_nobody(api, monkeypatch):
 
 CALLS = {
     "CancelJob": pb.CancelJobRequest(name="jobs/a1"),
-    "CloneJob": pb.CloneJobRequest(name="jobs/none"),
+    "CloneJob": pb.CloneJobRequest(name="jobs/a1"),
     "CreateJob": pb.CreateJobRequest(job=job_pb2.Job(spec=IMPORT)),
     "DeleteJob": pb.DeleteJobRequest(name="jobs/a1"),
     "GetJob": pb.GetJobRequest(name="jobs/a1"),
@@ -276,10 +284,9 @@ class _Context:
         return "unix:"
 
 
-async def _called(store: FakeStore, principal: Principal, method: str, request: Any, streams: bool = False) -> str:
+async def _called(permits: Permits, principal: Principal, method: str, request: Any) -> str:
     """Call one method through the interceptor alone."""
-    audit = FakeAudit()
-    door = Access(tokens=FakeTokens(), jobs=store, trail=Trail(audit), local=principal, clock=lambda: NOW)
+    door = Access(tokens=FakeTokens(), permits=permits, trail=Trail(FakeAudit()), local=principal, clock=lambda: NOW)
 
     async def behaviour(request: Any, context: Any) -> str:
         return "through"
@@ -293,33 +300,88 @@ async def _called(store: FakeStore, principal: Principal, method: str, request: 
     return answer
 
 
-async def test_a_submitter_clones_only_what_it_could_make():
-    store = FakeStore()
+@pytest.fixture
+def uploads(folder: Path) -> UploadFiles:
+    return no_files(folder)["uploads"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("root", "lacks"), [("in", None), ("out", "root 'out'")])
+async def test_a_submitter_clones_only_what_it_could_make(api, root, lacks):
+    submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
     target = Table(connection="crm", table="t")
-    store.put(a_job(id="mine", spec=ImportSpec(file=File(root="in", path="a.csv"), target=target)))
-    store.put(a_job(id="theirs", spec=ImportSpec(file=File(root="out", path="a.csv"), target=target)))
-    submitter = Principal(name="x", role=Role.SUBMITTER, connections={"crm"}, roots={"in"})
-    method = "lading.v1.JobService/CloneJob"
-    assert await _called(store, submitter, method, pb.CloneJobRequest(name="jobs/mine")) == "through"
-    with pytest.raises(PermissionDenied, match="root 'out'"):
-        await _called(store, submitter, method, pb.CloneJobRequest(name="jobs/theirs"))
-    # Whether it is there the handler says; it may answer a repeated request.
-    assert await _called(store, submitter, method, pb.CloneJobRequest(name="jobs/gone")) == "through"
+    api.control.job = a_job(spec=ImportSpec(file=File(root=root, path="a.csv"), target=target))
+    call = api.stub.CloneJob(pb.CloneJobRequest(name="jobs/a1"), metadata=submitter, timeout=DEADLINE)
+    if lacks is None:
+        await call
+        return
+    failed, _ = await refused(call)
+    assert failed.code() is DENIED
+    assert lacks in failed.details()
+    assert api.control.calls == []
 
 
-async def test_downloads_are_beneath_the_roots_of_a_submitter():
+async def test_downloads_are_beneath_the_roots_of_a_submitter(uploads):
     method, roots = "lading.v1.FileService/DownloadFile", {"in"}
     submitter = Principal(name="x", role=Role.SUBMITTER, roots=roots)
+    permits = Permits(uploads)
     for root, through in (("in", True), ("uploads", True), ("out", False), ("", False)):
         request = file_service_pb2.DownloadFileRequest(file=spec_pb2.File(root=root, path="a.csv"))
         if through:
-            assert await _called(FakeStore(), submitter, method, request) == "through"
+            assert await _called(permits, submitter, method, request) == "through"
             continue
         with pytest.raises(PermissionDenied):
-            await _called(FakeStore(), submitter, method, request)
+            await _called(permits, submitter, method, request)
     for role in (Role.VIEWER, Role.OPERATOR):
         with pytest.raises(PermissionDenied):
-            await _called(FakeStore(), Principal(name="x", role=role), method, request)
+            await _called(permits, Principal(name="x", role=role), method, request)
+
+
+UPLOAD = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+
+
+def on_upload(method: str) -> Any:
+    """A request of this method that names the upload."""
+    file = spec_pb2.File(root="uploads", path=f"{UPLOAD}/a.csv")
+    table = spec_pb2.Table(connection="crm", table="t")
+    return {
+        "FileService/GetUpload": file_service_pb2.GetUploadRequest(name=f"uploads/{UPLOAD}"),
+        "FileService/DeleteUpload": file_service_pb2.DeleteUploadRequest(name=f"uploads/{UPLOAD}"),
+        "FileService/DownloadFile": file_service_pb2.DownloadFileRequest(file=file),
+        "JobService/CreateJob": pb.CreateJobRequest(
+            job=job_pb2.Job(spec=spec_pb2.JobSpec(import_spec=spec_pb2.ImportSpec(files=[file], target=table)))
+        ),
+        "JobService/UpdateJob": pb.UpdateJobRequest(
+            job=job_pb2.Job(spec=spec_pb2.JobSpec(export_spec=spec_pb2.ExportSpec(table=table, file=file)))
+        ),
+    }[method]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "FileService/GetUpload",
+        "FileService/DeleteUpload",
+        "FileService/DownloadFile",
+        "JobService/CreateJob",
+        "JobService/UpdateJob",
+    ],
+)
+async def test_an_upload_is_for_who_made_it_and_for_admins(uploads, method):
+    permits, request = Permits(uploads), on_upload(method)
+    ada, bob = (Principal(name=name, role=Role.SUBMITTER, connections={"crm"}) for name in ("ada", "bob"))
+    await uploads.claim(UPLOAD, "ada")
+    for principal in (ada, ANYONE):
+        assert await _called(permits, principal, f"lading.v1.{method}", request) == "through"
+    with pytest.raises(PermissionDenied, match="somebody else"):
+        await _called(permits, bob, f"lading.v1.{method}", request)
+
+
+async def test_what_is_exported_for_a_download_is_for_who_exports_it(uploads):
+    permits, method = Permits(uploads), "JobService/UpdateJob"
+    ada, bob = (Principal(name=name, role=Role.SUBMITTER, connections={"crm"}) for name in ("ada", "bob"))
+    assert await _called(permits, ada, f"lading.v1.{method}", on_upload(method)) == "through"
+    with pytest.raises(PermissionDenied, match="somebody else"):
+        await _called(permits, bob, "lading.v1.FileService/DownloadFile", on_upload("FileService/DownloadFile"))
 
 
 @pytest.mark.parametrize(
@@ -455,6 +517,29 @@ async def test_a_call_that_its_client_gave_up_is_written_down(api):
     assert api.audit.deeds[0].outcome == "CANCELLED"
 
 
+async def test_the_trail_knows_what_was_done_though_the_caller_has_gone(api, monkeypatch):
+    made, gone = asyncio.Event(), asyncio.Event()
+
+    async def command(job_id: str, event: Any, *, etag: str = "") -> Any:
+        effect.get().job = a_job(id=job_id)
+        made.set()
+        try:
+            await gone.wait()
+        finally:
+            gone.set()
+
+    monkeypatch.setattr(api.control, "command", command)
+    call = api.stub.PauseJob(pb.PauseJobRequest(name="jobs/a1"), timeout=DEADLINE)
+    running = asyncio.ensure_future(call)
+    await made.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await eventually(lambda: len(api.audit.deeds) == 1)
+    deed = api.audit.deeds[0]
+    assert (deed.resource, deed.outcome) == ("jobs/a1", "OK")
+
+
 async def test_deeds_that_come_together_are_written_together():
     class Slow(FakeAudit):
         def __init__(self) -> None:
@@ -503,7 +588,7 @@ async def test_admins_read_the_trail_page_by_page(api):
         assert failed.code() is DENIED
 
 
-async def test_who_comes_otherwise_than_by_the_socket_must_be_known():
+async def test_who_comes_otherwise_than_by_the_socket_must_be_known(uploads):
     class Tcp(_Context):
         def __init__(self, **auth: list[bytes]) -> None:
             super().__init__()
@@ -518,7 +603,7 @@ async def test_who_comes_otherwise_than_by_the_socket_must_be_known():
     anyone = Principal(name="socket", role=Role.ADMIN)
     robot = Principal(name="robot", role=Role.VIEWER)
     door = Access(
-        tokens=FakeTokens(), jobs=FakeStore(), trail=Trail(FakeAudit()), local=anyone, clients={"robot": robot}
+        tokens=FakeTokens(), permits=Permits(uploads), trail=Trail(FakeAudit()), local=anyone, clients={"robot": robot}
     )
 
     async def behaviour(request: Any, context: Any) -> str:

@@ -21,16 +21,19 @@ from google.rpc import error_details_pb2 as details
 from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading.v1.file_service_pb2_grpc import FileServiceStub, add_FileServiceServicer_to_server
+from ladingd.api.caller import caller
 from ladingd.api.files import FileServicer
 from ladingd.api.guard import Guard
+from ladingd.api.limits import Limits
 from ladingd.core.files import PIECE_BYTES
 from ladingd.data import downloads
 from ladingd.data.downloads import RootFiles
 from ladingd.data.handle import Handle
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 from tests.harness.waiting import until_async
 from tests.integration.api.answers import refused, unpacked
-from tests.integration.api.fakes import DEADLINE, eventually
+from tests.integration.api.fakes import ANYONE, DEADLINE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -113,17 +116,28 @@ class Yard:
         return sorted(str(p.relative_to(self.files.root)) for p in self.files.root.rglob("*") if p.is_file())
 
 
+class Doorman(grpc.aio.ServerInterceptor):
+    """Lets everybody in, as one and the same."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        caller.set(ANYONE)
+        return await continuation(handler_call_details)
+
+
 @pytest.fixture
 async def make_yard(folder: Path) -> AsyncIterator[Callable[..., Any]]:
     running: list[tuple[grpc.aio.Server, grpc.aio.Channel]] = []
 
-    async def make(*, patience: float = DEADLINE, **limits: int) -> Yard:
+    async def make(*, patience: float = DEADLINE, places: int = 32, file_limit: int = MIB << 10, **limits: int) -> Yard:
         state, root = folder / "state", folder / "files"
         for directory in (state, root):
             directory.mkdir(exist_ok=True)
-        files = UploadFiles(state, **{"disk_reserve": 0, **limits})
+        files = UploadFiles(UploadRoom(directory=state, **{"disk_reserve": 0, **limits}), file_limit=file_limit)
         guard = Guard()
-        server = grpc.aio.server(interceptors=(guard,), options=[("grpc.max_receive_message_length", 4 << 20)])
+        server = grpc.aio.server(
+            interceptors=(guard, Doorman(), Limits(transfers=places, transfer_patience=patience)),
+            options=[("grpc.max_receive_message_length", 4 << 20)],
+        )
         channel = grpc.aio.insecure_channel(f"unix:{folder}/s", options=[("grpc.use_local_subchannel_pool", 1)])
         stub = FileServiceStub(channel)  # type: ignore[no-untyped-call]
         yard = Yard(state, root, stub, files, guard)
@@ -352,7 +366,7 @@ async def test_a_silent_client_is_sent_away_and_may_come_back(make_yard: Callabl
 
 
 async def test_quotas(make_yard: Callable[..., Any]) -> None:
-    yard = await make_yard(file_limit=1000, total_limit=1500)
+    yard = await make_yard(file_limit=1000, limit=1500)
     content = content_of(1001)
     code, reason, _ = await reason_of(yard.send(yard.begin(content), content))
     assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
@@ -365,7 +379,7 @@ async def test_quotas(make_yard: Callable[..., Any]) -> None:
 
 
 async def test_what_others_still_send_counts_for_the_quota(make_yard: Callable[..., Any]) -> None:
-    yard = await make_yard(total_limit=1500)
+    yard = await make_yard(limit=1500)
     content = content_of(1000)
     call = await yard.begun(yard.begin(content))
     other = str(uuid.uuid4())
@@ -632,3 +646,27 @@ async def test_nothing_is_left_open_when_calls_are_cancelled_at_any_moment(yard:
     swept = await yard.files.sweep(datetime.now(UTC) + timedelta(hours=25), yard.in_use)
     assert len(swept) <= 40
     assert list((yard.state / "receiving").iterdir()) == []
+
+
+async def test_a_client_that_stops_reading_gives_its_place_to_others(make_yard: Callable[..., Any]) -> None:
+    yard = await make_yard(patience=0.2, places=1)
+    content = os.urandom(32 * MIB)
+    (yard.root / "large").write_bytes(content)
+    (yard.root / "small").write_bytes(b"x")
+    stalled = yard.download("large")
+    try:
+        assert (await stalled.read()).description.size == len(content)
+
+        async def has_place() -> bool:
+            try:
+                return (await yard.fetch("small"))[1] == b"x"
+            except (grpc.aio.AioRpcError, AssertionError):
+                return False
+
+        await until_async(has_place, "the place is free again")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await rest_of(stalled)
+        assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    finally:
+        stalled.cancel()
+    assert await yard.guard.drained(DEADLINE)

@@ -17,16 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused
-from ladingd.core.spec import CsvFormat, File, Header
+from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, QuotaExceeded
+from ladingd.core.files import UPLOADS
+from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, Table
 from ladingd.data import destination, spool, table_export
 from ladingd.data.destination import Destination
+from ladingd.data.upload_room import UploadRoom
+from tests.unit.data.conftest import Yard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from io import FileIO
 
-    from tests.unit.data.conftest import Yard
+    from ladingd.data.transfer import BulkTransfer
 
 words = st.text(alphabet="ab é\"',;\n\r\t|0☃\ufeff", max_size=8)
 fields = {
@@ -502,3 +505,23 @@ def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:
     plan = replace(yard.plan_export(), file=File(path="x.csv"))
     with pytest.raises(DestinationRefused, match=r"no file can be made in the directory of x\.csv"):
         transfer.begin("job", 1, plan)
+
+
+def test_an_export_for_a_download_fits_into_the_room_of_uploads(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
+    yard.sql("INSERT INTO t VALUES (1, '" + "x" * 1000 + "')")
+    work = yard.transfer.work_dir
+    file = File(root=UPLOADS, path="6f9619ff-8b86-4d01-b42d-00cf4fc964ff/out.csv")
+    spec = ExportSpec(source=Table(table="t"), file=file)
+
+    def transfer(limit: int) -> BulkTransfer:
+        room = UploadRoom(directory=work, limit=limit, disk_reserve=0)
+        return replace(yard.transfer, roots={UPLOADS: room.root}, upload_room=room)
+
+    plan = transfer(500).plan(spec)
+    with pytest.raises(QuotaExceeded, match="more than 500"):
+        Yard(directory=yard.directory, transfer=transfer(500)).run(plan)
+    Yard(directory=yard.directory, transfer=transfer(5_000)).run(plan, attempt=2)
+    assert (work / UPLOADS / file.path).stat().st_size > 1000
+    with pytest.raises(QuotaExceeded):
+        transfer(1_000).plan(spec)

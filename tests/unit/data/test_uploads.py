@@ -17,6 +17,7 @@ from ladingd.core.spec import File
 from ladingd.data import files, uploads
 from ladingd.data.downloads import RootFiles
 from ladingd.data.files import destination_path, open_source, reopen_source
+from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 
 if TYPE_CHECKING:
@@ -30,19 +31,26 @@ DAY = timedelta(hours=24)
 CONTENT = b"id,name\n1,Ada\n"
 
 
+OWNER = "ada"
+
+
+def files_in(directory: Path, **limits: int) -> UploadFiles:
+    return UploadFiles(UploadRoom(directory=directory, disk_reserve=0, **limits))
+
+
 def announced(content: bytes = CONTENT, upload_id: str = ID) -> Announcement:
     digest = hashlib.sha256(content).digest()
     return Announcement(upload_id=upload_id, file_name="people.csv", size=len(content), sha256=digest)
 
 
 async def send(store: UploadFiles, content: bytes = CONTENT, upload_id: str = ID) -> Upload:
-    async with store.receive(announced(content, upload_id), 0) as coming:
+    async with store.receive(announced(content, upload_id), 0, OWNER) as coming:
         await coming.write(content)
         return await coming.finish()
 
 
 async def send_half(store: UploadFiles, upload_id: str = ID) -> None:
-    async with store.receive(announced(upload_id=upload_id), 0) as coming:
+    async with store.receive(announced(upload_id=upload_id), 0, OWNER) as coming:
         await coming.write(CONTENT[:7])
 
 
@@ -52,7 +60,7 @@ async def unused(file: File) -> bool:
 
 @pytest.fixture
 def store(tmp_path: Path) -> UploadFiles:
-    return UploadFiles(tmp_path, disk_reserve=0)
+    return files_in(tmp_path)
 
 
 def everything(directory: Path) -> list[str]:
@@ -60,24 +68,24 @@ def everything(directory: Path) -> list[str]:
 
 
 async def test_a_daemon_that_was_killed_goes_on_with_what_is_there(store: UploadFiles, tmp_path: Path) -> None:
-    async with store.receive(announced(), 0) as coming:
+    async with store.receive(announced(), 0, OWNER) as coming:
         await coming.write(CONTENT[:7])
-        later = UploadFiles(tmp_path, disk_reserve=0)
+        later = files_in(tmp_path)
         assert (await later.get(ID)).received == 7
-        async with later.receive(announced(), 7) as going_on:
+        async with later.receive(announced(), 7, OWNER) as going_on:
             await going_on.write(CONTENT[7:])
             upload = await going_on.finish()
     assert upload.complete
     assert (store.root / ID / "people.csv").read_bytes() == CONTENT
-    assert await UploadFiles(tmp_path).get(ID) == upload
+    assert await files_in(tmp_path).get(ID) == upload
 
 
 async def test_half_a_file_is_not_beneath_the_root(store: UploadFiles, tmp_path: Path) -> None:
     await send_half(store)
     assert everything(store.root) == []
-    assert everything(tmp_path) == [f"receiving/{ID}.json", f"receiving/{ID}.part"]
+    assert everything(tmp_path) == [f"receiving/{ID}.json", f"receiving/{ID}.owner", f"receiving/{ID}.part"]
     await send(store)
-    assert everything(tmp_path) == [f"receiving/{ID}.json", f"uploads/{ID}/people.csv"]
+    assert everything(tmp_path) == [f"receiving/{ID}.json", f"receiving/{ID}.owner", f"uploads/{ID}/people.csv"]
 
 
 async def test_what_comes_is_made_durable_on_the_way(store: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +99,7 @@ async def test_what_comes_is_made_durable_on_the_way(store: UploadFiles, monkeyp
 
     monkeypatch.setattr(os, "fdatasync", noting)
     content = b"x" * 2500
-    async with store.receive(announced(content), 0) as coming:
+    async with store.receive(announced(content), 0, OWNER) as coming:
         for at in range(0, 2500, 500):
             await coming.write(content[at : at + 500])
         assert sizes == [1000, 2000]
@@ -108,10 +116,10 @@ async def test_what_broke_off_is_made_durable(store: UploadFiles, monkeypatch: p
 
 async def test_nothing_comes_after_another_one_took_over(store: UploadFiles) -> None:
     told: list[str] = []
-    async with store.receive(announced(), 0) as former:
+    async with store.receive(announced(), 0, OWNER) as former:
         former.when_taken_over(lambda: told.append("former"))
         await former.write(CONTENT[:7])
-        async with store.receive(announced(), 3) as later:
+        async with store.receive(announced(), 3, OWNER) as later:
             assert told == ["former"]
             with pytest.raises(UploadMismatch):
                 await former.write(CONTENT[7:])
@@ -152,15 +160,37 @@ async def test_sweeping(store: UploadFiles, tmp_path: Path) -> None:
     assert await store.sweep(now + DAY - timedelta(minutes=5), in_use) == ()
     assert sorted(file.path for file in asked) == sorted([whole, used, export])
     assert {file.root for file in asked} == {"uploads"}
-    async with store.receive(announced(upload_id=half), 7):
+    async with store.receive(announced(upload_id=half), 7, OWNER):
         # Something may come at any moment.
         assert await store.sweep(now + DAY + timedelta(minutes=5), in_use) == tuple(sorted([whole, export]))
     assert await store.sweep(now + DAY + timedelta(minutes=5), in_use) == (half,)
-    assert everything(tmp_path) == [f"receiving/{used}.json", f"uploads/{used}/people.csv"]
+    left = [f"receiving/{used}.json", f"receiving/{used}.owner", f"uploads/{used}/people.csv"]
+    assert everything(tmp_path) == left
     # It was in use a day after it had come.
     assert await store.sweep(now + 2 * DAY - timedelta(minutes=10), unused) == ()
     assert await store.sweep(now + 2 * DAY + timedelta(minutes=10), unused) == (used,)
     assert everything(tmp_path) == []
+
+
+async def test_an_id_is_theirs_who_have_named_it_first_until_it_is_removed(store: UploadFiles) -> None:
+    assert await store.owner(ID) == ""
+    assert await store.claim(ID, "ada") == "ada"
+    assert await store.claim(ID, "bob") == "ada"
+    with pytest.raises(UploadMismatch, match="somebody else's"):
+        async with store.receive(announced(), 0, "bob"):
+            pass
+    await send(store)
+    assert await store.owner(ID) == OWNER == "ada"
+    await store.delete(ID, unused)
+    assert await store.claim(ID, "bob") == "bob"
+
+
+async def test_a_claim_without_a_file_is_swept(store: UploadFiles) -> None:
+    await store.claim(ID, "ada")
+    now = datetime.now(UTC)
+    assert await store.sweep(now, unused) == ()
+    assert await store.sweep(now + DAY + timedelta(minutes=5), unused) == (ID,)
+    assert await store.owner(ID) == ""
 
 
 async def test_a_plan_or_a_download_counts_as_use(store: UploadFiles, tmp_path: Path) -> None:
@@ -169,7 +199,7 @@ async def test_a_plan_or_a_download_counts_as_use(store: UploadFiles, tmp_path: 
     old = datetime.now(UTC).timestamp() - 90_000
 
     def age() -> None:
-        for path in (store.root / ID, *(store.root / ID).iterdir(), tmp_path / "receiving" / f"{ID}.json"):
+        for path in (store.root / ID, *(store.root / ID).iterdir(), *(tmp_path / "receiving").iterdir()):
             os.utime(path, (old, old))
 
     age()

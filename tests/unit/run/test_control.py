@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ladingd.core.errors import JobNotFound, RequestIdReused, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import JobNotFound, PermissionDenied, RequestIdReused, ShuttingDown, TargetUnavailable
 from ladingd.core.state import Event, State
 from ladingd.run import control as control_module
-from ladingd.run.control import Control
+from ladingd.run.control import Control, Effect, effect
 from tests.unit.run.conftest import SPEC
 
 if TYPE_CHECKING:
     from ladingd.core.job import Job
+    from ladingd.core.spec import JobSpec
     from ladingd.run.workers import Workers
     from tests.unit.run.conftest import Rig
+
+
+async def anything(_: JobSpec) -> None:
+    """Who asks may have it."""
 
 
 @pytest.fixture
@@ -28,30 +33,45 @@ def control(rig: Rig) -> Control:
 async def test_a_clone_has_spec_and_texts_and_a_life_of_its_own(rig: Rig, control: Control) -> None:
     model = await rig.queued(1)
     await rig.store.edit(model.id, label="nightly", description="from the shop")
-    clone = await control.clone(model.id)
+    clone = await control.clone(model.id, permit=anything)
     assert (clone.spec, clone.label, clone.description) == (model.spec, "nightly", "from the shop")
     assert (clone.state, clone.attempt, clone.uid != model.uid) == (State.EDITING, 0, True)
-    other = await control.clone(model.id, label="again", new_id="mine")
+    other = await control.clone(model.id, permit=anything, label="again", new_id="mine")
     assert (other.id, other.label) == ("mine", "again")
+
+
+async def test_a_clone_is_of_the_spec_that_was_permitted(rig: Rig, control: Control) -> None:
+    model = await rig.queued(1)
+    asked: list[JobSpec] = []
+
+    async def nothing(spec: JobSpec) -> None:
+        asked.append(spec)
+        raise PermissionDenied("submitter", "another connection")
+
+    with pytest.raises(PermissionDenied):
+        await control.clone(model.id, permit=nothing, new_id="mine")
+    assert asked == [model.spec]
+    with pytest.raises(JobNotFound):
+        await rig.store.get("mine")
 
 
 async def test_the_same_request_makes_one_clone(rig: Rig, control: Control) -> None:
     model = await rig.queued(1)
-    clone = await control.clone(model.id, request_id="r", request_digest="d")
+    clone = await control.clone(model.id, permit=anything, request_id="r", request_digest="d")
     await rig.store.command(model.id, Event.CANCEL)
     await rig.store.delete(model.id)
-    assert await control.clone(model.id, request_id="r", request_digest="d") == clone
+    assert await control.clone(model.id, permit=anything, request_id="r", request_digest="d") == clone
     with pytest.raises(RequestIdReused):
-        await control.clone(model.id, request_id="r", request_digest="other")
+        await control.clone(model.id, permit=anything, request_id="r", request_digest="other")
     with pytest.raises(JobNotFound):
-        await control.clone(model.id)
+        await control.clone(model.id, permit=anything)
 
 
 async def test_nothing_is_cloned_on_the_way_out(rig: Rig, control: Control) -> None:
     model = await rig.queued(1)
     control.close()
     with pytest.raises(ShuttingDown):
-        await control.clone(model.id)
+        await control.clone(model.id, permit=anything)
 
 
 async def test_what_was_written_is_announced_though_nobody_waits_for_it(
@@ -69,15 +89,19 @@ async def test_what_was_written_is_announced_though_nobody_waits_for_it(
         return done
 
     monkeypatch.setattr(rig.store, "command", slowly)
+    known = Effect()
+    effect.set(known)
     call = asyncio.create_task(control.command(job.id, Event.PAUSE))
     await written.wait()
     call.cancel()
+    gate.set()
     with pytest.raises(asyncio.CancelledError):
         await call
-    gate.set()
     async with asyncio.timeout(10):
         await rung.wait()
-    assert (await rig.store.get(job.id)).state is State.PAUSED
+    stored = await rig.store.get(job.id)
+    assert stored.state is State.PAUSED
+    assert known.job == stored
 
 
 async def test_a_spec_is_not_checked_for_ever(rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,69 @@
+"""What a caller needs for the things that a request names, beyond the right to call the method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+
+from lading.v1 import spec_pb2
+from ladingd.core.files import UPLOADS, is_upload_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ladingd.core.access import Principal
+    from ladingd.core.files import UploadStore
+
+DEFAULT = "local"
+"""The connection and the root that an empty name means."""
+
+
+class Permits:
+    """All methods raise PermissionDenied."""
+
+    def __init__(self, uploads: UploadStore) -> None:
+        self._uploads = uploads
+
+    async def spec(self, principal: Principal, spec: spec_pb2.JobSpec) -> None:
+        """For all that a spec names, wherever. What it exports for a download is the caller's from now on."""
+        written = spec.WhichOneof("kind") == "export_spec"
+        for part in _parts(spec):
+            match part:
+                case spec_pb2.File():
+                    await self.file(principal, part, written=written)
+                case spec_pb2.Table():
+                    principal.require_connection(part.connection or DEFAULT)
+
+    async def file(self, principal: Principal, file: spec_pb2.File, *, written: bool = False) -> None:
+        """For one file, to be read or written."""
+        root = file.root or DEFAULT
+        principal.require_root(root)
+        upload_id = file.path.partition("/")[0]
+        # Anything else beneath that root is refused when the file is looked for.
+        if root == UPLOADS and is_upload_id(upload_id):
+            if written:
+                principal.require_upload(await self._uploads.claim(upload_id, principal.name))
+            else:
+                await self.upload(principal, upload_id)
+
+    async def upload(self, principal: Principal, upload_id: str) -> None:
+        """For an upload, or what was exported for a download."""
+        principal.require_upload(await self._uploads.owner(upload_id))
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """A message and all that are in it."""
+    yield message
+    for _, value in message.ListFields():
+        within: Sequence[Any] = ()
+        if isinstance(value, Message):
+            within = (value,)
+        elif isinstance(value, Mapping):
+            within = tuple(value.values())
+        elif isinstance(value, Sequence):
+            within = value
+        for part in within:
+            if isinstance(part, Message):
+                yield from _parts(part)
