@@ -114,12 +114,33 @@ def test_import_and_export_carry_their_files(far: Far) -> None:
     assert sorted(os.listdir(far.home)) == ["again.csv", "ca.pem", "people.csv"]
 
 
+def test_an_export_that_nobody_has_waited_for_is_fetched_later(far: Far) -> None:
+    people = write_people(far.home / "people.csv", 1_000)
+    imported = json.loads(far.lading("import", "people.csv", "--into", "people", "--output", "json").stdout)
+    done = far.lading("export", "people", "--to", "again.csv", "--detach")
+    name = done.stdout.strip()
+    assert f"lading download {name} --to again.csv" in done.stderr
+
+    def finished() -> bool:
+        return bool(json.loads(far.lading("show", name, "--output", "json").stdout)["state"] == "FINISHED")
+
+    until(finished, "the export is finished")
+    assert "again.csv  " in far.lading("download", name, "--to", "again.csv").stdout
+    assert (far.home / "again.csv").read_bytes() == people.read_bytes()
+    assert far.uploads == ["people.csv"], "what was fetched is removed"
+    for arguments, words in [
+        ((name, "--to", "again.csv"), "exists"),
+        ((name, "--to", "more.csv"), "there is no file"),
+        ((imported["name"], "--to", "more.csv"), "is an import"),
+    ]:
+        assert words in far.lading("download", *arguments, status=2).stderr
+
+
 def test_files_that_cannot_travel(far: Far) -> None:
     for arguments, words in [
         (("import", "missing.csv", "--into", "t"), "does not exist"),
         (("import", ".", "--into", "t"), "is a directory"),
         (("export", "t", "--to", "nowhere/x.csv"), "does not exist"),
-        (("export", "t", "--to", "x.csv", "--detach"), "nobody would be here"),
     ]:
         done = far.lading(*arguments, status=2)
         assert words in done.stderr

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lading_client.cli import audit, daemon, jobs, transfers, watching
+from lading_client.cli import audit, daemon, download, jobs, transfers, watching
 from lading_client.cli.options import OutputOption
 from lading_client.cli.session import Settings
 from lading_client.credentials import Tls
@@ -33,6 +33,7 @@ app.command("cancel")(jobs.cancel)
 app.command("delete")(jobs.delete)
 app.command("journal")(watching.journal)
 app.command("rejects")(watching.rejects)
+app.command("download")(download.download)
 app.command("audit")(audit.audit)
 app.add_typer(daemon.app, name="daemon")
 

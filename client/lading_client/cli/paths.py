@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from lading_client.endpoint import is_socket
 from lading_client.spec import File
 
-_UPLOADS = "uploads"
+UPLOADS = "uploads"
 
 
 class BadPath(ValueError):
@@ -56,6 +56,13 @@ def file_to_send(path: str) -> str:
 
 def file_to_fetch(path: str, *, overwrite: bool) -> File:
     """Where the daemon is to put what will be fetched to a path here. Raises BadPath."""
+    name = check_free(path, overwrite=overwrite)
+    # On the daemon's side no name begins with a dot.
+    return File(root=UPLOADS, path=f"{uuid.uuid4()}/{name.lstrip('.') or 'export'}")
+
+
+def check_free(path: str, *, overwrite: bool) -> str:
+    """See that a file can be made here, and return its name alone. Raises BadPath."""
     name = _sendable_name(path)
     if os.path.isdir(path):
         raise BadPath(f"{path} is a directory")
@@ -66,8 +73,7 @@ def file_to_fetch(path: str, *, overwrite: bool) -> File:
         raise BadPath(f"the directory of {path} does not exist")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BadPath(f"{directory} cannot be written into")
-    # On the daemon's side no name begins with a dot.
-    return File(root=_UPLOADS, path=f"{uuid.uuid4()}/{name.lstrip('.') or 'export'}")
+    return name
 
 
 def _sendable_name(path: str) -> str:
@@ -85,6 +91,6 @@ def _sendable_name(path: str) -> str:
 
 def shown(file: File) -> str:
     """The file as people know it: one that came from somebody by its name."""
-    if file.root == _UPLOADS:
+    if file.root == UPLOADS:
         return PurePosixPath(file.path).name
     return f"/{file.path}" if file.root == "local" else f"{file.root}:{file.path}"

@@ -1,15 +1,16 @@
 """`lading import`, `export` and `run`: make a job, start it, wait for it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from os.path import basename, dirname
+from os.path import basename
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lading_client.cli import table_name
 from lading_client.cli.carriage import progress_of
+from lading_client.cli.download import fetch, later
 from lading_client.cli.options import (
     DelimiterOption,
     DetachOption,
@@ -23,8 +24,8 @@ from lading_client.cli.options import (
 from lading_client.cli.paths import BadPath, file_at, file_to_fetch, file_to_send, is_remote
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
-from lading_client.errors import BadSpec, DaemonError
-from lading_client.model import State
+from lading_client.errors import BadSpec, JobDeleted
+from lading_client.model import Job, State
 from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec
 
 if TYPE_CHECKING:
@@ -95,11 +96,6 @@ def export_table(
     """Export a table to a file."""
     ours = Session.of(context, server, output)
     remote = is_remote(ours.server)
-    if remote and detach:
-        raise ours.usage(
-            "--detach: nobody would be here to fetch the file; "
-            "let the daemon write it beneath a root of its own: lading run"
-        )
     with _usage(ours):
         destination = file_to_fetch(to, overwrite=overwrite) if remote else file_at(to)
         source = table_name.parse(table)
@@ -107,7 +103,7 @@ def export_table(
     wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)
     label = label or f"{source.table} to {basename(to if remote else destination.path)}"
     if remote:
-        ours.run(_export_and_fetch(ours, wanted, to, label))
+        ours.run(_export_and_fetch(ours, wanted, to, label, detach=detach))
     else:
         ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach))
 
@@ -168,6 +164,10 @@ async def _start(
     job = await client.create_job(spec, label=label, description=description)
     if not detach:
         return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
+    return await _detached(ours, client, job)
+
+
+async def _detached(ours: Session, client: "Client", job: Job) -> int:
     started = await client.start_job(job.name)
     if ours.output.json:
         ours.output.document(started)
@@ -186,17 +186,24 @@ async def _send_and_import(
         return await _start(ours, client, spec, label, detach=detach, fail_on_rejects=fail_on_rejects)
 
 
-async def _export_and_fetch(ours: Session, wanted: ExportSpec, to: str, label: str) -> int:
+async def _export_and_fetch(ours: Session, wanted: ExportSpec, to: str, label: str, *, detach: bool) -> int:
     async with ours.client() as client:
         job = await client.create_job(JobSpec(kind=wanted), label=label)
-        started = await client.start_job(job.name)
-        final = await wait(ours, client, started, revision=job.revision)
-        if final.state is State.FINISHED:
-            with progress_of(ours.output, "downloading", basename(to)) as show:
-                await client.download(wanted.file, to, overwrite=wanted.overwrite, progress=show)
-            with suppress(DaemonError):
-                # It would go by itself in a day.
-                await client.delete_upload(f"{wanted.file.root}/{dirname(wanted.file.path)}")
+        try:
+            if detach:
+                ours.output.note(later(job.name, to))
+                return await _detached(ours, client, job)
+            started = await client.start_job(job.name)
+            final = await wait(ours, client, started, revision=job.revision)
+            if final.state is State.FINISHED:
+                await fetch(ours, client, wanted, to, overwrite=wanted.overwrite)
+        except JobDeleted:
+            raise
+        except BaseException:
+            ours.output.note(later(job.name, to))
+            raise
+        if final.state is not State.FINISHED and final.state is not State.CANCELED:
+            ours.output.note(later(job.name, to))
         await report(ours, client, final)
         return exit_status(final)
 
