@@ -257,6 +257,8 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
 
     async def _events(self, request: job_service_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[Event]:
         after = request.revision
+        # Before the first event: a client that has it may have everything broken off before the next is sent.
+        breaks, progress = self.breaks, self.latest
         if after == 0:
             after = self.revision
             if request.name:
@@ -269,7 +271,6 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
             info = details.ErrorInfo(reason="REVISION_COMPACTED", domain="lading")
             info.metadata["oldest"] = str(min(self.compacted or self.revision, self.revision))
             await abort(context, grpc.StatusCode.OUT_OF_RANGE, "no longer kept", info)
-        breaks, progress = self.breaks, self.latest
         while True:
             news = self._news
             if breaks < self.breaks or after < self.compacted:
