@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
-from ladingd.data.sqlite.database import Database, connected, quoted, statement
+from ladingd.data.sqlite.database import Database, connected, placed, quoted, statement
 from ladingd.data.sqlite.load import load
 from ladingd.data.sqlite.reading import sqlite_reading
 from ladingd.data.sqlite.suitability import check_name, unusable
@@ -92,7 +92,7 @@ class SqliteTarget(Target):
         batch: Batch,
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
-        with self.workplace.locked(str(self.path.resolve())):
+        with self.workplace.locked(str(self.path.resolve())), placed(self.path):
             with connected(self.path) as database:
                 if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
                     return _entry(database, job_uid, chunk)
