@@ -25,15 +25,17 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 """A disk of which nobody here can see how full it is gets a try after so many seconds, each wait twice the last."""
 _MORE = 1 << 20
-"""By so many bytes a disk that was full must have become emptier to be worth a try before ``_SEEN_WAIT`` is over."""
+"""By so many bytes a disk that was seen to be full must have become emptier to be worth a try."""
 _SEEN_WAIT = 300.0
+"""After so many seconds it is worth one all the same."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Try:
-    """When a job that met a full disk is started again. ``read`` is how far it was, ``free`` what was free then."""
+    """When a job that met a full disk is started again. ``read`` is how far it was, ``free`` how little was free then,
+    where that can be seen."""
 
     wait: float
     read: int
@@ -83,6 +85,8 @@ class Room:
     async def full(self, job: Job, error: DiskFull) -> None:
         """Hold a job that has met a full disk. What it has in flight still finishes."""
         free = await self._free_at(error.place)
+        if free is not None and free > max(self._reserve, _MORE):
+            free = None  # Somebody has made room already.
         known = self._tries.get(job.id)
         wait = FIRST_WAIT
         if known is not None and known.read == job.counts.read:
