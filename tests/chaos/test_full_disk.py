@@ -17,7 +17,6 @@ from lading_client.model import State
 from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, Table
 from tests.chaos.failpoint import Action, Moment
 from tests.chaos.striking import strike_chunk
-from tests.harness.daemon import DaemonProcess
 from tests.harness.disk import small_disk
 from tests.harness.jobs import followed, held, importing, rows, write_people
 from tests.harness.waiting import until_async
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from lading_client.model import Job
     from tests.chaos.trial import Trial
+    from tests.harness.daemon import DaemonProcess
     from tests.harness.postgres import PostgresProcess
 
 MEGABYTE = 1 << 20

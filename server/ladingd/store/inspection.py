@@ -34,7 +34,7 @@ _STRANGE_STATES = f"SELECT 'jobs/' || id || ' is ' || state FROM jobs WHERE stat
 """States that there are not."""
 
 _FUTURE = """
-SELECT 'jobs/' || id || ' has revision ' || jobs.revision || ', and the last one given out is ' || history.revision
+SELECT 'jobs/' || jobs.id || ' has revision ' || jobs.revision || ', and the last one given out is ' || history.revision
 FROM jobs, history WHERE jobs.revision > history.revision OR state_revision > jobs.revision
 """
 """Jobs that are ahead of the numbers that were given out."""
