@@ -65,6 +65,7 @@ class FakeTransfer(Transfer):
         self.attempts: list[int] = []
         self.errors: dict[str, list[Exception]] = {}
         self.finished = 0
+        self.discarded: list[str] = []
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 
     def ledger(self, job_uid: str) -> dict[int, Counts]:
@@ -109,6 +110,7 @@ class FakeTransfer(Transfer):
 
     def discard(self, job_uid: str, plan: Plan) -> None:
         self._raise("discard")
+        self.discarded.append(job_uid)
 
 
 @dataclass
