@@ -70,9 +70,7 @@ class SqliteTarget(Target):
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        if not self.path.exists():
-            if not self.path.parent.is_dir():
-                raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        if not self._exists():
             return ()
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
@@ -114,13 +112,21 @@ class SqliteTarget(Target):
         return counts
 
     def discard(self, job_uid: str) -> None:
-        if not self.path.exists():
+        if not self._exists():
             return
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if ledger.exists(database):
                 ledger.forget(database, job_uid)
                 database.commit()
+
+    def _exists(self) -> bool:
+        """Whether there is the file; one that was never made is not merely away. Raises TargetUnavailable."""
+        if self.path.exists():
+            return True
+        if not self.path.parent.is_dir():
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        return False
 
 
 def _as_target(shape: TableShape) -> TargetTable:
