@@ -38,9 +38,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lading-bench-") as work:
         files = (arguments.folder or Path(work) / "files").absolute()
         files.mkdir(parents=True, exist_ok=True)
-        with Workbench(
-            files, Path(work), records=arguments.records, rounds=arguments.rounds, jobs=arguments.jobs
-        ) as bench:
+        numbers = {name: getattr(arguments, name) for name in ("records", "rounds", "jobs")}
+        with Workbench(files, Path(work), **numbers) as bench:
             return _run(bench, arguments.cases or list(CASES))
 
 
