@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ladingd.config import Settings
@@ -37,9 +37,10 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
-    commands = parser.add_subparsers(dest="command", metavar="[token]")
+    commands = parser.add_subparsers(dest="command", metavar="[token | store]")
     token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
     _add_actions(token)
+    _add_store(commands)
     return parser.parse_args()
 
 
@@ -60,6 +61,18 @@ def _add_actions(token: argparse.ArgumentParser) -> None:
     revoke.add_argument("name", metavar="NAME")
 
 
+def _add_store(commands: Any) -> None:
+    store = commands.add_parser("store", help="check the store of jobs, copy it, make its file smaller")
+    actions = store.add_subparsers(dest="action", required=True, metavar="check | backup | vacuum")
+    check = actions.add_parser("check", help="see whether the store is sound; the daemon may run")
+    copy = actions.add_parser("backup", help="make a verified copy of the store; the daemon may run")
+    copy.add_argument("file", type=Path, metavar="FILE", help="where the copy goes")
+    copy.add_argument("--force", action="store_true", help="replace a file that is there")
+    vacuum = actions.add_parser("vacuum", help="give back room in the file that is not used; the daemon must not run")
+    for action in (check, copy, vacuum):
+        action.add_argument("--output", choices=("text", "json"), default="text", help="what to print; default text")
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from ladingd.config import ConfigError, load
 
@@ -69,6 +82,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _say(str(error), EXIT_USAGE)
     if arguments.command == "token":
         return _token(settings, arguments)
+    if arguments.command == "store":
+        return _store(settings, arguments)
 
     from ladingd.daemon import AlreadyRuns, CannotStart, run
 
@@ -90,6 +105,16 @@ def _token(settings: Settings, arguments: argparse.Namespace) -> int:
     except (TokenProblem, StoreUnusable) as error:
         return _say(str(error), EXIT_ERROR)
     return 0
+
+
+def _store(settings: Settings, arguments: argparse.Namespace) -> int:
+    from ladingd.store.errors import StoreUnusable
+    from ladingd.store_care import StoreProblem, run
+
+    try:
+        return run(settings, arguments)
+    except (StoreProblem, StoreUnusable) as error:
+        return _say(str(error), EXIT_ERROR)
 
 
 def _say(text: str, status: int) -> int:

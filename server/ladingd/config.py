@@ -103,6 +103,29 @@ class TlsSettings(BaseModel):
         return self
 
 
+class RetentionSettings(BaseModel):
+    """How long what is over is kept, and how much of it. 0 means for ever, or all of it. Jobs that may still go on
+    are never touched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jobs_days: int = Field(default=90, ge=0)
+    """Days after which a FINISHED or CANCELED job is deleted, with its journal, its chunks and its rejects."""
+    jobs_most: int = Field(default=100_000, ge=0)
+    """How many FINISHED and CANCELED jobs are kept; the one that ended first goes first."""
+    failed_days: int = Field(default=365, ge=0)
+    """Days after which a FAILED job is deleted: until then it can still be started again."""
+    files_bytes: int = Field(default=16 << 30, ge=0)
+    """Bytes that the rejects of all jobs may take; beyond that FINISHED and CANCELED jobs are deleted, the one that
+    ended first goes first."""
+    changes_most: int = Field(default=100_000, ge=0)
+    """How many of the latest changes of jobs are kept, which a watch that broke off can go on after."""
+    audit_days: int = Field(default=365, ge=0)
+    """Days after which an entry of the audit trail is forgotten."""
+    audit_most: int = Field(default=1_000_000, ge=0)
+    """How many entries of the audit trail are kept."""
+
+
 class Settings(BaseSettings):
     """What a daemon needs to know before it starts. Times are in seconds."""
 
@@ -139,6 +162,10 @@ class Settings(BaseSettings):
     """How many bytes a file that a client sends may have."""
     uploads_limit: int = Field(default=256 << 30, gt=0)
     """How many bytes all of them may have together."""
+    disk_reserve: int = Field(default=64 << 20, ge=0)
+    """Bytes that must be free on the disk of ``state_dir``. With fewer, running jobs are paused and nothing begins;
+    with half as many again they go on by themselves. 0: jobs run until the disk is full."""
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("roots")
     @classmethod

@@ -17,18 +17,22 @@ from typing import TYPE_CHECKING
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.core.access import Principal, Role
+from ladingd.core.errors import DiskFull
 from ladingd.core.files import UPLOADS
 from ladingd.data.connection import Connection
 from ladingd.data.downloads import RootFiles
+from ladingd.data.job_files import WorkplaceFiles
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 from ladingd.run.announcer import Announcer
-from ladingd.run.compaction import Compaction
 from ladingd.run.control import Control
+from ladingd.run.discards import Discards
 from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
+from ladingd.run.retention import Retention, Rules
+from ladingd.run.room import Room
 from ladingd.run.scheduler import Scheduler
 from ladingd.run.settlement import Settlement
 from ladingd.run.sweep import Sweep
@@ -36,8 +40,11 @@ from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.database import STORE, Database
+from ladingd.store.discards import SqlDiscardStore
 from ladingd.store.errors import StoreUnusable
+from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
+from ladingd.store.retention import SqlRetentionStore
 from ladingd.store.tokens import SqlTokenStore
 
 if TYPE_CHECKING:
@@ -65,7 +72,7 @@ class AlreadyRuns(CannotStart):
     """Another daemon holds the state directory or the socket."""
 
 
-def _first(group: BaseExceptionGroup[StoreUnusable]) -> BaseException:
+def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -82,8 +89,8 @@ def run(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         asyncio.run(Daemon(settings).serve())
-    except* StoreUnusable as broken:
-        # A full disk, most of the time. What was running is found by the next start.
+    except* (StoreUnusable, DiskFull) as broken:
+        # What was running is found by the next start.
         log.critical("stopping: %s", _first(broken))
         raise Broken(str(_first(broken))) from broken
 
@@ -111,12 +118,23 @@ class Daemon:
             database = Database(settings.state_dir / STORE)
             try:
                 await database.open()
-            except StoreUnusable as error:
+            except (StoreUnusable, DiskFull) as error:
                 raise CannotStart(str(error)) from error
             stack.push_async_callback(database.close)
             store = SqlJobStore(database)
+            # Of runs: what they have done must be written down, however long the disk is full.
+            records = SqlJobStore(database, patient=True)
             await recover(store)
             announcer = Announcer()
+            files = WorkplaceFiles(settings.state_dir)
+            room = Room(
+                SqlHoldStore(database),
+                announcer,
+                directory=settings.state_dir,
+                reserve=settings.disk_reserve,
+                refill=database.ballast.restore,
+            )
+            await room.look()
             rejects = RejectFiles(settings.state_dir)
             watch = Watch(store, announcer, rejects)
             room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
@@ -132,7 +150,17 @@ class Daemon:
                 work_dir=settings.state_dir,
                 upload_room=room,
             )
-            control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
+            discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=settlers)
+            control = Control(
+                store=store, transfer=transfer, workers=planners, announcer=announcer, discards=discards, room=room
+            )
+            retention = Retention(
+                Rules(**settings.retention.model_dump()),
+                jobs=records,
+                old=SqlRetentionStore(database),
+                files=files,
+                control=control,
+            )
             scheduler = Scheduler(
                 slots=settings.slots,
                 patience=Patience(
@@ -140,13 +168,14 @@ class Daemon:
                     cancel_grace=settings.cancel_grace,
                     target=settings.target_patience,
                 ),
-                store=store,
+                store=records,
                 transfer=transfer,
                 workers=workers,
                 announcer=announcer,
                 watch=watch,
+                room=room,
             )
-            settlement = Settlement(store=store, transfer=transfer, workers=settlers, announcer=announcer)
+            settlement = Settlement(store=records, transfer=transfer, workers=settlers, announcer=announcer)
             server = ApiServer(
                 socket=settings.socket,
                 store=store,
@@ -175,7 +204,9 @@ class Daemon:
                     tasks.create_task(planners.warm(1), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
                     tasks.create_task(settlement.run(), name="settlement"),
-                    tasks.create_task(Compaction(store).run(), name="compaction"),
+                    tasks.create_task(room.run(), name="room"),
+                    tasks.create_task(discards.run(), name="discards"),
+                    tasks.create_task(retention.run(), name="retention"),
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
@@ -183,6 +214,7 @@ class Daemon:
                 await self._stop.wait()
                 log.info("shutting down")
                 control.close()
+                database.hurry()
                 await server.refuse()
                 # In this order: no job becomes RUNNING after all that run were interrupted.
                 await scheduler.close()

@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--records", type=int, default=2_000_000, help="of the file of ten columns (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="that count, after one that warms up (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="of the soak (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the files are made and kept; default: a temporary one")
     arguments = parser.parse_args()
     for name in arguments.cases:
@@ -37,7 +38,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lading-bench-") as work:
         files = (arguments.folder or Path(work) / "files").absolute()
         files.mkdir(parents=True, exist_ok=True)
-        with Workbench(files, Path(work), records=arguments.records, rounds=arguments.rounds) as bench:
+        numbers = {name: getattr(arguments, name) for name in ("records", "rounds", "jobs")}
+        with Workbench(files, Path(work), **numbers) as bench:
             return _run(bench, arguments.cases or list(CASES))
 
 

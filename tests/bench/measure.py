@@ -73,10 +73,11 @@ class Memory:
 
     def _sample(self) -> None:
         while not self._end.wait(self._interval):
-            self.peak = max(self.peak, sum(map(_pss, [self._pid, *descendants(self._pid)])))
+            self.peak = max(self.peak, sum(map(pss, [self._pid, *descendants(self._pid)])))
 
 
-def _pss(pid: int) -> int:
+def pss(pid: int) -> int:
+    """The proportional memory of a process in bytes; 0 of one that has ended."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):

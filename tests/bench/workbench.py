@@ -48,12 +48,13 @@ class Run:
 class Workbench:
     """The files in one folder, everything else in another that goes away, for the time of a ``with`` block."""
 
-    def __init__(self, files: Path, work: Path, *, records: int, rounds: int) -> None:
+    def __init__(self, files: Path, work: Path, *, records: int, rounds: int, jobs: int) -> None:
         self._files = files
         self._stack = ExitStack()
         self.work = work
         self.records = records
         self.rounds = rounds
+        self.jobs = jobs
 
     def __enter__(self) -> Self:
         self.postgres = self._stack.enter_context(Postgres(self.work / "postgres"))

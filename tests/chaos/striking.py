@@ -41,7 +41,7 @@ FORGIVEN: Mapping[Action, Set[str]] = {
     Action.KILL: OUTAGE,
     Action.RAISE: frozenset({"INTERNAL"}),
     Action.HANG: OUTAGE,
-    Action.FULL: frozenset({"DESTINATION_REFUSED"}),
+    Action.FULL: frozenset(),
     Action.STORE_FULL: frozenset(),
 }
 """What a job may be FAILED by when it is struck so."""

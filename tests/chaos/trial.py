@@ -172,7 +172,9 @@ class Trial:
             run.failures.append(job.failure)
             await self._start(run)
         else:
-            assert job.state not in AT_REST or job.state in (State.FINISHED, State.INTERRUPTED), job.state
+            # PAUSED by the daemon, where it met a full disk: it starts it again.
+            going_on = (State.FINISHED, State.INTERRUPTED, State.PAUSED)
+            assert job.state not in AT_REST or job.state in going_on, job.state
         return job
 
     async def progress(self, run: Run, records: int) -> Job:

@@ -55,6 +55,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.SourceUnreadable: StatusCode.FAILED_PRECONDITION,
         errors.DestinationRefused: StatusCode.FAILED_PRECONDITION,
         errors.WorkerLost: StatusCode.UNAVAILABLE,
+        errors.DiskFull: StatusCode.RESOURCE_EXHAUSTED,
     }
 )
 """An error that is not here is INTERNAL, and its text stays with us."""

@@ -32,6 +32,7 @@ LadingError
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
       +-- WorkerLost         worker processes died again and again on one chunk
+      +-- DiskFull           no room to write: nothing is lost, and it can go on when there is room
 
 The errors know no status codes; ``api/status.py`` has the table. They cross process borders, hence ``__reduce__``.
 """
@@ -324,3 +325,16 @@ class WorkerLost(TechnicalError):
     """Worker processes died again and again on one chunk."""
 
     code = "WORKER_LOST"
+
+
+class DiskFull(TechnicalError):
+    """No room to write, here or on a database's machine. It stops no job for good: the job is held until there is.
+
+    ``place`` is the directory of this machine that is full, where it is one.
+    """
+
+    code = "DISK_FULL"
+
+    def __init__(self, problem: str, place: str = "") -> None:
+        self.place = place
+        super().__init__(problem)

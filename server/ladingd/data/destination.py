@@ -10,9 +10,9 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from ladingd.core.errors import DestinationRefused, InvalidSpec
+from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec
 from ladingd.data.files import Directory, destination_directory
-from ladingd.data.workplace import sync_directory, sync_file
+from ladingd.data.workplace import disk_full, sync_directory, sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +60,8 @@ class Destination:
             self.draft.touch(exist_ok=False)
             sync_directory(self.path.parent)
         except OSError as error:
+            if (full := self._full(error)) is not None:
+                raise full from error
             raise DestinationRefused(
                 f"no file can be made in the directory of {self.path.name} ({error.strerror}): export to another one"
             ) from error
@@ -169,7 +171,12 @@ class Destination:
         except FileExistsError as error:
             raise DestinationRefused(f"{self.path.name} exists; --overwrite replaces it") from error
         except OSError as error:
+            if (full := self._full(error)) is not None:
+                raise full from error
             raise DestinationRefused(f"{self.path.name} cannot be written: {error.strerror}") from error
+
+    def _full(self, error: OSError) -> DiskFull | None:
+        return disk_full(error, f"{self.path.name} cannot be written", self.directory.path.resolve())
 
 
 def _without_links(path: str, flags: int) -> int:

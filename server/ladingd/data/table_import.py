@@ -81,9 +81,11 @@ class TableImport:
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
-        """Forget the job in the target's ledger and remove its rejects."""
-        self._target(plan.target.connection).discard(job_uid)
-        self.workplace.forget(job_uid)
+        """Forget the job in the target's ledger and remove its rejects, these also where the target is away."""
+        try:
+            self._target(plan.target.connection).discard(job_uid)
+        finally:
+            self.workplace.forget(job_uid)
 
     def _target(self, connection: str) -> Target:
         return target_of(find_connection(self.connections, connection, "target.connection"), self.workplace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ladingd.core.errors import DestinationRefused
+from ladingd.core.errors import DestinationRefused, DiskFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,11 +42,16 @@ class Workplace:
         return self.job(job_uid) / "parts" / f"{ordinal:06d}.csv"
 
     def forget(self, job_uid: str) -> None:
-        """Remove the job's directory, if there is one. Raises DestinationRefused."""
+        """Remove the job's directory and its locks, if there are any. Raises DestinationRefused.
+
+        Who waits for a lock of it then gets one of no use, and finds the job gone.
+        """
         directory = self.job(job_uid)
         with writing(directory):
             if directory.exists():
                 shutil.rmtree(directory)
+            for name in (f"job {job_uid}", f"keys of {job_uid}"):
+                self._lock(name).unlink(missing_ok=True)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -56,14 +62,16 @@ class Workplace:
         locks = self.directory / "locks"
         with writing(locks):
             locks.mkdir(parents=True, exist_ok=True)
-            digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-            descriptor = os.open(locks / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._lock(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             with writing(locks):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, name: str) -> Path:
+        return self.directory / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
 
 
 def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
@@ -83,11 +91,23 @@ def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Raises DestinationRefused, naming the directory of the daemon's own that is full or cannot be used."""
+    """Raises DiskFull, or DestinationRefused, naming the directory of the daemon's own that is full or cannot be
+    used."""
     try:
         yield
     except OSError as error:
+        if (full := disk_full(error, f"the daemon cannot write into its directory {directory}", directory)) is not None:
+            raise full from error
         raise DestinationRefused(f"the daemon cannot write into its directory {directory}: {error.strerror}") from error
+
+
+def disk_full(error: OSError, what: str, directory: Path) -> DiskFull | None:
+    """What an error means where it says that there is no room; None where it says something else."""
+    if error.errno == errno.ENOSPC:
+        return DiskFull(f"{what}: {error.strerror}", str(directory))
+    if error.errno == errno.EDQUOT:  # How much room a quota leaves the directory does not show.
+        return DiskFull(f"{what}: {error.strerror}")
+    return None
 
 
 def draft_of(path: Path) -> Path:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
+from ladingd.core.state import Event
+from ladingd.core.upkeep import Discard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Plan
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.core.spec import JobSpec
-    from ladingd.core.state import Event
     from ladingd.run.announcer import Announcer
+    from ladingd.run.discards import Discards
+    from ladingd.run.room import Room
     from ladingd.run.workers import Workers
 
 P = ParamSpec("P")
@@ -55,11 +58,22 @@ class Control:
     """Makes, edits, commands and deletes jobs. ``workers`` are not those of chunks: nobody waits for an import to have
     a spec checked."""
 
-    def __init__(self, *, store: JobStore, transfer: Transfer, workers: Workers, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        transfer: Transfer,
+        workers: Workers,
+        announcer: Announcer,
+        discards: Discards,
+        room: Room,
+    ) -> None:
         self._store = store
         self._transfer = transfer
         self._workers = workers
         self._announcer = announcer
+        self._discards = discards
+        self._room = room
         self._closed = False
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -80,12 +94,13 @@ class Control:
     ) -> Job:
         """Check the spec against its real source and target, and store a job in EDITING.
 
-        Raises InvalidSpec, JobExists, RequestIdReused, ShuttingDown, and TechnicalError where source or target
-        cannot be reached.
+        Raises InvalidSpec, JobExists, RequestIdReused, ShuttingDown, DiskFull, and TechnicalError where source or
+        target cannot be reached.
         """
         self._check_open()
         if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
             return earlier
+        self._room.check()
         plan = await self._plan(spec)
         now = datetime.now(UTC)
         job = Job(
@@ -155,22 +170,32 @@ class Control:
             request_digest=request_digest,
         )
 
-    async def delete(self, job_id: str, *, etag: str = "") -> None:
-        """Remove a job and all that it left but its records. Raises JobNotFound, EtagMismatch, CommandNotAllowed."""
-        self._check_open()
-        await asyncio.shield(self._keep(self._delete(job_id, etag)))
+    async def delete(self, job_id: str, *, etag: str = "", wait: bool = True) -> None:
+        """Remove a job and all that it left but its records; that is not waited for where nobody wants to.
 
-    async def _delete(self, job_id: str, etag: str) -> None:
+        Raises JobNotFound, EtagMismatch, CommandNotAllowed.
+        """
+        self._check_open()
+        await asyncio.shield(self._keep(self._delete(job_id, etag, wait=wait)))
+
+    async def _delete(self, job_id: str, etag: str, *, wait: bool) -> None:
         job = await self._told(self._store.delete(job_id, etag=etag))
+        if not job.attempt:
+            return  # It has left nothing.
+        if not wait:
+            self._discards.wake()
+            return
         try:
-            await self._work(self._transfer.discard, job.uid, job.plan)
+            await self._discards.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
         except LadingError as error:
-            # The job is gone all the same: what stays in an unreachable target harms nobody, but is told.
-            log.warning("jobs/%s is deleted, but its ledger entries stay in the target: %s", job.id, error.message)
+            # The job is gone all the same: what stays in an unreachable target is cleared away when it is back.
+            log.warning("jobs/%s is deleted, what it left is cleared away later: %s", job.id, error.message)
 
     async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
-        """Start, pause or cancel. Raises JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown."""
+        """Start, pause or cancel. Raises JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown, DiskFull."""
         self._check_open()
+        if command is Event.START:
+            self._room.check()
         return await self._told(self._store.command(job_id, command, etag=etag))
 
     async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import (
+    DiskFull,
     InvalidSpec,
     LadingError,
     PlanOutdated,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
     from ladingd.run.patience import Patience
+    from ladingd.run.room import Room
     from ladingd.run.watch import Watch
     from ladingd.run.workers import Workers
 
@@ -63,6 +65,7 @@ class Execution:
         announcer: Announcer,
         watch: Watch,
         patience: Patience,
+        room: Room,
     ) -> None:
         self._job = job
         self._store = store
@@ -71,6 +74,7 @@ class Execution:
         self._announcer = announcer
         self._watch = watch
         self._patience = patience
+        self._room = room
         self._deadline = Deadline(patience)
         self._tally = Tally(job.plan)
         self._error: LadingError | None = None
@@ -261,7 +265,10 @@ class Execution:
                 outage.failed(error)
                 await self._note(*outage.loss())
         elif error is not None:
-            self._fail(error)
+            if isinstance(error, DiskFull):
+                await self._room.full(self._job, error)
+            else:
+                self._fail(error)
             if outage is not None and outage.trying:
                 self._outage = None  # It was another error: the ledger may answer.
         elif outage is not None and outage.trying:

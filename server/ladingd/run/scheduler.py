@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import JobNotFound
+from ladingd.core.errors import DiskFull, JobNotFound
 from ladingd.core.state import Event, State
 from ladingd.run.defect import defect
 from ladingd.run.execution import Execution
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
     from ladingd.run.patience import Patience
+    from ladingd.run.room import Room
     from ladingd.run.watch import Watch
     from ladingd.run.workers import Workers
 
@@ -33,6 +34,7 @@ class Scheduler:
         workers: Workers,
         announcer: Announcer,
         watch: Watch,
+        room: Room,
     ) -> None:
         self._slots = slots
         self._patience = patience
@@ -41,6 +43,7 @@ class Scheduler:
         self._workers = workers
         self._announcer = announcer
         self._watch = watch
+        self._room = room
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
         self._filling = asyncio.Lock()
@@ -70,7 +73,7 @@ class Scheduler:
             return
         for job in await self._store.in_states({State.QUEUED}):
             # A job that was paused and started again may be queued while its last execution is still leaving.
-            if len(self._running) >= self._slots or self._closed:
+            if len(self._running) >= self._slots or self._closed or self._room.short:
                 return
             if job.id in self._running:
                 continue
@@ -92,11 +95,16 @@ class Scheduler:
             announcer=self._announcer,
             watch=self._watch,
             patience=self._patience,
+            room=self._room,
         )
         try:
             await execution.run()
         except (asyncio.CancelledError, StoreUnusable):
             raise
+        except DiskFull:
+            if not self._closed:
+                raise
+            # Nothing of it can be written any more; the next start finds what the ledger has.
         except Exception as error:
             # Of one job, and no reason to stop the others.
             await execution.abandon(defect(job.id, error))

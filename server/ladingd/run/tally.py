@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ladingd.core.bill import Counts
+from ladingd.core.bill import total
 from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import CommittedChunk
 from ladingd.run.gauge import Gauge
@@ -13,6 +13,7 @@ from ladingd.run.gauge import Gauge
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ladingd.core.bill import Counts
     from ladingd.core.job import Progress
     from ladingd.core.plan import Chunk, Plan
 
@@ -67,7 +68,7 @@ class Tally:
 
     def bill(self, chunks: Sequence[Chunk]) -> Counts:
         """The sums, where every record of these chunks is in them. Raises BillImbalance."""
-        counts = sum(self._counts.values(), Counts())
+        counts = total(self._counts.values())
         # How many records a chunk of a table holds is known only when it has been read.
         expected = sum(self._counts[chunk.ordinal].read if chunk.records is None else chunk.records for chunk in chunks)
         if not counts.balances or counts.read != expected:

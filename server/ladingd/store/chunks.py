@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Text, bindparam, insert, select, type_coerce, update
 from sqlalchemy import delete as delete_from
 
-from ladingd.core.bill import Counts
+from ladingd.core.bill import Counts, total
 from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Job, Progress
 from ladingd.core.plan import Chunk
 from ladingd.core.ports import KeptChunk
-from ladingd.store import journal, rows
+from ladingd.store import documents, journal, rows
 from ladingd.store.tables import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -28,8 +29,12 @@ _LAST = (1 << 63) - 1
 
 _FIELDS = tuple(field.name for field in fields(Chunk))
 
+# Most chunks of a job come to the same as others.
+_counts_of: Callable[[str], Counts] = lru_cache(maxsize=1 << 12)(partial(documents.read, documents.COUNTS))
+_text_of: Callable[[Counts], str] = lru_cache(maxsize=1 << 12)(partial(documents.write, documents.COUNTS))
+
 _KEPT = (
-    select(*(chunks.c[name] for name in _FIELDS), chunks.c.counts)
+    select(*(chunks.c[name] for name in _FIELDS), type_coerce(chunks.c.counts, Text).label("counts"))
     .where(
         chunks.c.job_id == bindparam("of_job"),
         chunks.c.ordinal.between(bindparam("lowest"), bindparam("highest")),
@@ -42,6 +47,13 @@ _SOME_COUNTS = select(chunks.c.ordinal, chunks.c.counts).where(
     chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal.in_(bindparam("these", expanding=True))
 )
 """Of some chunks of one job what they came to."""
+
+_NOTED = (
+    select(chunks.c.ordinal, type_coerce(chunks.c.counts, Text).label("counts"))
+    .where(chunks.c.job_id == bindparam("of_job"))
+    .order_by(chunks.c.ordinal)
+)
+"""The chunks of one job with their counts as they are written: there may be very many."""
 
 _SET_COUNTS = (
     update(chunks)
@@ -86,7 +98,7 @@ def commit(connection: Connection, job_id: str, committed: Sequence[CommittedChu
         if noted[chunk.ordinal] is None:
             noted[chunk.ordinal] = news[chunk.ordinal] = chunk.counts
     _set_counts(connection, job_id, news)
-    after = replace(job, counts=_sum(news, job.counts), progress=progress)
+    after = replace(job, counts=total([job.counts, *filter(None, news.values())]), progress=progress)
     rows.save(connection, job, after)
     return after
 
@@ -97,7 +109,7 @@ def settle(
     committed: Sequence[CommittedChunk],
     uid: str,
     attempt: int,
-    total: int | None,
+    records: int | None,
     progress: Progress,
     settled: bool,
 ) -> Job:
@@ -105,15 +117,16 @@ def settle(
     job = rows.load(connection, job_id)
     if (job.uid, job.attempt) != (uid, attempt):
         return job
-    noted = {kept.chunk.ordinal: kept.counts for kept in read(connection, job_id)}
+    noted = {row.ordinal: row.counts for row in connection.execute(_NOTED, {"of_job": job_id})}
     _require_known(job_id, committed, noted)
     ledger = {chunk.ordinal: chunk.counts for chunk in committed}
-    news = {ordinal: ledger.get(ordinal) for ordinal, counts in noted.items() if counts != ledger.get(ordinal)}
+    wanted = {ordinal: _text_of(counts) for ordinal, counts in ledger.items()}
+    news = {ordinal: ledger.get(ordinal) for ordinal, text in noted.items() if text != wanted.get(ordinal)}
     _set_counts(connection, job_id, news)
     after = replace(
         job,
-        counts=_sum(ledger, Counts()),
-        total=job.total if total is None else total,
+        counts=total(ledger.values()),
+        total=job.total if records is None else records,
         progress=progress,
         settled=settled,
     )
@@ -134,7 +147,11 @@ def replan(connection: Connection, job_id: str, plan: Plan, now: datetime) -> Jo
 def _between(connection: Connection, job_id: str, lowest: int, highest: int) -> tuple[KeptChunk, ...]:
     found = connection.execute(_KEPT, {"of_job": job_id, "lowest": lowest, "highest": highest})
     return tuple(
-        KeptChunk(chunk=Chunk(**{name: row._mapping[name] for name in _FIELDS}), counts=row.counts) for row in found
+        KeptChunk(
+            chunk=Chunk(**dict(zip(_FIELDS, row, strict=False))),
+            counts=None if row.counts is None else _counts_of(row.counts),
+        )
+        for row in found
     )
 
 
@@ -150,7 +167,3 @@ def _set_counts(connection: Connection, job_id: str, news: Mapping[int, Counts |
     ]
     if values:
         connection.execute(_SET_COUNTS, values)
-
-
-def _sum(parts: Mapping[int, Counts | None], start: Counts) -> Counts:
-    return sum((counts for counts in parts.values() if counts is not None), start)

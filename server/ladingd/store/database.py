@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
-from ladingd.store import migration
+from ladingd.core.errors import DiskFull
+from ladingd.store import backup, migration
+from ladingd.store.ballast import Ballast
 from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
@@ -22,8 +26,15 @@ if TYPE_CHECKING:
 STORE = "store.db"
 """The file's name in the state directory."""
 
+_CRAMPED = 1 << 20
+"""Fewer free bytes than these, and an I/O error is one for want of room: SQLite says so of its shared memory."""
+_AGAIN = 0.5
+"""Seconds between two tries to write to a full disk."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -36,6 +47,8 @@ class Database:
     def __init__(self, path: Path, busy_timeout: timedelta = timedelta(seconds=5)) -> None:
         """``busy_timeout`` is how long a transaction waits for another process to let go of the file."""
         self._path = path
+        self.ballast = Ballast(path.with_name("ballast"))
+        self._in_a_hurry = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         engine = create_engine(
             URL.create("sqlite", database=str(path)),
@@ -55,6 +68,7 @@ class Database:
             current = await self.read(migration.is_current, self._path)
             await self._on_thread(self._log_ahead)
             if not current:
+                await self._on_thread(partial(backup.before_migration, self._path))
                 await self.write(migration.upgrade, self._path)
         except BaseException:
             await self.close()
@@ -67,6 +81,27 @@ class Database:
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with a connection whose changes are durable when this returns, or gone when it raises."""
         return await self._transact(self._writing, lambda connection: work(connection, *args, **kwargs))
+
+    async def write_patiently(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same for what must be written sooner or later: while the disk is full, it waits for room."""
+        told = False
+        while True:
+            try:
+                return await self.write(work, *args, **kwargs)
+            except DiskFull as full:
+                if self._in_a_hurry.is_set():
+                    raise
+                if not told:
+                    log.critical("%s; what is to be written waits for room", full.message)
+                told = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._in_a_hurry.wait(), _AGAIN)
+
+    def hurry(self) -> None:
+        """Wait for room no longer, from now on."""
+        self._in_a_hurry.set()
 
     async def close(self) -> None:
         """Wait for the transactions that were asked for, then let go of the file."""
@@ -81,13 +116,33 @@ class Database:
 
     def _explained(self, work: Callable[[], T]) -> T:
         try:
+            return self._tried(work)
+        except DiskFull:
+            if not self.ballast.release():
+                raise
+            log.warning("the disk of %s is full: the ballast beside it is released", self._path)
+            return self._tried(work)
+
+    def _tried(self, work: Callable[[], T]) -> T:
+        try:
             return work()
         except (exc.StatementError, sqlite3.DatabaseError) as error:
+            if type(error) in _TROUBLE and self._for_want_of_room(getattr(error, "orig", None) or error):
+                directory = self._path.parent
+                raise DiskFull(
+                    f"the disk is full that the store of the daemon is on, {directory}", str(directory)
+                ) from error
             if type(error) in _TROUBLE:
                 raise StoreUnusable(self._path, str(getattr(error, "orig", error))) from error
             if type(error) is exc.StatementError and error.orig is not None:
                 raise error.orig from None  # A value that cannot be stored: the error of its column's type.
             raise
+
+    def _for_want_of_room(self, error: BaseException) -> bool:
+        if str(error) == "database or disk is full":
+            return True
+        failed = getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR")
+        return failed and shutil.disk_usage(self._path.parent).free < _CRAMPED
 
     def _log_ahead(self) -> None:
         # Outside of transactions, where it cannot be set.

@@ -28,10 +28,14 @@ def _utc_now() -> datetime:
 
 
 class SqlJobStore(JobStore):
-    """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any."""
+    """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any.
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
+    While the disk is full, a ``patient`` one waits for room; from another one comes ``DiskFull``.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now, *, patient: bool = False) -> None:
         self._database = database
+        self._write = database.write_patiently if patient else database.write
         self._now = now
 
     @classmethod
@@ -51,7 +55,7 @@ class SqlJobStore(JobStore):
         return cls(database, now)
 
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
-        return await self._database.write(transitions.create, job, request_id, request_digest, self._now())
+        return await self._write(transitions.create, job, request_id, request_digest, self._now())
 
     async def made_by(self, request_id: str, request_digest: str) -> Job | None:
         return await self._database.read(transitions.made_by, request_id, request_digest)
@@ -82,21 +86,21 @@ class SqlJobStore(JobStore):
         validate_only: bool = False,
     ) -> Job:
         edit = partial(transitions.edit, validate_only=validate_only)
-        return await self._database.write(edit, job_id, label, description, spec, plan, etag, self._now())
+        return await self._write(edit, job_id, label, description, spec, plan, etag, self._now())
 
     async def delete(self, job_id: str, *, etag: str = "") -> Job:
-        return await self._database.write(transitions.delete, job_id, etag, self._now())
+        return await self._write(transitions.delete, job_id, etag, self._now())
 
     async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
-        return await self._database.write(transitions.command, job_id, command, etag, self._now())
+        return await self._write(transitions.command, job_id, command, etag, self._now())
 
     async def move(
         self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False
     ) -> Job | None:
-        return await self._database.write(transitions.move, job_id, event, failure, settled, self._now())
+        return await self._write(transitions.move, job_id, event, failure, settled, self._now())
 
     async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
-        return await self._database.write(transitions.move_all, states, event, failure, self._now())
+        return await self._write(transitions.move_all, states, event, failure, self._now())
 
     async def revision(self) -> int:
         return await self._database.read(changes.current_revision)
@@ -108,25 +112,25 @@ class SqlJobStore(JobStore):
         return await self._database.read(changes.read, after, limit)
 
     async def compact(self, *, keep: int) -> int:
-        return await self._database.write(changes.compact, keep)
+        return await self._write(changes.compact, keep)
 
     async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None:
-        await self._database.write(journal.write, job_id, self._now(), level, code, message)
+        await self._write(journal.write, job_id, self._now(), level, code, message)
 
     async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[JournalEntry, ...]:
         return await self._database.read(journal.read, job_id, after, limit)
 
     async def replan(self, job_id: str, plan: Plan) -> Job:
-        return await self._database.write(slices.replan, job_id, plan, self._now())
+        return await self._write(slices.replan, job_id, plan, self._now())
 
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
-        await self._database.write(slices.add, job_id, chunks)
+        await self._write(slices.add, job_id, chunks)
 
     async def chunks(self, job_id: str, *, first: int = 0) -> tuple[KeptChunk, ...]:
         return await self._database.read(slices.read, job_id, first)
 
     async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
-        return await self._database.write(slices.commit, job_id, committed, progress)
+        return await self._write(slices.commit, job_id, committed, progress)
 
     async def settle(
         self,
@@ -139,7 +143,7 @@ class SqlJobStore(JobStore):
         progress: Progress,
         settled: bool,
     ) -> Job:
-        return await self._database.write(slices.settle, job_id, committed, uid, attempt, total, progress, settled)
+        return await self._write(slices.settle, job_id, committed, uid, attempt, total, progress, settled)
 
     async def close(self) -> None:
         await self._database.close()

@@ -38,6 +38,8 @@ jobs = Table(
     Column("end_time", Moment),
     Index("jobs_by_state", "state", "state_revision"),
     Index("jobs_by_settled", "settled"),
+    Index("jobs_by_end", "state", "end_time"),
+    Index("jobs_by_uid", "uid"),
     sqlite_autoincrement=True,
 )
 
@@ -134,5 +136,26 @@ audit = Table(
     Column("method", Text, nullable=False),
     Column("resource", Text, nullable=False),
     Column("outcome", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Jobs that the daemon itself has paused.
+holds = Table(
+    "holds",
+    metadata,
+    Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Text, nullable=False),
+    Column("time", Moment, nullable=False),
+)
+
+# No reference to jobs: these are gone. By the uid, for an id can be given out again.
+discards = Table(
+    "discards",
+    metadata,
+    Column("sequence", Number, primary_key=True),
+    Column("uid", String(36), nullable=False, unique=True),
+    Column("job_id", String(63), nullable=False),
+    Column("plan", Document(documents.PLAN), nullable=False),
+    Column("time", Moment, nullable=False),
     sqlite_autoincrement=True,
 )

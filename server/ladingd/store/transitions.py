@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_from
-from sqlalchemy import insert, select
 
 from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused
-from ladingd.core.job import Change, ChangeKind, Failure, Job
+from ladingd.core.job import Change, ChangeKind, Failure, Job, Level
 from ladingd.core.state import COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands
 from ladingd.store import changes, journal, rows
-from ladingd.store.tables import jobs, requests
+from ladingd.store.tables import discards, holds, jobs, requests
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from ladingd.core.plan import Plan
     from ladingd.core.spec import JobSpec
+
+_RELEASE = delete_from(holds).where(holds.c.job_id == bindparam("of_job"))
+"""Forget that the daemon holds a job."""
 
 
 def create(connection: Connection, job: Job, request_id: str, digest: str, now: datetime) -> Job:
@@ -88,12 +91,15 @@ def edit(
 
 
 def delete(connection: Connection, job_id: str, etag: str, now: datetime) -> Job:
-    """Remove a job and all that hangs on it, but its changes."""
+    """Remove a job and all that hangs on it, but its changes. What it has left elsewhere is noted to be discarded."""
     job = _load(connection, job_id, etag)
     if job.state not in DELETABLE:
         raise _not_allowed(job, "delete")
     # Chunks, journal and requests go with it: the tables say so.
     connection.execute(delete_from(jobs).where(jobs.c.id == job_id))
+    if job.attempt:
+        left = {"uid": job.uid, "job_id": job_id, "plan": job.plan, "time": now}
+        connection.execute(insert(discards), left)
     revision = changes.next_revision(connection)
     changes.record(
         connection,
@@ -107,12 +113,20 @@ def command(connection: Connection, job_id: str, command: Event, etag: str, now:
     if command not in COMMANDS:
         raise ValueError(f"{command} is no command")
     job = _load(connection, job_id, etag)
+    held = release(connection, job_id)  # What people want counts from now on.
     moved = _apply(connection, job, command, None, now)
     if moved is not None:
         return moved
     if job.state in UNDER_WAY[command]:
+        if held:
+            journal.write(connection, job_id, now, Level.INFO, "PAUSED", "pause: it stays paused when there is room")
         return job
     raise _not_allowed(job, command.lower())
+
+
+def release(connection: Connection, job_id: str) -> bool:
+    """Forget that the daemon holds a job; whether it did."""
+    return connection.execute(_RELEASE, {"of_job": job_id}).rowcount > 0
 
 
 def move(

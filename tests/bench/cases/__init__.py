@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, growth, postgres, sqlite
+from tests.bench.cases import api, daemon, growth, postgres, soak, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,4 +30,5 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "watch-idle": api.idle,
     "watch-hardship": api.hardship,
     "many-jobs": api.many,
+    "soak": soak.soak,
 }

@@ -9,6 +9,7 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.errors import (
     DestinationRefused,
+    DiskFull,
     InvalidSpec,
     SourceChanged,
     TargetChanged,
@@ -175,7 +176,7 @@ def test_whatever_stops_the_statement_of_a_record_is_its_own_fault(
 
 def test_the_world_is_to_blame_for_its_own_sentences_only() -> None:
     for text, kind in {
-        "INTERNAL: failed to execute: database or disk is full\nquery was: x": TargetRefused,
+        "INTERNAL: failed to execute: database or disk is full\nquery was: x": DiskFull,
         "IO: Failed to step query: disk I/O error": TargetRefused,
         "INTERNAL: failed to execute: database is locked\nquery was: x": TargetUnavailable,
         "INTERNAL: failed to prepare: no such table: main.t\nquery was: x": TargetRefused,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,21 +16,27 @@ from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, Impor
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
+from ladingd.core.upkeep import JobFiles
 from ladingd.run.announcer import Announcer
+from ladingd.run.discards import Discards
 from ladingd.run.execution import Execution
 from ladingd.run.patience import Patience
+from ladingd.run.room import Room
 from ladingd.run.settlement import Settlement
 from ladingd.run.watch import Watch
+from ladingd.store.discards import SqlDiscardStore
+from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from ladingd.core.spec import JobSpec
     from ladingd.run.workers import Workers
 
 SPEC = ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+RESERVE = 1_000
+"""Bytes that must be free."""
 RECORDS = 10
 """In each chunk."""
 
@@ -58,6 +65,7 @@ class FakeTransfer(Transfer):
         self.attempts: list[int] = []
         self.errors: dict[str, list[Exception]] = {}
         self.finished = 0
+        self.discarded: list[str] = []
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 
     def ledger(self, job_uid: str) -> dict[int, Counts]:
@@ -102,6 +110,7 @@ class FakeTransfer(Transfer):
 
     def discard(self, job_uid: str, plan: Plan) -> None:
         self._raise("discard")
+        self.discarded.append(job_uid)
 
 
 @dataclass
@@ -143,6 +152,10 @@ class Rig:
     announcer: Announcer
     watch: Watch
     rejects: FakeRejects
+    room: Room
+    disk: FakeDisk
+    discards: Discards
+    files: FakeFiles
 
     async def queued(self, chunks: int) -> Job:
         """A job with so many chunks that waits for its slot."""
@@ -167,6 +180,7 @@ class Rig:
             announcer=self.announcer,
             watch=self.watch,
             patience=Patience(pause_grace=pause_grace, cancel_grace=cancel_grace, target=target),
+            room=self.room,
         )
 
     def settlement(self) -> Settlement:
@@ -183,6 +197,37 @@ class Rig:
     async def codes(self, job_id: str) -> list[str]:
         """The codes of the job's journal."""
         return [entry.code for entry in await self.store.journal(job_id, limit=1000)]
+
+
+@dataclass
+class FakeDisk:
+    """So many bytes are free on it, but in directories that are named apart."""
+
+    free: int = 10 * RESERVE
+    apart: dict[Path, int] = field(default_factory=dict)
+    refilled: int = 0
+
+    def free_at(self, directory: Path) -> int:
+        """As statvfs says it."""
+        return self.apart.get(directory, self.free)
+
+    def refill(self) -> bool:
+        """As a ballast does it."""
+        self.refilled += 1
+        return True
+
+
+class FakeFiles(JobFiles):
+    """The files of jobs, by their sizes."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, int] = {}
+
+    async def sizes(self) -> Mapping[str, int]:
+        return dict(self.there)
+
+    async def forget(self, uid: str) -> None:
+        del self.there[uid]
 
 
 class FakeRejects(RejectReader):
@@ -217,5 +262,12 @@ def a_reject(ordinal: int, place: int) -> Reject:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = await SqlJobStore.open(tmp_path / "store.db")
     announcer, rejects = Announcer(), FakeRejects()
-    yield Rig(store, FakeTransfer(), FakeWorkers(), announcer, Watch(store, announcer, rejects), rejects)
+    database, disk, files = store._database, FakeDisk(), FakeFiles()
+    room = Room(
+        SqlHoldStore(database), announcer, directory=tmp_path, reserve=RESERVE, free=disk.free_at, refill=disk.refill
+    )
+    transfer, workers = FakeTransfer(), FakeWorkers()
+    discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=cast("Workers", workers))
+    watch = Watch(store, announcer, rejects)
+    yield Rig(store, transfer, workers, announcer, watch, rejects, room, disk, discards, files)
     await store.close()

@@ -27,7 +27,14 @@ async def anything(_: JobSpec) -> None:
 @pytest.fixture
 def control(rig: Rig) -> Control:
     workers = cast("Workers", rig.workers)
-    return Control(store=rig.store, transfer=rig.transfer, workers=workers, announcer=rig.announcer)
+    return Control(
+        store=rig.store,
+        transfer=rig.transfer,
+        workers=workers,
+        announcer=rig.announcer,
+        discards=rig.discards,
+        room=rig.room,
+    )
 
 
 async def test_a_clone_has_spec_and_texts_and_a_life_of_its_own(rig: Rig, control: Control) -> None:

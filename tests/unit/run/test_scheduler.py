@@ -32,6 +32,7 @@ async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
         workers=cast("Workers", rig.workers),
         announcer=rig.announcer,
         watch=rig.watch,
+        room=rig.room,
     )
     task = asyncio.create_task(scheduler.run())
     yield scheduler

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import fetch_many
 from psycopg.waiting import Wait
 
-from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.core.errors import DiskFull, TargetRefused, TargetUnavailable, TechnicalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +47,7 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
 _CONFLICTS = ("40001", "40P01")
+_FULL = "53100"
 # libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
 _REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
 
@@ -176,7 +177,8 @@ def connected(address: Address, *, read_only: bool = False) -> Iterator[Session]
 
     ``read_only``: it sees the database as it was at its first query, and writes nothing.
 
-    Raises TargetUnavailable, TargetRefused; psycopg's errors never leave it. After any error the connection is let go.
+    Raises TargetUnavailable, TargetRefused, DiskFull; psycopg's errors never leave it. After any error the connection
+    is let go.
     """
     connection = _take(address, _BEGIN_READING if read_only else _BEGIN)
     try:
@@ -209,6 +211,8 @@ def technical(address: Address, error: psycopg.Error) -> TechnicalError:
     text = f"connection {address.name}: {text}"
     if state in _CONFLICTS:
         return TransactionConflict(text)
+    if state == _FULL:
+        return DiskFull(text)
     if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
         refused = not state and any(words in text for words in _REFUSING) and "FATAL" in text
         return TargetRefused(text) if refused else TargetUnavailable(text)

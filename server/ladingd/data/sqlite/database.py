@@ -7,6 +7,7 @@ locks (sqlite.org/howtocorrupt.html, 2.2.1).
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from ladingd.core.errors import TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.core.errors import DiskFull, TargetRefused, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import Affinity, affinity
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ _ANSWER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
 _BEFOREHAND = re.compile(r"[Ff]ailed to (prepare|bind)|^(NOT_IMPLEMENTED|INVALID_ARGUMENT|INVALID_STATE): ")
 _LOCKED = re.compile(r"database (table |schema )?is locked(: .*)?")
 _KIND_CHANGED = re.compile(r"Type mismatch in column [0-9]+: expected ")
+_IO_ERROR = "disk I/O error"
+_FULL = "database or disk is full"
+_CRAMPED = 1 << 20
+"""Fewer free bytes than these, and a disk I/O error is one for want of room: SQLite says so of its shared memory."""
 _UNOPENED = re.compile(r"unable to open database file|.*failed to open.*", re.DOTALL)
 # The whole sentences of SQLite's result codes that say that it could not do its work (sqlite3ErrStr). What else stops
 # a statement that was begun is a record: a constraint, a function that does not like its argument, a trigger's RAISE.
@@ -42,9 +47,9 @@ _ENVIRONMENT = frozenset(
         "authorization denied",
         "bad parameter or other API misuse",
         "database disk image is malformed",
-        "database or disk is full",
+        _FULL,
         "database schema has changed",
-        "disk I/O error",
+        _IO_ERROR,
         "file is not a database",
         "internal logic error",
         "interrupted",
@@ -233,12 +238,24 @@ def connected(path: Path, *, create: bool = False, read_only: bool = False) -> I
     with _translated():
         connection = adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(path))}?mode={mode}")
     try:
-        with connection.cursor() as cursor:
+        with placed(path), connection.cursor() as cursor:
             database = Database(cursor, connection)
             database.rows(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
             yield database
     finally:
         connection.close()
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[None]:
+    """Errors for want of room leave it as DiskFull that knows where the database is."""
+    try:
+        yield
+    except (DiskFull, TargetRefused) as error:
+        full = isinstance(error, DiskFull)
+        if full or (error.message == _IO_ERROR and shutil.disk_usage(path.parent).free < _CRAMPED):
+            raise DiskFull(f"{path.name}: {_FULL}", str(path.parent)) from error
+        raise
 
 
 @contextmanager
@@ -263,6 +280,8 @@ def _technical(error: Exception) -> TechnicalError:
         return TargetUnavailable("database is locked by another program")
     if _UNOPENED.fullmatch(text):
         return TargetUnavailable("the database file cannot be opened")
+    if text == _FULL:
+        return DiskFull(text)
     return TargetRefused(text)
 
 

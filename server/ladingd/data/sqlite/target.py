@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
-from ladingd.data.sqlite.database import Database, connected, quoted, statement
+from ladingd.data.sqlite.database import Database, connected, placed, quoted, statement
 from ladingd.data.sqlite.load import load
 from ladingd.data.sqlite.reading import sqlite_reading
 from ladingd.data.sqlite.suitability import check_name, unusable
@@ -70,9 +70,7 @@ class SqliteTarget(Target):
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        if not self.path.exists():
-            if not self.path.parent.is_dir():
-                raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        if not self._exists():
             return ()
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
@@ -92,7 +90,7 @@ class SqliteTarget(Target):
         batch: Batch,
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
-        with self.workplace.locked(str(self.path.resolve())):
+        with self.workplace.locked(str(self.path.resolve())), placed(self.path):
             with connected(self.path) as database:
                 if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
                     return _entry(database, job_uid, chunk)
@@ -114,13 +112,21 @@ class SqliteTarget(Target):
         return counts
 
     def discard(self, job_uid: str) -> None:
-        if not self.path.exists():
+        if not self._exists():
             return
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if ledger.exists(database):
                 ledger.forget(database, job_uid)
                 database.commit()
+
+    def _exists(self) -> bool:
+        """Whether there is the file; one that was never made is not merely away. Raises TargetUnavailable."""
+        if self.path.exists():
+            return True
+        if not self.path.parent.is_dir():
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        return False
 
 
 def _as_target(shape: TableShape) -> TargetTable:

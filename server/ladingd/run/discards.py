@@ -1,0 +1,107 @@
+"""Clears away what deleted jobs have left in targets and in the work directory, however long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import DestinationRefused, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.run.defect import defect
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Plan
+    from ladingd.core.ports import Transfer
+    from ladingd.core.upkeep import Discard, DiscardStore, JobFiles
+    from ladingd.run.workers import Workers
+
+EVERY = 60.0
+"""Seconds between two looks: a target that is away now is there later."""
+PATIENCE = 60.0
+"""How many seconds a target has to forget a job."""
+
+log = logging.getLogger(__name__)
+
+
+class Discards:
+    """What is to be discarded stands in the store from the moment the job is deleted, so nothing is left by a crash.
+
+    ``workers`` are not those of chunks: a target that does not answer must not keep jobs waiting.
+    """
+
+    def __init__(self, store: DiscardStore, files: JobFiles, *, transfer: Transfer, workers: Workers) -> None:
+        self._store = store
+        self._files = files
+        self._transfer = transfer
+        self._workers = workers
+        self._told: set[str] = set()
+        """The uids of jobs of which the log says already that they cannot be discarded."""
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Clear away whatever can be, again and again, until cancelled."""
+        await self.sweep()
+        while True:
+            self._woken.clear()
+            await self.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), EVERY)
+
+    def wake(self) -> None:
+        """Look at once: jobs were deleted whose discard nobody waits for."""
+        self._woken.set()
+
+    async def sweep(self) -> None:
+        """Remove files of jobs that nobody knows: somebody has put back an older store, or taken a part of it out."""
+        # In this order: a job that is made meanwhile is known before it has files.
+        there = await self._files.sizes()
+        for uid in there.keys() - await self._store.known():
+            try:
+                await self._files.forget(uid)
+            except DestinationRefused as error:
+                log.warning("%s", error.message)
+            else:
+                log.warning("removed the files of a job %s that the store does not know", uid)
+
+    async def clear(self) -> None:
+        """Clear away whatever can be now. A connection that is away is asked once, not for each of its jobs."""
+        away: set[str] = set()
+        for discard in await self._store.pending():
+            connection = _connection(discard.plan)
+            if connection in away:
+                continue
+            try:
+                await self.discard(discard)
+            except ShuttingDown:
+                return
+            except TargetUnavailable as error:
+                away.add(connection)
+                self._tell(discard, error)
+            except LadingError as error:
+                self._tell(discard, error)
+
+    async def discard(self, discard: Discard) -> None:
+        """Clear away what one job has left. Raises LadingError where that cannot be now."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._workers.call(self._transfer.discard, discard.uid, discard.plan)
+        except TimeoutError:
+            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
+        except LadingError:
+            raise
+        except Exception as error:
+            raise defect(discard.job_id, error) from error
+        await self._store.done(discard.uid)
+        self._told.discard(discard.uid)
+
+    def _tell(self, discard: Discard, error: LadingError) -> None:
+        if discard.uid not in self._told:
+            self._told.add(discard.uid)
+            log.warning(
+                "jobs/%s is deleted, but what it left cannot be cleared away yet: %s", discard.job_id, error.message
+            )
+
+
+def _connection(plan: Plan) -> str:
+    return plan.target.connection if plan.kind == "import" else plan.source.connection

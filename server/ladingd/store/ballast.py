@@ -1,0 +1,51 @@
+"""Room that is kept for a full disk, so that states can be written down on it all the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 8 << 20
+"""Bytes: thousands of changes of state."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Ballast:
+    """A file of no content that takes up room until that is needed. Methods block."""
+
+    def __init__(self, path: Path, size: int = SIZE) -> None:
+        self._path = path
+        self._size = size
+
+    def restore(self) -> bool:
+        """Take up the room again; False, and nothing taken, where there is too little. Raises OSError."""
+        if self._path.exists() and self._path.stat().st_size == self._size:
+            return True
+        if shutil.disk_usage(self._path.parent).free < 4 * self._size:
+            return False
+        try:
+            with self._path.open("wb") as file:
+                self._path.chmod(0o600)
+                os.posix_fallocate(file.fileno(), 0, self._size)
+        except OSError as error:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            if error.errno not in _FULL:
+                raise
+            return False
+        return True
+
+    def release(self) -> bool:
+        """Give the room away; False where that has happened before."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return False
+        return True

@@ -1,0 +1,34 @@
+"""Jobs that the daemon holds for want of room, and what deleted jobs have left."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0003"
+
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_ID = sa.String(63)
+_TIME = sa.String(32)
+
+
+def upgrade() -> None:
+    """Make both tables, and what retention finds old jobs by."""
+    op.create_table(
+        "holds",
+        sa.Column("job_id", _ID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("place", sa.Text, nullable=False),
+        sa.Column("time", _TIME, nullable=False),
+    )
+    op.create_table(
+        "discards",
+        sa.Column("sequence", _NUMBER, primary_key=True),
+        sa.Column("uid", sa.String(36), nullable=False, unique=True),
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("plan", sa.Text, nullable=False),
+        sa.Column("time", _TIME, nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("jobs_by_end", "jobs", ["state", "end_time"])
+    op.create_index("jobs_by_uid", "jobs", ["uid"])

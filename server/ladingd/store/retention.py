@@ -1,0 +1,87 @@
+"""What is old in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy import delete as delete_from
+
+from ladingd.core.upkeep import EndedJob, RetentionStore
+from ladingd.store.tables import audit, jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Row
+
+    from ladingd.core.state import State
+    from ladingd.store.database import Database
+
+_AT_A_TIME = 5_000
+"""How many entries are forgotten at once: others wait meanwhile."""
+
+_ENDED = select(jobs.c.id, jobs.c.uid, jobs.c.revision, jobs.c.end_time)
+"""What an EndedJob is made of."""
+
+_OLDEST = select(audit.c.sequence, audit.c.time).order_by(audit.c.sequence).limit(_AT_A_TIME).subquery()
+"""The entries of the audit trail that come first."""
+
+_UP_TO = select(func.max(_OLDEST.c.sequence))
+"""The last of these."""
+
+_LAST = select(func.max(audit.c.sequence))
+"""The latest entry of all."""
+
+_FORGET = delete_from(audit).where(audit.c.sequence <= bindparam("gone"))
+"""All entries up to one."""
+
+
+class SqlRetentionStore(RetentionStore):
+    """Each method is one function of this module, in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def overdue(
+        self, states: Set[State], *, before: datetime | None = None, keep: int | None = None, limit: int
+    ) -> tuple[EndedJob, ...]:
+        return await self._database.read(_overdue, states, before, keep, limit)
+
+    async def ended(self, states: Set[State], uids: Sequence[str]) -> tuple[tuple[datetime, EndedJob], ...]:
+        return await self._database.read(_ended, states, uids)
+
+    async def trim_audit(self, *, before: datetime | None = None, keep: int | None = None) -> int:
+        return await self._database.write_patiently(_trim_audit, before, keep)
+
+
+def _overdue(
+    connection: Connection, states: Set[State], before: datetime | None, keep: int | None, limit: int
+) -> tuple[EndedJob, ...]:
+    of_states = _ENDED.where(jobs.c.state.in_(sorted(states)), jobs.c.end_time.is_not(None))
+    found: list[Row[Any, Any, Any, Any]] = []
+    if before is not None:
+        found += connection.execute(of_states.where(jobs.c.end_time < before).order_by(jobs.c.end_time).limit(limit))
+    if keep is not None and not found:
+        latest_first = of_states.order_by(jobs.c.end_time.desc(), jobs.c.sequence.desc())
+        found += reversed(connection.execute(latest_first.limit(limit).offset(keep)).all())
+    return tuple(_job(row) for row in found)
+
+
+def _ended(connection: Connection, states: Set[State], uids: Sequence[str]) -> tuple[tuple[datetime, EndedJob], ...]:
+    of_states = _ENDED.where(jobs.c.state.in_(sorted(states)), jobs.c.uid.in_(uids))
+    return tuple((row.end_time, _job(row)) for row in connection.execute(of_states) if row.end_time is not None)
+
+
+def _trim_audit(connection: Connection, before: datetime | None, keep: int | None) -> int:
+    gone = 0
+    if before is not None:
+        gone = connection.scalar(_UP_TO.where(_OLDEST.c.time < before)) or 0
+    if keep is not None and (last := connection.scalar(_LAST)) is not None:
+        gone = max(gone, min(last - keep, connection.scalar(_UP_TO) or 0))
+    return connection.execute(_FORGET, {"gone": gone}).rowcount if gone > 0 else 0
+
+
+def _job(row: Row[Any, Any, Any, Any]) -> EndedJob:
+    return EndedJob(id=row.id, uid=row.uid, etag=f'"{row.revision}"')

@@ -1,0 +1,129 @@
+"""``ladingd store``: checks the store, copies it and makes it smaller."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import sys
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ladingd.store import backup
+from ladingd.store.database import STORE
+from ladingd.store.inspection import inspect
+from ladingd.store.migration import HEAD
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ladingd.config import Settings
+    from ladingd.store.inspection import Inspection
+
+EXIT_UNSOUND = 3
+"""The check has found problems."""
+
+
+class StoreProblem(Exception):
+    """What was asked for cannot be; the text says why."""
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for; the exit status. Raises StoreProblem, StoreUnusable."""
+    path = _store(settings)
+    facts: Mapping[str, Any]
+    match arguments.action:
+        case "check":
+            seen = inspect(path)
+            facts, lines = {"store": str(path), "sound": not seen.problems} | asdict(seen), _lines(path, seen)
+            status = EXIT_UNSOUND if seen.problems else 0
+        case "backup":
+            size = _backup(path, arguments.file, force=arguments.force)
+            facts = {"store": str(path), "backup": str(arguments.file.absolute()), "bytes": size}
+            lines, status = iter([f"{arguments.file}: {size:,} bytes, verified"]), 0
+        case _:
+            before, after = _vacuum(settings.state_dir, path)
+            facts = {"store": str(path), "bytes_before": before, "bytes_after": after}
+            lines, status = iter([f"{path}: {before:,} bytes before, {after:,} after"]), 0
+    if arguments.output == "json":
+        lines = iter([json.dumps(facts)])
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return status
+
+
+def _store(settings: Settings) -> Path:
+    path = settings.state_dir / STORE
+    try:
+        owner = settings.state_dir.stat().st_uid
+        there = path.is_file()
+    except OSError as error:
+        raise StoreProblem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}") from error
+    if owner != os.geteuid():
+        # Even who only reads leaves files beside the store that the daemon could not write to.
+        raise StoreProblem(
+            f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user"
+        )
+    if not there:
+        raise StoreProblem(f"there is no store {path}: the first start of the daemon makes it")
+    return path
+
+
+def _backup(path: Path, to: Path, *, force: bool) -> int:
+    if to.exists() and to.samefile(path):
+        raise StoreProblem(f"{to} is the store itself")
+    try:
+        return backup.copy(path, to, replace=force)
+    except FileExistsError as error:
+        raise StoreProblem(f"there is a file {to} already; --force replaces it") from error
+    except OSError as error:
+        raise StoreProblem(f"{to} cannot be written: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise StoreProblem(f"the store {path} cannot be copied: {error}") from error
+
+
+def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
+    with _claimed(state_dir):
+        before = backup.size_of(path)
+        try:
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreProblem(
+                f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
+            ) from error
+        return before, backup.size_of(path)
+
+
+@contextmanager
+def _claimed(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of the daemon: it would be kept waiting for as long as this takes."""
+    with (state_dir / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreProblem(f"a daemon runs in {state_dir}: stop it first") from None
+        yield
+
+
+def _lines(path: Path, seen: Inspection) -> Iterator[str]:
+    schema = (
+        "that of this program" if seen.schema == HEAD else f"older than this program's {HEAD}; a start brings it up"
+    )
+    states = ", ".join(f"{number:,} {state}" for state, number in seen.jobs.items())
+    yield f"store   {path}, {seen.size:,} bytes"
+    yield f"schema  {seen.schema}, {schema}"
+    yield f"jobs    {sum(seen.jobs.values()):,}{': ' if states else ''}{states}"
+    if seen.held:
+        yield f"held    {seen.held:,} jobs wait for room on a disk"
+    if seen.pending:
+        yield f"left    {seen.pending:,} deleted jobs have left something in a target that could not be reached yet"
+    for check in seen.checks:
+        found = [each.problem for each in seen.problems if each.check == check]
+        yield f"{'NOT OK' if found else 'ok':6}  {check}"
+        for problem in found:
+            yield f"        {problem}"

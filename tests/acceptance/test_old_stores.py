@@ -1,0 +1,98 @@
+"""A store of every schema there ever was is opened by today's program, and a daemon goes on with its jobs."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from lading_client.client import Client
+from lading_client.model import State
+from ladingd.core.bill import Counts
+from ladingd.core.state import State as Stored
+from ladingd.store import migration, migrations
+from ladingd.store.backup import copies, version_of
+from ladingd.store.inspection import inspect
+from ladingd.store.jobs import SqlJobStore
+from tests.harness.jobs import followed, rows
+from tests.harness.old_store import PEOPLE, STOCK, WAYS, write_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.harness.daemon import DaemonProcess
+
+STORES = Path(__file__).parents[1] / "data" / "stores"
+SCHEMAS = sorted(path.stem for path in STORES.glob("*.sql"))
+
+
+def put_back(schema: str, path: Path) -> Path:
+    """Make the store of a schema, as its program left it when it died."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((STORES / f"{schema}.sql").read_text())
+        connection.execute("PRAGMA journal_mode = WAL")
+    return path
+
+
+def test_there_is_a_store_of_every_schema_but_the_newest() -> None:
+    steps = ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()
+    older = sorted({step.revision for step in steps} - {migration.HEAD})
+    assert older == SCHEMAS, "write one with tests/harness/old_store.py before you add a migration"
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_its_jobs_are_what_they_were(schema: str, folder: Path) -> None:
+    path = put_back(schema, folder / "store.db")
+    store = await SqlJobStore.open(path)
+    _, jobs = await store.snapshot()
+    named = {"exporting": Stored.RUNNING, "staying": Stored.INTERRUPTED}
+    assert {job.id: job.state for job in jobs} == {
+        job_id: named.get(job_id) or Stored(job_id.upper()) for job_id in WAYS
+    }
+    finished = await store.get("finished")
+    assert finished.counts == Counts(read=PEOPLE, inserted=PEOPLE)
+    assert finished.total == PEOPLE
+    assert all(kept.counts for kept in await store.chunks("finished"))
+    assert [entry.code for entry in await store.journal("finished", limit=100)][-2:] == ["BILL", "FINISHED"]
+    assert await store.made_by("request of failed", "0a") == await store.get("failed")
+    assert len(await store.changes(0, limit=1_000)) == await store.revision()
+    await store.close()
+    seen = inspect(path)
+    assert (seen.schema, seen.problems) == (migration.HEAD, ())
+    (copy,) = copies(path)
+    assert version_of(copy) == schema
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_a_daemon_goes_on_with_what_was_active(
+    schema: str, make_daemon: Callable[..., DaemonProcess], folder: Path
+) -> None:
+    daemon = make_daemon()
+    daemon.config.write_text(daemon.config.read_text().replace('local = "/"', f'local = "{daemon.folder}"'))
+    write_world(daemon.folder)
+    put_back(schema, daemon.state_dir / "store.db")
+    daemon.start()
+    async with Client(daemon.address) as client:
+        for job_id in ("running", "exporting", "queued", "interrupted"):
+            async with followed(client, f"jobs/{job_id}") as follower:
+                done = await follower.sees(State.FINISHED, State.FAILED)
+            assert done.state is State.FINISHED, f"{job_id}: {done.failure}"
+        for job_id in ("failed", "paused", "pausing", "staying"):
+            async with followed(client, f"jobs/{job_id}") as follower:
+                await client.start_job(f"jobs/{job_id}")
+                done = await follower.sees(State.FINISHED, State.FAILED)
+            assert done.state is State.FINISHED, f"{job_id}: {done.failure}"
+        states = {job.name: job.state async for job in client.list_jobs()}
+        assert states["jobs/editing"] is State.EDITING
+        assert states["jobs/canceling"] is State.CANCELED
+    people = [(number, f"person {number}") for number in range(1, PEOPLE + 1)]
+    for table in ("running", "queued", "interrupted", "failed", "paused", "pausing", "staying"):
+        assert sorted(rows(daemon.target, table)) == people
+    lines = [f"{number},thing {number}" for number in range(1, STOCK + 1)]
+    assert (daemon.folder / "stock.csv").read_text() == "id,name\n" + "\n".join(lines) + "\n"
+    assert daemon.stop() == 0

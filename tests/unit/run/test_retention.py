@@ -1,0 +1,166 @@
+"""What is old is forgotten, a little at a time, and never what may still go on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from ladingd.core.access import Deed
+from ladingd.core.errors import RevisionCompacted
+from ladingd.core.job import ChangeKind, Job
+from ladingd.core.state import Event, State
+from ladingd.run.control import Control
+from ladingd.run.retention import Retention, Rules
+from ladingd.store.audit import SqlAuditStore
+from ladingd.store.jobs import SqlJobStore
+from ladingd.store.retention import SqlRetentionStore
+from tests.contract.conftest import FAILURE, WAYS
+from tests.unit.run.conftest import SPEC, plan_of
+
+if TYPE_CHECKING:
+    from ladingd.run.workers import Workers
+    from tests.unit.run.conftest import Rig
+
+pytestmark = pytest.mark.timeout(30)
+
+FOR_EVER = Rules(jobs_days=0, jobs_most=0, failed_days=0, files_bytes=0, changes_most=0, audit_days=0, audit_most=0)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def retention_of(rig: Rig, rules: Rules) -> Retention:
+    control = Control(
+        store=rig.store,
+        transfer=rig.transfer,
+        workers=cast("Workers", rig.workers),
+        announcer=rig.announcer,
+        discards=rig.discards,
+        room=rig.room,
+    )
+    return Retention(
+        rules,
+        jobs=rig.store,
+        old=SqlRetentionStore(rig.store._database),
+        files=rig.files,
+        control=control,
+        breath=0.0,
+        clock=lambda: NOW,
+    )
+
+
+async def make(rig: Rig, job_id: str, state: State, days_ago: int = 0) -> Job:
+    """A job that came into its state so long ago."""
+    then = NOW - timedelta(days=days_ago)
+    store = SqlJobStore(rig.store._database, now=lambda: then)
+    job = Job(id=job_id, uid=f"uid-{job_id}", spec=SPEC, plan=plan_of(1), create_time=then, update_time=then)
+    await store.create(job)
+    for event in WAYS[state]:
+        await store.move(job_id, event, failure=FAILURE)
+    return await store.get(job_id)
+
+
+async def left(rig: Rig) -> set[str]:
+    return {job.id for job in (await rig.store.snapshot())[1]}
+
+
+async def test_what_may_go_on_stays_however_old_it_is(rig: Rig) -> None:
+    for state in State:
+        await make(rig, state.lower(), state, days_ago=5_000)
+    rules = replace(FOR_EVER, jobs_days=1, jobs_most=1, files_bytes=1)
+    rig.files.there = {f"uid-{state.lower()}": 10 for state in State}
+    retention = retention_of(rig, rules)
+    await retention.forget_jobs()
+    await retention.forget_files()
+    assert await left(rig) == {state.lower() for state in State} - {"finished", "canceled"}
+    failed = retention_of(rig, replace(FOR_EVER, failed_days=1))
+    await failed.forget_jobs()
+    assert await left(rig) == {state.lower() for state in State} - {"finished", "canceled", "failed"}
+
+
+async def test_jobs_go_by_age(rig: Rig) -> None:
+    for days in (1, 29, 30, 31, 400):
+        await make(rig, f"d{days}", State.FINISHED, days_ago=days)
+    await retention_of(rig, replace(FOR_EVER, jobs_days=30)).forget_jobs()
+    assert await left(rig) == {"d1", "d29", "d30"}
+
+
+async def test_jobs_go_by_number_the_oldest_first(rig: Rig) -> None:
+    for days in range(1, 251):
+        await make(rig, f"d{days}", State.FINISHED if days % 2 else State.CANCELED, days_ago=days)
+    await make(rig, "failed", State.FAILED, days_ago=900)
+    await retention_of(rig, replace(FOR_EVER, jobs_most=20)).forget_jobs()
+    assert await left(rig) == {f"d{days}" for days in range(1, 21)} | {"failed"}
+
+
+async def test_jobs_go_by_the_size_of_their_files_the_oldest_first(rig: Rig) -> None:
+    for days in (1, 2, 3, 4):
+        await make(rig, f"d{days}", State.FINISHED, days_ago=days)
+    rig.files.there = {"uid-d1": 50, "uid-d3": 30, "uid-d4": 40, "uid-of-nobody": 0}
+    await retention_of(rig, replace(FOR_EVER, files_bytes=80)).forget_files()
+    assert await left(rig) == {"d1", "d2", "d3"}
+
+
+async def test_watchers_hear_of_it_and_what_was_left_is_to_be_discarded(rig: Rig) -> None:
+    job = await make(rig, "old", State.FINISHED, days_ago=9)
+    revision = await rig.store.revision()
+    await retention_of(rig, replace(FOR_EVER, jobs_days=1)).forget_jobs()
+    (change,) = await rig.store.changes(revision, limit=10)
+    assert (change.kind, change.job.id) == (ChangeKind.DELETED, "old")
+    await rig.discards.clear()
+    assert rig.transfer.discarded == [job.uid]
+
+
+async def test_a_job_that_was_started_again_meanwhile_stays(rig: Rig) -> None:
+    await make(rig, "again", State.FAILED, days_ago=9)
+    store = SqlRetentionStore(rig.store._database)
+    (found,) = await store.overdue({State.FAILED}, before=NOW, limit=10)
+    for event in (Event.START, Event.SLOT_FREE, Event.ERROR):
+        await rig.store.move("again", event, failure=FAILURE)
+    assert not await retention_of(rig, FOR_EVER)._delete(found)
+    assert await left(rig) == {"again"}
+
+
+async def test_the_audit_trail_goes_by_age_and_number(rig: Rig) -> None:
+    audit = SqlAuditStore(rig.store._database)
+    deeds = [
+        Deed(time=NOW - timedelta(hours=hours), principal="p", role="", peer="", method="m", resource="", outcome="OK")
+        for hours in range(12_000, 0, -1)
+    ]
+    await audit.add(deeds)
+    await retention_of(rig, replace(FOR_EVER, audit_days=400)).forget_audit()
+    oldest = (await audit.list(size=20_000)).items[-1]
+    assert oldest.deed.time == NOW - timedelta(days=400)
+    await retention_of(rig, replace(FOR_EVER, audit_most=70)).forget_audit()
+    assert [entry.sequence for entry in (await audit.list(size=20_000)).items] == list(range(12_000, 11_930, -1))
+    await retention_of(rig, FOR_EVER).forget_audit()
+
+
+async def test_a_watch_from_before_the_changes_that_are_kept_is_told_so(rig: Rig) -> None:
+    job = await rig.queued(1)
+    for _ in range(3):
+        await rig.command(job.id, Event.PAUSE)
+        await rig.command(job.id, Event.START)
+    await retention_of(rig, replace(FOR_EVER, changes_most=3)).forget_changes()
+    with pytest.raises(RevisionCompacted) as compacted:
+        await rig.store.changes(4, limit=1)
+    assert compacted.value.oldest == 6
+    assert [change.revision for change in await rig.store.changes(5, limit=10)] == [6, 7, 8]
+    with pytest.raises(RevisionCompacted):
+        await anext(rig.watch.jobs(revision=4))
+
+
+async def test_for_ever_is_for_ever(rig: Rig) -> None:
+    await make(rig, "old", State.FINISHED, days_ago=50_000)
+    rig.files.there = {"uid-old": 1 << 60}
+    running = asyncio.create_task(retention_of(rig, FOR_EVER).run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert await left(rig) == {"old"}
+    assert len(await rig.store.changes(0, limit=10)) == 4
