@@ -137,8 +137,8 @@ class Daemon:
             await room.look()
             rejects = RejectFiles(settings.state_dir)
             watch = Watch(store, announcer, rejects)
-            room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
-            uploads = UploadFiles(room, file_limit=settings.upload_limit)
+            upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
+            uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
             sweep = Sweep(store, uploads)
             roots = {**settings.roots, UPLOADS: uploads.root}
             transfer = BulkTransfer(
@@ -148,7 +148,7 @@ class Daemon:
                 },
                 roots=roots,
                 work_dir=settings.state_dir,
-                upload_room=room,
+                upload_room=upload_room,
             )
             discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=settlers)
             control = Control(

@@ -30,7 +30,7 @@ def plan_export(
     roots: Mapping[str, Path],
     upload_room: UploadRoom | None = None,
 ) -> ExportPlan:
-    """Make the plan. Raises InvalidSpec, and QuotaExceeded where nothing more is kept for downloads; changes nothing."""
+    """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
     if spec.chunk_keys < 1:
         raise InvalidSpec("chunk_keys", "must be greater than 0")
     check_format(spec.csv)
