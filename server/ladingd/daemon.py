@@ -209,7 +209,7 @@ class Daemon:
                     tasks.create_task(retention.run(), name="retention"),
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
-                    tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
+                    tasks.create_task(self._watch_idleness(server, scheduler, room), name="idleness"),
                 ]
                 await self._stop.wait()
                 log.info("shutting down")
@@ -242,10 +242,10 @@ class Daemon:
         self._signalled = True
         self._stop.set()
 
-    async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler) -> None:
+    async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler, room: Room) -> None:
         limit = self._settings.idle_exit
         while limit is not None:
-            idle = 0.0 if scheduler.busy else server.idle_seconds()
+            idle = 0.0 if scheduler.busy or room.busy else server.idle_seconds()
             if idle >= limit:
                 log.info("idle for %g s", limit)
                 self._stop.set()

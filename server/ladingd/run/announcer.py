@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from weakref import WeakValueDictionary
 
 
 class Announcer:
@@ -13,7 +14,8 @@ class Announcer:
 
     def __init__(self) -> None:
         self._all = asyncio.Event()
-        self._each: dict[str, asyncio.Event] = {}
+        # Whoever listens holds the bell. One that nobody holds any more is gone, though its job never changes again.
+        self._each: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     def announce(self, *job_ids: str) -> None:
         """Wake everybody who listens to all jobs or to one of these."""

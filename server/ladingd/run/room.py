@@ -77,6 +77,11 @@ class Room:
         """Whether there is too little room for anything to begin."""
         return self._short is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether jobs wait for room, or may do so."""
+        return self.short or self._held is None or bool(self._held)
+
     def check(self) -> None:
         """Raises DiskFull where nothing may begin."""
         if self._short is not None:

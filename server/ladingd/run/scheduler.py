@@ -110,4 +110,5 @@ class Scheduler:
             await execution.abandon(defect(job.id, error))
         finally:
             del self._running[job.id]
+            self._watch.rested(job.id)
             self._announcer.announce(job.id)

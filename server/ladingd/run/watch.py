@@ -86,6 +86,11 @@ class Watch:
             loop = asyncio.get_running_loop()
             self._pulse_due = loop.call_at(max(loop.time(), self._last_pulse + PULSE_SECONDS), self._beat)
 
+    def rested(self, job_id: str) -> None:
+        """There is no more progress of this job for now; what it came to stands in its changes."""
+        self._progress.pop(job_id, None)
+        self._fresh.pop(job_id, None)
+
     def _beat(self) -> None:
         self._pulse_due = None
         self._last_pulse = asyncio.get_running_loop().time()

@@ -57,7 +57,7 @@ class Sample:
 
 
 def soak(bench: Workbench) -> Iterator[Figure]:
-    """Small imports, each made, started and watched to its end, a tenth deleted: growth since the first tenth of them."""
+    """Small imports, each made, started and watched to its end, a tenth deleted; growth since the first tenth."""
     home = bench.work / "soak"
     home.mkdir()
     daemon = DaemonProcess(home)

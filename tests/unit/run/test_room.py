@@ -52,6 +52,7 @@ async def test_what_runs_is_paused_and_goes_on_when_there_is_more_than_just_enou
     rung = rig.announcer.listen(job.id)
     await rig.room.look()
     assert rung.is_set()
+    assert rig.room.busy
     assert await state(rig, job) is State.PAUSING
     await rig.store.move(job.id, Event.QUIESCENT)
     rig.disk.free = NEARLY
@@ -60,6 +61,7 @@ async def test_what_runs_is_paused_and_goes_on_when_there_is_more_than_just_enou
     rig.disk.free = ENOUGH
     await rig.room.look()
     assert await state(rig, job) is State.QUEUED
+    assert not rig.room.busy
     assert [code for code in await rig.codes(job.id) if code in ("DISK_FULL", "ROOM_AGAIN")] == [
         "DISK_FULL",
         "ROOM_AGAIN",

@@ -106,3 +106,16 @@ async def test_a_defect_in_the_run_of_one_job_stops_that_job_alone(
     assert failed.failure.message.startswith("internal error, id ")
     assert "a secret date" in caplog.text
     assert not failed.settled
+
+
+async def test_nothing_is_kept_of_jobs_that_nobody_watched(rig: Rig, scheduler: Scheduler) -> None:
+    job = await rig.queued(3)
+    rig.announcer.announce(job.id)
+    await until_async(lambda: states(rig, State.FINISHED), "the job is done")
+
+    async def idle() -> bool:
+        return not scheduler.busy
+
+    await until_async(idle, "its run is over")
+    assert (rig.watch._progress, rig.watch._fresh) == ({}, {})
+    assert not rig.announcer._each
