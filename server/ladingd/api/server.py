@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from ladingd.api.limits import CallClass
     from ladingd.api.listener import Listener
     from ladingd.core.access import Principal
     from ladingd.core.files import FileSender, InUse, UploadStore
@@ -99,15 +100,18 @@ class ApiServer:
         clients: Mapping[str, Principal] = MappingProxyType({}),
         listeners: Sequence[Listener] = (),
         clock: Callable[[], datetime] = utc_now,
+        observe: Callable[[str, str, float], None] | None = None,
     ) -> None:
+        """``observe`` is told of calls: see ``Guard``."""
         self._socket = socket.absolute()
         self._listeners = listeners
         self._ports: list[int] = []
-        self._guard = Guard()
+        self._guard = Guard(observe)
+        self._limits = Limits()
         self._trail = Trail(audit)
         self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(self._guard, self._access, Limits()), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(self._guard, self._access, self._limits), options=_OPTIONS)
         jobs = JobServicer(store, rejects, control, watch, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
@@ -134,6 +138,11 @@ class ApiServer:
     def ports(self) -> Sequence[int]:
         """The ports of the listeners, from ``start`` on."""
         return tuple(self._ports)
+
+    @property
+    def running(self) -> Mapping[CallClass, int]:
+        """How many calls of each class run now."""
+        return self._limits.running
 
     def idle_seconds(self) -> float:
         """How long no call has been running."""

@@ -6,12 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound
+from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
 from ladingd.run.defect import defect
 from ladingd.run.execution import Execution
 from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
@@ -33,7 +36,9 @@ class Scheduler:
         workers: Workers,
         announcer: Announcer,
         watch: Watch,
+        observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
+        """``observe`` is told of counts: see ``Execution``."""
         self._slots = slots
         self._patience = patience
         self._store = store
@@ -41,6 +46,7 @@ class Scheduler:
         self._workers = workers
         self._announcer = announcer
         self._watch = watch
+        self._observe = observe
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
         self._filling = asyncio.Lock()
@@ -80,7 +86,8 @@ class Scheduler:
                 continue  # Cancelled and deleted since it was listed.
             if moved is not None:
                 self._announcer.announce(job.id)
-                task = executions.create_task(self._execute(moved), name=f"job {job.id}")
+                with working_for(Origin(call=moved.correlation, job=moved.id, attempt=moved.attempt)):
+                    task = executions.create_task(self._execute(moved), name=f"job {job.id}")
                 self._running[job.id] = task
 
     async def _execute(self, job: Job) -> None:
@@ -92,6 +99,7 @@ class Scheduler:
             announcer=self._announcer,
             watch=self._watch,
             patience=self._patience,
+            observe=self._observe,
         )
         try:
             await execution.run()
