@@ -239,6 +239,12 @@ async def test_every_call_is_observed_with_its_outcome():
     async def answers(request: Any, context: Any) -> Any:
         return current().call
 
+    reached = asyncio.Event()
+
+    async def waits(request: Any, context: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
     guard = Guard(lambda method, code, seconds: seen.append((method, code)))
     with pytest.raises(grpc.aio.AbortError):
         await asyncio.create_task((await _guarded(guard, fails))(None, _Context()))
@@ -246,8 +252,8 @@ async def test_every_call_is_observed_with_its_outcome():
     assert (("x-correlation-id", await asyncio.create_task((await _guarded(guard, answers))(None, context))),) == (
         context.trailers
     )
-    waiting = asyncio.create_task((await _guarded(guard, lambda *_: asyncio.Event().wait()))(None, _Context()))
-    await eventually(lambda: guard.idle_seconds() == 0)
+    waiting = asyncio.create_task((await _guarded(guard, waits))(None, _Context()))
+    await reached.wait()
     waiting.cancel()
     await asyncio.wait([waiting])
     assert seen == [("/x.Y/Z", "NOT_FOUND"), ("/x.Y/Z", "OK"), ("/x.Y/Z", "CANCELLED")]
