@@ -28,9 +28,9 @@ class JournalHandler(logging.Handler):
     """Never waits for the journal. Lines that it does not take are lost, and their number is told with the next one
     that it takes."""
 
-    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+    def __init__(self, path: str = "") -> None:
         super().__init__()
-        self._path = path
+        self._path = path or JOURNAL_SOCKET
         self._socket: socket.socket | None = None
         self._lost = 0
         self._exceptions = logging.Formatter()

@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ladingd.journald import JournalHandler, priority
+from tests.harness.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class Journal:
-    """A journal that reads when it is asked to."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.settimeout(5)
-        self.files = 0
-
-    def read(self) -> dict[str, str]:
-        """The fields of the next line."""
-        data, files, _, _ = socket.recv_fds(self._socket, 1 << 20, 1)
-        if files:
-            (file,) = files
-            self.files += 1
-            seals = fcntl.fcntl(file, fcntl.F_GET_SEALS)
-            assert seals & fcntl.F_SEAL_WRITE, "the journal takes no file that could still change"
-            assert data == b""
-            data = os.pread(file, os.fstat(file).st_size, 0)
-            os.close(file)
-        return dict(_fields(data))
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _fields(data: bytes) -> Iterator[tuple[str, str]]:
-    """As systemd's JOURNAL_NATIVE_PROTOCOL has it."""
-    while data:
-        line, _, rest = data.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            size = int.from_bytes(rest[:8], "little")
-            value, end, data = rest[8 : 8 + size], rest[8 + size : 9 + size], rest[9 + size :]
-            assert end == b"\n"
-        else:
-            data = rest
-        yield name.decode(), value.decode()
 
 
 @pytest.fixture
