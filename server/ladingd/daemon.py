@@ -43,6 +43,7 @@ from ladingd.store.database import STORE, Database
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.tokens import SqlTokenStore
+from ladingd.traces import configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,11 +104,15 @@ class Daemon:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
-            metrics = _metrics(settings)
+            metrics, traces = _metrics(settings), configured()
+            if traces is not None:
+                stack.push_async_callback(traces.close)
             prepare = partial(logs.set_up, logs.choose(settings.log_format))
-            workers = Workers(settings.workers, PRELOAD, prepare=prepare, observe=metrics and metrics.worked)
+            workers = Workers(
+                settings.workers, PRELOAD, prepare=prepare, observers=[one.worked for one in (metrics, traces) if one]
+            )
             stack.push_async_callback(workers.close)
-            planners = Workers(PLANNERS, PRELOAD, prepare=prepare)
+            planners = Workers(PLANNERS, PRELOAD, prepare=prepare, observers=[traces.worked] if traces else ())
             stack.push_async_callback(planners.close)
             settlers = Workers(1, PRELOAD, prepare=prepare)
             stack.push_async_callback(settlers.close)
@@ -119,7 +124,7 @@ class Daemon:
             stack.push_async_callback(database.close)
             store = SqlJobStore(database)
             announcer = Announcer()
-            chronicle = Chronicle(store, announcer, [tell_change, *([metrics.changed] if metrics else [])])
+            chronicle = Chronicle(store, announcer, [tell_change, *(one.changed for one in (metrics, traces) if one)])
             await chronicle.begin()
             # When nothing can change any more.
             stack.push_async_callback(chronicle.catch_up)
@@ -169,7 +174,7 @@ class Daemon:
                 local=_local(settings),
                 clients=_clients(settings),
                 listeners=tuple(_listeners(settings)),
-                observe=metrics and metrics.called,
+                observers=[one.begun for one in (metrics, traces) if one],
             )
             stack.push_async_callback(server.stop)
             if metrics is not None and settings.metrics is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, final
 
@@ -152,11 +153,16 @@ class Metrics:
         if function == "process":
             self._chunks.observe(seconds)
 
-    def called(self, method: str, code: str, seconds: float) -> None:
-        """A call is over."""
+    def begun(self, method: str) -> Callable[[str], None]:
+        """A call begins; what is returned is called with its outcome."""
         service, _, name = method.removeprefix("/").partition("/")
-        self._rpcs.labels(service, name, code).inc()
-        self._rpc_seconds.labels(service, name).observe(seconds)
+        begin = time.perf_counter()
+
+        def over(code: str) -> None:
+            self._rpcs.labels(service, name, code).inc()
+            self._rpc_seconds.labels(service, name).observe(time.perf_counter() - begin)
+
+        return over
 
     def committed(self, seconds: float) -> None:
         """The store has written."""

@@ -131,7 +131,7 @@ def test_the_end_of_a_job_says_why_and_what_came_of_it(caplog: pytest.LogCapture
 
 
 async def test_the_rules_are_rules_about_metrics_that_there_are(metrics: Metrics) -> None:
-    metrics.called("/lading.v1.JobService/GetJob", "OK", 0.1)
+    metrics.begun("/lading.v1.JobService/GetJob")("OK")
     shown = {name for name, _ in await numbers(metrics)}
     (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     (group,) = yaml.safe_load(block)["groups"]
@@ -147,7 +147,7 @@ async def test_the_rules_are_rules_about_metrics_that_there_are(metrics: Metrics
 
 
 async def test_the_document_names_every_metric_and_no_other(metrics: Metrics) -> None:
-    metrics.called("/lading.v1.JobService/GetJob", "OK", 0.1)
+    metrics.begun("/lading.v1.JobService/GetJob")("OK")
     metrics.worked("process", 0.1)
     families = {
         re.sub(r"_(bucket|count|sum)$", "", name) for name, _ in await numbers(metrics) if name.startswith("lading_")

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -19,7 +19,7 @@ from ladingd.core.errors import InvalidRequest, ShuttingDown
 from ladingd.core.origin import Origin, correlation_id, current, work_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ladingd.api.handler import Context, Handler
 
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 CORRELATION = "x-correlation-id"
 """The metadata that callers may send with a call, and get back in its trailers: the id it has in the log."""
 
+TRACE = "traceparent"
+"""The metadata of the W3C that says which trace a call belongs to."""
+
+Begun: TypeAlias = "Callable[[str], Callable[[str], None]]"
+"""Takes the method of a call that begins, and returns what takes gRPC's word for its outcome when it is over."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,9 +47,9 @@ class Guard(grpc.aio.ServerInterceptor):
     Belongs first among a server's interceptors, so that nothing of ours runs outside of it.
     """
 
-    def __init__(self, observe: Callable[[str, str, float], None] | None = None) -> None:
-        """``observe`` is told of every call that is over: its method, gRPC's word for the outcome, and its seconds."""
-        self._observe = observe
+    def __init__(self, observers: Sequence[Begun] = ()) -> None:
+        """``observers`` are told of every call that begins, and when it is over, in the call's own task."""
+        self._observers = observers
         self._running: dict[Task, str] = {}
         self._ended: set[Task] = set()
         self._quiet_since = time.monotonic()
@@ -78,9 +84,9 @@ class Guard(grpc.aio.ServerInterceptor):
         handle = _handle_stream if handler.request_streaming else _handle
 
         async def guarded(encoded: Any, context: Context) -> Any:
-            call = correlation_id(_wanted(context))
+            call = correlation_id(_shown(CORRELATION, context))
             context.set_trailing_metadata(((CORRELATION, call),))
-            work_for(Origin(call=call))
+            work_for(Origin(call=call, trace=_shown(TRACE, context) or ""))
             with self._observed(method, context):
                 return await answered(encoded, context)
 
@@ -110,14 +116,14 @@ class Guard(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def _observed(self, method: str, context: Context) -> Iterator[None]:
-        begin = time.monotonic()
+        over = [begun(method) for begun in self._observers]
         code = grpc.StatusCode.CANCELLED
         try:
             yield
             code = grpc.StatusCode.OK
         finally:
-            if self._observe is not None:
-                self._observe(method, (context.code() or code).name, time.monotonic() - begin)
+            for tell in over:
+                tell((context.code() or code).name)
 
     def _entered(self, method: str) -> Task:
         task = asyncio.current_task()
@@ -138,9 +144,9 @@ class Guard(grpc.aio.ServerInterceptor):
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
 
 
-def _wanted(context: Context) -> str | None:
-    """The correlation id that came with a call."""
-    shown = [value for key, value in context.invocation_metadata() or () if key == CORRELATION]
+def _shown(name: str, context: Context) -> str | None:
+    """What came with a call under this name, once and as text."""
+    shown = [value for key, value in context.invocation_metadata() or () if key == name]
     return shown[0] if len(shown) == 1 and isinstance(shown[0], str) else None
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from ladingd.api.guard import Begun
     from ladingd.api.limits import CallClass
     from ladingd.api.listener import Listener
     from ladingd.core.access import Principal
@@ -100,13 +101,13 @@ class ApiServer:
         clients: Mapping[str, Principal] = MappingProxyType({}),
         listeners: Sequence[Listener] = (),
         clock: Callable[[], datetime] = utc_now,
-        observe: Callable[[str, str, float], None] | None = None,
+        observers: Sequence[Begun] = (),
     ) -> None:
-        """``observe`` is told of calls: see ``Guard``."""
+        """``observers`` are told of calls: see ``Guard``."""
         self._socket = socket.absolute()
         self._listeners = listeners
         self._ports: list[int] = []
-        self._guard = Guard(observe)
+        self._guard = Guard(observers)
         self._limits = Limits()
         self._trail = Trail(audit)
         self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)

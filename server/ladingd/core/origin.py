@@ -6,7 +6,7 @@ import re
 import secrets
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,13 +21,16 @@ class Origin:
 
     call: str = ""
     job: str = ""
-    attempt: int = 0
+    attempt: int | None = None
     chunk: int | None = None
+    trace: str = ""
+    """The W3C traceparent that came with the call."""
 
     @property
     def facts(self) -> dict[str, str | int]:
         """What is known of it, by name."""
-        return {name: value for name, value in asdict(self).items() if value or (name == "chunk" and value == 0)}
+        known = {"call": self.call, "job": self.job, "attempt": self.attempt, "chunk": self.chunk}
+        return {name: value for name, value in known.items() if value not in ("", None)}
 
 
 _NOWHERE = Origin()

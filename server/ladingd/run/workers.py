@@ -21,7 +21,7 @@ from ladingd.core.errors import ShuttingDown, WorkerLost
 from ladingd.core.origin import current, working_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
 P = ParamSpec("P")
@@ -62,16 +62,16 @@ class Workers:
         preload: tuple[str, ...] = (),
         *,
         prepare: Callable[[int], None] = _not_at_all,
-        observe: Callable[[str, float], None] | None = None,
+        observers: Sequence[Callable[[str, float], None]] = (),
     ) -> None:
         """``prepare`` is called in every process before its first task with the level of the log, and again when that
-        has changed.
-        ``observe`` is told of every call that a process answered: the function's name, and the seconds it took."""
+        has changed. ``observers`` are told, in the task that called, of every call that a process answered: the
+        function's name, and the seconds it took."""
         self.size = size
         self.deaths = 0
         """Processes that ended by themselves, or were ended by others."""
         self._prepare = prepare
-        self._observe = observe
+        self._observers = observers
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
@@ -113,8 +113,8 @@ class Workers:
                     log.warning("a worker process has ended in the middle of its work")
                     continue
                 self._idle.append(worker)
-                if self._observe is not None:
-                    self._observe(getattr(function, "__name__", "other"), time.perf_counter() - begin)
+                for tell in self._observers:
+                    tell(getattr(function, "__name__", "other"), time.perf_counter() - begin)
                 if ok:
                     return answer  # type: ignore[no-any-return]
                 raise answer

@@ -245,7 +245,7 @@ async def test_every_call_is_observed_with_its_outcome():
         reached.set()
         await asyncio.Event().wait()
 
-    guard = Guard(lambda method, code, seconds: seen.append((method, code)))
+    guard = Guard([lambda method: lambda code: seen.append((method, code))])
     with pytest.raises(grpc.aio.AbortError):
         await asyncio.create_task((await _guarded(guard, fails))(None, _Context()))
     context = _Context()

@@ -187,7 +187,7 @@ async def test_a_call_works_for_the_same_in_its_process_and_a_change_of_the_leve
 
 async def test_answers_and_deaths_are_counted(tmp_path: Path) -> None:
     seen: list[str] = []
-    workers = Workers(1, observe=lambda function, seconds: seen.append(function))
+    workers = Workers(1, observers=[lambda function, seconds: seen.append(function)])
     try:
         await workers.call(die, str(tmp_path / "calls"), 1)
         assert (workers.busy, workers.idle, workers.deaths, seen) == (0, 1, 1, ["die"])
