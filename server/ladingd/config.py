@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tempfile
 from pathlib import Path
@@ -126,6 +127,38 @@ class RetentionSettings(BaseModel):
     """How many entries of the audit trail are kept."""
 
 
+class MetricsSettings(BaseModel):
+    """Numbers for Prometheus, at ``/metrics``. They are for whoever can connect, hence never beyond the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    listen: str = Field(default="", pattern=ADDRESS)
+    """Host and port of the loopback interface, as in 127.0.0.1:9464."""
+    socket: Path | None = None
+    """A Unix socket in the place of a port."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if bool(self.listen) == (self.socket is not None):
+            raise ValueError("name one place to serve metrics at: listen or socket")
+        if self.socket is not None and not self.socket.is_absolute():
+            raise ValueError(f"{self.socket} must be an absolute path")
+        if self.listen and not _is_loopback(self.listen):
+            raise ValueError(
+                f"metrics go without TLS and tokens, so only to 127.0.0.1, [::1] or localhost, not to {self.listen};"
+                " let a proxy that asks who comes carry them further"
+            )
+        return self
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Settings(BaseSettings):
     """What a daemon needs to know before it starts. Times are in seconds."""
 
@@ -155,6 +188,11 @@ class Settings(BaseSettings):
     idle_exit: float | None = Field(default=None, gt=0)
     """The daemon exits after this long without calls and work. None: never."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: Literal["auto", "text", "json", "journal"] = "auto"
+    """The form of the log. auto: to systemd's journal where stderr is connected to it, as text to a terminal, as JSON
+    lines elsewhere."""
+    metrics: MetricsSettings | None = None
+    """Metrics for Prometheus; off where it is not there."""
     connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
     roots: dict[Annotated[str, Field(pattern=NAME)], Path] = {}
     """Directories that jobs may name files beneath."""
@@ -223,6 +261,8 @@ def _user_defaults() -> dict[str, Any]:
         "state_dir": state_dir,
         "socket": user_runtime_dir() / "ladingd.sock",
         "idle_exit": 900.0,
+        # `lading daemon logs` shows it to a person.
+        "log_format": "text",
         "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
         "roots": {"local": Path("/")},
     }

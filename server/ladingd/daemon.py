@@ -10,10 +10,12 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from ladingd import logs
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.core.access import Principal, Role
@@ -26,7 +28,9 @@ from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
+from ladingd.occasions import Occasion, tell, tell_change
 from ladingd.run.announcer import Announcer
+from ladingd.run.chronicle import Chronicle
 from ladingd.run.control import Control
 from ladingd.run.discards import Discards
 from ladingd.run.patience import Patience
@@ -38,6 +42,7 @@ from ladingd.run.settlement import Settlement
 from ladingd.run.sweep import Sweep
 from ladingd.run.watch import Watch
 from ladingd.run.workers import Workers
+from ladingd.scrape import ScrapeServer
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.database import STORE, Database
 from ladingd.store.discards import SqlDiscardStore
@@ -46,12 +51,14 @@ from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
 from ladingd.store.tokens import SqlTokenStore
+from ladingd.traces import configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ladingd.config import Settings
+    from ladingd.config import MetricsSettings, Settings
+    from ladingd.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +88,8 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotStart."""
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.set_up(logs.choose(settings.log_format), settings.log_level)
+    tell(Occasion.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
     try:
         asyncio.run(Daemon(settings).serve())
     except* (StoreUnusable, DiskFull) as broken:
@@ -109,13 +112,19 @@ class Daemon:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
-            workers = Workers(settings.workers, preload=PRELOAD)
+            metrics, traces = _metrics(settings), configured()
+            if traces is not None:
+                stack.push_async_callback(traces.close)
+            prepare = partial(logs.set_up, logs.choose(settings.log_format))
+            workers = Workers(
+                settings.workers, PRELOAD, prepare=prepare, observers=[one.worked for one in (metrics, traces) if one]
+            )
             stack.push_async_callback(workers.close)
-            planners = Workers(PLANNERS, preload=PRELOAD)
+            planners = Workers(PLANNERS, PRELOAD, prepare=prepare, observers=[traces.worked] if traces else ())
             stack.push_async_callback(planners.close)
-            settlers = Workers(1, preload=PRELOAD)
+            settlers = Workers(1, PRELOAD, prepare=prepare)
             stack.push_async_callback(settlers.close)
-            database = Database(settings.state_dir / STORE)
+            database = Database(settings.state_dir / STORE, observe_commit=metrics and metrics.committed)
             try:
                 await database.open()
             except (StoreUnusable, DiskFull) as error:
@@ -124,8 +133,12 @@ class Daemon:
             store = SqlJobStore(database)
             # Of runs: what they have done must be written down, however long the disk is full.
             records = SqlJobStore(database, patient=True)
-            await recover(store)
             announcer = Announcer()
+            chronicle = Chronicle(store, announcer, [tell_change, *(one.changed for one in (metrics, traces) if one)])
+            await chronicle.begin()
+            # When nothing can change any more.
+            stack.push_async_callback(chronicle.catch_up)
+            await recover(store)
             files = WorkplaceFiles(settings.state_dir)
             room = Room(
                 SqlHoldStore(database),
@@ -174,6 +187,7 @@ class Daemon:
                 announcer=announcer,
                 watch=watch,
                 room=room,
+                observe=metrics and metrics.counted,
             )
             settlement = Settlement(store=records, transfer=transfer, workers=settlers, announcer=announcer)
             server = ApiServer(
@@ -190,8 +204,12 @@ class Daemon:
                 local=_local(settings),
                 clients=_clients(settings),
                 listeners=tuple(_listeners(settings)),
+                observers=[one.begun for one in (metrics, traces) if one],
             )
             stack.push_async_callback(server.stop)
+            if metrics is not None and settings.metrics is not None:
+                metrics.look_at(jobs=store.numbers, calls=lambda: server.running, workers=workers)
+                await self._show(metrics, settings.metrics, stack)
             try:
                 await server.start()
             except OSError as error:
@@ -199,7 +217,14 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
                 places = ", ".join([str(settings.socket), *(f"port {port} (TLS)" for port in server.ports)])
-                log.info("ready on %s, state in %s, process %d", places, settings.state_dir, os.getpid())
+                tell(
+                    Occasion.DAEMON_READY,
+                    "ready on %s, state in %s, process %d",
+                    places,
+                    settings.state_dir,
+                    os.getpid(),
+                )
+                chronicling = tasks.create_task(chronicle.run(), name="chronicle")
                 helpers = [
                     tasks.create_task(planners.warm(1), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
@@ -211,8 +236,10 @@ class Daemon:
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
                     tasks.create_task(self._watch_idleness(server, scheduler, room), name="idleness"),
                 ]
+                if metrics is not None:
+                    helpers.append(tasks.create_task(metrics.measure_lag(), name="lag"))
                 await self._stop.wait()
-                log.info("shutting down")
+                tell(Occasion.DAEMON_STOPPING, "shutting down")
                 control.close()
                 database.hurry()
                 await server.refuse()
@@ -227,7 +254,16 @@ class Daemon:
                 await workers.close()
                 await jobs
                 watch.close()
-        log.info("stopped")
+                chronicling.cancel()
+        tell(Occasion.DAEMON_STOPPED, "stopped")
+
+    async def _show(self, metrics: Metrics, settings: MetricsSettings, stack: AsyncExitStack) -> None:
+        scrapes = ScrapeServer(metrics.render, listen=settings.listen, socket=settings.socket)
+        stack.push_async_callback(scrapes.stop)
+        try:
+            log.info("metrics at %s", await scrapes.start())
+        except OSError as error:
+            raise CannotStart(f"cannot serve metrics on {settings.listen or settings.socket}: {error}") from error
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -251,6 +287,15 @@ class Daemon:
                 self._stop.set()
                 return
             await asyncio.sleep(limit - idle)
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    if settings.metrics is None:
+        return None
+    # Here, and not above: it takes 20 ms that a daemon without metrics need not wait for.
+    from ladingd.metrics import Metrics
+
+    return Metrics()
 
 
 def _local(settings: Settings) -> Principal | None:

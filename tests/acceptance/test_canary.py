@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -21,6 +24,7 @@ from lading.v1.job_service_pb2_grpc import JobServiceStub
 from ladingd.config import ConfigError, load
 from tests.harness.certificates import Authority, secure_channel
 from tests.harness.daemon import descendants
+from tests.harness.journal import Journal
 from tests.harness.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -51,6 +55,35 @@ class Outlet:
             for where, content in self.seen.items()
             if value in content
         ]
+
+
+class JournalReader:
+    """Notes what comes to a journal, as it is sent."""
+
+    def __init__(self, path: Path, outlet: Outlet) -> None:
+        self._journal = Journal(path, None)
+        self._outlet = outlet
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while (line := self._journal.read_raw()) != b"END":
+            self._outlet.add("journal", line)
+
+    def close(self) -> None:
+        """Read to the end."""
+        self._journal.end(b"END")
+        self._thread.join(PATIENCE)
+        self._journal.close()
+
+
+def scraped(path: Path) -> bytes:
+    """What the daemon shows to Prometheus."""
+    with socket.socket(socket.AF_UNIX) as scraper:
+        scraper.settimeout(PATIENCE)
+        scraper.connect(str(path))
+        scraper.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        return b"".join(iter(lambda: scraper.recv(1 << 16), b""))
 
 
 def variants(name: str, secret: str) -> Iterator[tuple[str, bytes]]:
@@ -91,7 +124,10 @@ async def run(outlet: Outlet, stub: Any, metadata: Any, name: str) -> int:
     raise AssertionError("the watch ended before the job did")
 
 
-async def test_no_secret_leaves_the_daemon(make_daemon: Callable[..., DaemonProcess], postgres: str) -> None:
+@pytest.mark.parametrize("log_format", ["json", "journal"])
+async def test_no_secret_leaves_the_daemon(
+    make_daemon: Callable[..., DaemonProcess], folder: Path, postgres: str, log_format: str
+) -> None:
     database = f"canary_{uuid4().hex}"
     with psycopg.connect(postgres, autocommit=True) as owner:
         owner.execute(f"CREATE DATABASE {database}")
@@ -100,7 +136,9 @@ async def test_no_secret_leaves_the_daemon(make_daemon: Callable[..., DaemonProc
     reachable = f"postgresql://postgres@/{database}?host={host}"
     daemon = make_daemon(
         log_level="DEBUG",
-        environment={"CANARY": PASSWORDS["env"]},
+        log_format=log_format,
+        module="tests.harness.journal",
+        environment={"CANARY": PASSWORDS["env"], "JOURNAL": str(folder / "journal")},
         connections={"file": reachable, "env": reachable, "credential": "postgresql://postgres@127.0.0.1:1/x"},
     )
     # Beside the daemon's own folder, which is searched.
@@ -121,8 +159,10 @@ async def test_no_secret_leaves_the_daemon(make_daemon: Callable[..., DaemonProc
     for name, place in places.items():
         config = config.replace(f"[connections.{name}]", f"[connections.{name}]\n{place}")
     config += f'[tls]\nlisten = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    config += f'[metrics]\nsocket = "{daemon.folder / "m"}"\n'
     daemon.config.write_text(config)
     outlet = Outlet()
+    journal = JournalReader(folder / "journal", outlet)
 
     def ladingd(*arguments: str) -> str:
         command = [sys.executable, "-m", "ladingd", "--config", str(daemon.config), "token", *arguments]
@@ -132,8 +172,12 @@ async def test_no_secret_leaves_the_daemon(make_daemon: Callable[..., DaemonProc
 
     daemon.start()
     token = ladingd("create", "robot", "--role", "admin").strip()
-    ready = until(lambda: [line for line in daemon.log.read_text().splitlines() if " ready on " in line], "it is ready")
-    address = "localhost:" + ready[0].partition(" port ")[2].split()[0]
+
+    def said() -> str:
+        return outlet.seen.get("journal", b"").decode() + daemon.log.read_text()
+
+    ready = until(lambda: re.search(r"ready on .* port (\d+) ", said()), "it is ready")
+    address = f"localhost:{ready[1]}"
     people = daemon.folder / "people.csv"
     people.write_text("id,name\n1,one\n2,two\nthree,three\n")
     metadata = (("authorization", f"Bearer {token}"),)
@@ -173,11 +217,17 @@ async def test_no_secret_leaves_the_daemon(make_daemon: Callable[..., DaemonProc
     outlet.add("ladingd token list", ladingd("list"))
     assert b"robot" in outlet.seen["audit"]
     assert b"robot" in outlet.seen["ladingd token list"]
+    outlet.add("metrics", scraped(daemon.folder / "m"))
+    assert b"lading_records_total" in outlet.seen["metrics"]
     assert daemon.process is not None
     for pid in (daemon.process.pid, *descendants(daemon.process.pid)):
         outlet.add("arguments of processes", arguments_of(pid))
     search_files(outlet, daemon.folder)
     assert daemon.stop() == 0
+    journal.close()
+    assert "JOB_FINISHED" in said()
+    assert "a chunk is committed" in said(), "workers write there too"
+    assert ("journal" in outlet.seen) is (log_format == "journal")
     search_files(outlet, daemon.folder)
     assert b"SQLite format 3" in outlet.seen["store.db"]
     assert b"robot" in outlet.seen["store.db"]

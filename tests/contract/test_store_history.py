@@ -11,12 +11,49 @@ import pytest
 from ladingd.core.errors import CommandNotAllowed, JobNotFound, RequestIdReused, RevisionCompacted
 from ladingd.core.job import Change, ChangeKind, Level
 from ladingd.core.journal import describe
+from ladingd.core.origin import Origin, work_for
 from ladingd.core.state import Event, State
 
 if TYPE_CHECKING:
     from ladingd.core.ports import JobStore
 
 # Changes
+
+
+async def test_what_calls_want_is_known_by_them_and_what_comes_of_it_too(store: JobStore, new_job: Any) -> None:
+    for call, want in (
+        ("c-create", lambda: store.create(new_job("a"))),
+        ("c-start", lambda: store.command("a", Event.START)),
+        ("", lambda: store.move("a", Event.SLOT_FREE)),
+        ("c-edit", lambda: store.edit("a", label="new")),
+        ("", lambda: store.move("a", Event.SHUTDOWN)),
+        ("", lambda: store.move("a", Event.RESUME)),
+        ("c-cancel", lambda: store.command("a", Event.CANCEL)),
+        ("c-delete", lambda: store.delete("a")),
+    ):
+        work_for(Origin(call=call))
+        await want()
+    changes = await store.changes(0, limit=10)
+    assert [change.correlation for change in changes] == [
+        "c-create",
+        "c-start",
+        "c-start",
+        "c-edit",
+        "c-start",
+        "c-start",
+        "c-cancel",
+        "c-delete",
+    ]
+    assert [change.job.correlation for change in changes][3:5] == ["c-start", "c-start"], "an edit runs nothing"
+
+
+async def test_the_numbers_of_jobs_are_those_of_their_states(store: JobStore, new_job: Any) -> None:
+    assert await store.numbers() == dict.fromkeys(State, 0)
+    for job_id in "abc":
+        await store.create(new_job(job_id))
+    await store.command("b", Event.START)
+    await store.delete("c")
+    assert await store.numbers() == dict.fromkeys(State, 0) | {State.EDITING: 1, State.QUEUED: 1}
 
 
 async def test_an_empty_store_is_at_revision_zero(store: JobStore) -> None:

@@ -86,3 +86,31 @@ def test_a_submitter_needs_limits_and_the_socket_has_none(file: Path) -> None:
     with pytest.raises(ConfigError, match="socket_role"):
         loaded(file, 'socket_role = "submitter"')
     assert loaded(file, 'socket_role = "none"').socket_role == "none"
+
+
+@pytest.mark.parametrize(
+    "place", ['listen = "127.0.0.1:9464"', 'listen = "[::1]:1"', 'listen = "localhost:9464"', 'socket = "/run/m"']
+)
+def test_metrics_are_served_to_this_machine(file: Path, place: str) -> None:
+    assert loaded(file, f"[metrics]\n{place}\n").metrics is not None
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ('listen = "0.0.0.0:9464"', "not to 0.0.0.0:9464"),
+        ('listen = "[::]:9464"', "without TLS and tokens"),
+        ('listen = "metrics.example.org:9464"', "without TLS and tokens"),
+        ('listen = "127.0.0.1:9464"\nsocket = "/run/m"', "name one place"),
+        ("", "name one place"),
+        ('socket = "m"', "absolute"),
+    ],
+)
+def test_and_to_no_other(file: Path, place: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        loaded(file, f"[metrics]\n{place}\n")
+
+
+def test_metrics_are_off_by_default_and_the_log_suits_its_reader(file: Path) -> None:
+    settings = loaded(file, "")
+    assert (settings.metrics, settings.log_format) == (None, "auto")

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -16,9 +16,10 @@ from grpc_status import rpc_status
 from ladingd.api.handler import behaviour_of, run_to_end, with_behaviour
 from ladingd.api.status import internal_status, status_of
 from ladingd.core.errors import InvalidRequest, ShuttingDown
+from ladingd.core.origin import Origin, correlation_id, current, work_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ladingd.api.handler import Context, Handler
 
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     _Decode = Callable[[bytes], Any]
     Req = TypeVar("Req")
     Res = TypeVar("Res")
+
+CORRELATION = "x-correlation-id"
+"""The metadata that callers may send with a call, and get back in its trailers: the id it has in the log."""
+
+TRACE = "traceparent"
+"""The metadata of the W3C that says which trace a call belongs to."""
+
+Begun: TypeAlias = "Callable[[str], Callable[[str], None]]"
+"""Takes the method of a call that begins, and returns what takes gRPC's word for its outcome when it is over."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +47,9 @@ class Guard(grpc.aio.ServerInterceptor):
     Belongs first among a server's interceptors, so that nothing of ours runs outside of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observers: Sequence[Begun] = ()) -> None:
+        """``observers`` are told of every call that begins, and when it is over, in the call's own task."""
+        self._observers = observers
         self._running: dict[Task, str] = {}
         self._ended: set[Task] = set()
         self._quiet_since = time.monotonic()
@@ -72,6 +84,13 @@ class Guard(grpc.aio.ServerInterceptor):
         handle = _handle_stream if handler.request_streaming else _handle
 
         async def guarded(encoded: Any, context: Context) -> Any:
+            call = correlation_id(_shown(CORRELATION, context))
+            context.set_trailing_metadata(((CORRELATION, call),))
+            work_for(Origin(call=call, trace=_shown(TRACE, context) or ""))
+            with self._observed(method, context):
+                return await answered(encoded, context)
+
+        async def answered(encoded: Any, context: Context) -> Any:
             task = self._entered(method)
             try:
                 return await handle(behaviour, encoded, handler.request_deserializer, context)
@@ -88,10 +107,23 @@ class Guard(grpc.aio.ServerInterceptor):
                     # What a generated class has for a method that ours does not.
                     await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
                 answer = _answer(error, method)
-            return await context.abort_with_status(answer)
+            return await context.abort(
+                answer.code, answer.details, (*answer.trailing_metadata, (CORRELATION, current().call))
+            )
 
         # Bytes that are no message are an error like others only where they are read in here.
         return with_behaviour(handler, guarded, encoded=True)
+
+    @contextmanager
+    def _observed(self, method: str, context: Context) -> Iterator[None]:
+        over = [begun(method) for begun in self._observers]
+        code = grpc.StatusCode.CANCELLED
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        finally:
+            for tell in over:
+                tell((context.code() or code).name)
 
     def _entered(self, method: str) -> Task:
         task = asyncio.current_task()
@@ -110,6 +142,12 @@ class Guard(grpc.aio.ServerInterceptor):
     def _cancelled_by_grpc(self, task: Task) -> bool:
         """Whether the client or the server's stop cancelled the call, and not ``end`` or the handler itself."""
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
+
+
+def _shown(name: str, context: Context) -> str | None:
+    """What came with a call under this name, once and as text."""
+    shown = [value for key, value in context.invocation_metadata() or () if key == name]
+    return shown[0] if len(shown) == 1 and isinstance(shown[0], str) else None
 
 
 def _decoded(encoded: Any, decode: _Decode | None) -> Any:
@@ -140,7 +178,8 @@ def _answer(error: Exception, method: str) -> grpc.Status:
     status = status_of(error)
     if status is None:
         error_id = secrets.token_hex(4)
-        _log.error("internal error, id %s, in %s", error_id, method, exc_info=error)
+        fields = {"error_id": error_id, "method": method}
+        _log.error("internal error, id %s, in %s", error_id, method, exc_info=error, extra={"fields": fields})
         status = internal_status(error_id)
     answer: grpc.Status = rpc_status.to_status(status)
     return answer

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from ladingd.api.guard import Begun
+    from ladingd.api.limits import CallClass
     from ladingd.api.listener import Listener
     from ladingd.core.access import Principal
     from ladingd.core.files import FileSender, InUse, UploadStore
@@ -100,18 +102,21 @@ class ApiServer:
         clients: Mapping[str, Principal] = MappingProxyType({}),
         listeners: Sequence[Listener] = (),
         clock: Callable[[], datetime] = utc_now,
+        observers: Sequence[Begun] = (),
     ) -> None:
+        """``observers`` are told of calls: see ``Guard``."""
         self._socket = socket.absolute()
         self._listeners = listeners
         self._ports: list[int] = []
-        self._guard = Guard()
+        self._guard = Guard(observers)
+        self._limits = Limits()
         self._trail = Trail(audit)
         permits = Permits(uploads)
         self._access = Access(
             tokens=tokens, permits=permits, trail=self._trail, local=local, clients=clients, clock=clock
         )
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(self._guard, self._access, Limits()), options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(self._guard, self._access, self._limits), options=_OPTIONS)
         jobs = JobServicer(store, rejects, control, watch, permits, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
@@ -138,6 +143,11 @@ class ApiServer:
     def ports(self) -> Sequence[int]:
         """The ports of the listeners, from ``start`` on."""
         return tuple(self._ports)
+
+    @property
+    def running(self) -> Mapping[CallClass, int]:
+        """How many calls of each class run now."""
+        return self._limits.running
 
     def idle_seconds(self) -> float:
         """How long no call has been running."""

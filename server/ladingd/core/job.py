@@ -51,6 +51,8 @@ class Job:
     settled: bool = True
     """Nothing of the job runs and ``counts`` agree with the ledger. False from the beginning of an attempt to its
     end: a daemon that finds it false asks the ledger."""
+    correlation: str = ""
+    """The id of the call that made it or commanded it last: what runs of it, runs for that one."""
     create_time: datetime
     update_time: datetime
     start_time: datetime | None = None
@@ -103,6 +105,8 @@ class Change:
     time: datetime
     from_state: State | None = None
     cause: Event | None = None
+    correlation: str = ""
+    """The id of the call that wanted it, itself or by what came before; empty where none did."""
 
 
 class Level(StrEnum):

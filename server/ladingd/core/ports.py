@@ -11,7 +11,7 @@ from ladingd.core.plan import Chunk, CommittedChunk, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from ladingd.core.access import AuditEntry, Deed, Token
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
@@ -43,7 +43,8 @@ class JobStore(ABC):
     Every method is one transaction and durable when it returns; one that raises has changed nothing. A change of a
     job, its revision and its journal entry are one transaction. Revisions and sequence numbers grow in the order
     of commits: whoever has read up to one never misses an earlier one. A state is assigned by ``Job.moved`` alone.
-    Methods that name a job raise JobNotFound where it is not there.
+    Methods that name a job raise JobNotFound where it is not there. What a call wants (create, edit, delete, command)
+    is written down with the call of ``origin.current()``, what comes of it by itself with the job's.
     """
 
     # Jobs
@@ -75,6 +76,10 @@ class JobStore(ABC):
     @abstractmethod
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
         """All jobs in these states, the one longest in its state first."""
+
+    @abstractmethod
+    async def numbers(self) -> Mapping[State, int]:
+        """How many jobs there are in each state."""
 
     @abstractmethod
     async def unsettled(self) -> tuple[Job, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ladingd.core.spec import JobSpec
     from ladingd.data.table_export import TableExport
     from ladingd.data.table_import import TableImport
+
+_log = logging.getLogger(__name__)
 
 PRELOAD = (
     "ladingd.data.table_import",
@@ -73,8 +76,11 @@ class BulkTransfer(Transfer):
 
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         if plan.kind == "import":
-            return self._import().process(job_uid, attempt, plan, chunk)
-        return self._export().process(job_uid, attempt, plan, chunk)
+            counts = self._import().process(job_uid, attempt, plan, chunk)
+        else:
+            counts = self._export().process(job_uid, attempt, plan, chunk)
+        _log.debug("a chunk is committed: %d records read, %d rejected", counts.read, counts.rejected)
+        return counts
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         if plan.kind == "import":

@@ -16,6 +16,7 @@ from ladingd.core.errors import (
     TargetUnavailable,
 )
 from ladingd.core.job import Failure, Level
+from ladingd.core.origin import working_on
 from ladingd.core.plan import CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.deadline import Deadline, Stop
@@ -66,7 +67,10 @@ class Execution:
         watch: Watch,
         patience: Patience,
         room: Room,
+        observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
+        """``observe`` is told when counts were written: the job before and after, and how many of the plan's units
+        the chunks take that were committed."""
         self._job = job
         self._store = store
         self._transfer = transfer
@@ -75,6 +79,7 @@ class Execution:
         self._watch = watch
         self._patience = patience
         self._room = room
+        self._observe = observe
         self._deadline = Deadline(patience)
         self._tally = Tally(job.plan)
         self._error: LadingError | None = None
@@ -179,7 +184,8 @@ class Execution:
         while self._waiting and len(flight.chunks) < at_most:
             chunk = self._waiting.popleft()
             job = self._job
-            flight.send(chunk, self._call(self._transfer.process, job.uid, job.attempt, job.plan, chunk))
+            with working_on(chunk.ordinal):
+                flight.send(chunk, self._call(self._transfer.process, job.uid, job.attempt, job.plan, chunk))
         if flight.step is not None or (self._outage is not None and flight.chunks):
             return
         if not self._begun:
@@ -233,6 +239,7 @@ class Execution:
         """Take over what is done: errors, and the counts of committed chunks."""
         ended = self._flight.ended()
         committed = []
+        extent = 0
         for task, chunk in ended:
             if chunk is None:
                 continue
@@ -241,9 +248,13 @@ class Execution:
                 self._waiting.appendleft(chunk)
             else:
                 self._tally.add(chunk, task.result())
+                extent += chunk.end - chunk.start
                 committed.append(CommittedChunk(ordinal=chunk.ordinal, counts=task.result()))
         if committed:
+            before = self._job
             self._job = await self._store.commit_chunks(self._job.id, committed, self._tally.progress())
+            if self._observe is not None:
+                self._observe(before, self._job, extent)
             self._watch.progressed(self._job)
         for task, _ in ended:
             await self._heed_outcome(task)
@@ -303,6 +314,7 @@ class Execution:
                 return  # Left unsettled: the next start of the daemon asks the ledger.
             except LadingError as error:
                 await self._note(*unreadable(error))
+        before = self._job
         self._job = await self._store.settle(
             self._job.id,
             self._tally.committed,
@@ -312,6 +324,8 @@ class Execution:
             progress=self._tally.progress(at_rest=True),
             settled=False,
         )
+        if self._observe is not None:
+            self._observe(before, self._job, 0)
 
     async def _ask_ledger(self) -> None:
         """Learn what is committed. Raises TargetUnavailable also where the answer takes too long: the job is to come

@@ -6,12 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import DiskFull, JobNotFound
+from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
 from ladingd.run.defect import defect
 from ladingd.run.execution import Execution
 from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.run.announcer import Announcer
@@ -35,7 +38,9 @@ class Scheduler:
         announcer: Announcer,
         watch: Watch,
         room: Room,
+        observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
+        """``observe`` is told of counts: see ``Execution``."""
         self._slots = slots
         self._patience = patience
         self._store = store
@@ -44,6 +49,7 @@ class Scheduler:
         self._announcer = announcer
         self._watch = watch
         self._room = room
+        self._observe = observe
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
         self._filling = asyncio.Lock()
@@ -83,7 +89,8 @@ class Scheduler:
                 continue  # Cancelled and deleted since it was listed.
             if moved is not None:
                 self._announcer.announce(job.id)
-                task = executions.create_task(self._execute(moved), name=f"job {job.id}")
+                with working_for(Origin(call=moved.correlation, job=moved.id, attempt=moved.attempt)):
+                    task = executions.create_task(self._execute(moved), name=f"job {job.id}")
                 self._running[job.id] = task
 
     async def _execute(self, job: Job) -> None:
@@ -96,6 +103,7 @@ class Scheduler:
             watch=self._watch,
             patience=self._patience,
             room=self._room,
+            observe=self._observe,
         )
         try:
             await execution.run()

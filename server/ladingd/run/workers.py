@@ -9,16 +9,19 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
+from ladingd.core.origin import current, working_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
 P = ParamSpec("P")
@@ -42,6 +45,10 @@ class Unreadable(Exception):
     """A worker's answer is none that can be read: a defect."""
 
 
+def _not_at_all(_level: int) -> None:
+    """No preparation."""
+
+
 class Workers:
     """At most ``size`` processes, each with one call at a time; more calls wait in their order.
 
@@ -49,8 +56,22 @@ class Workers:
     killed without its neighbours.
     """
 
-    def __init__(self, size: int, preload: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        size: int,
+        preload: tuple[str, ...] = (),
+        *,
+        prepare: Callable[[int], None] = _not_at_all,
+        observers: Sequence[Callable[[str, float], None]] = (),
+    ) -> None:
+        """``prepare`` is called in every process before its first task with the level of the log, and again when that
+        has changed. ``observers`` are told, in the task that called, of every call that a process answered: the
+        function's name, and the seconds it took."""
         self.size = size
+        self.deaths = 0
+        """Processes that ended by themselves, or were ended by others."""
+        self._prepare = prepare
+        self._observers = observers
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
@@ -71,27 +92,43 @@ class Workers:
         A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
         WorkerLost where worker after worker died on it, ShuttingDown after close.
         """
-        task = bytes(ForkingPickler.dumps((function, args, kwargs)))
+        level = logging.getLogger().getEffectiveLevel()
+        task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
         async with self._free:
             deaths = 0
             while deaths < TRIES:
                 if self._closed:
                     raise ShuttingDown
-                worker = self._idle.pop() if self._idle else Worker()
+                worker = self._idle.pop() if self._idle else Worker(self._prepare)
+                begin = time.perf_counter()
                 try:
                     ok, answer = await self._ask(worker, task)
                 except DiedIdle:
+                    self.deaths += 1
                     log.warning("a worker process has ended while it had nothing to do")
                     continue
                 except (EOFError, OSError):
                     deaths += 1
+                    self.deaths += 1
                     log.warning("a worker process has ended in the middle of its work")
                     continue
                 self._idle.append(worker)
+                for tell in self._observers:
+                    tell(getattr(function, "__name__", "other"), time.perf_counter() - begin)
                 if ok:
                     return answer  # type: ignore[no-any-return]
                 raise answer
         raise WorkerLost(f"worker processes died {TRIES} times on the same work; the machine may be out of memory")
+
+    @property
+    def busy(self) -> int:
+        """How many processes work now."""
+        return len(self._busy)
+
+    @property
+    def idle(self) -> int:
+        """How many are there and have nothing to do. Processes start when they are needed."""
+        return len(self._idle)
 
     async def _ask(self, worker: Worker, task: bytes) -> tuple[bool, Any]:
         self._busy.add(worker)
@@ -120,7 +157,8 @@ class Workers:
 class Worker:
     """One process, started at its first call. All but ``kill`` block."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[int], None]) -> None:
+        self._prepare = prepare
         self._connection: Connection | None = None
         self._killed = False
         self._lock = threading.Lock()
@@ -148,7 +186,7 @@ class Worker:
     def _start(self) -> Connection:
         context = multiprocessing.get_context("forkserver")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="lading-worker")
+        self._process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=True, name="lading-worker")
         with theirs, self._lock:
             if self._killed:
                 ours.close()
@@ -180,7 +218,7 @@ class Worker:
             os.close(self._handle)
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
     """A worker's life: calls, one after the other, until the daemon is gone."""
     # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -189,12 +227,13 @@ def _serve(pipe: Connection) -> None:
     os.nice(NICENESS)
     _keep_memory()
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
+    prepared = lru_cache(maxsize=1)(prepare)
     while True:
         try:
             task = pipe.recv_bytes()
         except EOFError:
             return
-        pipe.send(_answer(task))
+        pipe.send(_answer(task, prepared))
 
 
 def _keep_memory() -> None:
@@ -206,10 +245,12 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 48 << 20)
 
 
-def _answer(task: bytes) -> tuple[bool, Any]:
+def _answer(task: bytes, prepare: Callable[[int], None]) -> tuple[bool, Any]:
     try:
-        function, args, kwargs = ForkingPickler.loads(task)
-        return True, function(*args, **kwargs)
+        function, args, kwargs, origin, level = ForkingPickler.loads(task)
+        prepare(level)
+        with working_for(origin):
+            return True, function(*args, **kwargs)
     except BaseException as error:
         # Its traceback does not travel; as a note it reaches the daemon's log. Libraries raise others than Exception.
         error.add_note(_traceback(error))

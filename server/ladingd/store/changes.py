@@ -30,7 +30,7 @@ _RECORD = insert(changes)
 """One change more."""
 
 _AFTER = (
-    select(*(changes.c[name] for name in ("revision", "kind", "job", "time", "from_state", "cause")))
+    select(*(changes.c[name] for name in ("revision", "kind", "job", "time", "from_state", "cause", "correlation")))
     .where(changes.c.revision > bindparam("after"))
     .order_by(changes.c.revision)
     .limit(bindparam("at_most"))
@@ -64,6 +64,7 @@ def record(connection: Connection, change: Change) -> None:
         "cause": change.cause,
         "time": change.time,
         "job": change.job,
+        "correlation": change.correlation,
     }
     connection.execute(_RECORD, values)
     if not deleted:  # Its journal goes with it.

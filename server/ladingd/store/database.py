@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -44,11 +45,18 @@ class Database:
     for every statement where this one does for every transaction, and takes half as long again to import.
     """
 
-    def __init__(self, path: Path, busy_timeout: timedelta = timedelta(seconds=5)) -> None:
-        """``busy_timeout`` is how long a transaction waits for another process to let go of the file."""
+    def __init__(
+        self,
+        path: Path,
+        busy_timeout: timedelta = timedelta(seconds=5),
+        observe_commit: Callable[[float], None] | None = None,
+    ) -> None:
+        """``busy_timeout`` is how long a transaction waits for another process to let go of the file.
+        ``observe_commit`` is told, on a thread of its own, how many seconds each transaction took that wrote."""
         self._path = path
         self.ballast = Ballast(path.with_name("ballast"))
         self._in_a_hurry = asyncio.Event()
+        self._observe_commit = observe_commit
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         engine = create_engine(
             URL.create("sqlite", database=str(path)),
@@ -109,7 +117,14 @@ class Database:
         self._thread.shutdown()
 
     async def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        return await self._on_thread(partial(_transact, engine, work))
+        return await self._on_thread(partial(self._timed if engine is self._writing else _transact, engine, work))
+
+    def _timed(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        begin = time.perf_counter()
+        done = _transact(engine, work)
+        if self._observe_commit is not None:
+            self._observe_commit(time.perf_counter() - begin)
+        return done
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._explained, work)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ladingd.core.origin import current
 from ladingd.core.ports import JobStore, Page
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.store import changes, journal, pages, rows, transitions
@@ -55,7 +56,7 @@ class SqlJobStore(JobStore):
         return cls(database, now)
 
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
-        return await self._write(transitions.create, job, request_id, request_digest, self._now())
+        return await self._write(transitions.create, job, request_id, request_digest, current().call, self._now())
 
     async def made_by(self, request_id: str, request_digest: str) -> Job | None:
         return await self._database.read(transitions.made_by, request_id, request_digest)
@@ -70,6 +71,9 @@ class SqlJobStore(JobStore):
 
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
         return await self._database.read(rows.in_states, states)
+
+    async def numbers(self) -> dict[State, int]:
+        return await self._database.read(rows.numbers)
 
     async def unsettled(self) -> tuple[Job, ...]:
         return await self._database.read(rows.unsettled)
@@ -86,13 +90,13 @@ class SqlJobStore(JobStore):
         validate_only: bool = False,
     ) -> Job:
         edit = partial(transitions.edit, validate_only=validate_only)
-        return await self._write(edit, job_id, label, description, spec, plan, etag, self._now())
+        return await self._write(edit, job_id, label, description, spec, plan, etag, current().call, self._now())
 
     async def delete(self, job_id: str, *, etag: str = "") -> Job:
-        return await self._write(transitions.delete, job_id, etag, self._now())
+        return await self._write(transitions.delete, job_id, etag, current().call, self._now())
 
     async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
-        return await self._write(transitions.command, job_id, command, etag, self._now())
+        return await self._write(transitions.command, job_id, command, etag, current().call, self._now())
 
     async def move(
         self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False

@@ -32,6 +32,7 @@ jobs = Table(
     Column("progress", Document(documents.PROGRESS), nullable=False),
     Column("failure", Document(documents.FAILURE)),
     Column("settled", Boolean, nullable=False),
+    Column("correlation", Text, nullable=False, server_default=""),
     Column("create_time", Moment, nullable=False),
     Column("update_time", Moment, nullable=False),
     Column("start_time", Moment),
@@ -65,6 +66,7 @@ changes = Table(
     Column("cause", Word(Event)),
     Column("time", Moment, nullable=False),
     Column("job", Document(documents.JOB), nullable=False),
+    Column("correlation", Text, nullable=False, server_default=""),
 )
 
 journal = Table(

@@ -27,7 +27,7 @@ _RELEASE = delete_from(holds).where(holds.c.job_id == bindparam("of_job"))
 """Forget that the daemon holds a job."""
 
 
-def create(connection: Connection, job: Job, request_id: str, digest: str, now: datetime) -> Job:
+def create(connection: Connection, job: Job, request_id: str, digest: str, call: str, now: datetime) -> Job:
     """Store a new job, or find the one that the same request made before."""
     if job.state is not State.EDITING:
         raise ValueError(f"a new job is {State.EDITING}, not {job.state}")
@@ -35,12 +35,15 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, now: 
         return earlier
     if rows.exists(connection, job.id):
         raise JobExists(job.id)
-    created = replace(job, revision=changes.next_revision(connection))
+    created = replace(job, revision=changes.next_revision(connection), correlation=call)
     rows.add(connection, created)
     if request_id:
         request = {"request_id": request_id, "digest": digest, "job_id": job.id, "time": now}
         connection.execute(insert(requests).values(**request))
-    changes.record(connection, Change(revision=created.revision, kind=ChangeKind.CREATED, job=created, time=now))
+    change = Change(
+        revision=created.revision, kind=ChangeKind.CREATED, job=created, time=now, correlation=created.correlation
+    )
+    changes.record(connection, change)
     journal.write_notes(connection, job.id, now, job.plan)
     return created
 
@@ -63,6 +66,7 @@ def edit(
     spec: JobSpec | None,
     plan: Plan | None,
     etag: str,
+    call: str,
     now: datetime,
     *,
     validate_only: bool = False,
@@ -84,13 +88,15 @@ def edit(
         return edited
     edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
     rows.save(connection, job, edited)
-    changes.record(connection, Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now))
+    # The job goes on to run for the call that started it.
+    change = Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now, correlation=call)
+    changes.record(connection, change)
     if plan is not None:
         journal.write_notes(connection, job_id, now, plan)
     return edited
 
 
-def delete(connection: Connection, job_id: str, etag: str, now: datetime) -> Job:
+def delete(connection: Connection, job_id: str, etag: str, call: str, now: datetime) -> Job:
     """Remove a job and all that hangs on it, but its changes. What it has left elsewhere is noted to be discarded."""
     job = _load(connection, job_id, etag)
     if job.state not in DELETABLE:
@@ -101,20 +107,20 @@ def delete(connection: Connection, job_id: str, etag: str, now: datetime) -> Job
         left = {"uid": job.uid, "job_id": job_id, "plan": job.plan, "time": now}
         connection.execute(insert(discards), left)
     revision = changes.next_revision(connection)
-    changes.record(
-        connection,
-        Change(revision=revision, kind=ChangeKind.DELETED, job=job, time=now, from_state=job.state),
+    change = Change(
+        revision=revision, kind=ChangeKind.DELETED, job=job, time=now, from_state=job.state, correlation=call
     )
+    changes.record(connection, change)
     return job
 
 
-def command(connection: Connection, job_id: str, command: Event, etag: str, now: datetime) -> Job:
+def command(connection: Connection, job_id: str, command: Event, etag: str, call: str, now: datetime) -> Job:
     """Apply a command."""
     if command not in COMMANDS:
         raise ValueError(f"{command} is no command")
     job = _load(connection, job_id, etag)
     held = release(connection, job_id)  # What people want counts from now on.
-    moved = _apply(connection, job, command, None, now)
+    moved = _apply(connection, job, command, None, now, call=call)
     if moved is not None:
         return moved
     if job.state in UNDER_WAY[command]:
@@ -145,15 +151,34 @@ def move_all(
 
 
 def _apply(
-    connection: Connection, job: Job, event: Event, failure: Failure | None, now: datetime, *, settled: bool = False
+    connection: Connection,
+    job: Job,
+    event: Event,
+    failure: Failure | None,
+    now: datetime,
+    *,
+    settled: bool = False,
+    call: str | None = None,
 ) -> Job | None:
+    """``call`` is who commands it; without, it comes of what was commanded before."""
     moved = job.moved(event, now, failure)
     if moved is None:
         return None
-    moved = replace(moved, revision=changes.next_revision(connection), settled=settled or moved.settled)
+    moved = replace(
+        moved,
+        revision=changes.next_revision(connection),
+        settled=settled or moved.settled,
+        correlation=job.correlation if call is None else call,
+    )
     rows.save(connection, job, moved)
     change = Change(
-        revision=moved.revision, kind=ChangeKind.MOVED, job=moved, time=now, from_state=job.state, cause=event
+        revision=moved.revision,
+        kind=ChangeKind.MOVED,
+        job=moved,
+        time=now,
+        from_state=job.state,
+        cause=event,
+        correlation=moved.correlation,
     )
     changes.record(connection, change)
     return moved

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2 as details
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.guard import Guard
 from ladingd.core.errors import JobNotFound
+from ladingd.core.origin import current
 from ladingd.run.watch import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, NOON, a_job, eventually
@@ -129,10 +130,21 @@ class _Context:
     """A call whose client is still there, as far as the guard can tell."""
 
     def __init__(self) -> None:
-        self.statuses: list[grpc.Status] = []
+        self.answers: list[tuple[grpc.StatusCode, str]] = []
+        self.trailers: tuple[tuple[str, str], ...] = ()
 
-    async def abort_with_status(self, status: grpc.Status) -> None:
-        self.statuses.append(status)
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self.trailers = metadata
+
+    def code(self) -> grpc.StatusCode | None:
+        return self.answers[-1][0] if self.answers else None
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailers: tuple[tuple[str, str], ...]) -> None:
+        self.answers.append((code, details))
+        self.trailers = trailers
         raise grpc.aio.AbortError("aborted")
 
 
@@ -153,7 +165,7 @@ async def test_a_cancellation_from_outside_is_never_swallowed():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert context.statuses == []
+    assert context.answers == []
     assert await guard.drained(DEADLINE)
 
 
@@ -166,7 +178,7 @@ async def test_a_client_that_leaves_while_its_call_is_ended_is_not_answered():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert context.statuses == []
+    assert context.answers == []
 
 
 async def test_ending_a_service_leaves_the_others_alone():
@@ -179,7 +191,7 @@ async def test_ending_a_service_leaves_the_others_alone():
     guard.end("x.Y")
     with pytest.raises(grpc.aio.AbortError):
         await task
-    assert [status.details for status in context.statuses] == ["shutting down"]
+    assert [details for _, details in context.answers] == ["shutting down"]
     assert await guard.drained(DEADLINE)
 
 
@@ -192,3 +204,56 @@ async def test_a_handler_that_will_not_end_is_reported():
     release.set()
     assert await guard.drained(DEADLINE)
     await task
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [("order-7/a.b:c", True), ("", False), ("two words", False), ("x" * 65, False), (None, False)]
+)
+async def test_a_call_is_known_by_its_correlation_id_from_the_first_line_to_the_trailers(
+    api, caplog, wanted: str | None, kept: bool
+):
+    api.store.error = RuntimeError("broken")
+    metadata = () if wanted is None else (("x-correlation-id", wanted),)
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await api.stub.GetJob(pb.GetJobRequest(name="jobs/a1"), timeout=DEADLINE, metadata=metadata)
+    (answered,) = [value for key, value in failed.value.trailing_metadata() if key == "x-correlation-id"]
+    assert (answered == wanted) is kept
+    assert re.fullmatch(r"[A-Za-z0-9._:/-]{1,64}", answered)
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR" and r.name == "ladingd.api.guard")
+    assert record.fields["error_id"] in failed.value.details()
+
+
+async def test_a_good_answer_bears_the_correlation_id_too(api):
+    api.store.put(a_job())
+    call = api.stub.GetJob(pb.GetJobRequest(name="jobs/a1"), timeout=DEADLINE, metadata=(("x-correlation-id", "me"),))
+    await call
+    assert ("x-correlation-id", "me") in tuple(await call.trailing_metadata())
+
+
+async def test_every_call_is_observed_with_its_outcome():
+    seen: list[tuple[str, str]] = []
+
+    async def fails(request: Any, context: Any) -> Any:
+        raise JobNotFound("a1")
+
+    async def answers(request: Any, context: Any) -> Any:
+        return current().call
+
+    reached = asyncio.Event()
+
+    async def waits(request: Any, context: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    guard = Guard([lambda method: lambda code: seen.append((method, code))])
+    with pytest.raises(grpc.aio.AbortError):
+        await asyncio.create_task((await _guarded(guard, fails))(None, _Context()))
+    context = _Context()
+    assert (("x-correlation-id", await asyncio.create_task((await _guarded(guard, answers))(None, context))),) == (
+        context.trailers
+    )
+    waiting = asyncio.create_task((await _guarded(guard, waits))(None, _Context()))
+    await reached.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert seen == [("/x.Y/Z", "NOT_FOUND"), ("/x.Y/Z", "OK"), ("/x.Y/Z", "CANCELLED")]

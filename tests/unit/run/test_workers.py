@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
+from ladingd.core.origin import Origin, current, working_for
 from ladingd.run.workers import Unreadable, Workers
 from tests.harness.daemon import lives
 from tests.harness.waiting import until
@@ -151,3 +153,43 @@ async def test_after_close_nothing_is_called(workers: Workers) -> None:
     await workers.close()
     with pytest.raises(ShuttingDown):
         await workers.call(refuse)
+
+
+def origin_and_level() -> tuple[Origin, int]:
+    return current(), _levels[-1] if _levels else 0
+
+
+_levels: list[int] = []
+"""What this process was prepared with."""
+
+
+def note_level(level: int) -> None:
+    _levels.append(level)
+
+
+async def test_a_call_works_for_the_same_in_its_process_and_a_change_of_the_level_gets_there() -> None:
+    workers = Workers(1, prepare=note_level)
+    root = logging.getLogger()
+    level = root.level
+    try:
+        origin = Origin(call="c", job="j", attempt=2, chunk=0)
+        with working_for(origin):
+            first = asyncio.create_task(workers.call(origin_and_level))
+        root.setLevel(logging.ERROR)
+        answers = [await first, await workers.call(origin_and_level)]
+        root.setLevel(logging.INFO)
+        answers.append(await workers.call(origin_and_level))
+    finally:
+        root.setLevel(level)
+        await workers.close()
+    assert answers == [(origin, logging.ERROR), (Origin(), logging.ERROR), (Origin(), logging.INFO)]
+
+
+async def test_answers_and_deaths_are_counted(tmp_path: Path) -> None:
+    seen: list[str] = []
+    workers = Workers(1, observers=[lambda function, seconds: seen.append(function)])
+    try:
+        await workers.call(die, str(tmp_path / "calls"), 1)
+        assert (workers.busy, workers.idle, workers.deaths, seen) == (0, 1, 1, ["die"])
+    finally:
+        await workers.close()

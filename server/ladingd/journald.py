@@ -1,0 +1,124 @@
+"""The journal's own protocol: a datagram of fields for each line, and a sealed memory file where it is too long.
+
+As systemd documents it in ``JOURNAL_NATIVE_PROTOCOL``.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+IDENTIFIER = "ladingd"
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_OWN_NAMES = {"message_id": "MESSAGE_ID"}
+_TOO_LONG = (errno.EMSGSIZE, errno.ENOBUFS)
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+class JournalHandler(logging.Handler):
+    """Never waits for the journal. Lines that it does not take are lost, and their number is told with the next one
+    that it takes."""
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__()
+        self._path = path or JOURNAL_SOCKET
+        self._socket: socket.socket | None = None
+        self._lost = 0
+        self._exceptions = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            datagram = b"".join(_encoded(name, value) for name, value in self._fields(record))
+            if self._lost and self._send(self._about_lost()):
+                self._lost = 0
+            if not self._send(datagram):
+                self._lost += 1
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._forget_socket()
+        super().close()
+
+    def _fields(self, record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self._exceptions.formatException(record.exc_info)
+        yield "MESSAGE", message
+        yield "PRIORITY", priority(record.levelno)
+        yield "SYSLOG_IDENTIFIER", IDENTIFIER
+        yield "CODE_FILE", record.pathname
+        yield "CODE_LINE", record.lineno
+        yield "CODE_FUNC", record.funcName
+        yield "LADING_LOGGER", record.name
+        for name, value in getattr(record, "fields", {}).items():
+            yield _OWN_NAMES.get(name, f"LADING_{name.upper()}"), value
+
+    def _about_lost(self) -> bytes:
+        message = f"{self._lost} log lines are lost: the journal did not take them"
+        fields = {"MESSAGE": message, "PRIORITY": priority(logging.WARNING), "SYSLOG_IDENTIFIER": IDENTIFIER}
+        return b"".join(_encoded(name, value) for name, value in fields.items())
+
+    def _send(self, datagram: bytes) -> bool:
+        """Whether the journal has it."""
+        try:
+            try:
+                self._connected().send(datagram)
+            except OSError as error:
+                if error.errno not in _TOO_LONG:
+                    raise
+                self._send_file(datagram)
+        except OSError:
+            # Full, not there, or there anew: a new socket finds the new journal.
+            self._forget_socket()
+            return False
+        return True
+
+    def _send_file(self, datagram: bytes) -> None:
+        file = os.memfd_create("lading-journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            rest = memoryview(datagram)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            socket.send_fds(self._connected(), [b""], [file])
+        finally:
+            os.close(file)
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            try:
+                made.setblocking(False)
+                made.connect(self._path)
+            except OSError:
+                made.close()
+                raise
+            self._socket = made
+        return self._socket
+
+    def _forget_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def priority(level: int) -> int:
+    """What syslog calls a level."""
+    return next((number for least, number in _PRIORITIES if level >= least), 7)
+
+
+def _encoded(name: str, value: object) -> bytes:
+    content = str(value).encode("utf-8", "backslashreplace")
+    if b"\n" not in content:
+        return name.encode() + b"=" + content + b"\n"
+    return name.encode() + b"\n" + len(content).to_bytes(8, "little") + content + b"\n"

@@ -1,0 +1,125 @@
+"""The occasions in the life of jobs and of the daemon that have a log line of their own, each with its message id."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ladingd.core.job import ChangeKind, Level
+from ladingd.core.journal import describe
+from ladingd.core.state import Event, State
+
+if TYPE_CHECKING:
+    from ladingd.core.bill import Counts
+    from ladingd.core.job import Change
+
+_log = logging.getLogger("ladingd")
+
+
+class Occasion(StrEnum):
+    """The value is the MESSAGE_ID of the journal, by which lines are found whatever they say. It never changes."""
+
+    DAEMON_STARTING = "1f88567d6e5e43d4937eb99c1c376d03"
+    DAEMON_READY = "b2430f011969475cbd7c6300d86a9559"
+    DAEMON_RELOADING = "e28cc52147554c13a3205f9ac0e23b27"
+    DAEMON_STOPPING = "0cb74476b79a4aa6893d1c2289537c68"
+    DAEMON_STOPPED = "051aec46ca1b42b6975475e7651a567f"
+    JOB_CREATED = "81106d2aafa34efeb575b7d7706f8b83"
+    JOB_EDITED = "a3b58d1bf0014159a7432ff407c6bddb"
+    JOB_STARTED = "cd91536cd81742feb83672fea766e11a"
+    """Somebody wants it to run: it is queued, or its pause is called off."""
+    JOB_RUNNING = "208b996355834da4807c5a6b483dc34a"
+    """It has a slot: an attempt begins."""
+    JOB_PAUSING = "6c8ec3e267344e729bbe5914a48255b2"
+    JOB_PAUSED = "641f3473519545dea8533c4baa6e4bda"
+    JOB_CANCELING = "3c0ead1bea22427db60879d70da69323"
+    JOB_CANCELED = "d55d1c06fcf34730a7e0cd719bade071"
+    JOB_FINISHED = "2eb31a11c51d492592b451310f4a1cd3"
+    JOB_FAILED = "ef7cc37b185e40b5af7c1ca818479fd1"
+    JOB_INTERRUPTED = "d43c98d193f54a94853322afca46456c"
+    JOB_RESUMED = "a613f15071c5443f98217294b47e53aa"
+    """The daemon has started, and the job goes on by itself."""
+    JOB_DELETED = "5b65772815754e509ff0cf75e062e4fc"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What tells a line of this occasion from others."""
+        return {"event": self.name, "message_id": self.value}
+
+
+_BY_KIND = {
+    ChangeKind.CREATED: Occasion.JOB_CREATED,
+    ChangeKind.EDITED: Occasion.JOB_EDITED,
+    ChangeKind.DELETED: Occasion.JOB_DELETED,
+}
+_BY_CAUSE = {
+    Event.START: Occasion.JOB_STARTED,
+    Event.SLOT_FREE: Occasion.JOB_RUNNING,
+    Event.RESUME: Occasion.JOB_RESUMED,
+}
+_BY_STATE = {
+    State.PAUSING: Occasion.JOB_PAUSING,
+    State.PAUSED: Occasion.JOB_PAUSED,
+    State.CANCELING: Occasion.JOB_CANCELING,
+    State.CANCELED: Occasion.JOB_CANCELED,
+    State.FINISHED: Occasion.JOB_FINISHED,
+    State.FAILED: Occasion.JOB_FAILED,
+    State.INTERRUPTED: Occasion.JOB_INTERRUPTED,
+}
+_LEVELS = {Level.INFO: logging.INFO, Level.WARNING: logging.WARNING, Level.ERROR: logging.ERROR}
+
+
+def occasion_of(change: Change) -> Occasion:
+    """Which occasion a change is."""
+    if change.kind is not ChangeKind.MOVED:
+        return _BY_KIND[change.kind]
+    return (change.cause and _BY_CAUSE.get(change.cause)) or _BY_STATE[change.job.state]
+
+
+def tell(occasion: Occasion, message: str, *arguments: object) -> None:
+    """Write the line of an occasion in the daemon's life."""
+    _log.info(message, *arguments, extra={"fields": occasion.fields})
+
+
+def tell_change(change: Change) -> None:
+    """Write the line of a change of a job."""
+    job, occasion = change.job, occasion_of(change)
+    level, code, sentence = describe(change)
+    fields = occasion.fields | {"job": job.id, "revision": change.revision, "code": code, "call": change.correlation}
+    if change.from_state is not None:
+        fields["from_state"] = change.from_state.value
+    if change.kind is not ChangeKind.DELETED:
+        fields["state"] = job.state.value
+    if change.cause is not None:
+        fields["cause"] = change.cause.value
+    if job.attempt:
+        fields["attempt"] = job.attempt
+    if occasion is Occasion.JOB_FINISHED:
+        fields |= {"bill": asdict(job.counts)}
+        sentence = f"{sentence}: {bill(job.counts)}"
+    states = (change.from_state, None if change.kind is ChangeKind.DELETED else job.state)
+    route = " → ".join(state for state in states if state is not None)
+    _log.log(_LEVELS[level], "jobs/%s %s: %s", job.id, route, sentence, extra={"fields": _known(fields)})
+
+
+def bill(counts: Counts) -> str:
+    """The balance in words: what was read is the sum of what became of it."""
+    parts = {
+        "inserted": counts.inserted,
+        "updated": counts.updated,
+        "deleted": counts.deleted,
+        "unchanged": counts.unchanged,
+        "rejected": counts.rejected,
+        "filtered": counts.filtered,
+        "ignored doubles": counts.ignored_doubles,
+        "empty": counts.empty,
+    }
+    return f"{counts.read} read = " + (
+        " + ".join(f"{number} {what}" for what, number in parts.items() if number) or "0"
+    )
+
+
+def _known(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value != ""}
