@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, QuotaExceeded
+from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, DiskFull, QuotaExceeded
 from ladingd.core.files import UPLOADS
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, Table
 from ladingd.data import destination, spool, table_export
@@ -302,18 +302,18 @@ def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(table_export, "_MOMENT", 0.001)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "sync_file", full)
-        with pytest.raises(DestinationRefused, match=r"job/parts: No space left on device"):
+        with pytest.raises(DiskFull, match=r"job/parts: No space left on device"):
             yard.transfer.process("job", 1, plan, second)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", full)
-        with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
+        with pytest.raises(DiskFull, match=r"out.csv cannot be written: No space left on device"):
             yard.transfer.process("job", 1, plan, first)
     assert list((yard.workplace.job("job") / "parts").iterdir()) == [], "what was written does not keep the disk full"
     for chunk in (first, second):
         yard.transfer.process("job", 1, plan, chunk)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(DestinationRefused, match=r"out.csv cannot be written: No space left on device"):
+        with pytest.raises(DiskFull, match=r"out.csv cannot be written: No space left on device"):
             yard.transfer.finish("job", plan, [first, second])
     yard.transfer.finish("job", plan, [first, second])
     assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n"
