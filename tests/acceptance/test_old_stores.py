@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,24 +17,12 @@ from ladingd.store.backup import copies, version_of
 from ladingd.store.inspection import inspect
 from ladingd.store.jobs import SqlJobStore
 from tests.harness.jobs import followed, rows
-from tests.harness.old_store import PEOPLE, STOCK, WAYS, write_world
+from tests.harness.old_store import PEOPLE, SCHEMAS, STOCK, WAYS, put_back, write_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.harness.daemon import DaemonProcess
-
-STORES = Path(__file__).parents[1] / "data" / "stores"
-SCHEMAS = sorted(path.stem for path in STORES.glob("*.sql"))
-
-
-def put_back(schema: str, path: Path) -> Path:
-    """Make the store of a schema, as its program left it when it died."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((STORES / f"{schema}.sql").read_text())
-        connection.execute("PRAGMA journal_mode = WAL")
-    return path
 
 
 def test_there_is_a_store_of_every_schema_but_the_newest() -> None:

@@ -18,9 +18,10 @@ from ladingd.store import backup, migration
 from ladingd.store.ballast import Ballast
 from ladingd.store.database import Database
 from ladingd.store.errors import StoreUnusable
+from ladingd.store.holds import SqlHoldStore
 from ladingd.store.inspection import MOST, inspect
 from ladingd.store.jobs import SqlJobStore
-from tests.acceptance.test_old_stores import SCHEMAS, put_back
+from tests.harness.old_store import SCHEMAS, put_back
 from tests.harness.waiting import until_async
 
 if TYPE_CHECKING:
@@ -278,8 +279,6 @@ def test_a_ballast_takes_up_its_room_once_and_not_the_last(tmp_path: Path, monke
 
 
 async def test_a_command_of_people_ends_a_hold(tmp_path: Path, bring: Any) -> None:
-    from ladingd.store.holds import SqlHoldStore
-
     store = await SqlJobStore.open(tmp_path / "store.db")
     holds = SqlHoldStore(store._database)
     for job_id, command in (("a", Event.START), ("b", Event.PAUSE), ("c", Event.CANCEL)):

@@ -29,6 +29,9 @@ from ladingd.store.jobs import SqlJobStore
 if TYPE_CHECKING:
     from ladingd.core.spec import JobSpec
 
+STORES = Path(__file__).parents[1] / "data" / "stores"
+SCHEMAS = sorted(path.stem for path in STORES.glob("*.sql"))
+
 PEOPLE = 40
 STOCK = 30
 
@@ -47,6 +50,15 @@ WAYS: dict[str, tuple[Event, ...]] = {
     "finished": (Event.START, Event.SLOT_FREE),
 }
 """The ids of the jobs, and what has happened to them."""
+
+
+def put_back(schema: str, path: Path) -> Path:
+    """Make the store of a schema, as its program left it when it died."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((STORES / f"{schema}.sql").read_text())
+        connection.execute("PRAGMA journal_mode = WAL")
+    return path
 
 
 def write_world(folder: Path) -> dict[str, Connection]:
