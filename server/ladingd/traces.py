@@ -22,6 +22,7 @@ from ladingd.core.state import ACTIVE, Event, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
@@ -107,25 +108,24 @@ class Traces:
 
         job = change.job
         if change.cause is Event.SLOT_FREE:
-            self._attempt(Origin(call=job.correlation, job=job.id, attempt=job.attempt))
+            self._attempt(Origin(call=job.correlation, job=job.id, attempt=job.attempt), _nanoseconds(change.time))
         span = self._attempts.get((job.id, job.attempt))
         if span is not None and job.state not in ACTIVE and span.is_recording():
             span.set_attribute("lading.state", job.state)
             if job.state is State.FAILED and job.failure is not None:
                 span.set_status(Status(StatusCode.ERROR, job.failure.code))
-            span.end()
+            span.end(_nanoseconds(change.time))
 
     def worked(self, function: str, seconds: float) -> None:
         """A worker process has answered."""
         origin = current()
         if not origin.call and not origin.job:
             return  # A warm-up, or the daemon's own tidying.
-        parent = self._attempt(origin) if origin.job else self._calls.get(origin.call)
         end = time.time_ns()
+        begin = end - int(seconds * 1e9)
+        parent = self._attempt(origin, begin) if origin.job else self._calls.get(origin.call)
         name = "chunk" if origin.chunk is not None else function
-        span = self._tracer.start_span(
-            name, _below(parent), attributes=_facts(origin), start_time=end - int(seconds * 1e9)
-        )
+        span = self._tracer.start_span(name, _below(parent), attributes=_facts(origin), start_time=begin)
         span.end(end)
 
     async def close(self) -> None:
@@ -144,13 +144,14 @@ class Traces:
         except TimeoutError:
             _log.warning("the last traces are lost: they were not taken within %g s", _PATIENCE)
 
-    def _attempt(self, origin: Origin) -> Span:
+    def _attempt(self, origin: Origin, begin: int) -> Span:
         """The span of an attempt, begun where there is none: a worker may be faster than the news of its job."""
         key = (origin.job, origin.attempt)
         span = self._attempts.get(key)
         if span is None:
             facts = _facts(Origin(call=origin.call, job=origin.job, attempt=origin.attempt))
-            span = self._tracer.start_span("job attempt", _below(self._calls.get(origin.call)), attributes=facts)
+            call = self._calls.get(origin.call)
+            span = self._tracer.start_span("job attempt", _below(call), attributes=facts, start_time=begin)
             _remember(self._attempts, key, span)
         return span
 
@@ -161,6 +162,10 @@ def _below(parent: Span | None) -> Context | None:
 
     # Not the context of the running task: nothing of ours is kept there.
     return Context() if parent is None else set_span_in_context(parent, Context())
+
+
+def _nanoseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1_000_000) * 1_000
 
 
 def _facts(origin: Origin) -> dict[str, str | int]:

@@ -194,11 +194,15 @@ async def test_metrics_after_an_import(make_daemon: Callable[..., DaemonProcess]
         await stub.CreateJob(pb.CreateJobRequest(job=people(daemon.folder / "more.csv")), timeout=PATIENCE)
         call = stub.WatchJobs(pb.WatchJobsRequest(), timeout=PATIENCE)
         await call.read()
-        seen = await asyncio.to_thread(scrape, place)
+        # What is counted from the stored changes comes a moment after them.
+        changed = 'lading_job_changes_total{state="FINISHED"}'
+        seen = await asyncio.to_thread(
+            until, lambda: (seen := scrape(place))[changed] == 1 and seen, "the end of the job is counted"
+        )
+        assert seen
         call.cancel()
     assert seen['lading_jobs{state="FINISHED"}'] == 1
     assert seen['lading_jobs{state="EDITING"}'] == 1
-    assert seen['lading_job_changes_total{state="FINISHED"}'] == 1
     assert seen['lading_records_total{outcome="inserted",type="import"}'] == 2
     assert seen['lading_records_total{outcome="rejected",type="import"}'] == 1
     assert seen['lading_rejects_total{severity="error"}'] == 1

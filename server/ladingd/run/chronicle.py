@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ladingd.run.announcer import Announcer
 
 BATCH = 500
+GATHERING = 0.05
+"""Seconds from an announcement to the reading: they come in crowds, and one reading serves them all."""
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Chronicle:
             rung = self._announcer.listen()
             await self.catch_up()
             await rung.wait()
+            await asyncio.sleep(GATHERING)
 
     async def catch_up(self) -> None:
         """Tell of all that has happened by now."""
