@@ -6,6 +6,8 @@ Only the standard library is imported at the top: worker processes import this m
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,17 @@ EXIT_RUNS_ALREADY = 75
 
 def main() -> None:
     """Run the daemon until it is told to stop."""
-    sys.exit(_run(_parse()))
+    arguments = _parse()
+    if arguments.command is None:
+        _heed_signals()
+    sys.exit(_run(arguments))
+
+
+def _heed_signals() -> None:
+    """Leave when told to while the modules are loaded, which takes longer than all else; the daemon then takes over."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _parse() -> argparse.Namespace:

@@ -6,6 +6,7 @@ The only module that names concrete classes.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import fcntl
 import logging
 import os
@@ -23,11 +24,13 @@ from ladingd.data.downloads import RootFiles
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.data.uploads import UploadFiles
+from ladingd.notify import Notifier
 from ladingd.run.announcer import Announcer
 from ladingd.run.compaction import Compaction
 from ladingd.run.control import Control
 from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
+from ladingd.run.repose import Repose
 from ladingd.run.scheduler import Scheduler
 from ladingd.run.settlement import Settlement
 from ladingd.run.sweep import Sweep
@@ -38,6 +41,7 @@ from ladingd.store.database import STORE, Database
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.tokens import SqlTokenStore
+from ladingd.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +54,8 @@ log = logging.getLogger(__name__)
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+REFUSAL_SECONDS = 0.2
+"""A watcher of health that does not read keeps the jobs no longer from being interrupted."""
 
 
 class CannotStart(Exception):
@@ -79,6 +85,8 @@ def run(settings: Settings) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The watchdog ends a daemon that hangs by SIGABRT; this way the log says where it hung.
+    faulthandler.enable()
     try:
         asyncio.run(Daemon(settings).serve())
     except* StoreUnusable as broken:
@@ -92,12 +100,29 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._notifier = Notifier.from_environment()
+        self._starting: asyncio.Task[None] | None = None
+        self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
         self._signalled = False
 
     async def serve(self) -> None:
-        """Start, serve until told to stop, and leave nothing running."""
+        """Start, serve until told to stop, and leave nothing running. Told before it serves, it does not begin to."""
         self._heed_signals()
+        self._starting = asyncio.current_task()
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            log.info("stopped before it was ready")
+        finally:
+            self._forget_signals()
+
+    async def reload(self) -> None:
+        """Read again what can be changed while the daemon serves. Certificates are read whenever their files change."""
+
+    async def _serve(self) -> None:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
@@ -166,10 +191,15 @@ class Daemon:
                 await server.start()
             except OSError as error:
                 raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
+            supervision = Supervision(
+                self._notifier, store=store, announcer=announcer, watchers=lambda: server.watchers
+            )
+            self._starting = None
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
                 places = ", ".join([str(settings.socket), *(f"port {port} (TLS)" for port in server.ports)])
                 log.info("ready on %s, state in %s, process %d", places, settings.state_dir, os.getpid())
+                self._notifier.ready("ready")
                 helpers = [
                     tasks.create_task(planners.warm(1), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
@@ -177,29 +207,47 @@ class Daemon:
                     tasks.create_task(Compaction(store).run(), name="compaction"),
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
+                    tasks.create_task(
+                        Repose(workers, planners, settlers, after=settings.workers_idle_exit).run(), name="repose"
+                    ),
+                    tasks.create_task(supervision.live(), name="signs of life"),
+                    tasks.create_task(supervision.tell(), name="status"),
+                    tasks.create_task(self._heed_hangups(supervision), name="reload"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
                 ]
                 await self._stop.wait()
                 log.info("shutting down")
                 control.close()
-                await server.refuse()
+                refusal = tasks.create_task(server.refuse(), name="refusal")
+                await asyncio.wait([refusal], timeout=REFUSAL_SECONDS)
                 # In this order: no job becomes RUNNING after all that run were interrupted.
                 await scheduler.close()
                 await interrupt(store, announcer)
                 for helper in helpers:
                     helper.cancel()
+                draining = tasks.create_task(supervision.drain(), name="draining")
+                workers.drain()
                 _, late = await asyncio.wait([jobs], timeout=settings.shutdown_grace)
                 if late:
                     log.warning("chunks in flight took longer than %g s and are killed", settings.shutdown_grace)
                 await workers.close()
                 await jobs
                 watch.close()
+                draining.cancel()
         log.info("stopped")
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+
+    def _forget_signals(self) -> None:
+        """What comes from now on finds everything done."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN if number is signal.SIGHUP else lambda *_: os._exit(0))
 
     def _on_signal(self) -> None:
         if self._signalled:
@@ -207,7 +255,22 @@ class Daemon:
             log.warning("second signal: leaving at once")
             os._exit(1)
         self._signalled = True
+        self._end()
+
+    def _end(self) -> None:
+        """Begin to shut down, or break off the start."""
+        self._notifier.stopping("shutting down")
         self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    async def _heed_hangups(self, supervision: Supervision) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            self._notifier.reloading()
+            await self.reload()
+            self._notifier.ready(await supervision.status())
 
     async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler) -> None:
         limit = self._settings.idle_exit
@@ -215,7 +278,7 @@ class Daemon:
             idle = 0.0 if scheduler.busy else server.idle_seconds()
             if idle >= limit:
                 log.info("idle for %g s", limit)
-                self._stop.set()
+                self._end()
                 return
             await asyncio.sleep(limit - idle)
 

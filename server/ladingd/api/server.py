@@ -24,7 +24,7 @@ from ladingd.api.audit import AuditServicer, Trail
 from ladingd.api.files import FileServicer
 from ladingd.api.guard import Guard
 from ladingd.api.jobs import JobServicer, utc_now
-from ladingd.api.limits import Limits
+from ladingd.api.limits import CallClass, Limits
 from ladingd.api.paging import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class ApiServer:
         self._trail = Trail(audit)
         self._access = Access(tokens=tokens, jobs=store, trail=self._trail, local=local, clients=clients, clock=clock)
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(interceptors=(self._guard, self._access, Limits()), options=_OPTIONS)
+        self._limits = Limits()
+        self._server = grpc.aio.server(interceptors=(self._guard, self._access, self._limits), options=_OPTIONS)
         jobs = JobServicer(store, rejects, control, watch, clock=clock)
         add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
@@ -135,6 +136,11 @@ class ApiServer:
         """The ports of the listeners, from ``start`` on."""
         return tuple(self._ports)
 
+    @property
+    def watchers(self) -> int:
+        """How many watches run now."""
+        return self._limits.running[CallClass.WATCHES]
+
     def idle_seconds(self) -> float:
         """How long no call has been running."""
         return self._guard.idle_seconds()
@@ -147,14 +153,14 @@ class ApiServer:
 
     async def refuse(self) -> None:
         """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._health.enter_graceful_shutdown()
-        except TimeoutError:
-            # A watcher that does not read holds up all others, and the end.
-            self._guard.end(HEALTH_SERVICE)
-            async with asyncio.timeout(_PATIENCE):
-                await self._health.enter_graceful_shutdown()
+        for service in ("", JOB_SERVICE):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+            except TimeoutError:
+                # A watcher that does not read holds up all others, and the end.
+                self._guard.end(HEALTH_SERVICE)
+                await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float = 5.0) -> bool:
         """Take no more calls, give those that run so many seconds, cancel the rest and wait as long for their end.

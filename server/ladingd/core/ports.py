@@ -11,7 +11,7 @@ from ladingd.core.plan import Chunk, CommittedChunk, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from ladingd.core.access import AuditEntry, Deed, Token
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
@@ -75,6 +75,10 @@ class JobStore(ABC):
     @abstractmethod
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
         """All jobs in these states, the one longest in its state first."""
+
+    @abstractmethod
+    async def numbers(self) -> Mapping[State, int]:
+        """How many jobs there are in each state; a state that none is in may be missing."""
 
     @abstractmethod
     async def unsettled(self) -> tuple[Job, ...]:

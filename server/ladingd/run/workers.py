@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import connection
@@ -16,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
+from ladingd.run.forkserver import FORKSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +55,13 @@ class Workers:
         self.size = size
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
-        multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+        FORKSERVER.preload(preload)
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         # Each worker is talked to by one thread at a time, which blocks until the answer is there.
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
+        self._draining = False
         self._closed = False
 
     async def warm(self, number: int | None = None) -> None:
@@ -69,13 +72,13 @@ class Workers:
         """Run a function in a worker and return its result. It must bear being run twice.
 
         A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
-        WorkerLost where worker after worker died on it, ShuttingDown after close.
+        WorkerLost where worker after worker died on it, ShuttingDown after ``drain`` or ``close``.
         """
         task = bytes(ForkingPickler.dumps((function, args, kwargs)))
         async with self._free:
             deaths = 0
             while deaths < TRIES:
-                if self._closed:
+                if self._draining or self._closed:
                     raise ShuttingDown
                 worker = self._idle.pop() if self._idle else Worker()
                 try:
@@ -87,6 +90,7 @@ class Workers:
                     deaths += 1
                     log.warning("a worker process has ended in the middle of its work")
                     continue
+                worker.idle_since = time.monotonic()
                 self._idle.append(worker)
                 if ok:
                     return answer  # type: ignore[no-any-return]
@@ -106,6 +110,21 @@ class Workers:
         finally:
             self._busy.discard(worker)
 
+    async def rest(self, after: float) -> bool:
+        """End the processes that have been idle for so many seconds; whether none is left."""
+        due = time.monotonic() - after
+        rested = [worker for worker in self._idle if worker.idle_since <= due]
+        self._idle = [worker for worker in self._idle if worker.idle_since > due]
+        for worker in rested:
+            worker.kill()
+        for worker in rested:
+            await asyncio.to_thread(worker.gone)
+        return not (self._busy or self._idle)
+
+    def drain(self) -> None:
+        """Begin nothing more: calls that still wait for a process end with ShuttingDown when their turn comes."""
+        self._draining = True
+
     async def close(self) -> None:
         """Kill all processes and wait until they are gone. Calls under way end with ShuttingDown."""
         self._closed = True
@@ -121,6 +140,7 @@ class Worker:
     """One process, started at its first call. All but ``kill`` block."""
 
     def __init__(self) -> None:
+        self.idle_since = 0.0
         self._connection: Connection | None = None
         self._killed = False
         self._lock = threading.Lock()
@@ -153,7 +173,7 @@ class Worker:
             if self._killed:
                 ours.close()
                 raise EOFError
-            self._process.start()
+            FORKSERVER.start(self._process)
             # Our own handle: whoever ends by way of multiprocessing is not ended when the forkserver has died before.
             self._handle = os.pidfd_open(self._process.pid or 0)
             self._connection = ours
@@ -178,6 +198,7 @@ class Worker:
             self._connection.close()
             self._connection = None
             os.close(self._handle)
+            FORKSERVER.gone()
 
 
 def _serve(pipe: Connection) -> None:

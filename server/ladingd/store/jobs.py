@@ -13,7 +13,7 @@ from ladingd.store import chunks as slices
 from ladingd.store.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence, Set
+    from collections.abc import Callable, Mapping, Sequence, Set
     from pathlib import Path
 
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress
@@ -66,6 +66,9 @@ class SqlJobStore(JobStore):
 
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
         return await self._database.read(rows.in_states, states)
+
+    async def numbers(self) -> Mapping[State, int]:
+        return await self._database.read(rows.numbers)
 
     async def unsettled(self) -> tuple[Job, ...]:
         return await self._database.read(rows.unsettled)

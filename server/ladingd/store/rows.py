@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from ladingd.core.errors import JobNotFound
 from ladingd.core.job import Job
 from ladingd.store.tables import jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Set
+    from collections.abc import Iterable, Mapping, Set
 
     from sqlalchemy import Connection, Row
 
@@ -30,6 +30,9 @@ _ONE = select(*COLUMNS).where(jobs.c.id == bindparam("job_id"))
 
 _SEQUENCE = select(jobs.c.sequence).where(jobs.c.id == bindparam("job_id"))
 """Whether there is a job of an id."""
+
+_NUMBERS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+"""How many jobs there are in each state."""
 
 _UNSETTLED = select(*COLUMNS).where(~jobs.c.settled).order_by(jobs.c.sequence)
 """The jobs that the store and the ledger may differ about, the oldest first."""
@@ -68,6 +71,11 @@ def in_states(connection: Connection, states: Set[State]) -> tuple[Job, ...]:
     """All jobs in these states, the one longest in its state first."""
     statement = select(*COLUMNS).where(jobs.c.state.in_(sorted(states))).order_by(jobs.c.state_revision)
     return jobs_of(connection.execute(statement))
+
+
+def numbers(connection: Connection) -> Mapping[State, int]:
+    """How many jobs there are in each state that any is in."""
+    return {state: number for state, number in connection.execute(_NUMBERS)}
 
 
 def unsettled(connection: Connection) -> tuple[Job, ...]:
