@@ -24,6 +24,7 @@ class Notifier:
         """``address`` is a path, or the name of an abstract socket behind an ``@``. It is silent where it is empty."""
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._failed = False
+        self._stopping = False
         self.watchdog_seconds = watchdog_seconds if address else None
         """The manager ends a daemon that has not said for so long that it is alive. None: it does not look."""
 
@@ -50,23 +51,28 @@ class Notifier:
         self._send(_status(text))
 
     def reloading(self) -> None:
-        """The configuration is being read again; ``ready`` ends that. The time tells the manager which reload it is, and
-        counts only in the same datagram."""
+        """The configuration is being read again; ``ready`` ends that. The time counts only in the same datagram: it
+        tells the manager which reload it is."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str) -> None:
-        """The daemon has begun to shut down."""
+        """The daemon has begun to shut down. From now on only ``extend`` is heard: nothing takes that back."""
         self._send("STOPPING=1", _status(status))
+        self._stopping = True
 
     def extend(self, seconds: float) -> None:
         """What the daemon is at, starting or stopping, may take so long from now before the manager loses patience."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+        self._deliver(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def alive(self) -> None:
         """The sign of life that the watchdog waits for."""
         self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:
+        if not self._stopping:
+            self._deliver(*lines)
+
+    def _deliver(self, *lines: str) -> None:
         if not self._address:
             return
         try:

@@ -1,5 +1,5 @@
-"""Ends worker processes that have had nothing to do for a while: they and what they are forked from take more memory than
-the daemon itself."""
+"""Ends worker processes that have had nothing to do for a while: with what they are forked from they take more memory
+than the daemon itself."""
 
 from __future__ import annotations
 

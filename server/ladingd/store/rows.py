@@ -75,7 +75,7 @@ def in_states(connection: Connection, states: Set[State]) -> tuple[Job, ...]:
 
 def numbers(connection: Connection) -> Mapping[State, int]:
     """How many jobs there are in each state that any is in."""
-    return {state: number for state, number in connection.execute(_NUMBERS)}
+    return dict(connection.execute(_NUMBERS).tuples().all())
 
 
 def unsettled(connection: Connection) -> tuple[Job, ...]:
