@@ -49,9 +49,14 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
-    commands = parser.add_subparsers(dest="command", metavar="[token]")
+    commands = parser.add_subparsers(dest="command", metavar="[token | systemd]")
     token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
     _add_actions(token)
+    service = commands.add_parser("systemd", help="run it as a service of this machine")
+    actions = service.add_subparsers(dest="action", required=True, metavar="show | install")
+    actions.add_parser("show", help="print the unit for this installation")
+    install = actions.add_parser("install", help="write the unit, make its user, have systemd read it")
+    install.add_argument("--directory", type=Path, default=Path("/etc/systemd/system"), metavar="DIR")
     return parser.parse_args()
 
 
@@ -73,6 +78,9 @@ def _add_actions(token: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "systemd":
+        return _systemd(arguments)
+
     from ladingd.config import ConfigError, load
 
     try:
@@ -100,6 +108,16 @@ def _token(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
         run(settings, arguments)
     except (TokenProblem, StoreUnusable) as error:
+        return _say(str(error), EXIT_ERROR)
+    return 0
+
+
+def _systemd(arguments: argparse.Namespace) -> int:
+    from ladingd.systemd import ServiceProblem, run
+
+    try:
+        run(arguments)
+    except ServiceProblem as error:
         return _say(str(error), EXIT_ERROR)
     return 0
 
