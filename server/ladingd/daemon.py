@@ -28,6 +28,7 @@ from ladingd.notify import Notifier
 from ladingd.run.announcer import Announcer
 from ladingd.run.compaction import Compaction
 from ladingd.run.control import Control
+from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.repose import Repose
@@ -126,6 +127,7 @@ class Daemon:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
+            stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
             workers = Workers(settings.workers, preload=PRELOAD)
             stack.push_async_callback(workers.close)
             planners = Workers(PLANNERS, preload=PRELOAD)

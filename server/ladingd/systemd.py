@@ -59,8 +59,8 @@ def _quoted(path: str) -> str:
 
 def _install(directory: Path) -> None:
     """Write the unit; into the directory of the running system also make its user and have systemd read it."""
-    if not os.access(directory, os.W_OK):
-        raise ServiceProblem(f"{directory} cannot be written to: run this as root, or name another --directory")
+    if os.geteuid() != 0 and directory == SYSTEM_UNITS:
+        raise ServiceProblem("only root can install a service: run this as root, or name another --directory")
     for path, problem in _out_of_sight(_installation()):
         raise ServiceProblem(
             f"{path} {problem}, and the service runs from there as the user {USER}: install Lading where it can,"
@@ -69,10 +69,14 @@ def _install(directory: Path) -> None:
     here = directory == SYSTEM_UNITS
     if here:
         _call("systemd-sysusers", "--inline", _USER_LINE)
-    fresh = directory / f".{UNIT}.new"
-    fresh.write_text(unit())
-    fresh.chmod(0o644)
-    fresh.rename(directory / UNIT)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        fresh = directory / f".{UNIT}.new"
+        fresh.write_text(unit())
+        fresh.chmod(0o644)
+        fresh.rename(directory / UNIT)
+    except OSError as error:
+        raise ServiceProblem(f"{error.filename} cannot be written: {error.strerror}") from error
     sys.stdout.write(f"{directory / UNIT} is written\n")
     if here:
         if Path("/run/systemd/system").is_dir():

@@ -14,7 +14,7 @@ import pytest
 
 from lading_client.client import Client
 from lading_client.model import State
-from tests.harness.daemon import descendants
+from tests.harness.daemon import descendants, heeds
 from tests.harness.jobs import followed, held, importing, write_people
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import PATIENCE, until
@@ -132,8 +132,7 @@ def _got_to(step: str, pid: int, daemon: DaemonProcess) -> bool:
     if step in ("lock", "store.db"):
         return (daemon.state_dir / step).exists()
     if step == "handler":
-        caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
-        return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
+        return heeds(pid, signal.SIGTERM)
     return step in Path(f"/proc/{pid}/maps").read_text()
 
 

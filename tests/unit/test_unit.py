@@ -65,20 +65,19 @@ def test_install_writes_the_unit(
 def test_install_refuses_what_the_service_could_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shut = tmp_path / "shut"
     shut.mkdir(mode=0o700)
-    for place, problem in (
-        (Path("/root/lading/python"), "which a service does not see"),
-        (shut / "python", "its owner"),
-    ):
-        monkeypatch.setattr(systemd, "_installation", lambda place=place: [place])
+    for hidden, problem in ((tmp_path, "which a service does not see"), (Path("/root"), "only its owner may enter")):
+        monkeypatch.setattr(systemd, "_HIDDEN", (hidden,))
+        monkeypatch.setattr(systemd, "_installation", lambda: [shut / "python"])
         with pytest.raises(systemd.ServiceProblem, match=problem):
             systemd._install(tmp_path)
     shut.rmdir()
     assert not list(tmp_path.iterdir())
 
 
-def test_install_refuses_without_rights() -> None:
-    done = ladingd("systemd", "install", "--directory", "/proc/nowhere")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "ladingd: /proc/nowhere cannot be written to: run this as root, or name another --directory\n"
-    )
+def test_install_refuses_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(systemd.ServiceProblem, match="run this as root, or name another --directory"):
+        systemd._install(systemd.SYSTEM_UNITS)
+    monkeypatch.setattr(systemd, "_installation", list)
+    with pytest.raises(systemd.ServiceProblem, match="/proc/nowhere cannot be written"):
+        systemd._install(Path("/proc/nowhere"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ class Forkserver:
             self._children -= 1
 
     def end(self) -> None:
-        """End it, unless it has children; the next child has it started again."""
+        """End it, unless it has children; the next child has it started again.
+
+        The library would have it end some time after this process; a service must not leave processes behind. It has
+        no public way for that, but one for its own tests: close the pipe that keeps a process alive, wait for its end.
+        """
         with self._lock:
             if not self._children:
-                # The library itself only ever ends it together with this process. It says nothing to the server but
-                # closes the pipe that keeps it alive, and waits for its end.
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
+                # Started with it. It has nothing to track for us.
+                resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 FORKSERVER = Forkserver()
