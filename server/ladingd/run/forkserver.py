@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import threading
 from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
@@ -37,10 +39,12 @@ class Forkserver:
         """End it, unless it has children; the next child has it started again.
 
         The library would have it end some time after this process; a service must not leave processes behind. It has
-        no public way for that, but one for its own tests: close the pipe that keeps a process alive, wait for its end.
+        no public way for that, but one for its own tests: close the pipe that keeps it alive, and wait for its end.
         """
         with self._lock:
             if not self._children:
+                if pid := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
+                    os.kill(pid, signal.SIGKILL)  # It may be loading modules yet, and would not notice before the end.
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
                 # Started with it. It has nothing to track for us.
                 resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]

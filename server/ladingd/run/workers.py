@@ -169,18 +169,22 @@ class Worker:
         context = multiprocessing.get_context("forkserver")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="lading-worker")
-        with theirs, self._lock:
+        with theirs:
             if self._killed:
                 ours.close()
                 raise EOFError
+            # Without the lock: the first start loads the modules, and ``kill`` does not wait for that.
             FORKSERVER.start(self._process)
-            # Our own handle: whoever ends by way of multiprocessing is not ended when the forkserver has died before.
-            self._handle = os.pidfd_open(self._process.pid or 0)
-            self._connection = ours
+            with self._lock:
+                # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
+                self._handle = os.pidfd_open(self._process.pid or 0)
+                self._connection = ours
+        if self._killed:
+            raise EOFError
         return ours
 
     def kill(self) -> None:
-        """End the process, or keep it from being started."""
+        """End the process, or have it ended as soon as it is started."""
         with self._lock:
             self._killed = True
             if self._connection is not None:
