@@ -212,10 +212,13 @@ class Watch:
     async def _snapshot(self) -> tuple[int, tuple[Job, ...]]:
         """All jobs at the current revision, read once for all watchers that come at the same time."""
         async with self._listing:
-            if self._listed is None or self._listed[0] != await self._store.revision() or self._fresh:
-                self._listed = await self._store.snapshot()
-                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, self._listed)
-            return self._listed
+            listed = self._listed
+            current = listed is not None and listed[0] == await self._store.revision()
+            # It may have been forgotten while we asked.
+            if listed is None or not current or self._listed is not listed or self._fresh:
+                listed = self._listed = await self._store.snapshot()
+                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, listed)
+            return listed
 
     def _forget_list(self, listed: tuple[int, tuple[Job, ...]]) -> None:
         if self._listed is listed:
