@@ -220,6 +220,7 @@ class Daemon:
                 await self._stop.wait()
                 log.info("shutting down")
                 control.close()
+                watch.still()
                 refusal = tasks.create_task(server.refuse(), name="refusal")
                 await asyncio.wait([refusal], timeout=REFUSAL_SECONDS)
                 # In this order: no job becomes RUNNING after all that run were interrupted.

@@ -38,8 +38,11 @@ def manager(folder: Path) -> Iterator[ServiceManager]:
 @pytest.fixture
 def supervised(make_daemon: Callable[..., DaemonProcess], manager: ServiceManager) -> DaemonProcess:
     """A daemon that has a service manager, and is not started yet."""
-    environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"}
-    return make_daemon(environment=environment, shutdown_grace=1.0)
+    return make_daemon(environment=_environment(manager), shutdown_grace=1.0)
+
+
+def _environment(manager: ServiceManager) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"}
 
 
 def test_start_and_stop(supervised: DaemonProcess, manager: ServiceManager) -> None:
@@ -97,7 +100,8 @@ async def test_stop_with_a_running_job(supervised: DaemonProcess, manager: Servi
     assert set(after[3:]) <= {"EXTEND_TIMEOUT_USEC"}, "no sign of life and no other status once it stops"
 
 
-async def test_second_signal(supervised: DaemonProcess, manager: ServiceManager, folder: Path) -> None:
+async def test_second_signal(make_daemon: Callable[..., DaemonProcess], manager: ServiceManager, folder: Path) -> None:
+    supervised = make_daemon(environment=_environment(manager), shutdown_grace=3600.0)
     supervised.start()
     people = write_people(folder / "people.csv", 3)
     async with Client(supervised.address) as client:

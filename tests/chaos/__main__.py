@@ -32,6 +32,7 @@ CHUNKS = 200
 RECORDS_BETWEEN = 2000
 KILLS_OF_A_JOB = 10
 STOPS_OF_A_JOB = 10
+STOPS_CHUNKS = 40
 
 
 def main() -> int:
@@ -113,7 +114,7 @@ async def _stop(trials: Sequence[Trial], sigterms: int, chance: random.Random) -
             break
         begin = time.monotonic()
         at_most = min(STOPS_OF_A_JOB, sigterms - told)
-        states = await stop_at_random(trial, at_most, chance, chunks=CHUNKS, records=RECORDS_BETWEEN)
+        states = await stop_at_random(trial, at_most, chance, chunks=STOPS_CHUNKS, records=RECORDS_BETWEEN)
         told += at_most
         found.update(states)
         _say(

@@ -64,6 +64,7 @@ class Watch:
         self._announcer = announcer
         self._rejects = rejects
         self._closed = False
+        self._quiet = False
         self._recent: deque[Change] = deque(maxlen=KEPT)
         self._floor: int | None = None
         """Every change after this revision is in ``_recent``. None before the first reading."""
@@ -81,6 +82,8 @@ class Watch:
 
     def progressed(self, job: Job) -> None:
         """Show this progress to watchers, at the next pulse; the latest of each job wins."""
+        if self._quiet:
+            return
         self._fresh[job.id] = job
         if self._pulse_due is None:
             loop = asyncio.get_running_loop()
@@ -96,11 +99,18 @@ class Watch:
         self._fresh.clear()
         self._announcer.announce(*jobs)
 
-    def close(self) -> None:
-        """End all watches, each after the last change there is."""
-        self._closed = True
+    def still(self) -> None:
+        """Show no more progress: what matters now are the last changes, and many watchers want to hear of them."""
+        self._quiet = True
+        self._fresh.clear()
+        self._progress.clear()
         if self._pulse_due is not None:
             self._pulse_due.cancel()
+
+    def close(self) -> None:
+        """End all watches, each after the last change there is."""
+        self.still()
+        self._closed = True
         self._announcer.announce_all()
 
     async def jobs(
@@ -141,6 +151,8 @@ class Watch:
                     await self._store.get(job_id)
                     known = True
                 for job in self._progress_since(pulse, job_id):
+                    if self._quiet:
+                        break
                     if job.revision <= revision and selection.holds(job):
                         yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
                 pulse = self._pulse

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _STORED = 10_000
 _JOBS = 50
 _WATCHERS = 200
-_RECORDS = 100_000
 _IDLE_SECONDS = 60.0
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
@@ -80,7 +79,7 @@ class End:
 
 def shutdown(bench: Workbench) -> Iterator[Figure]:
     """SIGTERM with 50 jobs running into PostgreSQL and 200 watchers, each with a connection of its own."""
-    file = bench.clean_file(_RECORDS)
+    file = bench.clean_file(bench.records)
     ends = asyncio.run(_ends(bench, file))
     cases: list[tuple[str, list[float], float]] = [
         ("all watchers know of all jobs", [end.known for end in ends], 1.0),
