@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 from typing import TYPE_CHECKING, Self
 
-from tests.harness.waiting import PATIENCE
+from tests.harness.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,56 +16,58 @@ TALK = ("STATUS", "WATCHDOG", "EXTEND_TIMEOUT_USEC")
 
 
 class ServiceManager:
-    """Listens while its ``with`` block lasts."""
+    """Listens while its ``with`` block lasts, all the time: the kernel keeps but ten datagrams that nobody takes."""
 
     def __init__(self, path: Path, *, abstract: bool = False) -> None:
         self.address = f"@{path}" if abstract else str(path)
         self.heard: list[dict[str, str]] = []
         """All datagrams so far, in order."""
+        self._looked_at = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(f"\0{path}" if abstract else str(path))
+        self._thread = threading.Thread(target=self._listen)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.settle()
+        self._socket.shutdown(socket.SHUT_RD)
+        self._thread.join(PATIENCE)
         self._socket.close()
 
     def hears(self, name: str, value: str = "", *, patience: float = PATIENCE) -> dict[str, str]:
         """Wait for the next datagram with this variable, and value where one is named. Raises AssertionError."""
-        deadline = time.monotonic() + patience
-        while (left := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                datagram = self._receive()
-            except TimeoutError:
-                break
-            if name in datagram and value in ("", datagram[name]):
-                return datagram
-        raise AssertionError(f"not within {patience:g} s: {name}={value}; heard: {self.heard}")
 
-    def drain(self) -> None:
-        """Take what has been said already."""
-        self._socket.setblocking(False)
-        while True:
-            try:
-                self._receive()
-            except BlockingIOError:
-                return
+        def looked() -> dict[str, str] | None:
+            for datagram in self.heard[self._looked_at :]:
+                self._looked_at += 1
+                if name in datagram and value in ("", datagram[name]):
+                    return datagram
+            return None
+
+        found = until(looked, f"{name}={value} is said; heard: {self.heard}", patience=patience)
+        assert found is not None
+        return found
+
+    def settle(self) -> None:
+        """Wait until all that was sent before is heard."""
+        mark = {"MARK": str(len(self.heard))}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(PATIENCE)
+            sender.sendto(f"MARK={mark['MARK']}".encode(), self._socket.getsockname())
+        until(lambda: mark in self.heard, "the mark is heard")
+        self.heard.remove(mark)
 
     @property
     def said(self) -> list[str]:
         """What was said but for the talk besides: the names of the variables of each datagram, in order."""
-        self.drain()
+        self.settle()
         names = ["+".join(name for name in datagram if name not in TALK) for datagram in self.heard]
         return [each for each in names if each]
 
-    @property
-    def last(self) -> str:
-        """The names of the variables of the last datagram."""
-        return "+".join(self.heard[-1])
-
-    def _receive(self) -> dict[str, str]:
-        pairs = (line.partition("=") for line in self._socket.recv(8192).decode().split("\n"))
-        self.heard.append({name: value for name, _, value in pairs})
-        return self.heard[-1]
+    def _listen(self) -> None:
+        while datagram := self._socket.recv(8192):
+            pairs = (line.partition("=") for line in datagram.decode().split("\n"))
+            self.heard.append({name: value for name, _, value in pairs})

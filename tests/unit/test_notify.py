@@ -36,7 +36,7 @@ def test_every_message_is_one_datagram(manager: ServiceManager) -> None:
     notifier.alive()
     notifier.stopping("shutting down")
     notifier.extend(2.5)
-    manager.drain()
+    manager.settle()
     ready, status, reloading, alive, stopping, extend = manager.heard
     assert ready == {"READY": "1", "STATUS": "serves by two lines"}
     assert status == {"STATUS": "1 job running"}
