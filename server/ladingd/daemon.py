@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+CALLS_GRACE = 2.0
+"""Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
 REFUSAL_SECONDS = 0.2
 """A watcher of health that does not read keeps the jobs no longer from being interrupted."""
 
@@ -188,7 +190,7 @@ class Daemon:
                 clients=_clients(settings),
                 listeners=tuple(_listeners(settings)),
             )
-            stack.push_async_callback(server.stop)
+            stack.push_async_callback(server.stop, CALLS_GRACE)
             try:
                 await server.start()
             except OSError as error:

@@ -10,8 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import pytest
 
+from lading.v1.job_service_pb2 import WatchJobsRequest
+from lading.v1.job_service_pb2_grpc import JobServiceStub
 from lading_client.client import Client
 from lading_client.model import State
 from tests.harness.daemon import descendants, heeds
@@ -98,6 +101,40 @@ async def test_stop_with_a_running_job(supervised: DaemonProcess, manager: Servi
     after = [name for datagram in manager.heard[manager.heard.index(_only(manager, STOPPING)) :] for name in datagram]
     assert after[:3] == ["STOPPING", "STATUS", "EXTEND_TIMEOUT_USEC"]
     assert set(after[3:]) <= {"EXTEND_TIMEOUT_USEC"}, "no sign of life and no other status once it stops"
+
+
+async def test_stop_with_hung_workers_and_clients_that_do_not_read(
+    supervised: DaemonProcess, manager: ServiceManager, folder: Path
+) -> None:
+    supervised.start()
+    people = write_people(folder / "people.csv", 3)
+    options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16))
+    async with (
+        Client(supervised.address) as client,
+        grpc.aio.insecure_channel(supervised.address, options=options) as channel,
+    ):
+        # What a watcher is sent of it is more than a window full, after which the daemon waits for it.
+        large = await client.create_job(importing(people), label="0", description="x" * 8_000)
+        job = await client.create_job(importing(people))
+        stalled = [JobServiceStub(channel).WatchJobs(WatchJobsRequest()) for _ in range(20)]  # type: ignore[no-untyped-call]
+        await asyncio.gather(*(each.read() for each in stalled))
+        for number in range(1, 40):
+            await client.update_job(large.name, label=str(number))
+        with held(supervised.target):
+            async with followed(client, job.name) as follower:
+                await client.start_job(job.name)
+                await follower.sees(State.RUNNING)
+                for pid in supervised.workers:
+                    os.kill(pid, signal.SIGSTOP)
+                begin = time.monotonic()
+                supervised.terminate()
+                await follower.sees(State.INTERRUPTED)
+                assert time.monotonic() - begin < PATIENCE / 4
+            assert await asyncio.to_thread(supervised.wait) == 0
+        assert time.monotonic() - begin < PATIENCE
+        for each in stalled:
+            each.cancel()
+    assert manager.said == [READY, STOPPING]
 
 
 async def test_second_signal(make_daemon: Callable[..., DaemonProcess], manager: ServiceManager, folder: Path) -> None:
