@@ -31,7 +31,7 @@ _ONE = select(*COLUMNS).where(jobs.c.id == bindparam("job_id"))
 _SEQUENCE = select(jobs.c.sequence).where(jobs.c.id == bindparam("job_id"))
 """Whether there is a job of an id."""
 
-_NUMBERS = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+_NUMBERS = select(jobs.c.state, func.count().label("number")).group_by(jobs.c.state)
 """How many jobs there are in each state."""
 
 _UNSETTLED = select(*COLUMNS).where(~jobs.c.settled).order_by(jobs.c.sequence)
@@ -75,7 +75,7 @@ def in_states(connection: Connection, states: Set[State]) -> tuple[Job, ...]:
 
 def numbers(connection: Connection) -> Mapping[State, int]:
     """How many jobs there are in each state that any is in."""
-    return dict(connection.execute(_NUMBERS).tuples().all())
+    return {row.state: row.number for row in connection.execute(_NUMBERS)}
 
 
 def unsettled(connection: Connection) -> tuple[Job, ...]:
