@@ -6,6 +6,8 @@ Only the standard library is imported at the top: worker processes import this m
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,17 @@ EXIT_RUNS_ALREADY = 75
 
 def main() -> None:
     """Run the daemon until it is told to stop."""
-    sys.exit(_run(_parse()))
+    arguments = _parse()
+    if arguments.command is None:
+        _heed_signals()
+    sys.exit(_run(arguments))
+
+
+def _heed_signals() -> None:
+    """Leave when told to while the modules are loaded, which takes longer than all else; the daemon then takes over."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _parse() -> argparse.Namespace:
@@ -37,10 +49,11 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
-    commands = parser.add_subparsers(dest="command", metavar="[token | store]")
+    commands = parser.add_subparsers(dest="command", metavar="[token | store | systemd]")
     token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
     _add_actions(token)
     _add_store(commands)
+    _add_systemd(commands)
     return parser.parse_args()
 
 
@@ -73,7 +86,18 @@ def _add_store(commands: Any) -> None:
         action.add_argument("--output", choices=("text", "json"), default="text", help="what to print; default text")
 
 
+def _add_systemd(commands: Any) -> None:
+    service = commands.add_parser("systemd", help="run it as a service of this machine")
+    actions = service.add_subparsers(dest="action", required=True, metavar="show | install")
+    actions.add_parser("show", help="print the unit for this installation")
+    install = actions.add_parser("install", help="write the unit, make its user, have systemd read it")
+    install.add_argument("--directory", type=Path, default=Path("/etc/systemd/system"), metavar="DIR")
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "systemd":
+        return _systemd(arguments)
+
     from ladingd.config import ConfigError, load
 
     try:
@@ -115,6 +139,16 @@ def _store(settings: Settings, arguments: argparse.Namespace) -> int:
         return run(settings, arguments)
     except (StoreProblem, StoreUnusable) as error:
         return _say(str(error), EXIT_ERROR)
+
+
+def _systemd(arguments: argparse.Namespace) -> int:
+    from ladingd.systemd import ServiceProblem, run
+
+    try:
+        run(arguments)
+    except ServiceProblem as error:
+        return _say(str(error), EXIT_ERROR)
+    return 0
 
 
 def _say(text: str, status: int) -> int:

@@ -177,6 +177,9 @@ class Settings(BaseSettings):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """Worker processes, shared by all jobs. Each takes about 150 MB; more than there are cores gain nothing where the
     database is on the same machine."""
+    workers_idle_exit: float = Field(default=60.0, gt=0)
+    """How many seconds worker processes stay that have nothing to do. The next job starts them again, which takes half
+    a second; without them the daemon takes half the memory."""
     shutdown_grace: float = Field(default=10.0, ge=0)
     """How long chunks in flight may take to finish on shutdown before they are killed."""
     cancel_grace: float = Field(default=10.0, ge=0)

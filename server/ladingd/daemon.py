@@ -6,6 +6,7 @@ The only module that names concrete classes.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import fcntl
 import logging
 import os
@@ -16,6 +17,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ladingd import logs
+from ladingd.api.limits import CallClass
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.core.access import Principal, Role
@@ -28,13 +30,16 @@ from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
+from ladingd.notify import Notifier
 from ladingd.occasions import Occasion, tell, tell_change
 from ladingd.run.announcer import Announcer
 from ladingd.run.chronicle import Chronicle
 from ladingd.run.control import Control
 from ladingd.run.discards import Discards
+from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.patience import Patience
 from ladingd.run.recovery import interrupt, recover
+from ladingd.run.repose import Repose
 from ladingd.run.retention import Retention, Rules
 from ladingd.run.room import Room
 from ladingd.run.scheduler import Scheduler
@@ -51,6 +56,7 @@ from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
 from ladingd.store.tokens import SqlTokenStore
+from ladingd.supervision import Supervision
 from ladingd.traces import configured
 
 if TYPE_CHECKING:
@@ -65,6 +71,10 @@ log = logging.getLogger(__name__)
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+CALLS_GRACE = 2.0
+"""Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
+REFUSAL_SECONDS = 0.2
+"""A watcher of health that does not read keeps the jobs no longer from being interrupted."""
 
 
 class CannotStart(Exception):
@@ -89,6 +99,8 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotStart."""
     logs.set_up(logs.choose(settings.log_format), settings.log_level)
+    # The watchdog ends a daemon that hangs by SIGABRT; this way the log says where it hung.
+    faulthandler.enable()
     tell(Occasion.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
     try:
         asyncio.run(Daemon(settings).serve())
@@ -103,15 +115,33 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._notifier = Notifier.from_environment()
+        self._starting: asyncio.Task[None] | None = None
+        self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
         self._signalled = False
 
     async def serve(self) -> None:
-        """Start, serve until told to stop, and leave nothing running."""
+        """Start, serve until told to stop, and leave nothing running. Told before it serves, it does not begin to."""
         self._heed_signals()
+        self._starting = asyncio.current_task()
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            log.info("stopped before it was ready")
+        finally:
+            self._forget_signals()
+
+    async def reload(self) -> None:
+        """Read again what can be changed while the daemon serves. Certificates are read whenever their files change."""
+
+    async def _serve(self) -> None:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(_claimed(settings.state_dir, settings.socket))
+            stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
             metrics, traces = _metrics(settings), configured()
             if traces is not None:
                 stack.push_async_callback(traces.close)
@@ -206,7 +236,7 @@ class Daemon:
                 listeners=tuple(_listeners(settings)),
                 observers=[one.begun for one in (metrics, traces) if one],
             )
-            stack.push_async_callback(server.stop)
+            stack.push_async_callback(server.stop, CALLS_GRACE)
             if metrics is not None and settings.metrics is not None:
                 metrics.look_at(jobs=store.numbers, calls=lambda: server.running, workers=workers)
                 await self._show(metrics, settings.metrics, stack)
@@ -214,6 +244,10 @@ class Daemon:
                 await server.start()
             except OSError as error:
                 raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
+            supervision = Supervision(
+                self._notifier, store=store, announcer=announcer, watchers=lambda: server.running[CallClass.WATCHES]
+            )
+            self._starting = None
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(scheduler.run(), name="scheduler")
                 places = ", ".join([str(settings.socket), *(f"port {port} (TLS)" for port in server.ports)])
@@ -225,6 +259,7 @@ class Daemon:
                     os.getpid(),
                 )
                 chronicling = tasks.create_task(chronicle.run(), name="chronicle")
+                self._notifier.ready("ready")
                 helpers = [
                     tasks.create_task(planners.warm(1), name="warm-up of planners"),
                     tasks.create_task(workers.warm(), name="warm-up of workers"),
@@ -234,6 +269,12 @@ class Daemon:
                     tasks.create_task(retention.run(), name="retention"),
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
+                    tasks.create_task(
+                        Repose(workers, planners, settlers, after=settings.workers_idle_exit).run(), name="repose"
+                    ),
+                    tasks.create_task(supervision.live(), name="signs of life"),
+                    tasks.create_task(supervision.tell(), name="status"),
+                    tasks.create_task(self._heed_hangups(supervision), name="reload"),
                     tasks.create_task(self._watch_idleness(server, scheduler, room), name="idleness"),
                 ]
                 if metrics is not None:
@@ -242,18 +283,23 @@ class Daemon:
                 tell(Occasion.DAEMON_STOPPING, "shutting down")
                 control.close()
                 database.hurry()
-                await server.refuse()
+                watch.still()
+                refusal = tasks.create_task(server.refuse(), name="refusal")
+                await asyncio.wait([refusal], timeout=REFUSAL_SECONDS)
                 # In this order: no job becomes RUNNING after all that run were interrupted.
                 await scheduler.close()
                 await interrupt(store, announcer)
                 for helper in helpers:
                     helper.cancel()
+                draining = tasks.create_task(supervision.drain(), name="draining")
+                workers.drain()
                 _, late = await asyncio.wait([jobs], timeout=settings.shutdown_grace)
                 if late:
                     log.warning("chunks in flight took longer than %g s and are killed", settings.shutdown_grace)
                 await workers.close()
                 await jobs
                 watch.close()
+                draining.cancel()
                 chronicling.cancel()
         tell(Occasion.DAEMON_STOPPED, "stopped")
 
@@ -269,6 +315,14 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+
+    def _forget_signals(self) -> None:
+        """What comes from now on finds everything done."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN if number is signal.SIGHUP else lambda *_: os._exit(0))
 
     def _on_signal(self) -> None:
         if self._signalled:
@@ -276,7 +330,22 @@ class Daemon:
             log.warning("second signal: leaving at once")
             os._exit(1)
         self._signalled = True
+        self._end()
+
+    def _end(self) -> None:
+        """Begin to shut down, or break off the start."""
+        self._notifier.stopping("shutting down")
         self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    async def _heed_hangups(self, supervision: Supervision) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            self._notifier.reloading()
+            await self.reload()
+            self._notifier.ready(await supervision.status())
 
     async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler, room: Room) -> None:
         limit = self._settings.idle_exit
@@ -284,7 +353,7 @@ class Daemon:
             idle = 0.0 if scheduler.busy or room.busy else server.idle_seconds()
             if idle >= limit:
                 log.info("idle for %g s", limit)
-                self._stop.set()
+                self._end()
                 return
             await asyncio.sleep(limit - idle)
 

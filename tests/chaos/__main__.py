@@ -1,4 +1,4 @@
-"""The long form: ``python -m tests.chaos --kills 200`` and ``python -m tests.chaos --failpoints``."""
+"""The long form: ``python -m tests.chaos --kills 200``, ``--sigterms 500`` or ``--failpoints``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tests.chaos.database import PostgresServer, SqliteFile
 from tests.chaos.killing import kill_at_random
 from tests.chaos.outcome import Difference
+from tests.chaos.stopping import stop_at_random
 from tests.chaos.striking import FATAL, IN_CHUNK, strike_chunk, strike_recovery
 from tests.chaos.trial import Trial
 from tests.harness.postgres import PostgresProcess
@@ -25,9 +26,13 @@ from tests.harness.postgres import PostgresProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lading_client.model import State
+
 CHUNKS = 200
 RECORDS_BETWEEN = 2000
 KILLS_OF_A_JOB = 10
+STOPS_OF_A_JOB = 10
+STOPS_CHUNKS = 40
 
 
 def main() -> int:
@@ -41,6 +46,8 @@ def main() -> int:
         if arguments.failpoints:
             return asyncio.run(_strike(trials))
         _say(f"seed {arguments.seed}")
+        if arguments.sigterms:
+            return asyncio.run(_stop(trials, arguments.sigterms, random.Random(arguments.seed)))
         return asyncio.run(_kill(trials, arguments.kills, random.Random(arguments.seed)))
 
 
@@ -48,6 +55,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--kills", type=int, default=200, help="so many random deaths, in as many jobs as they take")
+    what.add_argument("--sigterms", type=int, default=0, help="so many SIGTERMs at random moments instead")
     what.add_argument("--failpoints", action="store_true", help="every action at every named moment instead")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random moments")
     parser.add_argument("--target", choices=("sqlite", "postgres", "both"), default="both")
@@ -95,6 +103,26 @@ async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> i
         )
     _say(f"{dead} kills: {lost} lost, {doubled} doubled")
     return 1 if wrong else 0
+
+
+async def _stop(trials: Sequence[Trial], sigterms: int, chance: random.Random) -> int:
+    """Stop so often, by turns with each kind of database; what is not as it should be is raised."""
+    found: Counter[State] = Counter()
+    told = 0
+    for number, trial in enumerate(cycle(trials), start=1):
+        if told >= sigterms:
+            break
+        begin = time.monotonic()
+        at_most = min(STOPS_OF_A_JOB, sigterms - told)
+        states = await stop_at_random(trial, at_most, chance, chunks=STOPS_CHUNKS, records=RECORDS_BETWEEN)
+        told += at_most
+        found.update(states)
+        _say(
+            f"round {number:3} {trial.database.name:8} {time.monotonic() - begin:5.1f} s, {told} SIGTERMs: all as told"
+        )
+    kept = ", ".join(f"{times} {state}" for state, times in sorted(found.items()))
+    _say(f"{told} SIGTERMs; of the jobs they found, after exit 0: {kept}; every bill balances")
+    return 0
 
 
 async def _strike(trials: Sequence[Trial]) -> int:

@@ -57,6 +57,17 @@ async def test_pages_in_any_order(many: JobStore, order: Order, size: int) -> No
     assert await listed(many, size, order=order) == expected
 
 
+async def test_numbers_of_jobs_by_state(many: JobStore) -> None:
+    numbers = await many.numbers()
+    assert {state: number for state, number in numbers.items() if number} == {
+        State.EDITING: 3,
+        State.QUEUED: 1,
+        State.RUNNING: 1,
+        State.FINISHED: 1,
+        State.FAILED: 1,
+    }
+
+
 async def test_the_same_jobs_as_the_selection_itself_says(many: JobStore) -> None:
     every = await listed(many, 100)
     noon = every[3].update_time

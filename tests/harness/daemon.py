@@ -133,6 +133,12 @@ def lives(pid: int) -> bool:
         return False
 
 
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> number - 1 & 1)
+
+
 def descendants(pid: int) -> list[int]:
     """The processes below one, parents before their children."""
     return [each for child in children(pid) for each in (child, *descendants(child))]

@@ -161,14 +161,14 @@ class ApiServer:
 
     async def refuse(self) -> None:
         """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._health.enter_graceful_shutdown()
-        except TimeoutError:
-            # A watcher that does not read holds up all others, and the end.
-            self._guard.end(HEALTH_SERVICE)
-            async with asyncio.timeout(_PATIENCE):
-                await self._health.enter_graceful_shutdown()
+        for service in ("", JOB_SERVICE):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+            except TimeoutError:
+                # A watcher that does not read holds up all others, and the end.
+                self._guard.end(HEALTH_SERVICE)
+                await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float = 5.0) -> bool:
         """Take no more calls, give those that run so many seconds, cancel the rest and wait as long for their end.

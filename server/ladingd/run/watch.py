@@ -64,6 +64,7 @@ class Watch:
         self._announcer = announcer
         self._rejects = rejects
         self._closed = False
+        self._quiet = False
         self._recent: deque[Change] = deque(maxlen=KEPT)
         self._floor: int | None = None
         """Every change after this revision is in ``_recent``. None before the first reading."""
@@ -81,6 +82,8 @@ class Watch:
 
     def progressed(self, job: Job) -> None:
         """Show this progress to watchers, at the next pulse; the latest of each job wins."""
+        if self._quiet:
+            return
         self._fresh[job.id] = job
         if self._pulse_due is None:
             loop = asyncio.get_running_loop()
@@ -101,11 +104,18 @@ class Watch:
         self._fresh.clear()
         self._announcer.announce(*jobs)
 
-    def close(self) -> None:
-        """End all watches, each after the last change there is."""
-        self._closed = True
+    def still(self) -> None:
+        """Show no more progress: what matters now are the last changes, and many watchers want to hear of them."""
+        self._quiet = True
+        self._fresh.clear()
+        self._progress.clear()
         if self._pulse_due is not None:
             self._pulse_due.cancel()
+
+    def close(self) -> None:
+        """End all watches, each after the last change there is."""
+        self.still()
+        self._closed = True
         self._announcer.announce_all()
 
     async def jobs(
@@ -146,6 +156,8 @@ class Watch:
                     await self._store.get(job_id)
                     known = True
                 for job in self._progress_since(pulse, job_id):
+                    if self._quiet:
+                        break
                     if job.revision <= revision and selection.holds(job):
                         yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
                 pulse = self._pulse
@@ -217,10 +229,13 @@ class Watch:
     async def _snapshot(self) -> tuple[int, tuple[Job, ...]]:
         """All jobs at the current revision, read once for all watchers that come at the same time."""
         async with self._listing:
-            if self._listed is None or self._listed[0] != await self._store.revision() or self._fresh:
-                self._listed = await self._store.snapshot()
-                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, self._listed)
-            return self._listed
+            listed = self._listed
+            current = listed is not None and listed[0] == await self._store.revision()
+            # It may have been forgotten while we asked.
+            if listed is None or not current or self._listed is not listed or self._fresh:
+                listed = self._listed = await self._store.snapshot()
+                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, listed)
+            return listed
 
     def _forget_list(self, listed: tuple[int, tuple[Job, ...]]) -> None:
         if self._listed is listed:

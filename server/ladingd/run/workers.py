@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
 from ladingd.core.origin import current, working_for
+from ladingd.run.forkserver import FORKSERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,12 +75,13 @@ class Workers:
         self._observers = observers
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
-        multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+        FORKSERVER.preload(preload)
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         # Each worker is talked to by one thread at a time, which blocks until the answer is there.
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
+        self._draining = False
         self._closed = False
 
     async def warm(self, number: int | None = None) -> None:
@@ -90,14 +92,14 @@ class Workers:
         """Run a function in a worker and return its result. It must bear being run twice.
 
         A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
-        WorkerLost where worker after worker died on it, ShuttingDown after close.
+        WorkerLost where worker after worker died on it, ShuttingDown after ``drain`` or ``close``.
         """
         level = logging.getLogger().getEffectiveLevel()
         task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
         async with self._free:
             deaths = 0
             while deaths < TRIES:
-                if self._closed:
+                if self._draining or self._closed:
                     raise ShuttingDown
                 worker = self._idle.pop() if self._idle else Worker(self._prepare)
                 begin = time.perf_counter()
@@ -112,6 +114,7 @@ class Workers:
                     self.deaths += 1
                     log.warning("a worker process has ended in the middle of its work")
                     continue
+                worker.idle_since = time.monotonic()
                 self._idle.append(worker)
                 for tell in self._observers:
                     tell(getattr(function, "__name__", "other"), time.perf_counter() - begin)
@@ -143,6 +146,21 @@ class Workers:
         finally:
             self._busy.discard(worker)
 
+    async def rest(self, after: float) -> bool:
+        """End the processes that have been idle for so many seconds; whether none is left."""
+        due = time.monotonic() - after
+        rested = [worker for worker in self._idle if worker.idle_since <= due]
+        self._idle = [worker for worker in self._idle if worker.idle_since > due]
+        for worker in rested:
+            worker.kill()
+        for worker in rested:
+            await asyncio.to_thread(worker.gone)
+        return not (self._busy or self._idle)
+
+    def drain(self) -> None:
+        """Begin nothing more: calls that still wait for a process end with ShuttingDown when their turn comes."""
+        self._draining = True
+
     async def close(self) -> None:
         """Kill all processes and wait until they are gone. Calls under way end with ShuttingDown."""
         self._closed = True
@@ -159,6 +177,7 @@ class Worker:
 
     def __init__(self, prepare: Callable[[int], None]) -> None:
         self._prepare = prepare
+        self.idle_since = 0.0
         self._connection: Connection | None = None
         self._killed = False
         self._lock = threading.Lock()
@@ -187,18 +206,22 @@ class Worker:
         context = multiprocessing.get_context("forkserver")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=True, name="lading-worker")
-        with theirs, self._lock:
+        with theirs:
             if self._killed:
                 ours.close()
                 raise EOFError
-            self._process.start()
-            # Our own handle: whoever ends by way of multiprocessing is not ended when the forkserver has died before.
-            self._handle = os.pidfd_open(self._process.pid or 0)
-            self._connection = ours
+            # Without the lock: the first start loads the modules, and ``kill`` does not wait for that.
+            FORKSERVER.start(self._process)
+            with self._lock:
+                # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
+                self._handle = os.pidfd_open(self._process.pid or 0)
+                self._connection = ours
+        if self._killed:
+            raise EOFError
         return ours
 
     def kill(self) -> None:
-        """End the process, or keep it from being started."""
+        """End the process, or have it ended as soon as it is started."""
         with self._lock:
             self._killed = True
             if self._connection is not None:
@@ -216,6 +239,7 @@ class Worker:
             self._connection.close()
             self._connection = None
             os.close(self._handle)
+            FORKSERVER.gone()
 
 
 def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, growth, postgres, soak, sqlite
+from tests.bench.cases import api, daemon, growth, postgres, service, soak, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,9 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "small": sqlite.small,
     "memory": growth.sqlite_memory,
     "ready": daemon.ready,
+    "ready-many": service.ready,
+    "shutdown": service.shutdown,
+    "idle": service.idle,
     "responsive": daemon.responsive,
     "growth": growth.postgres,
     "watch-throughput": api.throughput,

@@ -337,3 +337,21 @@ async def test_rejects_of_an_id_that_was_given_out_again_are_another_job_s(rig: 
     rig.announcer.announce(job.id)
     with pytest.raises((JobNotFound, StopAsyncIteration)):
         await waiting
+
+
+async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await rig.queued(1)
+    assert (await anext(rig.watch.jobs())).job == job
+    revision = rig.store.revision
+    asked = 0
+
+    async def slow() -> int:
+        nonlocal asked
+        asked += 1
+        current = await revision()
+        if asked == 2:  # The first is for the watcher's own revision, the second for the list's.
+            rig.watch._listed = None  # As the next pulse of progress does.
+        return current
+
+    monkeypatch.setattr(rig.store, "revision", slow)
+    assert (await anext(rig.watch.jobs())).job == job

@@ -14,6 +14,7 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
 from ladingd.core.origin import Origin, current, working_for
+from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.workers import Unreadable, Workers
 from tests.harness.daemon import lives
 from tests.harness.waiting import until
@@ -191,5 +192,39 @@ async def test_answers_and_deaths_are_counted(tmp_path: Path) -> None:
     try:
         await workers.call(die, str(tmp_path / "calls"), 1)
         assert (workers.busy, workers.idle, workers.deaths, seen) == (0, 1, 1, ["die"])
+    finally:
+        await workers.close()
+
+
+async def test_idle_processes_end_and_come_back(workers: Workers) -> None:
+    pid = await workers.call(os.getpid)
+    assert not await workers.rest(60.0)
+    assert lives(pid)
+    assert await workers.rest(0.0)
+    assert not lives(pid)
+    assert await workers.call(os.getpid) != pid
+
+
+async def test_what_they_are_forked_from_ends_with_the_last_of_them(workers: Workers) -> None:
+    worker, parent = await asyncio.gather(workers.call(os.getpid), workers.call(os.getppid))
+    FORKSERVER.end()
+    assert lives(parent), "it has children"
+    await workers.rest(0.0)
+    FORKSERVER.end()
+    assert not lives(parent)
+    assert await workers.call(os.getppid) not in (worker, parent)
+
+
+async def test_a_call_that_waits_is_not_begun_any_more(tmp_path: Path) -> None:
+    workers = Workers(1)
+    try:
+        first = asyncio.create_task(workers.call(linger, str(tmp_path / "pid"), 0.2))
+        await asyncio.to_thread(until, (tmp_path / "pid").exists, "the first call runs")
+        second = asyncio.create_task(workers.call(os.getpid))
+        await asyncio.sleep(0)
+        workers.drain()
+        await first
+        with pytest.raises(ShuttingDown):
+            await second
     finally:
         await workers.close()

@@ -1,0 +1,84 @@
+"""What the service manager hears of a daemon that serves: that it is alive, and what it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import DiskFull
+from ladingd.core.state import ACTIVE, State
+from ladingd.store.errors import StoreUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ladingd.core.ports import JobStore
+    from ladingd.notify import Notifier
+    from ladingd.run.announcer import Announcer
+
+log = logging.getLogger(__name__)
+
+STATUS_SECONDS = 1.0
+"""The status is told this often at most, and only when it is another one."""
+LOOK_SECONDS = 5.0
+"""Watchers come and go without announcement: so often they are counted."""
+DRAIN_SECONDS = 1.0
+"""While chunks in flight come to their end the manager is asked for patience this often, for ten times as long."""
+
+
+class Supervision:
+    """Each method is a task of its own, until it is cancelled. ``watchers`` says how many there are now."""
+
+    def __init__(
+        self, notifier: Notifier, *, store: JobStore, announcer: Announcer, watchers: Callable[[], int]
+    ) -> None:
+        self._notifier = notifier
+        self._store = store
+        self._announcer = announcer
+        self._watchers = watchers
+        self._told = ""
+
+    async def live(self) -> None:
+        """Show the watchdog that the event loop turns and that the store answers: where either hangs, nothing is
+        shown."""
+        if self._notifier.watchdog_seconds is None:
+            return
+        while True:
+            try:
+                await self._store.revision()
+                self._notifier.alive()
+            except (StoreUnusable, DiskFull) as error:
+                log.warning("no sign of life for the watchdog: %s", error)
+            await asyncio.sleep(self._notifier.watchdog_seconds / 3)
+
+    async def tell(self) -> None:
+        """Tell what the daemon is doing."""
+        while self._notifier.listened_to:
+            rung = self._announcer.listen()
+            if (status := await self.status()) != self._told:
+                self._notifier.status(status)
+                self._told = status
+            await asyncio.sleep(STATUS_SECONDS)
+            try:
+                async with asyncio.timeout(LOOK_SECONDS - STATUS_SECONDS):
+                    await rung.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self) -> None:
+        """Ask for patience while chunks in flight come to their end. Whoever waits for them has a deadline."""
+        while self._notifier.listened_to:
+            self._notifier.extend(DRAIN_SECONDS * 10)
+            await asyncio.sleep(DRAIN_SECONDS)
+
+    async def status(self) -> str:
+        """What the daemon is doing, in a line."""
+        numbers = await self._store.numbers()
+        running = sum(numbers.get(state, 0) for state in ACTIVE)
+        parts = [_counted(running, "job", " running"), f"{numbers.get(State.QUEUED, 0)} waiting"]
+        return ", ".join([*parts, _counted(self._watchers(), "watcher")])
+
+
+def _counted(number: int, what: str, doing: str = "") -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}{doing}"
