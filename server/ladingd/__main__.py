@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,33 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
-    commands = parser.add_subparsers(dest="command", metavar="[token]")
+    commands = parser.add_subparsers(dest="command", metavar="[token | config]")
     token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
     _add_actions(token)
+    _add_config(commands.add_parser("config", help="write a configuration file, or check one"))
     return parser.parse_args()
+
+
+def _add_config(config: argparse.ArgumentParser) -> None:
+    actions = config.add_subparsers(dest="action", required=True, metavar="init | check")
+    init = actions.add_parser("init", help="print a file with every key, its meaning and its default")
+    init.add_argument("--output", type=Path, metavar="FILE", help="write it there, where no file is")
+    init.add_argument("--force", action="store_true", help="overwrite the file that is there")
+    _add_user(init)
+    check = actions.add_parser("check", help="find all that is wrong; exit status 2 where the daemon would not start")
+    check.add_argument("file", type=Path, nargs="?", metavar="FILE", help="default: the one the daemon reads")
+    check.add_argument("--connect", action="store_true", help="try to reach the databases too")
+    _add_output(check)
+    _add_user(check)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="json: one document")
+
+
+def _add_user(parser: argparse.ArgumentParser) -> None:
+    # Before the command it means the same, and is kept where it does not stand here.
+    parser.add_argument("--user", action="store_true", default=argparse.SUPPRESS, help="that of the user's own daemon")
 
 
 def _add_actions(token: argparse.ArgumentParser) -> None:
@@ -61,24 +85,39 @@ def _add_actions(token: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "config":
+        return _config(arguments)
+
     from ladingd.config import ConfigError, load
 
     try:
-        settings = load(arguments.config, user=arguments.user)
+        if arguments.command == "token":
+            return _token(load(arguments.config, user=arguments.user), arguments)
+        return _serve(arguments)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
-    if arguments.command == "token":
-        return _token(settings, arguments)
 
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from ladingd.config import checked
     from ladingd.daemon import AlreadyRuns, CannotStart, run
 
     try:
-        run(settings)
+        run(partial(checked, arguments.config, user=arguments.user))
     except AlreadyRuns as error:
         return _say(str(error), EXIT_RUNS_ALREADY)
     except CannotStart as error:
         return _say(str(error), EXIT_ERROR)
     return 0
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    from ladingd.config.command import ConfigProblem, run
+
+    try:
+        return run(arguments)
+    except ConfigProblem as error:
+        return _say(str(error), EXIT_ERROR)
 
 
 def _token(settings: Settings, arguments: argparse.Namespace) -> int:

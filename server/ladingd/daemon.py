@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
+from ladingd.config import ConfigError
+from ladingd.config.change import change
+from ladingd.connections import connections_of
 from ladingd.core.access import Principal, Role
 from ladingd.core.files import UPLOADS
-from ladingd.data.connection import Connection
+from ladingd.core.live import Live
 from ladingd.data.downloads import RootFiles
 from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
@@ -40,10 +43,13 @@ from ladingd.store.jobs import SqlJobStore
 from ladingd.store.tokens import SqlTokenStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ladingd.config import Settings
+    from ladingd.config.finding import Finding
+
+    Configuration = tuple[Settings, tuple[Finding, ...]]
 
 log = logging.getLogger(__name__)
 
@@ -71,16 +77,22 @@ def _first(group: BaseExceptionGroup[StoreUnusable]) -> BaseException:
     return error
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises CannotStart."""
+def run(configure: Callable[[], Configuration]) -> None:
+    """Serve until SIGTERM or SIGINT; ``configure`` reads the configuration, now and at each SIGHUP.
+
+    Raises ConfigError, CannotStart.
+    """
+    settings, warnings = configure()
     logging.basicConfig(
         level=settings.log_level,
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for warning in warnings:
+        log.warning("%s", warning)
     try:
-        asyncio.run(Daemon(settings).serve())
+        asyncio.run(Daemon(settings, configure).serve())
     except* StoreUnusable as broken:
         # A full disk, most of the time. What was running is found by the next start.
         log.critical("stopping: %s", _first(broken))
@@ -90,8 +102,12 @@ def run(settings: Settings) -> None:
 class Daemon:
     """One daemon's life."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, configure: Callable[[], Configuration] | None = None) -> None:
+        """Without ``configure`` there is nothing to reload from."""
         self._settings = settings
+        self._configure = configure
+        self._reload_wanted = asyncio.Event()
+        self._apply: Callable[[Settings], None]
         self._stop = asyncio.Event()
         self._signalled = False
 
@@ -122,23 +138,13 @@ class Daemon:
                 settings.state_dir, file_limit=settings.upload_limit, total_limit=settings.uploads_limit
             )
             sweep = Sweep(store, uploads)
-            roots = {**settings.roots, UPLOADS: uploads.root}
-            transfer = BulkTransfer(
-                connections={
-                    name: Connection(name=name, **connection.model_dump())
-                    for name, connection in settings.connections.items()
-                },
-                roots=roots,
-                work_dir=settings.state_dir,
-            )
+            connections = Live(connections_of(settings))
+            roots = Live({**settings.roots, UPLOADS: uploads.root})
+            transfer = BulkTransfer(connections=connections, roots=roots, work_dir=settings.state_dir)
             control = Control(store=store, transfer=transfer, workers=planners, announcer=announcer)
             scheduler = Scheduler(
                 slots=settings.slots,
-                patience=Patience(
-                    pause_grace=settings.pause_grace,
-                    cancel_grace=settings.cancel_grace,
-                    target=settings.target_patience,
-                ),
+                patience=_patience(settings),
                 store=store,
                 transfer=transfer,
                 workers=workers,
@@ -162,6 +168,17 @@ class Daemon:
                 listeners=tuple(_listeners(settings)),
             )
             stack.push_async_callback(server.stop)
+
+            def apply(changed: Settings) -> None:
+                """All of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
+                connections.replace(connections_of(changed))
+                roots.replace({**changed.roots, UPLOADS: uploads.root})
+                uploads.limit(file_limit=changed.upload_limit, total_limit=changed.uploads_limit)
+                scheduler.adjust(slots=changed.slots, patience=_patience(changed))
+                server.admit(local=_local(changed), clients=_clients(changed))
+                logging.getLogger().setLevel(changed.log_level)
+
+            self._apply = apply
             try:
                 await server.start()
             except OSError as error:
@@ -178,6 +195,7 @@ class Daemon:
                     tasks.create_task(server.recheck(), name="recheck of tokens"),
                     tasks.create_task(sweep.run(), name="sweep of uploads"),
                     tasks.create_task(self._watch_idleness(server, scheduler), name="idleness"),
+                    tasks.create_task(self._heed_reloads(), name="reload"),
                 ]
                 await self._stop.wait()
                 log.info("shutting down")
@@ -188,9 +206,9 @@ class Daemon:
                 await interrupt(store, announcer)
                 for helper in helpers:
                     helper.cancel()
-                _, late = await asyncio.wait([jobs], timeout=settings.shutdown_grace)
+                _, late = await asyncio.wait([jobs], timeout=self._settings.shutdown_grace)
                 if late:
-                    log.warning("chunks in flight took longer than %g s and are killed", settings.shutdown_grace)
+                    log.warning("chunks in flight took longer than %g s and are killed", self._settings.shutdown_grace)
                 await workers.close()
                 await jobs
                 watch.close()
@@ -200,6 +218,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        # Also one that comes while the daemon starts or stops: else it would end it.
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
 
     def _on_signal(self) -> None:
         if self._signalled:
@@ -208,6 +228,32 @@ class Daemon:
             os._exit(1)
         self._signalled = True
         self._stop.set()
+
+    async def _heed_reloads(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self.reload()
+
+    async def reload(self) -> str:
+        """Read the configuration anew and put into force what can be while the daemon runs; what to say of it.
+
+        One that is not right changes nothing.
+        """
+        if self._configure is None:
+            return "there is nothing to reload from"
+        try:
+            wanted, warnings = await asyncio.to_thread(self._configure)
+        except ConfigError as error:
+            log.error("nothing is reloaded: %s", error)
+            return f"nothing is reloaded, the configuration has errors: {len(error.findings)}; the log has them"
+        for warning in warnings:
+            log.warning("%s", warning)
+        made = change(self._settings, wanted)
+        self._settings = made.settings
+        self._apply(made.settings)
+        log.log(logging.WARNING if made.pending else logging.INFO, "reloaded; %s", made)
+        return f"reloaded; {made}"
 
     async def _watch_idleness(self, server: ApiServer, scheduler: Scheduler) -> None:
         limit = self._settings.idle_exit
@@ -218,6 +264,12 @@ class Daemon:
                 self._stop.set()
                 return
             await asyncio.sleep(limit - idle)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        pause_grace=settings.pause_grace, cancel_grace=settings.cancel_grace, target=settings.target_patience
+    )
 
 
 def _local(settings: Settings) -> Principal | None:

@@ -135,6 +135,10 @@ class ApiServer:
         """The ports of the listeners, from ``start`` on."""
         return tuple(self._ports)
 
+    def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
+        """Let in others by the socket and by certificates, from the next call on."""
+        self._access.admit(local=local, clients=clients)
+
     def idle_seconds(self) -> float:
         """How long no call has been running."""
         return self._guard.idle_seconds()

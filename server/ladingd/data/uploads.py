@@ -63,12 +63,16 @@ class UploadFiles(UploadStore):
     ) -> None:
         self.root = directory / UPLOADS
         self._receiving = directory / "receiving"
-        self._file_limit = file_limit
-        self._total_limit = total_limit
+        self.limit(file_limit=file_limit, total_limit=total_limit)
         self._disk_reserve = disk_reserve
         self._lock = threading.Lock()
         """Held while an upload begins, becomes visible or is removed. Taken before the lock of any reception."""
         self._running: dict[str, _Reception] = {}
+
+    def limit(self, *, file_limit: int, total_limit: int) -> None:
+        """Take no more than this, from the next file on."""
+        self._file_limit = file_limit
+        self._total_limit = total_limit
 
     @asynccontextmanager
     async def receive(self, announced: Announcement, offset: int) -> AsyncIterator[Reception]:

@@ -1,0 +1,224 @@
+"""What can be set, by which key, in which limits and with which default.
+
+The docstrings here are what ``ladingd config init`` writes beside the keys, and ``examples`` what it shows of a key
+that has no default.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ladingd.core.access import Role
+from ladingd.core.files import UPLOADS
+
+SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
+ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+PREFIX = "LADINGD_"
+DELIMITER = "__"
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+def _not_ours(root: str) -> str:
+    if root == UPLOADS:
+        raise ValueError(f"the root {UPLOADS} is the daemon's own; give it another name")
+    return root
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Table(BaseModel):
+    """A table of the file. What is not known in it is refused, and no message repeats a value: it may be a secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class ConnectionSettings(Table):
+    """A database that jobs may name. Its password stands apart from the URL, in one of three places."""
+
+    url: str = Field(
+        pattern=r"^(sqlite:////?[^/]|postgres(ql)?://)", examples=["postgresql://lading@db.example.org/warehouse"]
+    )
+    """sqlite:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
+    password_file: AbsolutePath | None = Field(default=None, examples=["/etc/lading/warehouse"])
+    """A file with nothing but the password, read anew for each connection."""
+    password_env: str = ""
+    """The name of a variable in the daemon's environment."""
+    password_credential: str = ""
+    """The name of a systemd credential (LoadCredential=)."""
+    ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
+    """The schema of PostgreSQL that the ledger of imports is kept in. The first job makes it."""
+
+    @field_validator("url")
+    @classmethod
+    def _secret_apart(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.password or "password" in parse_qs(parts.query):
+            raise ValueError(
+                "the url holds a password; name password_file, password_env or password_credential instead"
+            )
+        return url
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        places = [self.password_file, self.password_env, self.password_credential]
+        if sum(1 for place in places if place) > 1:
+            raise ValueError("name one place of the password: password_file, password_env or password_credential")
+        if urlsplit(self.url).scheme == "sqlite" and any(places):
+            raise ValueError("SQLite has no password")
+        return self
+
+
+class ClientSettings(Table):
+    """Who shows a certificate with this common name. One that is not here has to show a token as well."""
+
+    role: Role = Field(examples=["operator"])
+    """What the client may do."""
+    connections: frozenset[str] = frozenset()
+    """The connections that a submitter may use."""
+    roots: frozenset[str] = frozenset()
+    """The roots that a submitter may use."""
+
+
+class TlsSettings(Table):
+    """Serving beyond the machine, over TCP; there is no way to do so without TLS. Without this table there is the Unix
+    socket alone."""
+
+    listen: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7443"])
+    """Host and port for clients that show a token."""
+    listen_mutual: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7444"])
+    """Host and port for clients that show a certificate of client_ca."""
+    certificate: AbsolutePath = Field(examples=["/etc/lading/server.pem"])
+    """PEM: the server's certificate, and those between it and the authority. Like the key and client_ca it is read anew
+    when the file changes."""
+    key: AbsolutePath = Field(examples=["/etc/lading/server.key"])
+    """PEM: the key of the certificate, without a passphrase."""
+    client_ca: AbsolutePath | None = Field(default=None, examples=["/etc/lading/clients.pem"])
+    """PEM: the authority that signs the certificates of clients; goes with listen_mutual."""
+    clients: dict[str, ClientSettings] = Field(default={}, examples=[{"robot": {}}])
+    """Clients by the common name of their certificate."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not (self.listen or self.listen_mutual):
+            raise ValueError("nothing is served: name an address as listen, listen_mutual or both")
+        if bool(self.listen_mutual) != (self.client_ca is not None):
+            raise ValueError("listen_mutual and client_ca go together")
+        if self.clients and not self.listen_mutual:
+            raise ValueError("clients are known by their certificates, which only listen_mutual asks for")
+        return self
+
+
+class Settings(BaseSettings):
+    """What a daemon needs to know before it starts. Times are in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    state_dir: AbsolutePath
+    """Store, spools, rejects and locks. One daemon at a time."""
+    socket: AbsolutePath
+    """The Unix socket that the daemon serves on."""
+    socket_role: Literal["viewer", "operator", "admin", "none"] = "admin"
+    """What is who can open the socket and shows no token. none: a token is needed here too."""
+    tls: TlsSettings | None = None
+    """Serving beyond the machine; off where it is not there."""
+    slots: int = Field(default=4, ge=1)
+    """Jobs that run side by side."""
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """Worker processes, shared by all jobs; one for each core where nothing is said. Each takes about 150 MB; more than
+    there are cores gain nothing where the database is on the same machine."""
+    shutdown_grace: float = Field(default=10.0, ge=0)
+    """How many seconds chunks in flight may take to finish on shutdown before they are killed."""
+    cancel_grace: float = Field(default=10.0, ge=0)
+    """The same seconds on cancel, and after an error that stops the job. The job's journal shows the deadline."""
+    pause_grace: float = Field(default=30.0, ge=0)
+    """The same seconds on pause; what was killed is done again when the job is started."""
+    target_patience: float = Field(default=300.0, ge=0)
+    """How many seconds a running job tries to reach a target that is away before it is FAILED. 0: it does not try
+    again."""
+    idle_exit: float | None = Field(default=None, gt=0, examples=[900.0])
+    """The daemon exits after so many seconds without calls and work. Not set: never."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least that is logged."""
+    connections: dict[Name, ConnectionSettings] = Field(default={}, examples=[{"warehouse": {}}])
+    """Databases that jobs may name."""
+    roots: dict[Annotated[Name, AfterValidator(_not_ours)], AbsolutePath] = Field(
+        default={}, examples=[{"inbox": "/srv/inbox"}]
+    )
+    """Directories that jobs may name files beneath, each by its name. They stand apart from each other and from
+    state_dir."""
+    upload_limit: int = Field(default=64 << 30, gt=0)
+    """How many bytes a file that a client sends may have."""
+    uploads_limit: int = Field(default=256 << 30, gt=0)
+    """How many bytes all files that clients sent may have together."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what the file says."""
+        return env_settings, init_settings
+
+
+def config_file(config: Path | None, *, user: bool) -> Path:
+    """The file that is read where none, or this one, is named."""
+    return config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
+
+
+def defaults(*, user: bool) -> dict[str, Any]:
+    """What holds for the system's daemon or the user's own where neither file nor environment says another thing."""
+    return _user_defaults() if user else _system_defaults()
+
+
+def _system_defaults() -> dict[str, Any]:
+    return {"state_dir": Path("/var/lib/lading"), "socket": Path("/run/lading/ladingd.sock")}
+
+
+def _user_defaults() -> dict[str, Any]:
+    state_dir = _xdg("XDG_STATE_HOME", ".local/state") / "lading"
+    return {
+        "state_dir": state_dir,
+        "socket": user_runtime_dir() / "ladingd.sock",
+        "idle_exit": 900.0,
+        "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
+        "roots": {"local": Path("/")},
+    }
+
+
+def user_runtime_dir() -> Path:
+    """Where the user's own daemon has its socket."""
+    if (runtime := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
+        return Path(runtime) / "lading"
+    return Path(tempfile.gettempdir()) / f"lading-{os.getuid()}"
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    # A relative path is to be ignored, says the XDG specification.
+    directory = os.environ.get(variable, "")
+    return Path(directory) if directory.startswith("/") else Path.home() / fallback
