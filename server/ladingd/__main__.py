@@ -38,10 +38,13 @@ def _parse() -> argparse.Namespace:
         action="store_true",
         help="be the user's own daemon: state under the XDG directories, exit when idle",
     )
-    commands = parser.add_subparsers(dest="command", metavar="[token | config]")
+    commands = parser.add_subparsers(dest="command", metavar="[token | config | doctor]")
     token = commands.add_parser("token", help="make, list and revoke tokens; takes effect at the next call")
     _add_actions(token)
     _add_config(commands.add_parser("config", help="write a configuration file, or check one"))
+    doctor = commands.add_parser("doctor", help="look at everything the daemon needs, and say what is not well")
+    _add_output(doctor)
+    _add_user(doctor)
     return parser.parse_args()
 
 
@@ -85,8 +88,13 @@ def _add_actions(token: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "config":
-        return _config(arguments)
+    match arguments.command:
+        case "config":
+            return _config(arguments)
+        case "doctor":
+            from ladingd.doctor.command import run as examine
+
+            return examine(arguments)
 
     from ladingd.config import ConfigError, load
 

@@ -6,15 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import LadingError, TargetUnavailable
-from ladingd.data.connection import Connection
+from ladingd.data.connection import Connection, database_path
 from ladingd.data.databases import try_out
+from ladingd.data.trial import Answer
 from ladingd.run.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from ladingd.config import Settings
-    from ladingd.data.trial import Answer
 
 PATIENCE = 15.0
 """Seconds that a database has to answer: those of a connection that cannot be made, and some."""
@@ -29,10 +30,19 @@ def connections_of(settings: Settings) -> dict[str, Connection]:
 def try_all(settings: Settings) -> Mapping[str, Answer | LadingError]:
     """Reach each database, in processes of their own: drivers hang, and the daemon never loads them."""
     connections = connections_of(settings)
-    return asyncio.run(_try_all(connections)) if connections else {}
+    answers: dict[str, Answer | LadingError] = {}
+    if not settings.state_dir.exists():
+        ours = [name for name, connection in connections.items() if _is_beneath(settings.state_dir, connection)]
+        answers |= dict.fromkeys(ours, Answer(server="SQLite, no file yet: it comes with the daemon's first start"))
+    rest = {name: connection for name, connection in connections.items() if name not in answers}
+    return answers | (asyncio.run(_try_all(rest)) if rest else {})
 
 
-async def _try_all(connections: Mapping[str, Connection]) -> Mapping[str, Answer | LadingError]:
+def _is_beneath(directory: Path, connection: Connection) -> bool:
+    return connection.scheme == "sqlite" and database_path(connection, "url").is_relative_to(directory)
+
+
+async def _try_all(connections: Mapping[str, Connection]) -> dict[str, Answer | LadingError]:
     workers = Workers(min(len(connections), SIDE_BY_SIDE))
     slots = asyncio.Semaphore(workers.size)
     try:

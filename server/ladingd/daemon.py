@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack, contextmanager
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ladingd.api.listener import Listener
@@ -326,7 +327,7 @@ def _make_directory(path: Path, mode: int, what: str) -> None:
 @contextmanager
 def _locked(path: Path, what: str) -> Iterator[None]:
     try:
-        file = path.open("w")
+        file = path.open("a")
     except OSError as error:
         raise CannotStart(f"{path} cannot be opened: {error.strerror}") from error
     with file:
@@ -334,4 +335,8 @@ def _locked(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRuns(f"another daemon holds {what}") from None
+        # Which program it is that runs here: another may be installed meanwhile.
+        file.truncate(0)
+        file.write(metadata.version("lading"))
+        file.flush()
         yield
