@@ -34,6 +34,9 @@ class ScrapeServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def __str__(self) -> str:
+        return str(self._socket or self._listen)
+
     async def start(self) -> str:
         """Listen; the address. Raises OSError."""
         if self._socket is not None:

@@ -129,6 +129,11 @@ class Access(grpc.aio.ServerInterceptor):
         self._streams: dict[asyncio.Task[Any], str] = {}
         self._ended: set[asyncio.Task[Any]] = set()
 
+    def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
+        """Let in others by the socket and by certificates, from the next call on."""
+        self._local = local
+        self._clients = clients
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Req, Res] | None]],

@@ -149,6 +149,10 @@ class ApiServer:
         """How many calls of each class run now."""
         return self._limits.running
 
+    def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
+        """Let in others by the socket and by certificates, from the next call on."""
+        self._access.admit(local=local, clients=clients)
+
     def idle_seconds(self) -> float:
         """How long no call has been running."""
         return self._guard.idle_seconds()

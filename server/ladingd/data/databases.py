@@ -1,6 +1,6 @@
 """What is behind a connection, whichever database it is. The one place that tells them apart.
 
-Both functions raise InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read.
+Its functions raise InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ladingd.data.connection import Connection
     from ladingd.data.table_source import TableSource
     from ladingd.data.target import Target
+    from ladingd.data.trial import Answer
     from ladingd.data.workplace import Workplace
 
 
@@ -38,3 +39,15 @@ def source_of(connection: Connection) -> TableSource:
     from ladingd.data.postgres.table_source import PostgresSource
 
     return PostgresSource(address=Address.of(connection))
+
+
+def try_out(connection: Connection) -> Answer:
+    """Reach the database, and change nothing in it. Raises TargetUnavailable, TargetRefused too."""
+    if connection.scheme == "sqlite":
+        from ladingd.data.sqlite import trial as sqlite
+
+        return sqlite.try_out(database_path(connection, "url"))
+    from ladingd.data.postgres import trial as postgres
+    from ladingd.data.postgres.session import Address
+
+    return postgres.try_out(Address.of(connection), connection.ledger_schema)

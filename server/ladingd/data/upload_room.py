@@ -22,11 +22,11 @@ DISK_RESERVE = 256 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class UploadRoom:
     """Beneath a directory: ``uploads/ID/NAME`` are whole files, and drafts of exports; ``receiving`` has what comes.
 
-    ``limit`` is for all that is kept, ``disk_reserve`` for what is left free; bytes.
+    ``limit`` is for all that is kept, and can be changed at any time, ``disk_reserve`` for what is left free; bytes.
     """
 
     directory: Path

@@ -35,14 +35,14 @@ class UploadFiles(UploadStore):
     """In the room: ``uploads/ID/NAME`` is a whole file, ``receiving/ID.part`` one that comes, ``receiving/ID.json``
     what was announced of it, as long as either is there, and ``receiving/ID.owner`` who has named the id first.
 
-    ``file_limit`` is for one file, in bytes.
+    ``file_limit`` is for one file, in bytes; it can be changed at any time.
     """
 
     def __init__(self, room: UploadRoom, *, file_limit: int = FILE_LIMIT) -> None:
         self.root = room.root
+        self.file_limit = file_limit
         self._room = room
         self._receiving = room.receiving
-        self._file_limit = file_limit
         self._lock = threading.Lock()
         """Held while an upload begins, becomes visible or is removed. Taken before the lock of any reception."""
         self._running: dict[str, _Reception] = {}
@@ -116,8 +116,8 @@ class UploadFiles(UploadStore):
                 raise UploadMismatch(
                     f"{record.name} was begun with another name, size or hash; make a new id", self._there(record)
                 )
-            if announced.size > self._file_limit:
-                raise QuotaExceeded(f"the file has {announced.size} bytes; at most {self._file_limit} are taken")
+            if announced.size > self.file_limit:
+                raise QuotaExceeded(f"the file has {announced.size} bytes; at most {self.file_limit} are taken")
             new = record is None
             if record is None:
                 record = UploadRecord(announced=announced, create_time=datetime.now(UTC))

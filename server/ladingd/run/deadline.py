@@ -27,20 +27,22 @@ class Deadline:
     """What is in flight has a grace to end by itself; each new reason to stop begins its own."""
 
     def __init__(self, patience: Patience) -> None:
-        self._graces = {
-            Stop.PAUSE: patience.pause_grace,
-            Stop.CANCEL: patience.cancel_grace,
-            Stop.ERROR: patience.cancel_grace,
-        }
+        self._patience = patience
+        self._grace = 0.0
         self._stop: Stop | None = None
         self._due: float | None = None
+
+    def adjust(self, patience: Patience) -> None:
+        """Give other graces from the next reason to stop on."""
+        self._patience = patience
 
     def set(self, stop: Stop | None) -> bool:
         """Take note of why the job is to stop, None where it goes on; whether a grace has begun by that."""
         if stop is self._stop:
             return False
         self._stop = stop
-        self._due = None if stop is None else time.monotonic() + self._graces[stop]
+        self._grace = self._patience.pause_grace if stop is Stop.PAUSE else self._patience.cancel_grace
+        self._due = None if stop is None else time.monotonic() + self._grace
         return stop is not None
 
     def seconds_left(self) -> float | None:
@@ -59,6 +61,6 @@ class Deadline:
 
     def killing(self, in_flight: Sequence[str]) -> tuple[Level, str, str]:
         """The journal entry of the deadline's end."""
-        grace = "" if self._stop is None else f" within {self._graces[self._stop]:g} s"
+        grace = "" if self._stop is None else f" within {self._grace:g} s"
         message = f"not at rest{grace}: its workers are killed; in flight: {', '.join(in_flight) or 'nothing'}"
         return Level.WARNING, "WORKERS_KILLED", message

@@ -103,6 +103,11 @@ class Execution:
                 await self._reckon()
             resting = await self._rest(event)
 
+    def adjust(self, patience: Patience) -> None:
+        """Be as patient as this from the next occasion on; a deadline that is set stays."""
+        self._patience = patience
+        self._deadline.adjust(patience)
+
     async def abandon(self, error: LadingError) -> None:
         """Bring the job to rest after its run has broken off. Its ledger is asked later."""
         self._flight.give_up()

@@ -65,7 +65,7 @@ class Retention:
         breath: float = BREATH,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._rules = rules
+        self.rules = rules
         self._jobs = jobs
         self._old = old
         self._files = files
@@ -85,7 +85,7 @@ class Retention:
 
     async def forget_jobs(self) -> None:
         """Delete jobs that ended too long ago, or are too many."""
-        rules = self._rules
+        rules = self.rules
         for states, days, most in ((_OVER, rules.jobs_days, rules.jobs_most), (_FAILED, rules.failed_days, 0)):
             while True:
                 jobs = await self._old.overdue(states, before=self._before(days), keep=most or None, limit=AT_A_TIME)
@@ -97,7 +97,7 @@ class Retention:
 
     async def forget_files(self) -> None:
         """Delete jobs that are over, the oldest first, until the rejects of all jobs are few enough."""
-        most = self._rules.files_bytes
+        most = self.rules.files_bytes
         sizes = await self._files.sizes() if most else {}
         excess = sum(sizes.values()) - most
         if excess <= 0:
@@ -118,7 +118,7 @@ class Retention:
 
     async def forget_audit(self) -> None:
         """Forget entries of the audit trail that are too old or too many."""
-        rules = self._rules
+        rules = self.rules
         before, keep = self._before(rules.audit_days), rules.audit_most or None
         forgotten = 1 if before or keep else 0
         while forgotten:
@@ -128,8 +128,8 @@ class Retention:
     async def forget_changes(self) -> None:
         """Forget all changes but the latest."""
         gone = -1
-        while self._rules.changes_most:
-            before, gone = gone, await self._jobs.compact(keep=self._rules.changes_most)
+        while self.rules.changes_most:
+            before, gone = gone, await self._jobs.compact(keep=self.rules.changes_most)
             if gone == before:
                 return
             await asyncio.sleep(self._breath)

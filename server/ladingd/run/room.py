@@ -64,7 +64,7 @@ class Room:
         self._holds = holds
         self._announcer = announcer
         self._directory = directory
-        self._reserve = reserve
+        self.reserve = reserve
         self._refill = refill
         self._free = free
         self._short: DiskFull | None = None
@@ -90,7 +90,7 @@ class Room:
     async def full(self, job: Job, error: DiskFull) -> None:
         """Hold a job that has met a full disk. What it has in flight still finishes."""
         free = await self._free_at(error.place)
-        if free is not None and free > max(self._reserve, _MORE):
+        if free is not None and free > max(self.reserve, _MORE):
             free = None  # Somebody has made room already.
         known = self._tries.get(job.id)
         wait = FIRST_WAIT
@@ -113,7 +113,7 @@ class Room:
         free = await self._free_at(str(self._directory))
         if free is None:
             return
-        enough = self._reserve + self._reserve // 2 if self.short else self._reserve
+        enough = self.reserve + self.reserve // 2 if self.short else self.reserve
         if free < enough:
             await self._hold_all(free)
             return
@@ -121,14 +121,14 @@ class Room:
             self._short = None
             log.warning("there is room again in %s: %s bytes are free", self._directory, f"{free:,}")
             self._announcer.announce()  # Slots are handed out again.
-        if free > 2 * self._reserve:
+        if free > 2 * self.reserve:
             await asyncio.to_thread(self._refill)
         await self._release_due(free)
 
     async def _hold_all(self, free: int) -> None:
         reason = (
-            f"only {free:,} bytes are free in {self._directory}, of the {self._reserve:,} that the daemon needs: make"
-            f" room; at {self._reserve + self._reserve // 2:,} everything goes on by itself"
+            f"only {free:,} bytes are free in {self._directory}, of the {self.reserve:,} that the daemon needs: make"
+            f" room; at {self.reserve + self.reserve // 2:,} everything goes on by itself"
         )
         begins = self._short is None
         self._short = DiskFull(reason, str(self._directory))  # Before anything is paused: nothing begins behind it.

@@ -52,6 +52,7 @@ class Scheduler:
         self._observe = observe
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._executions: set[Execution] = set()
         self._filling = asyncio.Lock()
 
     @property
@@ -67,6 +68,14 @@ class Scheduler:
                 async with self._filling:
                     await self._fill(executions)
                 await changed.wait()
+
+    def adjust(self, *, slots: int, patience: Patience) -> None:
+        """Other limits from now on, for the jobs that run too. Where slots become fewer, those that run go on."""
+        self._slots = slots
+        self._patience = patience
+        for execution in self._executions:
+            execution.adjust(patience)
+        self._announcer.announce()
 
     async def close(self) -> None:
         """Hand out no more slots: when this returns, no job becomes RUNNING any more."""
@@ -105,6 +114,7 @@ class Scheduler:
             room=self._room,
             observe=self._observe,
         )
+        self._executions.add(execution)
         try:
             await execution.run()
         except (asyncio.CancelledError, StoreUnusable):
@@ -117,6 +127,7 @@ class Scheduler:
             # Of one job, and no reason to stop the others.
             await execution.abandon(defect(job.id, error))
         finally:
+            self._executions.discard(execution)
             del self._running[job.id]
             self._watch.rested(job.id)
             self._announcer.announce(job.id)

@@ -247,6 +247,7 @@ def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
     # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Whoever asks the daemon something is not to wait until the workers leave a processor free.
     os.nice(NICENESS)
     _keep_memory()

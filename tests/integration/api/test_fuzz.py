@@ -59,7 +59,9 @@ async def serving(folder: Path) -> AsyncIterator[str]:
         roots={"local": folder},
         connections={"local": {"url": f"sqlite:///{folder / 'target.db'}"}},
     )
-    daemon = asyncio.create_task(Daemon(settings).serve())
+    # A daemon at its end has the process ended by signals; this one goes on.
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    daemon = asyncio.create_task(Daemon(settings, lambda: (settings, ())).serve())
     address = f"unix:{folder / 's'}"
     try:
         async with asyncio.timeout(DEADLINE), grpc.aio.insecure_channel(address) as channel:
@@ -71,6 +73,8 @@ async def serving(folder: Path) -> AsyncIterator[str]:
             os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(DEADLINE):
             await daemon
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _none_named(beginning: str) -> bool:

@@ -1,4 +1,8 @@
-"""The daemon's settings: from the environment, a TOML file and the defaults, in this order."""
+"""What can be set, by which key, in which limits and with which default.
+
+The docstrings here are what ``ladingd config init`` writes beside the keys, and ``examples`` what it shows of a key
+that has no default.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ladingd.core.access import Role
 from ladingd.core.files import UPLOADS
@@ -23,72 +22,96 @@ from ladingd.core.files import UPLOADS
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
 ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
+PREFIX = "LADINGD_"
+DELIMITER = "__"
 
 
-class ConfigError(Exception):
-    """The configuration is wrong; the text says where."""
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
 
 
-class ConnectionSettings(BaseModel):
-    """A database that jobs may name. ``url`` is ``sqlite:///`` and an absolute path, or one that libpq reads.
+def _not_ours(root: str) -> str:
+    if root == UPLOADS:
+        raise ValueError(f"the root {UPLOADS} is the daemon's own; give it another name")
+    return root
 
-    The password of a database stands apart from the URL, in one of three places.
-    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Name = Annotated[str, Field(pattern=NAME)]
 
-    url: str = Field(pattern=r"^(sqlite:////?[^/]|postgres(ql)?://)")
-    password_file: Path | None = None
-    """A file with nothing but the password."""
+
+class Table(BaseModel):
+    """A table of the file. What is not known in it is refused, and no message repeats a value: it may be a secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class ConnectionSettings(Table):
+    """A database that jobs may name. Its password stands apart from the URL, in one of three places."""
+
+    url: str = Field(
+        pattern=r"^(sqlite:////?[^/]|postgres(ql)?://)", examples=["postgresql://lading@db.example.org/warehouse"]
+    )
+    """sqlite:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
+    password_file: AbsolutePath | None = Field(default=None, examples=["/etc/lading/warehouse"])
+    """A file with nothing but the password, read anew for each connection."""
     password_env: str = ""
     """The name of a variable in the daemon's environment."""
     password_credential: str = ""
     """The name of a systemd credential (LoadCredential=)."""
     ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
-    """The schema of PostgreSQL that the ledger of imports is kept in."""
+    """The schema of PostgreSQL that the ledger of imports is kept in. The first job makes it."""
 
-    @model_validator(mode="after")
-    def _secret_apart(self) -> Self:
-        places = [self.password_file, self.password_env, self.password_credential]
-        if sum(1 for place in places if place) > 1:
-            raise ValueError("name one place of the password: password_file, password_env or password_credential")
-        parts = urlsplit(self.url)
+    @field_validator("url")
+    @classmethod
+    def _secret_apart(cls, url: str) -> str:
+        parts = urlsplit(url)
         if parts.password or "password" in parse_qs(parts.query):
             raise ValueError(
                 "the url holds a password; name password_file, password_env or password_credential instead"
             )
-        if parts.scheme == "sqlite" and any(places):
+        return url
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        places = [self.password_file, self.password_env, self.password_credential]
+        if sum(1 for place in places if place) > 1:
+            raise ValueError("name one place of the password: password_file, password_env or password_credential")
+        if urlsplit(self.url).scheme == "sqlite" and any(places):
             raise ValueError("SQLite has no password")
         return self
 
 
-class ClientSettings(BaseModel):
-    """Who a client certificate stands for. Connections and roots are a submitter's."""
+class ClientSettings(Table):
+    """Who shows a certificate with this common name. One that is not here has to show a token as well."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    role: Role
+    role: Role = Field(examples=["operator"])
+    """What the client may do."""
     connections: frozenset[str] = frozenset()
+    """The connections that a submitter may use."""
     roots: frozenset[str] = frozenset()
+    """The roots that a submitter may use."""
 
 
-class TlsSettings(BaseModel):
-    """Serving beyond the machine. There is no way to do so without TLS.
+class TlsSettings(Table):
+    """Serving beyond the machine, over TCP; there is no way to do so without TLS. Without this table there is the Unix
+    socket alone."""
 
-    A client shows a token at ``listen``, and a certificate of ``client_ca`` at ``listen_mutual``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    listen: str = Field(default="", pattern=ADDRESS)
-    """Host and port, as in 127.0.0.1:7443."""
-    listen_mutual: str = Field(default="", pattern=ADDRESS)
-    certificate: Path
-    """PEM: the server's, and those between it and the authority. Read anew when it changes, like the others."""
-    key: Path
-    client_ca: Path | None = None
-    clients: dict[str, ClientSettings] = {}
-    """By the common name of the certificate. One that is not here has to show a token as well."""
+    listen: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7443"])
+    """Host and port for clients that show a token."""
+    listen_mutual: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7444"])
+    """Host and port for clients that show a certificate of client_ca."""
+    certificate: AbsolutePath = Field(examples=["/etc/lading/server.pem"])
+    """PEM: the server's certificate, and those between it and the authority. Like the key and client_ca it is read anew
+    when the file changes."""
+    key: AbsolutePath = Field(examples=["/etc/lading/server.key"])
+    """PEM: the key of the certificate, without a passphrase."""
+    client_ca: AbsolutePath | None = Field(default=None, examples=["/etc/lading/clients.pem"])
+    """PEM: the authority that signs the certificates of clients; goes with listen_mutual."""
+    clients: dict[str, ClientSettings] = Field(default={}, examples=[{"robot": {}}])
+    """Clients by the common name of their certificate."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -98,17 +121,12 @@ class TlsSettings(BaseModel):
             raise ValueError("listen_mutual and client_ca go together")
         if self.clients and not self.listen_mutual:
             raise ValueError("clients are known by their certificates, which only listen_mutual asks for")
-        for path in (self.certificate, self.key, self.client_ca):
-            if path is not None and not path.is_absolute():
-                raise ValueError(f"{path} must be an absolute path")
         return self
 
 
-class RetentionSettings(BaseModel):
+class RetentionSettings(Table):
     """How long what is over is kept, and how much of it. 0 means for ever, or all of it. Jobs that may still go on
     are never touched."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     jobs_days: int = Field(default=90, ge=0)
     """Days after which a FINISHED or CANCELED job is deleted, with its journal, its chunks and its rejects."""
@@ -127,22 +145,18 @@ class RetentionSettings(BaseModel):
     """How many entries of the audit trail are kept."""
 
 
-class MetricsSettings(BaseModel):
+class MetricsSettings(Table):
     """Numbers for Prometheus, at ``/metrics``. They are for whoever can connect, hence never beyond the machine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    listen: str = Field(default="", pattern=ADDRESS)
-    """Host and port of the loopback interface, as in 127.0.0.1:9464."""
-    socket: Path | None = None
+    listen: str = Field(default="", pattern=ADDRESS, examples=["127.0.0.1:9464"])
+    """Host and port of the loopback interface."""
+    socket: AbsolutePath | None = Field(default=None, examples=["/run/lading/metrics.sock"])
     """A Unix socket in the place of a port."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if bool(self.listen) == (self.socket is not None):
             raise ValueError("name one place to serve metrics at: listen or socket")
-        if self.socket is not None and not self.socket.is_absolute():
-            raise ValueError(f"{self.socket} must be an absolute path")
         if self.listen and not _is_loopback(self.listen):
             raise ValueError(
                 f"metrics go without TLS and tokens, so only to 127.0.0.1, [::1] or localhost, not to {self.listen};"
@@ -162,11 +176,18 @@ def _is_loopback(address: str) -> bool:
 class Settings(BaseSettings):
     """What a daemon needs to know before it starts. Times are in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="LADINGD_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
 
-    state_dir: Path
+    state_dir: AbsolutePath
     """Store, spools, rejects and locks. One daemon at a time."""
-    socket: Path
+    socket: AbsolutePath
     """The Unix socket that the daemon serves on."""
     socket_role: Literal["viewer", "operator", "admin", "none"] = "admin"
     """What is who can open the socket and shows no token. none: a token is needed here too."""
@@ -175,52 +196,45 @@ class Settings(BaseSettings):
     slots: int = Field(default=4, ge=1)
     """Jobs that run side by side."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Worker processes, shared by all jobs. Each takes about 150 MB; more than there are cores gain nothing where the
-    database is on the same machine."""
+    """Worker processes, shared by all jobs; one for each core where nothing is said. Each takes about 150 MB; more than
+    there are cores gain nothing where the database is on the same machine."""
     workers_idle_exit: float = Field(default=60.0, gt=0)
     """How many seconds worker processes stay that have nothing to do. The next job starts them again, which takes half
     a second; without them the daemon takes half the memory."""
     shutdown_grace: float = Field(default=10.0, ge=0)
-    """How long chunks in flight may take to finish on shutdown before they are killed."""
+    """How many seconds chunks in flight may take to finish on shutdown before they are killed."""
     cancel_grace: float = Field(default=10.0, ge=0)
-    """The same on cancel, and after an error that stops the job. The job's journal shows the deadline."""
+    """The same seconds on cancel, and after an error that stops the job. The job's journal shows the deadline."""
     pause_grace: float = Field(default=30.0, ge=0)
-    """The same on pause; what was killed is done again when the job is started."""
+    """The same seconds on pause; what was killed is done again when the job is started."""
     target_patience: float = Field(default=300.0, ge=0)
-    """How long a running job tries to reach a target that is away before it is FAILED. 0: it does not try again."""
-    idle_exit: float | None = Field(default=None, gt=0)
-    """The daemon exits after this long without calls and work. None: never."""
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """How many seconds a running job tries to reach a target that is away before it is FAILED. 0: it does not try
+    again."""
+    idle_exit: float | None = Field(default=None, gt=0, examples=[900.0])
+    """The daemon exits after so many seconds without calls and work. Not set: never."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least that is logged."""
     log_format: Literal["auto", "text", "json", "journal"] = "auto"
     """The form of the log. auto: to systemd's journal where stderr is connected to it, as text to a terminal, as JSON
     lines elsewhere."""
     metrics: MetricsSettings | None = None
     """Metrics for Prometheus; off where it is not there."""
-    connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
-    roots: dict[Annotated[str, Field(pattern=NAME)], Path] = {}
-    """Directories that jobs may name files beneath."""
+    connections: dict[Name, ConnectionSettings] = Field(default={}, examples=[{"warehouse": {}}])
+    """Databases that jobs may name."""
+    roots: dict[Annotated[Name, AfterValidator(_not_ours)], AbsolutePath] = Field(
+        default={}, examples=[{"inbox": "/srv/inbox"}]
+    )
+    """Directories that jobs may name files beneath, each by its name. They stand apart from each other and from
+    state_dir."""
     upload_limit: int = Field(default=64 << 30, gt=0)
     """How many bytes a file that a client sends may have."""
     uploads_limit: int = Field(default=256 << 30, gt=0)
-    """How many bytes all of them may have together."""
+    """How many bytes all files that clients sent may have together, with the exports that they are to fetch."""
     disk_reserve: int = Field(default=64 << 20, ge=0)
-    """Bytes that must be free on the disk of ``state_dir``. With fewer, running jobs are paused and nothing begins;
-    with half as many again they go on by themselves. 0: jobs run until the disk is full."""
+    """Bytes that must be free on the disk of state_dir. With fewer, running jobs are paused and nothing begins; with
+    half as many again they go on by themselves. 0: jobs run until the disk is full."""
     retention: RetentionSettings = RetentionSettings()
-
-    @field_validator("roots")
-    @classmethod
-    def _not_ours(cls, roots: dict[str, Path]) -> dict[str, Path]:
-        if UPLOADS in roots:
-            raise ValueError(f"the root {UPLOADS} is the daemon's own; give it another name")
-        return roots
-
-    @field_validator("state_dir", "socket")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        if not path.is_absolute():
-            raise ValueError("must be an absolute path")
-        return path
+    """What is over and how long it is kept."""
 
     @classmethod
     def settings_customise_sources(
@@ -231,27 +245,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, and both over what ``load`` passes as defaults."""
-        return env_settings, TomlConfigSettingsSource(settings_cls), init_settings
+        """The environment wins over what the file says."""
+        return env_settings, init_settings
 
 
-def load(config: Path | None, *, user: bool) -> Settings:
-    """The settings of the system's daemon or of the user's own. Raises ConfigError."""
-    defaults = _user_defaults() if user else _system_defaults()
-    file = config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
-    if config is not None and not config.is_file():
-        raise ConfigError(f"there is no configuration file {config}")
+def config_file(config: Path | None, *, user: bool) -> Path:
+    """The file that is read where none, or this one, is named."""
+    return config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
 
-    class Loaded(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
 
-    try:
-        return Loaded(**defaults)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise ConfigError(f"{file}, or the environment, is not right:\n  " + "\n  ".join(lines)) from error
-    except ValueError as error:
-        raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+def defaults(*, user: bool) -> dict[str, Any]:
+    """What holds for the system's daemon or the user's own where neither file nor environment says another thing."""
+    return _user_defaults() if user else _system_defaults()
 
 
 def _system_defaults() -> dict[str, Any]:

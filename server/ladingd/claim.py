@@ -1,0 +1,70 @@
+"""The places that a daemon has for itself alone: its state directory and its socket."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class CannotStart(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+class AlreadyRuns(CannotStart):
+    """Another daemon holds the state directory or the socket."""
+
+
+@contextmanager
+def claimed(state_dir: Path, socket: Path) -> Iterator[None]:
+    """Hold the state directory and the socket for this process alone, and say in a file which it is.
+
+    gRPC would take over another daemon's socket without a word, hence the lock beside it. Raises CannotStart.
+    """
+    pid_file = state_dir / "ladingd.pid"
+    _make_directory(state_dir, 0o700, "state directory")
+    _make_directory(socket.parent, 0o750, "socket's directory")
+    with (
+        _locked(state_dir / "lock", f"the state directory {state_dir}"),
+        _locked(socket.with_name(socket.name + ".lock"), f"the socket {socket}"),
+    ):
+        pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            yield
+        finally:
+            pid_file.unlink(missing_ok=True)
+            socket.unlink(missing_ok=True)
+
+
+def _make_directory(path: Path, mode: int, what: str) -> None:
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        owner = path.stat().st_uid
+    except OSError as error:
+        raise CannotStart(f"the {what} {path} cannot be made: {error.strerror}") from error
+    if owner not in (os.getuid(), 0) or not os.access(path, os.W_OK | os.X_OK):
+        raise CannotStart(f"the {what} {path} belongs to another user or cannot be written to")
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be opened: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRuns(f"another daemon holds {what}") from None
+        # Which program it is that runs here: another may be installed meanwhile.
+        file.truncate(0)
+        file.write(metadata.version("lading"))
+        file.flush()
+        yield

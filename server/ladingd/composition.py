@@ -1,0 +1,257 @@
+"""The composition root: what a daemon is made of, and how its parts know each other.
+
+The only module that names concrete classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd import logs
+from ladingd.api.limits import CallClass
+from ladingd.api.listener import Listener
+from ladingd.api.server import ApiServer
+from ladingd.claim import CannotStart
+from ladingd.connections import connections_of
+from ladingd.core.access import Principal, Role
+from ladingd.core.errors import DiskFull
+from ladingd.core.files import UPLOADS
+from ladingd.core.live import Live
+from ladingd.data.connection import Connection
+from ladingd.data.downloads import RootFiles
+from ladingd.data.job_files import WorkplaceFiles
+from ladingd.data.rejects import RejectFiles
+from ladingd.data.transfer import PRELOAD, BulkTransfer
+from ladingd.data.upload_room import UploadRoom
+from ladingd.data.uploads import UploadFiles
+from ladingd.occasions import tell_change
+from ladingd.run.announcer import Announcer
+from ladingd.run.chronicle import Chronicle
+from ladingd.run.control import Control
+from ladingd.run.discards import Discards
+from ladingd.run.patience import Patience
+from ladingd.run.retention import Retention, Rules
+from ladingd.run.room import Room
+from ladingd.run.scheduler import Scheduler
+from ladingd.run.settlement import Settlement
+from ladingd.run.sweep import Sweep
+from ladingd.run.watch import Watch
+from ladingd.run.workers import Workers
+from ladingd.scrape import ScrapeServer
+from ladingd.store.audit import SqlAuditStore
+from ladingd.store.database import STORE, Database
+from ladingd.store.discards import SqlDiscardStore
+from ladingd.store.errors import StoreUnusable
+from ladingd.store.holds import SqlHoldStore
+from ladingd.store.jobs import SqlJobStore
+from ladingd.store.retention import SqlRetentionStore
+from ladingd.store.tokens import SqlTokenStore
+from ladingd.supervision import Supervision
+from ladingd.traces import configured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AsyncExitStack
+
+    from ladingd.config import Settings
+    from ladingd.metrics import Metrics  # noqa: TC004 - nobody evaluates it, and it is slow to load
+    from ladingd.notify import Notifier
+
+PLANNERS = 3
+"""Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What has a life of its own in a daemon, or can be adjusted."""
+
+    workers: Workers
+    planners: Workers
+    settlers: Workers
+    database: Database
+    store: SqlJobStore
+    announcer: Announcer
+    chronicle: Chronicle
+    room: Room
+    watch: Watch
+    connections: Live[Connection]
+    roots: Live[Path]
+    upload_room: UploadRoom
+    uploads: UploadFiles
+    sweep: Sweep
+    control: Control
+    discards: Discards
+    retention: Retention
+    scheduler: Scheduler
+    settlement: Settlement
+    server: ApiServer
+    supervision: Supervision
+    metrics: Metrics | None
+    scrapes: ScrapeServer | None
+
+    def adjust(self, settings: Settings) -> None:
+        """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
+        self.connections.replace(connections_of(settings))
+        self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
+        self.uploads.file_limit = settings.upload_limit
+        self.upload_room.limit = settings.uploads_limit
+        self.room.reserve = settings.disk_reserve
+        self.retention.rules = _rules(settings)
+        self.scheduler.adjust(slots=settings.slots, patience=_patience(settings))
+        self.server.admit(local=_local(settings), clients=_clients(settings))
+        logging.getLogger().setLevel(settings.log_level)
+
+
+async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack) -> Parts:
+    """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack.
+
+    Raises CannotStart.
+    """
+    metrics, traces = _metrics(settings), configured()
+    if traces is not None:
+        stack.push_async_callback(traces.close)
+    meters = [one for one in (metrics, traces) if one]
+    pool = partial(Workers, preload=PRELOAD, prepare=partial(logs.set_up, logs.choose(settings.log_format)))
+    workers = pool(settings.workers, observers=[meter.worked for meter in meters])
+    stack.push_async_callback(workers.close)
+    planners = pool(PLANNERS, observers=[traces.worked] if traces else ())
+    stack.push_async_callback(planners.close)
+    settlers = pool(1)
+    stack.push_async_callback(settlers.close)
+    database = Database(settings.state_dir / STORE, observe_commit=metrics and metrics.committed)
+    try:
+        await database.open()
+    except (StoreUnusable, DiskFull) as error:
+        raise CannotStart(str(error)) from error
+    stack.push_async_callback(database.close)
+    store = SqlJobStore(database)
+    # Of runs: what they have done must be written down, however long the disk is full.
+    records = SqlJobStore(database, patient=True)
+    announcer = Announcer()
+    chronicle = Chronicle(store, announcer, [tell_change, *(meter.changed for meter in meters)])
+    files = WorkplaceFiles(settings.state_dir)
+    room = Room(
+        SqlHoldStore(database),
+        announcer,
+        directory=settings.state_dir,
+        reserve=settings.disk_reserve,
+        refill=database.ballast.restore,
+    )
+    rejects = RejectFiles(settings.state_dir)
+    watch = Watch(store, announcer, rejects)
+    upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
+    uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
+    sweep = Sweep(store, uploads)
+    connections = Live(connections_of(settings))
+    roots = Live({**settings.roots, UPLOADS: uploads.root})
+    transfer = BulkTransfer(connections=connections, roots=roots, work_dir=settings.state_dir, upload_room=upload_room)
+    discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=settlers)
+    control = Control(
+        store=store, transfer=transfer, workers=planners, announcer=announcer, discards=discards, room=room
+    )
+    retention = Retention(_rules(settings), jobs=records, old=SqlRetentionStore(database), files=files, control=control)
+    scheduler = Scheduler(
+        slots=settings.slots,
+        patience=_patience(settings),
+        store=records,
+        transfer=transfer,
+        workers=workers,
+        announcer=announcer,
+        watch=watch,
+        room=room,
+        observe=metrics and metrics.counted,
+    )
+    server = ApiServer(
+        socket=settings.socket,
+        store=store,
+        rejects=rejects,
+        control=control,
+        watch=watch,
+        uploads=uploads,
+        sender=RootFiles(roots),
+        in_use=sweep.in_use,
+        tokens=SqlTokenStore(database),
+        audit=SqlAuditStore(database),
+        local=_local(settings),
+        clients=_clients(settings),
+        listeners=tuple(_listeners(settings)),
+        observers=[meter.begun for meter in meters],
+    )
+    if metrics is not None:
+        metrics.look_at(jobs=store.numbers, calls=lambda: server.running, workers=workers)
+    return Parts(
+        workers=workers,
+        planners=planners,
+        settlers=settlers,
+        database=database,
+        store=store,
+        announcer=announcer,
+        chronicle=chronicle,
+        room=room,
+        watch=watch,
+        connections=connections,
+        roots=roots,
+        upload_room=upload_room,
+        uploads=uploads,
+        sweep=sweep,
+        control=control,
+        discards=discards,
+        retention=retention,
+        scheduler=scheduler,
+        settlement=Settlement(store=records, transfer=transfer, workers=settlers, announcer=announcer),
+        server=server,
+        supervision=Supervision(
+            notifier, store=store, announcer=announcer, watchers=lambda: server.running[CallClass.WATCHES]
+        ),
+        metrics=metrics,
+        scrapes=_scrapes(settings, metrics),
+    )
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    if settings.metrics is None:
+        return None
+    # Here, and not above: it takes 20 ms that a daemon without metrics need not wait for.
+    from ladingd.metrics import Metrics
+
+    return Metrics()
+
+
+def _scrapes(settings: Settings, metrics: Metrics | None) -> ScrapeServer | None:
+    if settings.metrics is None or metrics is None:
+        return None
+    return ScrapeServer(metrics.render, listen=settings.metrics.listen, socket=settings.metrics.socket)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        pause_grace=settings.pause_grace, cancel_grace=settings.cancel_grace, target=settings.target_patience
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(**settings.retention.model_dump())
+
+
+def _local(settings: Settings) -> Principal | None:
+    return None if settings.socket_role == "none" else Principal(name="socket", role=Role(settings.socket_role))
+
+
+def _clients(settings: Settings) -> dict[str, Principal]:
+    clients = settings.tls.clients if settings.tls else {}
+    return {
+        name: Principal(name=name, role=client.role, connections=client.connections, roots=client.roots)
+        for name, client in clients.items()
+    }
+
+
+def _listeners(settings: Settings) -> Iterator[Listener]:
+    tls = settings.tls
+    if tls is not None and tls.listen:
+        yield Listener(address=tls.listen, certificate=tls.certificate, key=tls.key)
+    if tls is not None and tls.listen_mutual:
+        yield Listener(address=tls.listen_mutual, certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca)

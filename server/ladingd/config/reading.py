@@ -1,0 +1,197 @@
+"""Reads a configuration, and finds all that is wrong with it. The one road of daemon, reload and check."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from ladingd.config.finding import ConfigError, Finding, Place, Severity, in_order
+from ladingd.config.keys import NAME, known_key, suggestion, variable
+from ladingd.config.lines import lines_of
+from ladingd.config.settings import DELIMITER, PREFIX, Settings, config_file, defaults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic_core import ErrorDetails
+
+_AT = re.compile(r"\(at line (\d+), column \d+\)")
+_FIELD = re.compile(r'field "(\w+)"')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where values come from."""
+
+    file: Path
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    def place(self, path: Sequence[str]) -> Place:
+        """Where the value of a key is said, or the table that lacks it begins."""
+        variables = {name.upper(): name for name in os.environ}
+        for length in range(len(path), 0, -1):
+            if name := variables.get(variable(path[:length])):
+                return Place(file=self.file, variable=name)
+        for length in range(len(path), 0, -1):
+            if line := self.lines.get(tuple(path[:length])):
+                return Place(file=self.file, line=line)
+        return Place(file=self.file)
+
+    def finding(self, severity: Severity, path: Sequence[str], message: str) -> Finding:
+        """Something about a key."""
+        return Finding(severity=severity, place=self.place(path), key=".".join(path), message=message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What came of reading. ``settings`` are None where there are errors."""
+
+    source: Source
+    settings: Settings | None
+    findings: tuple[Finding, ...]
+
+
+def load(config: Path | None, *, user: bool) -> Settings:
+    """The settings of the system's daemon or of the user's own, whether or not what they name is there.
+
+    Raises ConfigError.
+    """
+    reading = read(config, user=user)
+    if reading.settings is None:
+        raise ConfigError([finding for finding in reading.findings if finding.severity is Severity.ERROR])
+    return reading.settings
+
+
+def read(config: Path | None, *, user: bool) -> Reading:
+    """Read the file and the environment and check the form of what they say."""
+    source, values, findings = _read_file(config, user=user)
+    if findings:
+        return Reading(source=source, settings=None, findings=findings)
+    settings = None
+    try:
+        settings = Settings(**_merged(defaults(user=user), values))
+    except ValidationError as error:
+        findings = tuple(_wrong(source, one) for one in error.errors())
+    except SettingsError as error:
+        findings = (_no_json(source, error),)
+    findings = (*findings, *_unheard_variables(source))
+    return Reading(source=source, settings=settings, findings=in_order(findings))
+
+
+def _read_file(config: Path | None, *, user: bool) -> tuple[Source, dict[str, Any], tuple[Finding, ...]]:
+    file = config_file(config, user=user)
+    nowhere = Source(file=file)
+    try:
+        text = file.read_bytes().decode()
+        values = tomllib.loads(text)
+    except FileNotFoundError:
+        if config is None:
+            return nowhere, {}, ()
+        message = "there is no such file; `ladingd config init --output FILE` makes one"
+        return nowhere, {}, (_about_file(file, message),)
+    except OSError as error:
+        return nowhere, {}, (_about_file(file, f"cannot be read: {error.strerror}"),)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return nowhere, {}, (_about_file(file, "TOML is UTF-8, and this line is not", line),)
+    except tomllib.TOMLDecodeError as error:
+        at = _AT.search(str(error))
+        line = int(at[1]) if at else text.count("\n") + 1
+        message = (
+            f"no TOML: {_AT.sub('', str(error)).strip()}; text stands in quotes, a list in [ ], a table's name in [ ]"
+        )
+        return nowhere, {}, (_about_file(file, message, line),)
+    return Source(file=file, lines=lines_of(text)), values, ()
+
+
+def _about_file(file: Path, message: str, line: int | None = None) -> Finding:
+    return Finding(severity=Severity.ERROR, place=Place(file=file, line=line), key="", message=message)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key for key in base.keys() & over.keys() if isinstance(base[key], dict) and isinstance(over[key], dict)}
+    return {**base, **over, **{key: _merged(base[key], over[key]) for key in both}}
+
+
+def _wrong(source: Source, error: ErrorDetails) -> Finding:
+    path = [part for part in error["loc"] if isinstance(part, str) and part != "[key]"]
+    message = _in_words(error, path)
+    if error["type"] in ("model_type", "dict_type"):
+        message = _table_wanted(path, source.place(path))
+    if error["type"] != "extra_forbidden" and len(path) > 1 and path[-1] in Settings.model_fields:
+        message = f"{message}; {suggestion(path)}"
+    return source.finding(Severity.ERROR, path, message)
+
+
+def _in_words(error: ErrorDetails, path: Sequence[str]) -> str:
+    """What is wrong and what would be right. Never what was written there: it may be a secret."""
+    limits = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return f"there is no such key; {suggestion(path)}"
+        case "missing":
+            return f"is missing{_for_example(path)}"
+        case "string_pattern_mismatch" if error["loc"][-1] == "[key]":
+            return "a name is made of a-z, 0-9, _ and -, and begins with a letter or digit"
+        case "string_pattern_mismatch":
+            return f"is not written as it has to be{_for_example(path)}"
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']}"
+        case "greater_than":
+            return f"must be more than {limits['gt']}"
+        case "literal_error" | "enum":
+            return f"must be {limits['expected']}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "float_parsing" | "float_type":
+            return "must be a number"
+        case "path_type" | "string_type":
+            return "must be a text, in quotes"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"must have at most {limits['max_length']} characters"
+        case "frozen_set_type":
+            return 'must be a list, as in ["one", "two"]'
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _for_example(path: Sequence[str]) -> str:
+    key = known_key(path)
+    examples = key.field.examples if key else None
+    return f', as in {path[-1]} = "{examples[0]}"' if examples else ""
+
+
+def _table_wanted(path: Sequence[str], place: Place) -> str:
+    if place.variable:
+        return (
+            "a table in one variable is written as JSON, and this is none; a variable for each of its keys is named "
+            f"{variable([*path, NAME])}"
+        )
+    return f"is a table: write its keys beneath [{'.'.join(path)}]"
+
+
+def _no_json(source: Source, error: SettingsError) -> Finding:
+    named = _FIELD.search(str(error))
+    path = [named[1]] if named else []
+    return source.finding(Severity.ERROR, path, _table_wanted(path, source.place(path)))
+
+
+def _unheard_variables(source: Source) -> Iterator[Finding]:
+    """Variables that look like ours and mean nothing."""
+    for name in sorted(os.environ):
+        if not name.upper().startswith(PREFIX):
+            continue
+        path = name[len(PREFIX) :].lower().split(DELIMITER)
+        if path[0] not in Settings.model_fields:
+            message = f"there is no such key, and nobody heeds it; {suggestion(path)}"
+            place = Place(file=source.file, variable=name)
+            yield Finding(severity=Severity.WARNING, place=place, key="", message=message)

@@ -1,0 +1,203 @@
+"""Whether what the settings name is there on this machine, and as it has to be."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd.config.certificates import faults
+from ladingd.config.finding import ConfigError, Severity, in_order
+from ladingd.config.reading import read
+from ladingd.core.access import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ladingd.config.finding import Finding
+    from ladingd.config.reading import Source
+    from ladingd.config.settings import ConnectionSettings, Settings
+
+PATIENCE = 5.0
+"""Seconds that a root has to say whether it is there."""
+
+_MACHINE = Path("/")
+
+
+def checked(config: Path | None, *, user: bool) -> tuple[Settings, tuple[Finding, ...]]:
+    """The settings that a daemon is to run with, and what it is to be warned of. Raises ConfigError."""
+    settings, findings = examine(config, user=user)
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors or settings is None:
+        raise ConfigError(errors)
+    return settings, findings
+
+
+def examine(config: Path | None, *, user: bool) -> tuple[Settings | None, tuple[Finding, ...]]:
+    """All that is wrong with a configuration; its settings where they can be read."""
+    reading = read(config, user=user)
+    if reading.settings is None:
+        return None, reading.findings
+    around = _findings(reading.settings, reading.source, user=user)
+    return reading.settings, in_order((*reading.findings, *around))
+
+
+def _findings(settings: Settings, source: Source, *, user: bool) -> Iterator[Finding]:
+    yield from _secrets(settings, source)
+    yield from _tls(settings, source)
+    yield from _roots(settings, source)
+    if not user:  # The user's own root is the whole machine, by default.
+        yield from _machine_roots(settings, source)
+    if settings.uploads_limit < settings.upload_limit:
+        message = f"one upload may have {settings.upload_limit} bytes, and all together only {settings.uploads_limit}"
+        yield source.finding(Severity.WARNING, ("uploads_limit",), message)
+
+
+# Secrets
+
+
+def _secrets(settings: Settings, source: Source) -> Iterator[Finding]:
+    for name, connection in settings.connections.items():
+        for severity, key, message in _of_secret(connection):
+            yield source.finding(severity, ("connections", name, key), message)
+
+
+def _of_secret(connection: ConnectionSettings) -> Iterator[tuple[Severity, str, str]]:
+    if connection.password_env and connection.password_env not in os.environ:
+        message = (
+            f"the environment has no {connection.password_env}; in a unit of systemd: Environment= or EnvironmentFile="
+        )
+        yield Severity.ERROR, "password_env", message
+    if path := connection.password_file:
+        yield from ((severity, "password_file", message) for severity, message in _of_secret_file(path))
+    if name := connection.password_credential:
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is None:
+            message = (
+                f"$CREDENTIALS_DIRECTORY is not set, so there is no {name}: systemd sets it for a unit with "
+                f"LoadCredential={name}:FILE; outside of the unit this cannot be seen"
+            )
+            yield Severity.WARNING, "password_credential", message
+        elif not os.access(Path(directory) / name, os.R_OK):
+            message = f"the unit has no credential {name}; LoadCredential={name}:FILE in the unit gives it one"
+            yield Severity.ERROR, "password_credential", message
+
+
+def _of_secret_file(path: Path) -> Iterator[tuple[Severity, str]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; the daemon's user has to be able to read it"
+        yield Severity.ERROR, message
+        return
+    if not content.strip():
+        yield Severity.ERROR, f"{path} is empty: write the password into it"
+    elif len(content.splitlines()) > 1:
+        yield Severity.WARNING, f"{path} has several lines, which are all taken as the password"
+    if path.stat().st_mode & 0o007:
+        yield Severity.WARNING, f"everybody on this machine may read {path}: chmod 640 it"
+
+
+# TLS
+
+
+def _tls(settings: Settings, source: Source) -> Iterator[Finding]:
+    tls = settings.tls
+    if tls is None:
+        return
+    for fault in faults(tls, datetime.now(UTC)):
+        yield source.finding(fault.severity, ("tls", fault.key), fault.message)
+    for name, client in tls.clients.items():
+        for key, named, known in (
+            ("connections", client.connections, settings.connections),
+            ("roots", client.roots, settings.roots),
+        ):
+            for stranger in sorted(named - known.keys()):
+                message = f"there is no {key[:-1]} {stranger!r}{_nearest(stranger, known)}"
+                yield source.finding(Severity.WARNING, ("tls", "clients", name, key), message)
+        if client.role is Role.SUBMITTER and not client.connections:
+            message = "a submitter without connections may make no job at all"
+            yield source.finding(Severity.WARNING, ("tls", "clients", name), message)
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there is {', '.join(sorted(known)) or 'none at all'}"
+
+
+# Roots
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What is at a path. ``problem`` is empty where it is a directory that can be read."""
+
+    place: Path
+    severity: Severity = Severity.WARNING
+    problem: str = ""
+
+
+def _roots(settings: Settings, source: Source) -> Iterator[Finding]:
+    """Store and uploads must not be reachable as files, and a right to one root not be one to another."""
+    state_dir = Path(os.path.realpath(settings.state_dir))
+    looks = {name: _look(path) for name, path in settings.roots.items()}
+    for name, look in looks.items():
+        if look.problem:
+            yield source.finding(look.severity, ("roots", name), look.problem)
+    places = {name: look.place for name, look in looks.items() if look.place != _MACHINE}
+    for name, place in places.items():
+        if place.is_relative_to(state_dir):
+            message = f"{place} lies in state_dir ({state_dir}), which is the daemon's own: take another directory"
+            yield source.finding(Severity.ERROR, ("roots", name), message)
+        elif state_dir.is_relative_to(place):
+            message = f"state_dir ({state_dir}) lies beneath it, so jobs could overwrite the store: move one of them"
+            yield source.finding(Severity.ERROR, ("roots", name), message)
+        for other, beneath in places.items():
+            if other != name and beneath.is_relative_to(place) and (beneath != place or other > name):
+                message = f"the root {other} lies beneath it: whoever may use {name} reaches the files of {other} too"
+                yield source.finding(Severity.WARNING, ("roots", name), message)
+
+
+def _look(path: Path) -> _Look:
+    """In a thread: a network file system whose server is gone never answers, and the daemon has other roots."""
+    looks: list[_Look] = []
+    thread = threading.Thread(target=lambda: looks.append(_look_now(path)), daemon=True, name=f"look at {path}")
+    thread.start()
+    thread.join(PATIENCE)
+    if looks:
+        return looks[0]
+    problem = f"{path} does not answer within {PATIENCE:g} s: is its file system away? Jobs that name files there hang"
+    return _Look(place=path, problem=problem)
+
+
+def _look_now(path: Path) -> _Look:
+    place = Path(os.path.realpath(path))
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        # It may be a disk that is mounted later: no reason to keep all other jobs waiting.
+        return _Look(
+            place=place, problem=f"{path} does not exist: jobs that name files there are refused until it does"
+        )
+    except OSError as error:
+        return _Look(place=place, problem=f"{path} cannot be looked at: {error.strerror}")
+    if not stat.S_ISDIR(mode):
+        return _Look(place=place, severity=Severity.ERROR, problem=f"{path} is not a directory")
+    if not os.access(place, os.R_OK | os.X_OK):
+        return _Look(place=place, problem=f"the user {os.getuid()} may not read {path}: imports from there are refused")
+    return _Look(place=place)
+
+
+def _machine_roots(settings: Settings, source: Source) -> Iterator[Finding]:
+    for name, path in settings.roots.items():
+        if path == _MACHINE:
+            message = (
+                "it is the whole machine: jobs reach every file that the daemon's user does, also the store in "
+                f"{settings.state_dir} and the files with passwords; name the directories that are meant"
+            )
+            yield source.finding(Severity.WARNING, ("roots", name), message)

@@ -1,0 +1,164 @@
+"""SIGHUP: a real daemon reads its configuration anew and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lading_client.client import Client
+from lading_client.errors import LadingError
+from lading_client.model import State
+from lading_client.spec import File, ImportSpec, JobSpec, Table
+from tests.harness.certificates import Authority
+from tests.harness.jobs import followed, held, importing, rows, write_people
+from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.harness.daemon import DaemonProcess
+
+
+def reload(daemon: DaemonProcess) -> str:
+    """Send SIGHUP and wait for what the daemon says of it."""
+    assert daemon.process is not None
+    before = len(told(daemon))
+    daemon.process.send_signal(signal.SIGHUP)
+    return until(lambda: told(daemon)[before:], "the daemon says what it has reloaded")[0]
+
+
+def told(daemon: DaemonProcess) -> list[str]:
+    return [line for line in daemon.log.read_text().splitlines() if "reloaded" in line]
+
+
+def set_first(daemon: DaemonProcess, *lines: str) -> None:
+    """Put keys above the first table."""
+    daemon.config.write_text("\n".join([*lines, daemon.config.read_text()]))
+
+
+def into(connection: str, path: Path, root: str = "") -> JobSpec:
+    file = File(root=root, path=path.name if root else str(path).lstrip("/"))
+    return JobSpec(kind=ImportSpec(files=(file,), target=Table(connection=connection, table="people")))
+
+
+async def test_a_connection_and_a_root_count_from_the_next_call_on(daemon: DaemonProcess, folder: Path) -> None:
+    people = write_people(folder / "people.csv", 10)
+    async with Client(daemon.address) as client:
+        with pytest.raises(LadingError, match="there is no connection 'crm'"):
+            await client.create_job(into("crm", people))
+        inbox = folder / "inbox"
+        inbox.mkdir()
+        write_people(inbox / "people.csv", 5)
+        text = daemon.config.read_text().replace("[roots]", f'[roots]\ninbox = "{inbox}"')
+        daemon.config.write_text(f'{text}\n[connections.crm]\nurl = "sqlite:///{folder}/crm.db"\n')
+        assert reload(daemon).endswith("changed: connections.crm, roots.inbox")
+        job = await client.create_job(into("crm", people, "inbox"))
+        async with followed(client, job.name) as follower:
+            await client.start_job(job.name)
+            assert (await follower.sees(State.FINISHED, State.FAILED)).state is State.FINISHED
+        assert len(rows(folder / "crm.db")) == 5
+        text = daemon.config.read_text()
+        daemon.config.write_text(text[: text.index("[connections.crm]")])
+        assert "connections.crm" in reload(daemon)
+        with pytest.raises(LadingError, match="there is no connection 'crm'"):
+            await client.create_job(into("crm", people))
+
+
+async def test_more_slots_and_a_queued_job_starts_while_the_running_one_goes_on(
+    make_daemon: Callable[..., DaemonProcess], folder: Path
+) -> None:
+    daemon = make_daemon(slots=1, shutdown_grace=1.0)
+    daemon.start()
+    people = write_people(folder / "people.csv", 2_000)
+    other = folder / "other.db"
+    async with Client(daemon.address) as client:
+        first = await client.create_job(importing(people, chunk_bytes=2_000))
+        second = await client.create_job(importing(people, chunk_bytes=2_000))
+        async with followed(client, first.name) as one, followed(client, second.name) as two:
+            with held(daemon.target):
+                await client.start_job(first.name)
+                await one.sees(State.RUNNING)
+                await client.start_job(second.name)
+                await two.sees(State.QUEUED)
+                text = daemon.config.read_text().replace("slots = 1", "slots = 2")
+                daemon.config.write_text(f'{text}\n[connections.other]\nurl = "sqlite:///{other}"\n')
+                assert reload(daemon).endswith("changed: slots, connections.other")
+                await two.sees(State.RUNNING)
+                assert (await client.get_job(first.name)).state is State.RUNNING
+            finished = [await follower.sees(State.FINISHED, State.FAILED) for follower in (one, two)]
+    assert [(job.state, job.bill.inserted, job.attempt) for job in finished] == [(State.FINISHED, 2_000, 1)] * 2
+    assert len(rows(daemon.target)) == 4_000
+
+
+async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonProcess, folder: Path) -> None:
+    people = write_people(folder / "people.csv", 10)
+    good = daemon.config.read_text()
+    daemon.config.write_text(f'slotz = 3\nworkers = 0\n{good}\n[connections.crm]\nurl = "sqlite:///{folder}/crm.db"\n')
+    line = reload(daemon)
+    assert "ERROR" in line
+    assert "nothing is reloaded" in line
+    log = until(lambda: text if "workers: must be" in (text := daemon.log.read_text()) else "", "all errors are said")
+    assert f"{daemon.config}:1: error: slotz: there is no such key; did you mean slots?" in log
+    assert f"{daemon.config}:2: error: workers: must be at least 1" in log
+    async with Client(daemon.address) as client:
+        with pytest.raises(LadingError, match="there is no connection 'crm'"):
+            await client.create_job(into("crm", people))
+        daemon.config.write_text("slots = \n")
+        assert "nothing is reloaded" in reload(daemon)
+        assert await client.create_job(importing(people))
+    daemon.config.write_text(good)
+    assert reload(daemon).endswith("reloaded; nothing has changed")
+    assert daemon.stop() == 0
+
+
+async def test_it_says_what_needs_a_restart_and_who_may_call_is_live(daemon: DaemonProcess) -> None:
+    set_first(daemon, "workers = 7", f'state_dir = "{daemon.folder}/elsewhere"', 'socket_role = "none"')
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace(f'state_dir = "{daemon.state_dir}"\n', ""))
+    line = reload(daemon)
+    assert "WARNING" in line
+    assert line.endswith("changed: socket_role; a restart is needed for: state_dir, workers")
+    async with Client(daemon.address) as client:
+        with pytest.raises(LadingError, match="token is needed"):
+            assert [job async for job in client.list_jobs()] == []
+        set_first(daemon, 'log_level = "DEBUG"')
+        daemon.config.write_text(daemon.config.read_text().replace('"none"', '"viewer"'))
+        assert "changed: socket_role, log_level; a restart" in reload(daemon)
+        assert [job async for job in client.list_jobs()] == []
+
+
+async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:
+    """One that does not fit its key is refused; the daemon goes on with the one it has."""
+    assert daemon.stop() == 0
+    authority = Authority()
+    certificate, key = authority.issue("localhost").write(daemon.folder, "server")
+    tls = f'\n[tls]\nlisten = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    daemon.config.write_text(daemon.config.read_text() + tls)
+    daemon.start()
+    authority.issue("localhost").write(daemon.folder, "other")
+    (daemon.folder / "other.key").rename(key)
+    assert "nothing is reloaded" in reload(daemon)
+    until(lambda: f"{key} is not the key of {certificate}" in daemon.log.read_text(), "it says why")
+    authority.issue("localhost").write(daemon.folder, "server")
+    assert reload(daemon).endswith("nothing has changed")
+
+
+async def test_sighup_at_any_moment_ends_nobody(daemon: DaemonProcess, folder: Path) -> None:
+    people = write_people(folder / "people.csv", 5_000)
+    async with Client(daemon.address) as client:
+        job = await client.create_job(importing(people, chunk_bytes=1_000))
+        async with followed(client, job.name) as follower:
+            await client.start_job(job.name)
+            assert daemon.process is not None
+            workers = until(lambda: daemon.workers, "workers are there")
+            for pid in [daemon.process.pid, *workers] * 20:
+                os.kill(pid, signal.SIGHUP)
+            finished = await follower.sees(State.FINISHED, State.FAILED)
+        assert (finished.state, finished.attempt) == (State.FINISHED, 1)
+    assert "has ended in the middle of its work" not in daemon.log.read_text()
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.stop() == 0
