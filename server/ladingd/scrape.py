@@ -31,29 +31,32 @@ class ScrapeServer:
         self._render = render
         self._listen = listen
         self._socket = socket
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __str__(self) -> str:
-        return str(self._socket or self._listen)
+        return " and ".join(str(place) for place in (self._socket, self._listen) if place)
 
     async def start(self) -> str:
-        """Listen; the address. Raises OSError."""
+        """Listen; the addresses. Raises OSError."""
+        places: list[str] = []
         if self._socket is not None:
             _require_free(self._socket)
-            self._server = await asyncio.start_unix_server(self._accept, self._socket, limit=_HEAD_BYTES)
+            self._servers.append(await asyncio.start_unix_server(self._accept, self._socket, limit=_HEAD_BYTES))
             self._socket.chmod(SOCKET_MODE)
-            return str(self._socket)
-        host, _, port = self._listen.rpartition(":")
-        self._server = await asyncio.start_server(self._accept, host.strip("[]"), int(port), limit=_HEAD_BYTES)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{port}"
+            places.append(str(self._socket))
+        if self._listen:
+            host, _, port = self._listen.rpartition(":")
+            server = await asyncio.start_server(self._accept, host.strip("[]"), int(port), limit=_HEAD_BYTES)
+            self._servers.append(server)
+            host, port = server.sockets[0].getsockname()[:2]
+            places.append(f"{host}:{port}")
+        return " and ".join(places)
 
     async def stop(self) -> None:
         """Close all connections at once, whoever is in the middle of one."""
-        if self._server is None:
-            return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

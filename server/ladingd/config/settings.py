@@ -151,12 +151,12 @@ class MetricsSettings(Table):
     listen: str = Field(default="", pattern=ADDRESS, examples=["127.0.0.1:9464"])
     """Host and port of the loopback interface."""
     socket: AbsolutePath | None = Field(default=None, examples=["/run/lading/metrics.sock"])
-    """A Unix socket in the place of a port."""
+    """A Unix socket."""
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if bool(self.listen) == (self.socket is not None):
-            raise ValueError("name one place to serve metrics at: listen or socket")
+    def _somewhere(self) -> Self:
+        if not self.listen and self.socket is None:
+            raise ValueError("name a place to serve metrics at: listen, socket or both")
         if self.listen and not _is_loopback(self.listen):
             raise ValueError(
                 f"metrics go without TLS and tokens, so only to 127.0.0.1, [::1] or localhost, not to {self.listen};"

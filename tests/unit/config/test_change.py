@@ -95,6 +95,8 @@ def test_every_live_key_is_taken_over_alone() -> None:
         "roots": {"in": "/srv"},
         "upload_limit": 1,
         "uploads_limit": 1,
+        "disk_reserve": 0,
+        "retention": {"jobs_days": 1},
     }
     assert others.keys() | {"tls.clients"} == LIVE
     for key, value in others.items():

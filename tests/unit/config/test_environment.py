@@ -22,6 +22,7 @@ VALUES = [key for key in all_keys() if not key.is_table]
 SPECIAL: dict[str, Any] = {
     "tls.listen": "[::1]:1",
     "tls.listen_mutual": "[::1]:2",
+    "metrics.listen": "[::1]:3",
     "connections.NAME.url": "sqlite:////srv/other.db",
     "connections.NAME.password_env": "OTHER",
 }
