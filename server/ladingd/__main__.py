@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ladingd.arguments import parse
@@ -16,7 +17,14 @@ from ladingd.arguments import parse
 if TYPE_CHECKING:
     import argparse
 
-    from ladingd.config import Settings
+COMMANDS = {
+    "config": "ladingd.config.command",
+    "token": "ladingd.tokens",
+    "store": "ladingd.store_care",
+    "systemd": "ladingd.systemd",
+    "doctor": "ladingd.doctor.command",
+}
+"""Where each command is done: by ``run``, which takes the arguments and returns the exit status."""
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -40,79 +48,33 @@ def _heed_signals() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    match arguments.command:
-        case "config":
-            return _config(arguments)
-        case "systemd":
-            return _systemd(arguments)
-        case "doctor":
-            from ladingd.doctor.command import run as examine
+    from ladingd.config import ConfigError
+    from ladingd.problem import Problem
+    from ladingd.store.errors import StoreUnusable
 
-            return examine(arguments)
-
-    from ladingd.config import ConfigError, load
-
-    try:
-        match arguments.command:
-            case "token":
-                return _token(load(arguments.config, user=arguments.user), arguments)
-            case "store":
-                return _store(load(arguments.config, user=arguments.user), arguments)
+    if arguments.command is None:
         return _serve(arguments)
+    try:
+        status: int = import_module(COMMANDS[arguments.command]).run(arguments)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
+    except (Problem, StoreUnusable) as error:
+        return _say(str(error), EXIT_ERROR)
+    return status
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from ladingd.claim import AlreadyRuns, CannotStart
-    from ladingd.config import checked
+    from ladingd.config import ConfigError, checked
     from ladingd.daemon import run
 
     try:
         run(partial(checked, arguments.config, user=arguments.user))
+    except ConfigError as error:
+        return _say(str(error), EXIT_USAGE)
     except AlreadyRuns as error:
         return _say(str(error), EXIT_RUNS_ALREADY)
     except CannotStart as error:
-        return _say(str(error), EXIT_ERROR)
-    return 0
-
-
-def _config(arguments: argparse.Namespace) -> int:
-    from ladingd.config.command import ConfigProblem, run
-
-    try:
-        return run(arguments)
-    except ConfigProblem as error:
-        return _say(str(error), EXIT_ERROR)
-
-
-def _token(settings: Settings, arguments: argparse.Namespace) -> int:
-    from ladingd.store.errors import StoreUnusable
-    from ladingd.tokens import TokenProblem, run
-
-    try:
-        run(settings, arguments)
-    except (TokenProblem, StoreUnusable) as error:
-        return _say(str(error), EXIT_ERROR)
-    return 0
-
-
-def _store(settings: Settings, arguments: argparse.Namespace) -> int:
-    from ladingd.store.errors import StoreUnusable
-    from ladingd.store_care import StoreProblem, run
-
-    try:
-        return run(settings, arguments)
-    except (StoreProblem, StoreUnusable) as error:
-        return _say(str(error), EXIT_ERROR)
-
-
-def _systemd(arguments: argparse.Namespace) -> int:
-    from ladingd.systemd import ServiceProblem, run
-
-    try:
-        run(arguments)
-    except ServiceProblem as error:
         return _say(str(error), EXIT_ERROR)
     return 0
 

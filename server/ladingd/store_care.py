@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ladingd.config import load
+from ladingd.problem import Problem
 from ladingd.store import backup
 from ladingd.store.database import STORE
 from ladingd.store.inspection import inspect
@@ -28,12 +30,9 @@ EXIT_UNSOUND = 3
 """The check has found problems."""
 
 
-class StoreProblem(Exception):
-    """What was asked for cannot be; the text says why."""
-
-
-def run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises StoreProblem, StoreUnusable."""
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
+    settings = load(arguments.config, user=arguments.user)
     path = _store(settings)
     facts: Mapping[str, Any]
     match arguments.action:
@@ -61,28 +60,26 @@ def _store(settings: Settings) -> Path:
         owner = settings.state_dir.stat().st_uid
         there = path.is_file()
     except OSError as error:
-        raise StoreProblem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}") from error
+        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}") from error
     if owner != os.geteuid():
         # Even who only reads leaves files beside the store that the daemon could not write to.
-        raise StoreProblem(
-            f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user"
-        )
+        raise Problem(f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user")
     if not there:
-        raise StoreProblem(f"there is no store {path}: the first start of the daemon makes it")
+        raise Problem(f"there is no store {path}: the first start of the daemon makes it")
     return path
 
 
 def _backup(path: Path, to: Path, *, force: bool) -> int:
     if to.exists() and to.samefile(path):
-        raise StoreProblem(f"{to} is the store itself")
+        raise Problem(f"{to} is the store itself")
     try:
         return backup.copy(path, to, replace=force)
     except FileExistsError as error:
-        raise StoreProblem(f"there is a file {to} already; --force replaces it") from error
+        raise Problem(f"there is a file {to} already; --force replaces it") from error
     except OSError as error:
-        raise StoreProblem(f"{to} cannot be written: {error.strerror}") from error
+        raise Problem(f"{to} cannot be written: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise StoreProblem(f"the store {path} cannot be copied: {error}") from error
+        raise Problem(f"the store {path} cannot be copied: {error}") from error
 
 
 def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
@@ -93,7 +90,7 @@ def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise StoreProblem(
+            raise Problem(
                 f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
             ) from error
         return before, backup.size_of(path)
@@ -106,7 +103,7 @@ def _claimed(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreProblem(f"a daemon runs in {state_dir}: stop it first") from None
+            raise Problem(f"a daemon runs in {state_dir}: stop it first") from None
         yield
 
 

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ladingd.config import load
 from ladingd.core.access import TOKEN_NAME, Deed, Role, issue
+from ladingd.problem import Problem
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.database import STORE, Database
 from ladingd.store.tokens import SqlTokenStore
@@ -26,13 +28,10 @@ _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class TokenProblem(Exception):
-    """What was asked for cannot be; the text says why."""
-
-
-def run(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Do what the command line asks for. Raises TokenProblem, StoreUnusable."""
-    asyncio.run(_run(settings, arguments))
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
+    asyncio.run(_run(load(arguments.config, user=arguments.user), arguments))
+    return 0
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -46,7 +45,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
                 sys.stdout.write(f"{text}\n")
             case "revoke":
                 if not await tokens.revoke(arguments.name):
-                    raise TokenProblem(f"there is no token {arguments.name} to revoke")
+                    raise Problem(f"there is no token {arguments.name} to revoke")
                 await _note(database, "revoke", arguments.name)
             case "list":
                 sys.stdout.writelines(_lines(await tokens.list(), datetime.now(UTC)))
@@ -59,10 +58,10 @@ async def _store(settings: Settings) -> AsyncIterator[Database]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = directory.stat().st_uid
     except OSError as error:
-        raise TokenProblem(f"the state directory {directory} cannot be made: {error.strerror}") from error
+        raise Problem(f"the state directory {directory} cannot be made: {error.strerror}") from error
     if owner != os.geteuid():
         # What root would make in there the daemon could not write to.
-        raise TokenProblem(f"the state directory {directory} belongs to the user {owner}: run this as that user")
+        raise Problem(f"the state directory {directory} belongs to the user {owner}: run this as that user")
     database = Database(directory / STORE)
     await database.open()
     try:
@@ -74,14 +73,14 @@ async def _store(settings: Settings) -> AsyncIterator[Database]:
 async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse.Namespace) -> str:
     role, now = Role(arguments.role), datetime.now(UTC)
     if not TOKEN_NAME.fullmatch(arguments.name):
-        raise TokenProblem("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
+        raise Problem("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
     if role is Role.SUBMITTER:
         _check_known("connection", arguments.connection, settings.connections)
         _check_known("root", arguments.root, settings.roots)
         if not arguments.connection:
-            raise TokenProblem("a submitter needs at least one --connection")
+            raise Problem("a submitter needs at least one --connection")
     elif arguments.connection or arguments.root:
-        raise TokenProblem(f"--connection and --root are for a submitter; {role} has no limits of this kind")
+        raise Problem(f"--connection and --root are for a submitter; {role} has no limits of this kind")
     token, text = issue(
         arguments.name,
         role,
@@ -91,7 +90,7 @@ async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse
         expire_time=now + _span(arguments.expires_in) if arguments.expires_in else None,
     )
     if not await tokens.add(token):
-        raise TokenProblem(f"there is a token {token.name} already; revoke it first, or take another name")
+        raise Problem(f"there is a token {token.name} already; revoke it first, or take another name")
     return text
 
 
@@ -99,13 +98,13 @@ def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             listed = ", ".join(sorted(known)) or "none at all"
-            raise TokenProblem(f"there is no {what} {name!r} in the configuration, which has {listed}")
+            raise Problem(f"there is no {what} {name!r} in the configuration, which has {listed}")
 
 
 def _span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise TokenProblem(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
+        raise Problem(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

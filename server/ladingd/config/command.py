@@ -12,6 +12,7 @@ from ladingd.config.finding import Finding, Severity, in_order
 from ladingd.config.reading import read
 from ladingd.config.settings import config_file
 from ladingd.config.surroundings import examine
+from ladingd.problem import Problem
 
 if TYPE_CHECKING:
     import argparse
@@ -23,12 +24,8 @@ if TYPE_CHECKING:
 EXIT_ERRORS = 2
 
 
-class ConfigProblem(Exception):
-    """What was asked for cannot be; the text says why."""
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises ConfigProblem."""
+    """Do what the command line asks for; the exit status. Raises Problem."""
     if arguments.action == "init":
         _init(arguments.output, user=arguments.user, force=arguments.force)
         return 0
@@ -46,9 +43,9 @@ def _init(output: Path | None, *, user: bool, force: bool) -> None:
         with os.fdopen(os.open(output, flags, 0o644), "w") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigProblem(f"{output} is there already; --force overwrites it") from None
+        raise Problem(f"{output} is there already; --force overwrites it") from None
     except OSError as error:
-        raise ConfigProblem(f"{output} cannot be written: {error.strerror}") from error
+        raise Problem(f"{output} cannot be written: {error.strerror}") from error
     sys.stderr.write(f"ladingd: written to {output}; every key in it is commented out, so the defaults hold\n")
 
 
