@@ -61,7 +61,7 @@ class ScrapeServer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._socket is not None:
+        if self._socket is not None and self._servers:  # Else it is somebody else's.
             self._socket.unlink(missing_ok=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

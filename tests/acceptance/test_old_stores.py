@@ -59,8 +59,11 @@ async def test_a_daemon_goes_on_with_what_was_active(
     schema: str, make_daemon: Callable[..., DaemonProcess], folder: Path
 ) -> None:
     daemon = make_daemon()
-    daemon.config.write_text(daemon.config.read_text().replace('local = "/"', f'local = "{daemon.folder}"'))
-    write_world(daemon.folder)
+    world = daemon.folder / "world"
+    world.mkdir()
+    daemon.config.write_text(daemon.config.read_text().replace('local = "/"', f'local = "{world}"'))
+    write_world(world)
+    (world / "target.db").rename(daemon.target)
     put_back(schema, daemon.state_dir / "store.db")
     daemon.start()
     async with Client(daemon.address) as client:
@@ -80,5 +83,5 @@ async def test_a_daemon_goes_on_with_what_was_active(
     for table in ("running", "queued", "interrupted", "failed", "paused", "pausing", "staying"):
         assert sorted(rows(daemon.target, table)) == people
     lines = [f"{number},thing {number}" for number in range(1, STOCK + 1)]
-    assert (daemon.folder / "stock.csv").read_text() == "id,name\n" + "\n".join(lines) + "\n"
+    assert (world / "stock.csv").read_text() == "id,name\n" + "\n".join(lines) + "\n"
     assert daemon.stop() == 0
