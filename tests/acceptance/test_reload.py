@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-from typing import TYPE_CHECKING
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
+from lading.v1 import job_service_pb2 as pb
+from lading.v1.job_service_pb2_grpc import JobServiceStub
 from lading_client.client import Client
 from lading_client.errors import LadingError
 from lading_client.model import State
 from lading_client.spec import File, ImportSpec, JobSpec, Table
-from tests.harness.certificates import Authority
+from tests.harness.certificates import Authority, secure_channel
 from tests.harness.jobs import followed, held, importing, rows, write_people
-from tests.harness.waiting import until
+from tests.harness.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +100,33 @@ async def test_more_slots_and_a_queued_job_starts_while_the_running_one_goes_on(
     assert len(rows(daemon.target)) == 4_000
 
 
+@pytest.mark.parametrize("how", ["taken away", "another database"])
+async def test_a_connection_that_is_pulled_from_under_a_job(daemon: DaemonProcess, folder: Path, how: str) -> None:
+    """The job is FAILED; once the connection is back it goes on where it was."""
+    people = write_people(folder / "people.csv", 20_000)
+    good = daemon.config.read_text()
+    other = good.replace(str(daemon.target), f"{folder}/other.db")
+    with closing(sqlite3.connect(folder / "other.db")) as connection:
+        connection.execute("CREATE TABLE people (id INTEGER, name TEXT)")
+    async with Client(daemon.address) as client:
+        job = await client.create_job(importing(people, chunk_bytes=2_000))
+        async with followed(client, job.name) as follower:
+            await client.start_job(job.name)
+            await follower.sees_records(500)
+            daemon.config.write_text(other if how == "another database" else good[: good.index("[connections.local]")])
+            assert "connections.local" in reload(daemon)
+            failed = await follower.sees(State.FAILED, State.FINISHED)
+            assert failed.state is State.FAILED
+            assert failed.failure is not None
+            assert failed.failure.code == ("SPEC_OUTDATED" if how == "taken away" else "TARGET_REFUSED")
+            daemon.config.write_text(good)
+            reload(daemon)
+            await client.start_job(job.name)
+            finished = await follower.sees(State.FINISHED)
+    assert finished.bill.inserted == 20_000
+    assert sorted(rows(daemon.target)) == [(index, f"person {index}") for index in range(1, 20_001)]
+
+
 async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonProcess, folder: Path) -> None:
     people = write_people(folder / "people.csv", 10)
     good = daemon.config.read_text()
@@ -129,6 +162,52 @@ async def test_it_says_what_needs_a_restart_and_who_may_call_is_live(daemon: Dae
         daemon.config.write_text(daemon.config.read_text().replace('"none"', '"viewer"'))
         assert "changed: socket_role, log_level; a restart" in reload(daemon)
         assert [job async for job in client.list_jobs()] == []
+
+
+async def test_a_shorter_grace_reaches_a_job_that_runs(make_daemon: Callable[..., DaemonProcess], folder: Path) -> None:
+    daemon = make_daemon(cancel_grace=600.0, shutdown_grace=1.0)
+    daemon.start()
+    people = write_people(folder / "people.csv", 100)
+    async with Client(daemon.address) as client:
+        job = await client.create_job(importing(people))
+        async with followed(client, job.name) as follower:
+            with held(daemon.target):
+                await client.start_job(job.name)
+                await follower.sees(State.RUNNING)
+                daemon.config.write_text(daemon.config.read_text().replace("600.0", "0.1"))
+                assert reload(daemon).endswith("changed: cancel_grace")
+                await client.cancel_job(job.name)
+                await follower.sees(State.CANCELED)
+
+
+async def test_limits_of_uploads(daemon: DaemonProcess, folder: Path) -> None:
+    people = write_people(folder / "people.csv", 100)
+    set_first(daemon, "upload_limit = 10")
+    assert reload(daemon).endswith("changed: upload_limit")
+    async with Client(daemon.address) as client:
+        with pytest.raises(LadingError, match="at most 10 are taken"):
+            await client.upload(people)
+
+
+async def test_clients_by_their_certificates(daemon: DaemonProcess) -> None:
+    assert daemon.stop() == 0
+    authority, clients = Authority(), Authority()
+    certificate, key = authority.issue("localhost").write(daemon.folder, "server")
+    client_ca = daemon.folder / "clients.pem"
+    client_ca.write_bytes(clients.certificate)
+    tls = f'\n[tls]\nlisten_mutual = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    daemon.config.write_text(f'{daemon.config.read_text()}{tls}client_ca = "{client_ca}"\n')
+    daemon.start()
+    ready = until(lambda: re.search(r"ready on .*port (\d+) ", daemon.log.read_text()), "it is ready")
+    assert ready is not None
+    robot = clients.issue("robot@example.com", common_name="robot")
+    async with secure_channel(f"localhost:{ready[1]}", trusted=authority, client=robot) as channel:
+        stub: Any = JobServiceStub(channel)  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.aio.AioRpcError, match="not among the clients"):
+            await stub.ListJobs(pb.ListJobsRequest(), timeout=PATIENCE)
+        daemon.config.write_text(f'{daemon.config.read_text()}[tls.clients.robot]\nrole = "viewer"\n')
+        assert reload(daemon).endswith("changed: tls.clients.robot")
+        await stub.ListJobs(pb.ListJobsRequest(), timeout=PATIENCE)
 
 
 async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:

@@ -40,7 +40,6 @@ class Source:
         for length in range(len(path), 0, -1):
             if name := variables.get(variable(path[:length])):
                 return Place(file=self.file, variable=name)
-        for length in range(len(path), 0, -1):
             if line := self.lines.get(tuple(path[:length])):
                 return Place(file=self.file, line=line)
         return Place(file=self.file)

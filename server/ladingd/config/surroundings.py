@@ -6,6 +6,7 @@ import difflib
 import os
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ladingd.config.settings import ConnectionSettings, Settings
 
 PATIENCE = 5.0
-"""Seconds that a root has to say whether it is there."""
+"""Seconds that all roots have to say whether they are there."""
 
 _MACHINE = Path("/")
 
@@ -145,7 +146,7 @@ class _Look:
 def _roots(settings: Settings, source: Source) -> Iterator[Finding]:
     """Store and uploads must not be reachable as files, and a right to one root not be one to another."""
     state_dir = Path(os.path.realpath(settings.state_dir))
-    looks = {name: _look(path) for name, path in settings.roots.items()}
+    looks = _looks(settings.roots)
     for name, look in looks.items():
         if look.problem:
             yield source.finding(look.severity, ("roots", name), look.problem)
@@ -163,19 +164,30 @@ def _roots(settings: Settings, source: Source) -> Iterator[Finding]:
                 yield source.finding(Severity.WARNING, ("roots", name), message)
 
 
-def _look(path: Path) -> _Look:
-    """In a thread: a network file system whose server is gone never answers, and the daemon has other roots."""
-    looks: list[_Look] = []
-    thread = threading.Thread(target=lambda: looks.append(_look_now(path)), daemon=True, name=f"look at {path}")
-    thread.start()
-    thread.join(PATIENCE)
-    if looks:
-        return looks[0]
+def _looks(roots: Mapping[str, Path]) -> dict[str, _Look]:
+    """In threads: a network file system whose server is gone never answers, and the daemon has other roots."""
+    looks: dict[str, _Look] = {}
+    threads = []
+    for name, path in roots.items():
+        threads.append(threading.Thread(target=_put, args=(looks, name, path), daemon=True, name=f"look at {path}"))
+        threads[-1].start()
+    deadline = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
+    seen = looks.copy()
+    return {name: seen.get(name) or _no_answer(path) for name, path in roots.items()}
+
+
+def _put(looks: dict[str, _Look], name: str, path: Path) -> None:
+    looks[name] = _look(path)
+
+
+def _no_answer(path: Path) -> _Look:
     problem = f"{path} does not answer within {PATIENCE:g} s: is its file system away? Jobs that name files there hang"
     return _Look(place=path, problem=problem)
 
 
-def _look_now(path: Path) -> _Look:
+def _look(path: Path) -> _Look:
     place = Path(os.path.realpath(path))
     try:
         mode = place.stat().st_mode
