@@ -19,7 +19,7 @@ def main() -> None:
     from ladingd.__main__ import main as serve
 
     install(FAILPOINTS)
-    replace("ladingd.daemon:PRELOAD", lambda preload: (*preload, "tests.chaos.worker"))
+    replace("ladingd.composition:PRELOAD", lambda preload: (*preload, "tests.chaos.worker"))
     serve()
 
 
