@@ -146,7 +146,7 @@ class RetentionSettings(Table):
 
 
 class MetricsSettings(Table):
-    """Numbers for Prometheus, at ``/metrics``. They are for whoever can connect, hence never beyond the machine."""
+    """Numbers for Prometheus, at /metrics. They are for whoever can connect, hence never beyond the machine."""
 
     listen: str = Field(default="", pattern=ADDRESS, examples=["127.0.0.1:9464"])
     """Host and port of the loopback interface."""
