@@ -40,13 +40,13 @@ class Supervision:
         self._told = ""
 
     async def live(self) -> None:
-        """Show the watchdog that the event loop turns and that the store answers: where either hangs, nothing is
-        shown."""
+        """Show the watchdog that the event loop turns and that the store takes what is written: where either hangs,
+        nothing is shown."""
         if self._notifier.watchdog_seconds is None:
             return
         while True:
             try:
-                await self._store.revision()
+                await self._store.written()
                 self._notifier.alive()
             except (StoreUnusable, DiskFull) as error:
                 log.warning("no sign of life for the watchdog: %s", error)

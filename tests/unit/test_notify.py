@@ -103,11 +103,10 @@ class FakeStore:
         self.unusable = False
         self.states = {State.RUNNING: 1, State.PAUSING: 1, State.FINISHED: 4}
 
-    async def revision(self) -> int:
+    async def written(self) -> None:
         await self.answers.wait()
         if self.unusable:
             raise StoreUnusable("store.db", "disk I/O error")
-        return 7
 
     async def numbers(self) -> dict[State, int]:
         return self.states

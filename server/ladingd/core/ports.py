@@ -139,6 +139,10 @@ class JobStore(ABC):
         """The last revision that was given out; 0 in a new store."""
 
     @abstractmethod
+    async def written(self) -> None:
+        """All that was to be written before this is written: a disk that hangs is noticed here."""
+
+    @abstractmethod
     async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
         """The current revision and all jobs at that revision, the oldest first; or the one job that is named."""
 

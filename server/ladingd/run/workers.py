@@ -86,7 +86,11 @@ class Workers:
 
     async def warm(self, number: int | None = None) -> None:
         """Start so many processes, or all, so that the first job need not wait for them."""
-        await asyncio.gather(*(self.call(_nothing) for _ in range(number or self.size)))
+        try:
+            await asyncio.gather(*(self.call(_nothing) for _ in range(number or self.size)))
+        except WorkerLost as error:
+            # A job that needs one will say so; those that are there go on.
+            log.warning("not all worker processes can be started: %s", error.message)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in a worker and return its result. It must bear being run twice.

@@ -1,4 +1,4 @@
-"""The SQLite file of the store, and the one thread that talks to it."""
+"""The SQLite file of the store, and the two threads that talk to it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """Runs functions in transactions, one at a time and in the order of the calls.
+    """Runs functions in transactions: those that write one at a time and in the order of the calls, and beside them
+    those that read, which see what was committed before. So nobody who reads waits for somebody else's disk.
 
-    The driver is the standard library's, on one thread of its own, and not aiosqlite: that one hops between threads
-    for every statement where this one does for every transaction, and takes half as long again to import.
+    The driver is the standard library's, on threads of its own, and not aiosqlite: that one hops between threads for
+    every statement where this one does for every transaction, and takes half as long again to import.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Database:
         self.ballast = Ballast(path.with_name("ballast"))
         self._in_a_hurry = asyncio.Event()
         self._observe_commit = observe_commit
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-reading")
         engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": busy_timeout.total_seconds()},
@@ -74,9 +76,9 @@ class Database:
         try:
             # In this order: what is no store of ours must stay as it is.
             current = await self.read(migration.is_current, self._path)
-            await self._on_thread(self._log_ahead)
+            await self._on(self._writer, self._log_ahead)
             if not current:
-                await self._on_thread(partial(backup.before_migration, self._path))
+                await self._on(self._writer, partial(backup.before_migration, self._path))
                 await self.write(migration.upgrade, self._path)
         except BaseException:
             await self.close()
@@ -84,11 +86,13 @@ class Database:
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with a connection that sees one state of the store."""
-        return await self._transact(self._reading, lambda connection: work(connection, *args, **kwargs))
+        return await self._on(
+            self._reader, partial(_transact, self._reading, lambda connection: work(connection, *args, **kwargs))
+        )
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with a connection whose changes are durable when this returns, or gone when it raises."""
-        return await self._transact(self._writing, lambda connection: work(connection, *args, **kwargs))
+        return await self._on(self._writer, partial(self._timed, lambda connection: work(connection, *args, **kwargs)))
 
     async def write_patiently(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -113,21 +117,20 @@ class Database:
 
     async def close(self) -> None:
         """Wait for the transactions that were asked for, then let go of the file."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._writing.dispose)
-        self._thread.shutdown()
+        await asyncio.get_running_loop().run_in_executor(self._reader, _nothing)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._writing.dispose)
+        self._reader.shutdown()
+        self._writer.shutdown()
 
-    async def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        return await self._on_thread(partial(self._timed if engine is self._writing else _transact, engine, work))
-
-    def _timed(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+    def _timed(self, work: Callable[[Connection], T]) -> T:
         begin = time.perf_counter()
-        done = _transact(engine, work)
+        done = _transact(self._writing, work)
         if self._observe_commit is not None:
             self._observe_commit(time.perf_counter() - begin)
         return done
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._explained, work)
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, self._explained, work)
 
     def _explained(self, work: Callable[[], T]) -> T:
         try:
@@ -170,6 +173,10 @@ class Database:
 
 # Locked, full, unreadable; damaged or no database at all. The other classes are defects of this program.
 _TROUBLE = (exc.OperationalError, sqlite3.OperationalError, exc.DatabaseError, sqlite3.DatabaseError)
+
+
+def _nothing() -> None:
+    """Whoever waits for it has waited for all before it."""
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -109,6 +109,9 @@ class SqlJobStore(JobStore):
     async def revision(self) -> int:
         return await self._database.read(changes.current_revision)
 
+    async def written(self) -> None:
+        await self._database.write(changes.current_revision)
+
     async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
         return await self._database.read(changes.snapshot, job_id)
 
