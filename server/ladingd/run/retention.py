@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import Refusal
+from ladingd.core.errors import DiskFull, Refusal
 from ladingd.core.state import State
 
 if TYPE_CHECKING:
@@ -77,10 +77,14 @@ class Retention:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            await self.forget_jobs()
-            await self.forget_files()
-            await self.forget_audit()
-            await self.forget_changes()
+            try:
+                await self.forget_jobs()
+                await self.forget_files()
+                await self.forget_audit()
+                await self.forget_changes()
+            except DiskFull as full:
+                # To forget takes room, too, for a moment. There is another look.
+                log.warning("retention: nothing can be forgotten now: %s", full.message)
             await asyncio.sleep(self._pause)
 
     async def forget_jobs(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.access import Deed
-from ladingd.core.errors import RevisionCompacted
+from ladingd.core.errors import DiskFull, RevisionCompacted
 from ladingd.core.job import ChangeKind, Job
 from ladingd.core.state import Event, State
 from ladingd.run.control import Control
@@ -20,6 +20,7 @@ from ladingd.store.audit import SqlAuditStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
 from tests.contract.conftest import FAILURE, WAYS
+from tests.harness.waiting import until_async
 from tests.unit.run.conftest import SPEC, plan_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def retention_of(rig: Rig, rules: Rules) -> Retention:
     )
     return Retention(
         rules,
+        pause=0.0,
         jobs=rig.store,
         old=SqlRetentionStore(rig.store._database),
         files=rig.files,
@@ -122,6 +124,29 @@ async def test_a_job_that_was_started_again_meanwhile_stays(rig: Rig) -> None:
         await rig.store.move("again", event, failure=FAILURE)
     assert not await retention_of(rig, FOR_EVER)._delete(found)
     assert await left(rig) == {"again"}
+
+
+async def test_a_full_disk_does_not_end_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the daemon."""
+    await make(rig, "old", State.FINISHED, days_ago=9)
+    delete, refusals = rig.store.delete, [DiskFull("full"), DiskFull("full")]
+
+    async def sometimes(job_id: str, *, etag: str = "") -> Job:
+        if refusals:
+            raise refusals.pop()
+        return await delete(job_id, etag=etag)
+
+    monkeypatch.setattr(rig.store, "delete", sometimes)
+    running = asyncio.create_task(retention_of(rig, replace(FOR_EVER, jobs_days=1)).run())
+
+    async def gone() -> bool:
+        assert not running.done(), running
+        return not await left(rig)
+
+    await until_async(gone, "the job is deleted when there is room")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_the_audit_trail_goes_by_age_and_number(rig: Rig) -> None:
