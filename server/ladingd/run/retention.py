@@ -96,7 +96,7 @@ class Retention:
                 gone = [job for job in jobs if await self._delete(job)]
                 if gone:
                     log.info("retention: deleted %d jobs, the first of them jobs/%s", len(gone), gone[0].id)
-                if not gone or len(jobs) < AT_A_TIME:
+                if not gone:  # Fewer than asked for mean nothing: those too old come first, then those too many.
                     break
 
     async def forget_files(self) -> None:

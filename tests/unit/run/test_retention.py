@@ -98,6 +98,14 @@ async def test_jobs_go_by_number_the_oldest_first(rig: Rig) -> None:
     assert await left(rig) == {f"d{days}" for days in range(1, 21)} | {"failed"}
 
 
+async def test_where_some_are_too_old_the_others_are_not_too_many(rig: Rig) -> None:
+    """Else the number would never count where every look finds one that has just become too old."""
+    for days in range(1, 31):
+        await make(rig, f"d{days}", State.FINISHED, days_ago=days)
+    await retention_of(rig, replace(FOR_EVER, jobs_days=29, jobs_most=10)).forget_jobs()
+    assert await left(rig) == {f"d{days}" for days in range(1, 11)}
+
+
 async def test_jobs_go_by_the_size_of_their_files_the_oldest_first(rig: Rig) -> None:
     for days in (1, 2, 3, 4):
         await make(rig, f"d{days}", State.FINISHED, days_ago=days)
