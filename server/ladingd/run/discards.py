@@ -7,11 +7,10 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import DestinationRefused, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import DestinationRefused, InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.run.defect import defect
 
 if TYPE_CHECKING:
-    from ladingd.core.plan import Plan
     from ladingd.core.ports import Transfer
     from ladingd.core.upkeep import Discard, DiscardStore, JobFiles
     from ladingd.run.workers import Workers
@@ -37,6 +36,8 @@ class Discards:
         self._workers = workers
         self._told: set[str] = set()
         """The uids of jobs of which the log says already that they cannot be discarded."""
+        self._bare: set[str] = set()
+        """The uids of jobs whose files are gone while their target is away."""
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -65,21 +66,25 @@ class Discards:
                 log.warning("removed the files of a job %s that the store does not know", uid)
 
     async def clear(self) -> None:
-        """Clear away whatever can be now. A connection that is away is asked once, not for each of its jobs."""
+        """Clear away whatever can be now. A connection that is away is asked once, not for each of its jobs; their
+        files go all the same."""
         away: set[str] = set()
         for discard in await self._store.pending():
-            connection = _connection(discard.plan)
-            if connection in away:
-                continue
+            # An export leaves nothing in its database.
+            connection = discard.plan.target.connection if discard.plan.kind == "import" else None
             try:
-                await self.discard(discard)
+                if connection in away:
+                    await self._forget_files(discard.uid)
+                else:
+                    await self.discard(discard)
             except ShuttingDown:
                 return
-            except TargetUnavailable as error:
-                away.add(connection)
-                self._tell(discard, error)
             except LadingError as error:
                 self._tell(discard, error)
+                # InvalidSpec: the daemon knows no such connection any more.
+                if connection is not None and isinstance(error, TargetUnavailable | InvalidSpec):
+                    away.add(connection)
+                    await self._forget_files(discard.uid)  # A worker that was killed has not come to that.
 
     async def discard(self, discard: Discard) -> None:
         """Clear away what one job has left. Raises LadingError where that cannot be now."""
@@ -94,6 +99,17 @@ class Discards:
             raise defect(discard.job_id, error) from error
         await self._store.done(discard.uid)
         self._told.discard(discard.uid)
+        self._bare.discard(discard.uid)
+
+    async def _forget_files(self, uid: str) -> None:
+        if uid in self._bare:
+            return
+        try:
+            await self._files.forget(uid)
+        except LadingError as error:
+            log.warning("%s", error.message)
+        else:
+            self._bare.add(uid)
 
     def _tell(self, discard: Discard, error: LadingError) -> None:
         if discard.uid not in self._told:
@@ -101,7 +117,3 @@ class Discards:
             log.warning(
                 "jobs/%s is deleted, but what it left cannot be cleared away yet: %s", discard.job_id, error.message
             )
-
-
-def _connection(plan: Plan) -> str:
-    return plan.target.connection if plan.kind == "import" else plan.source.connection

@@ -227,7 +227,7 @@ class FakeFiles(JobFiles):
         return dict(self.there)
 
     async def forget(self, uid: str) -> None:
-        del self.there[uid]
+        self.there.pop(uid, None)
 
 
 class FakeRejects(RejectReader):

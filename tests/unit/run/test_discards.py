@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ladingd.core.errors import InvalidSpec, TargetUnavailable
+from ladingd.core.errors import DestinationRefused, InvalidSpec, LadingError, TargetUnavailable
 from ladingd.core.state import Event
 from ladingd.run import discards as discards_module
 from ladingd.run.control import Control
@@ -73,9 +73,12 @@ async def test_a_deletion_waits_for_it_where_it_can_be(rig: Rig) -> None:
     assert await pending(rig) == []
 
 
-async def test_an_unreachable_target_is_asked_again_once_a_time(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [TargetUnavailable("away"), InvalidSpec("target.connection", "there is none")])
+async def test_a_target_that_is_away_is_asked_again_once_a_time(
+    rig: Rig, caplog: pytest.LogCaptureFixture, error: LadingError
+) -> None:
     jobs = [await ended(rig, chunks) for chunks in (1, 2)]
-    rig.transfer.errors["discard"] = [TargetUnavailable("away") for _ in range(4)]
+    rig.transfer.errors["discard"] = [error] * 4
     for job in jobs:
         await control_of(rig).delete(job.id)
     await rig.discards.clear()
@@ -87,11 +90,22 @@ async def test_an_unreachable_target_is_asked_again_once_a_time(rig: Rig, caplog
     assert caplog.text.count("cannot be cleared away yet") == 1
 
 
+async def test_the_files_of_all_its_jobs_go_while_a_target_is_away(rig: Rig) -> None:
+    jobs = [await ended(rig, chunks) for chunks in (1, 2, 3)]
+    rig.files.there = {job.uid: 1 for job in jobs}
+    for job in jobs:
+        await rig.store.delete(job.id)
+    rig.transfer.errors["discard"] = [TargetUnavailable("away")]
+    await rig.discards.clear()
+    assert rig.files.there == {}
+    assert await pending(rig) == [job.id for job in jobs]
+
+
 async def test_one_that_cannot_be_now_holds_up_no_other(rig: Rig) -> None:
     jobs = [await ended(rig, chunks) for chunks in (1, 2, 3)]
     for job in jobs:
         await rig.store.delete(job.id)
-    rig.transfer.errors["discard"] = [InvalidSpec("target.connection", "there is none"), ValueError("a defect")]
+    rig.transfer.errors["discard"] = [DestinationRefused("no right to"), ValueError("a defect")]
     await rig.discards.clear()
     assert await pending(rig) == [job.id for job in jobs[:2]]
 
