@@ -176,15 +176,19 @@ class Control:
         Raises JobNotFound, EtagMismatch, CommandNotAllowed.
         """
         self._check_open()
-        await asyncio.shield(self._keep(self._delete(job_id, etag, wait=wait)))
-
-    async def _delete(self, job_id: str, etag: str, *, wait: bool) -> None:
-        job = await self._told(self._store.delete(job_id, etag=etag))
+        try:
+            job = await self._told(self._store.delete(job_id, etag=etag))
+        except asyncio.CancelledError:
+            self._discards.wake()  # It may be gone.
+            raise
         if not job.attempt:
             return  # It has left nothing.
-        if not wait:
+        if wait:
+            await asyncio.shield(self._keep(self._discard(job)))
+        else:
             self._discards.wake()
-            return
+
+    async def _discard(self, job: Job) -> None:
         try:
             await self._discards.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
         except LadingError as error:

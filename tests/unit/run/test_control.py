@@ -111,6 +111,34 @@ async def test_what_was_written_is_announced_though_nobody_waits_for_it(
     assert known.job == stored
 
 
+async def test_a_deletion_that_nobody_waits_for_has_an_effect_all_the_same(
+    rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await rig.queued(1)
+    await rig.store.command(job.id, Event.CANCEL)
+    asked, gate = asyncio.Event(), asyncio.Event()
+    delete = rig.store.delete
+
+    async def slowly(job_id: str, *, etag: str = "") -> Job:
+        asked.set()
+        await gate.wait()
+        return await delete(job_id, etag=etag)
+
+    monkeypatch.setattr(rig.store, "delete", slowly)
+    known = Effect()
+    effect.set(known)
+    call = asyncio.create_task(control.delete(job.id))
+    await asked.wait()
+    call.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert known.job is not None
+    assert known.job.id == job.id
+    with pytest.raises(JobNotFound):
+        await rig.store.get(job.id)
+
+
 async def test_a_spec_is_not_checked_for_ever(rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_module, "PATIENCE", 0.01)
     rig.workers.hold("plan")
