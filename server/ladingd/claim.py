@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from contextlib import contextmanager
 from importlib import metadata
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class CannotStart(Exception):
@@ -34,8 +37,12 @@ def claimed(state_dir: Path, socket: Path) -> Iterator[None]:
         _locked(state_dir / "lock", f"the state directory {state_dir}"),
         _locked(socket.with_name(socket.name + ".lock"), f"the socket {socket}"),
     ):
-        pid_file.write_text(f"{os.getpid()}\n")
         try:
+            try:
+                pid_file.write_text(f"{os.getpid()}\n")
+            except OSError as error:
+                # A full disk is no reason not to start: the store has a ballast to give up.
+                log.warning("%s cannot say which process this is: %s", pid_file, error.strerror)
             yield
         finally:
             pid_file.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from tests.chaos.failpoint import Action, Moment
 from tests.chaos.striking import strike_chunk
 from tests.harness.disk import small_disk
 from tests.harness.jobs import followed, held, importing, rows, write_people
-from tests.harness.waiting import until_async
+from tests.harness.waiting import until, until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +139,26 @@ async def test_a_disk_that_is_full_to_the_last_byte_ends_neither_job_nor_daemon(
                     finished = await follower.sees(State.FINISHED, State.FAILED)
                 assert finished.state is State.FINISHED, finished.failure
                 await check_whole(client, daemon, finished)
+        finally:
+            daemon.clean_up()
+
+
+async def test_a_daemon_starts_on_a_disk_that_is_full_to_the_last_byte(
+    make_daemon: Callable[..., DaemonProcess],
+) -> None:
+    daemon = make_daemon(disk_reserve=0)
+    with small_disk(daemon.state_dir, 64 * MEGABYTE) as disk:
+        daemon.start()
+        try:
+            until((daemon.state_dir / "ballast").exists, "the daemon has a ballast")
+            assert daemon.stop() == 0
+            disk.fill()
+            daemon.start()
+            async with Client(daemon.address) as client:
+                assert [job async for job in client.list_jobs()] == []
+            said = daemon.log.read_text()
+            assert "ladingd.pid cannot say which process this is" in said
+            assert "the ballast beside it is released" in said
         finally:
             daemon.clean_up()
 
