@@ -143,12 +143,21 @@ class Room:
     async def _release_due(self, free: int) -> None:
         if self._held is None:
             self._held = {hold.job_id: hold for hold in await self._holds.held()}
-            self._tries = {job_id: each for job_id, each in self._tries.items() if job_id in self._held}
+            now = time.monotonic()
+            # One that is under way may end as the last one did: then the next comes later.
+            self._tries = {
+                job_id: each
+                for job_id, each in self._tries.items()
+                if job_id in self._held or now - each.since < _SEEN_WAIT
+            }
         for hold in list(self._held.values()):
             if not await self._due(hold):
                 continue
+            said = f"{free:,} bytes are free: the job goes on"
+            if hold.job_id in self._tries:  # It met another disk, or one that is full for others alone.
+                said = "the job tries again whether there is room"
             try:
-                job = await self._holds.release(hold.job_id, f"{free:,} bytes are free: the job goes on")
+                job = await self._holds.release(hold.job_id, said)
             except JobNotFound:
                 job = None
             if self._held is not None:

@@ -188,6 +188,8 @@ async def test_so_is_one_whose_step_does(rig: Rig, method: str) -> None:
     assert await state(rig, job) is State.PAUSED
     rig.room._tries[job.id].since -= room_module.FIRST_WAIT
     await rig.room.look()
+    said = next(e.message for e in await rig.store.journal(job.id, limit=100) if e.code == "ROOM_AGAIN")
+    assert said == "the job tries again whether there is room"
     await (await rig.execution(job.id)).run()
     assert await state(rig, job) is State.FINISHED
 
@@ -218,3 +220,15 @@ async def test_in_vain_it_is_tried_ever_more_seldom_until_something_was_written(
     assert rig.disk.refilled == 0
     await rig.room.look()
     assert rig.disk.refilled == 1
+
+
+async def test_so_it_is_where_others_are_held_meanwhile(rig: Rig) -> None:
+    jobs = [await running(rig, chunks) for chunks in (1, 2)]
+    waits: dict[str, list[float]] = {job.id: [] for job in jobs}
+    for _ in range(4):
+        for job in jobs:
+            await rig.room.full(job, DiskFull("full"))
+            await rig.room.look()
+            waits[job.id].append(rig.room._tries[job.id].wait)
+            await rig.store.command(job.id, Event.START)
+    assert waits == {job.id: [1, 2, 4, 8] for job in jobs}
