@@ -165,4 +165,25 @@ async def test_what_a_job_left_goes_when_its_target_is_back(daemon: DaemonProces
         assert target.execute("SELECT count(*) FROM lading_ledger").fetchone() == (0,)
         assert target.execute("SELECT count(*) FROM lading_attempt").fetchone() == (0,)
         assert target.execute("SELECT count(*) FROM people").fetchone() == (500,)
-    until(lambda: not list((daemon.state_dir / "jobs").iterdir()), "files of nobody's are swept")
+    until(lambda: not list((daemon.state_dir / "jobs").iterdir()), "files of nobody's are set aside")
+
+
+async def test_a_store_that_was_away_finds_its_rejects_again(daemon: DaemonProcess, folder: Path) -> None:
+    async with Client(daemon.address) as client:
+        job = await finish_one(client, folder)
+    daemon.stop()
+    store, away, jobs = daemon.state_dir / "store.db", folder / "away.db", daemon.state_dir / "jobs"
+    store.rename(away)
+    (jobs / "lost+found").mkdir()  # No directory of a job.
+    daemon.start()
+    until(
+        lambda: [path.name for path in jobs.iterdir()] == ["lost+found"],
+        "what the new store does not know is set aside",
+    )
+    daemon.stop()
+    away.replace(store)
+    (stranger,) = (daemon.state_dir / "strangers").iterdir()
+    stranger.rename(jobs / stranger.name)
+    daemon.start()
+    async with Client(daemon.address) as client:
+        assert [reject.record async for reject in client.rejects(job.name)] == [501]

@@ -117,3 +117,11 @@ class JobFiles(ABC):
     @abstractmethod
     async def forget(self, uid: str) -> None:
         """Remove those of a job. Raises DestinationRefused."""
+
+    @abstractmethod
+    async def set_aside(self, uid: str) -> None:
+        """Put those of a job that nobody knows where they are in nobody's way. Raises DestinationRefused."""
+
+    @abstractmethod
+    async def forget_strangers(self, before: datetime) -> None:
+        """Remove what was set aside before a time. Raises DestinationRefused."""

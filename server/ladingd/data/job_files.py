@@ -11,6 +11,7 @@ from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -26,14 +27,17 @@ class WorkplaceFiles(JobFiles):
     async def forget(self, uid: str) -> None:
         await asyncio.to_thread(self._workplace.forget, uid)
 
+    async def set_aside(self, uid: str) -> None:
+        await asyncio.to_thread(self._workplace.set_aside, uid)
+
+    async def forget_strangers(self, before: datetime) -> None:
+        await asyncio.to_thread(self._workplace.forget_strangers, before.timestamp())
+
     def _sizes(self) -> dict[str, int]:
-        jobs = self._workplace.directory / "jobs"
-        if not jobs.is_dir():
-            return {}
-        return {entry.name: _bytes_in(entry.path) for entry in os.scandir(jobs) if entry.is_dir(follow_symlinks=False)}
+        return {uid: _bytes_in(self._workplace.job(uid)) for uid in self._workplace.uids()}
 
 
-def _bytes_in(directory: str) -> int:
+def _bytes_in(directory: Path) -> int:
     total = 0
     for path, _, names in os.walk(directory):
         for name in names:

@@ -23,7 +23,8 @@ _JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workplace:
-    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``."""
+    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``, and with ``strangers/ID`` for what was
+    found beneath ``jobs`` of jobs that nobody knows."""
 
     directory: Path
 
@@ -53,6 +54,26 @@ class Workplace:
             for name in (f"job {job_uid}", f"keys of {job_uid}"):
                 self._lock(name).unlink(missing_ok=True)
 
+    def uids(self) -> list[str]:
+        """The uids of the jobs that have a directory. What else stands beside them is not ours."""
+        return _uids(self.directory / "jobs")
+
+    def set_aside(self, job_uid: str) -> None:
+        """Put the job's directory among the strangers. Raises DestinationRefused."""
+        directory, strangers = self.job(job_uid), self.directory / "strangers"
+        with writing(strangers):
+            strangers.mkdir(mode=0o700, exist_ok=True)
+            os.utime(directory)  # Since when it is there.
+            directory.replace(strangers / job_uid)
+
+    def forget_strangers(self, before: float) -> None:
+        """Remove those that were set aside before a time, in seconds since 1970. Raises DestinationRefused."""
+        strangers = self.directory / "strangers"
+        with writing(strangers):
+            for uid in _uids(strangers):
+                if (strangers / uid).stat().st_mtime < before:
+                    shutil.rmtree(strangers / uid)
+
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Wait for the lock of that name and hold it. The kernel lets go of it when the process dies.
@@ -72,6 +93,13 @@ class Workplace:
 
     def _lock(self, name: str) -> Path:
         return self.directory / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+
+
+def _uids(directory: Path) -> list[str]:
+    if not directory.is_dir():
+        return []
+    with os.scandir(directory) as entries:
+        return [one.name for one in entries if one.is_dir(follow_symlinks=False) and _JOB_UID.fullmatch(one.name)]
 
 
 def write_durably(path: Path, pieces: Iterable[bytes]) -> None:

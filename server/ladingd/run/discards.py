@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import DestinationRefused, InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.run.defect import defect
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ EVERY = 60.0
 """Seconds between two looks: a target that is away now is there later."""
 PATIENCE = 60.0
 """How many seconds a target has to forget a job."""
+STRANGER_DAYS = 30
+"""So long the files of jobs are kept that the store does not know."""
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +57,19 @@ class Discards:
         self._woken.set()
 
     async def sweep(self) -> None:
-        """Remove files of jobs that nobody knows: somebody has put back an older store, or taken a part of it out."""
+        """Set aside files of jobs that nobody knows: somebody has put back an older store, or taken a part of it out.
+
+        They are not removed at once: it may be the store that is the wrong one.
+        """
         # In this order: a job that is made meanwhile is known before it has files.
         there = await self._files.sizes()
-        for uid in there.keys() - await self._store.known():
-            try:
-                await self._files.forget(uid)
-            except DestinationRefused as error:
-                log.warning("%s", error.message)
-            else:
-                log.warning("removed the files of a job %s that the store does not know", uid)
+        try:
+            for uid in there.keys() - await self._store.known():
+                await self._files.set_aside(uid)
+                log.warning("the store knows no job %s: its files are set aside for %d days", uid, STRANGER_DAYS)
+            await self._files.forget_strangers(datetime.now(UTC) - timedelta(days=STRANGER_DAYS))
+        except LadingError as error:
+            log.warning("%s", error.message)
 
     async def clear(self) -> None:
         """Clear away whatever can be now. A connection that is away is asked once, not for each of its jobs; their

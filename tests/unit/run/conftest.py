@@ -222,12 +222,19 @@ class FakeFiles(JobFiles):
 
     def __init__(self) -> None:
         self.there: dict[str, int] = {}
+        self.aside: dict[str, int] = {}
 
     async def sizes(self) -> Mapping[str, int]:
         return dict(self.there)
 
     async def forget(self, uid: str) -> None:
         self.there.pop(uid, None)
+
+    async def set_aside(self, uid: str) -> None:
+        self.aside[uid] = self.there.pop(uid)
+
+    async def forget_strangers(self, before: datetime) -> None:
+        """None is so old."""
 
 
 class FakeRejects(RejectReader):

@@ -121,7 +121,7 @@ async def test_a_target_that_does_not_answer_is_not_waited_for_for_ever(
     assert rig.workers.killed == 1
 
 
-async def test_files_of_jobs_that_nobody_knows_are_swept_at_start(rig: Rig) -> None:
+async def test_files_of_jobs_that_nobody_knows_are_set_aside_at_start(rig: Rig) -> None:
     known, deleted = await ended(rig, 1), await ended(rig, 2)
     await rig.store.delete(deleted.id)
     rig.files.there = {known.uid: 1, deleted.uid: 1, "stranger": 1}
@@ -132,6 +132,7 @@ async def test_files_of_jobs_that_nobody_knows_are_swept_at_start(rig: Rig) -> N
     with suppress(asyncio.CancelledError):
         await running
     assert rig.files.there.keys() == {known.uid, deleted.uid}
+    assert rig.files.aside.keys() == {"stranger"}
 
 
 async def test_it_looks_at_once_when_it_is_woken(rig: Rig) -> None:
