@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import faulthandler
 import logging
 import os
 import signal
+import threading
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -41,6 +43,10 @@ REFUSAL_SECONDS = 0.2
 """A watcher of health that does not read keeps the jobs no longer from being interrupted."""
 
 
+READING = 30.0
+"""Seconds that the files of a configuration have to be read at a reload."""
+
+
 class Broken(CannotStart):
     """The daemon had to stop in the middle of its work."""
 
@@ -50,6 +56,23 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def _apart(configure: Callable[[], Configuration]) -> Configuration:
+    """Read the configuration in a thread that nobody waits for at the end: what is on a file system that is gone may
+    never answer. Raises TimeoutError, and what reading raises."""
+    loop = asyncio.get_running_loop()
+    answer: concurrent.futures.Future[Configuration] = concurrent.futures.Future()
+
+    def read() -> None:
+        try:
+            answer.set_result(configure())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=read, daemon=True, name="configuration").start()
+    async with asyncio.timeout(READING):
+        return await asyncio.shield(asyncio.wrap_future(answer, loop=loop))
 
 
 def run(configure: Callable[[], Configuration]) -> None:
@@ -199,10 +222,19 @@ class Daemon:
         """
         tell(Occasion.DAEMON_RELOADING, "reading the configuration anew")
         try:
-            wanted, warnings = await asyncio.to_thread(self._configure)
+            wanted, warnings = await _apart(self._configure)
         except ConfigError as error:
             log.error("nothing is reloaded: %s", error)
             return f"nothing is reloaded, the configuration has errors: {len(error.findings)}; the log has them"
+        except TimeoutError:
+            log.error(
+                "nothing is reloaded: the configuration, or a file that it names, cannot be read within %g s", READING
+            )
+            return "nothing is reloaded, the configuration cannot be read in time"
+        except Exception:
+            # A defect. The daemon has a configuration that it runs with, and jobs.
+            log.exception("nothing is reloaded: the configuration cannot be looked at")
+            return "nothing is reloaded, the configuration cannot be looked at; the log says why"
         for warning in warnings:
             log.warning("%s", warning)
         made = change(self._settings, wanted)

@@ -151,6 +151,19 @@ async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonP
     assert daemon.stop() == 0
 
 
+def test_a_file_that_never_answers(make_daemon: Callable[..., DaemonProcess], folder: Path) -> None:
+    """The end does not wait for it."""
+    daemon = make_daemon()
+    daemon.start()
+    os.mkfifo(folder / "password")
+    crm = f'[connections.crm]\nurl = "postgresql://h/d"\npassword_file = "{folder}/password"\n'
+    daemon.config.write_text(f"{daemon.config.read_text()}\n{crm}")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: "reading the configuration anew" in daemon.log.read_text(), "the reload has begun")
+    assert daemon.stop() == 0
+
+
 async def test_it_says_what_needs_a_restart_and_who_may_call_is_live(daemon: DaemonProcess) -> None:
     set_first(daemon, "workers = 7", f'state_dir = "{daemon.folder}/elsewhere"', 'socket_role = "none"')
     text = daemon.config.read_text()

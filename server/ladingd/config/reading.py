@@ -72,6 +72,8 @@ def load(config: Path | None, *, user: bool) -> Settings:
 def read(config: Path | None, *, user: bool) -> Reading:
     """Read the file and the environment and check the form of what they say."""
     source, values, findings = _read_file(config, user=user)
+    # Arguments of pydantic-settings: they would be heeded, and never get to be refused as keys.
+    findings += tuple(source.finding(Severity.ERROR, [key], "there is no such key") for key in values if key[:1] == "_")
     if findings:
         return Reading(source=source, settings=None, findings=findings)
     settings = None

@@ -29,6 +29,8 @@ DELIMITER = "__"
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path")
+    if "\0" in str(path):
+        raise ValueError("must not hold a null character")
     return path
 
 
