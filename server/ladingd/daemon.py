@@ -224,7 +224,10 @@ class Daemon:
         try:
             wanted, warnings = await _apart(self._configure)
         except ConfigError as error:
-            log.error("nothing is reloaded: %s", error)
+            # A line each: they are many, and a line of the log shows no line breaks.
+            for finding in error.findings:
+                log.error("%s", finding)
+            log.error("nothing is reloaded: the configuration has errors: %d", len(error.findings))
             return f"nothing is reloaded, the configuration has errors: {len(error.findings)}; the log has them"
         except TimeoutError:
             log.error(

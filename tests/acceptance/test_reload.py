@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +163,27 @@ def test_a_file_that_never_answers(make_daemon: Callable[..., DaemonProcess], fo
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
     until(lambda: "reading the configuration anew" in daemon.log.read_text(), "the reload has begun")
+    assert daemon.stop() == 0
+
+
+def test_a_file_that_is_gone(tmp_path: Path, make_daemon: Callable[..., DaemonProcess]) -> None:
+    """Without --config too: the defaults have no connections, and the jobs that run would fail."""
+    daemon = make_daemon()
+    home = tmp_path / "lading"
+    home.mkdir()
+    daemon.config.rename(home / "ladingd.toml")
+    daemon.config = home / "ladingd.toml"
+    with daemon.log.open("ab") as log:
+        daemon.process = subprocess.Popen(
+            [sys.executable, "-m", "ladingd", "--user"],
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "LADINGD_LOG_FORMAT": "json"},
+        )
+    until(daemon.accepts, "it serves")
+    daemon.config.unlink()
+    assert "nothing is reloaded" in reload(daemon)
+    assert "there is no such file" in daemon.log.read_text()
     assert daemon.stop() == 0
 
 
