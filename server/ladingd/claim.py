@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 log = logging.getLogger(__name__)
 
 
@@ -37,12 +38,9 @@ def claimed(state_dir: Path, socket: Path) -> Iterator[None]:
         _locked(state_dir / "lock", f"the state directory {state_dir}"),
         _locked(socket.with_name(socket.name + ".lock"), f"the socket {socket}"),
     ):
+        with _if_there_is_room(pid_file):
+            pid_file.write_text(f"{os.getpid()}\n")
         try:
-            try:
-                pid_file.write_text(f"{os.getpid()}\n")
-            except OSError as error:
-                # A full disk is no reason not to start: the store has a ballast to give up.
-                log.warning("%s cannot say which process this is: %s", pid_file, error.strerror)
             yield
         finally:
             pid_file.unlink(missing_ok=True)
@@ -62,7 +60,7 @@ def _make_directory(path: Path, mode: int, what: str) -> None:
 @contextmanager
 def _locked(path: Path, what: str) -> Iterator[None]:
     try:
-        file = path.open("a")
+        file = path.open("ab", buffering=0)
     except OSError as error:
         raise CannotStart(f"{path} cannot be opened: {error.strerror}") from error
     with file:
@@ -71,7 +69,16 @@ def _locked(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             raise AlreadyRuns(f"another daemon holds {what}") from None
         # Which program it is that runs here: another may be installed meanwhile.
-        file.truncate(0)
-        file.write(metadata.version("lading"))
-        file.flush()
+        with _if_there_is_room(path):
+            file.truncate(0)
+            file.write(metadata.version("lading").encode())
         yield
+
+
+@contextmanager
+def _if_there_is_room(path: Path) -> Iterator[None]:
+    """What is written here others like to know; the daemon starts without it where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s cannot be written: %s", path, error.strerror)

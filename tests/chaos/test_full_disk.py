@@ -19,7 +19,7 @@ from tests.chaos.failpoint import Action, Moment
 from tests.chaos.striking import strike_chunk
 from tests.harness.disk import small_disk
 from tests.harness.jobs import followed, held, importing, rows, write_people
-from tests.harness.waiting import until, until_async
+from tests.harness.waiting import PATIENCE, until, until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +171,16 @@ async def refused_creation(client: Client, people: Path, fill: Callable[[], None
     except ResourceExhausted as refused:
         return refused.reason
     return ""
+
+
+def test_a_start_without_room_says_so(make_daemon: Callable[..., DaemonProcess]) -> None:
+    daemon = make_daemon()
+    with small_disk(daemon.state_dir, 2 << 20) as disk:
+        disk.fill()
+        assert daemon.spawn().wait(PATIENCE) == 1
+    log = daemon.log.read_text()
+    assert "Traceback" not in log
+    assert "ladingd: the disk is full" in log
 
 
 async def test_a_database_file_without_room(make_daemon: Callable[..., DaemonProcess], folder: Path) -> None:
