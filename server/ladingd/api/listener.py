@@ -53,6 +53,9 @@ class _Files:
         """What is in the files. Raises OSError."""
         self._seen = self._signature()
         listener = self._listener
+        # First, as an error of these names the file.
+        key, chain = listener.key.read_bytes(), listener.certificate.read_bytes()
+        authority = listener.client_ca.read_bytes() if listener.client_ca else None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             # An empty password: otherwise it would be asked for at the terminal.
@@ -62,8 +65,6 @@ class _Files:
         except ssl.SSLError as error:
             problem = f"no certificate with its key, unencrypted, in PEM ({error.reason})"
             raise OSError(errno.EINVAL, problem, str(listener.certificate)) from error
-        key, chain = listener.key.read_bytes(), listener.certificate.read_bytes()
-        authority = listener.client_ca.read_bytes() if listener.client_ca else None
         if self._signature() != self._seen:
             raise OSError(errno.EAGAIN, "is just being changed", str(listener.certificate))
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
@@ -85,5 +86,6 @@ class _Files:
         return read
 
     def _signature(self) -> _Signature:
+        # The time of the inode: a file that could not be read is looked at again once its rights are others.
         stats = [path.stat() for path in self._paths]
-        return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+        return tuple((stat.st_ctime_ns, stat.st_size, stat.st_ino) for stat in stats)
