@@ -61,13 +61,17 @@ def _of_certificates(key: str, path: Path, content: bytes, now: datetime) -> Ite
     if not found:
         message = f"{path} holds no certificate in PEM: it has no BEGIN CERTIFICATE"
         yield Fault(severity=Severity.ERROR, key=key, message=message)
+    validities = []
     for pem in found:
         try:
-            begin, end = validity(ssl.PEM_cert_to_DER_cert(pem))
+            validities.append(validity(ssl.PEM_cert_to_DER_cert(pem)))
         except (ValueError, IndexError):
             yield Fault(severity=Severity.ERROR, key=key, message=f"{path} holds a certificate that is damaged")
-            continue
-        severity = Severity.ERROR
+    for number, (begin, end) in enumerate(validities):
+        # The first one is the server's. Beside it, and among authorities, one that is over does no harm by itself:
+        # the others go on to be trusted.
+        spare = number > 0 if key == "certificate" else any(one <= now < other for one, other in validities)
+        severity = Severity.WARNING if spare else Severity.ERROR
         if now >= end:
             message = f"the certificate in {path} has expired on {end:%Y-%m-%d %H:%M} UTC: put a new one there"
         elif now < begin:

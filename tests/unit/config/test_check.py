@@ -223,6 +223,21 @@ def test_a_certificate_that_expires_soon_and_one_that_is_not_valid_yet(
         assert {(finding.severity, said in finding.message) for finding in found} == {(severity, True)}
 
 
+def test_a_certificate_that_is_over_beside_others_that_hold(file: Path) -> None:
+    """Of an authority that was exchanged, or of the end of a chain."""
+    authority, over = Authority(), Authority().issue("over", expired=True).chain
+    pair = authority.issue("localhost")
+    certificate, key = written(Pair(chain=pair.chain + over, key=pair.key), file.parent)
+    assert only(file, tls(certificate, key)).severity is Severity.WARNING
+    certificate, key = written(pair, file.parent)
+    client_ca = file.with_name("ca.pem")
+    more = f"client_ca = '{client_ca}'\nlisten_mutual = 'localhost:2'\n"
+    for content, severity in ((authority.certificate + over, Severity.WARNING), (over, Severity.ERROR)):
+        client_ca.write_bytes(content)
+        finding = only(file, tls(certificate, key, more))
+        assert (finding.severity, "has expired" in finding.message) == (severity, True)
+
+
 def clock(now: datetime) -> Any:
     return type("Clock", (), {"now": staticmethod(lambda _zone: now)})
 
