@@ -46,6 +46,10 @@ def test_the_unit_is_hardened(unit: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_worker_without_memory_does_not_end_the_daemon() -> None:
+    assert "\nOOMPolicy=continue\n" in systemd.unit()
+
+
 def test_show_prints_the_unit_of_this_installation() -> None:
     shown = ladingd("systemd", "show")
     assert shown.returncode == 0
