@@ -66,11 +66,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from ladingd.claim import AlreadyRuns, CannotStart
     from ladingd.config import ConfigError, checked
-    from ladingd.config.settings import config_file
+    from ladingd.config.settings import config_file, missing
     from ladingd.daemon import run
 
     config = arguments.config
-    if config is None and os.path.lexists(file := config_file(None, user=arguments.user)):
+    if config is None and not missing(file := config_file(None, user=arguments.user)):
         # One that was there at the start is missed at a reload: the defaults would take all connections from the jobs.
         config = file
     try:

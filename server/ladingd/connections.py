@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
+from ladingd.config.settings import missing
 from ladingd.core.errors import LadingError, TargetUnavailable
 from ladingd.data.connection import Connection, database_path
 from ladingd.data.databases import try_out
@@ -31,7 +33,11 @@ def try_all(settings: Settings) -> Mapping[str, Answer | LadingError]:
     """Reach each database, in processes of their own: drivers hang, and the daemon never loads them."""
     connections = connections_of(settings)
     answers: dict[str, Answer | LadingError] = {}
-    if not settings.state_dir.exists():
+    if "CREDENTIALS_DIRECTORY" not in os.environ:
+        units = [name for name, connection in connections.items() if connection.password_credential]
+        reservation = "its password is a credential of the unit, which nobody else sees"
+        answers |= dict.fromkeys(units, Answer(server="not tried", reservation=reservation))
+    if missing(settings.state_dir):
         ours = [name for name, connection in connections.items() if _is_beneath(settings.state_dir, connection)]
         answers |= dict.fromkeys(ours, Answer(server="SQLite, no file yet: it comes with the daemon's first start"))
     rest = {name: connection for name, connection in connections.items() if name not in answers}

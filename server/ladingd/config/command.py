@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ladingd.config.document import document
 from ladingd.config.finding import Finding, Severity, in_order
 from ladingd.config.reading import read
-from ladingd.config.settings import config_file
+from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
 from ladingd.problem import Problem
 
@@ -76,7 +76,7 @@ def _conclusion(file: Path, errors: int, warnings: int, *, starts: bool) -> str:
     said = " and ".join(counted) or "all is well"
     if not starts:
         said += ": the daemon does not start with it, and a reload changes nothing"
-    return f"{file}{'' if file.exists() else ' is not there, so the defaults hold'}: {said}"
+    return f"{file}{' is not there, so the defaults hold' if missing(file) else ''}: {said}"
 
 
 def _unreachable(settings: Settings, config: Path | None, *, user: bool) -> Iterator[Finding]:

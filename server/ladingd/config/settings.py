@@ -256,6 +256,17 @@ def config_file(config: Path | None, *, user: bool) -> Path:
     return config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
 
 
+def missing(path: Path) -> bool:
+    """Whether nothing is there. What cannot be seen may be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def defaults(*, user: bool) -> dict[str, Any]:
     """What holds for the system's daemon or the user's own where neither file nor environment says another thing."""
     return _user_defaults() if user else _system_defaults()

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ladingd.config.finding import Severity
-from ladingd.config.settings import config_file
+from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
 from ladingd.connections import try_all
 from ladingd.core.errors import LadingError, TargetUnavailable
@@ -50,7 +50,7 @@ def _round(config: Path | None, *, user: bool) -> Iterator[Chapter]:
         yield "Paths", list(places.paths(settings))
         yield "Daemon", list(serving.serving(settings, found, user=user))
         yield "Store", list(store(settings, running=running))
-        stranger = os.geteuid() not in (0, places.daemon_user(settings.state_dir))
+        stranger = os.geteuid() != places.daemon_user(settings.state_dir)
         yield "Connections", list(_connections(settings, stranger=stranger))
         yield "Limits", list(machine.limits(settings, pid))
     yield "Clock", list(machine.clock())
@@ -59,10 +59,7 @@ def _round(config: Path | None, *, user: bool) -> Iterator[Chapter]:
 
 
 def _configuration(file: Path, settings: Settings | None, findings: Sequence[Finding]) -> Iterator[Line]:
-    if file.exists():
-        yield ok("file", str(file))
-    else:
-        yield ok("file", f"{file} is not there: the defaults hold")
+    yield ok("file", f"{file} is not there: the defaults hold" if missing(file) else str(file))
     for finding in findings:
         verdict = Verdict.FAIL if finding.severity is Severity.ERROR else Verdict.WARN
         where = finding.place.variable or (f"line {finding.place.line}" if finding.place.line else "")
@@ -74,7 +71,8 @@ def _configuration(file: Path, settings: Settings | None, findings: Sequence[Fin
 
 
 def _connections(settings: Settings, *, stranger: bool) -> Iterator[Line]:
-    """``stranger``: the daemon runs as somebody else, who may reach what we cannot."""
+    """``stranger``: the daemon runs as somebody else, who may reach what we cannot: PostgreSQL may ask who its peer
+    is, and root is another one."""
     if not settings.connections:
         yield warn("connections", "none: no job can be made", "name databases as [connections.NAME]")
     for name, answer in try_all(settings).items():

@@ -63,8 +63,12 @@ def clock() -> Iterator[Line]:
 
 def limits(settings: Settings, pid: int | None) -> Iterator[Line]:
     """What the daemon may use; where none runs, what one would that is started here."""
-    yield _descriptors(settings, pid)
-    yield _memory(settings, pid)
+    try:
+        yield _descriptors(settings, pid)
+        yield _memory(settings, pid)
+    except OSError as error:
+        # It has ended meanwhile, or /proc is mounted with hidepid.
+        yield warn("process", f"what process {pid} may use cannot be seen: {error.strerror}", "ask again, or as root")
     cores = os.cpu_count() or 1
     if settings.workers > cores:
         advice = "more workers than cores gain nothing where the database is on this machine"

@@ -51,7 +51,11 @@ def _uri(path: Path, *, running: bool) -> str:
 
 
 def _schema(connection: sqlite3.Connection) -> Line:
-    ((version,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if found is None:
+        advice = "stop the daemon, keep a copy of the file, and put a backup in its place"
+        return fail("schema", "the file does not say which it has", advice)
+    version = str(found[0])
     if version > HEAD:
         return fail("schema", f"{version} is newer than {HEAD}, the newest of this program", "use a newer Lading")
     if version < HEAD:

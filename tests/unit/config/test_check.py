@@ -15,6 +15,7 @@ import pytest
 from ladingd.config import ConfigError, checked
 from ladingd.config import surroundings as module
 from ladingd.config.finding import Severity
+from ladingd.config.settings import missing
 from ladingd.config.surroundings import examine
 from tests.harness.certificates import Authority, Pair
 from tests.harness.waiting import PATIENCE
@@ -341,6 +342,14 @@ def test_a_root_that_may_not_be_read(file: Path, monkeypatch: pytest.MonkeyPatch
 
 
 # The command
+
+
+def test_a_file_that_cannot_be_seen(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)  # Root, who may run the tests, sees everything.
+    assert not missing(file)
 
 
 def ladingd(*arguments: str | Path, environment: Sequence[tuple[str, str]] = ()) -> subprocess.CompletedProcess[str]:

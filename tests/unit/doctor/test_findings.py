@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ladingd.config.settings import Settings
-from ladingd.doctor import machine, places, serving
+from ladingd.doctor import command, machine, places, serving
 from ladingd.doctor import store as stores
 from ladingd.doctor.report import Verdict
 from ladingd.store.database import Database
@@ -78,6 +78,29 @@ def test_limits_of_this_very_process(tmp_path: Path) -> None:
     assert [line.name for line in few] == ["open files", "memory", "cores"]
     many = list(machine.limits(settings(tmp_path, workers=100_000), os.getpid()))
     assert [line.verdict for line in many] == [Verdict.WARN] * 3
+
+
+def test_limits_of_a_process_that_has_ended(tmp_path: Path) -> None:
+    lines = list(machine.limits(Settings(state_dir=tmp_path, socket=tmp_path / "s", workers=1), 1 << 30))
+    assert [line.verdict.value for line in lines][:1] == ["WARN"]
+    assert "cannot be seen" in lines[0].text
+
+
+def test_a_store_that_does_not_say_its_schema(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("CREATE TABLE jobs (state TEXT)")
+    lines = list(stores.store(Settings(state_dir=tmp_path, socket=tmp_path / "s"), running=False))
+    assert [line.verdict.value for line in lines] == ["FAIL", "OK", "OK"]
+
+
+def test_a_password_that_only_the_unit_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither root nor the daemon's user has it outside of the unit: that is no failure."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    crm = {"url": "postgresql://127.0.0.1:1/x", "password_credential": "crm"}
+    settings = Settings(state_dir=tmp_path, socket=tmp_path / "s", connections={"crm": crm})
+    (line,) = command._connections(settings, stranger=False)
+    assert (line.verdict, "credential" in line.text) == (Verdict.WARN, True)
 
 
 def test_what_a_user_may_do_in_directories(folder: Path) -> None:
