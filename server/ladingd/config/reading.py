@@ -19,7 +19,7 @@ from ladingd.config.lines import lines_of
 from ladingd.config.settings import DELIMITER, PREFIX, Settings, config_file, defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -83,7 +83,8 @@ def read(config: Path | None, *, user: bool) -> Reading:
         findings = tuple(_wrong(source, one) for one in error.errors())
     except SettingsError as error:
         findings = (_no_json(source, error),)
-    findings = (*findings, *_unheard_variables(source))
+    secrets = {connection.password_env for connection in settings.connections.values()} if settings else set()
+    findings = (*findings, *_unheard_variables(source, secrets))
     return Reading(source=source, settings=settings, findings=in_order(findings))
 
 
@@ -186,13 +187,14 @@ def _no_json(source: Source, error: SettingsError) -> Finding:
     return source.finding(Severity.ERROR, path, _table_wanted(path, source.place(path)))
 
 
-def _unheard_variables(source: Source) -> Iterator[Finding]:
-    """Variables that look like ours and mean nothing."""
+def _unheard_variables(source: Source, secrets: Container[str]) -> Iterator[Finding]:
+    """Variables that look like ours and mean nothing. Those that passwords are in may have any name."""
     for name in sorted(os.environ):
-        if not name.upper().startswith(PREFIX):
+        if not name.upper().startswith(PREFIX) or name in secrets:
             continue
         path = name[len(PREFIX) :].lower().split(DELIMITER)
-        if path[0] not in Settings.model_fields:
+        value = known_key(path[:1])
+        if path[0] not in Settings.model_fields or (len(path) > 1 and value is not None and not value.is_table):
             message = f"there is no such key, and nobody heeds it; {suggestion(path)}"
             place = Place(file=source.file, variable=name)
             yield Finding(severity=Severity.WARNING, place=place, key="", message=message)

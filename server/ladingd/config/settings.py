@@ -74,6 +74,8 @@ class ConnectionSettings(Table):
             raise ValueError(
                 "the url holds a password; name password_file, password_env or password_credential instead"
             )
+        if parts.scheme == "sqlite" and (parts.query or parts.fragment):
+            raise ValueError("the url of SQLite ends with the path: write %3F for ? and %23 for # in it")
         return url
 
     @model_validator(mode="after")

@@ -51,9 +51,10 @@ def examine(config: Path | None, *, user: bool) -> tuple[Settings | None, tuple[
 def _findings(settings: Settings, source: Source, *, user: bool) -> Iterator[Finding]:
     yield from _secrets(settings, source)
     yield from _tls(settings, source)
-    yield from _roots(settings, source)
+    looks = _looks(settings.roots)
+    yield from _roots(settings, source, looks)
     if not user:  # The user's own root is the whole machine, by default.
-        yield from _machine_roots(settings, source)
+        yield from _machine_roots(settings, source, looks)
     if settings.uploads_limit < settings.upload_limit:
         message = f"one upload may have {settings.upload_limit} bytes, and all together only {settings.uploads_limit}"
         yield source.finding(Severity.WARNING, ("uploads_limit",), message)
@@ -143,10 +144,9 @@ class _Look:
     problem: str = ""
 
 
-def _roots(settings: Settings, source: Source) -> Iterator[Finding]:
+def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
     """Store and uploads must not be reachable as files, and a right to one root not be one to another."""
     state_dir = Path(os.path.realpath(settings.state_dir))
-    looks = _looks(settings.roots)
     for name, look in looks.items():
         if look.problem:
             yield source.finding(look.severity, ("roots", name), look.problem)
@@ -188,7 +188,7 @@ def _no_answer(path: Path) -> _Look:
 
 
 def _look(path: Path) -> _Look:
-    place = Path(os.path.realpath(path))
+    place = Path("/", os.path.realpath(path).lstrip("/"))  # "//" is a name of its own, and here the same.
     try:
         mode = place.stat().st_mode
     except FileNotFoundError:
@@ -205,9 +205,9 @@ def _look(path: Path) -> _Look:
     return _Look(place=place)
 
 
-def _machine_roots(settings: Settings, source: Source) -> Iterator[Finding]:
-    for name, path in settings.roots.items():
-        if path == _MACHINE:
+def _machine_roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
+    for name, look in looks.items():
+        if look.place == _MACHINE:
             message = (
                 "it is the whole machine: jobs reach every file that the daemon's user does, also the store in "
                 f"{settings.state_dir} and the files with passwords; name the directories that are meant"

@@ -58,6 +58,8 @@ def only(file: Path, text: str) -> Finding:
         ("idle_exit = 0", 1, "idle_exit", "more than 0"),
         ("pause_grace = 'long'", 1, "pause_grace", "a number"),
         ("log_level = 'LOUD'", 1, "log_level", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("[connections.crm]\nurl = 'sqlite:////x?mode=ro'", 2, "connections.crm.url", "ends with the path"),
+        ("[connections.crm]\nurl = 'sqlite:////x#1.db'", 2, "connections.crm.url", "write %3F"),
         ("state_dir = 3", 1, "state_dir", "a text, in quotes"),
         ('state_dir = "/a\\u0000b"', 1, "state_dir", "a null character"),
         (
@@ -316,6 +318,20 @@ def test_the_whole_machine_is_a_root_only_by_default_without_a_warning(file: Pat
     finding = only(file, roots(file.parent, a="/"))
     assert (finding.severity, finding.key) == (Severity.WARNING, "roots.a")
     assert examine(None, user=True)[1] == ()
+
+
+@pytest.mark.parametrize("path", ["//", "/etc/..", "link"])
+def test_the_whole_machine_by_another_name(file: Path, path: str) -> None:
+    (file.parent / "link").symlink_to("/")
+    assert "the whole machine" in only(file, roots(file.parent, a=path)).message
+
+
+def test_variables_that_look_like_ours(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADINGD_CRM_PASSWORD", SECRET)
+    crm = "[connections.crm]\nurl = 'postgresql://h/d'\npassword_env = 'LADINGD_CRM_PASSWORD'"
+    assert findings(file, crm) == ()
+    monkeypatch.setenv("LADINGD_SLOTS__X", "3")
+    assert only(file, crm).place.variable == "LADINGD_SLOTS__X"
 
 
 def test_roots_that_are_not_there_or_are_none(file: Path) -> None:
