@@ -67,12 +67,20 @@ def _locked(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyRuns(f"another daemon holds {what}") from None
+            raise AlreadyRuns(f"another daemon holds {what}{_holder(path)}") from None
         # Which program it is that runs here: another may be installed meanwhile.
         with _if_there_is_room(path):
             file.truncate(0)
             file.write(metadata.version("lading").encode())
         yield
+
+
+def _holder(lock: Path) -> str:
+    """Which process has a directory, where that is known."""
+    try:
+        return f": process {int(lock.with_name('ladingd.pid').read_text())}"
+    except (OSError, ValueError):
+        return ""
 
 
 @contextmanager

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+SETTLERS = 3
+"""The same for ledgers that are asked, and jobs that are discarded, beside the work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +122,7 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack)
     stack.push_async_callback(workers.close)
     planners = pool(PLANNERS, observers=[traces.worked] if traces else ())
     stack.push_async_callback(planners.close)
-    settlers = pool(1)
+    settlers = pool(SETTLERS)
     stack.push_async_callback(settlers.close)
     database = Database(settings.state_dir / STORE, observe_commit=metrics and metrics.committed)
     try:

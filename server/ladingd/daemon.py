@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import faulthandler
 import logging
 import os
 import signal
-import threading
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING
 from ladingd import logs
 from ladingd.claim import CannotStart, claimed
 from ladingd.composition import compose
-from ladingd.config import ConfigError
 from ladingd.config.change import change
 from ladingd.core.errors import DiskFull
 from ladingd.notify import Notifier
 from ladingd.occasions import Occasion, tell
+from ladingd.reload import NotReloaded, read_anew
 from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.repose import Repose
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
 
     from ladingd.composition import Parts
     from ladingd.config import Settings
-    from ladingd.config.finding import Finding
-
-    Configuration = tuple[Settings, tuple[Finding, ...]]
+    from ladingd.reload import Configuration
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +37,6 @@ CALLS_GRACE = 2.0
 """Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
 REFUSAL_SECONDS = 0.2
 """A watcher of health that does not read keeps the jobs no longer from being interrupted."""
-
-
-READING = 30.0
-"""Seconds that the files of a configuration have to be read at a reload."""
 
 
 class Broken(CannotStart):
@@ -56,23 +48,6 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def _apart(configure: Callable[[], Configuration]) -> Configuration:
-    """Read the configuration in a thread that nobody waits for at the end: what is on a file system that is gone may
-    never answer. Raises TimeoutError, and what reading raises."""
-    loop = asyncio.get_running_loop()
-    answer: concurrent.futures.Future[Configuration] = concurrent.futures.Future()
-
-    def read() -> None:
-        try:
-            answer.set_result(configure())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=read, daemon=True, name="configuration").start()
-    async with asyncio.timeout(READING):
-        return await asyncio.shield(asyncio.wrap_future(answer, loop=loop))
 
 
 def run(configure: Callable[[], Configuration]) -> None:
@@ -213,31 +188,18 @@ class Daemon:
             await self._hangup.wait()
             self._hangup.clear()
             self._notifier.reloading()
-            self._notifier.ready(await self._reload(parts))
+            tell(Occasion.DAEMON_RELOADING, "reading the configuration anew")
+            try:
+                message, well = await self._reload(parts), True
+            except NotReloaded as error:
+                message, well = str(error), False
+            parts.supervision.reloaded(message, well=well)
+            self._notifier.ready(message)
 
     async def _reload(self, parts: Parts) -> str:
-        """Read the configuration anew and put into force what can be while the daemon runs; what to say of it.
-
-        One that is not right changes nothing.
-        """
-        tell(Occasion.DAEMON_RELOADING, "reading the configuration anew")
-        try:
-            wanted, warnings = await _apart(self._configure)
-        except ConfigError as error:
-            # A line each: they are many, and a line of the log shows no line breaks.
-            for finding in error.findings:
-                log.error("%s", finding)
-            log.error("nothing is reloaded: the configuration has errors: %d", len(error.findings))
-            return f"nothing is reloaded, the configuration has errors: {len(error.findings)}; the log has them"
-        except TimeoutError:
-            log.error(
-                "nothing is reloaded: the configuration, or a file that it names, cannot be read within %g s", READING
-            )
-            return "nothing is reloaded, the configuration cannot be read in time"
-        except Exception:
-            # A defect. The daemon has a configuration that it runs with, and jobs.
-            log.exception("nothing is reloaded: the configuration cannot be looked at")
-            return "nothing is reloaded, the configuration cannot be looked at; the log says why"
+        """Put into force what can be while the daemon runs; what to say of it. Raises NotReloaded: nothing has changed
+        then."""
+        wanted, warnings = await read_anew(self._configure)
         for warning in warnings:
             log.warning("%s", warning)
         made = change(self._settings, wanted)

@@ -38,6 +38,7 @@ class Supervision:
         self._announcer = announcer
         self._watchers = watchers
         self._told = ""
+        self._trouble = ""
 
     async def live(self) -> None:
         """Show the watchdog that the event loop turns and that the store takes what is written: where either hangs,
@@ -56,15 +57,23 @@ class Supervision:
         """Tell what the daemon is doing."""
         while self._notifier.listened_to:
             rung = self._announcer.listen()
-            if (status := await self.status()) != self._told:
-                self._notifier.status(status)
-                self._told = status
+            try:
+                if (status := await self.status()) != self._told:
+                    self._notifier.status(status)
+                    self._told = status
+            except (StoreUnusable, DiskFull) as error:
+                log.warning("no status for the service manager: %s", error)
             await asyncio.sleep(STATUS_SECONDS)
             try:
                 async with asyncio.timeout(LOOK_SECONDS - STATUS_SECONDS):
                     await rung.wait()
             except TimeoutError:
                 continue
+
+    def reloaded(self, message: str, *, well: bool) -> None:
+        """What a reload came to has just been told. One that went wrong is told of until another one goes well."""
+        self._told = message
+        self._trouble = "" if well else "; the last reload failed, the log says why"
 
     async def drain(self) -> None:
         """Ask for patience while chunks in flight come to their end. Whoever waits for them has a deadline."""
@@ -77,7 +86,7 @@ class Supervision:
         numbers = await self._store.numbers()
         running = sum(numbers.get(state, 0) for state in ACTIVE)
         parts = [_counted(running, "job", " running"), f"{numbers.get(State.QUEUED, 0)} waiting"]
-        return ", ".join([*parts, _counted(self._watchers(), "watcher")])
+        return ", ".join([*parts, _counted(self._watchers(), "watcher")]) + self._trouble
 
 
 def _counted(number: int, what: str, doing: str = "") -> str:

@@ -61,30 +61,28 @@ def _of_certificates(key: str, path: Path, content: bytes, now: datetime) -> Ite
     if not found:
         message = f"{path} holds no certificate in PEM: it has no BEGIN CERTIFICATE"
         yield Fault(severity=Severity.ERROR, key=key, message=message)
-    validities = []
     for pem in found:
         try:
-            validities.append(validity(ssl.PEM_cert_to_DER_cert(pem)))
+            begin, end = validity(ssl.PEM_cert_to_DER_cert(pem))
         except (ValueError, IndexError):
             yield Fault(severity=Severity.ERROR, key=key, message=f"{path} holds a certificate that is damaged")
-    for number, (begin, end) in enumerate(validities):
-        # The first one is the server's. Beside it, and among authorities, one that is over does no harm by itself:
-        # the others go on to be trusted.
-        spare = number > 0 if key == "certificate" else any(one <= now < other for one, other in validities)
-        severity = Severity.WARNING if spare else Severity.ERROR
+            continue
         if now >= end:
-            message = f"the certificate in {path} has expired on {end:%Y-%m-%d %H:%M} UTC: put a new one there"
+            message = (
+                f"the certificate in {path} has expired on {end:%Y-%m-%d %H:%M} UTC, so clients refuse to connect:"
+                " put a new one there"
+            )
         elif now < begin:
             message = (
                 f"the certificate in {path} holds only from {begin:%Y-%m-%d %H:%M} UTC on, and now it is "
                 f"{now:%Y-%m-%d %H:%M} UTC: is the clock right?"
             )
         elif now >= end - SOON:
-            severity = Severity.WARNING
             message = f"the certificate in {path} expires on {end:%Y-%m-%d %H:%M} UTC: put a new one there before"
         else:
             continue
-        yield Fault(severity=severity, key=key, message=message)
+        # No error: the Unix socket and the jobs need no certificate, and a new one is taken when it is there.
+        yield Fault(severity=Severity.WARNING, key=key, message=message)
 
 
 def _of_pair(certificate: Path, key: Path) -> Iterator[Fault]:

@@ -92,7 +92,7 @@ def _read_file(config: Path | None, *, user: bool) -> tuple[Source, dict[str, An
     file = config_file(config, user=user)
     nowhere = Source(file=file)
     try:
-        text = file.read_bytes().decode()
+        text = file.read_bytes().decode("utf-8-sig")
         values = tomllib.loads(text)
     except FileNotFoundError:
         if config is None:

@@ -77,6 +77,8 @@ class Settlement:
             self._announcer.announce(job.id)
 
     async def _settle(self, job: Job) -> None:
+        if (await self._store.get(job.id)).uid != job.uid:
+            raise JobNotFound(job.id)  # Deleted since it was listed: nothing of it is to be left in the target.
         try:
             async with asyncio.timeout(PATIENCE):
                 committed = await self._workers.call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)

@@ -218,7 +218,12 @@ class Worker:
             FORKSERVER.start(self._process)
             with self._lock:
                 # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
-                self._handle = os.pidfd_open(self._process.pid or 0)
+                try:
+                    self._handle = os.pidfd_open(self._process.pid or 0)
+                except OSError:
+                    ours.close()  # The process ends by that.
+                    FORKSERVER.gone()
+                    raise
                 self._connection = ours
         if self._killed:
             raise EOFError

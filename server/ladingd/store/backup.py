@@ -54,6 +54,7 @@ def copy(path: Path, to: Path, *, replace: bool = False) -> int:
     if not replace and os.path.lexists(to):
         raise FileExistsError(f"there is a file {to} already")
     draft = to.with_name(f".{to.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)  # Of a process that had this number and died.
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(opened(path)) as source, closing(sqlite3.connect(draft, isolation_level=None)) as target:

@@ -119,7 +119,10 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> Inspection:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "alembic_version" not in tables:
         raise StoreUnusable(path, "it is no store of Lading")
-    (schema,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if row is None:
+        raise StoreUnusable(path, "it does not say which schema it has")
+    (schema,) = row
     if schema > HEAD:
         raise StoreUnusable(path, f"its schema {schema} is newer than {HEAD}, the newest this program knows")
     done, problems = [], []

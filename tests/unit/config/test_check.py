@@ -209,7 +209,7 @@ def test_a_certificate_and_the_key_of_another(file: Path) -> None:
 
 def test_a_certificate_that_has_expired(file: Path) -> None:
     finding = only(file, tls(*written(Authority().issue("localhost", expired=True), file.parent)))
-    assert (finding.severity, finding.key, finding.place.line) == (Severity.ERROR, "tls.certificate", 3)
+    assert (finding.severity, finding.key, finding.place.line) == (Severity.WARNING, "tls.certificate", 3)
     assert f"has expired on {datetime.now(UTC) - timedelta(minutes=5):%Y-%m-%d}" in finding.message
 
 
@@ -219,26 +219,11 @@ def test_a_certificate_that_expires_soon_and_one_that_is_not_valid_yet(
     text = tls(*written(Authority().issue("localhost"), file.parent))
     for now, severity, said in (
         (datetime(2999, 12, 20, tzinfo=UTC), Severity.WARNING, "expires on 3000-01-01"),
-        (datetime(1999, 1, 1, tzinfo=UTC), Severity.ERROR, "is the clock right?"),
+        (datetime(1999, 1, 1, tzinfo=UTC), Severity.WARNING, "is the clock right?"),
     ):
         monkeypatch.setattr(module, "datetime", clock(now))
         found = findings(file, text)
         assert {(finding.severity, said in finding.message) for finding in found} == {(severity, True)}
-
-
-def test_a_certificate_that_is_over_beside_others_that_hold(file: Path) -> None:
-    """Of an authority that was exchanged, or of the end of a chain."""
-    authority, over = Authority(), Authority().issue("over", expired=True).chain
-    pair = authority.issue("localhost")
-    certificate, key = written(Pair(chain=pair.chain + over, key=pair.key), file.parent)
-    assert only(file, tls(certificate, key)).severity is Severity.WARNING
-    certificate, key = written(pair, file.parent)
-    client_ca = file.with_name("ca.pem")
-    more = f"client_ca = '{client_ca}'\nlisten_mutual = 'localhost:2'\n"
-    for content, severity in ((authority.certificate + over, Severity.WARNING), (over, Severity.ERROR)):
-        client_ca.write_bytes(content)
-        finding = only(file, tls(certificate, key, more))
-        assert (finding.severity, "has expired" in finding.message) == (severity, True)
 
 
 def clock(now: datetime) -> Any:

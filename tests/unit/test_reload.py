@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ladingd import daemon as module
-from ladingd.daemon import Daemon
+from ladingd import reload as module
+from ladingd.reload import NotReloaded, read_anew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,10 @@ def _never() -> Any:
     threading.Event().wait()
 
 
-@pytest.mark.parametrize(("configure", "said"), [(_defective, "the log says why"), (_never, "cannot be read in time")])
+@pytest.mark.parametrize(
+    ("configure", "said"), [(_defective, "the log says why"), (_never, "cannot be read within 0.1 s")]
+)
 async def test_it_changes_nothing(configure: Callable[[], Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READING", 0.1)
-    settings: Any = None
-    parts: Any = None
-    told = await Daemon(settings, configure)._reload(parts)
-    assert told.startswith("nothing is reloaded")
-    assert told.endswith(said)
+    with pytest.raises(NotReloaded, match=f"nothing is reloaded: .*{said}"):
+        await read_anew(configure)
