@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from lading.v1 import spec_pb2
-from ladingd.core.files import UPLOADS, is_upload_id
+from ladingd.core.files import UPLOADS, upload_id_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +40,8 @@ class Permits:
         """For one file, to be read or written."""
         root = file.root or DEFAULT
         principal.require_root(root)
-        upload_id = file.path.partition("/")[0]
         # Anything else beneath that root is refused when the file is looked for.
-        if root == UPLOADS and is_upload_id(upload_id):
+        if root == UPLOADS and (upload_id := upload_id_in(file.path)):
             if written:
                 principal.require_upload(await self._uploads.claim(upload_id, principal.name))
             else:

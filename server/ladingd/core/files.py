@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ladingd.core.spec import File
@@ -34,6 +35,13 @@ InUse = Callable[[File], Awaitable[bool]]
 def is_upload_id(text: str) -> bool:
     """Whether it is a UUID in its usual spelling, in small letters."""
     return _UPLOAD_ID.fullmatch(text) is not None
+
+
+def upload_id_in(path: str) -> str:
+    """The id of the upload that a path beneath the root of uploads leads into, read as whoever opens it reads it;
+    empty where it leads into none."""
+    first = next(iter(PurePosixPath(path).parts), "")
+    return first if is_upload_id(first) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -339,9 +339,9 @@ async def test_downloads_are_beneath_the_roots_of_a_submitter(uploads):
 UPLOAD = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
 
-def on_upload(method: str) -> Any:
-    """A request of this method that names the upload."""
-    file = spec_pb2.File(root="uploads", path=f"{UPLOAD}/a.csv")
+def on_upload(method: str, spelling: str = "") -> Any:
+    """A request of this method that names the upload; files may be spelled otherwise, by what stands before."""
+    file = spec_pb2.File(root="uploads", path=f"{spelling}{UPLOAD}/a.csv")
     table = spec_pb2.Table(connection="crm", table="t")
     return {
         "FileService/GetUpload": file_service_pb2.GetUploadRequest(name=f"uploads/{UPLOAD}"),
@@ -374,6 +374,15 @@ async def test_an_upload_is_for_who_made_it_and_for_admins(uploads, method):
         assert await _called(permits, principal, f"lading.v1.{method}", request) == "through"
     with pytest.raises(PermissionDenied, match="somebody else"):
         await _called(permits, bob, f"lading.v1.{method}", request)
+
+
+@pytest.mark.parametrize("method", ["FileService/DownloadFile", "JobService/CreateJob", "JobService/UpdateJob"])
+@pytest.mark.parametrize("spelling", ["./", "././", ".//"])
+async def test_an_upload_is_somebody_elses_however_it_is_spelled(uploads, method, spelling):
+    await uploads.claim(UPLOAD, "ada")
+    bob = Principal(name="bob", role=Role.SUBMITTER, connections={"crm"})
+    with pytest.raises(PermissionDenied, match="somebody else"):
+        await _called(Permits(uploads), bob, f"lading.v1.{method}", on_upload(method, spelling))
 
 
 async def test_what_is_exported_for_a_download_is_for_who_exports_it(uploads):
