@@ -252,7 +252,7 @@ class Access(grpc.aio.ServerInterceptor):
         changes = call.rule is not None and call.rule.changes and not getattr(call.request, "validate_only", False)
         if not changes and outcome not in REFUSED:
             return None
-        if outcome in _CUT_OFF and call.effect.job is not None:
+        if outcome in _CUT_OFF and _name_of(call.effect):
             outcome = "OK"  # The caller does not know it, but what was asked for is done.
         deed = Deed(
             time=self._clock(),
@@ -303,7 +303,7 @@ def _name_in(message: Any) -> str:
 
 
 def _name_of(effect: Effect) -> str:
-    return job_name(effect.job.id) if effect.job is not None else ""
+    return job_name(effect.job.id) if effect.job is not None else effect.upload
 
 
 def _text(value: str | bytes) -> str:

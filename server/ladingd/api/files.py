@@ -18,6 +18,7 @@ from ladingd.api.permits import DEFAULT
 from ladingd.core.errors import DeadlineExceeded, InvalidRequest
 from ladingd.core.files import PIECE_BYTES, UPLOADS, Announcement, is_upload_id
 from ladingd.core.spec import File
+from ladingd.run.control import effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -62,7 +63,15 @@ class FileServicer(FileServiceServicer):
         return upload_message(await self._uploads.get(upload_id_in(request.name)))
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Context) -> Empty:
-        await self._uploads.delete(upload_id_in(request.name), self._in_use)
+        removing = asyncio.ensure_future(self._remove(upload_id_in(request.name)))
+        try:
+            await asyncio.shield(removing)
+        except asyncio.CancelledError:
+            # The thread at it cannot be called back: what became of it belongs in the audit trail.
+            await asyncio.wait([removing])
+            if not removing.cancelled():
+                removing.exception()  # Nobody waits for it any more.
+            raise
         return Empty()
 
     async def DownloadFile(
@@ -76,6 +85,11 @@ class FileServicer(FileServiceServicer):
             )
             async for piece in pieces:
                 yield pb.DownloadFileResponse(data=piece)
+
+    async def _remove(self, upload_id: str) -> None:
+        await self._uploads.delete(upload_id, self._in_use)
+        if (wanted := effect.get(None)) is not None:
+            wanted.upload = f"{UPLOADS}/{upload_id}"
 
     async def _next(
         self, messages: AsyncIterator[pb.UploadFileRequest], coming: Reception | None

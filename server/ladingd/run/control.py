@@ -48,6 +48,8 @@ class Effect:
     """What a call has changed by now, whatever becomes of the call."""
 
     job: Job | None = None
+    upload: str = ""
+    """As the API has it, where one was removed."""
 
 
 effect: ContextVar[Effect] = ContextVar("effect")

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from lading.v1 import audit_service_pb2, file_service_pb2, job_pb2, spec_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.audit_service_pb2_grpc import AuditServiceStub
+from lading.v1.file_service_pb2_grpc import FileServiceStub
 from ladingd.api import access
 from ladingd.api.access import METHODS, Access
 from ladingd.api.audit import Trail
@@ -28,6 +29,7 @@ from ladingd.api.server import ApiServer
 from ladingd.core.access import HOLDERS, Deed, Principal, Role, issue
 from ladingd.core.errors import PermissionDenied, Unauthenticated
 from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.data.uploads import UploadFiles
 from ladingd.run.control import effect
 from ladingd.run.watch import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
@@ -49,8 +51,6 @@ from tests.integration.api.fakes import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from ladingd.data.uploads import UploadFiles
 
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -547,6 +547,27 @@ async def test_the_trail_knows_what_was_done_though_the_caller_has_gone(api, mon
     await eventually(lambda: len(api.audit.deeds) == 1)
     deed = api.audit.deeds[0]
     assert (deed.resource, deed.outcome) == ("jobs/a1", "OK")
+
+
+async def test_the_trail_knows_what_was_removed_though_the_caller_has_gone(api, monkeypatch):
+    removing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def delete(self: UploadFiles, upload_id: str, in_use: Any) -> None:
+        removing.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(UploadFiles, "delete", delete)
+    stub = FileServiceStub(api.channel)
+    request = file_service_pb2.DeleteUploadRequest(name=f"uploads/{UPLOAD}")
+    running = asyncio.ensure_future(call := stub.DeleteUpload(request, timeout=DEADLINE))
+    await asyncio.wait_for(removing.wait(), DEADLINE)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    go_on.set()
+    await eventually(lambda: len(api.audit.deeds) == 1)
+    deed = api.audit.deeds[0]
+    assert (deed.resource, deed.outcome) == (f"uploads/{UPLOAD}", "OK")
 
 
 async def test_deeds_that_come_together_are_written_together():
