@@ -570,6 +570,16 @@ async def test_the_trail_knows_what_was_removed_though_the_caller_has_gone(api, 
     assert (deed.resource, deed.outcome) == (f"uploads/{UPLOAD}", "OK")
 
 
+async def test_who_sends_to_somebody_elses_id_is_kept_out_and_written_down(api, folder):
+    await no_files(folder)["uploads"].claim(UPLOAD, "ada")
+    submitter = await shown(api, Role.SUBMITTER)
+    begin = file_service_pb2.UploadFileRequest.Begin(upload_id=UPLOAD, file_name="a.csv", sha256=bytes(32))
+    requests = iter([file_service_pb2.UploadFileRequest(begin=begin)])
+    failed, _ = await refused(FileServiceStub(api.channel).UploadFile(requests, metadata=submitter, timeout=DEADLINE))
+    assert failed.code() is DENIED
+    assert [deed.outcome for deed in api.audit.deeds] == ["PERMISSION_DENIED"]
+
+
 async def test_deeds_that_come_together_are_written_together():
     class Slow(FakeAudit):
         def __init__(self) -> None:
