@@ -238,10 +238,10 @@ class Access(grpc.aio.ServerInterceptor):
         it is read."""
         match request:
             case pb.CreateJobRequest():
-                await self._permits.spec(principal, request.job.spec)
+                await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
                 principal.require(Right.SUBMIT)
-                await self._permits.spec(principal, request.job.spec)
+                await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case file_service_pb2.GetUploadRequest() | file_service_pb2.DeleteUploadRequest():
                 await self._permits.upload(principal, upload_id_in(request.name))
             case file_service_pb2.DownloadFileRequest():

@@ -26,9 +26,10 @@ class Permits:
     def __init__(self, uploads: UploadStore) -> None:
         self._uploads = uploads
 
-    async def spec(self, principal: Principal, spec: spec_pb2.JobSpec) -> None:
-        """For all that a spec names, wherever. What it exports for a download is the caller's from now on."""
-        written = spec.WhichOneof("kind") == "export_spec"
+    async def spec(self, principal: Principal, spec: spec_pb2.JobSpec, *, asks_only: bool = False) -> None:
+        """For all that a spec names, wherever. What it exports for a download is the caller's from now on, unless
+        nothing is to be kept of it."""
+        written = spec.WhichOneof("kind") == "export_spec" and not asks_only
         for part in _parts(spec):
             match part:
                 case spec_pb2.File():

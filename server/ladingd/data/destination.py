@@ -33,10 +33,11 @@ class Destination:
     overwrite: bool
 
     @classmethod
-    def of(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str) -> Self:
-        """The destination of a job. Raises DestinationRefused where its directory is gone."""
+    def of(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str, *, make: bool = False) -> Self:
+        """The destination of a job; ``make``: a directory for downloads that is lacking is made. Raises
+        DestinationRefused where its directory is gone."""
         try:
-            directory = destination_directory(roots, plan.file)
+            directory = destination_directory(roots, plan.file, make=make)
         except InvalidSpec as error:
             raise DestinationRefused(error.problem) from error
         path = directory.path / PurePosixPath(plan.file.path).name

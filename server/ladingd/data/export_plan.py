@@ -72,5 +72,6 @@ def _check_destination(path: Path, *, overwrite: bool) -> None:
         raise InvalidSpec("file.path", f"{path.name} is a directory")
     if os.path.lexists(path) and not overwrite:
         raise InvalidSpec("file.path", f"{path.name} exists; --overwrite replaces it")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    # One for downloads is made when the job begins.
+    if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
         raise InvalidSpec("file.path", f"the daemon may not write into the directory of {path.name}")

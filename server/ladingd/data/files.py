@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
 from ladingd.core.files import UPLOADS, is_upload_id
+from ladingd.data.workplace import disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,11 +121,15 @@ class Directory:
         return Path(f"/proc/self/fd/{self._descriptor}")
 
 
-def destination_directory(roots: Mapping[str, Path], file: File) -> Directory:
-    """The directory that an exported file goes into. No link that is put there meanwhile leads out of its root. Raises
-    InvalidSpec."""
+def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool = False) -> Directory:
+    """The directory that an exported file goes into. No link that is put there meanwhile leads out of its root.
+
+    With ``make`` that of a file for whoever asks to download it is made. Raises InvalidSpec, DiskFull.
+    """
     path = destination_path(roots, file)
     base = roots[file.root].resolve()
+    if make and file.root == UPLOADS:
+        _make_room(path.parent)
     try:
         return Directory(_descend(base, path.parent.relative_to(base).parts))
     except OSError as error:
@@ -134,14 +139,16 @@ def destination_directory(roots: Mapping[str, Path], file: File) -> Directory:
 def destination_path(roots: Mapping[str, Path], file: File) -> Path:
     """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec.
 
-    Beneath the root of uploads it is `UUID/NAME`, for whoever asks to download it; that directory is made.
+    Beneath the root of uploads it is `UUID/NAME`, for whoever asks to download it; that directory may be lacking.
     """
     try:
         base, inner = _beneath(roots, file)
     except PathRefused as error:
         raise InvalidSpec(f"file.{error.field}", error.problem) from error
     if file.root == UPLOADS:
-        _make_room(base, inner)
+        _check_name(inner)
+        if not os.path.lexists(base / inner.parent):
+            return base / inner
     try:
         parent = (base / inner.parent).resolve(strict=True)
         parent.relative_to(base)
@@ -171,16 +178,21 @@ def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath
     return root.resolve(), inner
 
 
-def _make_room(base: Path, inner: PurePosixPath) -> None:
+def _check_name(inner: PurePosixPath) -> None:
     if len(inner.parts) != 2 or not is_upload_id(inner.parts[0]):
         raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} write a new UUID, a slash and a name")
     if inner.name.startswith("."):
         raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} no name begins with a dot")
-    directory = base / inner.parent
+
+
+def _make_room(directory: Path) -> None:
+    problem = f"no directory can be made for {UPLOADS}/{directory.name}"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSpec("file.path", f"no directory can be made for {inner}: {error.strerror}") from error
+        if (full := disk_full(error, problem, directory.parent)) is not None:
+            raise full from error
+        raise InvalidSpec("file.path", f"{problem}: {error.strerror}") from error
     _touch(directory)
 
 

@@ -53,7 +53,7 @@ class TableExport:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
         with self._locked(job_uid):
             committed = self._committed(job_uid, attempt)
-            destination = Destination.of(self.roots, plan, job_uid)
+            destination = Destination.of(self.roots, plan, job_uid, make=not committed)
             if not committed:
                 destination.begin()
             elif not self._complete(job_uid).exists():

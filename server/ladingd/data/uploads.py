@@ -82,7 +82,8 @@ class UploadFiles(UploadStore):
         removed = []
         for upload_id in await asyncio.to_thread(self._ids):
             whole = await asyncio.to_thread(self._is_whole, upload_id)
-            if whole and await in_use(File(root=UPLOADS, path=upload_id)):
+            # Also where nothing is there: whose an id is must not be forgotten before its export begins.
+            if await in_use(File(root=UPLOADS, path=upload_id)):
                 await asyncio.to_thread(self._touch, upload_id, now)
             elif await asyncio.to_thread(self._expire, upload_id, now - (unused_for if whole else incomplete_for)):
                 removed.append(upload_id)
@@ -96,6 +97,8 @@ class UploadFiles(UploadStore):
 
     def _claim(self, upload_id: str, owner: str) -> str:
         if known := self._owner(upload_id):
+            if known == owner:
+                os.utime(self._owner_path(upload_id))
             return known
         self._make_directories()
         _write(self._owner_path(upload_id), owner.encode())
@@ -242,9 +245,9 @@ class UploadFiles(UploadStore):
 
     def _touch(self, upload_id: str, now: datetime) -> None:
         with self._lock:
-            directory = self.root / upload_id
-            if directory.exists():
-                os.utime(directory, (now.timestamp(), now.timestamp()))
+            for path in (self.root / upload_id, self._owner_path(upload_id)):
+                if path.exists():
+                    os.utime(path, (now.timestamp(), now.timestamp()))
 
     def _there(self, record: UploadRecord) -> int:
         if self._place(record).exists():

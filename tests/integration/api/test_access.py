@@ -393,6 +393,19 @@ async def test_what_is_exported_for_a_download_is_for_who_exports_it(uploads):
         await _called(permits, bob, "lading.v1.FileService/DownloadFile", on_upload("FileService/DownloadFile"))
 
 
+@pytest.mark.parametrize("asks_only", [True, False])
+async def test_nothing_is_claimed_by_who_only_asks(uploads, asks_only):
+    permits, method = Permits(uploads), "JobService/UpdateJob"
+    ada, bob = (Principal(name=name, role=Role.SUBMITTER, connections={"crm"}) for name in ("ada", "bob"))
+    request = on_upload(method)
+    request.validate_only = asks_only
+    await _called(permits, ada, f"lading.v1.{method}", request)
+    assert await uploads.owner(UPLOAD) == ("" if asks_only else "ada")
+    await uploads.claim(UPLOAD, "ada")
+    with pytest.raises(PermissionDenied, match="somebody else"):
+        await _called(permits, bob, f"lading.v1.{method}", request)
+
+
 @pytest.mark.parametrize(
     ("method", "roles"),
     [

@@ -16,7 +16,7 @@ from ladingd.core.files import Announcement
 from ladingd.core.spec import File
 from ladingd.data import files, uploads
 from ladingd.data.downloads import RootFiles
-from ladingd.data.files import destination_path, open_source, reopen_source
+from ladingd.data.files import destination_directory, destination_path, open_source, reopen_source
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 
@@ -142,14 +142,20 @@ async def test_a_sending_that_is_cancelled_while_it_begins_lets_go(store: Upload
             await asyncio.sleep(0.005)
 
 
+def export_into(store: UploadFiles, upload_id: str) -> None:
+    """Leave what an export leaves."""
+    file = File(root="uploads", path=f"{upload_id}/out.csv")
+    directory = destination_directory({"uploads": store.root}, file, make=True)
+    (directory.path / "out.csv").write_bytes(b"x")
+
+
 async def test_sweeping(store: UploadFiles, tmp_path: Path) -> None:
     """Halves by when something came last, whole ones by when a job used them last."""
     half, whole, used, export = (str(uuid.uuid4()) for _ in range(4))
     await send_half(store, half)
     await send(store, upload_id=whole)
     await send(store, upload_id=used)
-    path = destination_path({"uploads": store.root}, File(root="uploads", path=f"{export}/out.csv"))
-    path.write_bytes(b"x")
+    export_into(store, export)
     now = datetime.now(UTC)
     asked: list[File] = []
 
@@ -158,7 +164,7 @@ async def test_sweeping(store: UploadFiles, tmp_path: Path) -> None:
         return file.path == used
 
     assert await store.sweep(now + DAY - timedelta(minutes=5), in_use) == ()
-    assert sorted(file.path for file in asked) == sorted([whole, used, export])
+    assert sorted(file.path for file in asked) == sorted([half, whole, used, export])
     assert {file.root for file in asked} == {"uploads"}
     async with store.receive(announced(upload_id=half), 7, OWNER):
         # Something may come at any moment.
@@ -193,6 +199,18 @@ async def test_a_claim_without_a_file_is_swept(store: UploadFiles) -> None:
     assert await store.owner(ID) == ""
 
 
+async def test_a_claim_lasts_as_long_as_a_job_may_export_there(store: UploadFiles) -> None:
+    await store.claim(ID, "ada")
+    now = datetime.now(UTC)
+
+    async def in_use(file: File) -> bool:
+        return file.path == ID
+
+    assert await store.sweep(now + 2 * DAY, in_use) == ()
+    assert await store.sweep(now + 2 * DAY + timedelta(hours=1), unused) == ()
+    assert await store.owner(ID) == "ada"
+
+
 async def test_a_plan_or_a_download_counts_as_use(store: UploadFiles, tmp_path: Path) -> None:
     roots = {"uploads": store.root}
     upload = await send(store)
@@ -223,7 +241,7 @@ async def test_what_a_crash_leaves_is_swept(store: UploadFiles, tmp_path: Path) 
 
 
 async def test_what_an_export_has_left_can_be_deleted(store: UploadFiles) -> None:
-    destination_path({"uploads": store.root}, File(root="uploads", path=f"{ID}/out.csv")).write_bytes(b"x")
+    export_into(store, ID)
     await store.delete(ID, unused)
     assert list(store.root.iterdir()) == []
     with pytest.raises(FileNotFound):
@@ -234,6 +252,8 @@ def test_exports_beneath_the_uploads_get_a_directory_of_their_own(tmp_path: Path
     roots = {"uploads": tmp_path / "uploads", "local": tmp_path}
     path = destination_path(roots, File(root="uploads", path=f"{ID}/out.csv"))
     assert path == tmp_path / "uploads" / ID / "out.csv"
+    assert not path.parent.parent.exists()
+    destination_directory(roots, File(root="uploads", path=f"{ID}/out.csv"), make=True)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert destination_path(roots, File(root="uploads", path=f"{ID}/out.csv")) == path
     for inner in ("out.csv", "a/out.csv", f"{ID}/a/out.csv", f"{ID}/.out.csv", ID, f"{ID}/../x/out.csv"):
