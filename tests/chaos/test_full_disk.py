@@ -157,7 +157,7 @@ async def test_a_daemon_starts_on_a_disk_that_is_full_to_the_last_byte(
             async with Client(daemon.address) as client:
                 assert [job async for job in client.list_jobs()] == []
             said = daemon.log.read_text()
-            assert "ladingd.pid cannot say which process this is" in said
+            assert "ladingd.pid cannot be written" in said
             assert "the ballast beside it is released" in said
         finally:
             daemon.clean_up()
