@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import socket
@@ -118,7 +119,8 @@ def priority(level: int) -> int:
 
 
 def _encoded(name: str, value: object) -> bytes:
-    content = str(value).encode("utf-8", "backslashreplace")
+    text = json.dumps(value) if isinstance(value, dict) else str(value)
+    content = text.encode("utf-8", "backslashreplace")
     if b"\n" not in content:
         return name.encode() + b"=" + content + b"\n"
     return name.encode() + b"\n" + len(content).to_bytes(8, "little") + content + b"\n"

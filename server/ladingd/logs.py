@@ -13,14 +13,14 @@ import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ladingd.core.origin import current
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BREAKS = {number: repr(chr(number))[1:-1] for number in (*range(0x20), 0x7F, 0x85, 0x2028, 0x2029)}
+_BREAKS = {number: repr(chr(number))[1:-1] for number in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 """What would end a line, or move the cursor of the terminal that shows it."""
 
 
@@ -82,6 +82,11 @@ class TextLines(logging.Formatter):
         line = super().formatMessage(record).translate(_BREAKS)
         call = getattr(record, "fields", {}).get("call")
         return f"{line} (call {call})" if call else line
+
+    def formatException(self, ei: Any) -> str:
+        # The same of what an error says: its lines stand a little to the right, where no line begins.
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {line.translate(_BREAKS)}" for line in lines)
 
 
 class JsonLines(logging.Formatter):

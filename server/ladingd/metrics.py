@@ -26,6 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ladingd.api.limits import CallClass
+from ladingd.core.job import ChangeKind
 from ladingd.core.state import Event, State
 
 if TYPE_CHECKING:
@@ -129,13 +130,17 @@ class Metrics:
     def changed(self, change: Change) -> None:
         """A job was created, moved, edited or deleted."""
         job = change.job
-        if change.cause is Event.SLOT_FREE and job.id in self._queued:
-            self._queue.observe(max(change.time.timestamp() - self._queued[job.id], 0.0))
-        self._queued.pop(job.id, None)
-        if job.state is State.QUEUED:
-            self._queued[job.id] = change.time.timestamp()
+        if change.kind is not ChangeKind.EDITED:  # That changes nothing of the wait.
+            self._waited(change)
         if change.from_state is not job.state and change.cause is not None:
             self._changes.labels(job.state).inc()
+
+    def _waited(self, change: Change) -> None:
+        since = self._queued.pop(change.job.id, None)
+        if change.cause is Event.SLOT_FREE and since is not None:
+            self._queue.observe(max(change.time.timestamp() - since, 0.0))
+        if change.job.state is State.QUEUED and change.kind is not ChangeKind.DELETED:
+            self._queued[change.job.id] = change.time.timestamp()
 
     def counted(self, before: Job, after: Job, extent: int) -> None:
         """The counts of a job were written. What a replay takes back is not taken back here."""

@@ -189,11 +189,12 @@ async def _send_and_import(
 async def _export_and_fetch(ours: Session, wanted: ExportSpec, to: str, label: str, *, detach: bool) -> int:
     async with ours.client() as client:
         job = await client.create_job(JobSpec(kind=wanted), label=label)
+        if detach:
+            status = await _detached(ours, client, job)
+            ours.output.note(later(job.name, to))
+            return status
+        started = await client.start_job(job.name)
         try:
-            if detach:
-                ours.output.note(later(job.name, to))
-                return await _detached(ours, client, job)
-            started = await client.start_job(job.name)
             final = await wait(ours, client, started, revision=job.revision)
             if final.state is State.FINISHED:
                 await fetch(ours, client, wanted, to, overwrite=wanted.overwrite)

@@ -50,7 +50,8 @@ class UploadRoom:
         if kept + coming > self.limit:
             raise QuotaExceeded(
                 f"{kept} bytes of uploads and of exports for download are kept or come; with these {coming} it would"
-                f" be more than {self.limit}: delete some, or wait until those that no job uses are removed"
+                f" be more than {self.limit}: delete some, or the jobs that need them, or wait until those that no job"
+                " needs are removed"
             )
         self.check_disk(promised + coming - given_up)
 

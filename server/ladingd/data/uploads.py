@@ -106,7 +106,7 @@ class UploadFiles(UploadStore):
 
     def _owner(self, upload_id: str) -> str:
         try:
-            return self._owner_path(upload_id).read_text()
+            return self._owner_path(upload_id).read_text("utf-8")
         except FileNotFoundError:
             return ""
 

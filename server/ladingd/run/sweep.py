@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1800.0
 """Seconds between two looks; far less than files are kept."""
+
+FAILED_FOR = timedelta(days=7)
+"""So long a job that failed may be started again with what it had."""
 
 _MAY_NEED = frozenset(State) - {State.FINISHED, State.CANCELED}
 """A job in one of the others never changes again."""
@@ -35,10 +38,15 @@ class Sweep:
     async def in_use(self, file: File) -> bool:
         """Whether a job may still need what stands beneath a directory."""
         directory = PurePosixPath(file.path)
-        jobs = await self._store.in_states(_MAY_NEED)
         return any(
-            job.spec.file.root == file.root and directory in PurePosixPath(job.spec.file.path).parents for job in jobs
+            directory in PurePosixPath(each.path).parents for each in await self._needed() if each.root == file.root
         )
+
+    async def _needed(self) -> list[File]:
+        """The files that jobs may still need."""
+        before = datetime.now(UTC) - FAILED_FOR
+        jobs = await self._store.in_states(_MAY_NEED)
+        return [job.spec.file for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before]
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -54,15 +54,21 @@ def sweep_of(jobs: Any, uploads: Any = None) -> Sweep:
     return Sweep(jobs, uploads, pause=0.01)
 
 
-def importing(path: str, state: State, root: str = "uploads") -> Job:
+def importing(path: str, state: State, root: str = "uploads", ended: timedelta = timedelta()) -> Job:
     spec = ImportSpec(file=File(root=root, path=path), target=Table(table="t"))
-    return a_job(spec=spec, state=state)
+    return a_job(spec=spec, state=state, end_time=datetime.now(UTC) - ended)
 
 
 @pytest.mark.parametrize("state", State)
 async def test_a_job_that_may_go_on_needs_its_file(state: State) -> None:
     needed = state not in (State.FINISHED, State.CANCELED)
     assert await sweep_of(Jobs(importing("a/x.csv", state))).in_use(UPLOAD) is needed
+
+
+async def test_a_job_that_failed_needs_its_file_for_a_week() -> None:
+    for ended, needed in ((timedelta(days=6), True), (timedelta(days=8), False)):
+        assert await sweep_of(Jobs(importing("a/x.csv", State.FAILED, ended=ended))).in_use(UPLOAD) is needed
+    assert await sweep_of(Jobs(importing("a/x.csv", State.PAUSED, ended=timedelta(days=8)))).in_use(UPLOAD)
 
 
 async def test_the_destination_of_an_export_is_needed() -> None:
