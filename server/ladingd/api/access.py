@@ -100,6 +100,7 @@ class _Call:
     principal: str = ""
     role: str = ""
     token_id: str = ""
+    admitted: Principal | None = None
     effect: Effect = field(default_factory=Effect)
 
 
@@ -126,11 +127,11 @@ class Access(grpc.aio.ServerInterceptor):
         self._local = local
         self._clients = clients
         self._clock = clock
-        self._streams: dict[asyncio.Task[Any], str] = {}
+        self._streams: dict[asyncio.Task[Any], _Call] = {}
         self._ended: set[asyncio.Task[Any]] = set()
 
     def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
-        """Let in others by the socket and by certificates, from the next call on."""
+        """Let in others by the socket and by certificates, from the next call on; streams are ended by ``recheck``."""
         self._local = local
         self._clients = clients
 
@@ -170,29 +171,41 @@ class Access(grpc.aio.ServerInterceptor):
         return with_behaviour(handler, controlled)
 
     async def recheck(self) -> None:
-        """End the streams whose token is no longer in force; other calls are over soon enough."""
-        for shown in set(self._streams.values()):
-            token = await self._tokens.get(shown)
-            if token is not None and token.in_force(self._clock()):
-                continue
-            for task in [task for task, known in self._streams.items() if known == shown]:
-                if task not in self._ended:
-                    self._ended.add(task)
-                    task.cancel()
+        """End the streams of those who are no longer who they were: their token is not in force any more, or a reload
+        has made others of them. Other calls are over soon enough."""
+        shown = {call.token_id for call in self._streams.values() if call.token_id}
+        tokens = {token_id: await self._tokens.get(token_id) for token_id in shown}
+        for task, call in list(self._streams.items()):
+            token = tokens.get(call.token_id)
+            if call.token_id:
+                still = token is not None and token.in_force(self._clock())
+            else:
+                still = self._is_still(call)
+            if not still and task not in self._ended:
+                self._ended.add(task)
+                task.cancel()
+
+    def _is_still(self, call: _Call) -> bool:
+        try:
+            return self._by_transport(call.context) == call.admitted
+        except Unauthenticated:
+            return False
 
     @contextmanager
     def _kept_in_sight(self, call: _Call, handler: Handler) -> Iterator[None]:
         """Raises Unauthenticated in place of the cancellation by ``recheck``."""
         task = asyncio.current_task()
-        if task is None or not call.token_id or not (handler.request_streaming or handler.response_streaming):
+        if task is None or not (handler.request_streaming or handler.response_streaming):
             yield
             return
-        self._streams[task] = call.token_id
+        self._streams[task] = call
         try:
             yield
         except asyncio.CancelledError:
             if task in self._ended and task.uncancel() == 0:
-                raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
+                if call.token_id:
+                    raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
+                raise Unauthenticated(f"what {call.principal} may do was changed: call again") from None
             raise
         finally:
             del self._streams[task]
@@ -205,6 +218,7 @@ class Access(grpc.aio.ServerInterceptor):
             raise PermissionDenied(principal.role, "a method that is open to somebody")
         principal.require(call.rule.right)
         await self._permit(principal, call.request)
+        call.admitted = principal
         caller.set(principal)
 
     async def _identify(self, call: _Call) -> Principal:

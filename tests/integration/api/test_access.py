@@ -478,6 +478,21 @@ async def test_a_stream_ends_when_its_token_does(api):
     assert [(deed.principal, deed.outcome) for deed in api.audit.deeds] == [("a-viewer", "UNAUTHENTICATED")]
 
 
+async def test_a_stream_ends_when_a_reload_has_made_another_of_its_caller(api):
+    api.watch.events = [WatchEvent(kind=WatchKind.CHANGED, revision=8, time=NOON, job=a_job())]
+    local = api.stub.WatchJobs(pb.WatchJobsRequest(), timeout=DEADLINE)
+    await local.read()
+    rechecking = asyncio.create_task(api.server.recheck(every=0.01))
+    api.server.admit(local=ANYONE, clients={})
+    await asyncio.sleep(0.05)
+    assert not local.done()
+    api.server.admit(local=None, clients={})
+    failed, _ = await refused(local.read())
+    assert failed.code() is UNAUTHENTICATED
+    assert "was changed" in failed.details()
+    rechecking.cancel()
+
+
 # What is written down
 
 
