@@ -82,13 +82,15 @@ def test_a_line_says_what_it_was_done_for(logger: logging.Logger) -> None:
 
 def test_an_error_brings_its_traceback(logger: logging.Logger) -> None:
     try:
-        raise ValueError("no number")
+        raise ValueError("no number\n2026-01-01 forged\x9b")
     except ValueError:
         logger.exception("broken")
     if isinstance(logger.handlers[0].formatter, JsonLines):
         assert "ValueError: no number" in json.loads(said(logger))["traceback"]
     else:
-        assert said(logger).splitlines()[-1] == "ValueError: no number"
+        lines = said(logger).splitlines()
+        assert lines[-2:] == ["  ValueError: no number", "  2026-01-01 forged\\x9b"]
+        assert all(line.startswith("  ") for line in lines[1:]), "no line of an error looks like one of the log"
 
 
 def test_it_costs_a_start_nothing_but_the_standard_library() -> None:

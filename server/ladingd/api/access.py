@@ -21,7 +21,7 @@ from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviou
 from ladingd.api.permits import DEFAULT
 from ladingd.api.request import fields_to_edit
 from ladingd.api.status import CODES
-from ladingd.core.access import Deed, Right, recognise, token_id
+from ladingd.core.access import Deed, Principal, Right, recognise, token_id
 from ladingd.core.errors import PermissionDenied, Unauthenticated
 from ladingd.run.control import Effect, effect
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ladingd.api.audit import Trail
     from ladingd.api.handler import Handler
     from ladingd.api.permits import Permits
-    from ladingd.core.access import Principal
     from ladingd.core.ports import TokenStore
 
     Req = TypeVar("Req")
@@ -177,11 +176,8 @@ class Access(grpc.aio.ServerInterceptor):
         tokens = {token_id: await self._tokens.get(token_id) for token_id in shown}
         for task, call in list(self._streams.items()):
             token = tokens.get(call.token_id)
-            if call.token_id:
-                still = token is not None and token.in_force(self._clock())
-            else:
-                still = self._is_still(call)
-            if not still and task not in self._ended:
+            in_force = token is not None and token.in_force(self._clock())
+            if not (in_force if call.token_id else self._is_still(call)) and task not in self._ended:
                 self._ended.add(task)
                 task.cancel()
 
