@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import FileInUse, FileNotFound, QuotaExceeded, UploadMismatch
-from ladingd.core.files import KEPT_FOR, PIECE_BYTES, UPLOADS, Reception, UploadStore, is_upload_id
+from ladingd.core.files import KEPT_FOR, UPLOADS, Reception, UploadStore, is_upload_id
 from ladingd.core.spec import File
-from ladingd.data.handle import Closed, Handle, held
+from ladingd.data.handle import Handle, held
+from ladingd.data.upload_reception import UploadReception
 from ladingd.data.upload_record import UploadRecord
 from ladingd.data.upload_room import disk, entries, size
 from ladingd.data.workplace import draft_of, sync_directory, sync_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from datetime import timedelta
     from pathlib import Path
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ladingd.data.upload_room import UploadRoom
 
 FILE_LIMIT = 64 << 30
-SYNC_BYTES = 64 << 20
 
 
 class UploadFiles(UploadStore):
@@ -45,12 +44,12 @@ class UploadFiles(UploadStore):
         self._receiving = room.receiving
         self._lock = threading.Lock()
         """Held while an upload begins, becomes visible or is removed. Taken before the lock of any reception."""
-        self._running: dict[str, _Reception] = {}
+        self._running: dict[str, UploadReception] = {}
 
     @asynccontextmanager
     async def receive(self, announced: Announcement, offset: int, owner: str) -> AsyncIterator[Reception]:
         # The one that sent the same file before may hang in a dead connection for minutes: so the new one takes over.
-        async with held(lambda: self._begin(announced, offset, owner), _Reception.release) as reception:
+        async with held(lambda: self._begin(announced, offset, owner), UploadReception.release) as reception:
             for former in reception.former:
                 former.tell()
             yield reception
@@ -110,7 +109,7 @@ class UploadFiles(UploadStore):
         except FileNotFoundError:
             return ""
 
-    def _begin(self, announced: Announcement, offset: int, owner: str) -> _Reception:
+    def _begin(self, announced: Announcement, offset: int, owner: str) -> UploadReception:
         with self._lock, disk():
             if self._claim(announced.upload_id, owner) != owner:
                 raise UploadMismatch(f"{UPLOADS}/{announced.upload_id} is somebody else's; make a new id", 0)
@@ -125,7 +124,7 @@ class UploadFiles(UploadStore):
             if record is None:
                 record = UploadRecord(announced=announced, create_time=datetime.now(UTC))
             elif self._place(record).exists():
-                return _Reception(self, record, None, announced.size, former=())
+                return UploadReception(self, record, None, announced.size, former=())
             former = self._end_running(record.id)
             there = self._there(record)
             if offset > there:
@@ -143,14 +142,14 @@ class UploadFiles(UploadStore):
             except BaseException:
                 part.close()
                 raise
-            reception = self._running[record.id] = _Reception(self, record, part, offset, former=former)
+            reception = self._running[record.id] = UploadReception(self, record, part, offset, former=former)
             return reception
 
     def check_disk(self, coming: int) -> None:
         """See that so many bytes have room. Raises QuotaExceeded."""
         self._room.check_disk(coming)
 
-    def publish(self, reception: _Reception) -> None:
+    def publish(self, reception: UploadReception) -> None:
         """Give a whole file its name, unless another one has taken over. Raises UploadMismatch."""
         record = reception.record
         with self._lock, disk():
@@ -164,7 +163,7 @@ class UploadFiles(UploadStore):
             sync_directory(self._receiving)
             self._running.pop(record.id, None)
 
-    def drop(self, reception: _Reception) -> None:
+    def drop(self, reception: UploadReception) -> None:
         """Remove what has come, unless another one has taken over."""
         with self._lock:
             if self._running.get(reception.record.id) is reception:
@@ -172,7 +171,7 @@ class UploadFiles(UploadStore):
                 del self._running[reception.record.id]
                 self._forget(reception.record.id)
 
-    def leave(self, reception: _Reception) -> None:
+    def leave(self, reception: UploadReception) -> None:
         """It receives no more; what has come stays."""
         with self._lock:
             if self._running.get(reception.record.id) is reception:
@@ -192,7 +191,7 @@ class UploadFiles(UploadStore):
             if self._newest_use(upload_id) is None:
                 raise FileNotFound(f"{UPLOADS}/{upload_id}")
 
-    def _remove(self, upload_id: str) -> tuple[_Reception, ...]:
+    def _remove(self, upload_id: str) -> tuple[UploadReception, ...]:
         with self._lock:
             former = self._end_running(upload_id)
             self._forget(upload_id)
@@ -206,7 +205,7 @@ class UploadFiles(UploadStore):
             self._forget(upload_id)
             return True
 
-    def _end_running(self, upload_id: str) -> tuple[_Reception, ...]:
+    def _end_running(self, upload_id: str) -> tuple[UploadReception, ...]:
         former = self._running.pop(upload_id, None)
         if former is None:
             return ()
@@ -275,128 +274,6 @@ class UploadFiles(UploadStore):
             return UploadRecord.from_json(upload_id, self._record_path(upload_id).read_bytes())
         except FileNotFoundError:
             return None
-
-
-class _Reception(Reception):
-    """Without a part where the whole file is there already. ``former`` are those it has taken over from."""
-
-    def __init__(
-        self,
-        store: UploadFiles,
-        record: UploadRecord,
-        part: Handle | None,
-        offset: int,
-        *,
-        former: tuple[_Reception, ...],
-    ) -> None:
-        self.record = record
-        self.former = former
-        self._store = store
-        self._part = part
-        self._received = offset
-        self._unsynced = 0
-        # What was there before is hashed at the end, once, however often the sending breaks off.
-        self._hash = hashlib.sha256() if offset == 0 else None
-        self._closed = False
-        self._told: Callable[[], None] | None = None
-
-    @property
-    def complete(self) -> bool:
-        return self._part is None
-
-    @property
-    def missing(self) -> int:
-        return self.record.announced.size - self._received
-
-    def when_taken_over(self, call: Callable[[], None] | None) -> None:
-        self._told = call
-
-    def tell(self) -> None:
-        """Say in the event loop that another one has taken over."""
-        if self._told is not None:
-            self._told()
-
-    def check(self) -> None:
-        if self._closed:
-            raise UploadMismatch(f"another call goes on with {self.record.name}, or removes it", self._received)
-
-    def close(self) -> None:
-        """Let nothing more be written; waits for what is being written."""
-        self._closed = True
-        if self._part is not None:
-            self._part.close()
-
-    async def write(self, data: bytes) -> None:
-        await asyncio.to_thread(self._write, data)
-
-    async def finish(self) -> Upload:
-        return await asyncio.to_thread(self._finish)
-
-    def release(self) -> None:
-        """Make what has come durable and let go of it."""
-        if self._part is None:
-            return
-        try:
-            if self._unsynced:
-                with suppress(Closed), disk():
-                    self._part.sync()
-        finally:
-            self.close()
-            self._store.leave(self)
-
-    def _write(self, data: bytes) -> None:
-        if len(data) > self.missing or self._part is None:
-            self._store.drop(self)
-            raise UploadMismatch(f"more came of {self.record.name} than was announced; nothing of it was kept", 0)
-        try:
-            with disk():
-                self._part.write(data, self._received)
-                self._received += len(data)
-                self._unsynced += len(data)
-                if self._hash is not None:
-                    self._hash.update(data)
-                if self._unsynced >= SYNC_BYTES:
-                    self._part.sync()
-                    self._unsynced = 0
-                    self._store.check_disk(self.missing)
-        except Closed:
-            self.check()
-            raise
-        except QuotaExceeded:
-            # The daemon itself needs the room more than half a file does.
-            self._store.drop(self)
-            raise
-
-    def _finish(self) -> Upload:
-        announced = self.record.announced
-        if self._part is None:
-            return self.record.upload(announced.size, complete=True)
-        if self.missing:
-            # Also what a broken connection looks like from here.
-            raise UploadMismatch(
-                f"{self._received} of {announced.size} bytes of {self.record.name} have come; go on from there",
-                self._received,
-            )
-        try:
-            with disk():
-                self._part.sync()
-                self._unsynced = 0
-            digest = self._hash.digest() if self._hash is not None else self._digest(self._part)
-        except Closed:
-            self.check()
-            raise
-        if digest != announced.sha256:
-            self._store.drop(self)
-            raise UploadMismatch(f"what came of {self.record.name} has another hash; nothing of it was kept", 0)
-        self._store.publish(self)
-        return self.record.upload(announced.size, complete=True)
-
-    def _digest(self, part: Handle) -> bytes:
-        digest, place = hashlib.sha256(), 0
-        while piece := part.read(PIECE_BYTES, place):
-            digest.update(piece)
-            place += len(piece)
-        return digest.digest()
 
 
 def _write(path: Path, content: bytes) -> None:

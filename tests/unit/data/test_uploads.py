@@ -14,7 +14,7 @@ import pytest
 from ladingd.core.errors import FileNotFound, InvalidSpec, SourceUnreadable, UploadMismatch
 from ladingd.core.files import Announcement
 from ladingd.core.spec import File
-from ladingd.data import files, uploads
+from ladingd.data import files, upload_reception
 from ladingd.data.downloads import RootFiles
 from ladingd.data.files import destination_directory, destination_path, open_source, reopen_source
 from ladingd.data.upload_room import UploadRoom
@@ -89,7 +89,7 @@ async def test_half_a_file_is_not_beneath_the_root(store: UploadFiles, tmp_path:
 
 
 async def test_what_comes_is_made_durable_on_the_way(store: UploadFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "SYNC_BYTES", 1000)
+    monkeypatch.setattr(upload_reception, "SYNC_BYTES", 1000)
     sizes: list[int] = []
     sync = os.fdatasync
 
