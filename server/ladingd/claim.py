@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from ladingd.problem import Problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -81,6 +83,17 @@ def _holder(lock: Path) -> str:
         return f": process {int(lock.with_name('ladingd.pid').read_text())}"
     except (OSError, ValueError):
         return ""
+
+
+@contextmanager
+def without_daemon(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of the daemon, for what it would be kept waiting for or must not see. Raises Problem."""
+    with (state_dir / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem(f"a daemon runs in {state_dir}: stop it first") from None
+        yield
 
 
 @contextmanager

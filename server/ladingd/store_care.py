@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ladingd.claim import without_daemon
 from ladingd.config import load
 from ladingd.problem import Problem
 from ladingd.store import backup
@@ -83,7 +83,7 @@ def _backup(path: Path, to: Path, *, force: bool) -> int:
 
 
 def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
-    with _claimed(state_dir):
+    with without_daemon(state_dir):
         before = backup.size_of(path)
         try:
             with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -94,17 +94,6 @@ def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
                 f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
             ) from error
         return before, backup.size_of(path)
-
-
-@contextmanager
-def _claimed(state_dir: Path) -> Iterator[None]:
-    """Hold the lock of the daemon: it would be kept waiting for as long as this takes."""
-    with (state_dir / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Problem(f"a daemon runs in {state_dir}: stop it first") from None
-        yield
 
 
 def _lines(path: Path, seen: Inspection) -> Iterator[str]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sqlite3
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ladingd.claim import without_daemon
 from ladingd.config import load
 from ladingd.core.access import TOKEN_NAME, Deed, Role, issue
 from ladingd.problem import Problem
 from ladingd.store.audit import SqlAuditStore
+from ladingd.store.backup import version_of
 from ladingd.store.database import STORE, Database
+from ladingd.store.migration import HEAD
 from ladingd.store.tokens import SqlTokenStore
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from ladingd.config import Settings
     from ladingd.core.access import Token
@@ -62,12 +67,21 @@ async def _store(settings: Settings) -> AsyncIterator[Database]:
     if owner != os.geteuid():
         # What root would make in there the daemon could not write to.
         raise Problem(f"the state directory {directory} belongs to the user {owner}: run this as that user")
-    database = Database(directory / STORE)
-    await database.open()
-    try:
+    async with AsyncExitStack() as stack:
+        if _is_of_old(directory / STORE):
+            # A daemon of an older program would not know the store any more.
+            stack.enter_context(without_daemon(directory))
+        database = Database(directory / STORE)
+        await database.open()
+        stack.push_async_callback(database.close)
         yield database
-    finally:
-        await database.close()
+
+
+def _is_of_old(path: Path) -> bool:
+    try:
+        return path.exists() and version_of(path) not in ("", HEAD)
+    except sqlite3.Error:
+        return False  # What is wrong with it is said when it is opened.
 
 
 async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse.Namespace) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from ladingd.store.inspection import inspect
 from ladingd.store.jobs import SqlJobStore
 from tests.harness.jobs import followed, rows
 from tests.harness.old_store import PEOPLE, SCHEMAS, STOCK, WAYS, put_back, write_world
+from tests.harness.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +56,25 @@ async def test_its_jobs_are_what_they_were(schema: str, folder: Path) -> None:
     assert (seen.schema, seen.problems) == (migration.HEAD, ())
     (copy,) = copies(path)
     assert version_of(copy) == schema
+
+
+def test_tokens_are_not_made_in_the_store_of_a_daemon_that_is_older(
+    make_daemon: Callable[..., DaemonProcess],
+) -> None:
+    daemon = make_daemon()
+    daemon.state_dir.mkdir(parents=True, exist_ok=True)
+    put_back(SCHEMAS[-1], daemon.state_dir / "store.db")
+
+    def listed() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ladingd", "--config", str(daemon.config), "token", "list"]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+    with (daemon.state_dir / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = listed()
+    assert (refused.returncode, "a daemon runs in" in refused.stderr) == (1, True)
+    assert version_of(daemon.state_dir / "store.db") == SCHEMAS[-1]
+    assert "robot" in listed().stdout
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

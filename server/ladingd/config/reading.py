@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -37,9 +38,12 @@ class Source:
     def place(self, path: Sequence[str]) -> Place:
         """Where the value of a key is said, or the table that lacks it begins."""
         variables = {name.upper(): name for name in os.environ}
-        for length in range(len(path), 0, -1):
-            if name := variables.get(variable(path[:length])):
+        lengths = range(len(path), 0, -1)
+        for length in lengths:
+            name = variables.get(variable(path[:length]))
+            if name and _says(os.environ[name], path[length:]):
                 return Place(file=self.file, variable=name)
+        for length in lengths:
             if line := self.lines.get(tuple(path[:length])):
                 return Place(file=self.file, line=line)
         return Place(file=self.file)
@@ -47,6 +51,21 @@ class Source:
     def finding(self, severity: Severity, path: Sequence[str], message: str) -> Finding:
         """Something about a key."""
         return Finding(severity=severity, place=self.place(path), key=".".join(path), message=message)
+
+
+def _says(value: str, path: Sequence[str]) -> bool:
+    """Whether a variable says something of a key: by its own name, or as a table in JSON that has the key."""
+    if not path:
+        return True
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return True  # It is to be put right, whatever the key.
+    for name in path:
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

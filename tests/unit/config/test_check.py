@@ -118,6 +118,13 @@ def test_a_value_of_the_environment_is_found_there(file: Path, monkeypatch: pyte
     assert said[2] == "environment variable LADINGD_SLOTS: error: slots: must be a whole number"
 
 
+def test_a_table_in_a_variable_counts_for_the_keys_that_it_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADINGD_ROOTS", '{"inbox": "/nowhere/a"}')
+    both = findings(file, "[roots]\ninbox = '/srv'\noutbox = '/nowhere/b'\n")
+    places = {finding.key: (finding.place.variable, finding.place.line) for finding in both}
+    assert places == {"roots.inbox": ("LADINGD_ROOTS", None), "roots.outbox": ("", 3)}
+
+
 @pytest.mark.parametrize("name", ["LADINGD_ROOTS", "LADINGD_TLS"])
 def test_a_table_of_the_environment_that_is_no_json(file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "{")
