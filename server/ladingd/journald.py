@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "ladingd"
+PATIENCE = 0.2
+"""Seconds that the journal has to take a line, once: its queue is short, and who reads it is busy now and then."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _OWN_NAMES = {"message_id": "MESSAGE_ID"}
@@ -26,8 +28,8 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 class JournalHandler(logging.Handler):
-    """Never waits for the journal. Lines that it does not take are lost, and their number is told with the next one
-    that it takes."""
+    """Waits a moment for a journal that is full, and no more until it takes lines again. Those that it does not take
+    are lost, and their number is told with the next one that it takes."""
 
     def __init__(self, path: str = "") -> None:
         super().__init__()
@@ -72,8 +74,10 @@ class JournalHandler(logging.Handler):
     def _send(self, datagram: bytes) -> bool:
         """Whether the journal has it."""
         try:
+            connected = self._connected()
+            connected.settimeout(0.0 if self._lost else PATIENCE)
             try:
-                self._connected().send(datagram)
+                connected.send(datagram)
             except OSError as error:
                 if error.errno not in _TOO_LONG:
                     raise
@@ -99,7 +103,6 @@ class JournalHandler(logging.Handler):
         if self._socket is None:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             try:
-                made.setblocking(False)
                 made.connect(self._path)
             except OSError:
                 made.close()
