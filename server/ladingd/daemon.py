@@ -119,17 +119,17 @@ class Daemon:
         stack.push_async_callback(parts.chronicle.catch_up)
         await recover(parts.store)
         await parts.room.look()
-        stack.push_async_callback(parts.server.stop, CALLS_GRACE)
-        try:
-            await parts.server.start()
-        except OSError as error:
-            raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
         if parts.scrapes is not None:
             stack.push_async_callback(parts.scrapes.stop)
             try:
                 log.info("metrics at %s", await parts.scrapes.start())
             except OSError as error:
                 raise CannotStart(f"cannot serve metrics on {parts.scrapes}: {error}") from error
+        stack.push_async_callback(parts.server.stop, CALLS_GRACE)
+        try:
+            await parts.server.start()
+        except OSError as error:
+            raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
 
     def _helpers(self, parts: Parts) -> Iterator[tuple[str, Coroutine[object, object, None]]]:
         """What goes on beside the jobs, each by its name, until the daemon shuts down."""
