@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from lading.v1 import spec_pb2
-from ladingd.core.files import UPLOADS, upload_id_in
+from ladingd.core.files import UPLOADS, upload_id_beneath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class Permits:
         root = file.root or DEFAULT
         principal.require_root(root)
         # Anything else beneath that root is refused when the file is looked for.
-        if root == UPLOADS and (upload_id := upload_id_in(file.path)):
+        if root == UPLOADS and (upload_id := upload_id_beneath(file.path)):
             if written:
                 principal.require_upload(await self._uploads.claim(upload_id, principal.name))
             else:

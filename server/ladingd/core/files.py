@@ -37,7 +37,7 @@ def is_upload_id(text: str) -> bool:
     return _UPLOAD_ID.fullmatch(text) is not None
 
 
-def upload_id_in(path: str) -> str:
+def upload_id_beneath(path: str) -> str:
     """The id of the upload that a path beneath the root of uploads leads into, read as whoever opens it reads it;
     empty where it leads into none."""
     first = next(iter(PurePosixPath(path).parts), "")
