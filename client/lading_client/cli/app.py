@@ -2,14 +2,18 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lading_client.cli import audit, daemon, download, jobs, transfers, watching
+from lading_client.cli.columns import printable_lines
 from lading_client.cli.options import OutputOption
-from lading_client.cli.session import Settings
+from lading_client.cli.session import DETACHED, Settings
 from lading_client.credentials import Tls
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+"""Typer has it from click, or from a copy of click of its own, and does not export it."""
 
 app = typer.Typer(
     name="lading",
@@ -114,12 +118,21 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a sign of ours shows another one instead of ending the command.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    status = _run()
+    # All is said and nothing is open: taking the interpreter down in order is a fifth of a short command's time.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run() -> int:
     try:
-        app()
-    except SystemExit as end:
-        if not isinstance(end.code, int):
-            raise
-        # All is said and nothing is open: taking the interpreter down in order is a fifth of a short command's time.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code)
+        # Commands end by typer.Exit, whose status comes back here.
+        return app(standalone_mode=False) or 0
+    except _USAGE_ERROR as error:
+        # It repeats what was typed: `lading import *` types the names of files.
+        error.message = printable_lines(error.message)
+        error.show()
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return DETACHED

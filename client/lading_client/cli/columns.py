@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_COLOUR = re.compile("(\x1b\\[[0-9]{1,2}m)")
+"""What `output.painted` writes."""
+
+
 def printable(text: str) -> str:
-    """The text with what would move the cursor or colour the terminal written out: a file must not command it."""
+    """The text with control characters, escape sequences and bidirectional overrides written out as in Python.
+
+    Names, values and messages of others come to a terminal by this way alone: a file must not command it.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str, *, colours: bool = False) -> str:
+    """The same for a text of several lines; with ``colours`` those that we paint with stay."""
+    if text.isprintable():
+        return text
+    if colours:
+        pieces = _COLOUR.split(text)
+        return "".join(piece if n % 2 else printable_lines(piece) for n, piece in enumerate(pieces))
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def width(text: str) -> int:

@@ -80,12 +80,17 @@ def clone(
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Make a new job like another one; start runs it."""
+    """Make a new job like another one, and print its name; start runs it."""
     ours = Session.of(context, server, output)
 
     async def work() -> None:
         async with ours.client() as client:
-            _commanded(ours, await client.clone_job(job_name(job), label=label))
+            made = await client.clone_job(job_name(job), label=label)
+        if ours.output.json:
+            ours.output.document(made)
+            return
+        ours.output.text([made.name])
+        ours.output.note(f"{states.shown(made.state)}; to run it: lading start {made.name} --wait")
 
     ours.run(work())
 

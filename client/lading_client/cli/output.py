@@ -1,4 +1,7 @@
-"""Where the commands write: results on standard output, all else on standard error."""
+"""Where the commands write: results on standard output, all else on standard error.
+
+Whatever is written here is safe for a terminal, wherever its words come from: see `columns.printable`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from lading_client.cli.columns import printable_lines
 from lading_client.json_form import as_json
 
 if TYPE_CHECKING:
@@ -31,16 +35,25 @@ class Output:
 
     def document(self, value: Any) -> None:
         """One JSON document on a line."""
-        print(json.dumps(as_json(value), ensure_ascii=False), flush=True)  # noqa: T201
+        print(_escaped(json.dumps(as_json(value), ensure_ascii=False)), flush=True)  # noqa: T201
 
     def text(self, lines: Iterable[str]) -> None:
         """Lines for people."""
+        colours = colourful(sys.stdout)
         for line in lines:
-            print(line, flush=True)  # noqa: T201
+            print(printable_lines(line, colours=colours), flush=True)  # noqa: T201
 
     def note(self, text: str) -> None:
         """What is no result."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable_lines(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _escaped(document: str) -> str:
+    """JSON with what it leaves as it is and a terminal obeys as ``\\u``: the same document for every reader."""
+    if document.isprintable():
+        return document
+    # Of the characters below U+0020 none is left, and those beyond the basic plane take two escapes.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
 
 
 def painted(text: str, colour: str | None, *, stream: TextIO | None = None) -> str:

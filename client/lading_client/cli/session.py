@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lading_client.cli.columns import printable
 from lading_client.cli.output import Format, Output
 from lading_client.credentials import Tls, token_in
 from lading_client.endpoint import is_socket
@@ -166,9 +167,11 @@ class Session:
     def _explained(self, error: LadingError, *, names_fields: bool) -> str:
         if isinstance(error, DaemonError) and error.violations:
             if names_fields:
-                return "\n".join(f"{violation.description}\n  in {violation.field}" for violation in error.violations)
+                return "\n".join(
+                    f"{printable(violation.description)}\n  in {violation.field}" for violation in error.violations
+                )
             return "\n".join(
-                f"{_ARGUMENTS.get(violation.field, '')} {violation.description}".lstrip()
+                f"{_ARGUMENTS.get(violation.field, '')} {printable(violation.description)}".lstrip()
                 for violation in error.violations
             )
         if isinstance(error, Unavailable) and not error.reason:

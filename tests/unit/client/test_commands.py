@@ -164,6 +164,33 @@ async def test_wrong_usage(lading: Lading, arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in result.err
 
 
+async def test_nothing_of_what_was_typed_or_answered_commands_the_terminal(
+    service: FakeService, lading: Lading, tmp_path: Path
+) -> None:
+    odd = "x\x1b[31m\x9b\u202e.csv"
+    (tmp_path / odd).write_text("a,b\n1,2\n")
+    service.put("a", label=odd)
+    refuse_next(service, "job.spec.import_spec.files[0].path", f"there is no file {odd}")
+    for arguments in (
+        ("import", odd, "--into", "t"),
+        ("import", odd, odd, "--into", "t"),
+        ("import", odd, "--into", odd + "."),
+        ("run", f"{odd}.json"),
+        ("show", odd),
+        ("ls", "--server", odd),
+        ("ls",),
+        ("ls", "--output", "json"),
+        ("show", "a"),
+        (odd,),
+        ("ls", odd),
+        ("export", "t", "--to", odd, "--server", "localhost:1"),
+        ("import", odd + "/", "--into", "t", "--server", "localhost:1"),
+    ):
+        result = await lading(*arguments)
+        assert all(line.isprintable() for line in (result.out + result.err).split("\n")), (arguments, result)
+        assert "x\\x1b" in result.out + result.err or "x\\u001b" in result.out, (arguments, result)
+
+
 def refuse_next(service: FakeService, field: str, description: str) -> None:
     """The next spec has something wrong in it."""
     violation = details.BadRequest.FieldViolation(field=field, description=description)
@@ -239,7 +266,8 @@ async def test_ls_filters_and_orders(service: FakeService, lading: Lading) -> No
 
 async def test_clone(service: FakeService, lading: Lading) -> None:
     service.put("a", label="nightly", state=job_pb2.STATE_FINISHED)
-    assert (await lading("clone", "a")).out.startswith("jobs/1  ")
+    made = await lading("clone", "a")
+    assert (made.out, made.err) == ("jobs/1\n", "□ Being edited; to run it: lading start jobs/1 --wait\n")
     document = (await lading("clone", "jobs/a", "--label", "again", "--output", "json")).json
     assert (document["name"], document["label"], document["state"]) == ("jobs/2", "again", "EDITING")
     missing = await lading("clone", "none")

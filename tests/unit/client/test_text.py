@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import typer
 
 from lading_client.cli import figures
 from lading_client.cli.bill import bill_lines, ending
-from lading_client.cli.columns import aligned, printable, shortened, width
+from lading_client.cli.columns import aligned, printable, printable_lines, shortened, width
+from lading_client.cli.output import Format, Output
 from lading_client.cli.reject_block import block
 from lading_client.model import Bill, Connector, Counters, Failure, Job, Reject, RejectType, State
 from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, OnRestart, Table
@@ -44,6 +47,31 @@ def test_columns_are_aligned_by_what_the_terminal_shows() -> None:
 
 def test_a_file_cannot_command_the_terminal() -> None:
     assert printable("a\x1b[2Jb\r\n") == "a\\x1b[2Jb\\r\\n"
+    # What overrides the direction shows a name in another order; the C1 controls are escape sequences of one character.
+    assert printable("gpj.\u202eexe\x9b2J\u2066") == "gpj.\\u202eexe\\x9b2J\\u2066"
+    assert printable_lines("one\ntwo\r\x07", colours=False) == "one\ntwo\\r\\x07"
+
+
+def test_colours_of_ours_reach_a_terminal_and_nothing_else_does() -> None:
+    line = f"{typer.style('Finished', fg='green')} \x1b[2J\x1b]0;title\x07"
+    assert printable_lines(line, colours=True) == "\x1b[32mFinished\x1b[0m \\x1b[2J\\x1b]0;title\\x07"
+    assert printable_lines(line) == "\\x1b[32mFinished\\x1b[0m \\x1b[2J\\x1b]0;title\\x07"
+
+
+HOSTILE = "a\x1b[2J\x9b\x7f\u202e\u2028\U000e0001\udcff"
+
+
+def test_all_that_is_written_is_safe_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(Format.TEXT)
+    output.text([HOSTILE])
+    output.note(HOSTILE)
+    output.document({"file": HOSTILE})
+    written = capsys.readouterr()
+    safe = "a\\x1b[2J\\x9b\\x7f\\u202e\\u2028\\U000e0001\\udcff"
+    text, document = written.out.splitlines()
+    assert (text, written.err) == (safe, f"{safe}\n")
+    assert document.isprintable()
+    assert json.loads(document) == {"file": HOSTILE}
 
 
 def test_figures() -> None:
