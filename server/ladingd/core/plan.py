@@ -11,6 +11,9 @@ from typing import Literal
 from ladingd.core.bill import Counts
 from ladingd.core.spec import File, Table
 
+HEAD = 64 << 10
+"""How many bytes the head and the tail of a file have, as a rule."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
@@ -19,8 +22,12 @@ class Fingerprint:
     size: int
     head: str
     tail: str
+    reach: int = HEAD
+    """How many bytes the head has: all that stand before the first record, and more."""
     modified: int = field(default=0, compare=False)
     """When it was written last, in nanoseconds since 1970. By itself it only says that a closer look is needed."""
+    state: str = field(default="", compare=False)
+    """Which inode it is and when that changed last; empty in plans of earlier versions. It says the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ladingd.core.plan import Chunk
-from ladingd.data.fingerprint import digest
+from ladingd.data.digest import digest, digest_all
 from ladingd.data.framing import Frames, frame
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
         length = int(frames.record_ends[fitting - 1])
         lines = frames.lines_before(length)
         return replace(cursor.chunk(length, fitting), digest=digest(memoryview(data)[:length])), lines
-    return _refused(source, plan, cursor, record_limit)
+    refused, lines = _refused(source, plan, cursor, record_limit)
+    return replace(refused, digest=digest_all(source.blocks(refused.start, refused.end))), lines
 
 
 def _chunk_size(plan: ImportPlan, start: int) -> int:

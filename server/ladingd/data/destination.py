@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec
+from ladingd.data.digest import digest_all
 from ladingd.data.files import Directory, destination_directory
 from ladingd.data.workplace import disk_full, sync_directory, sync_file
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.plan import ExportPlan
 
+_BLOCK = 1 << 20
 # What file systems without hard links answer.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -87,6 +89,13 @@ class Destination:
                 left = memoryview(block)
                 while left:
                     left = left[draft.write(left) :]
+
+    def digest(self, draft: FileIO, place: int, size: int) -> str:
+        """The digest of so many bytes of the draft, or of as many of them as there are."""
+        with self._refusals():
+            draft.seek(place)
+            lengths = (min(_BLOCK, size - done) for done in range(0, size, _BLOCK))
+            return digest_all(draft.read(length) for length in lengths)
 
     def sync(self, draft: FileIO) -> None:
         """Make durable what was written into the draft, by the descriptor that wrote: another may miss an error."""

@@ -41,6 +41,12 @@ class Source:
         """When it was written last, in nanoseconds since 1970."""
         return os.fstat(self.descriptor).st_mtime_ns
 
+    @property
+    def state(self) -> str:
+        """Which inode it is, and when that was changed last. The same means: nothing was written meanwhile."""
+        facts = os.fstat(self.descriptor)
+        return f"{facts.st_dev} {facts.st_ino} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
     def read(self, start: int, end: int) -> bytes:
         """The bytes of a range. Raises SourceChanged where the file ends before it, SourceUnreadable."""
         pieces: list[bytes] = []

@@ -3,75 +3,81 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ladingd.core.errors import SourceChanged
-from ladingd.core.plan import Fingerprint
+from ladingd.core.plan import HEAD, Fingerprint
+from ladingd.data.digest import digest_all, is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ladingd.core.plan import Chunk
     from ladingd.data.files import Source
 
-_SPAN = 64 << 10
 
+def take(source: Source, size: int, reach: int, state: str) -> Fingerprint:
+    """The fingerprint of the first ``size`` bytes of a file; its head is the first ``reach`` of them.
 
-def take(source: Source, size: int | None = None) -> Fingerprint:
-    """The fingerprint of a file, or of its first ``size`` bytes."""
-    size = source.size if size is None else size
+    ``state`` is that of the file before anything was read of it.
+    """
     return Fingerprint(
         size=size,
-        head=_hash(source.read(0, min(_SPAN, size))),
-        tail=_hash(source.read(max(0, size - _SPAN), size)),
+        head=_hash(source.blocks(0, min(reach, size))),
+        tail=_hash(source.blocks(max(0, size - HEAD), size)),
+        reach=reach,
         modified=source.modified,
+        state=state,
     )
 
 
 def check(source: Source, planned: Fingerprint) -> None:
     """Raises SourceChanged where the file is not the planned one any more."""
     size = source.size
-    now = take(source, min(size, planned.size))
+    now = take(source, min(size, planned.size), planned.reach, "")
     if now != planned:
         raise SourceChanged(
             f"{source.path} is not the file the job was planned with: it had {_describe(planned)}, "
-            f"it has {_describe(take(source))}"
+            f"it has {_describe(replace(now, size=size))}"
         )
     if size > planned.size:
         raise SourceChanged(f"{source.path} has changed: {size - planned.size} bytes were appended")
 
 
-def digest(data: bytes | memoryview) -> str:
-    """What the bytes of a chunk add up to, as words of 64 bits. No hash: it is taken of every byte, twice, and must
-    cost no more than reading it."""
-    words = np.frombuffer(data, "<u8", len(data) // 8)
-    rest = int.from_bytes(data[words.nbytes :], "little")
-    return f"{(int(words.sum(dtype=np.uint64)) + rest) % (1 << 64):016x}"
-
-
-def check_chunk(source: Source, chunk: Chunk, data: bytes) -> None:
-    """Raises SourceChanged where the bytes of a chunk are not those that it was cut from."""
-    now = digest(data)
-    if chunk.digest not in (None, now):
+def check_chunk(source: Source, chunk: Chunk, found: str) -> None:
+    """Raises SourceChanged where the digest of a chunk's bytes is not the one that they had when it was cut."""
+    if is_digest(chunk.digest) and found != chunk.digest:
         raise SourceChanged(
-            f"{source.path} is not the file the job was planned with: its bytes {chunk.start:,} to {chunk.end:,} added "
-            f"up to {chunk.digest}, they add up to {now}"
+            f"{source.path} is not the file the job was planned with: its bytes {chunk.start:,} to {chunk.end:,} "
+            "have changed since they were read"
         )
 
 
 def check_chunks(source: Source, planned: Fingerprint, chunks: Sequence[Chunk]) -> None:
-    """The same for chunks that were cut some time ago, if the file was written since it was planned."""
-    if source.modified == planned.modified:
+    """The same for chunks that were cut some time ago, if the file may have been written since it was planned."""
+    if _is_untouched(source, planned):
         return
     for chunk in chunks:
-        if chunk.digest is not None:
-            check_chunk(source, chunk, source.read(chunk.start, chunk.end))
+        if not is_digest(chunk.digest):
+            raise SourceChanged(
+                f"{source.path} was written after an earlier version of Lading had begun to read it, and that version "
+                "kept no digest that proves that the bytes are the same: import the file with a new job"
+            )
+        check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
 
 
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _is_untouched(source: Source, planned: Fingerprint) -> bool:
+    """Whether nobody can have written the file since. Anybody can set back the time of the last write, but not that of
+    the last change of the inode."""
+    return source.state == planned.state if planned.state else source.modified == planned.modified
+
+
+def _hash(blocks: Iterable[bytes]) -> str:
+    state = hashlib.sha256()
+    for block in blocks:
+        state.update(block)
+    return state.hexdigest()
 
 
 def _describe(fingerprint: Fingerprint) -> str:

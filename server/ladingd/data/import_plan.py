@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.plan import Column, Dialect, ImportPlan
+from ladingd.core.plan import HEAD, Column, Dialect, ImportPlan
 from ladingd.data import field_type, fingerprint
 from ladingd.data.cast import cast
 from ladingd.data.detection import check_format
@@ -37,11 +37,11 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     check_format(spec.csv)
     table = target.table(spec.target)
-    size = source.size
+    state, size = source.state, source.size
     beginning = find_beginning(source, size)
     planned = ImportPlan(
         file=spec.file,
-        fingerprint=fingerprint.take(source, size),
+        fingerprint=fingerprint.take(source, size, max(HEAD, beginning.start), state),
         dialect=Dialect(delimiter=spec.csv.delimiter or ",", quote=spec.csv.quote or '"'),
         columns=(),
         target=spec.target,
@@ -70,11 +70,13 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         columns = tuple(
             _new_column(name, types.get(name), values) for name, values in zip(head.names, sample.columns, strict=True)
         )
+    start = beginning.start + head.header_end
     planned = replace(
         planned,
+        fingerprint=fingerprint.take(source, size, max(HEAD, start), state),
         dialect=head.layout.dialect,
         columns=columns,
-        start=beginning.start + head.header_end,
+        start=start,
         first_line=planned.first_line + head.header_lines,
     )
     return replace(planned, notes=(*planned.notes, *_misfits(columns, target.readings(planned), sample)))

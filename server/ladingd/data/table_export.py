@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance, LedgerLost
+from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, LedgerLost
 from ladingd.core.files import UPLOADS
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.connection import Connection, find_connection
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.databases import source_of
 from ladingd.data.destination import Destination
+from ladingd.data.digest import digest_all, is_digest
 from ladingd.data.spool import Spool
 from ladingd.data.table_source import FIRST_KEY, LAST_KEY
 from ladingd.data.upload_room import UploadRoom
@@ -56,8 +57,9 @@ class TableExport:
             destination = Destination.of(self.roots, plan, job_uid, make=not committed)
             if not committed:
                 destination.begin()
-            elif not self._complete(job_uid).exists():
+            elif destination.draft.exists() or not self._complete(job_uid).exists():
                 destination.check()
+                self._check_bytes(job_uid, destination, len(_header(plan)), committed)
             self._remove_drafts(job_uid)
             return committed
 
@@ -102,7 +104,8 @@ class TableExport:
                 destination.sync(draft)
             _keep_front(self.workplace, job_uid, front)
             _remove(moved)
-            entry = _Entry(counts=Counts(read=rows, inserted=rows), size=spool.size(), placed=placed)
+            counts = Counts(read=rows, inserted=rows)
+            entry = _Entry(counts=counts, size=spool.size(), placed=placed, digest=digest_all(spool.blocks()))
             if not placed:
                 spool.keep()
             with self._entering(job_uid, attempt, part) as known:
@@ -192,6 +195,31 @@ class TableExport:
         entries = sorted((self.workplace.job(job_uid) / "parts").glob("*.json"))
         return tuple(CommittedChunk(ordinal=int(path.stem), counts=_Entry.read(path).counts) for path in entries)
 
+    def _check_bytes(
+        self, job_uid: str, destination: Destination, place: int, committed: Sequence[CommittedChunk]
+    ) -> None:
+        """See that the bytes of all chunks that are done are still what was written. Raises DestinationRefused."""
+        with destination.open_draft() as draft:
+            for number, chunk in enumerate(committed):
+                part = self.workplace.part(job_uid, chunk.ordinal)
+                entry = _Entry.read(part.with_suffix(".json"))
+                if not is_digest(entry.digest):
+                    raise DestinationRefused(
+                        f"{destination.draft.name} was begun by an earlier version of Lading, which kept no digests "
+                        "that prove what was written: make a new job"
+                    )
+                if part.exists():
+                    with part.open("rb") as file:
+                        found = digest_all(iter(partial(file.read, _BLOCK), b""))
+                else:
+                    # Behind a chunk that is not done nothing has its place yet.
+                    found = destination.digest(draft, place, entry.size) if number == chunk.ordinal else ""
+                if found != entry.digest:
+                    raise DestinationRefused(
+                        f"the unfinished file {destination.draft.name} was changed by somebody else: make a new job"
+                    )
+                place += entry.size
+
     def _remove_drafts(self, job_uid: str) -> None:
         """What killed workers have left."""
         for draft in (self.workplace.job(job_uid) / "parts").glob(".*"):
@@ -220,11 +248,14 @@ class TableExport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """What the ledger says of a chunk that is done. It never changes. ``placed``: its bytes were never in a part."""
+    """What the ledger says of a chunk that is done. It never changes. ``placed``: its bytes were never in a part.
+
+    ``digest`` is that of its bytes; empty in entries of earlier versions."""
 
     counts: Counts
     size: int
     placed: bool
+    digest: str
 
     @classmethod
     def of(cls, part: Path) -> _Entry | None:
@@ -236,7 +267,12 @@ class _Entry:
     @classmethod
     def read(cls, path: Path) -> _Entry:
         facts = json.loads(path.read_text())
-        return cls(counts=Counts(**facts["counts"]), size=facts["size"], placed=facts["placed"])
+        return cls(
+            counts=Counts(**facts["counts"]),
+            size=facts["size"],
+            placed=facts["placed"],
+            digest=facts.get("digest", ""),
+        )
 
     def write(self, part: Path) -> None:
         write_durably(part.with_suffix(".json"), [json.dumps(asdict(self)).encode()])

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import SourceChanged
+from ladingd.core.errors import InvalidSpec, SourceChanged
 from ladingd.data import cut, fingerprint
 from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
 from ladingd.data.cast import Known
 from ladingd.data.connection import Connection, find_connection
 from ladingd.data.databases import target_of
+from ladingd.data.digest import digest, digest_all
 from ladingd.data.files import Source, open_source, reopen_source
 from ladingd.data.import_plan import plan_import
 from ladingd.data.rejects import write_rejects
@@ -41,7 +42,12 @@ class TableImport:
         """Check the spec against the file and the table."""
         target = self._target(spec.target.connection)
         with open_source(self.roots, spec.file) as source:
-            return plan_import(spec, source, target)
+            plan = plan_import(spec, source, target)
+            if source.state != plan.fingerprint.state:
+                raise InvalidSpec(
+                    "files[0].path", f"{source.path} is being written: create the job when it is complete"
+                )
+            return plan
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Check the source and the table, make what is not there, shut out earlier attempts."""
@@ -102,8 +108,9 @@ def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, job_ui
         raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
     if chunk.refused is None:
         data = source.read(chunk.start, chunk.end)
-        fingerprint.check_chunk(source, chunk, data)
+        fingerprint.check_chunk(source, chunk, digest(data))
         readings = target.readings(plan)
         known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
         return read_batch(data, plan, chunk, readings, known)
+    fingerprint.check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
     return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)
