@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ladingd.api.convert import watch_message
-from ladingd.run.watch import KEPT, WatchKind
+from ladingd.run.watch import LISTED_SECONDS, WatchKind
 
 if TYPE_CHECKING:
     from ladingd.run.watch import WatchEvent
 
-_LISTED = 2_000
+KEPT_BYTES = 4 << 20
+"""What the messages of changes take at most, and what those of a list take."""
+_MESSAGE_BYTES = 200
+"""What a message takes beside its bytes."""
 _OF_CHANGES = frozenset({WatchKind.CHANGED, WatchKind.DELETED})
 
 
 class Shown:
-    """As many of the latest changes as the watch itself holds. To convert one takes as long as to send it."""
+    """The latest changes, as many as fit. To convert one takes as long as to send it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._messages: OrderedDict[int, bytes] = OrderedDict()
         self._listed: dict[int, tuple[WatchEvent, bytes]] = {}
         self._revision = 0
+        self._bytes = 0
+        self._listed_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes of memory that are kept, roughly."""
+        return self._bytes + self._listed_bytes
 
     def message(self, event: WatchEvent) -> bytes:
         """The event as it is sent."""
@@ -32,16 +44,25 @@ class Shown:
         known = self._messages.get(event.revision)
         if known is None:
             known = self._messages[event.revision] = watch_message(event).SerializeToString()
-            if len(self._messages) > KEPT:
-                self._messages.popitem(last=False)
+            self._bytes += len(known) + _MESSAGE_BYTES
+            while self._bytes > self._most_bytes:
+                self._bytes -= len(self._messages.popitem(last=False)[1]) + _MESSAGE_BYTES
         return known
 
     def _of_snapshot(self, event: WatchEvent) -> bytes:
         """Watchers that come at the same time are shown the same jobs."""
-        if event.revision != self._revision or len(self._listed) >= _LISTED:
-            self._listed.clear()
+        if event.revision != self._revision or self._listed_bytes > self._most_bytes:
+            self._forget_list()
             self._revision = event.revision
         known = self._listed.get(id(event.job))
         if known is None or known[0].job is not event.job:
+            if not self._listed:
+                # The watch forgets its list by then, too; the jobs of a list must not stay here alone.
+                asyncio.get_running_loop().call_later(2 * LISTED_SECONDS, self._forget_list)
             known = self._listed[id(event.job)] = event, watch_message(event).SerializeToString()
+            self._listed_bytes += len(known[1]) + _MESSAGE_BYTES
         return known[1]
+
+    def _forget_list(self) -> None:
+        self._listed.clear()
+        self._listed_bytes = 0

@@ -7,21 +7,21 @@ lag behind, and over the latest progress of each job. One that does not read cos
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
-from ladingd.core.job import Change, ChangeKind, Job
+from ladingd.core.job import ChangeKind, Job
 from ladingd.core.selection import EVERY, Field
-from ladingd.core.state import ENDED, State
+from ladingd.core.state import ACTIVE, ENDED, State
+from ladingd.run.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ladingd.core.job import JournalEntry, Reject
+    from ladingd.core.job import Change, JournalEntry, Reject
     from ladingd.core.ports import JobStore, RejectReader
     from ladingd.core.selection import Selection
     from ladingd.run.announcer import Announcer
@@ -32,8 +32,6 @@ PULSE_SECONDS = 0.2
 LISTED_SECONDS = 2.0
 """So long a list of all jobs is kept for further watchers: many come at once when a connection or a daemon was gone."""
 BATCH = 500
-KEPT = 5_000
-"""How many of the latest changes are held in memory for all watchers."""
 
 
 class WatchKind(StrEnum):
@@ -65,14 +63,14 @@ class Watch:
         self._rejects = rejects
         self._closed = False
         self._quiet = False
-        self._recent: deque[Change] = deque(maxlen=KEPT)
-        self._floor: int | None = None
-        """Every change after this revision is in ``_recent``. None before the first reading."""
+        self._recent: Recent | None = None
+        """None before the first reading."""
         self._reading = asyncio.Lock()
         self._read_for: asyncio.Event | None = None
         """The announcement that ``_recent`` is still waiting for: while it is not set, there is nothing new."""
         self._progress: dict[str, tuple[int, Job]] = {}
         self._revisions: dict[str, int] = {}
+        """The last change of each job that is active: no other job has progress that could be older."""
         self._pulse = 0
         self._fresh: dict[str, Job] = {}
         self._last_pulse = 0.0
@@ -249,67 +247,57 @@ class Watch:
 
     async def _changes(self, after: int) -> tuple[Change, ...]:
         """The next changes after a revision, from memory where it reaches back so far, or can."""
-        await self._read()
-        if self._floor is None or after < self._floor:
-            await self._reach_back(after)
-        if self._floor is None or after < self._floor:
+        recent = await self._read()
+        if after < recent.floor:
+            await self._reach_back(recent, after)
+        if after < recent.floor:
             return await self._store.changes(after, limit=BATCH)
-        if not self._recent or self._recent[-1].revision <= after:
-            return ()
-        newer = []
-        for change in reversed(self._recent):
-            if change.revision <= after:
-                break
-            newer.append(change)
-        return tuple(reversed(newer))
+        return recent.after(after)
 
-    async def _read(self) -> None:
+    async def _read(self) -> Recent:
         """Bring ``_recent`` up to date. Of many watchers woken by one announcement, one reads."""
         async with self._reading:
-            if self._read_for is not None and not self._read_for.is_set():
-                return
+            recent = self._recent
+            if recent is not None and self._read_for is not None and not self._read_for.is_set():
+                return recent
             rung = self._announcer.listen()
-            if self._floor is None:
-                self._floor = await self._store.revision()
+            if recent is None:
+                recent = self._recent = Recent(await self._store.revision())
             while True:
-                last = self._recent[-1].revision if self._recent else self._floor
                 try:
-                    changes = await self._store.changes(last, limit=BATCH)
+                    changes = await self._store.changes(recent.last, limit=BATCH)
                 except RevisionCompacted:
                     # Nobody has watched for so long that what came in between is forgotten.
-                    self._recent.clear()
                     self._progress.clear()
                     self._revisions.clear()
-                    self._floor = await self._store.revision()
+                    recent = self._recent = Recent(await self._store.revision())
                     continue
                 if not changes:
                     break
                 for change in changes:
-                    if len(self._recent) == KEPT:
-                        self._floor = self._recent[0].revision
-                    self._recent.append(change)
+                    recent.append(change)
                     self._note(change)
             self._read_for = rung
+            return recent
 
-    async def _reach_back(self, after: int) -> None:
-        """Have ``_recent`` begin after a revision, where it has room for so many: after a restart all watchers come
+    async def _reach_back(self, recent: Recent, after: int) -> None:
+        """Have ``recent`` begin after a revision, where it has room for so many: after a restart all watchers come
         back with what they saw last. Raises RevisionCompacted."""
         async with self._reading:
-            while self._floor is not None and after < self._floor <= after + KEPT - len(self._recent):
-                first = max(after, self._floor - BATCH)
-                older = await self._store.changes(first, limit=self._floor - first)
-                self._recent.extendleft(reversed(older))
-                self._floor = first
+            while after < recent.floor <= after + recent.room:
+                first = max(after, recent.floor - BATCH)
+                recent.prepend(await self._store.changes(first, limit=recent.floor - first), first)
 
     def _note(self, change: Change) -> None:
-        gone = change.kind is ChangeKind.DELETED
-        if gone or change.job.state in ENDED:
-            self._progress.pop(change.job.id, None)
-            self._fresh.pop(change.job.id, None)
-        if gone:
-            self._revisions.pop(change.job.id, None)
-        else:
-            self._revisions[change.job.id] = change.revision
+        job_id = change.job.id
+        if change.kind is not ChangeKind.DELETED and change.job.state in ACTIVE:
+            self._revisions[job_id] = change.revision
+            return
+        self._revisions.pop(job_id, None)
+        if (fresh := self._fresh.get(job_id)) is not None and fresh.revision <= change.revision:
+            del self._fresh[job_id]
+        if (seen := self._progress.get(job_id)) is not None and seen[1].revision <= change.revision:
+            del self._progress[job_id]
 
 
 def _concerns(selection: Selection, change: Change) -> bool:

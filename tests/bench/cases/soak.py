@@ -1,4 +1,4 @@
-"""Very many small jobs through one daemon: what it holds must not grow with them."""
+"""Very many small jobs through one daemon, while others come and go: what it holds must not grow with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lading_client.client import Client
 from lading_client.model import AT_REST, State
+from tests.bench.churn import Churn
 from tests.bench.errors import expect
 from tests.bench.measure import pss
 from tests.bench.result import Figure
@@ -27,37 +28,52 @@ _MEGABYTE = 1_000_000
 _RECORDS = 20
 _CALLERS = 4
 _PATIENCE = 60.0
+_LOOKS = (100, 300, 1_000, 3_000)
+"""After so many jobs there is a look, and after every tenth of all."""
 _DELETED = 10
 """Every so manyth job is deleted when it is done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """After so many jobs: bytes of memory (PSS) of the daemon alone and with its workers, descriptors of all."""
+    """After so many jobs: bytes of memory (PSS) of the daemon alone and with its workers, the most that one of these
+    has, and the descriptors and threads of the daemon."""
 
     jobs: int
     daemon: int
+    largest: int
     all: int
+    processes: int
     descriptors: int
+    threads: int
 
     @classmethod
     def of(cls, pid: int, jobs: int) -> Sample:
         """What is held now."""
-        below = descendants(pid)
-        memory = {each: pss(each) for each in (pid, *below)}
-        descriptors = sum(_descriptors(each) for each in memory)
-        return cls(jobs=jobs, daemon=memory[pid], all=sum(memory.values()), descriptors=descriptors)
+        daemon = pss(pid)
+        others = [pss(each) for each in descendants(pid)]
+        return cls(
+            jobs=jobs,
+            daemon=daemon,
+            largest=max(others, default=0),
+            all=daemon + sum(others),
+            processes=1 + len(others),
+            descriptors=_number_in(pid, "fd"),
+            threads=_number_in(pid, "task"),
+        )
 
     def text(self) -> str:
         """For people."""
         return (
-            f"{self.jobs:,} jobs: {self.all / _MEGABYTE:.0f} MB, the daemon alone {self.daemon / _MEGABYTE:.0f} MB, "
-            f"{self.descriptors} descriptors"
+            f"{self.jobs:,} jobs: the daemon {self.daemon / _MEGABYTE:.1f} MB, {self.descriptors} descriptors, "
+            f"{self.threads} threads; {self.processes} processes {self.all / _MEGABYTE:.0f} MB, "
+            f"the largest worker {self.largest / _MEGABYTE:.1f} MB"
         )
 
 
 def soak(bench: Workbench) -> Iterator[Figure]:
-    """Small imports, each made, started and watched to its end, a tenth deleted; growth since the first tenth."""
+    """Small imports, each made, started and watched to its end, a tenth deleted, while watchers, connections, files and
+    failing jobs come and go; growth since the first tenth."""
     home = bench.work / "soak"
     home.mkdir()
     daemon = DaemonProcess(home)
@@ -71,18 +87,20 @@ def soak(bench: Workbench) -> Iterator[Figure]:
         expect("exit status", daemon.stop(), 0)
     finally:
         daemon.clean_up()
-    first, last = samples[0], samples[-1]
+    first, last = next(each for each in samples if each.jobs >= bench.jobs // 10), samples[-1]
     for what, few, many, unit, goal in (
-        ("growth of memory", first.all, last.all, "MB", 30),
-        ("growth of the daemon's own memory", first.daemon, last.daemon, "MB", 20),
-        ("growth of descriptors", first.descriptors, last.descriptors, "", 4),
+        ("growth of the daemon's own memory", first.daemon, last.daemon, "%", 5),
+        ("growth of all memory", first.all, last.all, "%", 5),
+        ("growth of the largest worker", first.largest, last.largest, "%", 5),
+        ("growth of descriptors", first.descriptors, last.descriptors, "", 15),
+        ("growth of threads", first.threads, last.threads, "", 2),
     ):
         yield Figure(
             case="soak",
             what=what,
             ours=last.text(),
             other=first.text(),
-            value=(many - few) / (_MEGABYTE if unit else 1),
+            value=100 * (many / few - 1) if unit else many - few,
             unit=unit,
             goal=goal,
         )
@@ -103,6 +121,7 @@ async def _run(daemon: DaemonProcess, jobs: int) -> list[Sample]:
     numbers = iter(range(1, jobs + 1))
     samples: list[Sample] = []
     done = 0
+    churn = Churn(daemon, people)
 
     async def caller() -> None:
         nonlocal done
@@ -118,18 +137,18 @@ async def _run(daemon: DaemonProcess, jobs: int) -> list[Sample]:
                 if number % _DELETED == 0:
                     await client.delete_job(job.name)
                 done += 1
-                if done % max(jobs // 10, 1) == 0:
+                if done % max(jobs // 10, 1) == 0 or done in _LOOKS:
                     samples.append(Sample.of(pid, done))
                     print(f"  {samples[-1].text()}", flush=True)
 
-    async with asyncio.TaskGroup() as callers:
-        for _ in range(_CALLERS):
-            callers.create_task(caller())
+    async with asyncio.TaskGroup() as tasks:
+        churning = tasks.create_task(churn.run())
+        callers = [tasks.create_task(caller()) for _ in range(_CALLERS)]
+        await asyncio.wait(callers)
+        churning.cancel()
+    print(f"  meanwhile: {', '.join(f'{number:,} {what}' for what, number in churn.done.items())}", flush=True)
     return samples
 
 
-def _descriptors(pid: int) -> int:
-    try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    except FileNotFoundError:
-        return 0  # It has just ended.
+def _number_in(pid: int, directory: str) -> int:
+    return len(os.listdir(f"/proc/{pid}/{directory}"))

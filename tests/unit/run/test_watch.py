@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,9 +93,8 @@ async def test_only_the_job_that_is_named(rig: Rig) -> None:
 
 
 async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "KEPT", 4)
+    monkeypatch.setattr(fan_out, "Recent", partial(fan_out.Recent, most=4))
     watch = fan_out.Watch(rig.store, rig.announcer, rig.rejects)
-    monkeypatch.setattr(watch, "_recent", type(watch._recent)(maxlen=4))
     job = await rig.queued(1)
     slow = watch.jobs(revision=job.revision)
     await rig.command(job.id, Event.PAUSE)
