@@ -265,10 +265,16 @@ async def test_a_snapshot_of_one_job(store: JobStore, new_job: Any) -> None:
 
 async def test_the_notes_of_a_plan_stand_in_the_journal(store: JobStore, new_job: Any) -> None:
     job = new_job("a")
-    job = await store.create(replace(job, plan=replace(job.plan, notes=("one", "two"))))
-    await store.replan("a", replace(job.plan, notes=("three",)))
-    entries = [(entry.code, entry.message) for entry in await store.journal("a", limit=100)]
-    assert entries == [("CREATED", "created"), ("NOTE", "one"), ("NOTE", "two"), ("NOTE", "three")]
+    job = await store.create(replace(job, plan=replace(job.plan, notes=("one", "two"), detected="header: yes")))
+    await store.replan("a", replace(job.plan, notes=("three",), detected=""))
+    entries = [(entry.level, entry.code, entry.message) for entry in await store.journal("a", limit=100)]
+    assert entries == [
+        (Level.INFO, "CREATED", "created"),
+        (Level.INFO, "DETECTED", "header: yes"),
+        (Level.WARNING, "NOTE", "one"),
+        (Level.WARNING, "NOTE", "two"),
+        (Level.WARNING, "NOTE", "three"),
+    ]
 
 
 async def test_the_job_that_a_request_made(store: JobStore, new_job: Any) -> None:

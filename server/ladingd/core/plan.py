@@ -67,6 +67,8 @@ class ImportPlan:
     first_line: int
     """The physical line that ``start`` stands on."""
     chunk_bytes: int
+    detected: str = ""
+    """How the file is read, in one line: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
     """What people should know before they start: a column whose type does not fit some of the values."""
 

@@ -27,6 +27,8 @@ class Layout:
 
     dialect: Dialect
     header: bool
+    doubt: str = ""
+    """Why the header may be seen wrongly, and what to do then."""
 
 
 def detect(head: bytes, wanted: CsvFormat) -> Layout:

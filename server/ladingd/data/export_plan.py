@@ -12,6 +12,7 @@ from ladingd.core.spec import Header
 from ladingd.data.connection import find_connection
 from ladingd.data.databases import source_of
 from ladingd.data.detection import check_format
+from ladingd.data.file_format import check_writable
 from ladingd.data.files import destination_path
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def plan_export(
     if spec.chunk_keys < 1:
         raise InvalidSpec("chunk_keys", "must be greater than 0")
     check_format(spec.csv)
+    check_writable(spec.file.path)
     if upload_room is not None and spec.file.root == UPLOADS:
         upload_room.check(1)
     source = source_of(find_connection(connections, spec.source.connection, "source.connection"))

@@ -12,6 +12,8 @@ from ladingd.core.plan import HEAD, Column, Dialect, ImportPlan
 from ladingd.data import field_type, fingerprint
 from ladingd.data.cast import cast
 from ladingd.data.detection import check_format
+from ladingd.data.file_format import LOOK, check_readable
+from ladingd.data.finding import describe
 from ladingd.data.head import find_beginning, read_head
 from ladingd.data.inference import infer
 from ladingd.data.parse import RecordPlaces, parse
@@ -36,8 +38,9 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     check_format(spec.csv)
-    table = target.table(spec.target)
     state, size = source.state, source.size
+    check_readable(source.path, source.read(0, min(LOOK, size)))
+    table = target.table(spec.target)
     beginning = find_beginning(source, size)
     planned = ImportPlan(
         file=spec.file,
@@ -79,6 +82,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         start=start,
         first_line=planned.first_line + head.header_lines,
     )
+    planned = replace(planned, detected=describe(planned, head.layout))
     return replace(planned, notes=(*planned.notes, *_misfits(columns, target.readings(planned), sample)))
 
 

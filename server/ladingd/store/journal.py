@@ -37,7 +37,9 @@ def write(connection: Connection, job_id: str, time: datetime, level: Level, cod
 
 
 def write_notes(connection: Connection, job_id: str, time: datetime, plan: Plan) -> None:
-    """Append what a plan has people know before they start."""
+    """Append what was detected, in one line, and what a plan has people know before they start."""
+    if plan.kind == "import" and plan.detected:
+        write(connection, job_id, time, Level.INFO, "DETECTED", plan.detected)
     for note in plan.notes:
         write(connection, job_id, time, Level.WARNING, "NOTE", note)
 
