@@ -79,7 +79,11 @@ class Calls:
             if self._renew is None or not (gone or isinstance(error, ShuttingDown)):
                 raise
             renew, self._renew = self._renew, None
-        await renew()
+        address = await renew()
+        if isinstance(address, str) and address != self._address:
+            await self.close()
+            self._address = address
+            self.open()
         # The channel may still be sure that nobody is there.
         return await self._call(method, request, wait_for_ready=True)
 

@@ -36,7 +36,7 @@ class Client:
     Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`. What can be asked twice (what reads,
     and what makes a job) is tried again by itself while the daemon cannot be reached or has too many calls; commands
     are not. Where the daemon turns out to be going or gone, ``renew`` is awaited, once: another one serves at the
-    address then, and the call is made again.
+    address then, or at the one that it returns, and the call is made again.
     """
 
     def __init__(

@@ -30,8 +30,9 @@ LadingError
  |    +-- JobCanceled
  |    +-- JobDeleted
  +-- OwnDaemonError          the user's own daemon
-      +-- UnsafeDirectory    its socket's directory is open to others
+      +-- UnsafeDirectory    the directory of its state or socket is open to others
       +-- StateUnusable      its state directory cannot be made or written to
+      +-- DaemonUnreachable  it runs, and cannot be called
       +-- DaemonNotStarted
       +-- DaemonNotStopped
 """
@@ -281,7 +282,7 @@ class UnsafeDirectory(OwnDaemonError):
 
     def __init__(self, directory: Path, problem: str) -> None:
         self.directory = directory
-        super().__init__(f"the directory {directory} {problem}: not used for the daemon's socket")
+        super().__init__(f"the directory {directory} is not used for your daemon: it {problem}")
 
 
 class StateUnusable(OwnDaemonError):
@@ -290,7 +291,49 @@ class StateUnusable(OwnDaemonError):
     def __init__(self, directory: Path, problem: str) -> None:
         self.directory = directory
         super().__init__(
-            f"the daemon could not be started: its state directory {directory} cannot be made or written to: {problem}"
+            f"the daemon could not be started: its state directory {directory} cannot be made or written to: {problem};"
+            " XDG_STATE_HOME may name another place"
+        )
+
+
+class DaemonUnreachable(OwnDaemonError):
+    """The daemon runs, and cannot be called. ``pid`` is None where it is not known, or of another machine.
+
+    Where it is not ``certain``, it may be about to say where it is.
+    """
+
+    def __init__(self, problem: str, *, pid: int | None, certain: bool = True) -> None:
+        self.pid = pid
+        self.certain = certain
+        super().__init__(problem)
+
+    @classmethod
+    def silent(cls, path: str, pid: int) -> DaemonUnreachable:
+        """Nobody listens where it says it does."""
+        return cls(
+            f"your daemon (pid {pid}) runs, but its socket {path} is gone or does not answer."
+            " To end the daemon: lading daemon stop; the next command starts another one, and its jobs go on",
+            pid=pid,
+        )
+
+    @classmethod
+    def elsewhere(cls, directory: Path, host: str) -> DaemonUnreachable:
+        """It runs on another machine, with the same home."""
+        return cls(
+            f"your daemon runs on {host}, which shares the state directory {directory} with this machine:"
+            f" work there, or stop the daemon there first: lading daemon stop",
+            pid=None,
+        )
+
+    @classmethod
+    def without_word(cls, directory: Path, pid: int | None) -> DaemonUnreachable:
+        """It does not say where it is."""
+        named = "a daemon" if pid is None else f"a daemon (pid {pid})"
+        return cls(
+            f"{named} holds the state directory {directory} and does not say where its socket is: it is ending, or of"
+            " an older version. Try again in a few seconds, or end it: lading daemon stop",
+            pid=pid,
+            certain=False,
         )
 
 

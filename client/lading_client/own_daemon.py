@@ -1,6 +1,6 @@
-"""The user's own daemon: where it is, and how it is started and stopped.
+"""The user's own daemon: how it is found, started and stopped.
 
-The daemon computes the same paths for itself when it is started with `--user`; the two share no code.
+It is the process that holds the lock in the state directory, and it writes beside the lock where its socket is.
 """
 
 from __future__ import annotations
@@ -8,52 +8,57 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from struct import Struct
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
-from lading_client.endpoint import target_of
-from lading_client.errors import DaemonNotStarted, DaemonNotStopped, StateUnusable, UnsafeDirectory
+from lading_client import user_places
+from lading_client.errors import DaemonNotStarted, DaemonNotStopped, DaemonUnreachable, StateUnusable
+from lading_client.own_state import Found, OwnState, Status, lives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable
 
 START_SECONDS = 20.0
 END_SECONDS = 20.0
 """A daemon gives the chunks in flight 10 s, and open calls 5 s."""
 STOP_SECONDS = 10.0
+DOUBT_SECONDS = 1.0
+"""How long a daemon may hold the state directory and say nothing: one has just begun, another has just been killed."""
 _OTHER_DAEMON_RUNS = 75
 """Exit status of a daemon that found its state directory taken: EX_TEMPFAIL."""
 _LOG_LINES = 20
 _POLL_SECONDS = 0.02
 _END_POLL_SECONDS = 0.1
-_CREDENTIALS = Struct("3i")
+
+
+def _nothing(_note: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnDaemon:
-    """Where the daemon of one user lives."""
+    """The daemon of one user."""
 
-    socket_path: Path
     state_directory: Path
+    environment: Mapping[str, str] = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> OwnDaemon:
-        """The daemon of whoever has this environment."""
-        return cls(socket_path=_runtime(environment) / "ladingd.sock", state_directory=_state(environment) / "lading")
+        """The daemon of the user whom this process runs as. The environment says little of it: see `user_places`."""
+        return cls(
+            state_directory=user_places.state_directory(environment, os.geteuid()), environment=dict(environment)
+        )
 
     @property
     def address(self) -> str:
-        """What a `Client` takes."""
-        return f"unix:{self.socket_path}"
+        """What a `Client` takes: where the daemon is that runs, else where one would be."""
+        return self._state.address
 
     @property
     def log(self) -> Path:
@@ -66,76 +71,83 @@ class OwnDaemon:
         return self.state_directory / "local.db"
 
     @property
-    def _pid_file(self) -> Path:
-        return self.state_directory / "ladingd.pid"
+    def _state(self) -> OwnState:
+        return OwnState(directory=self.state_directory, environment=self.environment)
 
-    def runs(self) -> bool:
-        """Whether somebody listens on the socket. Raises UnsafeDirectory, and BadAddress for too long a path."""
-        with self._connection() as connection:
-            return connection is not None
+    def look(self) -> Found | None:
+        """The daemon that holds the state directory; None where none does.
 
-    def pid(self) -> int | None:
-        """The process that listens on the socket; None where nobody does. Raises UnsafeDirectory."""
-        with self._connection() as connection:
-            if connection is None:
-                return None
-            # The kernel knows who listens. The file could be of a daemon that died: it counts only beside an answer.
-            return _peer(connection) or int(self._pid_file.read_text())
-
-    @contextmanager
-    def _connection(self) -> Iterator[socket.socket | None]:
-        self._check_directory()
-        target_of(self.address)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                connection.connect(str(self.socket_path))
-            except (FileNotFoundError, ConnectionRefusedError):
-                yield None
-            else:
-                yield connection
-
-    async def ensure(self) -> str:
-        """The address of the running daemon, which is started where it is not there. Raises DaemonNotStarted."""
-        if not self.runs():
-            await self._start()
-        return self.address
-
-    async def renew(self) -> None:
-        """Have a daemon run in the place of one that ends: wait until it is gone, then start another.
-
-        Raises DaemonNotStopped and DaemonNotStarted.
+        Raises UnsafeDirectory, StateUnusable and DaemonUnreachable.
         """
-        deadline = monotonic() + END_SECONDS
-        while self.runs():
-            if await _serves(self.address):
-                # Somebody else was faster.
-                return
+        return self._state.look()
+
+    async def ensure(self, note: Callable[[str], None] = _nothing) -> str:
+        """The address of the running daemon, which is started if none runs. ``note`` is told what takes long or is odd.
+
+        Raises DaemonNotStarted, DaemonUnreachable, StateUnusable, UnsafeDirectory.
+        """
+        found = self._state.look()
+        if found is not None and found.address and found.status is Status.READY:
+            return found.address
+        return await self._settled()._start(note)
+
+    async def renew(self, note: Callable[[str], None] = _nothing) -> str:
+        """The address of a daemon that runs in the place of one that ends: wait until that is gone, start another.
+
+        Raises DaemonNotStopped and all that ``ensure`` does.
+        """
+        deadline, told = monotonic() + END_SECONDS, False
+        while (found := self._state.look()) is not None:
+            if found.address and await _serves(found.address):
+                # Somebody else was faster, or it was only slow.
+                return found.address
             if monotonic() > deadline:
                 raise DaemonNotStopped(f"the daemon is shutting down, and not gone after {END_SECONDS:.0f} s")
+            if not told:
+                told = True
+                note("the daemon is ending: another one is started when it is gone")
             await asyncio.sleep(_END_POLL_SECONDS)
-        await self._start()
+        return await self._settled()._start(note)
 
-    async def _start(self) -> None:
-        deadline = monotonic() + START_SECONDS
+    def _settled(self) -> OwnDaemon:
+        """The same with a state directory that exists: another session may just have decided where it is."""
         try:
-            self.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            directory = user_places.settle(self.environment, os.geteuid())
         except OSError as error:
             raise StateUnusable(self.state_directory, error.strerror or str(error)) from error
-        with os.fdopen(log, "ab") as output:
+        return OwnDaemon(state_directory=directory, environment=self.environment)
+
+    async def _start(self, note: Callable[[str], None]) -> str:
+        """Start a daemon unless one begins or ends just now, and wait until one serves."""
+        deadline = monotonic() + START_SECONDS
+        doubt: float | None = None
+        waiting = False
+        with self._opened_log() as output:
             began = output.tell()
-            process: subprocess.Popen[bytes] | None = _spawn(output)
+            process: subprocess.Popen[bytes] | None = None
             try:
                 while monotonic() < deadline:
+                    try:
+                        found = self._state.look()
+                        doubt = None
+                    except DaemonUnreachable as error:
+                        doubt = doubt or monotonic()
+                        if error.certain or monotonic() > doubt + DOUBT_SECONDS:
+                            raise
+                        await asyncio.sleep(_POLL_SECONDS)
+                        continue
+                    if found is not None and found.address and await _serves(found.address):
+                        return found.address
+                    if found is None and process is None:
+                        self._tell_of_other_store(note)
+                        process = _spawn(output)
+                    if found is not None and process is None and not waiting:
+                        waiting = True
+                        note(f"your daemon (pid {found.pid}) is {found.status}: waiting for it")
                     if process is not None and process.poll() is not None:
                         if process.returncode != _OTHER_DAEMON_RUNS:
                             raise self._not_started(f"it ended with status {process.returncode}", began)
                         process = None
-                    if self.runs() and await _serves(self.address):
-                        return
-                    if process is None and not self._claimed():
-                        # The other daemon was not starting but ending.
-                        process = _spawn(output)
                     await asyncio.sleep(_POLL_SECONDS)
                 raise self._not_started(f"it did not answer within {START_SECONDS:.0f} s", began)
             finally:
@@ -143,12 +155,20 @@ class OwnDaemon:
                     # It is meant to outlive us: Popen shall not complain of that.
                     process.returncode = 0
 
-    def _claimed(self) -> bool:
-        """Whether a daemon holds the state directory, be it that it does not answer yet or not any more."""
+    def _opened_log(self) -> BinaryIO:
         try:
-            return _lives(int(self._pid_file.read_text()))
-        except (FileNotFoundError, ValueError):
-            return False
+            log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateUnusable(self.state_directory, error.strerror or str(error)) from error
+        return os.fdopen(log, "ab")
+
+    def _tell_of_other_store(self, note: Callable[[str], None]) -> None:
+        if other := user_places.left_aside(self.environment, os.geteuid()):
+            note(
+                f"warning: the jobs in {other}, which XDG_STATE_HOME names, are not in use: the jobs in"
+                f" {self.state_directory} are. To use the others: lading daemon stop; mv {self.state_directory}"
+                f" {self.state_directory}.old; ln -s {other} {self.state_directory}"
+            )
 
     def _not_started(self, problem: str, began: int) -> DaemonNotStarted:
         with self.log.open("rb") as log:
@@ -157,43 +177,33 @@ class OwnDaemon:
         return DaemonNotStarted(f"the daemon could not be started: {problem}", log=self.log, log_tail=tail)
 
     async def stop(self) -> int | None:
-        """End the daemon in order and return its process id; None where none ran. Raises DaemonNotStopped."""
-        pid = self.pid()
+        """End the daemon in order and return its process id; None where none ran.
+
+        One that does not answer is ended as well. Raises DaemonNotStopped, UnsafeDirectory, and DaemonUnreachable for
+        one of another machine.
+        """
+        try:
+            found = self._state.look()
+            if found is None:
+                return None
+            pid = found.pid
+        except DaemonUnreachable as error:
+            if error.pid is None:
+                raise
+            pid = error.pid
         if pid is None:
-            return None
-        os.kill(pid, signal.SIGTERM)
+            raise DaemonNotStopped("your daemon runs in a container, or outside of this one: stop it there")
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         deadline = monotonic() + STOP_SECONDS
-        while _lives(pid):
+        while lives(pid):
             if monotonic() > deadline:
-                raise DaemonNotStopped(f"the daemon (pid {pid}) has not ended within {STOP_SECONDS:.0f} s")
+                raise DaemonNotStopped(
+                    f"the daemon (pid {pid}) has not ended within {STOP_SECONDS:.0f} s; to end it at once:"
+                    f" kill -9 {pid} (its jobs go on at the next start)"
+                )
             await asyncio.sleep(_POLL_SECONDS)
         return pid
-
-    def _check_directory(self) -> None:
-        directory = self.socket_path.parent
-        try:
-            status = directory.lstat()
-        except FileNotFoundError:
-            return
-        if not stat.S_ISDIR(status.st_mode):
-            raise UnsafeDirectory(directory, "is none")
-        if status.st_uid != os.getuid():
-            raise UnsafeDirectory(directory, "belongs to another user")
-        if status.st_mode & 0o022:
-            raise UnsafeDirectory(directory, "can be written to by other users (chmod 700 helps)")
-
-
-def _runtime(environment: Mapping[str, str]) -> Path:
-    given = environment.get("XDG_RUNTIME_DIR", "")
-    if given.startswith("/"):
-        return Path(given) / "lading"
-    return Path(tempfile.gettempdir()) / f"lading-{os.getuid()}"
-
-
-def _state(environment: Mapping[str, str]) -> Path:
-    given = environment.get("XDG_STATE_HOME", "")
-    # The base directory specification: a relative path is to be ignored.
-    return Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
 
 
 def _spawn(log: BinaryIO) -> subprocess.Popen[bytes]:
@@ -206,28 +216,6 @@ def _spawn(log: BinaryIO) -> subprocess.Popen[bytes]:
         start_new_session=True,
         close_fds=True,
     )
-
-
-def _peer(connection: socket.socket) -> int | None:
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return None
-    pid, _uid, _gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
-    # 0: it is in another process namespace.
-    return pid or None
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        # No such file system, or gone in between: the next look tells.
-        return True
-    return state not in ("Z", "X")
 
 
 async def _serves(address: str) -> bool:

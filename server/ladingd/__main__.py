@@ -68,13 +68,20 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ladingd.config import ConfigError, checked
     from ladingd.config.settings import config_file, missing
     from ladingd.daemon import run
+    from ladingd.user_places import settle
 
+    own = None
+    if arguments.user:
+        try:
+            own = settle(os.environ, os.geteuid())
+        except OSError as error:
+            return _say(f"the state directory {error.filename} cannot be made: {error.strerror}", EXIT_ERROR)
     config = arguments.config
     if config is None and not missing(file := config_file(None, user=arguments.user)):
         # One that was there at the start is missed at a reload: the defaults would take all connections from the jobs.
         config = file
     try:
-        run(partial(checked, config, user=arguments.user))
+        run(partial(checked, config, user=arguments.user), own=own)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
     except AlreadyRuns as error:

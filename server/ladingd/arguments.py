@@ -19,7 +19,7 @@ def parse() -> argparse.Namespace:
     which.add_argument(
         "--user",
         action="store_true",
-        help="be the user's own daemon: state under the XDG directories, exit when idle",
+        help="be the user's own daemon: state in ~/.local/state/lading, exit when idle",
     )
     commands = parser.add_subparsers(dest="command", metavar="[config | token | store | systemd | doctor]")
     _add_config(commands.add_parser("config", help="write a configuration file, or check one"))

@@ -108,7 +108,7 @@ class Parts:
         logging.getLogger().setLevel(settings.log_level)
 
 
-async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack) -> Parts:
+async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack, *, socket: Path) -> Parts:
     """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack.
 
     Raises CannotStart.
@@ -168,7 +168,7 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack)
         observe=metrics and metrics.counted,
     )
     server = ApiServer(
-        socket=settings.socket,
+        socket=socket,
         store=store,
         rejects=rejects,
         control=control,

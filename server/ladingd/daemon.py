@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ladingd import logs
-from ladingd.claim import CannotStart, claimed
+from ladingd.claim import CannotStart, Status, claimed
 from ladingd.composition import compose
 from ladingd.config.change import change
 from ladingd.core.errors import DiskFull
@@ -26,7 +26,9 @@ from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
+    from ladingd.claim import Claim
     from ladingd.composition import Parts
     from ladingd.config import Settings
     from ladingd.reload import Configuration
@@ -50,10 +52,10 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException
     return error
 
 
-def run(configure: Callable[[], Configuration]) -> None:
+def run(configure: Callable[[], Configuration], *, own: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT; ``configure`` reads the configuration, now and at each SIGHUP.
 
-    Raises ConfigError, CannotStart.
+    ``own`` is the state directory of the user whose own daemon this is. Raises ConfigError, CannotStart.
     """
     settings, warnings = configure()
     logs.set_up(logs.choose(settings.log_format), settings.log_level)
@@ -63,7 +65,7 @@ def run(configure: Callable[[], Configuration]) -> None:
     for warning in warnings:
         log.warning("%s", warning)
     try:
-        asyncio.run(Daemon(settings, configure).serve())
+        asyncio.run(Daemon(settings, configure, own=own).serve())
     except* (StoreUnusable, DiskFull) as broken:
         # What was running is found by the next start.
         log.critical("stopping: %s", _first(broken))
@@ -73,9 +75,10 @@ def run(configure: Callable[[], Configuration]) -> None:
 class Daemon:
     """One daemon's life."""
 
-    def __init__(self, settings: Settings, configure: Callable[[], Configuration]) -> None:
+    def __init__(self, settings: Settings, configure: Callable[[], Configuration], *, own: Path | None = None) -> None:
         self._settings = settings
         self._configure = configure
+        self._own = own
         self._notifier = Notifier.from_environment()
         self._starting: asyncio.Task[None] | None = None
         self._hangup = asyncio.Event()
@@ -97,17 +100,18 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
-            stack.enter_context(claimed(self._settings.state_dir, self._settings.socket))
+            claim = stack.enter_context(claimed(self._settings.state_dir, self._settings.socket, own=self._own))
             stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
-            parts = await compose(self._settings, self._notifier, stack)
+            parts = await compose(self._settings, self._notifier, stack, socket=claim.socket)
             await self._start(parts, stack)
             self._starting = None
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(parts.scheduler.run(), name="scheduler")
                 chronicling = tasks.create_task(parts.chronicle.run(), name="chronicle")
                 helpers = [tasks.create_task(work, name=name) for name, work in self._helpers(parts)]
-                self._say_ready(parts)
+                self._say_ready(parts, claim)
                 await self._stop.wait()
+                claim.say(Status.STOPPING)
                 await self._shut_down(parts, jobs, helpers, tasks)
                 chronicling.cancel()
         tell(Occasion.DAEMON_STOPPED, "stopped")
@@ -150,9 +154,10 @@ class Daemon:
         if parts.metrics is not None:
             yield "lag", parts.metrics.measure_lag()
 
-    def _say_ready(self, parts: Parts) -> None:
+    def _say_ready(self, parts: Parts, claim: Claim) -> None:
+        claim.say(Status.READY)
         settings = self._settings
-        places = ", ".join([str(settings.socket), *(f"port {port} (TLS)" for port in parts.server.ports)])
+        places = ", ".join([str(claim.socket), *(f"port {port} (TLS)" for port in parts.server.ports)])
         pattern = "ready on %s, state in %s, process %d"
         tell(Occasion.DAEMON_READY, pattern, places, settings.state_dir, os.getpid())
         self._notifier.ready("ready")

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lading_client.cli.columns import aligned
 from lading_client.cli.options import OutputOption
-from lading_client.cli.session import Session
-from lading_client.errors import LadingError
+from lading_client.cli.session import FAILED, Session
+from lading_client.errors import DaemonUnreachable, LadingError
 from lading_client.own_daemon import OwnDaemon
 
 _POLL_SECONDS = 0.2
@@ -28,24 +28,43 @@ def status(context: typer.Context, output: OutputOption = None) -> None:
     """Say whether the daemon runs, and where its things are."""
     ours = Session.of(context, None, output)
 
-    async def work() -> None:
+    async def work() -> int:
         daemon = OwnDaemon.of(os.environ)
-        pid = daemon.pid()
+        problem = ""
+        try:
+            found = daemon.look()
+        except DaemonUnreachable as error:
+            facts, problem = {"running": True} | _pid(error.pid) | {"problem": error.message}, error.message
+            said = f"running{_comma_pid(error.pid)}, and cannot be called"
+        else:
+            facts = {"running": False} if found is None else {"running": True} | _pid(found.pid)
+            said = "not running" if found is None else f"running{_comma_pid(found.pid)}"
         places = {
-            "socket": str(daemon.socket_path),
+            "socket": daemon.address.removeprefix("unix:"),
             "stateDirectory": str(daemon.state_directory),
             "database": str(daemon.database),
             "log": str(daemon.log),
         }
         if ours.output.json:
-            facts = {"running": pid is not None} | ({} if pid is None else {"pid": pid})
             ours.output.document(facts | places)
         else:
-            running = "not running" if pid is None else f"running, pid {pid}"
-            named = [(_WORDS.get(key, key), place) for key, place in places.items()]
-            ours.output.text(aligned([("daemon", running), *named]))
+            ours.output.text(
+                aligned([("daemon", said), *((_WORDS.get(key, key), place) for key, place in places.items())])
+            )
+        if not problem:
+            return 0
+        ours.output.note(f"lading: {problem}")
+        return FAILED
 
     ours.run(work())
+
+
+def _pid(pid: int | None) -> dict[str, Any]:
+    return {} if pid is None else {"pid": pid}
+
+
+def _comma_pid(pid: int | None) -> str:
+    return "" if pid is None else f", pid {pid}"
 
 
 @app.command()
@@ -56,7 +75,7 @@ def stop(context: typer.Context, output: OutputOption = None) -> None:
     async def work() -> None:
         pid = await OwnDaemon.of(os.environ).stop()
         if ours.output.json:
-            ours.output.document({"stopped": pid is not None} | ({} if pid is None else {"pid": pid}))
+            ours.output.document({"stopped": pid is not None} | _pid(pid))
         else:
             ours.output.text(["not running" if pid is None else f"stopped, pid was {pid}"])
 

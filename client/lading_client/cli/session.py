@@ -113,11 +113,10 @@ class Session:
         else:
             daemon = OwnDaemon.of(os.environ)
 
-            async def renew() -> None:
-                self.output.note("the daemon is ending: another one is started when it is gone")
-                await daemon.renew()
+            async def renew() -> str:
+                return await daemon.renew(self.output.note)
 
-            client = Client(await daemon.ensure(), renew=renew)
+            client = Client(await daemon.ensure(self.output.note), renew=renew)
         async with client:
             yield client
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ladingd.core.access import Role
 from ladingd.core.files import UPLOADS
+from ladingd.user_places import config_directory, state_directory
 
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
 ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"
@@ -192,7 +192,8 @@ class Settings(BaseSettings):
     state_dir: AbsolutePath
     """Store, spools, rejects and locks. One daemon at a time."""
     socket: AbsolutePath
-    """The Unix socket that the daemon serves on."""
+    """The Unix socket that the daemon serves on. Where it is, the file daemon.json in state_dir says; the user's own
+    daemon takes a short private directory where the path is too long for a socket."""
     socket_role: Literal["viewer", "operator", "admin", "none"] = "admin"
     """What is who can open the socket and shows no token. none: a token is needed here too."""
     tls: TlsSettings | None = None
@@ -255,7 +256,7 @@ class Settings(BaseSettings):
 
 def config_file(config: Path | None, *, user: bool) -> Path:
     """The file that is read where none, or this one, is named."""
-    return config or (_xdg("XDG_CONFIG_HOME", ".config") / "lading/ladingd.toml" if user else SYSTEM_CONFIG)
+    return config or (config_directory(os.environ, os.geteuid()) / "ladingd.toml" if user else SYSTEM_CONFIG)
 
 
 def missing(path: Path) -> bool:
@@ -279,26 +280,13 @@ def _system_defaults() -> dict[str, Any]:
 
 
 def _user_defaults() -> dict[str, Any]:
-    state_dir = _xdg("XDG_STATE_HOME", ".local/state") / "lading"
+    state_dir = state_directory(os.environ, os.geteuid())
     return {
         "state_dir": state_dir,
-        "socket": user_runtime_dir() / "ladingd.sock",
+        "socket": state_dir / "ladingd.sock",
         "idle_exit": 900.0,
         # `lading daemon logs` shows it to a person.
         "log_format": "text",
         "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
         "roots": {"local": Path("/")},
     }
-
-
-def user_runtime_dir() -> Path:
-    """Where the user's own daemon has its socket."""
-    if (runtime := os.environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
-        return Path(runtime) / "lading"
-    return Path(tempfile.gettempdir()) / f"lading-{os.getuid()}"
-
-
-def _xdg(variable: str, fallback: str) -> Path:
-    # A relative path is to be ignored, says the XDG specification.
-    directory = os.environ.get(variable, "")
-    return Path(directory) if directory.startswith("/") else Path.home() / fallback

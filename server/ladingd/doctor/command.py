@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ladingd.claim import record_in
 from ladingd.config.finding import Severity
 from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
@@ -44,11 +45,12 @@ def _round(config: Path | None, *, user: bool) -> Iterator[Chapter]:
     settings, findings = examine(config, user=user)
     yield "Configuration", list(_configuration(config_file(config, user=user), settings, findings))
     if settings is not None:
-        found = serving.find(settings.socket)
+        socket = _socket(settings)
+        found = serving.find(socket)
         running = isinstance(found, serving.Daemon)
         pid = found.pid if isinstance(found, serving.Daemon) else None
-        yield "Paths", list(places.paths(settings))
-        yield "Daemon", list(serving.serving(settings, found, user=user))
+        yield "Paths", list(places.paths(settings, socket, user=user))
+        yield "Daemon", list(serving.serving(settings, socket, found, user=user))
         yield "Store", list(store(settings, running=running))
         stranger = os.geteuid() != places.daemon_user(settings.state_dir)
         yield "Connections", list(_connections(settings, stranger=stranger))
@@ -56,6 +58,12 @@ def _round(config: Path | None, *, user: bool) -> Iterator[Chapter]:
     yield "Clock", list(machine.clock())
     if not user:
         yield "systemd", list(machine.systemd())
+
+
+def _socket(settings: Settings) -> Path:
+    """Where the daemon that holds the state directory serves; else where one would."""
+    record = record_in(settings.state_dir)
+    return settings.socket if record is None else record.socket
 
 
 def _configuration(file: Path, settings: Settings | None, findings: Sequence[Finding]) -> Iterator[Line]:

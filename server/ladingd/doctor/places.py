@@ -9,6 +9,7 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+from ladingd.claim import LONGEST_SOCKET_PATH
 from ladingd.doctor.report import Line, fail, ok, warn
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ LITTLE = 2 << 30
 TOO_LITTLE = 256 << 20
 """Bytes: below this no uploads are taken any more."""
 PATIENCE = 5.0
-_MAX_SOCKET_PATH = 107
 # A shell is there for every user; this Python may lie in somebody's home.
 _LOOK = """
 for path; do
@@ -32,17 +32,15 @@ done
 """
 
 
-def paths(settings: Settings) -> Iterator[Line]:
-    """The daemon's own directories and the roots."""
-    user = daemon_user(settings.state_dir)
-    if user != os.geteuid():
-        text = (
-            f"the daemon runs as {_user(user)}; this is {_user(os.geteuid())}, to whom files and passwords may differ"
-        )
-        yield warn("account", text, f"sudo -u {_user(user)} ladingd doctor sees what the daemon sees")
+def paths(settings: Settings, socket: Path, *, user: bool) -> Iterator[Line]:
+    """The daemon's own directories, that of its socket, and the roots."""
+    account = daemon_user(settings.state_dir)
+    if account != os.geteuid():
+        text = f"the daemon runs as {_user(account)}; {_user(os.geteuid())} may see other files and passwords"
+        yield warn("account", text, f"sudo -u {_user(account)} ladingd doctor sees what the daemon sees")
     yield from _state_dir(settings.state_dir)
-    yield _socket_directory(settings.socket)
-    yield from _roots(settings.roots, user)
+    yield _socket_directory(socket, user=user)
+    yield from _roots(settings.roots, account)
 
 
 def daemon_user(state_dir: Path) -> int:
@@ -86,9 +84,11 @@ def _room(path: Path) -> Line:
     return ok("disk", text)
 
 
-def _socket_directory(socket: Path) -> Line:
-    if len(os.fsencode(socket)) > _MAX_SOCKET_PATH:
-        return fail("socket's dir", f"{socket} is too long for a socket", f"at most {_MAX_SOCKET_PATH} bytes")
+def _socket_directory(socket: Path, *, user: bool) -> Line:
+    if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
+        if user:
+            return ok("socket's dir", f"{socket} is too long for a socket: the daemon makes a private directory")
+        return fail("socket's dir", f"{socket} is too long for a socket", f"at most {LONGEST_SOCKET_PATH} bytes")
     directory = socket.parent
     try:
         state = directory.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ladingd.claim import LONGEST_SOCKET_PATH
 from ladingd.doctor.report import Line, fail, ok, warn
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Daemon:
 
 def find(path: Path) -> Daemon | OSError:
     """Who listens on the socket, or why nobody can be found there."""
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE)
         try:
@@ -43,9 +47,8 @@ def find(path: Path) -> Daemon | OSError:
     return Daemon(pid=pid or None)
 
 
-def serving(settings: Settings, found: Daemon | OSError, *, user: bool) -> Iterator[Line]:
-    """What is to be said of it."""
-    path = settings.socket
+def serving(settings: Settings, path: Path, found: Daemon | OSError, *, user: bool) -> Iterator[Line]:
+    """What is to be said of it, and of the socket at the path."""
     match found:
         case FileNotFoundError():
             if user:

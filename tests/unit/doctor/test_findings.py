@@ -119,30 +119,38 @@ def test_what_a_user_may_do_in_directories(folder: Path) -> None:
 def test_a_user_that_we_cannot_become(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert places.access_of(54321, [tmp_path]) == [None]
-    lines = list(places.paths(settings(tmp_path, roots={"in": tmp_path})))
+    lines = list(places.paths(settings(tmp_path, roots={"in": tmp_path}), tmp_path / "s", user=False))
     assert Verdict.FAIL not in {line.verdict for line in lines}
 
 
 def test_a_state_directory_that_others_can_look_into(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
-    line = next(line for line in places.paths(settings(tmp_path)) if line.name == "state_dir")
+    line = next(
+        line
+        for line in places.paths(settings(tmp_path), settings(tmp_path).socket, user=False)
+        if line.name == "state_dir"
+    )
     assert (line.verdict, line.advice) == (Verdict.WARN, f"chmod 700 {tmp_path}/state")
 
 
 def test_a_socket_directory_that_anybody_can_write_to(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    line = next(line for line in places.paths(settings(tmp_path)) if line.name == "socket's dir")
+    line = next(
+        line
+        for line in places.paths(settings(tmp_path), settings(tmp_path).socket, user=False)
+        if line.name == "socket's dir"
+    )
     assert (line.verdict, line.advice) == (Verdict.FAIL, f"chmod 750 {tmp_path}")
 
 
 def test_sockets_that_nobody_serves(folder: Path) -> None:
     path = folder / "s"
     asked = settings(folder)
-    assert said(serving.serving(asked, serving.find(path), user=True))[0][0] == "OK"
-    assert said(serving.serving(asked, serving.find(path), user=False))[0][0] == "WARN"
+    assert said(serving.serving(asked, path, serving.find(path), user=True))[0][0] == "OK"
+    assert said(serving.serving(asked, path, serving.find(path), user=False))[0][0] == "WARN"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    ((verdict, text),) = said(serving.serving(asked, serving.find(path), user=False))
+    ((verdict, text),) = said(serving.serving(asked, path, serving.find(path), user=False))
     assert (verdict, "left over" in text) == ("WARN", True)
 
 
@@ -154,7 +162,7 @@ def test_a_daemon_that_accepts_and_does_not_answer(folder: Path, monkeypatch: py
         hung.bind(str(folder / "s"))
         hung.listen()
         found = serving.find(folder / "s")
-        lines = list(serving.serving(settings(folder), found, user=False))
+        lines = list(serving.serving(settings(folder), folder / "s", found, user=False))
     assert [line.verdict.value for line in lines] == ["OK", "WARN", "FAIL"]
     assert lines[1].text.startswith("0.0.1, since ")
     assert "no answer within" in lines[2].text
