@@ -123,10 +123,19 @@ def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul:
     shaped, misshapen = _without_misshapen(column, reading)
     values, unfit = _without_unfit(shaped, reading, error)
     rows = np.concatenate((misshapen, unfit))
-    texts = column.take(pa.array(rows)).to_pylist()
-    misfits = {text: _misfit(reading, text) for text in set(texts)}
-    known.learn(texts, misfits)
-    found |= {row: misfits[text] for row, text in zip(rows.tolist(), texts, strict=True)}
+    texts = column.take(pa.array(rows))
+    if reading.words is not None and rows.size:
+        are_words = pc.match_substring_regex(texts, reading.words.pattern)
+        words, rows = rows[_rows(are_words)], rows[_rows(pc.invert(are_words))]
+        texts = texts.filter(pc.invert(are_words))
+        if words.size:
+            good = _blanked(column, rows)
+            good = only(good, pc.greater(pc.binary_length(good), 0))
+            values = reading.words.put(values, good, _mask(len(column), words))
+    listed = texts.to_pylist()
+    misfits = {text: _misfit(reading, text) for text in set(listed)}
+    known.learn(listed, misfits)
+    found |= {row: misfits[text] for row, text in zip(rows.tolist(), listed, strict=True)}
     return Cast(values=values, misfits=dict(sorted(found.items())))
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ladingd.data.files import Source
     from ladingd.data.head import Head
     from ladingd.data.reading import Reading
-    from ladingd.data.target import Target
+    from ladingd.data.target import Target, TargetTable
 
 CHUNK_LIMIT = 64 << 20
 """A worker holds a chunk in memory several times over: as text, as columns, as values."""
@@ -83,7 +83,8 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         first_line=planned.first_line + head.header_lines,
     )
     planned = replace(planned, detected=describe(planned, head.layout))
-    return replace(planned, notes=(*planned.notes, *_misfits(columns, target.readings(planned), sample)))
+    notes = (*_warnings(columns, table), *_misfits(columns, target.readings(planned), sample))
+    return replace(planned, notes=(*planned.notes, *notes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +128,13 @@ def _blank_lines(lines: int) -> tuple[str, ...]:
     if not lines:
         return ()
     return ("line 1 is blank and was skipped" if lines == 1 else f"lines 1 to {lines:,} are blank and were skipped",)
+
+
+def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:
+    """What the table's columns have to say to those who fill them."""
+    filled = {column.target for column in columns}
+    there = () if table is None else table.columns
+    return tuple(column.note for column in there if column.note and column.name in filled)
 
 
 def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _Sample) -> tuple[str, ...]:

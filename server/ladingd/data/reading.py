@@ -23,6 +23,16 @@ _NO_HEX = 0xFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """Values that a database has beyond those of the kind, by the pattern of their text: ``infinity``, ``t``."""
+
+    pattern: str
+    put: Callable[[pa.Array, pa.Array, pa.Array], pa.Array]
+    """Completes the values of a column. Takes them, null where there are words; the text of all that is no misfit;
+    and the mask of the words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """A type of fields and what its values become. ``name`` is what a message calls the type."""
 
@@ -31,6 +41,7 @@ class Reading:
     name: str
     beyond: Convert | None = None
     """Tells of each value that looks like the kind whether it is out of range; raises ArrowInvalid where it cannot."""
+    words: Words | None = None
 
 
 def typed(kind: FieldType, arrow: pa.DataType | None = None, name: str = "") -> Reading:
@@ -107,6 +118,29 @@ def to_finite(column: pa.Array, arrow: pa.DataType) -> pa.Array:
     if pc.all(pc.is_finite(values), min_count=0).as_py() is False:
         raise pa.ArrowInvalid("not finite")
     return values
+
+
+_TRUE = pa.array(["t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"])
+
+
+def _put_booleans(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    return pc.if_else(words, pc.is_in(pc.ascii_lower(texts), value_set=_TRUE), values)
+
+
+def put_reals(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    """Infinities and NaN among reals."""
+    return pc.if_else(words, only(texts, words).cast(pa.float64()).cast(values.type), values)
+
+
+def leave_text(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    """The whole column as text, for a server that reads it itself: it has values that Arrow's type has not."""
+    return texts
+
+
+# "Boolean Type" in PostgreSQL's manual: these words and whatever begins only one of them.
+BOOLEAN_WORDS = Words(
+    pattern=r"^(?i:t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|1|0)$", put=_put_booleans
+)
 
 
 def to_decimals(column: pa.Array, arrow: pa.DataType) -> pa.Array:

@@ -33,6 +33,8 @@ class TargetColumn:
     """A file need not have it."""
     generated: bool
     """Computed by the database, and so no target."""
+    note: str = ""
+    """What people should know before a file fills it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from ladingd.data.field_type import DECIMAL_DIGITS, TEXT, FieldType, Kind
-from ladingd.data.reading import Reading, checked, typed
+from ladingd.data.reading import BOOLEAN_WORDS, Reading, Words, checked, leave_text, put_reals, typed
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "json", "jsonb"})
 _SPELLED = frozenset({Kind.DECIMAL, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
@@ -49,6 +49,27 @@ _DECLARATIONS: dict[Kind, str] = {
     Kind.TIMESTAMPTZ: "timestamp with time zone",
     Kind.UUID: "uuid",
     Kind.TEXT: "text",
+}
+
+# What the server writes for values that Arrow's types have not, and what it takes for booleans and zones. Dates that
+# Arrow has are not among them: the calendar has its say there.
+_MONTH_AND_DAY = r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_FAR_DAY = rf"[1-9][0-9]{{4,6}}{_MONTH_AND_DAY}"
+_DAY = rf"[0-9]{{4,7}}{_MONTH_AND_DAY}"
+_CLOCK = r"[ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_ZONE = r"(Z|[+-][0-9]{2}(:?[0-5][0-9](:[0-5][0-9])?)?)?"
+_ZONE_TO_THE_SECOND = r"[+-][0-9]{2}:[0-5][0-9]:[0-5][0-9]"
+_WORDS: dict[Kind, Words] = {
+    Kind.BOOLEAN: BOOLEAN_WORDS,
+    Kind.REAL: Words(pattern=r"^(?i:[+-]?inf(inity)?|nan)$", put=put_reals),
+    Kind.DECIMAL: Words(pattern=r"^(?i:nan)$", put=leave_text),
+    Kind.DATE: Words(pattern=rf"^((?i:-?infinity)|{_FAR_DAY}|{_DAY} BC)$", put=leave_text),
+    Kind.TIME: Words(pattern=r"^24:00:00(\.0{1,6})?$", put=leave_text),
+    Kind.TIMESTAMP: Words(pattern=rf"^((?i:-?infinity)|{_FAR_DAY}{_CLOCK}|{_DAY}{_CLOCK} BC)$", put=leave_text),
+    Kind.TIMESTAMPTZ: Words(
+        pattern=rf"^((?i:-?infinity)|{_FAR_DAY}{_CLOCK}{_ZONE}|{_DAY}{_CLOCK}({_ZONE} BC|{_ZONE_TO_THE_SECOND}))$",
+        put=leave_text,
+    ),
 }
 
 
@@ -96,7 +117,7 @@ class PgType:
     def reading(self, kind: FieldType) -> Reading:
         """How fields of a kind are read for a column of this type."""
         if kind == self.field_type and kind != TEXT:
-            return typed(kind, self.arrow, self.plain if kind.kind is Kind.INTEGER else "")
+            return admitting(typed(kind, self.arrow, self.plain if kind.kind is Kind.INTEGER else ""))
         if kind.kind in _SPELLED and self.field_type == TEXT:
             return checked(kind)
         if kind.kind is self.field_type.kind is Kind.DECIMAL:
@@ -144,6 +165,11 @@ class PgType:
             return True
         whole = arrow.precision - arrow.scale
         return bool(arrow.scale <= self.scale and whole <= self.precision - self.scale)
+
+
+def admitting(reading: Reading) -> Reading:
+    """The same for a column of the reading's own kind, which has values that no file of another kind would have."""
+    return replace(reading, words=_WORDS.get(reading.kind.kind))
 
 
 def declaration(kind: FieldType) -> str:

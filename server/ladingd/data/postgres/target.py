@@ -16,7 +16,8 @@ from ladingd.data.postgres.in_flight import Common, InFlight
 from ladingd.data.postgres.key_order import in_key_order
 from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
-from ladingd.data.postgres.pgtype import declaration
+from ladingd.data.postgres.pgtype import admitting, declaration
+from ladingd.data.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
 from ladingd.data.reading import typed
 from ladingd.data.target import Target, TargetColumn, TargetTable
@@ -66,9 +67,10 @@ class PostgresTarget(Target):
             if shape is None:
                 _check_schema(session, table)
                 return None
+            sequences = column_sequences(session, shape, shape.columns)
         if shape.kind != "table":
             raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
-        return _as_target(shape)
+        return _as_target(shape, sequences)
 
     def check_type(self, kind: FieldType) -> None:
         """There is a column for each of them."""
@@ -76,7 +78,10 @@ class PostgresTarget(Target):
     def readings(self, plan: ImportPlan) -> Sequence[Reading]:
         kinds = [field_type.parse(column.type) for column in plan.columns]
         if plan.create_table:
-            return [typed(kind) for kind in kinds]
+            return [
+                typed(kind) if column.inferred else admitting(typed(kind))
+                for kind, column in zip(kinds, plan.columns, strict=True)
+            ]
         shape = self._known_shape(plan)
         columns = [shape.column(column.target) for column in plan.columns]
         return [
@@ -171,6 +176,8 @@ class PostgresTarget(Target):
                 faults += [refusal.fault(batch, places) for refusal in refusals]
                 if refusals:
                     in_flight.remember(chunk.ordinal)
+                refused = [refusal.row for refusal in refusals]
+                move_past(session, load.shape, load.columns, batch.records, refused)
             counts = batch.counts(len(faults))
             # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
             # other way round.
@@ -244,7 +251,7 @@ def _create_table(plan: ImportPlan, declarations: Sequence[str]) -> sql.Composed
     )
 
 
-def _as_target(shape: TableShape) -> TargetTable:
+def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> TargetTable:
     return TargetTable(
         name=shape.name,
         columns=tuple(
@@ -256,6 +263,7 @@ def _as_target(shape: TableShape) -> TargetTable:
                 nullable=column.nullable or shape.rewrites,
                 optional=column.optional or shape.rewrites,
                 generated=column.generated,
+                note=immovable(column.name, sequences),
             )
             for column in shape.columns
         ),

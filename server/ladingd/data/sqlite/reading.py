@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind
-from ladingd.data.reading import Reading, checked, only, out_of_range, to_decimals, to_finite, typed
+from ladingd.data.reading import (
+    BOOLEAN_WORDS,
+    Reading,
+    Words,
+    checked,
+    only,
+    out_of_range,
+    put_reals,
+    to_decimals,
+    to_finite,
+    typed,
+)
 
 _KEPT_AS_TEXT = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
 
@@ -26,7 +38,9 @@ def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
         beyond = partial(out_of_range, arrow=kept)
         return Reading(kind=kind, convert=partial(_to_double, exact=kept), name=f"{kind}{limit}", beyond=beyond)
     if kind.kind is Kind.REAL and not inferred:
-        return Reading(kind=kind, convert=_to_reals, name=str(kind))
+        return Reading(kind=kind, convert=_to_reals, name=str(kind), words=_INFINITIES)
+    if kind.kind is Kind.BOOLEAN and not inferred:
+        return replace(typed(kind), words=BOOLEAN_WORDS)
     return typed(kind)
 
 
@@ -55,6 +69,19 @@ def _exact_integers(column: pa.Array, values: pa.Array) -> pa.Array:
     if not pc.any(large, min_count=0).as_py():
         return values
     return pc.if_else(pc.fill_null(large, False), digits, values.cast(pa.string()))
+
+
+def _put_infinities(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    if pa.types.is_integer(values.type):
+        values = values.cast(pa.string())
+    if pa.types.is_string(values.type):
+        # A number that is too large for a double becomes an infinity in a column for numbers.
+        return pc.if_else(words, pc.if_else(pc.starts_with(texts, "-"), "-9e999", "9e999"), values)
+    return put_reals(values, texts, words)
+
+
+# NaN is none of them: SQLite would make NULL of it.
+_INFINITIES = Words(pattern=r"^(?i:[+-]?inf(inity)?)$", put=_put_infinities)
 
 
 def is_integer(texts: pa.Array) -> pa.Array:
