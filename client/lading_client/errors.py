@@ -203,6 +203,10 @@ class ShuttingDown(Unavailable):
     """The daemon takes no more work."""
 
 
+class StoreBusy(Unavailable):
+    """Another process holds the lock of the daemon's own store. Nothing was changed."""
+
+
 class DeadlineExceeded(DaemonError):
     """No answer in time. What was asked for may or may not have happened."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def _heed_signals() -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from ladingd.config import ConfigError
+    from ladingd.core.errors import LadingError
     from ladingd.problem import Problem
     from ladingd.store.errors import StoreUnusable
 
@@ -58,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = import_module(COMMANDS[arguments.command]).run(arguments)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
-    except (Problem, StoreUnusable) as error:
+    except (Problem, StoreUnusable, LadingError) as error:
         return _say(str(error), EXIT_ERROR)
     return status
 
@@ -92,7 +94,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str, status: int) -> int:
-    sys.stderr.write(f"ladingd: {text}\n")
+    with suppress(OSError):  # What it leads to may be full; the status tells all the same.
+        sys.stderr.write(f"ladingd: {text}\n")
+        sys.stderr.flush()
     return status
 
 

@@ -18,7 +18,7 @@ from ladingd.api.server import ApiServer
 from ladingd.claim import CannotStart
 from ladingd.connections import connections_of
 from ladingd.core.access import Principal, Role
-from ladingd.core.errors import DiskFull
+from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.core.files import UPLOADS
 from ladingd.core.live import Live
 from ladingd.data.connection import Connection
@@ -28,7 +28,7 @@ from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
-from ladingd.occasions import tell_change
+from ladingd.occasions import tell_change, tell_wait
 from ladingd.run.announcer import Announcer
 from ladingd.run.chronicle import Chronicle
 from ladingd.run.control import Control
@@ -50,7 +50,7 @@ from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
 from ladingd.store.tokens import SqlTokenStore
-from ladingd.supervision import Supervision
+from ladingd.supervision import Supervision, awaited_start
 from ladingd.traces import configured
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Parts:
     settlers: Workers
     database: Database
     store: SqlJobStore
+    records: SqlJobStore
     announcer: Announcer
     chronicle: Chronicle
     room: Room
@@ -124,10 +125,13 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
     stack.push_async_callback(planners.close)
     settlers = pool(SETTLERS)
     stack.push_async_callback(settlers.close)
-    database = Database(settings.state_dir / STORE, observe_commit=metrics and metrics.committed)
+    database = Database(
+        settings.state_dir / STORE, observe_commit=metrics and metrics.committed, observe_wait=tell_wait
+    )
     try:
-        await database.open()
-    except (StoreUnusable, DiskFull) as error:
+        async with awaited_start(notifier, lambda: database.trouble):
+            await database.open()
+    except (StoreUnusable, DiskFull, StoreBusy) as error:
         raise CannotStart(str(error)) from error
     stack.push_async_callback(database.close)
     store = SqlJobStore(database)
@@ -184,13 +188,16 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
         observers=[meter.begun for meter in meters],
     )
     if metrics is not None:
-        metrics.look_at(jobs=store.numbers, calls=lambda: server.running, workers=workers)
+        metrics.look_at(
+            jobs=store.numbers, calls=lambda: server.running, workers=workers, waits=lambda: database.trouble
+        )
     return Parts(
         workers=workers,
         planners=planners,
         settlers=settlers,
         database=database,
         store=store,
+        records=records,
         announcer=announcer,
         chronicle=chronicle,
         room=room,
@@ -207,7 +214,11 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
         settlement=Settlement(store=records, transfer=transfer, workers=settlers, announcer=announcer),
         server=server,
         supervision=Supervision(
-            notifier, store=store, announcer=announcer, watchers=lambda: server.running[CallClass.WATCHES]
+            notifier,
+            store=store,
+            announcer=announcer,
+            watchers=lambda: server.running[CallClass.WATCHES],
+            waits=lambda: database.trouble,
         ),
         metrics=metrics,
         scrapes=_scrapes(settings, metrics),

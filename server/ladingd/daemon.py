@@ -15,7 +15,8 @@ from ladingd import logs
 from ladingd.claim import CannotStart, Status, claimed
 from ladingd.composition import compose
 from ladingd.config.change import change
-from ladingd.core.errors import DiskFull
+from ladingd.core.deadline import answering_within
+from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.notify import Notifier
 from ladingd.occasions import Occasion, tell
 from ladingd.reload import NotReloaded, read_anew
@@ -23,6 +24,7 @@ from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.repose import Repose
 from ladingd.store.errors import StoreUnusable
+from ladingd.supervision import awaited_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+START_PATIENCE = 60.0
+"""Seconds that another process may have the store locked while the daemon starts."""
 CALLS_GRACE = 2.0
 """Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
 REFUSAL_SECONDS = 0.2
@@ -45,7 +49,7 @@ class Broken(CannotStart):
     """The daemon had to stop in the middle of its work."""
 
 
-def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull]) -> BaseException:
+def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull | StoreBusy]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -66,7 +70,7 @@ def run(configure: Callable[[], Configuration], *, own: Path | None = None) -> N
         log.warning("%s", warning)
     try:
         asyncio.run(Daemon(settings, configure, own=own).serve())
-    except* (StoreUnusable, DiskFull) as broken:
+    except* (StoreUnusable, DiskFull, StoreBusy) as broken:
         # What was running is found by the next start.
         log.critical("stopping: %s", _first(broken))
         raise Broken(str(_first(broken))) from broken
@@ -84,6 +88,8 @@ class Daemon:
         self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
         self._signalled = False
+        self._recovered = False
+        self._unwritten = ""
 
     async def serve(self) -> None:
         """Start, serve until told to stop, and leave nothing running. Told before it serves, it does not begin to."""
@@ -102,11 +108,12 @@ class Daemon:
         async with AsyncExitStack() as stack:
             claim = stack.enter_context(claimed(self._settings.state_dir, self._settings.socket, own=self._own))
             stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
-            parts = await compose(self._settings, self._notifier, stack, socket=claim.socket)
+            with answering_within(START_PATIENCE):
+                parts = await compose(self._settings, self._notifier, stack, socket=claim.socket)
             await self._start(parts, stack)
             self._starting = None
             async with asyncio.TaskGroup() as tasks:
-                jobs = tasks.create_task(parts.scheduler.run(), name="scheduler")
+                jobs = tasks.create_task(self._run_jobs(parts), name="scheduler")
                 chronicling = tasks.create_task(parts.chronicle.run(), name="chronicle")
                 helpers = [tasks.create_task(work, name=name) for name, work in self._helpers(parts)]
                 self._say_ready(parts, claim)
@@ -114,6 +121,8 @@ class Daemon:
                 claim.say(Status.STOPPING)
                 await self._shut_down(parts, jobs, helpers, tasks)
                 chronicling.cancel()
+        if self._unwritten:
+            raise Broken(self._unwritten)
         tell(Occasion.DAEMON_STOPPED, "stopped")
 
     async def _start(self, parts: Parts, stack: AsyncExitStack) -> None:
@@ -121,8 +130,8 @@ class Daemon:
         await parts.chronicle.begin()
         # When nothing can change any more.
         stack.push_async_callback(parts.chronicle.catch_up)
-        await recover(parts.store)
-        await parts.room.look()
+        await self._recover(parts)
+        await parts.room.begin()
         if parts.scrapes is not None:
             stack.push_async_callback(parts.scrapes.stop)
             try:
@@ -135,8 +144,33 @@ class Daemon:
         except OSError as error:
             raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
 
+    async def _recover(self, parts: Parts) -> None:
+        """Take over the jobs that a predecessor has left, where that can be written. Raises CannotStart."""
+        try:
+            async with awaited_start(self._notifier, lambda: parts.database.trouble):
+                with answering_within(START_PATIENCE):
+                    await recover(parts.store)
+            self._recovered = True
+        except DiskFull as full:
+            log.critical(
+                "%s; what can be read is served, and the jobs that were running are taken over when there is room",
+                full.message,
+            )
+        except StoreBusy as busy:
+            raise CannotStart(str(busy)) from busy
+
+    async def _run_jobs(self, parts: Parts) -> None:
+        if not self._recovered:
+            try:
+                await recover(parts.records)
+            except (DiskFull, StoreBusy):
+                return  # Only at the end does it give up: the next start takes them over.
+            parts.announcer.announce_all()
+        await parts.scheduler.run()
+
     def _helpers(self, parts: Parts) -> Iterator[tuple[str, Coroutine[object, object, None]]]:
         """What goes on beside the jobs, each by its name, until the daemon shuts down."""
+        yield "store", parts.database.check()
         yield "warm-up of planners", parts.planners.warm(1)
         yield "warm-up of workers", parts.workers.warm()
         yield "settlement", parts.settlement.run()
@@ -168,18 +202,24 @@ class Daemon:
         """Have every active job interrupted and seen to be, then let what is in flight come to its end."""
         tell(Occasion.DAEMON_STOPPING, "shutting down")
         parts.control.close()
-        parts.database.hurry()
+        grace = self._settings.shutdown_grace
+        parts.database.hurry(grace)
         parts.watch.still()
         refusal = tasks.create_task(parts.server.refuse(), name="refusal")
         await asyncio.wait([refusal], timeout=REFUSAL_SECONDS)
-        # In this order: no job becomes RUNNING after all that run were interrupted.
-        await parts.scheduler.close()
-        await interrupt(parts.store, parts.announcer)
         for helper in helpers:
             helper.cancel()
         draining = tasks.create_task(parts.supervision.drain(), name="draining")
+        # In this order: no job becomes RUNNING after all that run were interrupted.
+        await parts.scheduler.close()
+        try:
+            await interrupt(parts.store, parts.announcer)
+        except (DiskFull, StoreBusy) as error:
+            self._unwritten = (
+                f"what runs cannot be written down as interrupted, the next start finds it: {error.message}"
+            )
+            log.critical("%s", self._unwritten)
         parts.workers.drain()
-        grace = self._settings.shutdown_grace
         _, late = await asyncio.wait([jobs], timeout=grace)
         if late:
             log.warning("chunks in flight took longer than %g s and are killed", grace)

@@ -112,6 +112,11 @@ class Metrics:
         self._readable = Gauge(
             "lading_store_readable", "1 where the store answered this scrape in time.", registry=registry
         )
+        self._writable = Gauge(
+            "lading_store_writable",
+            "0 where what is to be written waits: the store is locked by another process, or its disk is full.",
+            registry=registry,
+        )
         self._queued: dict[str, float] = {}
         self._begin_at_nought()
 
@@ -181,12 +186,14 @@ class Metrics:
         jobs: Callable[[], Awaitable[Mapping[State, int]]],
         calls: Callable[[], Mapping[CallClass, int]],
         workers: Workers,
+        waits: Callable[[], str] = str,
     ) -> None:
-        """Look at these whenever somebody asks: how many jobs there are in each state, and how many calls of each
-        class run."""
+        """Look at these whenever somebody asks: how many jobs there are in each state, how many calls of each class
+        run, and what the store waits for."""
         self._read_jobs = jobs
         self._read_calls = calls
         self._read_workers = workers
+        self._read_waits = waits
         self._registry.register(_Deaths(workers))
 
     async def render(self, accept: str = "") -> tuple[bytes, str]:
@@ -197,6 +204,7 @@ class Metrics:
         self._watchers.set(calls[CallClass.WATCHES])
         self._workers.labels("busy").set(self._read_workers.busy)
         self._workers.labels("idle").set(self._read_workers.idle)
+        self._writable.set(0 if self._read_waits() else 1)
         try:
             async with asyncio.timeout(STORE_PATIENCE):
                 numbers = await self._read_jobs()

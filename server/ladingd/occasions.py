@@ -26,6 +26,10 @@ class Occasion(StrEnum):
     DAEMON_RELOADING = "e28cc52147554c13a3205f9ac0e23b27"
     DAEMON_STOPPING = "0cb74476b79a4aa6893d1c2289537c68"
     DAEMON_STOPPED = "051aec46ca1b42b6975475e7651a567f"
+    STORE_WAITING = "5c1f0e3ab5d94e3f9d3c1f5a7f2f6f0e"
+    """What is to be written waits: another process has the store locked, or its disk is full."""
+    STORE_WRITABLE = "b8a4c9d27e0f4f6c8f5b6a1de3905c44"
+    """The wait is over."""
     JOB_CREATED = "81106d2aafa34efeb575b7d7706f8b83"
     JOB_EDITED = "a3b58d1bf0014159a7432ff407c6bddb"
     JOB_STARTED = "cd91536cd81742feb83672fea766e11a"
@@ -81,6 +85,12 @@ def occasion_of(change: Change) -> Occasion:
 def tell(occasion: Occasion, message: str, *arguments: object) -> None:
     """Write the line of an occasion in the daemon's life."""
     _log.info(message, *arguments, extra={"fields": occasion.fields})
+
+
+def tell_wait(waits: bool, message: str) -> None:
+    """Write the line that what is to be written to the store waits, or waits no more. From any thread."""
+    occasion = Occasion.STORE_WAITING if waits else Occasion.STORE_WRITABLE
+    _log.log(logging.CRITICAL if waits else logging.WARNING, "%s", message, extra={"fields": occasion.fields})
 
 
 def tell_change(change: Change) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import DiskFull
@@ -11,7 +12,7 @@ from ladingd.core.state import ACTIVE, State
 from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from ladingd.core.ports import JobStore
     from ladingd.notify import Notifier
@@ -31,18 +32,26 @@ class Supervision:
     """Each method is a task of its own, until it is cancelled. ``watchers`` says how many there are now."""
 
     def __init__(
-        self, notifier: Notifier, *, store: JobStore, announcer: Announcer, watchers: Callable[[], int]
+        self,
+        notifier: Notifier,
+        *,
+        store: JobStore,
+        announcer: Announcer,
+        watchers: Callable[[], int],
+        waits: Callable[[], str] = str,
     ) -> None:
+        """``waits`` says what the store waits for, in words; empty where it does not."""
         self._notifier = notifier
         self._store = store
         self._announcer = announcer
         self._watchers = watchers
+        self._waits = waits
         self._told = ""
         self._trouble = ""
 
     async def live(self) -> None:
-        """Show the watchdog that the event loop turns and that the store takes what is written: where either hangs,
-        nothing is shown."""
+        """Show the watchdog that the event loop turns and that the store takes what is written, or waits for a lock or
+        for room: where either hangs, nothing is shown."""
         if self._notifier.watchdog_seconds is None:
             return
         while True:
@@ -83,10 +92,30 @@ class Supervision:
 
     async def status(self) -> str:
         """What the daemon is doing, in a line."""
+        if waits := self._waits():
+            return f"waiting: {waits}"
         numbers = await self._store.numbers()
         running = sum(numbers.get(state, 0) for state in ACTIVE)
         parts = [_counted(running, "job", " running"), f"{numbers.get(State.QUEUED, 0)} waiting"]
         return ", ".join([*parts, _counted(self._watchers(), "watcher")]) + self._trouble
+
+
+@asynccontextmanager
+async def awaited_start(notifier: Notifier, waits: Callable[[], str]) -> AsyncGenerator[None, None]:
+    """While the block waits for the store, tell the manager so and ask it for patience."""
+
+    async def tell() -> None:
+        while True:
+            if said := waits():
+                notifier.status(f"starting, waiting: {said}")
+                notifier.extend(DRAIN_SECONDS * 10)
+            await asyncio.sleep(DRAIN_SECONDS)
+
+    telling = asyncio.create_task(tell(), name="start")
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def _counted(number: int, what: str, doing: str = "") -> str:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ladingd.core.access import Token
 
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+_PATIENCE = 10.0
+"""Seconds that the store may be locked by another process."""
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -72,6 +74,7 @@ async def _store(settings: Settings) -> AsyncIterator[Database]:
             # A daemon of an older program would not know the store any more.
             stack.enter_context(without_daemon(directory))
         database = Database(directory / STORE)
+        database.hurry(_PATIENCE)
         await database.open()
         stack.push_async_callback(database.close)
         yield database

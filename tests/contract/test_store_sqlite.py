@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from ladingd.store import migration, migrations
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.tables import metadata
-
-AT_ONCE = timedelta(milliseconds=1)
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def content(path: Path) -> bytes:
 
 async def refused(path: Path) -> str:
     with pytest.raises(StoreUnusable) as caught:
-        await SqlJobStore.open(path, busy_timeout=AT_ONCE)
+        await SqlJobStore.open(path)
     assert str(path) in str(caught.value)
     return caught.value.problem
 
@@ -152,26 +149,6 @@ async def test_a_directory_that_is_not_there_is_refused(path: Path) -> None:
 
 async def test_a_directory_is_no_store(tmp_path: Path) -> None:
     assert "unable to open" in await refused(tmp_path)
-
-
-async def test_a_store_that_another_process_holds_is_refused(made: Path) -> None:
-    with closing(sqlite3.connect(made, isolation_level=None)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
-        assert "locked" in await refused(made)
-        other.execute("ROLLBACK")
-
-
-async def test_a_writer_that_finds_the_file_locked_says_so(path: Path, new_job: Any) -> None:
-    store = await SqlJobStore.open(path, busy_timeout=AT_ONCE)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnusable, match="locked"):
-            await store.create(new_job("a"))
-        assert await store.snapshot() == (0, ())
-        other.execute("ROLLBACK")
-    assert (await store.create(new_job("a"))).revision == 1
-    await store.close()
 
 
 async def test_two_stores_on_one_file_give_out_revisions_together(path: Path, new_job: Any) -> None:

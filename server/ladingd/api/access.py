@@ -17,12 +17,13 @@ from ladingd.api.audit import REFUSED
 from ladingd.api.caller import caller
 from ladingd.api.convert import job_name
 from ladingd.api.files import upload_id_in
-from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviour
+from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviour, within
 from ladingd.api.permits import DEFAULT
 from ladingd.api.request import fields_to_edit
 from ladingd.api.status import CODES
 from ladingd.core.access import Deed, Principal, Right, recognise, token_id
-from ladingd.core.errors import PermissionDenied, Unauthenticated
+from ladingd.core.deadline import seconds_to_answer
+from ladingd.core.errors import DiskFull, PermissionDenied, StoreBusy, Unauthenticated
 from ladingd.run.control import Effect, effect
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     Res = TypeVar("Res")
 
 _MAX_RESOURCE = 200
+_ENTRY_PATIENCE = 5.0
+"""Seconds that the entry of a deed may take, however little time the caller has left."""
 
 _CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
@@ -160,11 +163,13 @@ class Access(grpc.aio.ServerInterceptor):
                 self._noted(call, "CANCELLED")
                 raise
             except Exception as error:
-                if writing := self._noted(call, _outcome(error), reason=_reason(error)):
-                    await writing
+                writing = self._noted(call, _outcome(error), reason=_reason(error))
+                # Where the store takes nothing now, nothing was changed, and the entry is written when it does.
+                if writing is not None and not isinstance(error, StoreBusy | DiskFull):
+                    await _durable(writing)
                 raise
             if writing := self._noted(call, "OK", answer=answer):
-                await writing
+                await _durable(writing)
             return answer
 
         return with_behaviour(handler, controlled)
@@ -274,6 +279,11 @@ class Access(grpc.aio.ServerInterceptor):
             outcome=outcome,
         )
         return self._trail.note(deed, reason)
+
+
+async def _durable(writing: Awaitable[None]) -> None:
+    """Wait until an entry is written. Raises DeadlineExceeded: what the caller wanted may be done by then."""
+    await within(max(seconds_to_answer() or 0.0, _ENTRY_PATIENCE), writing)
 
 
 def _outcome(error: Exception) -> str:

@@ -25,6 +25,8 @@ REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 """Outcomes that are written down of any call."""
 
 _A_MINUTE, _HOSTS = 20, 1_000
+_MOST_WAITING = 10_000
+"""Deeds that wait for a store that cannot be written now; further ones are in the log alone."""
 
 
 class _Strangers:
@@ -75,6 +77,10 @@ class Trail:
             ascii(deed.resource),
             f", {reason!a}" if reason else "",
         )
+        if len(self._waiting) >= _MOST_WAITING:
+            _log.error("this deed is not in the audit trail, %d wait to be written: %r", _MOST_WAITING, deed)
+            written.set_result(None)
+            return written
         self._waiting.append((deed, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="audit")

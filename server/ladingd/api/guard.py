@@ -15,8 +15,10 @@ from grpc_status import rpc_status
 
 from ladingd.api.handler import behaviour_of, run_to_end, with_behaviour
 from ladingd.api.status import internal_status, status_of
+from ladingd.core.deadline import answer_within
 from ladingd.core.errors import InvalidRequest, ShuttingDown
 from ladingd.core.origin import Origin, correlation_id, current, work_for
+from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -37,6 +39,11 @@ TRACE = "traceparent"
 
 Begun: TypeAlias = "Callable[[str], Callable[[str], None]]"
 """Takes the method of a call that begins, and returns what takes gRPC's word for its outcome when it is over."""
+
+UNASKED_PATIENCE = 20.0
+"""Seconds that a call may wait for the store that has no deadline of its own."""
+_MARGIN = 1.0
+"""Seconds before its deadline by which a caller has an answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +94,7 @@ class Guard(grpc.aio.ServerInterceptor):
             call = correlation_id(_shown(CORRELATION, context))
             context.set_trailing_metadata(((CORRELATION, call),))
             work_for(Origin(call=call, trace=_shown(TRACE, context) or ""))
+            answer_within(_patience(context.time_remaining()))
             with self._observed(method, context):
                 return await answered(encoded, context)
 
@@ -106,6 +114,10 @@ class Guard(grpc.aio.ServerInterceptor):
                 if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
                     # What a generated class has for a method that ours does not.
                     await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
+                if isinstance(error, StoreUnusable):
+                    # The daemon is about to stop, and says why.
+                    _log.error("%s", error)
+                    error = ShuttingDown()
                 answer = _answer(error, method)
             return await context.abort(
                 answer.code, answer.details, (*answer.trailing_metadata, (CORRELATION, current().call))
@@ -142,6 +154,11 @@ class Guard(grpc.aio.ServerInterceptor):
     def _cancelled_by_grpc(self, task: Task) -> bool:
         """Whether the client or the server's stop cancelled the call, and not ``end`` or the handler itself."""
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
+
+
+def _patience(remaining: float | None) -> float:
+    """For how many seconds an answer may be waited for so that it comes before the caller gives up."""
+    return UNASKED_PATIENCE if remaining is None else remaining - min(_MARGIN, remaining / 2)
 
 
 def _shown(name: str, context: Context) -> str | None:

@@ -49,6 +49,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.FileInUse: StatusCode.FAILED_PRECONDITION,
         errors.UploadMismatch: StatusCode.FAILED_PRECONDITION,
         errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,
+        errors.StoreBusy: StatusCode.UNAVAILABLE,
         # What planning a spec can meet in the world outside.
         errors.TargetUnavailable: StatusCode.UNAVAILABLE,
         errors.TargetRefused: StatusCode.FAILED_PRECONDITION,

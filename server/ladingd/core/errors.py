@@ -19,6 +19,7 @@ LadingError
  |    +-- FileInUse
  |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
  |    +-- QuotaExceeded
+ |    +-- StoreBusy          another process holds the lock of the daemon's own store
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
       +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
       |    +-- SourceChanged
@@ -244,6 +245,20 @@ class QuotaExceeded(Refusal):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(problem)
+
+
+class StoreBusy(Refusal):
+    """Another process holds the lock of the daemon's own store for longer than the caller waits. ``holder`` says which,
+    as far as that is known."""
+
+    code = "STORE_BUSY"
+
+    def __init__(self, holder: str = "another process") -> None:
+        self.holder = holder
+        super().__init__(
+            f"the daemon's own store is locked by {holder}; nothing was changed: try again when that process is done,"
+            " or end it"
+        )
 
 
 class TechnicalError(LadingError):

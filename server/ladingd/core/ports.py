@@ -140,7 +140,8 @@ class JobStore(ABC):
 
     @abstractmethod
     async def written(self) -> None:
-        """All that was to be written before this is written: a disk that hangs is noticed here."""
+        """All that was to be written before this is written, or waits for a lock or for room: a disk that hangs is
+        noticed here."""
 
     @abstractmethod
     async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:

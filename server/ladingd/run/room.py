@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,12 @@ _SEEN_WAIT = 300.0
 """After so many seconds it is worth one all the same."""
 
 log = logging.getLogger(__name__)
+
+
+def free_bytes(directory: Path) -> int:
+    """How many bytes can be written to a directory; none where it can take no further file."""
+    found = os.statvfs(directory)
+    return 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,7 +65,7 @@ class Room:
         directory: Path,
         reserve: int,
         refill: Callable[[], bool] = lambda: True,
-        free: Callable[[Path], int] = lambda directory: shutil.disk_usage(directory).free,
+        free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._holds = holds
         self._announcer = announcer
@@ -68,6 +74,8 @@ class Room:
         self._refill = refill
         self._free = free
         self._short: DiskFull | None = None
+        self._told = False
+        """Those who wait for room know it."""
         self._tries: dict[str, _Try] = {}
         self._held: dict[str, Hold] | None = None
         """None: the store has to be asked."""
@@ -108,6 +116,12 @@ class Room:
             await self.look()
             await asyncio.sleep(EVERY)
 
+    async def begin(self) -> None:
+        """See whether anything may begin. It is told by the first look: to write it down may take a while."""
+        free = await self._free_at(str(self._directory))
+        if free is not None and free < self.reserve:
+            self._short = DiskFull(self._want(free), str(self._directory))
+
     async def look(self) -> None:
         """Hold jobs or let them go on, as the room is now."""
         free = await self._free_at(str(self._directory))
@@ -118,19 +132,22 @@ class Room:
             await self._hold_all(free)
             return
         if self.short:
-            self._short = None
+            self._short, self._told = None, False
             log.warning("there is room again in %s: %s bytes are free", self._directory, f"{free:,}")
             self._announcer.announce()  # Slots are handed out again.
         if free > 2 * self.reserve:
             await asyncio.to_thread(self._refill)
         await self._release_due(free)
 
-    async def _hold_all(self, free: int) -> None:
-        reason = (
+    def _want(self, free: int) -> str:
+        return (
             f"only {free:,} bytes are free in {self._directory}, of the {self.reserve:,} that the daemon needs: make"
             f" room; at {self.reserve + self.reserve // 2:,} everything goes on by itself"
         )
-        begins = self._short is None
+
+    async def _hold_all(self, free: int) -> None:
+        reason = self._want(free)
+        begins, self._told = not self._told, True
         self._short = DiskFull(reason, str(self._directory))  # Before anything is paused: nothing begins behind it.
         if begins:
             log.critical("%s", reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import DiskFull, JobNotFound
+from ladingd.core.errors import DiskFull, JobNotFound, StoreBusy
 from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
 from ladingd.run.defect import defect
@@ -96,6 +96,10 @@ class Scheduler:
                 moved = await self._store.move(job.id, Event.SLOT_FREE)
             except JobNotFound:
                 continue  # Cancelled and deleted since it was listed.
+            except (DiskFull, StoreBusy):
+                if not self._closed:
+                    raise
+                return  # It stays queued.
             if moved is not None:
                 self._announcer.announce(job.id)
                 with working_for(Origin(call=moved.correlation, job=moved.id, attempt=moved.attempt)):
@@ -119,7 +123,7 @@ class Scheduler:
             await execution.run()
         except (asyncio.CancelledError, StoreUnusable):
             raise
-        except DiskFull:
+        except (DiskFull, StoreBusy):
             if not self._closed:
                 raise
             # Nothing of it can be written any more; the next start finds what the ledger has.

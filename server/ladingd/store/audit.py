@@ -41,7 +41,7 @@ class SqlAuditStore(AuditStore):
         self._database = database
 
     async def add(self, deeds: Sequence[Deed]) -> None:
-        await self._database.write(_add, deeds)
+        await self._database.write_patiently(_add, deeds)
 
     async def list(self, *, size: int, token: str = "") -> Page[AuditEntry]:
         return await self._database.read(_list, size, token)

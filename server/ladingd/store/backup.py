@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ladingd.store.errors import StoreUnusable
+from ladingd.store.lane import is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,6 +96,8 @@ def before_migration(path: Path) -> None:
     try:
         copy(path, to)
     except (OSError, sqlite3.Error) as error:
+        if is_busy(error):
+            raise
         raise StoreUnusable(path, f"no copy of it can be made before its schema is changed: {error}") from error
     log.warning(
         "the schema of the store is older than this program: it is brought up to date; as it was it is in %s", to

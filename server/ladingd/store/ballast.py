@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 SIZE = 8 << 20
 """Bytes: thousands of changes of state."""
+
+_TRIAL = 64 << 10
+"""Bytes that are written to see whether there is room: twice what SQLite takes at once for its shared memory."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -49,3 +53,15 @@ class Ballast:
         except FileNotFoundError:
             return False
         return True
+
+
+def full(directory: Path) -> bool:
+    """Whether nothing more can be written to a directory for want of bytes, of inodes, or by a quota: it is tried."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(_TRIAL))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in _FULL
+    return False

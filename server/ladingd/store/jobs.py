@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ def _utc_now() -> datetime:
 class SqlJobStore(JobStore):
     """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any.
 
-    While the disk is full, a ``patient`` one waits for room; from another one comes ``DiskFull``.
+    While the disk is full, a ``patient`` one waits for room; from another one comes ``DiskFull``. While another process
+    has the store locked all wait, but one that is not patient no longer than its answer may take: then ``StoreBusy``.
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now, *, patient: bool = False) -> None:
@@ -40,18 +41,9 @@ class SqlJobStore(JobStore):
         self._now = now
 
     @classmethod
-    async def open(
-        cls,
-        path: Path,
-        *,
-        now: Callable[[], datetime] = _utc_now,
-        busy_timeout: timedelta = timedelta(seconds=5),
-    ) -> SqlJobStore:
-        """Open the store in this file, made where there is none. Raises StoreUnusable.
-
-        ``busy_timeout`` is how long a transaction waits for another process to let go of the file.
-        """
-        database = Database(path, busy_timeout)
+    async def open(cls, path: Path, *, now: Callable[[], datetime] = _utc_now) -> SqlJobStore:
+        """Open the store in this file, made where there is none. Raises StoreUnusable, StoreBusy."""
+        database = Database(path)
         await database.open()
         return cls(database, now)
 
@@ -110,7 +102,7 @@ class SqlJobStore(JobStore):
         return await self._database.read(changes.current_revision)
 
     async def written(self) -> None:
-        await self._database.write(changes.current_revision)
+        await self._database.beat()
 
     async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
         return await self._database.read(changes.snapshot, job_id)

@@ -41,6 +41,7 @@ EXAMPLES = [
     (errors.UploadMismatch("too long", 3), "FAILED_PRECONDITION"),
     (errors.QuotaExceeded("too large"), "RESOURCE_EXHAUSTED"),
     (errors.WorkerLost("died"), "UNAVAILABLE"),
+    (errors.StoreBusy("process 7 (sqlite3)"), "UNAVAILABLE"),
     (errors.DiskFull("no room", "/var/lib"), "RESOURCE_EXHAUSTED"),
 ]
 
