@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from lading_client.credentials import Tls, checked_token, pem
+from lading_client.credentials import Tls, check, checked_token, pem
 from lading_client.endpoint import is_socket, target_of
 from lading_client.errors import BadCredentials
 
@@ -21,7 +21,7 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     # In spite of its name: how long one attempt may take. Three ways across an ocean and back are 0.5 s.
-    ("grpc.min_reconnect_backoff_ms", 10_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     # A page of rejects holds whole records.
     ("grpc.max_receive_message_length", 256 << 20),
@@ -55,7 +55,13 @@ def open_channel(address: str, *, token: str | None, tls: Tls | None) -> grpc.ai
 
 def _encrypted(tls: Tls) -> grpc.ChannelCredentials:
     if (tls.certificate is None) is not (tls.key is None):
-        raise BadCredentials("a certificate needs its key, and a key its certificate")
-    return grpc.ssl_channel_credentials(
-        root_certificates=pem(tls.ca), private_key=pem(tls.key), certificate_chain=pem(tls.certificate)
-    )
+        given, lacking = ("certificate", "key") if tls.key is None else ("key", "certificate")
+        raise BadCredentials(f"there is a {given} without a {lacking}: a certificate needs its key", setting=lacking)
+    files = {
+        "root_certificates": pem(tls.ca, "ca"),
+        "private_key": pem(tls.key, "key"),
+        "certificate_chain": pem(tls.certificate, "certificate"),
+    }
+    if any(files.values()):
+        check(tls)
+    return grpc.ssl_channel_credentials(**files)

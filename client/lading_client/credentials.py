@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -23,31 +24,64 @@ class Tls:
     server_name: str | None = None
 
 
-def pem(path: str | PathLike[str] | None) -> bytes | None:
-    """What the file holds. Raises BadCredentials."""
+def pem(path: str | PathLike[str] | None, setting: str) -> bytes | None:
+    """What the file holds that a field of `Tls` names. Raises BadCredentials."""
     if path is None:
         return None
-    content = _content(path)
+    content = _content(path, setting)
     if b"-----BEGIN " not in content:
-        raise BadCredentials(f"{path} is no file in PEM")
+        raise BadCredentials(f"{os.fspath(path)} is not a file in PEM", setting=setting)
     return content
+
+
+def check(tls: Tls) -> None:
+    """See that certificates are certificates, and the key the certificate's. Raises BadCredentials."""
+    # Slow to import, and of use with files alone.
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls.ca is not None:
+        try:
+            context.load_verify_locations(tls.ca)
+        except ssl.SSLError as error:
+            raise BadCredentials(f"{os.fspath(tls.ca)} holds no certificate", setting="ca") from error
+    if tls.certificate is None or tls.key is None:
+        return
+    try:
+        # An empty password: else it would be asked for at the terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except ssl.SSLError as error:
+        key, certificate = os.fspath(tls.key), os.fspath(tls.certificate)
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise BadCredentials(f"the key {key} does not belong to the certificate {certificate}") from error
+        if b"ENCRYPTED" in _content(tls.key, "key"):
+            raise BadCredentials(f"the key {key} has a passphrase: take one without", setting="key") from error
+        raise BadCredentials(f"{certificate} and {key} are not a certificate and its key") from error
 
 
 def token_in(path: str | PathLike[str]) -> str:
     """The token that the file holds. Raises BadCredentials."""
-    return checked_token(_content(path).decode(errors="replace"))
+    text = _content(path, "token").decode(errors="replace")
+    if not text.strip():
+        raise BadCredentials(f"the token file {os.fspath(path)} is empty", setting="token")
+    try:
+        return checked_token(text)
+    except BadCredentials as error:
+        raise BadCredentials(
+            f"the token file {os.fspath(path)} does not hold a token and nothing else", setting="token"
+        ) from error
 
 
-def _content(path: str | PathLike[str]) -> bytes:
+def _content(path: str | PathLike[str], setting: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise BadCredentials(f"{path} cannot be read: {error.strerror}") from error
+        raise BadCredentials(f"{os.fspath(path)} cannot be read: {error.strerror}", setting=setting) from error
 
 
 def checked_token(text: str) -> str:
     """The token without the line end that files have. Raises BadCredentials, and never shows what was given."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise BadCredentials("the token is empty, or has characters that no token has")
+        raise BadCredentials("the token is empty, or has characters that no token has", setting="token")
     return token

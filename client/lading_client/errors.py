@@ -229,9 +229,13 @@ class BadAddress(LadingError):
 
 
 class BadCredentials(LadingError):
-    """A token or a file of TLS that cannot be used. Nothing was sent."""
+    """A token or a file of TLS that cannot be used. Nothing was sent.
 
-    def __init__(self, problem: str) -> None:
+    ``setting`` is which: `token`, or a field of `Tls`; empty where it is about several.
+    """
+
+    def __init__(self, problem: str, *, setting: str = "") -> None:
+        self.setting = setting
         super().__init__(problem)
 
 

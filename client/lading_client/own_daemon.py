@@ -30,6 +30,8 @@ END_SECONDS = 20.0
 STOP_SECONDS = 10.0
 DOUBT_SECONDS = 1.0
 """How long a daemon may hold the state directory and say nothing: one has just begun, another has just been killed."""
+SILENT = "NONE"
+"""The value of GRPC_VERBOSITY in the command itself. The daemon logs failed handshakes."""
 _OTHER_DAEMON_RUNS = 75
 """Exit status of a daemon that found its state directory taken: EX_TEMPFAIL."""
 _LOG_LINES = 20
@@ -140,7 +142,7 @@ class OwnDaemon:
                         return found.address
                     if found is None and process is None:
                         self._tell_of_other_store(note)
-                        process = _spawn(output)
+                        process = _spawn(output, self.environment)
                     if found is not None and process is None and not waiting:
                         waiting = True
                         note(f"your daemon (pid {found.pid}) is {found.status}: waiting for it")
@@ -206,13 +208,14 @@ class OwnDaemon:
         return pid
 
 
-def _spawn(log: BinaryIO) -> subprocess.Popen[bytes]:
+def _spawn(log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "ladingd", "--user"],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         cwd="/",
+        env={name: value for name, value in environment.items() if (name, value) != ("GRPC_VERBOSITY", SILENT)},
         start_new_session=True,
         close_fds=True,
     )

@@ -41,10 +41,17 @@ class Authority:
         """What those trust who trust the authority."""
         return self._authority.cert_pem.bytes()
 
-    def issue(self, *names: str, common_name: str | None = None, expired: bool = False) -> Pair:
-        """A certificate for these hosts, or for a client of this common name."""
-        end = datetime.now(UTC) - timedelta(minutes=5) if expired else None
-        issued = self._authority.issue_cert(*names, common_name=common_name, not_after=end)
+    @property
+    def itself(self) -> Pair:
+        """The authority's own certificate, which it has signed itself."""
+        return Pair(chain=self.certificate, key=self._authority.private_key_pem.bytes())
+
+    def issue(self, *names: str, common_name: str | None = None, expired: bool = False, early: bool = False) -> Pair:
+        """A certificate for these hosts, or for a client of this common name; ``early``: valid from tomorrow on."""
+        now = datetime.now(UTC)
+        end = now - timedelta(minutes=5) if expired else now + timedelta(days=9) if early else None
+        begin = now + timedelta(days=1) if early else None
+        issued = self._authority.issue_cert(*names, common_name=common_name, not_before=begin, not_after=end)
         chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
         return Pair(chain=chain, key=issued.private_key_pem.bytes())
 

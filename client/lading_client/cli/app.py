@@ -11,6 +11,7 @@ from lading_client.cli.columns import printable_lines
 from lading_client.cli.options import OutputOption
 from lading_client.cli.session import DETACHED, Settings
 from lading_client.credentials import Tls
+from lading_client.own_daemon import SILENT
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer has it from click, or from a copy of click of its own, and does not export it."""
@@ -118,6 +119,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a sign of ours shows another one instead of ending the command.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    # What gRPC logs of a failed handshake says less than we do. A program that uses the library decides for itself.
+    os.environ.setdefault("GRPC_VERBOSITY", SILENT)
     status = _run()
     # All is said and nothing is open: taking the interpreter down in order is a fifth of a short command's time.
     sys.stdout.flush()

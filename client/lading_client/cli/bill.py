@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FIRST_REJECTS = 5
 _FIRST_WARNINGS = 10
+_SEEN = 200
+"""Characters of a value or record that the table looks at: it shows fewer."""
 _ALWAYS = ("read", "inserted", "rejected")
 
 
@@ -45,7 +47,7 @@ def reject_table(rejects: Sequence[Reject]) -> list[str]:
         (
             str(reject.line),
             shortened(printable(reject.column), 24),
-            shortened(printable(reject.value or reject.raw), 32),
+            shortened(printable((reject.value or reject.raw)[:_SEEN]), 32),
             printable(reject.message),
         )
         for reject in rejects

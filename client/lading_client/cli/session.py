@@ -22,6 +22,7 @@ from lading_client.errors import (
     BadCredentials,
     BadSpec,
     DaemonError,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     LadingError,
@@ -68,6 +69,17 @@ _ARGUMENTS: Mapping[str, str] = {
     "job.spec.export_spec.csv.delimiter": "--delimiter",
 }
 """What people wrote, for the fields whose errors do not name it themselves."""
+
+
+_CREDENTIALS: Mapping[str, str] = {
+    "token": "--token-file names a file with the token alone, as `ladingd token create` prints it"
+    " (without that option: LADING_TOKEN, LADING_TOKEN_FILE)",
+    "ca": "--ca (or LADING_CA) names the authority's certificate, in PEM",
+    "certificate": "--certificate (or LADING_CERTIFICATE) names the client's certificate, in PEM",
+    "key": "--key (or LADING_KEY) names the key of the client's certificate, in PEM, readable for you",
+    "": "--certificate and --key name both of one pair",
+}
+"""What to type, for each kind of credentials that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,12 +185,34 @@ class Session:
                 f"{_ARGUMENTS.get(violation.field, '')} {printable(violation.description)}".lstrip()
                 for violation in error.violations
             )
-        if isinstance(error, Unavailable) and not error.reason:
-            # gRPC tells everything it tried; the last words are the machine's own.
-            problem = error.message.rpartition(": ")[2]
-            if self.server:
-                return f"the daemon at {self.server} cannot be reached: {problem}"
-            return f"your daemon is gone: {problem}\nany command starts it again; why it ended: lading daemon logs"
+        if isinstance(error, BadCredentials):
+            return f"{error.message}; {_CREDENTIALS[error.setting]}"
+        if isinstance(error, Unauthenticated) and self.server:
+            return f"the daemon at {self.server} does not let you in: {error.message}; {self._way_in()}"
+        if isinstance(error, Unavailable | DeadlineExceeded) and not error.reason:
+            return self._unreachable(error)
         if isinstance(error, ShuttingDown):
             return "the daemon is shutting down and takes no more work; try again when it runs again"
         return error.message
+
+    def _unreachable(self, error: DaemonError) -> str:
+        if self.server:
+            from lading_client.cli.diagnosis import why_unreachable
+
+            return f"the daemon at {self.server} cannot be reached: {why_unreachable(self.server, self.tls)}"
+        try:
+            found = OwnDaemon.of(os.environ).look()
+        except LadingError as trouble:
+            return trouble.message
+        if found is None:
+            return "your daemon is gone; any command starts it again; why it ended: lading daemon logs"
+        return (
+            f"your daemon (pid {found.pid}) has not answered: {error.message}; what it does: lading daemon logs;"
+            " to end it (its jobs go on at the next start): lading daemon stop"
+        )
+
+    def _way_in(self) -> str:
+        if self.token_file or os.environ.get("LADING_TOKEN") or os.environ.get("LADING_TOKEN_FILE"):
+            given = "--token-file" if self.token_file else "LADING_TOKEN or LADING_TOKEN_FILE"
+            return f"{given} has to name another one, which the daemon's administrator makes: ladingd token create"
+        return "name the file of a token by --token-file; the daemon's administrator makes one: ladingd token create"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 4 << 20
 """What a gRPC client takes unless it is told otherwise."""
+MAX_REJECT_BYTES = 64 << 20
+"""A reject is whole: a record of 16 MiB, of which each byte may have become the three of U+FFFD, and some."""
 
 _SEQUENCES = range(1 << 63)
 

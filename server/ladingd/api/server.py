@@ -25,7 +25,7 @@ from ladingd.api.files import FileServicer
 from ladingd.api.guard import Guard
 from ladingd.api.jobs import JobServicer, utc_now
 from ladingd.api.limits import Limits
-from ladingd.api.paging import MAX_MESSAGE_BYTES
+from ladingd.api.paging import MAX_MESSAGE_BYTES, MAX_REJECT_BYTES
 from ladingd.api.permits import Permits
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ _MAX_WAITING_CALLS = 10_000
 _OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_REJECT_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
     # By its default gRPC drops calls at random, as CANCELLED, once 1,000 wait for their turn.

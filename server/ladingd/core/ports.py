@@ -262,7 +262,10 @@ class RejectReader(ABC):
 
     @abstractmethod
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
-        """The rejects of these chunks, in their order. Raises InvalidRequest (field ``page_token``)."""
+        """The rejects of these chunks, in their order; fewer than ``size`` where they are long.
+
+        Raises InvalidRequest (field ``page_token``).
+        """
 
 
 class TokenStore(ABC):

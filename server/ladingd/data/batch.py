@@ -17,9 +17,10 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.job import Connector, Reject
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.cast import Known, cast, shorten
+from ladingd.data.cut import RECORD_LIMIT
 from ladingd.data.framing import Positions
 from ladingd.data.inference import altered
-from ladingd.data.parse import RecordPlaces, parse
+from ladingd.data.parse import RecordPlaces, parse, without_line_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ladingd.data.reading import Reading
 
 RAW_CAP = 64 << 10
-"""The longest record in bytes that a reject shows whole."""
+"""How many bytes a reject shows of what is longer than any record may be. All other rejects are whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +103,7 @@ class Batch:
                 file=self.plan.file.path,
                 line=self.chunk.first_line + line,
                 record=self.chunk.first_record + fault.index,
-                raw=shorten(raw, RAW_CAP),
+                raw=shorten(raw, RAW_CAP if self.chunk.refused and len(raw) > RECORD_LIMIT else len(raw)),
                 column=fault.column,
                 value=fault.value,
                 connector=fault.connector,
@@ -179,11 +180,13 @@ def read_batch(
 
 
 def refused_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
-    """The batch of a chunk that was cut as one refused record. ``data`` is at least its beginning."""
+    """The batch of a chunk that was cut as one refused record. ``data`` is the record, or more than its limit of it."""
     message = {
         "UNTERMINATED_QUOTE": "a quote is opened and never closed",
-        "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start:,} bytes, which is too long",
+        "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start:,} bytes, and may have {RECORD_LIMIT:,}",
     }[chunk.refused or ""]
+    if len(without_line_end(data)) > RECORD_LIMIT:
+        message += f"; of its text the first {RAW_CAP:,} bytes are kept"
     return Batch(
         plan=plan,
         chunk=chunk,

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PAGE_BYTES = 3 << 20
+"""A page is full with so many bytes of rejects, which fit into one message; a longer one is a page of its own."""
+
+
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
     lines = [_line(reject) for reject in rejects]
@@ -45,6 +49,7 @@ class RejectFiles(RejectReader):
         if first is not None and first not in chunks:
             raise InvalidRequest("page_token", "is none of this list's")
         items: list[Reject] = []
+        held = 0
         for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
             path = self._workplace.rejects(job_uid, chunk)
             if not path.exists():  # a chunk without rejects leaves no file
@@ -53,7 +58,8 @@ class RejectFiles(RejectReader):
                 if chunk == first:
                     _seek(file, offset)
                 while line := file.readline():
-                    if len(items) == size:
+                    held += len(line)
+                    if len(items) == size or (items and held > PAGE_BYTES):
                         return Page(items=tuple(items), next_token=_encode(chunk, file.tell() - len(line)))
                     items.append(_reject(line))
         return Page(items=tuple(items))

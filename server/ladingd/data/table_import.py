@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, SourceChanged
 from ladingd.data import cut, fingerprint
-from ladingd.data.batch import RAW_CAP, read_batch, refused_batch
+from ladingd.data.batch import read_batch, refused_batch
 from ladingd.data.cast import Known
 from ladingd.data.connection import Connection, find_connection
+from ladingd.data.cut import RECORD_LIMIT
 from ladingd.data.databases import target_of
 from ladingd.data.digest import digest, digest_all
 from ladingd.data.files import Source, open_source, reopen_source
@@ -113,4 +114,4 @@ def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, job_ui
         known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
         return read_batch(data, plan, chunk, readings, known)
     fingerprint.check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
-    return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RAW_CAP + 2)), plan, chunk)
+    return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3)), plan, chunk)

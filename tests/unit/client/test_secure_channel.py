@@ -117,8 +117,8 @@ async def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -
     odd.write_text("not in PEM")
     for tls, problem in (
         (Tls(ca=tmp_path / "none.pem"), "none.pem cannot be read: No such file or directory"),
-        (Tls(ca=odd), "odd.pem is no file in PEM"),
-        (Tls(ca=site.ca, certificate=site.certificate), "a certificate needs its key"),
+        (Tls(ca=odd), "odd.pem is not a file in PEM"),
+        (Tls(ca=site.ca, certificate=site.certificate), "there is a certificate without a key"),
     ):
         with pytest.raises(errors.BadCredentials, match=problem):
             await Client(site.address, tls=tls).__aenter__()
@@ -161,7 +161,8 @@ async def test_the_command_line_says_what_is_wrong_and_never_the_token(
 ) -> None:
     named = clean_environment(tmp_path) | {"LADING_SERVER": site.address, "LADING_TOKEN": TOKEN}
     missing = await lading("--ca", "none.pem", "ls", environment=named)
-    assert (missing.status, missing.err) == (2, "lading: none.pem cannot be read: No such file or directory\n")
+    assert missing.status == 2
+    assert missing.err.startswith("lading: none.pem cannot be read: No such file or directory; --ca ")
     strange = await lading("pause", "a", environment=named | {"LADING_CA": str(site.other_ca)})
     assert strange.status == 1
     assert f"the daemon at {site.address} cannot be reached" in strange.err
@@ -169,5 +170,6 @@ async def test_the_command_line_says_what_is_wrong_and_never_the_token(
     for code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         site.service.fail_next(code)
         refused = await lading("pause", "a", environment=named | {"LADING_CA": str(site.ca)})
-        assert (refused.status, refused.err) == (2, "lading: as the test wants\n")
+        assert refused.status == 2
+        assert "as the test wants" in refused.err
     assert TOKEN not in missing.err + strange.err + refused.err
