@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lading_client.cli import figures, paths, states, table_name
 from lading_client.cli.columns import aligned, printable, shortened
 from lading_client.cli.output import painted
-from lading_client.model import State
+from lading_client.model import JournalLevel, State
 from lading_client.spec import ImportSpec, OnRestart
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ FIRST_REJECTS = 5
 _FIRST_WARNINGS = 10
 _SEEN = 200
 """Characters of a value or record that the table looks at: it shows fewer."""
+_DETECTED = "DETECTED"
 _ALWAYS = ("read", "inserted", "rejected")
 
 
@@ -40,6 +41,12 @@ def bill_lines(bill: Bill) -> list[str]:
     return [f"  {line}" for line in aligned(rows, right=frozenset({1}))]
 
 
+def detected(journal: Sequence[JournalEntry]) -> str:
+    """What the latest plan found the source to be, in one line; empty where the journal does not say it."""
+    found = [entry.message for entry in journal if entry.code == _DETECTED]
+    return printable(found[-1]) if found else ""
+
+
 def reject_table(rejects: Sequence[Reject]) -> list[str]:
     """One line for each reject: line, column, value, reason."""
     rows = [("line", "column", "value", "reason")]
@@ -56,10 +63,10 @@ def reject_table(rejects: Sequence[Reject]) -> list[str]:
 
 
 def ending(
-    job: Job, *, warnings: Sequence[JournalEntry], rejects: Sequence[Reject], own_database: Path | None
+    job: Job, *, journal: Sequence[JournalEntry], rejects: Sequence[Reject], own_database: Path | None
 ) -> list[str]:
     """All that people want to know when a job has come to rest."""
-    head = painted(states.shown(job.state), states.colour(job.state))
+    head = painted(states.shown(job), states.colour(job))
     took = ""
     if job.duration is not None:
         took = f" in {figures.span(job.duration)}"
@@ -67,8 +74,12 @@ def ending(
             took += f", {figures.number(job.progress.records_per_second)} records/s"
     lines = [f"{head}: {route(job)}{took}", ""]
     lines += bill_lines(job.bill)
+    if found := detected(journal):
+        lines += ["", found]
     if job.failure is not None:
         lines += ["", f"{printable(job.failure.message)} ({job.failure.code})"]
+    # That the daemon stopped meanwhile is no news of the records.
+    warnings = [e for e in journal if e.level is JournalLevel.WARNING and e.code != State.INTERRUPTED]
     if warnings:
         lines += ["", *(f"warning: {printable(entry.message)}" for entry in warnings[:_FIRST_WARNINGS])]
         if len(warnings) > _FIRST_WARNINGS:
@@ -91,6 +102,8 @@ def _next_step(job: Job, own_database: Path | None) -> list[str]:
     match job.state:
         case State.FINISHED:
             return [_where(job, own_database)]
+        case State.FAILED if job.failure is not None and job.failure.code == "ALL_REJECTED":
+            return ["correct the file, or say how to read it (--type, --delimiter, --header), and import it again"]
         case State.FAILED:
             return [f"try again from the last committed chunk: lading start {job.name} --wait"]
         case State.INTERRUPTED if job.spec.on_restart is not OnRestart.STAY:

@@ -6,8 +6,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lading_client.cli import figures
 from lading_client.cli.columns import printable
 from lading_client.cli.output import animated
+from lading_client.cli.progress import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,15 +19,22 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_of(output: Output, verb: str, name: str) -> Iterator[Callable[[int, int], None]]:
-    """A live bar on a terminal, else a line at the beginning; nothing beside JSON."""
+    """A live bar on a terminal, else a line at the beginning and now and then; nothing beside JSON."""
     if output.json:
         yield lambda gone, size: None
     elif animated(sys.stderr):
         with _bar(f"{verb} {printable(name)}") as show:
             yield show
     else:
-        output.note(f"{verb} {printable(name)}")
-        yield lambda gone, size: None
+        title = f"{verb} {printable(name)}"
+        output.note(title)
+        pace = Pace()
+
+        def say(gone: int, size: int) -> None:
+            if pace.due():
+                output.note(f"{title}  {figures.percent(100 * gone / max(size, 1))}  of {figures.number(size)} bytes")
+
+        yield say
 
 
 @contextmanager

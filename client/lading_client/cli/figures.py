@@ -13,6 +13,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(value: int, what: str) -> str:
+    """1 reject, 12,345 rejects"""
+    return f"{number(value)} {what}" if value == 1 else f"{number(value)} {what}s"
+
+
 def percent(value: float) -> str:
     """42 %. Never 100 before it is."""
     return f"{min(int(value), 99) if value < 100 else 100} %"

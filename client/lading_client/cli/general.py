@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lading_client.cli import figures, states
-from lading_client.cli.bill import bill_lines, route
+from lading_client.cli.bill import bill_lines, detected, route
 from lading_client.cli.columns import aligned, printable, shortened
 from lading_client.cli.output import painted
 from lading_client.spec import ImportSpec
@@ -13,7 +13,7 @@ from lading_client.spec import ImportSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lading_client.model import Job
+    from lading_client.model import Job, JournalEntry
 
 _COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
 
@@ -23,18 +23,19 @@ def kind_of(job: Job) -> str:
     return "import" if isinstance(job.spec.kind, ImportSpec) else "export"
 
 
-def general(job: Job) -> list[str]:
-    """Everything about a job, in lines."""
+def general(job: Job, journal: Sequence[JournalEntry] = ()) -> list[str]:
+    """Everything about a job, in lines; ``journal`` says what was detected."""
     source, _, target = route(job).partition(" → ")
     progress = job.progress
     rows = [
         ("job", job.name),
         ("label", printable(job.label)),
         ("description", printable(job.description)),
-        ("state", painted(states.shown(job.state), states.colour(job.state))),
+        ("state", painted(states.shown(job), states.colour(job))),
         ("type", kind_of(job)),
         ("source", source),
         ("target", target),
+        ("detected", detected(journal)),
         ("created", figures.moment(job.create_time)),
         ("start", figures.moment(job.start_time)),
         ("end", figures.moment(job.end_time)),
@@ -66,7 +67,7 @@ def job_list(jobs: Sequence[Job]) -> list[str]:
     rows += [
         (
             job.name,
-            states.shown(job.state),
+            states.shown(job),
             figures.percent(job.progress.percent),
             figures.number(job.counters.processed),
             figures.number(job.counters.rejects),

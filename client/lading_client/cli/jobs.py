@@ -8,7 +8,7 @@ from lading_client.cli import states
 from lading_client.cli.general import general, job_list
 from lading_client.cli.options import JobArgument, OutputOption, RejectsOption, ServerOption, job_name
 from lading_client.cli.session import Session
-from lading_client.cli.wait import exit_status, report, wait
+from lading_client.cli.wait import exit_status, journal_of, report, wait
 from lading_client.model import Job
 
 
@@ -63,10 +63,11 @@ def show(context: typer.Context, job: JobArgument, server: ServerOption = None, 
     async def work() -> None:
         async with ours.client() as client:
             found = await client.get_job(job_name(job))
+            entries = [] if ours.output.json else await journal_of(client, found)
         if ours.output.json:
             ours.output.document(found)
         else:
-            ours.output.text(general(found))
+            ours.output.text(general(found, entries))
 
     ours.run(work())
 
@@ -161,4 +162,4 @@ def _commanded(ours: Session, job: Job) -> None:
     if ours.output.json:
         ours.output.document(job)
     else:
-        ours.output.text([f"{job.name}  {states.shown(job.state)}"])
+        ours.output.text([f"{job.name}  {states.shown(job)}"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lading_client.cli import figures
 from lading_client.labels import label
 from lading_client.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lading_client.model import Job
 
 _ICONS: Mapping[State, str] = {
     State.UNSPECIFIED: "?",
@@ -36,11 +39,26 @@ _COLOURS: Mapping[State, str] = {
 }
 
 
-def shown(state: State) -> str:
-    """Icon and label: "✔ Finished"."""
-    return f"{_ICONS[state]} {label(state)}"
+_NAMED = frozenset({State.FAILED, State.INTERRUPTED})
+"""States whose label alone could be misread: FAILED is "Finished with errors"."""
 
 
-def colour(state: State) -> str | None:
-    """The colour of the state, None where it has none."""
-    return _COLOURS.get(state)
+def shown(job: Job) -> str:
+    """Icon and label of the job's state: "✔ Finished"; "✔ Finished, 6 rejects"; "⚠ Finished with errors (FAILED)"."""
+    state = job.state
+    text = f"{_ICONS[state]} {label(state)}"
+    if state in _NAMED:
+        return f"{text} ({state})"
+    if rejects := _rejects(job):
+        return f"{text}, {figures.counted(rejects, 'reject')}"
+    return text
+
+
+def colour(job: Job) -> str | None:
+    """The colour of the job's state, None where it has none."""
+    return "yellow" if _rejects(job) else _COLOURS.get(job.state)
+
+
+def _rejects(job: Job) -> int:
+    """How many rejects a job has left that people could take for a clean one."""
+    return job.counters.rejects if job.state is State.FINISHED else 0

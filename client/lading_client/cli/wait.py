@@ -11,7 +11,7 @@ from lading_client.cli import session
 from lading_client.cli.bill import FIRST_REJECTS, ending
 from lading_client.cli.progress import progress_on
 from lading_client.errors import JobDeleted, Unavailable
-from lading_client.model import AT_REST, ENDED, JournalLevel, State, WatchKind
+from lading_client.model import AT_REST, ENDED, State, WatchKind
 from lading_client.own_daemon import OwnDaemon
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ async def report(ours: Session, client: Client, job: Job) -> None:
         ours.output.document(job)
         return
     counted = job.counters.rejects + job.counters.errors + job.counters.warnings
-    warnings, rejects = await asyncio.gather(_warnings(client, job), _rejects(client, job) if counted else _none())
+    entries, rejects = await asyncio.gather(journal_of(client, job), _rejects(client, job) if counted else _none())
     own = OwnDaemon.of(os.environ).database if ours.server is None else None
-    ours.output.text(ending(job, warnings=warnings, rejects=rejects, own_database=own))
+    ours.output.text(ending(job, journal=entries, rejects=rejects, own_database=own))
 
 
 def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
@@ -85,10 +85,10 @@ def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
             return session.STOPPED
 
 
-async def _warnings(client: Client, job: Job) -> list[JournalEntry]:
+async def journal_of(client: Client, job: Job) -> list[JournalEntry]:
+    """The whole journal of a job."""
     async with aclosing(client.journal(job.name)) as entries:
-        # That the daemon stopped meanwhile is no news of the records.
-        return [e async for e in entries if e.level is JournalLevel.WARNING and e.code != State.INTERRUPTED]
+        return [entry async for entry in entries]
 
 
 async def _rejects(client: Client, job: Job) -> list[Reject]:

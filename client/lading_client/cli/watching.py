@@ -1,20 +1,21 @@
 """`lading watch`, `journal` and `rejects`."""
 
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading_client.cli import figures, states
+from lading_client.cli import figures
 from lading_client.cli.bill import route
 from lading_client.cli.columns import printable
 from lading_client.cli.options import JobArgument, OutputOption, ServerOption, job_name
+from lading_client.cli.progress import News, bars_on, line
 from lading_client.cli.reject_block import block
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, wait
 from lading_client.errors import NotFound
 from lading_client.labels import label
-from lading_client.model import ENDED, JournalEntry, State, WatchEvent, WatchKind
+from lading_client.model import AT_REST, ENDED, Job, JournalEntry, WatchEvent, WatchKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -35,12 +36,12 @@ def watch(
     async def work() -> int:
         async with ours.client() as client:
             if job is None:
-                return await _watch(ours, client, "")
+                return await _watch_all(ours, client)
             name = job_name(job)
             # A watch of a job that is not there would wait for ever.
             found = await client.get_job(name)
             if ours.output.json:
-                return await _watch(ours, client, name)
+                return await _watch_as_json(ours, client, name)
             final = found if found.state in ENDED else await wait(ours, client, found, revision=0, through_rest=True)
             await report(ours, client, final)
             return exit_status(final)
@@ -48,14 +49,10 @@ def watch(
     ours.run(work())
 
 
-async def _watch(ours: Session, client: "Client", name: str) -> int:
-    shown: dict[str, State] = {}
+async def _watch_as_json(ours: Session, client: "Client", name: str) -> int:
     async with aclosing(client.watch(name)) as events:
         async for event in events:
-            if ours.output.json:
-                ours.output.document(event)
-            elif _is_news(event, shown):
-                ours.output.text([_event_line(event)])
+            ours.output.document(event)
             if name and event.job is not None:
                 if event.kind is WatchKind.DELETED:
                     raise NotFound(f"{name} was deleted")
@@ -64,22 +61,38 @@ async def _watch(ours: Session, client: "Client", name: str) -> int:
     raise AssertionError("a watch does not end by itself")
 
 
-def _is_news(event: WatchEvent, shown: dict[str, State]) -> bool:
-    if event.job is None:
-        return False
-    before = shown.get(event.job.name)
-    shown[event.job.name] = event.job.state
-    return event.kind is WatchKind.DELETED or before is not event.job.state
+async def _watch_all(ours: Session, client: "Client") -> int:
+    """A line for each change. How far jobs are is shown by bars below the lines, or now and then by another line."""
+    if ours.output.json:
+        return await _watch_as_json(ours, client, "")
+    news = News()
+    idle: bool | None = True
+    with bars_on(ours.output) or nullcontext() as bars:
+        async with aclosing(client.watch(bookmarks=True)) as events:
+            async for event in events:
+                job = event.job
+                if job is None:
+                    if idle:
+                        ours.output.note("no job is under way; waiting for the next change (Ctrl-C ends)")
+                    idle = None
+                    continue
+                # Jobs that had ended before are no news: `lading ls` lists them.
+                if event.kind is WatchKind.SNAPSHOT and job.state in ENDED and idle is not None:
+                    news.changed(job)
+                    continue
+                if idle and job.state not in AT_REST:
+                    idle = False
+                if event.kind is WatchKind.DELETED or (news.changed(job) if bars else news.holds(job)):
+                    ours.output.text([_event_line(event, job)])
+                if bars:
+                    bars(job)
+    raise AssertionError("a watch does not end by itself")
 
 
-def _event_line(event: WatchEvent) -> str:
-    job = event.job
-    if job is None:
-        return ""
-    state = "deleted" if event.kind is WatchKind.DELETED else states.shown(job.state)
-    what = printable(job.label) or route(job)
+def _event_line(event: WatchEvent, job: Job) -> str:
     when = figures.moment(job.update_time if event.time is None else event.time)
-    return f"{when}  {job.name}  {state}  {figures.percent(job.progress.percent)}  {what}"
+    what = printable(job.label) or route(job)
+    return f"{when}  {f'{job.name}  deleted' if event.kind is WatchKind.DELETED else line(job)}  {what}"
 
 
 def journal(

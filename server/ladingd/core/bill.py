@@ -44,6 +44,11 @@ class Counts:
         return self.success + self.rejected + self.filtered + self.ignored_doubles + self.empty
 
     @property
+    def all_rejected(self) -> bool:
+        """Whether records were rejected and no other record was there; empty ones do not count."""
+        return self.rejected > 0 and self.rejected + self.empty == self.read
+
+    @property
     def balances(self) -> bool:
         """Whether every record that was read is accounted for exactly once."""
         return self.read == self.accounted

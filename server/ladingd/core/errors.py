@@ -32,6 +32,7 @@ LadingError
       +-- DestinationRefused the file to write cannot be written
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
+      +-- AllRejected        every record was rejected: nothing of the source is in the target
       +-- WorkerLost         worker processes died again and again on one chunk
       +-- DiskFull           no room to write: nothing is lost, and it can go on when there is room
 
@@ -334,6 +335,12 @@ class BillImbalance(TechnicalError):
     """Records are missing or too many in the bill."""
 
     code = "BILL_IMBALANCE"
+
+
+class AllRejected(TechnicalError):
+    """Every record of the source was rejected. The bill balances, and the target has nothing of it."""
+
+    code = "ALL_REJECTED"
 
 
 class WorkerLost(TechnicalError):

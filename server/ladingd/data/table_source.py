@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.core.plan import Column
+from ladingd.core.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _typeshed import ReadableBuffer
 
     from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
@@ -38,6 +41,27 @@ class SourceTable:
     """What people should know before they start."""
 
 
+class Counted:
+    """A file that is written record by record, and reports them: for a chunk that is a whole table.
+
+    ``expected`` is how many records there should be, which may be an estimate.
+    """
+
+    _EVERY = 1 << 12
+
+    def __init__(self, file: BinaryIO, expected: int) -> None:
+        self._write = file.write
+        self._expected = expected
+        self._records = 0
+
+    def write(self, record: ReadableBuffer) -> int:
+        """Write one record."""
+        self._records += 1
+        if not self._records % self._EVERY:
+            report(self._records, self._expected)
+        return self._write(record)
+
+
 class TableSource(ABC):
     """A database that records are exported from. Nothing is changed in it.
 
@@ -60,6 +84,8 @@ class TableSource(ABC):
     @abstractmethod
     def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
         """Write the rows of a chunk as delimited records, in the order of their keys; return how many there are.
+
+        A chunk that is a whole table reports how far it is.
 
         The format is that of ``CsvWriter`` whatever the database: NULL is an unquoted nothing and empty text a quoted
         one; a NULL that is alone in its record is quoted as well. Raises SourceUnreadable, and OSError of the file.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import (
+    AllRejected,
     DiskFull,
     InvalidSpec,
     LadingError,
@@ -28,11 +31,13 @@ from ladingd.run.settlement import check_ledger, unreadable
 from ladingd.run.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from ladingd.core.bill import Counts
     from ladingd.core.job import Job
     from ladingd.core.plan import Chunk
     from ladingd.core.ports import JobStore, Transfer
+    from ladingd.core.report import Report
     from ladingd.run.announcer import Announcer
     from ladingd.run.patience import Patience
     from ladingd.run.room import Room
@@ -190,7 +195,7 @@ class Execution:
             chunk = self._waiting.popleft()
             job = self._job
             with working_on(chunk.ordinal):
-                flight.send(chunk, self._call(self._transfer.process, job.uid, job.attempt, job.plan, chunk))
+                flight.send(chunk, self._process(job, chunk))
         if flight.step is not None or (self._outage is not None and flight.chunks):
             return
         if not self._begun:
@@ -306,6 +311,8 @@ class Execution:
         parts = {"inserted": counts.inserted, "rejected": counts.rejected, "empty": counts.empty}
         said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
         await self._note(Level.INFO, "BILL", f"{counts.read:,} records read: {said or 'nothing to do'}")
+        if counts.all_rejected:
+            raise AllRejected(f"all {counts.rejected:,} records were rejected; nothing was loaded")
         self._complete = True
 
     async def _reckon(self, total: int | None = None) -> None:
@@ -368,10 +375,26 @@ class Execution:
 
     # Around it
 
+    async def _process(self, job: Job, chunk: Chunk) -> Counts:
+        """Have a chunk processed, and show how far it is."""
+
+        def hear(report: Report) -> None:
+            self._tally.hear(chunk, report)
+            self._watch.progressed(replace(self._job, progress=self._tally.progress()))
+
+        with self._foreseen():
+            return await self._workers.follow(hear, self._transfer.process, job.uid, job.attempt, job.plan, chunk)
+
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a worker. What nobody foresaw leaves as LadingError."""
-        try:
+        """Call a worker."""
+        with self._foreseen():
             return await self._workers.call(function, *args, **kwargs)
+
+    @contextmanager
+    def _foreseen(self) -> Iterator[None]:
+        """What nobody foresaw leaves as LadingError."""
+        try:
+            yield
         except LadingError:
             raise
         except Exception as error:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 WINDOW = 5.0
 """Seconds over which the rate is taken."""
+_NEARLY = 0.99
 LONGEST = 10 * 365 * 86400.0
 """Nothing is said of more seconds than these: a few keys may be spread over all the numbers there are."""
 
@@ -25,8 +26,10 @@ class Gauge:
         self._clock = clock
         self._done = 0
         self._records = 0
+        self._under_way: dict[int, tuple[float, int]] = {}
+        """What was said of chunks that are not done, by their ordinals: units and records."""
         self._begin = clock()
-        self._marks: deque[tuple[float, int, int]] = deque()
+        self._marks: deque[tuple[float, float, int]] = deque()
         self.restart(0)
 
     def restart(self, done: int) -> None:
@@ -34,32 +37,57 @@ class Gauge:
         self._done = done
         self._begin = self._clock()
         self._marks = deque([(self._begin, done, 0)])
+        self._under_way.clear()
 
-    def add(self, units: int, records: int) -> None:
+    def add(self, ordinal: int, units: int, records: int) -> None:
         """Note a finished chunk."""
-        now = self._clock()
+        self._under_way.pop(ordinal, None)
         self._done += units
         self._records += records
-        self._marks.append((now, self._done, self._records))
+        self._mark()
+
+    def hear(self, ordinal: int, units: float, records: int) -> None:
+        """Note how far a chunk is."""
+        self._under_way[ordinal] = (units, records)
+        self._mark()
+
+    def drop(self, ordinal: int) -> None:
+        """Forget how far a chunk was: it was given up."""
+        self._under_way.pop(ordinal, None)
+
+    def _mark(self) -> None:
+        now = self._clock()
+        self._marks.append((now, *self._sums))
         while len(self._marks) > 2 and self._marks[1][0] < now - WINDOW:
             self._marks.popleft()
 
     def progress(self) -> Progress:
         """While the job runs: the rate of the last seconds."""
-        then, done, records = self._marks[0]
+        then, done_then, records_then = self._marks[0]
         seconds = max(self._clock() - then, 1e-6)
-        speed = (self._done - done) / seconds
-        left = (self._total - self._done) / speed if speed > 0 else LONGEST
+        done, records = self._sums
+        speed = (done - done_then) / seconds
+        left = max(self._total - done, 0) / speed if speed > 0 else LONGEST
         return Progress(
             fraction=self._fraction,
-            rate=(self._records - records) / seconds,
+            rate=max(records - records_then, 0) / seconds,
             time_left=timedelta(seconds=left) if left < LONGEST else None,
         )
 
     def rest(self) -> Progress:
         """Once the attempt is over: the rate of its whole time."""
+        self._under_way.clear()
         return Progress(fraction=self._fraction, rate=self._records / max(self._clock() - self._begin, 1e-6))
 
     @property
+    def _sums(self) -> tuple[float, int]:
+        """Units and records, with those of chunks that are not done."""
+        units, records = zip(*self._under_way.values(), strict=True) if self._under_way else ((), ())
+        return self._done + sum(units), self._records + sum(records)
+
+    @property
     def _fraction(self) -> float:
-        return min(self._done / self._total, 1.0) if self._total > 0 else 1.0
+        """Never 1 before all is done."""
+        if self._done >= self._total:
+            return 1.0
+        return min(self._sums[0] / self._total, _NEARLY)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.job import Progress
     from ladingd.core.plan import Chunk, Plan
+    from ladingd.core.report import Report
 
 
 class Tally:
@@ -42,11 +43,16 @@ class Tally:
         """A chunk is committed."""
         self._counts[chunk.ordinal] = counts
         self._uncertain.discard(chunk.ordinal)
-        self._gauge.add(self._extent(chunk), counts.read)
+        self._gauge.add(chunk.ordinal, self._extent(chunk), counts.read)
+
+    def hear(self, chunk: Chunk, report: Report) -> None:
+        """A chunk is so far; nothing of it counts before it is committed."""
+        self._gauge.hear(chunk.ordinal, report.share * self._extent(chunk), report.records)
 
     def doubt(self, chunk: Chunk) -> None:
         """A chunk was given up while it was worked on."""
         self._uncertain.add(chunk.ordinal)
+        self._gauge.drop(chunk.ordinal)
 
     @property
     def uncertain(self) -> bool:

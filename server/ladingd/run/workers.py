@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
 from ladingd.core.origin import current, working_for
+from ladingd.core.report import Report, heard_by
 from ladingd.run.forkserver import FORKSERVER
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ NICENESS = 4
 # Of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
+REPORTS = 5
+"""So often a second a call says at most how far it is."""
 TRIES = 3
 """A call whose worker died under it is made again, so often in all."""
 
@@ -44,6 +47,10 @@ class DiedIdle(Exception):
 
 class Unreadable(Exception):
     """A worker's answer is none that can be read: a defect."""
+
+
+def _to_nobody(_report: Report) -> None:
+    """Nobody wants to know."""
 
 
 def _not_at_all(_level: int) -> None:
@@ -98,6 +105,12 @@ class Workers:
         A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
         WorkerLost where worker after worker died on it, ShuttingDown after ``drain`` or ``close``.
         """
+        return await self.follow(_to_nobody, function, *args, **kwargs)
+
+    async def follow(
+        self, hear: Callable[[Report], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As ``call``; ``hear`` is told on the loop what the function reports meanwhile, a few times a second."""
         level = logging.getLogger().getEffectiveLevel()
         task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
         async with self._free:
@@ -108,7 +121,7 @@ class Workers:
                 worker = self._idle.pop() if self._idle else Worker(self._prepare)
                 begin = time.perf_counter()
                 try:
-                    ok, answer = await self._ask(worker, task)
+                    ok, answer = await self._ask(worker, task, hear)
                 except DiedIdle:
                     self.deaths += 1
                     log.warning("a worker process has ended while it had nothing to do")
@@ -137,9 +150,12 @@ class Workers:
         """How many are there and have nothing to do. Processes start when they are needed."""
         return len(self._idle)
 
-    async def _ask(self, worker: Worker, task: bytes) -> tuple[bool, Any]:
+    async def _ask(self, worker: Worker, task: bytes, hear: Callable[[Report], None]) -> tuple[bool, Any]:
         self._busy.add(worker)
-        asking = asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, task)
+        loop = asyncio.get_running_loop()
+        asking = loop.run_in_executor(
+            self._threads, worker.ask, task, lambda report: loop.call_soon_threadsafe(hear, report)
+        )
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -186,9 +202,9 @@ class Worker:
         self._killed = False
         self._lock = threading.Lock()
 
-    def ask(self, task: bytes) -> tuple[bool, Any]:
-        """Whether the task returned or raised, and what. Raises EOFError or OSError where the process dies on it,
-        DiedIdle where it was dead before."""
+    def ask(self, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
+        """Whether the task returned or raised, and what; ``hear`` is told what it reports before. Raises EOFError or
+        OSError where the process dies on it, DiedIdle where it was dead before."""
         # An idle process has nothing to say: what can be read from it is its end.
         if self._connection is not None and self._connection.poll():
             self.kill()
@@ -197,7 +213,10 @@ class Worker:
         try:
             pipe = self._connection or self._start()
             pipe.send_bytes(task)
-            answer: tuple[bool, Any] = pipe.recv()
+            answer: tuple[bool, Any] | Report = pipe.recv()
+            while isinstance(answer, Report):
+                hear(answer)
+                answer = pipe.recv()
         except BaseException as error:
             self.kill()
             self.gone()
@@ -262,12 +281,27 @@ def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
     _keep_memory()
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
     prepared = lru_cache(maxsize=1)(prepare)
-    while True:
-        try:
-            task = pipe.recv_bytes()
-        except EOFError:
-            return
-        pipe.send(_answer(task, prepared))
+    with heard_by(_Reporter(pipe)):
+        while True:
+            try:
+                task = pipe.recv_bytes()
+            except EOFError:
+                return
+            pipe.send(_answer(task, prepared))
+
+
+class _Reporter:
+    """Sends what is reported to the daemon, REPORTS a second at most."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._due = 0.0
+
+    def __call__(self, report: Report) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + 1 / REPORTS
+            self._pipe.send(report)
 
 
 def _keep_memory() -> None:

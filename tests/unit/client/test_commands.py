@@ -64,7 +64,7 @@ async def test_import_ends_with_the_bill_and_the_first_rejects(service: FakeServ
     assert [line.split("  ")[1] for line in result.err.splitlines()] == [
         "◷ Waiting to start",
         "⚙ Execution in progress",
-        "✔ Finished",
+        "✔ Finished, 7 rejects",
     ]
     assert "  inserted   93" in result.out
     assert "warning: born is odd" in result.out
@@ -371,6 +371,58 @@ async def test_watch_of_a_job_ends_with_it(service: FakeService, lading: Lading)
     ]
 
 
+async def test_watch_of_all_jobs_shows_what_is_under_way_and_no_old_ones(
+    service: FakeService, socket: Path, tmp_path: Path
+) -> None:
+    service.put("old", state=job_pb2.STATE_FINISHED)
+    service.put("busy", state=job_pb2.STATE_RUNNING)
+    process = await watch_all(socket, tmp_path, stderr=asyncio.subprocess.PIPE)
+    await watched(service)
+    service.progress("jobs/busy", 42.0)
+    service.put("new", state=job_pb2.STATE_QUEUED)
+    service.move("jobs/busy", job_pb2.STATE_FINISHED)
+    out = await lines_until(process, "Finished")
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(DEADLINE):
+        await process.wait()
+    assert [text.split("  ")[1:3] for text in out] == [
+        ["jobs/busy", "⚙ Execution in progress"],
+        ["jobs/new", "◷ Waiting to start"],
+        ["jobs/busy", "✔ Finished"],
+    ]
+
+
+async def test_watch_of_all_jobs_says_that_none_is_under_way(
+    service: FakeService, socket: Path, tmp_path: Path
+) -> None:
+    service.put("old", state=job_pb2.STATE_FINISHED)
+    process = await watch_all(socket, tmp_path, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    async with asyncio.timeout(DEADLINE):
+        said = (await process.stderr.readline()).decode()
+    assert said == "no job is under way; waiting for the next change (Ctrl-C ends)\n"
+    process.kill()
+    await process.wait()
+
+
+async def test_watch_of_all_jobs_draws_bars_on_a_terminal(service: FakeService, socket: Path, tmp_path: Path) -> None:
+    service.put("busy", state=job_pb2.STATE_RUNNING)
+    terminal, end = os.openpty()
+    process = await watch_all(socket, tmp_path, stderr=end)
+    os.close(end)
+    await watched(service)
+    service.progress("jobs/busy", 42.0)
+    drawn = ""
+    async with asyncio.timeout(DEADLINE):
+        while "42 %" not in drawn:
+            drawn += (await asyncio.to_thread(os.read, terminal, 65536)).decode()
+    service.move("jobs/busy", job_pb2.STATE_FINISHED)
+    out = await lines_until(process, "Finished")
+    process.kill()
+    await process.wait()
+    assert [text.split("  ")[2] for text in out] == ["⚙ Execution in progress", "✔ Finished"], "bars are not results"
+
+
 async def test_ctrl_c_leaves_the_job_alone(service: FakeService, client: Client, socket: Path, tmp_path: Path) -> None:
     service.course = (job_pb2.STATE_RUNNING,)
     process = await asyncio.create_subprocess_exec(
@@ -456,6 +508,26 @@ async def test_help_and_version(lading: Lading) -> None:
     assert "import" in (await lading("-h")).out
     assert "--into" in (await lading("import", "-h")).out
     assert (await lading("--version")).out.startswith("lading ")
+
+
+async def watch_all(socket: Path, home: Path, *, stderr: int) -> asyncio.subprocess.Process:
+    """`lading watch`, in the order in which it writes."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "lading_client", "--server", f"unix:{socket}", "watch"),
+        stderr=stderr,
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_environment(home) | {"TERM": "xterm", "COLUMNS": "120"},
+    )
+
+
+async def lines_until(process: asyncio.subprocess.Process, word: str) -> list[str]:
+    """What the process writes, to the first line with the word."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    async with asyncio.timeout(DEADLINE):
+        while not lines or word not in lines[-1]:
+            lines.append((await process.stdout.readline()).decode())
+    return lines
 
 
 async def watched(service: FakeService) -> None:

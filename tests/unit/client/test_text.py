@@ -9,12 +9,24 @@ from datetime import timedelta
 import pytest
 import typer
 
-from lading_client.cli import figures
+from lading_client.cli import figures, states
 from lading_client.cli.bill import bill_lines, ending
 from lading_client.cli.columns import aligned, printable, printable_lines, shortened, width
+from lading_client.cli.general import general
 from lading_client.cli.output import Format, Output
 from lading_client.cli.reject_block import block
-from lading_client.model import Bill, Connector, Counters, Failure, Job, Reject, RejectType, State
+from lading_client.model import (
+    Bill,
+    Connector,
+    Counters,
+    Failure,
+    Job,
+    JournalEntry,
+    JournalLevel,
+    Reject,
+    RejectType,
+    State,
+)
 from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, OnRestart, Table
 
 REJECT = Reject(
@@ -124,12 +136,50 @@ def test_the_end_of_an_import_says_where_the_rows_are_and_what_was_refused() -> 
         bill=Bill(read=10, inserted=2, rejected=8),
         duration=timedelta(seconds=0.5),
     )
-    text = "\n".join(ending(job, warnings=(), rejects=(REJECT,), own_database=None))
-    assert "✔ Finished: /data/a.csv → local.recipients in 0.50 s" in text
+    text = "\n".join(ending(job, journal=(), rejects=(REJECT,), own_database=None))
+    assert "✔ Finished, 8 rejects: /data/a.csv → local.recipients in 0.50 s" in text
     assert "8 rejects, the first 1:" in text
     assert "    17  born    31.02.1980  is no date" in text
     assert "all of them: lading rejects jobs/7" in text
     assert "rows in the table recipients of connection local" in text
+
+
+def test_a_clean_job_has_a_green_check_and_one_with_rejects_never() -> None:
+    clean = Job(name="jobs/7", spec=IMPORT, state=State.FINISHED)
+    assert (states.shown(clean), states.colour(clean)) == ("✔ Finished", "green")
+    one = replace(clean, counters=Counters(rejects=1))
+    assert (states.shown(one), states.colour(one)) == ("✔ Finished, 1 reject", "yellow")
+    many = replace(clean, counters=Counters(rejects=40_000))
+    assert states.shown(many) == "✔ Finished, 40,000 rejects"
+    running = replace(many, state=State.RUNNING)
+    assert (states.shown(running), states.colour(running)) == ("⚙ Execution in progress", "cyan")
+
+
+def test_a_label_that_could_be_misread_has_the_name_beside_it() -> None:
+    failed = Job(name="jobs/7", spec=IMPORT, state=State.FAILED, counters=Counters(rejects=3))
+    assert (states.shown(failed), states.colour(failed)) == ("⚠ Finished with errors (FAILED)", "red")
+    assert states.shown(replace(failed, state=State.INTERRUPTED)) == "⚠ Server shutdown in progress (INTERRUPTED)"
+
+
+def test_the_end_of_a_job_that_let_nothing_in_offers_no_second_start() -> None:
+    failure = Failure(code="ALL_REJECTED", message="all 3 records were rejected; nothing was loaded")
+    job = Job(name="jobs/7", spec=IMPORT, state=State.FAILED, failure=failure, bill=Bill(read=3, rejected=3))
+    text = "\n".join(ending(job, journal=(), rejects=(REJECT,), own_database=None))
+    assert "all 3 records were rejected; nothing was loaded (ALL_REJECTED)" in text
+    assert "--type, --delimiter, --header" in text
+    assert "lading start" not in text
+
+
+def test_what_was_detected_is_one_line_of_the_end_and_of_the_job() -> None:
+    job = Job(name="jobs/7", spec=IMPORT, state=State.FINISHED)
+    journal = [entry("DETECTED", "delimiter ','"), entry("BILL", "2 read"), entry("DETECTED", "delimiter ';'\x1b")]
+    assert "delimiter ';'\\x1b" in ending(job, journal=journal, rejects=(), own_database=None)
+    assert "detected  delimiter ';'\\x1b" in general(job, journal)
+    assert not [line for line in general(job) if line.startswith("detected")]
+
+
+def entry(code: str, message: str) -> JournalEntry:
+    return JournalEntry(sequence=1, time=None, level=JournalLevel.INFO, code=code, message=message)
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -137,7 +187,7 @@ def test_every_state_has_an_end_to_show(state: State) -> None:
     spec = JobSpec(kind=ExportSpec(table=Table(table="t"), file=File(path="out.csv")))
     failure = Failure(code="TARGET_UNAVAILABLE", message="it is locked")
     lines = ending(
-        Job(name="jobs/7", spec=spec, state=state, failure=failure), warnings=(), rejects=(), own_database=None
+        Job(name="jobs/7", spec=spec, state=state, failure=failure), journal=(), rejects=(), own_database=None
     )
     assert "it is locked (TARGET_UNAVAILABLE)" in lines
     assert lines[-1]
@@ -145,6 +195,6 @@ def test_every_state_has_an_end_to_show(state: State) -> None:
 
 def test_the_next_step_of_an_interrupted_job_is_its_own() -> None:
     resumed = Job(name="jobs/1", spec=IMPORT, state=State.INTERRUPTED)
-    assert "lading watch jobs/1" in "\n".join(ending(resumed, warnings=[], rejects=[], own_database=None))
+    assert "lading watch jobs/1" in "\n".join(ending(resumed, journal=[], rejects=[], own_database=None))
     stays = replace(resumed, spec=replace(IMPORT, on_restart=OnRestart.STAY))
-    assert "lading start jobs/1 --wait" in "\n".join(ending(stays, warnings=[], rejects=[], own_database=None))
+    assert "lading start jobs/1 --wait" in "\n".join(ending(stays, journal=[], rejects=[], own_database=None))

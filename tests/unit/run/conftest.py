@@ -14,6 +14,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
 from ladingd.core.ports import Page, RejectReader, Transfer
+from ladingd.core.report import Report, heard_by, report
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.core.upkeep import JobFiles
@@ -102,6 +103,7 @@ class FakeTransfer(Transfer):
 
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         self._raise("process")
+        report(RECORDS // 2, RECORDS)
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
@@ -127,6 +129,11 @@ class FakeWorkers:
         """Let calls of this method wait from now on."""
         self.gates[method] = asyncio.Event()
         self.reached[method] = asyncio.Event()
+
+    async def follow(self, hear: Callable[[Report], None], function: Callable[..., Any], *args: object) -> Any:
+        """As Workers.follow; what is reported is heard at once."""
+        with heard_by(hear):
+            return await self.call(function, *args)
 
     async def call(self, function: Callable[..., Any], *args: object) -> Any:
         """As Workers.call."""

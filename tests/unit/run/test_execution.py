@@ -15,6 +15,7 @@ from ladingd.run.recovery import interrupt
 from tests.unit.run.conftest import RECORDS
 
 if TYPE_CHECKING:
+    from ladingd.core.plan import Chunk, Plan
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
@@ -28,6 +29,14 @@ async def test_all_chunks_are_done_and_counted(rig: Rig) -> None:
     assert done.counts == Counts(read=40 * RECORDS, inserted=40 * RECORDS)
     assert done.progress.fraction == 1.0
     assert rig.transfer.finished == 1
+
+
+async def test_a_chunk_that_says_how_far_it_is_is_shown(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await rig.queued(1)
+    shown: list[tuple[float, int]] = []
+    monkeypatch.setattr(rig.watch, "progressed", lambda job: shown.append((job.progress.fraction, job.counts.read)))
+    await (await rig.execution(job.id)).run()
+    assert shown == [(0.5, 0), (1.0, RECORDS)], "nothing counts before it is committed"
 
 
 async def test_a_source_without_records(rig: Rig) -> None:
@@ -113,6 +122,38 @@ async def test_a_defect_fails_the_job_without_showing_its_text(
     error_id = failed.failure.message.split("id ")[1].split(":")[0]
     assert error_id in caplog.text
     assert "a secret" in caplog.text
+
+
+async def test_a_job_whose_every_record_was_rejected_fails(rig: Rig) -> None:
+    job = await rig.queued(4)
+    rig.transfer.counts = Counts(read=RECORDS, rejected=RECORDS - 1, errors=RECORDS - 1, empty=1)
+    await (await rig.execution(job.id)).run()
+    failed = await rig.store.get(job.id)
+    assert (failed.state, failed.settled, failed.total) == (State.FAILED, True, 4 * RECORDS)
+    assert (failed.counts.rejected, failed.counts.empty) == (4 * (RECORDS - 1), 4)
+    assert failed.failure is not None
+    assert failed.failure.code == "ALL_REJECTED"
+    assert failed.failure.message == "all 36 records were rejected; nothing was loaded"
+    assert "BILL" in await rig.codes(job.id)
+
+
+async def test_one_record_that_went_in_is_enough_to_finish(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await rig.queued(2)
+
+    def process(_uid: str, _attempt: int, _plan: Plan, chunk: Chunk) -> Counts:
+        inserted = 1 if chunk.ordinal == 0 else 0
+        return Counts(read=RECORDS, inserted=inserted, rejected=RECORDS - inserted, errors=RECORDS - inserted)
+
+    monkeypatch.setattr(rig.transfer, "process", process)
+    await (await rig.execution(job.id)).run()
+    assert (await rig.store.get(job.id)).state is State.FINISHED
+
+
+async def test_a_source_of_empty_records_alone_finishes(rig: Rig) -> None:
+    job = await rig.queued(2)
+    rig.transfer.counts = Counts(read=RECORDS, empty=RECORDS)
+    await (await rig.execution(job.id)).run()
+    assert (await rig.store.get(job.id)).state is State.FINISHED
 
 
 async def test_a_bill_that_does_not_balance_fails_the_job(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -115,14 +115,14 @@ class Session:
                     copy.write(part)
             return cursor.rowcount
 
-    def copy_out(self, query: Query, file: BinaryIO, amend_first: Callable[[bytes], bytes]) -> int:
-        """Execute a COPY … TO STDOUT and write its records, the first one amended; the number of records."""
+    def copy_out(self, query: Query, write: Callable[[Buffer], object], amend_first: Callable[[bytes], bytes]) -> int:
+        """Execute a COPY … TO STDOUT and write its records one by one, the first amended; the number of records."""
         with self._connection.cursor() as cursor, cursor.copy(_composable(query)) as copy:
             first = copy.read()
             if not first:
                 return 0
-            file.write(amend_first(bytes(first)))
-            result = self._connection.wait(_received(self._connection.pgconn, file.write))
+            write(amend_first(bytes(first)))
+            result = self._connection.wait(_received(self._connection.pgconn, write))
         if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
             raise psycopg.errors.error_from_result(result)
         return result.command_tuples or 0

@@ -16,7 +16,7 @@ from ladingd.core.plan import Column
 from ladingd.data.field_type import Kind
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.postgres.session import Address, connected, technical
-from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
+from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, Counted, SourceTable, TableSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +50,7 @@ _ROWS = """
 SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
+_EXPECTED = "EXPLAIN (FORMAT JSON) SELECT * FROM {table}"
 # Each next key is found from the one before it, in the index alone.
 _ENDS = """
 WITH RECURSIVE edge(key, number) AS (
@@ -139,7 +140,14 @@ class PostgresSource(TableSource):
             quote=sql.Literal(plan.dialect.quote),
         )
         with _reading(plan), connected(self.address, read_only=True) as session:
-            return session.copy_out(query, file, partial(_unlike_mark, dialect=plan.dialect))
+            write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
+            return session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
+
+
+def _estimate(session: Session, plan: ExportPlan) -> int:
+    """How many rows the planner expects, of a view as well."""
+    query = sql.SQL(_EXPECTED).format(table=_identifier(plan))
+    return int(session.rows(query)[0][0][0]["Plan"]["Plan Rows"])
 
 
 def _identifier(plan: ExportPlan) -> sql.Identifier:
@@ -168,7 +176,10 @@ def _is_dense(session: Session, plan: ExportPlan) -> bool:
 
 
 def _unkeyed(shape: TableShape) -> str:
-    return f"{shape.name} has no unique key of integers: it is exported in one chunk, and a restart begins anew"
+    return (
+        f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart begins anew,"
+        " and its progress follows the planner's estimate of its rows"
+    )
 
 
 def _fields(columns: Sequence[Column]) -> sql.Composed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ladingd.core.errors import SourceUnreadable
+from ladingd.core.report import report
 from ladingd.data.sqlite.database import KindChanged, statement
 from ladingd.data.sqlite.text_columns import Unfit
 
@@ -90,13 +91,17 @@ def _read_careful(
     database: Database, rows: Rows, columns: Sequence[TextColumn], skipped: int
 ) -> Iterator[list[pa.Array]]:
     lengths = [statement(_TEXT_LENGTH, c=column.name) for column in columns]
-    longest = _checked(rows, database.rows(rows.aggregate([f"max({_tree(lengths, '+')})"]), rows.values)[0][0])
+    longest, expected = database.rows(rows.aggregate([f"max({_tree(lengths, '+')})", "count(*)"]), rows.values)[0]
+    longest = _checked(rows, longest)
     queries = []
     for start in range(0, len(columns), CAREFUL_COLUMNS):
         expressions = [column.expressions for column in columns[start : start + CAREFUL_COLUMNS]]
         samples = [sample for own in expressions for sample in ("'x'", "0.0")[: len(own)]]
         queries.append((samples, [expression for own in expressions for expression in own]))
+    done = skipped
     for values in _batches(database, rows, queries, skipped, longest):
+        if rows.key is None:
+            report(done := done + len(values[0]), expected)
         parts = iter(values)
         yield [column.careful_text([next(parts) for _ in column.expressions]) for column in columns]
 

@@ -1,0 +1,68 @@
+"""What people see while jobs run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from lading_client.cli.progress import Lines, News, Pace, line
+from lading_client.model import Counters, Job, Progress, State
+from lading_client.spec import File, ImportSpec, JobSpec, Table
+
+JOB = Job(
+    name="jobs/7",
+    spec=JobSpec(kind=ImportSpec(files=(File(path="a.csv"),), target=Table(table="t"))),
+    state=State.RUNNING,
+    counters=Counters(processed=1_200_000),
+    progress=Progress(percent=42.0, records_per_second=300_000.0, time_left=timedelta(seconds=12)),
+)
+
+
+class Clock:
+    """Seconds as the test wants them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_hour_has_about_fifty_lines_of_progress() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    due = []
+    while clock.now < 3600:
+        clock.now += 0.2
+        if pace.due():
+            due.append(clock.now)
+    assert 4.9 < due[0] < 5.3
+    assert 40 < len(due) < 60
+    assert due[-1] > 3200
+
+
+def test_without_a_terminal_progress_is_shown_by_lines() -> None:
+    clock, written = Clock(), []
+    show = Lines(written.append, clock)
+    show(replace(JOB, state=State.QUEUED))
+    show(JOB)
+    for second in range(1, 11):
+        clock.now = float(second)
+        show(JOB)
+    show(replace(JOB, state=State.FINISHED))
+    running = "jobs/7  ⚙ Execution in progress  42 %  1,200,000 records  300,000/s  12.0 s left"
+    assert written == ["jobs/7  ◷ Waiting to start", running, running, running, "jobs/7  ✔ Finished"]
+
+
+def test_a_line_of_a_job_that_does_not_run_has_no_figures() -> None:
+    assert line(replace(JOB, state=State.PAUSED)) == "jobs/7  ‖ Paused"
+
+
+def test_a_job_at_rest_is_no_news_twice() -> None:
+    clock = Clock()
+    news = News(clock)
+    paused = replace(JOB, state=State.PAUSED)
+    assert news.holds(paused)
+    clock.now = 1000.0
+    assert not news.holds(paused)
+    assert news.holds(JOB)
