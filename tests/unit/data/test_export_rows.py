@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ladingd.core.errors import InvalidSpec, SourceUnreadable
 from ladingd.core.plan import Dialect
+from ladingd.core.report import Report, heard_by
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.sqlite import table_rows
 from ladingd.data.sqlite.database import connected
@@ -171,6 +172,29 @@ def test_batches_are_bounded_by_bytes(yard: Yard, kind: str, monkeypatch: pytest
     assert count == 200
     assert max(sizes) < 250_000
     assert len(sizes) > 5
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) WITHOUT ROWID",
+        "CREATE VIEW t AS WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
+        " SELECT i AS a, 'b' AS b FROM n",
+    ],
+)
+def test_a_table_without_a_rowid_says_how_far_it_is(yard: Yard, schema: str) -> None:
+    yard.sql(schema)
+    if "TABLE" in schema:
+        yard.sql(
+            "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) INSERT INTO t SELECT i, 'b' FROM n"
+        )
+    heard: list[Report] = []
+    with heard_by(heard.append):
+        counts = yard.run(yard.plan_export())
+    assert counts.read == 40_000
+    assert len(heard) > 1
+    assert heard[-1] == Report(share=1.0, records=40_000)
+    assert [each.share for each in heard] == sorted(each.records / 40_000 for each in heard)
 
 
 def test_a_row_that_is_too_long_is_refused(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
 from ladingd.core.origin import Origin, current, working_for
+from ladingd.core.report import Report, report
 from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.workers import Unreadable, Workers
 from tests.harness.daemon import lives
@@ -55,6 +56,34 @@ async def test_errors_of_the_domain_arrive_whole(workers: Workers) -> None:
     with pytest.raises(InvalidSpec) as caught:
         await workers.call(refuse)
     assert (caught.value.field, caught.value.problem) == ("target.table", "is no table")
+
+
+def count_to(number: int, path: str) -> int:
+    """Report until what was heard is written down by the test."""
+    for done in range(1, number + 1):
+        report(done, number)
+        if Path(path).exists():
+            break
+        time.sleep(0.01)
+    return number
+
+
+async def test_a_call_is_heard_while_it_runs(workers: Workers, tmp_path: Path) -> None:
+    heard: list[Report] = []
+    mark = tmp_path / "heard"
+
+    def hear(said: Report) -> None:
+        heard.append(said)
+        if len(heard) == 2:
+            mark.touch()
+
+    async with asyncio.timeout(30):
+        assert await workers.follow(hear, count_to, 3000, str(mark)) == 3000
+    assert len(heard) >= 2
+    assert heard[0] == Report(share=1 / 3000, records=1)
+    assert heard[1].records > 10, "a few times a second"
+    async with asyncio.timeout(30):
+        assert await workers.call(count_to, 3, str(mark)) == 3, "nobody listens, nobody minds"
 
 
 async def test_a_call_whose_worker_dies_is_made_again(workers: Workers, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetUnavailable
 from ladingd.core.plan import Chunk, Dialect, ExportPlan
+from ladingd.core.report import Report, heard_by
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
 from ladingd.data.connection import Connection
 from ladingd.data.csvwriter import CsvWriter
@@ -321,6 +322,24 @@ def test_tables_of_every_kind(ramp: Ramp, statements: str, key: str | None) -> N
     assert bool(plan.notes) == (key is None)
     assert len(ramp.chunks(plan)) == (1 if key is None else 3)
     assert len(ramp.run(plan).splitlines()) == 6 + ("INHERITS" in statements)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "CREATE TABLE t AS SELECT i AS a FROM generate_series(1, 20000) i; ANALYZE t",
+        "CREATE VIEW t AS SELECT i AS a FROM generate_series(1, 20000) i",
+    ],
+)
+def test_a_table_without_a_key_says_how_far_it_is(ramp: Ramp, statements: str) -> None:
+    for statement in statements.split(";"):
+        ramp.quay.sql(statement)
+    heard: list[Report] = []
+    with heard_by(heard.append):
+        text = ramp.export()
+    assert text.count(b"\n") == 20_001
+    assert [each.records for each in heard] == [4096, 8192, 12_288, 16_384]
+    assert heard[0].share == pytest.approx(4096 / 20_000, rel=0.05)
 
 
 def test_names_are_taken_as_they_are(ramp: Ramp) -> None:
