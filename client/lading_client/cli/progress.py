@@ -54,7 +54,8 @@ def bars_on(output: Output) -> AbstractContextManager[Show] | None:
 
 def line(job: Job) -> str:
     """The job's name and state, and while it runs how far it is."""
-    return "  ".join([job.name, states.shown(job), *(_figures(job) if job.state is State.RUNNING else ())])
+    begun = job.state is State.RUNNING and (job.progress.percent or job.counters.processed)
+    return "  ".join([job.name, states.shown(job), *(figure for figure in _figures(job) if begun and figure)])
 
 
 class Pace:

@@ -59,7 +59,7 @@ class State(StrEnum):
     """Over: every record accounted for and the bill balances. Never changes again."""
 
     FAILED = "FAILED"
-    """A technical error stopped it. Start tries again from the last committed chunk."""
+    """A technical error stopped it, or every record was rejected. Start tries again from the last committed chunk."""
 
     INTERRUPTED = "INTERRUPTED"
     """The daemon stopped or died while it ran. The next start of the daemon queues it, if the job wants that."""
@@ -76,7 +76,7 @@ class Event(StrEnum):
     COMPLETE = "COMPLETE"
     """All chunks are committed and the bill balances."""
     ERROR = "ERROR"
-    """A technical error; a reject is none."""
+    """A technical error. A reject is none, but all records rejected are one."""
     SHUTDOWN = "SHUTDOWN"
     ORPHAN = "ORPHAN"
     """The daemon starts and finds the job as a predecessor left it when it died."""

@@ -54,7 +54,8 @@ def test_without_a_terminal_progress_is_shown_by_lines() -> None:
     assert written == ["jobs/7  ◷ Waiting to start", running, running, running, "jobs/7  ✔ Finished"]
 
 
-def test_a_line_of_a_job_that_does_not_run_has_no_figures() -> None:
+def test_a_line_of_a_job_that_does_not_run_or_has_just_begun_has_no_figures() -> None:
+    assert line(replace(JOB, counters=Counters(), progress=Progress())) == "jobs/7  ⚙ Execution in progress"
     assert line(replace(JOB, state=State.PAUSED)) == "jobs/7  ‖ Paused"
 
 
