@@ -75,7 +75,7 @@ def ending(
     lines = [f"{head}: {route(job)}{took}", ""]
     lines += bill_lines(job.bill)
     if found := detected(journal):
-        lines += ["", found]
+        lines += ["", f"detected: {found}"]
     if job.failure is not None:
         lines += ["", f"{printable(job.failure.message)} ({job.failure.code})"]
     # That the daemon stopped meanwhile is no news of the records.

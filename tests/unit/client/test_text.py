@@ -173,7 +173,7 @@ def test_the_end_of_a_job_that_let_nothing_in_offers_no_second_start() -> None:
 def test_what_was_detected_is_one_line_of_the_end_and_of_the_job() -> None:
     job = Job(name="jobs/7", spec=IMPORT, state=State.FINISHED)
     journal = [entry("DETECTED", "delimiter ','"), entry("BILL", "2 read"), entry("DETECTED", "delimiter ';'\x1b")]
-    assert "delimiter ';'\\x1b" in ending(job, journal=journal, rejects=(), own_database=None)
+    assert "detected: delimiter ';'\\x1b" in ending(job, journal=journal, rejects=(), own_database=None)
     assert "detected  delimiter ';'\\x1b" in general(job, journal)
     assert not [line for line in general(job) if line.startswith("detected")]
 
