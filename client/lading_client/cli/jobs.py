@@ -91,7 +91,7 @@ def clone(
             ours.output.document(made)
             return
         ours.output.text([made.name])
-        ours.output.note(f"{states.shown(made.state)}; to run it: lading start {made.name} --wait")
+        ours.output.note(f"{states.shown(made)}; to run it: lading start {made.name} --wait")
 
     ours.run(work())
 

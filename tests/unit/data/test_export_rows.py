@@ -178,8 +178,7 @@ def test_batches_are_bounded_by_bytes(yard: Yard, kind: str, monkeypatch: pytest
     "schema",
     [
         "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT) WITHOUT ROWID",
-        "CREATE VIEW t AS WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
-        " SELECT i AS a, 'b' AS b FROM n",
+        "CREATE VIEW t AS WITH n(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n WHERE a < 40000) SELECT a, 'b' b FROM n",
     ],
 )
 def test_a_table_without_a_rowid_says_how_far_it_is(yard: Yard, schema: str) -> None:
