@@ -12,7 +12,7 @@ from ladingd.run.watch import LISTED_SECONDS, WatchKind
 if TYPE_CHECKING:
     from ladingd.run.watch import WatchEvent
 
-KEPT_BYTES = 4 << 20
+KEPT_BYTES = 2 << 20
 """What the messages of changes take at most, and what those of a list take."""
 _MESSAGE_BYTES = 200
 """What a message takes beside its bytes."""

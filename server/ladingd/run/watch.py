@@ -19,7 +19,7 @@ from ladingd.core.state import ACTIVE, ENDED, State
 from ladingd.run.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from ladingd.core.job import Change, JournalEntry, Reject
     from ladingd.core.ports import JobStore, RejectReader
@@ -77,6 +77,8 @@ class Watch:
         self._pulse_due: asyncio.TimerHandle | None = None
         self._listing = asyncio.Lock()
         self._listed: tuple[int, tuple[Job, ...]] | None = None
+        self._outdated = False
+        """What is listed has progress that is no longer true."""
 
     def progressed(self, job: Job) -> None:
         """Show this progress to watchers, at the next pulse; the latest of each job wins."""
@@ -97,7 +99,7 @@ class Watch:
         self._last_pulse = asyncio.get_running_loop().time()
         self._pulse += 1
         self._progress.update((job_id, (self._pulse, job)) for job_id, job in self._fresh.items())
-        self._listed = None  # It has their old progress.
+        self._outdated = True
         jobs = tuple(self._fresh)
         self._fresh.clear()
         self._announcer.announce(*jobs)
@@ -135,6 +137,8 @@ class Watch:
             revision, jobs = await (self._store.snapshot(job_id) if job_id else self._snapshot())
             for job in filter(selection.holds, jobs):
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
+            # It may be large, and this watch may last for days.
+            del jobs
             yield _bookmark(revision)
             known = True
         loop = asyncio.get_running_loop()
@@ -230,8 +234,10 @@ class Watch:
             listed = self._listed
             current = listed is not None and listed[0] == await self._store.revision()
             # It may have been forgotten while we asked.
-            if listed is None or not current or self._listed is not listed or self._fresh:
-                listed = self._listed = await self._store.snapshot()
+            if listed is None or not current or self._listed is not listed or self._outdated or self._fresh:
+                self._outdated = False
+                revision, jobs = await self._store.snapshot()
+                listed = self._listed = revision, _sharing(jobs, listed[1] if listed is not None else ())
                 asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, listed)
             return listed
 
@@ -298,6 +304,21 @@ class Watch:
             del self._fresh[job_id]
         if (seen := self._progress.get(job_id)) is not None and seen[1].revision <= change.revision:
             del self._progress[job_id]
+
+
+def _sharing(jobs: Iterable[Job], earlier: Iterable[Job]) -> tuple[Job, ...]:
+    """The same jobs, by the objects of an earlier list where those are as they were: watchers that come one after the
+    other and read slowly have a list each, and all jobs in it."""
+    known = {job.id: job for job in earlier}
+
+    def shared(job: Job) -> Job:
+        before = known.get(job.id)
+        if before is None or job.state in ACTIVE:
+            return job
+        same = (before.uid, before.revision, before.settled) == (job.uid, job.revision, job.settled)
+        return before if same and (before.counts, before.progress) == (job.counts, job.progress) else job
+
+    return tuple(map(shared, jobs))
 
 
 def _concerns(selection: Selection, change: Change) -> bool:

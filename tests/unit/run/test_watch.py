@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ladingd.core.selection import Comparison, Condition, Field, Selection
 from ladingd.core.state import Event, State
 from ladingd.run import watch as fan_out
 from ladingd.run.watch import WatchKind
+from tests.integration.api.fakes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -355,3 +357,54 @@ async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypat
 
     monkeypatch.setattr(rig.store, "revision", slow)
     assert (await anext(rig.watch.jobs())).job == job
+
+
+class Listed(tuple[Any, ...]):
+    """A list of jobs of which it can be told whether anybody still holds it."""
+
+    alive = 0
+
+    def __new__(cls, jobs: Any) -> Listed:
+        cls.alive += 1
+        return super().__new__(cls, jobs)
+
+    def __del__(self) -> None:
+        Listed.alive -= 1
+
+
+async def test_a_watch_that_lasts_does_not_hold_the_list_it_began_with(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a daemon with many jobs and many watchers has all jobs in memory as often."""
+    job = await rig.queued(1)
+    monkeypatch.setattr(fan_out, "_sharing", lambda jobs, _: Listed(jobs))
+    monkeypatch.setattr(fan_out, "LISTED_SECONDS", 0.001)
+    watches = []
+    for _ in range(3):
+        watches.append(rig.watch.jobs())
+        await take(watches[-1], 2)
+        await rig.command(job.id, Event.PAUSE)
+        await rig.command(job.id, Event.START)
+        await take(watches[-1], 2)
+    assert Listed.alive <= 3
+    await eventually(lambda: gc.collect() >= 0 and not Listed.alive)
+    for watch in watches:
+        await watch.aclose()
+
+
+async def test_lists_share_the_jobs_that_did_not_change(rig: Rig) -> None:
+    """Else watchers that come one after the other and read slowly have all jobs in memory as often."""
+    resting, changing = await rig.queued(1), await rig.queued(2)
+    watches = [rig.watch.jobs()]
+    first = {event.job.id: event.job for event in await take(watches[0], 3) if event.job}
+    await rig.command(changing.id, Event.PAUSE)
+    watches.append(rig.watch.jobs())
+    second = {event.job.id: event.job for event in await take(watches[1], 3) if event.job}
+    assert second[resting.id] is first[resting.id]
+    assert second[changing.id].state is State.PAUSED
+    await rig.store.edit(resting.id, label="other")
+    watches.append(rig.watch.jobs())
+    third = {event.job.id: event.job for event in await take(watches[2], 3) if event.job}
+    assert third[resting.id].label == "other"
+    for watch in watches:
+        await watch.aclose()
