@@ -79,11 +79,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         except OSError as error:
             return _say(f"the state directory {error.filename} cannot be made: {error.strerror}", EXIT_ERROR)
     config = arguments.config
-    if config is None and not missing(file := config_file(None, user=arguments.user)):
+    file = config_file(config, user=arguments.user)
+    if config is None and not missing(file):
         # One that was there at the start is missed at a reload: the defaults would take all connections from the jobs.
         config = file
     try:
-        run(partial(checked, config, user=arguments.user), own=own)
+        run(partial(checked, config, user=arguments.user), file.absolute(), own=own)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
     except AlreadyRuns as error:

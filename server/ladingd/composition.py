@@ -16,6 +16,7 @@ from ladingd.api.limits import CallClass
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.claim import CannotStart
+from ladingd.config.own_files import own_files
 from ladingd.connections import connections_of
 from ladingd.core.access import Principal, Role
 from ladingd.core.errors import DiskFull, StoreBusy
@@ -83,6 +84,8 @@ class Parts:
     watch: Watch
     connections: Live[Connection]
     roots: Live[Path]
+    config: Path
+    own_files: Live[Path]
     upload_room: UploadRoom
     uploads: UploadFiles
     sweep: Sweep
@@ -98,6 +101,8 @@ class Parts:
 
     def adjust(self, settings: Settings) -> None:
         """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
+        # In this order: what a new connection leads to is protected before a job can name it.
+        self.own_files.replace(_own_files(settings, self.config))
         self.connections.replace(connections_of(settings))
         self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
         self.uploads.file_limit = settings.upload_limit
@@ -109,8 +114,11 @@ class Parts:
         logging.getLogger().setLevel(settings.log_level)
 
 
-async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack, *, socket: Path) -> Parts:
-    """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack.
+async def compose(
+    settings: Settings, config: Path, notifier: Notifier, stack: AsyncExitStack, *, socket: Path
+) -> Parts:
+    """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack. ``config`` is the
+    file of the settings.
 
     Raises CannotStart.
     """
@@ -154,7 +162,10 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
     sweep = Sweep(store, uploads)
     connections = Live(connections_of(settings))
     roots = Live({**settings.roots, UPLOADS: uploads.root})
-    transfer = BulkTransfer(connections=connections, roots=roots, work_dir=settings.state_dir, upload_room=upload_room)
+    own = Live(_own_files(settings, config))
+    transfer = BulkTransfer(
+        connections=connections, roots=roots, work_dir=settings.state_dir, own_files=own, upload_room=upload_room
+    )
     discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=settlers)
     control = Control(
         store=store, transfer=transfer, workers=planners, announcer=announcer, discards=discards, room=room
@@ -178,7 +189,7 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
         control=control,
         watch=watch,
         uploads=uploads,
-        sender=RootFiles(roots),
+        sender=RootFiles(roots, own),
         in_use=sweep.in_use,
         tokens=SqlTokenStore(database),
         audit=SqlAuditStore(database),
@@ -204,6 +215,8 @@ async def compose(settings: Settings, notifier: Notifier, stack: AsyncExitStack,
         watch=watch,
         connections=connections,
         roots=roots,
+        config=config,
+        own_files=own,
         upload_room=upload_room,
         uploads=uploads,
         sweep=sweep,
@@ -238,6 +251,12 @@ def _scrapes(settings: Settings, metrics: Metrics | None) -> ScrapeServer | None
     if settings.metrics is None or metrics is None:
         return None
     return ScrapeServer(metrics.render, listen=settings.metrics.listen, socket=settings.metrics.socket)
+
+
+def _own_files(settings: Settings, config: Path) -> dict[str, Path]:
+    # The log is wherever whoever asks has it open: a worker's is the daemon's.
+    logs = {"the daemon's log": Path("/proc/self/fd/2"), "the daemon's output": Path("/proc/self/fd/1")}
+    return {**own_files(settings, config), **logs, "the file system of processes": Path("/proc")}
 
 
 def _patience(settings: Settings) -> Patience:

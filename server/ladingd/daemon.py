@@ -56,8 +56,9 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull | StoreBusy]) -> B
     return error
 
 
-def run(configure: Callable[[], Configuration], *, own: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; ``configure`` reads the configuration, now and at each SIGHUP.
+def run(configure: Callable[[], Configuration], config: Path, *, own: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; ``configure`` reads the configuration, now and at each SIGHUP, from the file
+    ``config``.
 
     ``own`` is the state directory of the user whose own daemon this is. Raises ConfigError, CannotStart.
     """
@@ -69,7 +70,7 @@ def run(configure: Callable[[], Configuration], *, own: Path | None = None) -> N
     for warning in warnings:
         log.warning("%s", warning)
     try:
-        asyncio.run(Daemon(settings, configure, own=own).serve())
+        asyncio.run(Daemon(settings, configure, config, own=own).serve())
     except* (StoreUnusable, DiskFull, StoreBusy) as broken:
         # What was running is found by the next start.
         log.critical("stopping: %s", _first(broken))
@@ -79,8 +80,16 @@ def run(configure: Callable[[], Configuration], *, own: Path | None = None) -> N
 class Daemon:
     """One daemon's life."""
 
-    def __init__(self, settings: Settings, configure: Callable[[], Configuration], *, own: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        configure: Callable[[], Configuration],
+        config: Path,
+        *,
+        own: Path | None = None,
+    ) -> None:
         self._settings = settings
+        self._config = config
         self._configure = configure
         self._own = own
         self._notifier = Notifier.from_environment()
@@ -109,7 +118,7 @@ class Daemon:
             claim = stack.enter_context(claimed(self._settings.state_dir, self._settings.socket, own=self._own))
             stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
             with answering_within(START_PATIENCE):
-                parts = await compose(self._settings, self._notifier, stack, socket=claim.socket)
+                parts = await compose(self._settings, self._config, self._notifier, stack, socket=claim.socket)
             await self._start(parts, stack)
             self._starting = None
             async with asyncio.TaskGroup() as tasks:

@@ -116,7 +116,9 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dock]:
         uid=uuid.uuid4().hex,
         database=database,
         target=target_of(connection, workplace),
-        transfer=TableImport(connections={"target": connection}, roots={"local": Path("/")}, workplace=workplace),
+        transfer=TableImport(
+            connections={"target": connection}, roots={"local": Path("/")}, own_files={}, workplace=workplace
+        ),
         table=table,
         file=tmp_path / "in.csv",
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-import threading
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from ladingd.config.certificates import faults
 from ladingd.config.finding import ConfigError, Severity, in_order
+from ladingd.config.overlap import overlaps
 from ladingd.config.reading import read
+from ladingd.config.side_by_side import PATIENCE, side_by_side
 from ladingd.core.access import Role
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ladingd.config.finding import Finding
     from ladingd.config.reading import Source
     from ladingd.config.settings import ConnectionSettings, Settings
-
-PATIENCE = 5.0
-"""Seconds that all roots have to say whether they are there."""
 
 _MACHINE = Path("/")
 
@@ -53,8 +50,10 @@ def _findings(settings: Settings, source: Source, *, user: bool) -> Iterator[Fin
     yield from _tls(settings, source)
     looks = _looks(settings.roots)
     yield from _roots(settings, source, looks)
+    places = {name: look.place for name, look in looks.items() if look.place != _MACHINE}
+    yield from overlaps(settings, source, places)
     if not user:  # The user's own root is the whole machine, by default.
-        yield from _machine_roots(settings, source, looks)
+        yield from _machine_roots(source, looks)
     if settings.uploads_limit < settings.upload_limit:
         message = f"one upload may have {settings.upload_limit} bytes, and all together only {settings.uploads_limit}"
         yield source.finding(Severity.WARNING, ("uploads_limit",), message)
@@ -145,7 +144,7 @@ class _Look:
 
 
 def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
-    """Store and uploads must not be reachable as files, and a right to one root not be one to another."""
+    """State and roots stand apart, and a right to one root is not one to another."""
     state_dir = Path(os.path.realpath(settings.state_dir))
     for name, look in looks.items():
         if look.problem:
@@ -156,7 +155,9 @@ def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> It
             message = f"{place} lies in state_dir ({state_dir}), which is the daemon's own: take another directory"
             yield source.finding(Severity.ERROR, ("roots", name), message)
         elif state_dir.is_relative_to(place):
-            message = f"state_dir ({state_dir}) lies beneath it, so jobs could overwrite the store: move one of them"
+            message = (
+                f"state_dir ({state_dir}) lies beneath it: keep the daemon's files and those of jobs apart, move one"
+            )
             yield source.finding(Severity.ERROR, ("roots", name), message)
         for other, beneath in places.items():
             if other != name and beneath.is_relative_to(place) and (beneath != place or other > name):
@@ -165,21 +166,8 @@ def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> It
 
 
 def _looks(roots: Mapping[str, Path]) -> dict[str, _Look]:
-    """In threads: a network file system whose server is gone never answers, and the daemon has other roots."""
-    looks: dict[str, _Look] = {}
-    threads = []
-    for name, path in roots.items():
-        threads.append(threading.Thread(target=_put, args=(looks, name, path), daemon=True, name=f"look at {path}"))
-        threads[-1].start()
-    deadline = time.monotonic() + PATIENCE
-    for thread in threads:
-        thread.join(max(deadline - time.monotonic(), 0.0))
-    seen = looks.copy()
+    seen = side_by_side(_look, roots)
     return {name: seen.get(name) or _no_answer(path) for name, path in roots.items()}
-
-
-def _put(looks: dict[str, _Look], name: str, path: Path) -> None:
-    looks[name] = _look(path)
 
 
 def _no_answer(path: Path) -> _Look:
@@ -205,11 +193,11 @@ def _look(path: Path) -> _Look:
     return _Look(place=place)
 
 
-def _machine_roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
+def _machine_roots(source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
     for name, look in looks.items():
         if look.place == _MACHINE:
             message = (
-                "it is the whole machine: jobs reach every file that the daemon's user does, also the store in "
-                f"{settings.state_dir} and the files with passwords; name the directories that are meant"
+                "it is the whole machine: jobs reach every file that the daemon's user can read or write, except the "
+                "daemon's own files and its databases; name the directories that are meant"
             )
             yield source.finding(Severity.WARNING, ("roots", name), message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec
 from ladingd.data.digest import digest_all
-from ladingd.data.files import Directory, destination_directory
+from ladingd.data.files import Directory, PathRefused, Unsuitable, destination_directory
+from ladingd.data.own_files import Guard
 from ladingd.data.workplace import disk_full, sync_directory, sync_file
 
 if TYPE_CHECKING:
@@ -33,9 +35,18 @@ class Destination:
     path: Path
     draft: Path
     overwrite: bool
+    guard: Guard
 
     @classmethod
-    def of(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str, *, make: bool = False) -> Self:
+    def of(
+        cls,
+        roots: Mapping[str, Path],
+        own_files: Mapping[str, Path],
+        plan: ExportPlan,
+        job_uid: str,
+        *,
+        make: bool = False,
+    ) -> Self:
         """The destination of a job; ``make``: a directory for downloads that is lacking is made. Raises
         DestinationRefused where its directory is gone."""
         try:
@@ -44,20 +55,23 @@ class Destination:
             raise DestinationRefused(error.problem) from error
         path = directory.path / PurePosixPath(plan.file.path).name
         draft = path.with_name(f".{path.name}.{job_uid}")
-        return cls(directory=directory, path=path, draft=draft, overwrite=plan.overwrite)
+        guard = Guard.of(own_files, roots, plan.file)
+        return cls(directory=directory, path=path, draft=draft, overwrite=plan.overwrite, guard=guard)
 
     @classmethod
-    def find(cls, roots: Mapping[str, Path], plan: ExportPlan, job_uid: str) -> Self | None:
+    def find(
+        cls, roots: Mapping[str, Path], own_files: Mapping[str, Path], plan: ExportPlan, job_uid: str
+    ) -> Self | None:
         """The same; None where its directory is gone."""
         try:
-            return cls.of(roots, plan, job_uid)
+            return cls.of(roots, own_files, plan, job_uid)
         except DestinationRefused:
             return None
 
     def begin(self) -> None:
         """Make the draft, empty, and so see whether the file can be written at all. Raises DestinationRefused."""
         with self._refusals():
-            self._check_free()
+            self._check_writable()
         try:
             self.draft.unlink(missing_ok=True)
             self.draft.touch(exist_ok=False)
@@ -79,7 +93,12 @@ class Destination:
     def open_draft(self) -> FileIO:
         """The draft, to be written into. Raises DestinationRefused."""
         with self._refusals():
-            return FileIO(self.draft, "r+", opener=_without_links)
+            self.directory.check_writable(self.path.name, self.guard)
+            draft = FileIO(self.directory.reopen(self.draft.name, self.guard), "r+")
+            if os.fstat(draft.fileno()).st_nlink > 1 and not self._has_name():
+                draft.close()
+                raise Unsuitable("is a file of another name too: make a new job")
+            return draft
 
     def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
         """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
@@ -109,7 +128,7 @@ class Destination:
         """
         with self._refusals():
             if not self._is_claimed() and not self._has_name():
-                self._check_free()
+                self._check_writable()
             draft.truncate(size)
             os.fsync(draft.fileno())
             return _identity(self.draft)
@@ -117,7 +136,7 @@ class Destination:
     def check_published(self, identity: str) -> None:
         """See that the name is that of the file that was completed, durably. Raises DestinationRefused."""
         with self._refusals():
-            if not self.path.is_file() or _identity(self.path) != identity:
+            if not self._is_regular() or _identity(self.path) != identity:
                 raise DestinationRefused(
                     f"{self.path.name} was complete, but neither it nor {self.draft.name} is there: make a new job"
                 )
@@ -127,6 +146,7 @@ class Destination:
         """Give the draft its name, and leave no draft. May be repeated after a crash until there is none."""
         with self._refusals():
             if not self._has_name():
+                self.directory.check_writable(self.path.name, self.guard)
                 self._give_name()
             sync_directory(self.path.parent)
             self.draft.unlink(missing_ok=True)
@@ -138,13 +158,18 @@ class Destination:
             if self._is_claimed():
                 self.path.unlink()
 
-    def _check_free(self) -> None:
-        if not self.overwrite and os.path.lexists(self.path):
+    def _check_writable(self) -> None:
+        self.directory.check_writable(self.path.name, self.guard)
+        if not self.overwrite and self.directory.look(self.path.name) is not None:
             raise FileExistsError
+
+    def _is_regular(self) -> bool:
+        found = self.directory.look(self.path.name)
+        return found is not None and stat.S_ISREG(found.st_mode)
 
     def _has_name(self) -> bool:
         """Whether the draft has its name already, beside the one that it still has."""
-        return self.path.is_file() and self.path.samefile(self.draft)
+        return self._is_regular() and self.path.samefile(self.draft)
 
     def _give_name(self) -> None:
         if not self.overwrite and not self._is_claimed():
@@ -170,14 +195,22 @@ class Destination:
         return f"{self.draft.name} is being put here\n".encode()
 
     def _is_claimed(self) -> bool:
+        found = self.directory.look(self.path.name)
         return (
-            self.path.is_file() and self.path.stat().st_size == len(self._mark) and self.path.read_bytes() == self._mark
+            found is not None
+            and stat.S_ISREG(found.st_mode)
+            and found.st_size == len(self._mark)
+            and self.path.read_bytes() == self._mark
         )
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
         try:
             yield
+        except PathRefused as error:
+            raise DestinationRefused(error.problem) from error
+        except Unsuitable as error:
+            raise DestinationRefused(f"the unfinished file {self.draft.name} {error}") from error
         except FileExistsError as error:
             raise DestinationRefused(f"{self.path.name} exists; --overwrite replaces it") from error
         except OSError as error:
@@ -189,11 +222,7 @@ class Destination:
         return disk_full(error, f"{self.path.name} cannot be written", self.directory.path.resolve())
 
 
-def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
 def _identity(path: Path) -> str:
     """What tells a file from all others, whatever its name is: numbers of inodes are given out again."""
-    facts = path.stat()
+    facts = path.lstat()
     return f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"

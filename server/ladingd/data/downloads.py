@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 
 class RootFiles(FileSender):
-    """Opens each file component by component beneath its root: a link that is put there meanwhile is not followed."""
+    """Opens each file component by component beneath its root: a link that is put there meanwhile is not followed. None
+    of the ``own_files`` is given out."""
 
-    def __init__(self, roots: Mapping[str, Path]) -> None:
+    def __init__(self, roots: Mapping[str, Path], own_files: Mapping[str, Path]) -> None:
         self._roots = roots
+        self._own_files = own_files
 
     @asynccontextmanager
     async def send(self, file: File, offset: int) -> AsyncIterator[Dispatch]:
@@ -36,7 +38,7 @@ class RootFiles(FileSender):
 
     def _open(self, file: File) -> _OpenFile:
         try:
-            source = open_beneath(self._roots, file)
+            source = open_beneath(self._roots, self._own_files, file)
         except PathRefused as error:
             if error.missing:
                 raise FileNotFound(f"file {file.path} beneath {file.root}") from error

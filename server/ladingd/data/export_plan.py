@@ -13,7 +13,8 @@ from ladingd.data.connection import find_connection
 from ladingd.data.databases import source_of
 from ladingd.data.detection import check_format
 from ladingd.data.file_format import check_writable
-from ladingd.data.files import destination_path
+from ladingd.data.files import PathRefused, destination_directory, destination_path
+from ladingd.data.own_files import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ def plan_export(
     spec: ExportSpec,
     connections: Mapping[str, Connection],
     roots: Mapping[str, Path],
+    own_files: Mapping[str, Path],
     upload_room: UploadRoom | None = None,
 ) -> ExportPlan:
     """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
@@ -39,7 +41,7 @@ def plan_export(
     if upload_room is not None and spec.file.root == UPLOADS:
         upload_room.check(1)
     source = source_of(find_connection(connections, spec.source.connection, "source.connection"))
-    _check_destination(destination_path(roots, spec.file), overwrite=spec.overwrite)
+    _check_destination(roots, own_files, spec)
     table = source.inspect(spec.source)
     return ExportPlan(
         source=spec.source,
@@ -67,13 +69,21 @@ _NAME_BYTES = 200
 """File systems take 255. The unfinished file has the job's uid behind its name."""
 
 
-def _check_destination(path: Path, *, overwrite: bool) -> None:
+def _check_destination(roots: Mapping[str, Path], own_files: Mapping[str, Path], spec: ExportSpec) -> None:
+    path = destination_path(roots, spec.file)
     if len(os.fsencode(path.name)) > _NAME_BYTES:
         raise InvalidSpec("file.path", f"a file name may have {_NAME_BYTES} bytes at most")
-    if path.is_dir():
-        raise InvalidSpec("file.path", f"{path.name} is a directory")
-    if os.path.lexists(path) and not overwrite:
+    if not path.parent.exists():
+        return  # One for downloads is made when the job begins.
+    directory = destination_directory(roots, spec.file)
+    try:
+        directory.check_writable(path.name, Guard.of(own_files, roots, spec.file))
+        there = directory.look(path.name) is not None
+    except PathRefused as error:
+        raise InvalidSpec("file.path", error.problem) from error
+    except OSError as error:
+        raise InvalidSpec("file.path", f"{path.name} cannot be looked at: {error.strerror}") from error
+    if there and not spec.overwrite:
         raise InvalidSpec("file.path", f"{path.name} exists; --overwrite replaces it")
-    # One for downloads is made when the job begins.
-    if path.parent.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+    if not os.access(directory.path, os.W_OK | os.X_OK):
         raise InvalidSpec("file.path", f"the daemon may not write into the directory of {path.name}")

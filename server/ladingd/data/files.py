@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
 from ladingd.core.files import UPLOADS, is_upload_id
+from ladingd.data.own_files import Guard
 from ladingd.data.workplace import disk_full
 
 if TYPE_CHECKING:
@@ -84,12 +85,13 @@ class PathRefused(Exception):
         super().__init__(problem)
 
 
-def open_beneath(roots: Mapping[str, Path], file: File) -> Source:
-    """Open a regular file. Links that stay beneath the root are followed, and no others, also where one is put there
-    meanwhile. Raises PathRefused."""
+def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
+    """Open a regular file that is none of the daemon's own. Links that stay beneath the root are followed, and no
+    others, also where one is put there meanwhile. Raises PathRefused."""
     base, inner = _beneath(roots, file)
+    guard = Guard.of(own_files, roots, file)
     try:
-        descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base))
+        descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base), guard)
     except (OSError, ValueError, RuntimeError) as error:
         problem = f"{shown(base, inner)} {_trouble(error)}"
         raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
@@ -98,18 +100,18 @@ def open_beneath(roots: Mapping[str, Path], file: File) -> Source:
     return Source(descriptor=descriptor, path=shown(base, inner))
 
 
-def open_source(roots: Mapping[str, Path], file: File) -> Source:
+def open_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
     """Open a file to import. Raises InvalidSpec."""
     try:
-        return open_beneath(roots, file)
+        return open_beneath(roots, own_files, file)
     except PathRefused as error:
         raise InvalidSpec(f"files[0].{error.field}", error.problem) from error
 
 
-def reopen_source(roots: Mapping[str, Path], file: File) -> Source:
+def reopen_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
     """Open a file that was there when the job was planned. Raises SourceUnreadable."""
     try:
-        return open_beneath(roots, file)
+        return open_beneath(roots, own_files, file)
     except PathRefused as error:
         raise SourceUnreadable(error.problem) from error
 
@@ -125,6 +127,26 @@ class Directory:
     def path(self) -> Path:
         """A path to it for this process, while this object is there."""
         return Path(f"/proc/self/fd/{self._descriptor}")
+
+    def look(self, name: str) -> os.stat_result | None:
+        """What stands at a name, links not followed; None where nothing does. Raises OSError."""
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def check_writable(self, name: str, guard: Guard) -> None:
+        """See that an export may write the file of a name: nothing stands there, or a regular file, and it is none of
+        the daemon's own. Raises PathRefused, OSError."""
+        found = self.look(name)
+        if objection := guard.objection(self._descriptor, name, found):
+            raise PathRefused("path", f"{name} {objection}; a job cannot write to it: choose another file")
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise PathRefused("path", f"{name} {_WRITING.get(stat.S_IFMT(found.st_mode), _DEVICE)}")
+
+    def reopen(self, name: str, guard: Guard) -> int:
+        """Open a regular file that the daemon has made, to read and write. Raises Unsuitable, OSError."""
+        return _open_regular(self._descriptor, name, os.O_RDWR, guard)
 
 
 def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool = False) -> Directory:
@@ -179,6 +201,8 @@ def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath
     inner = PurePosixPath(file.path)
     if not file.path or "\0" in file.path or inner.name == "":
         raise PathRefused("path", "a path beneath the root is needed")
+    if file.path.endswith(("/", "/.")):
+        raise PathRefused("path", f"{file.path} ends like the path of a directory: name a file in it")
     if inner.is_absolute() or ".." in inner.parts:
         raise PathRefused("path", f"{file.path} must be relative to its root, without ..")
     return root.resolve(), inner
@@ -208,23 +232,31 @@ def _touch(directory: Path) -> None:
         os.utime(directory, follow_symlinks=False)
 
 
-def _open_below(base: Path, inner: Path) -> int:
+def _open_below(base: Path, inner: Path, guard: Guard) -> int:
     """Open step by step without following links, so that nobody can swap one in after the path was resolved."""
     *directories, name = inner.parts or (".",)
     step = _descend(base, directories)
     try:
-        # Before it is opened: opening a device may do something by itself.
-        _check_regular(os.stat(name, dir_fd=step, follow_symlinks=False).st_mode)
-        # A named pipe without a writer would block; O_NONBLOCK means nothing to a regular file.
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=step)
+        return _open_regular(step, name, os.O_RDONLY, guard)
     finally:
         os.close(step)
+
+
+def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
+    """Take hold of a file, look at it, and only then open it. To open a device may do something by itself; to open
+    and close a database of this process takes its locks away (sqlite.org/howtocorrupt.html, 2.2)."""
+    hold = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        _check_regular(os.fstat(descriptor).st_mode)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        found = os.fstat(hold)
+        if objection := guard.objection(directory, name, found):
+            raise Unsuitable(f"{objection}, which no job opens: name another file")
+        if stat.S_ISLNK(found.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if not stat.S_ISREG(found.st_mode):
+            raise Unsuitable("is a directory" if stat.S_ISDIR(found.st_mode) else "is not a regular file")
+        return os.open(f"/proc/self/fd/{hold}", flags | os.O_CLOEXEC)
+    finally:
+        os.close(hold)
 
 
 def _descend(base: Path, directories: Sequence[str]) -> int:
@@ -239,19 +271,21 @@ def _descend(base: Path, directories: Sequence[str]) -> int:
     return step
 
 
-class _NoRegularFile(OSError):
-    """The text says what it is instead."""
+class Unsuitable(OSError):
+    """The text says why it is not opened."""
 
 
-def _check_regular(mode: int) -> None:
-    if stat.S_ISLNK(mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    if not stat.S_ISREG(mode):
-        raise _NoRegularFile("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
+_WRITING = {
+    stat.S_IFDIR: "is a directory: name a file in it",
+    stat.S_IFLNK: "is a symbolic link, and an export replaces regular files only: name the file that it leads to",
+    stat.S_IFIFO: "is a named pipe, and an export replaces regular files only: choose another file",
+    stat.S_IFSOCK: "is a socket, and an export replaces regular files only: choose another file",
+}
+_DEVICE = "is a device, and an export replaces regular files only: choose another file"
 
 
 def _trouble(error: OSError | ValueError | RuntimeError) -> str:
-    if isinstance(error, _NoRegularFile):
+    if isinstance(error, Unsuitable):
         return str(error)
     if isinstance(error, FileNotFoundError):
         return "does not exist"

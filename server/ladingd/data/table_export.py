@@ -47,6 +47,7 @@ class TableExport:
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
+    own_files: Mapping[str, Path]
     workplace: Workplace
     upload_room: UploadRoom | None = None
 
@@ -54,7 +55,7 @@ class TableExport:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
         with self._locked(job_uid):
             committed = self._committed(job_uid, attempt)
-            destination = Destination.of(self.roots, plan, job_uid, make=not committed)
+            destination = Destination.of(self.roots, self.own_files, plan, job_uid, make=not committed)
             if not committed:
                 destination.begin()
             elif destination.draft.exists() or not self._complete(job_uid).exists():
@@ -87,7 +88,7 @@ class TableExport:
             if known is not None:
                 return known.counts
             part.parent.mkdir(parents=True, exist_ok=True)
-        destination, header = Destination.of(self.roots, plan, job_uid), _header(plan)
+        destination, header = Destination.of(self.roots, self.own_files, plan, job_uid), _header(plan)
         with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
             rows = self._source(plan).write(plan, chunk, spool.file)
             if self.upload_room is not None and plan.file.root == UPLOADS:
@@ -120,7 +121,7 @@ class TableExport:
     def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
         """Put what is left into its place, and the file into its own."""
         with self._locked(job_uid):
-            destination, complete = Destination.of(self.roots, plan, job_uid), self._complete(job_uid)
+            destination, complete = Destination.of(self.roots, self.own_files, plan, job_uid), self._complete(job_uid)
             if complete.exists() and not destination.draft.exists():
                 destination.check_published(complete.read_text())
                 return
@@ -141,7 +142,7 @@ class TableExport:
         """Remove the parts, and what was not yet put into its place."""
         with self._locked(job_uid):
             self.workplace.forget(job_uid)
-            destination = Destination.find(self.roots, plan, job_uid)
+            destination = Destination.find(self.roots, self.own_files, plan, job_uid)
             if destination is not None:
                 destination.clear()
 

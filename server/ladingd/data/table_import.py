@@ -37,12 +37,13 @@ class TableImport:
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
+    own_files: Mapping[str, Path]
     workplace: Workplace
 
     def plan(self, spec: ImportSpec) -> ImportPlan:
         """Check the spec against the file and the table."""
         target = self._target(spec.target.connection)
-        with open_source(self.roots, spec.file) as source:
+        with open_source(self.roots, self.own_files, spec.file) as source:
             plan = plan_import(spec, source, target)
             if source.state != plan.fingerprint.state:
                 raise InvalidSpec(
@@ -52,7 +53,7 @@ class TableImport:
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Check the source and the table, make what is not there, shut out earlier attempts."""
-        with reopen_source(self.roots, plan.file) as source:
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
         return self._target(plan.target.connection).begin(job_uid, attempt, plan)
 
@@ -62,18 +63,18 @@ class TableImport:
 
     def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         """The next record-aligned chunks."""
-        with reopen_source(self.roots, plan.file) as source:
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
             return cut.cut(source, plan, previous, limit)
 
     def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """See that the file still holds what these chunks were cut from."""
-        with reopen_source(self.roots, plan.file) as source:
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
         """Do all that needs no transaction first."""
         target = self._target(plan.target.connection)
-        with reopen_source(self.roots, plan.file) as source:
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
             batch = _read(source, plan, chunk, target, job_uid)
 
         def keep_rejects(faults: list[Fault]) -> None:
@@ -83,7 +84,7 @@ class TableImport:
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """Every chunk was put in its place when it was committed. What is left is to see that all were of one file."""
-        with reopen_source(self.roots, plan.file) as source:
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +40,13 @@ PRELOAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class BulkTransfer(Transfer):
-    """Imports and exports with the connections and roots that the daemon is configured with."""
+    """Imports and exports with the connections and roots that the daemon is configured with. ``own_files`` are the
+    daemon's, each by what it is."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     work_dir: Path
+    own_files: Mapping[str, Path] = field(default_factory=dict)
     upload_room: UploadRoom | None = None
     """What exports for downloads have to fit into; None: whatever the disk takes."""
 
@@ -53,7 +55,7 @@ class BulkTransfer(Transfer):
             return self._import().plan(spec)
         from ladingd.data.export_plan import plan_export
 
-        return plan_export(spec, self.connections, self.roots, self.upload_room)
+        return plan_export(spec, self.connections, self.roots, self.own_files, self.upload_room)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         if plan.kind == "import":
@@ -97,7 +99,9 @@ class BulkTransfer(Transfer):
     def _import(self) -> TableImport:
         from ladingd.data.table_import import TableImport
 
-        return TableImport(connections=self.connections, roots=self.roots, workplace=self._workplace())
+        return TableImport(
+            connections=self.connections, roots=self.roots, own_files=self.own_files, workplace=self._workplace()
+        )
 
     def _export(self) -> TableExport:
         from ladingd.data.table_export import TableExport
@@ -105,6 +109,7 @@ class BulkTransfer(Transfer):
         return TableExport(
             connections=self.connections,
             roots=self.roots,
+            own_files=self.own_files,
             workplace=self._workplace(),
             upload_room=self.upload_room,
         )

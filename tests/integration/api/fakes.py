@@ -253,4 +253,4 @@ def no_files(folder: Path) -> dict[str, Any]:
     async def in_use(_: File) -> bool:
         return False
 
-    return {"uploads": UploadFiles(UploadRoom(directory=folder)), "sender": RootFiles({}), "in_use": in_use}
+    return {"uploads": UploadFiles(UploadRoom(directory=folder)), "sender": RootFiles({}, {}), "in_use": in_use}

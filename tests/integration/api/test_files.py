@@ -142,7 +142,7 @@ async def make_yard(folder: Path) -> AsyncIterator[Callable[..., Any]]:
         stub = FileServiceStub(channel)  # type: ignore[no-untyped-call]
         yard = Yard(state, root, stub, files, guard)
         roots = {"files": root, "uploads": files.root}
-        servicer = FileServicer(files, RootFiles(roots), yard.in_use, patience=patience)
+        servicer = FileServicer(files, RootFiles(roots, {}), yard.in_use, patience=patience)
         add_FileServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         server.add_insecure_port(f"unix:{folder}/s")
         await server.start()

@@ -61,7 +61,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
     )
     # A daemon at its end has the process ended by signals; this one goes on.
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    daemon = asyncio.create_task(Daemon(settings, lambda: (settings, ())).serve())
+    daemon = asyncio.create_task(Daemon(settings, lambda: (settings, ()), folder / "ladingd.toml").serve())
     address = f"unix:{folder / 's'}"
     try:
         async with asyncio.timeout(DEADLINE), grpc.aio.insecure_channel(address) as channel:

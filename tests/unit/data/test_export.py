@@ -236,7 +236,7 @@ def test_a_claimed_name_is_still_ours_after_a_crash(yard: Yard, monkeypatch: pyt
         chunks = yard.chunks(plan)
         for chunk in chunks:
             yard.transfer.process(job, 1, plan, chunk)
-        Destination.of(yard.transfer.roots, plan, job)._claim()
+        Destination.of(yard.transfer.roots, {}, plan, job)._claim()
         if job == "given-up":
             yard.transfer.discard(job, plan)
             assert not target.exists()
@@ -348,7 +348,7 @@ def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> 
     first, second = yard.chunks(plan)
     yard.transfer.begin("job", 1, plan)
     yard.transfer.process("job", 1, plan, first)
-    destination = Destination.of(yard.transfer.roots, plan, "job")
+    destination = Destination.of(yard.transfer.roots, {}, plan, "job")
     with destination.open_draft() as draft:
         destination.put(draft, [b"much longer than what comes\n"], len("a\n1\n"))
     yard.transfer.begin("job", 2, plan)
@@ -478,7 +478,7 @@ def test_a_directory_that_becomes_a_link_leads_nowhere(yard: Yard) -> None:
     inside.mkdir()
     outside.mkdir()
     plan = yard.plan_export(path="sub/out.csv")
-    destination = Destination.of(yard.transfer.roots, plan, "job")
+    destination = Destination.of(yard.transfer.roots, {}, plan, "job")
     inside.rename(yard.directory / "renamed")
     inside.symlink_to(outside)
     destination.begin()

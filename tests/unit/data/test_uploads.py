@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ladingd.core.files import Upload
+    from ladingd.data.own_files import Guard
 
 ID = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 DAY = timedelta(hours=24)
@@ -221,10 +222,10 @@ async def test_a_plan_or_a_download_counts_as_use(store: UploadFiles, tmp_path: 
             os.utime(path, (old, old))
 
     age()
-    open_source(roots, upload.file).__exit__()
+    open_source(roots, {}, upload.file).__exit__()
     assert await store.sweep(datetime.now(UTC), unused) == ()
     age()
-    async with RootFiles(roots).send(upload.file, 0):
+    async with RootFiles(roots, {}).send(upload.file, 0):
         pass
     assert await store.sweep(datetime.now(UTC), unused) == ()
     age()
@@ -269,9 +270,9 @@ def swapped_in_the_middle(monkeypatch: pytest.MonkeyPatch, swap: Callable[[], No
     """Do something to the files when the path was looked at and nothing is open yet."""
     open_below = files._open_below
 
-    def later(base: Path, inner: Path) -> int:
+    def later(base: Path, inner: Path, guard: Guard) -> int:
         swap()
-        return open_below(base, inner)
+        return open_below(base, inner, guard)
 
     monkeypatch.setattr(files, "_open_below", later)
 
@@ -293,10 +294,10 @@ def test_a_link_that_is_put_there_in_the_middle_is_not_followed(
         place.symlink_to(target if absolute else os.path.relpath(target, place.parent))
 
     file = File(root="files", path="sub/a.csv")
-    reopen_source({"files": root}, file).__exit__()
+    reopen_source({"files": root}, {}, file).__exit__()
     swapped_in_the_middle(monkeypatch, swap)
     with pytest.raises(SourceUnreadable):
-        reopen_source({"files": root}, file)
+        reopen_source({"files": root}, {}, file)
 
 
 def test_a_device_that_is_put_there_in_the_middle_is_not_opened(
@@ -306,9 +307,10 @@ def test_a_device_that_is_put_there_in_the_middle_is_not_opened(
     opened: list[Any] = []
     real = os.open
 
-    def noting(path: Any, *arguments: Any, **named: Any) -> int:
-        opened.append(path)
-        return real(path, *arguments, **named)
+    def noting(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        if not flags & os.O_PATH:
+            opened.append(path)
+        return real(path, flags, *arguments, **named)
 
     def swap() -> None:
         (tmp_path / "a.csv").unlink()
@@ -317,5 +319,5 @@ def test_a_device_that_is_put_there_in_the_middle_is_not_opened(
     swapped_in_the_middle(monkeypatch, swap)
     monkeypatch.setattr(os, "open", noting)
     with pytest.raises(InvalidSpec, match="not a regular file"):
-        open_source({"files": tmp_path}, File(root="files", path="a.csv"))
-    assert "a.csv" not in opened
+        open_source({"files": tmp_path}, {}, File(root="files", path="a.csv"))
+    assert not [path for path in opened if "a.csv" in str(path) or "/proc/self/fd" in str(path)]

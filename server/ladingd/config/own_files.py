@@ -1,0 +1,96 @@
+"""The files that belong to a daemon with these settings, each by what it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ladingd.config.settings import ConnectionSettings, Settings
+
+_BESIDE = {"-wal": "the write-ahead log", "-shm": "the shared memory", "-journal": "the rollback journal"}
+"""What SQLite keeps beside a database, by the end of its name."""
+_UNITS = tuple(map(Path, ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")))
+_OF_LIBPQ = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir")
+"""Parameters of PostgreSQL's URLs that name files."""
+_LIBPQ_FILES = {"PGPASSFILE": ".pgpass", "PGSERVICEFILE": ".pg_service.conf", "PGSSLKEY": ".postgresql"}
+"""Where libpq looks by itself: variables, and what holds beneath the home without them."""
+
+
+def own_files(settings: Settings, config: Path) -> dict[str, Path]:
+    """All of them. A directory stands for all beneath it; some do not exist yet, or never."""
+    return {**daemon_files(settings, config), **_database_files(settings)}
+
+
+def daemon_files(settings: Settings, config: Path) -> dict[str, Path]:
+    """Those of the daemon itself, and those with secrets."""
+    return {
+        "the daemon's state directory": settings.state_dir,
+        "the daemon's configuration": config,
+        "the daemon's socket": settings.socket,
+        "the lock of the daemon's socket": settings.socket.with_name(f"{settings.socket.name}.lock"),
+        "the daemon's program": Path(__file__).parents[1],
+        **dict(_units()),
+        **dict(_served(settings)),
+        **dict(_secrets(settings)),
+    }
+
+
+def databases(settings: Settings) -> dict[str, Path]:
+    """The files of SQLite's databases, by the names of their connections."""
+    return {name: _path(one) for name, one in settings.connections.items() if _is_sqlite(one)}
+
+
+def _database_files(settings: Settings) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for name, path in databases(settings).items():
+        files[f"the database of connection {name!r}"] = path
+        # Where the path is a link, SQLite puts them beside the file that it leads to.
+        for place in dict.fromkeys((path, Path(os.path.realpath(path)))):
+            said = f" at {place}" if place != path else ""
+            for end, what in _BESIDE.items():
+                files[f"{what} of connection {name!r}{said}"] = place.with_name(place.name + end)
+    return files
+
+
+def _units() -> Iterator[tuple[str, Path]]:
+    for directory in _UNITS:
+        yield f"the daemon's unit in {directory}", directory / "ladingd.service"
+        yield f"the drop-ins of the daemon's unit in {directory}", directory / "ladingd.service.d"
+
+
+def _served(settings: Settings) -> Iterator[tuple[str, Path]]:
+    if settings.metrics is not None and settings.metrics.socket is not None:
+        yield "the socket of the daemon's metrics", settings.metrics.socket
+    if settings.tls is not None:
+        yield "the daemon's certificate", settings.tls.certificate
+        yield "the key of the daemon's certificate", settings.tls.key
+        if settings.tls.client_ca is not None:
+            yield "the authority of the daemon's clients", settings.tls.client_ca
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[str, Path]]:
+    if credentials := os.environ.get("CREDENTIALS_DIRECTORY"):
+        yield "the daemon's credentials", Path(credentials)
+    for name, connection in settings.connections.items():
+        if connection.password_file is not None:
+            yield f"the password of connection {name!r}", connection.password_file
+        if _is_sqlite(connection):
+            continue
+        for variable, usual in _LIBPQ_FILES.items():
+            yield f"what PostgreSQL's clients know as {variable}", Path(os.environ.get(variable) or Path.home() / usual)
+        for key, value in parse_qsl(urlsplit(connection.url).query):
+            if key in _OF_LIBPQ and value.startswith("/"):
+                yield f"the {key} of connection {name!r}", Path(value)
+
+
+def _is_sqlite(connection: ConnectionSettings) -> bool:
+    return urlsplit(connection.url).scheme == "sqlite"
+
+
+def _path(connection: ConnectionSettings) -> Path:
+    return Path("/" + unquote(urlsplit(connection.url).path).lstrip("/"))
