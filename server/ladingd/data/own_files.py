@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.files import UPLOADS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ladingd.core.spec import File
 
@@ -23,6 +23,7 @@ Identity = tuple[int, int]
 """Device and inode: what a file is, whatever its names are."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_WHOLE = Path("/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +89,9 @@ class _Seen:
         self._parents: dict[str, os.stat_result | None] = {}
         for what, path in own.items():
             self._add(what, str(path))
-        for what, directory in self.directories:
-            for point in _shows(_mounts(_MOUNTS.read_bytes()), directory):
+        mounts = _mounts(_MOUNTS.read_bytes())
+        for what, directory in self.directories if mounts else ():
+            for point in _shows(mounts, directory.resolve()):
                 self._add(what if point.is_dir() else f"a file in {what}", str(point))
 
     def _add(self, what: str, path: str) -> None:
@@ -107,7 +109,7 @@ class _Seen:
             found = _stat(path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             if _identity(found) not in self.trees:
-                self.directories.append((what, Path(os.path.realpath(path))))
+                self.directories.append((what, Path(path)))
             self.trees[_identity(found)] = what
         elif found is not None and stat.S_ISREG(found.st_mode):
             self.files[_identity(found)] = what
@@ -171,12 +173,13 @@ class _Mount:
 
 @lru_cache(maxsize=1)
 def _mounts(lines: bytes) -> tuple[_Mount, ...]:
-    """All mounts that the kernel lists, the later ones over the earlier ones."""
+    """All mounts that the kernel lists, the later ones over the earlier ones; none where each shows a whole device:
+    from there the way up leads past whatever is protected."""
     mounts = []
     for line in lines.splitlines():
         _, _, device, root, point, *_ = line.split(b" ")
         mounts.append(_Mount(device=device.decode(), root=_unescaped(root), point=_unescaped(point)))
-    return tuple(mounts)
+    return tuple(mounts) if any(mount.root != _WHOLE for mount in mounts) else ()
 
 
 def _unescaped(field: bytes) -> Path:
@@ -185,13 +188,12 @@ def _unescaped(field: bytes) -> Path:
     return Path(os.fsdecode(field))
 
 
-def _shows(mounts: Sequence[_Mount], directory: Path) -> Iterator[Path]:
+@lru_cache(maxsize=64)
+def _shows(mounts: tuple[_Mount, ...], directory: Path) -> tuple[Path, ...]:
     """Where else something in a directory is mounted: from there no way leads up to the directory."""
     under = [mount for mount in mounts if directory.is_relative_to(mount.point)]
     if not under:
-        return
+        return ()
     mine = max(reversed(under), key=lambda mount: len(mount.point.parts))
     place = mine.root / directory.relative_to(mine.point)
-    for mount in mounts:
-        if mount.device == mine.device and mount.root.is_relative_to(place):
-            yield mount.point
+    return tuple(mount.point for mount in mounts if mount.device == mine.device and mount.root.is_relative_to(place))
