@@ -85,6 +85,7 @@ class Parts:
     connections: Live[Connection]
     roots: Live[Path]
     config: Path
+    socket: Path
     own_files: Live[Path]
     upload_room: UploadRoom
     uploads: UploadFiles
@@ -102,7 +103,7 @@ class Parts:
     def adjust(self, settings: Settings) -> None:
         """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
         # In this order: what a new connection leads to is protected before a job can name it.
-        self.own_files.replace(_own_files(settings, self.config))
+        self.own_files.replace(_own_files(settings, self.config, self.socket))
         self.connections.replace(connections_of(settings))
         self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
         self.uploads.file_limit = settings.upload_limit
@@ -162,7 +163,7 @@ async def compose(
     sweep = Sweep(store, uploads)
     connections = Live(connections_of(settings))
     roots = Live({**settings.roots, UPLOADS: uploads.root})
-    own = Live(_own_files(settings, config))
+    own = Live(_own_files(settings, config, socket))
     transfer = BulkTransfer(
         connections=connections, roots=roots, work_dir=settings.state_dir, own_files=own, upload_room=upload_room
     )
@@ -216,6 +217,7 @@ async def compose(
         connections=connections,
         roots=roots,
         config=config,
+        socket=socket,
         own_files=own,
         upload_room=upload_room,
         uploads=uploads,
@@ -253,10 +255,14 @@ def _scrapes(settings: Settings, metrics: Metrics | None) -> ScrapeServer | None
     return ScrapeServer(metrics.render, listen=settings.metrics.listen, socket=settings.metrics.socket)
 
 
-def _own_files(settings: Settings, config: Path) -> dict[str, Path]:
+def _own_files(settings: Settings, config: Path, socket: Path) -> dict[str, Path]:
+    files = own_files(settings, config)
+    # A path that is too long for a socket is not where it is.
+    files["the daemon's socket"] = socket
+    files["the lock of the daemon's socket"] = socket.with_name(f"{socket.name}.lock")
     # The log is wherever whoever asks has it open: a worker's is the daemon's.
-    logs = {"the daemon's log": Path("/proc/self/fd/2"), "the daemon's output": Path("/proc/self/fd/1")}
-    return {**own_files(settings, config), **logs, "the file system of processes": Path("/proc")}
+    files |= {"the daemon's log": Path("/proc/self/fd/2"), "the daemon's output": Path("/proc/self/fd/1")}
+    return {**files, "the file system of processes": Path("/proc")}
 
 
 def _patience(settings: Settings) -> Patience:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ladingd.config.reading import Source
     from ladingd.config.settings import Settings
 
-STATE_FILES = ("store.db", "store.db-*", "store-*.db.bak", ".store-*", "ballast", "lock", "ladingd.pid", "ladingd.log")
+STATE_FILES = (
+    *("store.db", "store.db-*", "store-*.db.bak", ".store-*", "ballast", "lock"),
+    *("ladingd.pid", "ladingd.log", "ladingd.sock*", "daemon.json", ".daemon.json*"),
+)
 """What the daemon keeps in its state directory, beside directories."""
 
 
@@ -52,10 +55,11 @@ def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> 
     found = databases(settings)
     spots = side_by_side(_Spot.of, found)
     own = daemon_files(settings, source.file)
-    own_spots = {what: _Spot.of(path) for what, path in own.items() if path == source.file or not missing(path)}
+    own_spots = {what: _Spot.of(path) for what, path in own.items()}
+    there = {what: spot for what, spot in own_spots.items() if spot.file is not None}
     state = _Spot.of(settings.state_dir)
     for root, place in places.items():
-        for what, spot in _databases_first(spots, own_spots):
+        for what, spot in _databases_first(spots, there):
             # What is about the state directory is an error of its own.
             if spot.place.is_relative_to(place) and not spot.place.is_relative_to(state.place):
                 message = (

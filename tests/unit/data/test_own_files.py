@@ -39,7 +39,7 @@ def guarded(tmp_path: Path, make_yard: Callable[[Path], Yard]) -> Yard:
     srv, state = tmp_path / "srv", tmp_path / "state"
     for directory in (srv / "sub", state / "jobs" / "one", state / UPLOADS / ID):
         directory.mkdir(parents=True)
-    for path in ("srv/crm.db", "srv/secret", "state/store.db", "state/jobs/one/a.jsonl", f"state/{UPLOADS}/{ID}/a.csv"):
+    for path in ("srv/crm.db", "srv/secret", "state/store.db", "state/jobs/one/a.csv", f"state/{UPLOADS}/{ID}/a.csv"):
         (tmp_path / path).write_text(f"a\n{path}\n")
     own = {
         WHAT: srv / "crm.db",
@@ -85,7 +85,7 @@ async def refusals(yard: Yard, file: File) -> list[str]:
         ("srv/crm.db", f"is {WHAT}"),
         ("srv/secret", "is the password of connection 'pg'"),
         ("state/store.db", f"is in {STATE}"),
-        ("state/jobs/one/a.jsonl", f"is in {STATE}"),
+        ("state/jobs/one/a.csv", f"is in {STATE}"),
         (f"state/{UPLOADS}/{ID}/a.csv", f"is in {STATE}"),
     ],
 )
@@ -108,7 +108,7 @@ def by_hard_link(tmp_path: Path) -> str:
 
 
 def by_hard_link_into_the_state(tmp_path: Path) -> str:
-    os.link(tmp_path / "state/jobs/one/a.jsonl", tmp_path / "srv/deep.csv")
+    os.link(tmp_path / "state/jobs/one/a.csv", tmp_path / "srv/deep.csv")
     return "deep.csv"
 
 
@@ -435,16 +435,16 @@ for path in sys.argv[2:]:
 def test_parts_of_the_state_that_are_mounted_elsewhere(tmp_path: Path) -> None:
     for name in ("state/jobs/one", "whole", "part of it", "free"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "state/jobs/one/a.jsonl").write_text("x")
+    (tmp_path / "state/jobs/one/a.csv").write_text("x")
     (tmp_path / "file").write_text("")
-    binds = {"state": "whole", "state/jobs/one": "part of it", "state/jobs/one/a.jsonl": "file"}
+    binds = {"state": "whole", "state/jobs/one": "part of it", "state/jobs/one/a.csv": "file"}
     mounting = "".join(f"mount --bind '{tmp_path}/{one}' '{tmp_path}/{other}' && " for one, other in binds.items())
     try:
         done = subprocess.run(
             [
                 *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mounting} exec "$@"', "sh"),
                 *(sys.executable, "-c", _MOUNTED, str(tmp_path)),
-                *("whole/store.db", "part of it/a.jsonl", "part of it/new", "file", "free/new"),
+                *("whole/store.db", "part of it/a.csv", "part of it/new", "file", "free/new"),
             ],
             capture_output=True,
             text=True,
