@@ -21,8 +21,7 @@ class BadPath(ValueError):
 
 def file_at(path: str) -> File:
     """The file, seen from the working directory, as one beneath the root `local`. Raises BadPath."""
-    if not path:
-        raise BadPath("the name of the file is empty")
+    _check_named(path)
     absolute = os.path.abspath(path)
     # The daemon follows no links: those on the way are followed here, by whoever named them.
     directory, name = os.path.split(absolute)
@@ -45,6 +44,7 @@ def is_remote(server: str | None) -> bool:
 
 def file_to_send(path: str) -> str:
     """The file's name alone, once it is sure that it can be sent. Raises BadPath."""
+    _check_named(path)
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -64,6 +64,7 @@ def file_to_fetch(path: str, *, overwrite: bool) -> File:
 
 def check_free(path: str, *, overwrite: bool) -> str:
     """See that a file can be made here, and return its name alone. Raises BadPath."""
+    _check_named(path)
     name = _sendable_name(path)
     if os.path.isdir(path):
         raise BadPath(f"{printable(path)} is a directory")
@@ -75,6 +76,13 @@ def check_free(path: str, *, overwrite: bool) -> str:
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BadPath(f"{printable(directory)} cannot be written into")
     return name
+
+
+def _check_named(path: str) -> None:
+    if not path:
+        raise BadPath("the name of the file is empty")
+    if path == "-":
+        raise BadPath("standard input and output cannot be used yet: name a file (./- if its name is -)")
 
 
 def _sendable_name(path: str) -> str:

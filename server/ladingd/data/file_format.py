@@ -91,8 +91,6 @@ _OBJECT = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*+"\s*:')
 
 def check_readable(path: str, head: bytes) -> None:
     """See that a file to import is delimited text as far as its name and its first bytes tell. Raises InvalidSpec."""
-    if PurePosixPath(path).name == "-":
-        raise InvalidSpec("files[0].path", "Lading cannot read standard input yet: save it to a file and import that")
     form = _by_name(path) or _by_beginning(head[:LOOK])
     if form is not None:
         raise InvalidSpec("files[0].path", f"{path} is {form.is_a}, which Lading cannot read yet: {form.first}")
@@ -100,15 +98,12 @@ def check_readable(path: str, head: bytes) -> None:
 
 def check_writable(path: str) -> None:
     """See that the name of a file to export promises delimited text. Raises InvalidSpec."""
-    name = PurePosixPath(path).name
-    if name == "-":
-        raise InvalidSpec("file.path", "Lading cannot write to standard output yet: name a file, for example out.csv")
     form = _by_name(path)
     if form is not None:
         raise InvalidSpec(
             "file.path",
-            f"{name} would be {form.is_a}, which Lading cannot write yet: choose a name that ends in .csv and "
-            f"{form.afterwards}",
+            f"{PurePosixPath(path).name} would be {form.is_a}, which Lading cannot write yet: "
+            f"choose a name that ends in .csv and {form.afterwards}",
         )
 
 

@@ -310,7 +310,8 @@ class Execution:
         await self._reckon(total=counts.read)
         parts = {"inserted": counts.inserted, "rejected": counts.rejected, "empty": counts.empty}
         said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
-        await self._note(Level.INFO, "BILL", f"{counts.read:,} records read: {said or 'nothing to do'}")
+        records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
+        await self._note(Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}")
         if counts.all_rejected:
             raise AllRejected(f"all {counts.rejected:,} records were rejected; nothing was loaded")
         self._complete = True

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.core.spec import ImportSpec, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,11 +125,3 @@ def test_other_names_are_no_matter(yard: Yard, name: str) -> None:
     yard.sql("CREATE TABLE t (a INTEGER, b INTEGER)")
     yard.plan_export(path=f"o{name}")
     yard.transfer.plan(ImportSpec(file=yard.write("a,b\n1,2\n", name), target=Table(table="t")))
-
-
-def test_a_dash_is_no_file_name(yard: Yard) -> None:
-    yard.sql("CREATE TABLE t (a)")
-    with pytest.raises(InvalidSpec, match=r"cannot write to standard output yet: name a file, for example out\.csv"):
-        yard.transfer.plan(ExportSpec(source=Table(table="t"), file=File(path="-")))
-    with pytest.raises(InvalidSpec, match="cannot read standard input yet: save it to a file"):
-        yard.transfer.plan(ImportSpec(file=yard.write("a\n1\n", "-"), target=Table(table="t")))
