@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,6 +12,8 @@ from ladingd.data.sqlite.reading import is_integer
 
 # Text of this form becomes a number in a column for numbers (sqlite.org/datatype3.html, 3).
 _NUMBER = r"^[\t\n\v\f\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t\n\v\f\r ]*$"
+
+_BYTES = r"^\\x([0-9a-fA-F]{2})*$"
 
 
 def keepable(values: pa.Array, kind: FieldType, affinity: Affinity) -> pa.Array:
@@ -24,6 +27,32 @@ def keepable(values: pa.Array, kind: FieldType, affinity: Affinity) -> pa.Array:
         # Text that stands for reals, as some of them are large integers: such a column would keep it as text.
         return values.cast(pa.float64())
     return values
+
+
+def with_bytes(values: pa.Array, affinity: Affinity, declared: str) -> tuple[pa.Array, list[int]]:
+    """The values of a column that keeps bytes, and the rows of those that are broken.
+
+    Text of the form of an export, ``\\x`` and pairs of hexadecimal digits, is bytes; other text stays text, except that
+    in a column declared for bytes it does not begin with ``\\x``. Where there are both, the values are a union.
+    """
+    if affinity is not Affinity.BLOB or not pa.types.is_string(values.type):
+        return values, []
+    marked = pc.fill_null(pc.starts_with(values, "\\x"), False)
+    if not pc.any(marked, min_count=0).as_py():
+        return values, []
+    spelled = pc.fill_null(pc.match_substring_regex(values, _BYTES), False)
+    broken: list[int] = []
+    if "BLOB" in declared.upper():
+        broken = pc.indices_nonzero(pc.and_(marked, pc.invert(spelled))).to_pylist()
+    if not pc.any(spelled, min_count=0).as_py():
+        return values, broken
+    octets = pa.array([bytes.fromhex(text[2:]) for text in values.filter(spelled).to_pylist()], pa.binary())
+    texts = values.filter(pc.invert(spelled))
+    if texts.null_count == len(texts):
+        return pc.replace_with_mask(pa.nulls(len(values), pa.binary()), spelled, octets), broken
+    kinds = spelled.to_numpy(zero_copy_only=False).astype(np.int8)
+    places = np.where(kinds, np.cumsum(kinds), np.cumsum(1 - kinds)) - 1
+    return pa.UnionArray.from_dense(pa.array(kinds), pa.array(places, pa.int32()), [texts, octets]), broken
 
 
 def changed_texts(values: pa.Array, affinity: Affinity) -> list[int]:

@@ -149,19 +149,22 @@ class Database:
     def insert(self, table: str, records: pa.RecordBatch) -> None:
         """Insert records in their order. Raises RecordRefused; those before the refused one are inserted then."""
         try:
-            self._cursor.adbc_ingest(table, records, mode="append")
+            if not any(pa.types.is_union(kind) for kind in records.schema.types):
+                self._cursor.adbc_ingest(table, records, mode="append")
+                return
+            values, bound = _bound(records)
+            # A cursor of its own: one that has failed keeps what was bound to it.
+            with self._connection.cursor() as cursor:
+                cursor.execute(_insertion(table, records) + f" VALUES ({values})", bound)
         except adbc_driver_manager.Error as error:
             raise _blame(error) from error
 
     def insert_telling(self, table: str, records: pa.RecordBatch) -> list[int]:
         """The same for a table with triggers, which may ignore records: return the rows that were inserted."""
-        names = [quoted(name) for name in records.schema.names]
-        row = len(names) + 1
-        marks = [f"?{number}" for number in range(1, row)]
+        values, bound = _bound(records)
         rows = pa.array(range(records.num_rows), pa.int64())
-        bound = pa.RecordBatch.from_arrays([*records.columns, rows], names=[str(number) for number in range(row)])
-        into = statement("INSERT INTO main.{table}", table=table) + f" ({', '.join(names)})"
-        sql = f"{into} VALUES ({', '.join(marks)}) RETURNING ?{row}"
+        bound = bound.append_column(str(bound.num_columns), rows)
+        sql = _insertion(table, records) + f" VALUES ({values}) RETURNING ?{bound.num_columns}"
         try:
             # A cursor of its own: one that has failed keeps what was bound to it.
             with self._connection.cursor() as cursor:
@@ -222,6 +225,29 @@ class Database:
             triggers=tuple(sql for kind_of, sql in statements if kind_of == "trigger"),
             columns=tuple(columns),
         )
+
+
+def _insertion(table: str, records: pa.RecordBatch) -> str:
+    names = ", ".join(quoted(name) for name in records.schema.names)
+    return statement("INSERT INTO main.{table}", table=table) + f" ({names})"
+
+
+def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
+    """The expressions of an insert, and what to bind to them. The driver binds no unions: a column of text and bytes
+    is bound as two, of which the one or the other is null."""
+    expressions: list[str] = []
+    columns: list[pa.Array] = []
+    for column in records.columns:
+        parts = [column]
+        if pa.types.is_union(column.type):
+            values = column.to_pylist()
+            parts = [pa.array([value if isinstance(value, kind) else None for value in values], arrow)
+                     for kind, arrow in ((str, pa.string()), (bytes, pa.binary()))]  # fmt: skip
+        marks = [f"?{len(columns) + number}" for number in range(1, len(parts) + 1)]
+        expressions.append(marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})")
+        columns += parts
+    names = [str(number) for number in range(len(columns))]
+    return ", ".join(expressions), pa.RecordBatch.from_arrays(columns, names=names)
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from ladingd.data.batch import Batch, Fault, leave_out
 from ladingd.data.cast import VALUE_CAP, shorten
 from ladingd.data.inference import WOULD_CHANGE
 from ladingd.data.sqlite import ledger
-from ladingd.data.sqlite.affinity import changed_texts, keepable
+from ladingd.data.sqlite.affinity import changed_texts, keepable, with_bytes
 from ladingd.data.sqlite.database import Database, RecordRefused
 
 if TYPE_CHECKING:
     from ladingd.data.sqlite.database import TableShape
 
 _IGNORED = "IGNORED_BY_TRIGGER"
+_NOT_BYTES = "NOT_BYTES"
 
 
 def load(database: Database, job_uid: str, batch: Batch) -> list[Fault]:
@@ -56,6 +57,12 @@ def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, list[Fault]]:
                 value = shorten(columns[place][row].as_py().encode(), VALUE_CAP)
                 message = f"'{value}' would become another number in column {column.name}, declared {column.declared}"
                 refused.setdefault(row, _fault(batch, row, WOULD_CHANGE, message, planned.source, value))
+            texts = columns[place]
+            columns[place], broken = with_bytes(texts, column.affinity, column.declared)
+            for row in broken:
+                value = shorten(texts[row].as_py().encode(), VALUE_CAP)
+                message = f"'{value}' begins as bytes do, but pairs of hexadecimal digits do not follow"
+                refused.setdefault(row, _fault(batch, row, _NOT_BYTES, message, planned.source, value))
         columns[place] = keepable(columns[place], kind, column.affinity)
     indexes = batch.indexes
     if refused:

@@ -14,6 +14,7 @@ from ladingd.core.plan import Column
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.field_type import Affinity, of_declaration
 from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.strangers import strangers
 from ladingd.data.sqlite.suitability import check_schema
 from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.sqlite.text_columns import text_columns
@@ -55,6 +56,7 @@ class SqliteSource(TableSource):
                 text = statement("SELECT min({key}), max({key}) FROM {table}", key=key, table=shape.name)
                 lowest, highest = database.rows(text)[0]
                 start, end = (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
+            notes = _notes(shape, key) + (() if shape.is_view or shape.is_virtual else strangers(database, shape))
         return SourceTable(
             name=shape.name,
             columns=tuple(
@@ -69,7 +71,7 @@ class SqliteSource(TableSource):
             key=key,
             start=start,
             end=end,
-            notes=_notes(shape, key),
+            notes=notes,
         )
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
@@ -115,7 +117,7 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
     kept_as_they_are = [column.name for column in shape.columns if column.affinity is Affinity.BLOB]
     if kept_as_they_are and not shape.is_view and not shape.is_virtual:
         names = ", ".join(kept_as_they_are[:_NAMES]) + (", ..." if len(kept_as_they_are) > _NAMES else "")
-        notes.append(f"columns for values of any kind ({names}): the file does not tell text from numbers and bytes")
+        notes.append(f"columns for values of any kind ({names}): of these bytes come back as bytes, all else as text")
     return tuple(notes)
 
 
