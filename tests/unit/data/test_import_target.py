@@ -234,13 +234,13 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     assert chunks[1].end < middle < chunks[-1].start, "neither in the head nor in the tail"
     yard.write(f"{text[:middle]}7{text[middle + 1 :]}")
     changed = next(chunk for chunk in chunks if chunk.start <= middle < chunk.end)
-    sums = r"added up to [0-9a-f]{16}, they add up to [0-9a-f]{16}"
-    with pytest.raises(SourceChanged, match=sums):
+    changes = "have changed since they were read"
+    with pytest.raises(SourceChanged, match=changes):
         yard.transfer.process(JOB, 1, plan, changed)
-    with pytest.raises(SourceChanged, match=f"its bytes {changed.start:,} to {changed.end:,} {sums}"):
+    with pytest.raises(SourceChanged, match=f"its bytes {changed.start:,} to {changed.end:,} {changes}"):
         yard.transfer.check_source(plan, chunks)
     yard.transfer.check_source(plan, chunks[:2])
-    with pytest.raises(SourceChanged, match=sums):
+    with pytest.raises(SourceChanged, match=changes):
         yard.transfer.finish(JOB, plan, chunks)
 
 
