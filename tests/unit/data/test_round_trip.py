@@ -99,7 +99,7 @@ def test_a_column_without_a_type_says_what_comes_back(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("declared", "value", "told"),
     [
-        ("TEXT", "x'41'", "bytes there: an import of the file makes text of them"),
+        ("TEXT", "x'41'", "bytes or NUL bytes there: an import of the file makes text of bytes and refuses text with"),
         ("INTEGER", "1.5", "values of another kind there: an import of the file refuses them"),
         ("INTEGER", "'x'", "values of another kind there"),
         ("REAL", "x'41'", "values of another kind there"),
@@ -120,6 +120,13 @@ def test_an_export_says_what_does_not_come_back(yard: Yard, declared: str, value
     yard.run(again, job_id="in")
     rejected = [(line, column) for line, column, _ in codes(rejects_of(yard, again, "in"))]
     assert rejected == ([] if declared == "TEXT" else [(3, "v"), (4, "v")])
+
+
+def test_an_export_says_that_nul_bytes_do_not_come_back(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER, v TEXT)")
+    yard.sql("INSERT INTO t VALUES (1, 'a' || char(0) || 'b')")
+    (note,) = yard.plan_export().notes
+    assert note.endswith("refuses text with NUL bytes")
 
 
 def test_autoincrement_goes_on_behind_imported_keys(yard: Yard) -> None:

@@ -39,14 +39,15 @@ FROM (
     JOIN pg_attribute a ON a.attrelid = filled.relid AND a.attnum = filled.attnum
 WHERE a.attname = ANY (%s) ORDER BY s.seqrelid, a.attnum
 """
-_LOCK = "SELECT pg_advisory_lock(%s, %s)"
-_UNLOCK = "SELECT pg_advisory_unlock(%s, %s)"
-_LOCK_CLASS = 0x1AD1
-# To the first value in the sequence's own steps that is not before the given one, and never back.
+_LOCKS = 0x1AD1
+# To the first value in the sequence's own steps that is not before the given one, and never back. Each session compares
+# the sequence with its own value: two of ours must not do so at the same time.
 _ADVANCE = """
+SELECT pg_advisory_lock({lock}, {number});
 SELECT setval({name}, least(greatest(
     last_value + ceil(({value} - last_value) / {step}) * {step}, {least}), {most})::bigint)
-FROM {sequence} WHERE {step} * (last_value + CASE WHEN is_called THEN {step} ELSE 0 END - {value}) <= 0
+FROM {sequence} WHERE {step} * (last_value + CASE WHEN is_called THEN {step} ELSE 0 END - {value}) <= 0;
+SELECT pg_advisory_unlock({lock}, {number})
 """
 
 
@@ -106,17 +107,16 @@ def move_past(
 
 def _move(session: Session, sequence: ColumnSequence, value: int) -> None:
     identifier = sql.Identifier(sequence.schema, sequence.name)
-    lock = sequence.oid - (1 << 32) if sequence.oid >= 1 << 31 else sequence.oid  # as an int4
+    number = sequence.oid - (1 << 32) if sequence.oid >= 1 << 31 else sequence.oid  # as an int4
     bounds = {"value": value, "step": sequence.step, "least": sequence.least, "most": sequence.most}
     query = sql.SQL(_ADVANCE).format(
+        lock=sql.Literal(_LOCKS),
+        number=sql.Literal(number),
         name=sql.Literal(identifier.as_string()),
         sequence=identifier,
         **{word: sql.SQL("({})::numeric").format(bound) for word, bound in bounds.items()},
     )
-    # Each session compares the sequence with its own value: two of ours must not do so at the same time.
-    session.rows(_LOCK, (_LOCK_CLASS, lock))
-    session.rows(query)
-    session.rows(_UNLOCK, (_LOCK_CLASS, lock))
+    session.run(query)
 
 
 def immovable(column: str, sequences: Sequence[ColumnSequence]) -> str:

@@ -1,6 +1,7 @@
 """Values of a table that are not of the kind that their column is declared for. SQLite keeps them all the same.
 
-An export writes them, and an import of the same file refuses them, or keeps text where there were bytes.
+An export writes them, and an import of the same file refuses them, or keeps text where there were bytes. Text with NUL
+bytes is refused, too.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def strangers(database: Database, shape: TableShape) -> tuple[str, ...]:
 def _condition(column: TableColumn) -> str:
     kind = of_declaration(column.declared).kind
     if kind is Kind.TEXT:
-        condition = "typeof({c}) = 'blob'"
+        condition = "typeof({c}) = 'blob' OR instr({c}, char(0)) > 0"
     elif kind is Kind.INTEGER:
         condition = "typeof({c}) NOT IN ('integer', 'null')"
     elif kind in _NUMBERS:
@@ -55,5 +56,5 @@ def _condition(column: TableColumn) -> str:
 
 def _consequence(column: TableColumn) -> str:
     if of_declaration(column.declared).kind is Kind.TEXT:
-        return "bytes there: an import of the file makes text of them"
+        return "bytes or NUL bytes there: an import of the file makes text of bytes and refuses text with NUL bytes"
     return "values of another kind there: an import of the file refuses them"

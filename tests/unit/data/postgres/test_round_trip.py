@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import sql
 
 from ladingd.core.bill import Counts
+from ladingd.core.job import Connector
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.connection import Connection
+from ladingd.data.rejects import RejectFiles
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -97,9 +100,11 @@ TYPES: dict[str, list[str]] = {
     "flag": ["t", "f"],
     "ratio": ["NaN", "-Infinity"],
     "price": ["NaN", "12.50"],
+    "vector(3)": ["[1,2.5,-3e-07]"],
     "floats": ["[1.5,2)", "empty", "[-Infinity,NaN]"],
 }  # fmt: skip
 MADE = """
+CREATE EXTENSION vector;
 CREATE TYPE mood AS ENUM ('sad', 'so,so', '');
 CREATE TYPE pair AS (n int, t text);
 CREATE DOMAIN short AS int CHECK (VALUE < 10);
@@ -157,3 +162,34 @@ def test_every_type_comes_back(quay: Quay, tmp_path: Path) -> None:
         if differences or counts.rejected:
             troubles.append((kind, counts.rejected, differences))
     assert not troubles
+
+
+def test_words_beside_records_that_the_table_refuses(quay: Quay, tmp_path: Path) -> None:
+    quay.sql("CREATE TABLE t (d date PRIMARY KEY, n numeric(5,2), b boolean NOT NULL, a timestamptz)")
+    lines = [
+        "infinity,NaN,t,infinity",
+        "2024-02-29,1.50,off,2024-01-01 00:00:00",
+        "infinity,2.50,y,",
+        "0044-03-15 BC,3.50,,",
+        "2023-02-30,4.50,n,",
+        "12000-02-30,5.50,n,",
+        "12000-02-28,6.555,n,",
+        "-infinity,NaN,no,1890-01-01 00:00:00+00:53:28",
+    ]
+    (tmp_path / "in.csv").write_text("d,n,b,a\n" + "\n".join(lines) + "\n")
+    bulk = transfer(quay, tmp_path)
+    plan = bulk.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
+    assert run(bulk, plan, "job") == Counts(read=8, inserted=3, rejected=5, errors=5)
+    told = asyncio.run(RejectFiles(tmp_path / "work").read("job", [0], size=10)).items
+    assert [(reject.line, reject.column, reject.connector) for reject in told] == [
+        (4, "d", Connector.DATABASE),
+        (5, "b", Connector.DATABASE),
+        (6, "d", Connector.TEXT),
+        (7, "d", Connector.DATABASE),
+        (8, "n", Connector.TEXT),
+    ]
+    assert quay.sql("SELECT d::text, n::text, b, a::text FROM t ORDER BY t.d") == [
+        ("-infinity", "NaN", False, "1889-12-31 23:06:32+00"),
+        ("2024-02-29", "1.50", False, "2024-01-01 00:00:00+00"),
+        ("infinity", "NaN", True, "infinity"),
+    ]
