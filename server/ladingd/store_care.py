@@ -16,6 +16,8 @@ from ladingd.problem import Problem
 from ladingd.store import backup
 from ladingd.store.database import STORE
 from ladingd.store.inspection import inspect
+from ladingd.store.lane import is_busy
+from ladingd.store.lock import holder
 from ladingd.store.migration import HEAD
 
 if TYPE_CHECKING:
@@ -90,6 +92,10 @@ def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
+            if is_busy(error):
+                raise Problem(
+                    f"the store {path} is locked by {holder(path)} and is as it was: let that process finish, or end it"
+                ) from error
             raise Problem(
                 f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
             ) from error

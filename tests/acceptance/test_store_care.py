@@ -16,7 +16,7 @@ import pytest
 from lading_client.client import Client
 from lading_client.model import State
 from ladingd.store.inspection import inspect
-from tests.harness.jobs import followed, importing, write_people
+from tests.harness.jobs import followed, held, importing, write_people
 from tests.harness.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -92,6 +92,15 @@ async def test_a_backup_is_a_store_that_a_daemon_starts_on(daemon: DaemonProcess
     async with Client(daemon.address) as client:
         again = await client.get_job(job.name)
     assert (again.state, again.bill) == (State.FINISHED, job.bill)
+
+
+def test_vacuum_names_who_has_the_store_locked(daemon: DaemonProcess) -> None:
+    daemon.stop()
+    with held(daemon.state_dir / "store.db"):
+        refused = store_command(daemon, "vacuum")
+    assert refused.returncode == 1
+    assert "is locked by process" in refused.stderr
+    assert store_command(daemon, "vacuum").returncode == 0
 
 
 async def test_vacuum_gives_room_back(daemon: DaemonProcess, folder: Path) -> None:

@@ -13,7 +13,7 @@ from ladingd.core.state import State
 from ladingd.notify import Notifier
 from ladingd.run.announcer import Announcer
 from ladingd.store.errors import StoreUnusable
-from ladingd.supervision import Supervision
+from ladingd.supervision import Supervision, awaited_start
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import until
 
@@ -151,6 +151,21 @@ async def test_the_status_is_told_when_it_is_another_one(
     assert len(manager.heard) == 2
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_the_status_says_what_the_store_waits_for_without_asking_it(manager: ServiceManager) -> None:
+    notifier = Notifier(manager.address)
+    telling = Supervision(
+        notifier,
+        store=None,
+        announcer=Announcer(),
+        watchers=lambda: 1,
+        waits=lambda: "the store is locked by process 7",
+    )  # type: ignore[arg-type]
+    assert await telling.status() == "waiting: the store is locked by process 7"
+    async with awaited_start(notifier, lambda: "the store is locked by process 7"):
+        await asyncio.to_thread(manager.hears, "STATUS", "starting, waiting: the store is locked by process 7")
+        await asyncio.to_thread(manager.hears, "EXTEND_TIMEOUT_USEC")
 
 
 def test_what_is_sent_leaves_no_descriptor_open(manager: ServiceManager) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -232,3 +233,25 @@ async def test_so_it_is_where_others_are_held_meanwhile(rig: Rig) -> None:
             waits[job.id].append(rig.room._tries[job.id].wait)
             await rig.store.command(job.id, Event.START)
     assert waits == {job.id: [1, 2, 4, 8] for job in jobs}
+
+
+def test_a_disk_that_can_take_no_further_file_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room_module.free_bytes(tmp_path) > 0
+    names = ("f_files", "f_favail", "f_bavail", "f_frsize")
+    for numbers, free in (((100, 0, 5, 4096), 0), ((100, 1, 5, 4096), 20_480), ((0, 0, 5, 4096), 20_480)):
+        found = SimpleNamespace(**dict(zip(names, numbers, strict=True)))
+        monkeypatch.setattr(room_module.os, "statvfs", lambda _, found=found: found)
+        assert room_module.free_bytes(tmp_path) == free
+
+
+async def test_a_start_without_room_writes_nothing_and_begins_nothing(rig: Rig) -> None:
+    """On a disk that is full to the last byte it would wait for ever before it serves."""
+    await rig.queued(1)
+    rig.disk.free = RESERVE - 1
+    before = await rig.store.snapshot()
+    await rig.room.begin()
+    assert rig.room.short
+    assert await rig.store.snapshot() == before
+    await rig.room.look()
+    codes = [entry.code for entry in await rig.store.journal("job1", limit=10)]
+    assert codes[-1] == "DISK_FULL", "who waits is told by the first look"
