@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from lading_client.client import Client
 from lading_client.model import State
 from ladingd.core.bill import Counts
+from ladingd.core.errors import RequestIdReused
 from ladingd.core.state import State as Stored
 from ladingd.store import migration, migrations
 from ladingd.store.backup import copies, version_of
@@ -49,7 +50,11 @@ async def test_its_jobs_are_what_they_were(schema: str, folder: Path) -> None:
     assert finished.total == PEOPLE
     assert all(kept.counts for kept in await store.chunks("finished"))
     assert [entry.code for entry in await store.journal("finished", limit=100)][-2:] == ["BILL", "FINISHED"]
-    assert await store.made_by("request of failed", "0a") == await store.get("failed")
+    failed = await store.get("failed")
+    assert (failed.owner, failed.shared) == ("", False)
+    assert await store.made_by("robot", "request of failed", "0a") == failed, "requests of before are everybody's"
+    with pytest.raises(RequestIdReused):
+        await store.made_by("robot", "request of failed", "0b")
     assert len(await store.changes(0, limit=1_000)) == await store.revision()
     await store.close()
     seen = inspect(path)

@@ -11,6 +11,8 @@ from ladingd.core.errors import (
     CommandNotAllowed,
     EtagMismatch,
     JobNotFound,
+    RequestIdReused,
+    RequestJobDeleted,
 )
 from ladingd.core.job import ChangeKind, Failure, Progress
 from ladingd.core.state import ACTIVE, COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands, next_state
@@ -98,10 +100,20 @@ async def test_nothing_of_a_deleted_job_comes_back_with_its_id(store: JobStore, 
     assert [entry.code for entry in await store.journal("a", limit=10)] == ["CREATED"]
 
 
-async def test_the_request_that_made_a_deleted_job_is_forgotten(store: JobStore, new_job: Any) -> None:
-    await store.create(new_job("a"), request_id="r", request_digest="d")
+async def test_a_request_does_not_make_its_deleted_job_again(store: JobStore, new_job: Any) -> None:
+    await store.create(new_job("a", owner="anna"), request_id="r", request_digest="d")
     await store.delete("a")
-    assert (await store.create(new_job("b"), request_id="r", request_digest="e")).id == "b"
+    for again in ("a", "b"):
+        with pytest.raises(RequestJobDeleted) as refused:
+            await store.create(new_job(again, owner="anna", uid="another"), request_id="r", request_digest="d")
+        assert refused.value.job_id == "a"
+        with pytest.raises(JobNotFound):
+            await store.get(again)
+    await store.create(new_job("a", owner="anna", uid="another"))
+    with pytest.raises(RequestJobDeleted):
+        await store.made_by("anna", "r", "d")  # The id was given out again, but that is not the job.
+    with pytest.raises(RequestIdReused):
+        await store.made_by("anna", "r", "e")
 
 
 # Etags

@@ -278,8 +278,11 @@ async def test_the_notes_of_a_plan_stand_in_the_journal(store: JobStore, new_job
 
 
 async def test_the_job_that_a_request_made(store: JobStore, new_job: Any) -> None:
-    assert await store.made_by("r", "d") is None
-    job = await store.create(new_job("a"), request_id="r", request_digest="d")
-    assert await store.made_by("r", "d") == job
+    assert await store.made_by("anna", "r", "d") is None
+    job = await store.create(new_job("a", owner="anna"), request_id="r", request_digest="d")
+    assert await store.made_by("anna", "r", "d") == job
     with pytest.raises(RequestIdReused):
-        await store.made_by("r", "other")
+        await store.made_by("anna", "r", "other")
+    assert await store.made_by("robot", "r", "d") is None
+    assert (await store.create(new_job("b", owner="robot"), request_id="r", request_digest="d")).id == "b"
+    assert await store.made_by("anna", "r", "d") == job

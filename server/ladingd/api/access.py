@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,14 +15,14 @@ import grpc
 from lading.v1 import file_service_pb2
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.audit import REFUSED
-from ladingd.api.caller import caller
+from ladingd.api.caller import Caller, caller
 from ladingd.api.convert import job_name
 from ladingd.api.files import upload_id_in
 from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviour, within
 from ladingd.api.permits import DEFAULT
 from ladingd.api.request import fields_to_edit
 from ladingd.api.status import CODES
-from ladingd.core.access import Deed, Principal, Right, recognise, token_id
+from ladingd.core.access import Act, Deed, Principal, Right, recognise, token_id
 from ladingd.core.deadline import seconds_to_answer
 from ladingd.core.errors import DiskFull, PermissionDenied, StoreBusy, Unauthenticated
 from ladingd.run.control import Effect, effect
@@ -46,16 +47,32 @@ _CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a method takes. No right at all: it is open to those that nobody knows."""
+    """What a method takes. No right at all: it is open to those that nobody knows.
+
+    ``acts`` is what it does with the jobs that it names or shows.
+    """
 
     right: Right | None
+    acts: Set[Act] = frozenset()
     changes: bool = False
 
 
 _OPEN = Rule(None)
 _READ = Rule(Right.READ)
-_OPERATE = Rule(Right.OPERATE, changes=True)
 _SUBMIT = Rule(Right.SUBMIT, changes=True)
+
+_EDITS = {
+    "label": Act.EDIT_TEXTS,
+    "description": Act.EDIT_TEXTS,
+    "spec": Act.EDIT_SPEC,
+    "shared": Act.SHARE,
+}
+"""What an edit of each field is."""
+
+
+def _of_job(right: Right, *acts: Act) -> Rule:
+    return Rule(right, frozenset(acts), changes=right is not Right.READ)
+
 
 METHODS: Mapping[str, Rule] = MappingProxyType(
     {
@@ -68,23 +85,24 @@ METHODS: Mapping[str, Rule] = MappingProxyType(
         "lading.v1.FileService/DownloadFile": Rule(Right.SUBMIT),
         "lading.v1.FileService/GetUpload": Rule(Right.SUBMIT),
         "lading.v1.FileService/UploadFile": _SUBMIT,
-        "lading.v1.JobService/CancelJob": _OPERATE,
-        "lading.v1.JobService/CloneJob": _SUBMIT,
+        "lading.v1.JobService/CancelJob": _of_job(Right.OPERATE, Act.CANCEL),
+        "lading.v1.JobService/CloneJob": _of_job(Right.SUBMIT, Act.CLONE),
         "lading.v1.JobService/CreateJob": _SUBMIT,
-        "lading.v1.JobService/DeleteJob": _OPERATE,
-        "lading.v1.JobService/GetJob": _READ,
-        "lading.v1.JobService/ListJobs": _READ,
-        "lading.v1.JobService/ListJournalEntries": _READ,
-        "lading.v1.JobService/ListRejects": _READ,
-        "lading.v1.JobService/PauseJob": _OPERATE,
-        "lading.v1.JobService/StartJob": _OPERATE,
-        "lading.v1.JobService/UpdateJob": _OPERATE,
-        "lading.v1.JobService/WatchJobs": _READ,
-        "lading.v1.JobService/WatchJournal": _READ,
-        "lading.v1.JobService/WatchRejects": _READ,
+        "lading.v1.JobService/DeleteJob": _of_job(Right.OPERATE, Act.DELETE),
+        "lading.v1.JobService/GetJob": _of_job(Right.READ, Act.SEE),
+        "lading.v1.JobService/ListJobs": _of_job(Right.READ, Act.SEE),
+        "lading.v1.JobService/ListJournalEntries": _of_job(Right.READ, Act.SEE),
+        "lading.v1.JobService/ListRejects": _of_job(Right.READ, Act.READ_REJECTS),
+        "lading.v1.JobService/PauseJob": _of_job(Right.OPERATE, Act.PAUSE),
+        "lading.v1.JobService/StartJob": _of_job(Right.OPERATE, Act.START),
+        "lading.v1.JobService/UpdateJob": _of_job(Right.OPERATE, *_EDITS.values()),
+        "lading.v1.JobService/WatchJobs": _of_job(Right.READ, Act.SEE),
+        "lading.v1.JobService/WatchJournal": _of_job(Right.READ, Act.SEE),
+        "lading.v1.JobService/WatchRejects": _of_job(Right.READ, Act.READ_REJECTS),
     }
 )
-"""What is not here nobody may call. More than this is asked of the requests themselves: see ``permits``."""
+"""What is not here nobody may call. ``core.access.REACH`` says who may do these acts with whose jobs. More than this is
+asked of the requests themselves: see ``permits``."""
 
 
 def utc_now() -> datetime:
@@ -220,7 +238,7 @@ class Access(grpc.aio.ServerInterceptor):
         principal.require(call.rule.right)
         await self._permit(principal, call.request)
         call.admitted = principal
-        caller.set(principal)
+        caller.set(Caller(principal=principal, acts=_acts(call.rule, call.request)))
 
     async def _identify(self, call: _Call) -> Principal:
         """Who calls. Raises Unauthenticated."""
@@ -255,7 +273,6 @@ class Access(grpc.aio.ServerInterceptor):
             case pb.CreateJobRequest():
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
-                principal.require(Right.SUBMIT)
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case file_service_pb2.GetUploadRequest() | file_service_pb2.DeleteUploadRequest():
                 await self._permits.upload(principal, upload_id_in(request.name))
@@ -265,7 +282,7 @@ class Access(grpc.aio.ServerInterceptor):
     def _noted(self, call: _Call, outcome: str, *, answer: Any = None, reason: str = "") -> Awaitable[None] | None:
         """What the writing of the call's deed can be awaited by; None where there is nothing to write."""
         changes = call.rule is not None and call.rule.changes and not getattr(call.request, "validate_only", False)
-        if not changes and outcome not in REFUSED:
+        if not changes and outcome not in REFUSED and not (outcome == "NOT_FOUND" and _may_be_hidden(call)):
             return None
         if outcome in _CUT_OFF and _name_of(call.effect):
             outcome = "OK"  # The caller does not know it, but what was asked for is done.
@@ -284,6 +301,19 @@ class Access(grpc.aio.ServerInterceptor):
 async def _durable(writing: Awaitable[None]) -> None:
     """Wait until an entry is written. Raises DeadlineExceeded: what the caller wanted may be done by then."""
     await within(max(seconds_to_answer() or 0.0, _ENTRY_PATIENCE), writing)
+
+
+def _acts(rule: Rule, request: Any) -> Set[Act]:
+    """What a call does with its job: an edit does what the fields come to, and at least sees it."""
+    if isinstance(request, pb.UpdateJobRequest):
+        return frozenset({Act.SEE, *(_EDITS[field] for field in fields_to_edit(request))})
+    return rule.acts
+
+
+def _may_be_hidden(call: _Call) -> bool:
+    """Whether there may be a job all the same, but not for this caller. Such a refusal belongs in the trail; and so
+    does every answer like it, or the time it takes would tell them apart."""
+    return bool(call.rule and call.rule.acts and call.admitted and not call.admitted.sees_all)
 
 
 def _outcome(error: Exception) -> str:

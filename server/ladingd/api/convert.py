@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from lading.v1 import job_pb2, job_service_pb2
+from lading.v1 import job_pb2, job_service_pb2, spec_pb2
 from ladingd.api.spec import spec_message
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def job_message(job: Job, now: datetime) -> job_pb2.Job:
     return job_pb2.Job(
         name=job_name(job.id),
         uid=job.uid,
+        owner=job.owner,
+        shared=job.shared,
         label=job.label,
         description=job.description,
         spec=spec_message(job.spec),
@@ -123,6 +125,18 @@ def watch_message(event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
         revision=event.revision,
         job=None if event.job is None else job_message(event.job, event.time),
         time=timestamp(event.time),
+    )
+
+
+def withdrawn_message(job: Job, revision: int, time: datetime) -> job_service_pb2.WatchJobsResponse:
+    """A job ends for a watcher who may no longer see it: nothing but what was known of it for good."""
+    empty = spec_pb2.JobSpec()
+    getattr(empty, f"{job.spec.kind}_spec").SetInParent()
+    return job_service_pb2.WatchJobsResponse(
+        kind=job_service_pb2.WatchJobsResponse.KIND_DELETED,
+        revision=revision,
+        job=job_pb2.Job(name=job_name(job.id), uid=job.uid, spec=empty),
+        time=timestamp(time),
     )
 
 

@@ -52,7 +52,7 @@ class FileServicer(FileServiceServicer):
         if first is None or first.WhichOneof("part") != "begin":
             raise InvalidRequest("begin", "comes first")
         announced, offset = announcement_in(first.begin), shape.not_negative(first.begin.offset, "begin.offset")
-        principal = caller.get()
+        principal = caller.get().principal
         principal.require_upload(await self._uploads.owner(announced.upload_id))
         async with self._uploads.receive(announced, offset, principal.name) as coming:
             # Clients that wait for our headers know that the file is taken before they send it.

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 MAX_BYTES = 2000
 
 _TOKEN = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\["\\])*")|(?P<sign>!=|<=|>=|=|<|>|\|)|(?P<word>[\w.:*+-]+))')
-_TYPES = ("import", "export")
-_STATES = {state.name for state in State}
-WATCHABLE: Set[Field] = frozenset({Field.STATE, Field.TYPE, Field.LABEL})
+_CHOICES = {
+    Field.STATE: {state.name for state in State},
+    Field.TYPE: {"import", "export"},
+    Field.SHARED: {"true", "false"},
+}
+WATCHABLE: Set[Field] = frozenset({Field.STATE, Field.TYPE, Field.LABEL, Field.OWNER, Field.SHARED})
 """What a watch can tell of a job from its change alone."""
 
 
@@ -99,19 +102,22 @@ def _of_words(field: Field, comparison: Comparison, given: list[tuple[bool, str]
     if field is Field.LABEL and not prefix and any(text.endswith("*") for _, text in given):
         raise _wrong("has labels with and without * at the end; name them in conditions of their own")
     values = tuple(text[:-1] if prefix else text for _, text in given)
-    choice = {Field.STATE: _STATES, Field.TYPE: set(_TYPES)}.get(field)
+    choice = _CHOICES.get(field)
     wrong = next((value for value in values if choice is not None and value not in choice), None)
     if wrong is not None:
         raise _wrong(f"{wrong!r} is no {field}; there are {', '.join(sorted(choice or ()))}")
+    if field is Field.SHARED:
+        return Condition(field=field, comparison=comparison, values=tuple(value == "true" for value in values))
     return Condition(field=field, comparison=comparison, values=values, prefix=prefix)
 
 
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        # The first and the last day of the calendar are in another year elsewhere.
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise _wrong(f"{text!r} is no time, as in 2026-11-24T10:00:00Z") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def _wrong(problem: str) -> InvalidRequest:

@@ -18,6 +18,8 @@ from ladingd.api.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.paging import fitting, journal_token, sequence_in
 from ladingd.api.shown import Shown
 from ladingd.api.spec import named_in_request, spec_from, spec_message
+from ladingd.core.access import Act
+from ladingd.core.errors import RequestIdReused
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ladingd.api.permits import Permits
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.core.spec import JobSpec
     from ladingd.run.control import Control
     from ladingd.run.watch import Watch
 
@@ -74,18 +77,23 @@ class JobServicer(JobServiceServicer):
                 spec,
                 label=request.job.label,
                 description=request.job.description,
+                owner=caller.get().principal.name,
+                shared=request.job.shared,
                 job_id=job_id,
                 request_id=request_id,
                 request_digest=shape.digest(request),
                 validate_only=request.validate_only,
             )
-        return self._message(job)
+        return self._made(job, request_id)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> job_pb2.Job:
-        return self._message(await self._store.get(shape.job_id_in(request.name)))
+        job = await self._store.get(shape.job_id_in(request.name))
+        caller.get().check(job)
+        return self._message(job)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        selection, order = selection_in(request.filter), order_in(request.order_by)
+        order = order_in(request.order_by)
+        selection = caller.get().principal.visible(selection_in(request.filter))
 
         async def page_of(size: int) -> pb.ListJobsResponse:
             page = await self._store.list(size=size, token=request.page_token, selection=selection, order=order)
@@ -103,25 +111,31 @@ class JobServicer(JobServiceServicer):
                 job_id,
                 label=request.job.label if "label" in fields else None,
                 description=request.job.description if "description" in fields else None,
+                shared=request.job.shared if "shared" in fields else None,
                 spec=spec,
                 etag=request.job.etag,
                 validate_only=request.validate_only,
+                check=caller.get().check,
+                permit=self._permit,
             )
         return self._message(job)
 
     async def CloneJob(self, request: pb.CloneJobRequest, context: Context) -> job_pb2.Job:
+        request_id = shape.request_id_in(request.request_id)
         job = await self._control.clone(
             shape.job_id_in(request.name),
-            permit=lambda spec: self._permits.spec(caller.get(), spec_message(spec)),
+            permit=lambda spec: self._permits.spec(caller.get().principal, spec_message(spec)),
+            check=caller.get().check,
+            owner=caller.get().principal.name,
             label=request.label,
             new_id=shape.wanted_job_id(request.job_id),
-            request_id=shape.request_id_in(request.request_id),
+            request_id=request_id,
             request_digest=shape.digest(request),
         )
-        return self._message(job)
+        return self._made(job, request_id)
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> Empty:
-        await self._control.delete(shape.job_id_in(request.name), etag=request.etag)
+        await self._control.delete(shape.job_id_in(request.name), etag=request.etag, check=caller.get().check)
         return Empty()
 
     async def StartJob(self, request: pb.StartJobRequest, context: Context) -> job_pb2.Job:
@@ -137,14 +151,28 @@ class JobServicer(JobServiceServicer):
         self, request: pb.StartJobRequest | pb.PauseJobRequest | pb.CancelJobRequest, command: Event
     ) -> job_pb2.Job:
         job_id = shape.job_id_in(request.name)
-        return self._message(await self._control.command(job_id, command, etag=request.etag))
+        check = caller.get().check
+        return self._message(
+            await self._control.command(job_id, command, etag=request.etag, check=check, permit=self._permit)
+        )
+
+    async def _permit(self, spec: JobSpec) -> None:
+        """Raises PermissionDenied where the caller may not use, by now, what the spec of a job names."""
+        await self._permits.spec(caller.get().principal, spec_message(spec), asks_only=True)
+
+    def _made(self, job: Job, request_id: str) -> job_pb2.Job:
+        """The job that a request has made, now or when requests were nobody's: then it may be somebody else's."""
+        if not caller.get().principal.may(Act.SEE, job):
+            raise RequestIdReused(request_id)
+        return self._message(job)
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncGenerator[bytes, None]:
         revision = shape.not_negative(request.revision, "revision")
         job_id = shape.job_id_in(request.name) if request.name else ""
-        selection = selection_in(request.filter, WATCHABLE)
+        selection = caller.get().principal.visible(selection_in(request.filter, WATCHABLE))
+        watch = self._watch.jobs(revision=revision, job_id=job_id, selection=selection, check=caller.get().check)
         # Otherwise a cancelled call would leave its watch to the garbage collector.
-        async with aclosing(self._watch.jobs(revision=revision, job_id=job_id, selection=selection)) as events:
+        async with aclosing(watch) as events:
             async for event in events:
                 yield self._shown.message(event)
 
@@ -155,7 +183,7 @@ class JobServicer(JobServiceServicer):
         after = sequence_in(request.page_token, job_id)
 
         async def page_of(size: int) -> pb.ListJournalEntriesResponse:
-            entries = await self._store.journal(job_id, after=after, limit=size + 1)
+            entries = await self._store.journal(job_id, after=after, limit=size + 1, check=caller.get().check)
             shown = entries[:size]
             return pb.ListJournalEntriesResponse(
                 journal_entries=map(journal_entry_message, shown),
@@ -169,7 +197,7 @@ class JobServicer(JobServiceServicer):
     ) -> AsyncGenerator[pb.WatchJournalResponse, None]:
         after = shape.not_negative(request.sequence, "sequence")
         job_id = shape.job_id_in(request.parent, "parent")
-        async with aclosing(self._watch.journal(job_id, after=after)) as entries:
+        async with aclosing(self._watch.journal(job_id, after=after, check=caller.get().check)) as entries:
             async for entry in entries:
                 yield pb.WatchJournalResponse(journal_entry=journal_entry_message(entry))
 
@@ -177,6 +205,7 @@ class JobServicer(JobServiceServicer):
         job_id = shape.job_id_in(request.parent, "parent")
         size = shape.page_size_in(request.page_size)
         job = await self._store.get(job_id)
+        caller.get().check(job)
         kept = await self._store.chunks(job_id)
         # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
         chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
@@ -192,6 +221,6 @@ class JobServicer(JobServiceServicer):
     ) -> AsyncGenerator[pb.WatchRejectsResponse, None]:
         after = shape.not_negative(request.sequence, "sequence")
         job_id = shape.job_id_in(request.parent, "parent")
-        async with aclosing(self._watch.rejects(job_id, after=after)) as rejects:
+        async with aclosing(self._watch.rejects(job_id, after=after, check=caller.get().check)) as rejects:
             async for sequence, reject in rejects:
                 yield pb.WatchRejectsResponse(sequence=sequence, reject=reject_message(reject))

@@ -23,7 +23,7 @@ MAX_JOB_BYTES = 1 << 20
 _TEXT_BYTES = {"label": 1 << 10, "description": 32 << 10}
 """Every change of a job holds them again."""
 
-EDITABLE = ("label", "description", "spec")
+EDITABLE = ("label", "description", "shared", "spec")
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from ladingd.api.convert import watch_message
+from ladingd.api.convert import watch_message, withdrawn_message
 from ladingd.run.watch import LISTED_SECONDS, WatchKind
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Shown:
         """The event as it is sent."""
         if event.kind is WatchKind.SNAPSHOT:
             return self._of_snapshot(event)
+        if event.kind is WatchKind.WITHDRAWN and event.job is not None:
+            return withdrawn_message(event.job, event.revision, event.time).SerializeToString()
         if event.kind not in _OF_CHANGES:
             return watch_message(event).SerializeToString()
         known = self._messages.get(event.revision)

@@ -39,6 +39,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.CommandNotAllowed: StatusCode.FAILED_PRECONDITION,
         errors.EtagMismatch: StatusCode.ABORTED,
         errors.RequestIdReused: StatusCode.ALREADY_EXISTS,
+        errors.RequestJobDeleted: StatusCode.FAILED_PRECONDITION,
         errors.RevisionCompacted: StatusCode.OUT_OF_RANGE,
         errors.ShuttingDown: StatusCode.UNAVAILABLE,
         errors.Unauthenticated: StatusCode.UNAUTHENTICATED,

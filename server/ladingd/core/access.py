@@ -1,4 +1,4 @@
-"""Who may do what: roles and their rights, those who call, and the tokens that say who they are."""
+"""Who may do what: roles and their rights, whose jobs they reach, those who call, and the tokens that prove it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import hmac
 import re
 import secrets
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import PermissionDenied, Unauthenticated
+from ladingd.core.errors import JobNotFound, PermissionDenied, Unauthenticated
 from ladingd.core.files import UPLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ladingd.core.job import Job
+    from ladingd.core.selection import Selection
+
+SOCKET = "socket"
+"""The name of local users without a token. No token and no certificate may have it: a name is an owner of jobs."""
 
 TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -59,9 +65,62 @@ HOLDERS: Mapping[Right, tuple[Role, ...]] = MappingProxyType(
 """Who has a right. What is not here nobody has."""
 
 
+class Standing(StrEnum):
+    """What a job is to a caller."""
+
+    OWN = "OWN"
+    """The caller made it, under this name."""
+    SHARED = "SHARED"
+    """Somebody else's, who shares it."""
+    OTHER = "OTHER"
+    """Somebody else's, or nobody's: it was made before jobs had owners."""
+
+
+class Act(StrEnum):
+    """What can be done with a job."""
+
+    SEE = "SEE"
+    """Its general facts and its journal. They hold no value of any record."""
+    READ_REJECTS = "READ_REJECTS"
+    """They are records, and so personal data."""
+    START = "START"
+    PAUSE = "PAUSE"
+    CANCEL = "CANCEL"
+    DELETE = "DELETE"
+    CLONE = "CLONE"
+    EDIT_TEXTS = "EDIT_TEXTS"
+    """Label and description."""
+    EDIT_SPEC = "EDIT_SPEC"
+    SHARE = "SHARE"
+    """Change whether it is shared."""
+
+
+_READING = frozenset({Act.SEE, Act.READ_REJECTS})
+_OPERATING = frozenset({Act.SEE, Act.START, Act.PAUSE, Act.CANCEL, Act.DELETE, Act.EDIT_TEXTS})
+_ALL = frozenset(Act)
+
+REACH: Mapping[Role, Mapping[Standing, Set[Act]]] = MappingProxyType(
+    {
+        Role.VIEWER: {Standing.OWN: _READING, Standing.SHARED: _READING, Standing.OTHER: frozenset({Act.SEE})},
+        Role.OPERATOR: {
+            Standing.OWN: _OPERATING | _READING | {Act.SHARE},
+            Standing.SHARED: _OPERATING | _READING,
+            Standing.OTHER: _OPERATING,
+        },
+        Role.SUBMITTER: {Standing.OWN: _ALL, Standing.SHARED: _READING | {Act.CLONE}, Standing.OTHER: frozenset()},
+        Role.ADMIN: {Standing.OWN: _ALL, Standing.SHARED: _ALL, Standing.OTHER: _ALL},
+    }
+)
+"""What a role may do with whose jobs. Every role sees its own and shared jobs. What is not here nobody may do."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Who calls. Connections and roots count for a submitter alone: others have no need of them, or have all."""
+    """Who calls. Connections and roots count for a submitter alone: others have no need of them, or have all.
+
+    ``name`` is the owner of the jobs that the caller makes. It counts whatever proves it: tokens of one name over time,
+    certificates and a token of one name are one owner.
+    """
 
     name: str
     role: Role
@@ -72,6 +131,36 @@ class Principal:
         """Raises PermissionDenied where the role lacks the right."""
         if self.role not in HOLDERS[right]:
             raise PermissionDenied(self.role, " or ".join(HOLDERS[right]))
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the role sees jobs of everybody."""
+        return Act.SEE in REACH[self.role][Standing.OTHER]
+
+    def standing(self, job: Job) -> Standing:
+        """What a job is to this caller."""
+        if job.owner and job.owner == self.name:
+            return Standing.OWN
+        return Standing.SHARED if job.shared else Standing.OTHER
+
+    def may(self, act: Act, job: Job) -> bool:
+        """Whether the role allows this with such a job."""
+        return act in REACH[self.role][self.standing(job)]
+
+    def require_act(self, act: Act, job: Job) -> None:
+        """Raises JobNotFound for a job that the caller may not see, as if there were none, and PermissionDenied for one
+        that the caller may see, but not treat like this."""
+        if not self.may(Act.SEE, job):
+            raise JobNotFound(job.id)
+        if not self.may(act, job):
+            standing = self.standing(job)
+            roles = [role for role in Role if act in REACH[role][standing]]
+            owner = () if standing is Standing.OWN else (f"the owner of jobs/{job.id}",)
+            raise PermissionDenied(self.role, " or ".join((*owner, *roles)))
+
+    def visible(self, selection: Selection) -> Selection:
+        """The jobs of a selection that the caller may see."""
+        return selection if self.sees_all else replace(selection, visible_to=self.name)
 
     def require_connection(self, name: str) -> None:
         """Raises PermissionDenied where a submitter was not given the connection."""
@@ -161,6 +250,8 @@ def recognise(text: str, token: Token | None, now: datetime) -> Principal:
     """
     if token is None or not token.matches(text):
         raise Unauthenticated("the token is not known")
+    if token.name == SOCKET:
+        raise Unauthenticated(f"the name {SOCKET} is reserved for local users without a token; make another token")
     if token.revoke_time is not None:
         raise Unauthenticated(f"the token {token.name} was revoked")
     if not token.in_force(now):

@@ -9,6 +9,7 @@ LadingError
  |    +-- CommandNotAllowed  the state forbids it
  |    +-- EtagMismatch
  |    +-- RequestIdReused
+ |    +-- RequestJobDeleted  the job that the same request made before was deleted
  |    +-- RevisionCompacted
  |    +-- ShuttingDown
  |    +-- Unauthenticated
@@ -143,6 +144,19 @@ class RequestIdReused(Refusal):
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         super().__init__(f"request_id {request_id} was used for another request; make a new one")
+
+
+class RequestJobDeleted(Refusal):
+    """The job that the same request made before was deleted: it is not made again."""
+
+    code = "REQUEST_JOB_DELETED"
+
+    def __init__(self, request_id: str, job_id: str) -> None:
+        self.request_id = request_id
+        self.job_id = job_id
+        super().__init__(
+            f"request_id {request_id} made jobs/{job_id}, which was deleted; to make it again, use a new request_id"
+        )
 
 
 class RevisionCompacted(Refusal):

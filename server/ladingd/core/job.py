@@ -37,6 +37,10 @@ class Job:
     id: str
     uid: str
     """Never given out twice, unlike an id that was deleted: what the job leaves in a target is known by it."""
+    owner: str = ""
+    """The name of the principal that made it; empty where it was made before jobs had owners."""
+    shared: bool = False
+    """Whether those who may not see the jobs of others may read this one."""
     label: str = ""
     description: str = ""
     spec: JobSpec
@@ -92,6 +96,10 @@ class ChangeKind(StrEnum):
     """From one state to another."""
     EDITED = "EDITED"
     """Label, description or spec."""
+    SHARED = "SHARED"
+    """It can be seen by others from now on; texts and spec may have changed as well."""
+    WITHDRAWN = "WITHDRAWN"
+    """Others can no longer see it; texts and spec may have changed as well."""
     DELETED = "DELETED"
 
 

@@ -32,6 +32,10 @@ def describe(change: Change) -> tuple[Level, str, str]:
         return Level.INFO, "CREATED", "created"
     if change.kind is ChangeKind.EDITED:
         return Level.INFO, "EDITED", "edited"
+    if change.kind is ChangeKind.SHARED:
+        return Level.INFO, "SHARED", "shared: everybody who may use this daemon can read it"
+    if change.kind is ChangeKind.WITHDRAWN:
+        return Level.INFO, "WITHDRAWN", "no longer shared"
     if change.kind is ChangeKind.DELETED or change.cause is None:
         return Level.INFO, change.kind.value, change.kind.value.lower()
     if change.cause is Event.SLOT_FREE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from ladingd.core.state import Event, State
 
 T = TypeVar("T")
+
+
+Check = Callable[["Job"], None]
+"""Whether somebody may do something with a job: it raises where they may not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +50,7 @@ class JobStore(ABC):
     of commits: whoever has read up to one never misses an earlier one. A state is assigned by ``Job.moved`` alone.
     Methods that name a job raise JobNotFound where it is not there. What a call wants (create, edit, delete, command)
     is written down with the call of ``origin.current()``, what comes of it by itself with the job's.
+    A ``check`` is called in the transaction with the job as it is before anything is done or told of it, etags too.
     """
 
     # Jobs
@@ -53,13 +59,17 @@ class JobStore(ABC):
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
         """Store a new job and return it with its revision. The notes of its plan go into its journal.
 
-        With a ``request_id`` that was seen before and the same digest, return the job of that time as it is now and
-        store nothing. Raises RequestIdReused where the digest differs, JobExists where the id is taken.
+        With a ``request_id`` that the job's owner used before and the same digest, return the job of that time as it
+        is now and store nothing. Raises like ``made_by``, and JobExists where the id is taken.
         """
 
     @abstractmethod
-    async def made_by(self, request_id: str, request_digest: str) -> Job | None:
-        """The job that an earlier request with this id made, as it is now. Raises RequestIdReused."""
+    async def made_by(self, owner: str, request_id: str, request_digest: str) -> Job | None:
+        """The job that an earlier request of this owner with this id made, as it is now.
+
+        A request that was made before requests had owners is everybody's. Raises RequestIdReused where the digest
+        differs, RequestJobDeleted where the job is gone: requests outlive their jobs.
+        """
 
     @abstractmethod
     async def get(self, job_id: str) -> Job: ...
@@ -92,10 +102,12 @@ class JobStore(ABC):
         *,
         label: str | None = None,
         description: str | None = None,
+        shared: bool | None = None,
         spec: JobSpec | None = None,
         plan: Plan | None = None,
         etag: str = "",
         validate_only: bool = False,
+        check: Check | None = None,
     ) -> Job:
         """Change what is not None. A new spec comes with its plan, and only while the job is EDITING.
 
@@ -104,7 +116,7 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    async def delete(self, job_id: str, *, etag: str = "") -> Job:
+    async def delete(self, job_id: str, *, etag: str = "", check: Check | None = None) -> Job:
         """Remove the job with its journal and chunks, and return it as it was.
 
         Raises EtagMismatch, and CommandNotAllowed (command ``delete``) outside ``core.state.DELETABLE``.
@@ -113,7 +125,7 @@ class JobStore(ABC):
     # Changes of state
 
     @abstractmethod
-    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
+    async def command(self, job_id: str, command: Event, *, etag: str = "", check: Check | None = None) -> Job:
         """Apply a command of people or programs. One that is under way already changes nothing and returns the job.
 
         Raises EtagMismatch, CommandNotAllowed.
@@ -152,6 +164,10 @@ class JobStore(ABC):
         """The changes after a revision, in order. Raises RevisionCompacted where some of them are gone."""
 
     @abstractmethod
+    async def withdrawn(self) -> Mapping[str, int]:
+        """By uid, the last revision at which each job ceased to be shared, as far as changes are kept."""
+
+    @abstractmethod
     async def compact(self, *, keep: int) -> int:
         """Forget old changes, some thousands at a time, but never so many of the latest; the revision up to which they
         are gone."""
@@ -162,7 +178,9 @@ class JobStore(ABC):
     async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None: ...
 
     @abstractmethod
-    async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[JournalEntry, ...]:
+    async def journal(
+        self, job_id: str, *, after: int = 0, limit: int, check: Check | None = None
+    ) -> tuple[JournalEntry, ...]:
         """The entries of one job with a greater sequence number, in order."""
 
     # Chunks

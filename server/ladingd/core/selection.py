@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,6 +21,8 @@ class Field(StrEnum):
     STATE = "state"
     TYPE = "type"
     LABEL = "label"
+    OWNER = "owner"
+    SHARED = "shared"
     CREATE_TIME = "create_time"
     UPDATE_TIME = "update_time"
     START_TIME = "start_time"
@@ -49,7 +51,7 @@ _HOLDS: Mapping[Comparison, Callable[[Any, Any], bool]] = MappingProxyType(
     }
 )
 
-Value = str | datetime
+Value = str | bool | datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,14 +80,18 @@ class Selection:
     """The jobs for which every condition holds."""
 
     conditions: tuple[Condition, ...] = ()
+    visible_to: str | None = None
+    """Only those that this principal owns, and shared ones; None: whoever owns them."""
 
     def holds(self, job: Job) -> bool:
         """Whether the job is one of them."""
+        if self.visible_to is not None and not job.shared and job.owner != (self.visible_to or None):
+            return False
         return all(condition.holds(job) for condition in self.conditions)
 
-    def without(self, field: Field) -> Selection:
-        """The same, whatever that field is."""
-        return Selection(conditions=tuple(each for each in self.conditions if each.field is not field))
+    def without(self, *fields: Field) -> Selection:
+        """The same, whatever these fields are."""
+        return replace(self, conditions=tuple(each for each in self.conditions if each.field not in fields))
 
 
 EVERY = Selection()

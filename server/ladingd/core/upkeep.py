@@ -102,6 +102,10 @@ class RetentionStore(ABC):
         """Those of some jobs that are in these states, with their end."""
 
     @abstractmethod
+    async def trim_requests(self, *, before: datetime) -> int:
+        """Forget requests of before a time whose jobs are gone, some thousands at a time; how many they were."""
+
+    @abstractmethod
     async def trim_audit(self, *, before: datetime | None = None, keep: int | None = None) -> int:
         """Forget entries of the audit trail, some thousands at a time: those before a time, and all but the latest;
         how many they were."""

@@ -36,7 +36,15 @@ class Misfit:
 
     value: str
     code: str
-    message: str
+    problem: str
+    """As in `is not a date`: for the journal, which shows no values."""
+    told: str = ""
+    """The same with values, where it takes more of them than this one."""
+
+    @property
+    def message(self) -> str:
+        """What a reject says."""
+        return f"'{self.value}' {self.told or self.problem}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,9 +243,8 @@ def _misfit(reading: Reading, value: str) -> Misfit:
     kind = reading.kind
     shown = shorten(value.encode(), VALUE_CAP)
     if kind.kind in _NUMBERS and re.search(PATTERNS[kind.kind], value):
-        message = f"'{shown}' is out of range for {reading.name}"
-        return Misfit(value=shown, code="OUT_OF_RANGE", message=message)
-    return Misfit(value=shown, code=kind.refusal_code, message=f"'{shown}' is not {PHRASES[kind.kind]}")
+        return Misfit(value=shown, code="OUT_OF_RANGE", problem=f"is out of range for {reading.name}")
+    return Misfit(value=shown, code=kind.refusal_code, problem=f"is not {PHRASES[kind.kind]}")
 
 
 def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str) -> Cast:
@@ -250,7 +257,7 @@ def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, p
 
 def _broken(value: str | bytes, code: str, problem: str) -> Misfit:
     shown = shorten(value.encode() if isinstance(value, str) else value, VALUE_CAP)
-    return Misfit(value=shown, code=code, message=f"'{shown}' {problem}")
+    return Misfit(value=shown, code=code, problem=problem)
 
 
 def shorten(text: bytes, cap: int) -> str:

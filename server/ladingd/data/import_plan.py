@@ -138,7 +138,8 @@ def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[s
 
 
 def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _Sample) -> tuple[str, ...]:
-    """A sentence for each column with values in the sample that will be refused."""
+    """A sentence for each column with values in the sample that will be refused. It goes into the journal, which more
+    people may read than records: so it does not show the values."""
     notes = []
     for column, reading, values in zip(columns, readings, sample.columns, strict=True):
         misfits = cast(values, reading).misfits
@@ -147,6 +148,6 @@ def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _
             notes.append(
                 f"{column.source} is read as {column.type}: {len(misfits):,} of the first "
                 f"{len(values) - values.null_count:,} values will be refused, the first in line "
-                f"{sample.lines[row]}: {first.message}"
+                f"{sample.lines[row]}: it {first.problem}"
             )
     return tuple(notes)

@@ -70,10 +70,11 @@ def altered(column: pa.Array, values: pa.Array, kind: FieldType, name: str) -> d
     texts = column.take(rows).to_pylist()
     become = _written_back(values.take(rows), kind).to_pylist()
     misfits = {}
+    problem = f"would change as {kind.with_article}; import {name} as text to keep it"
     for row, text, other in zip(rows.tolist(), texts, become, strict=True):
         shown = shorten(text.encode() if isinstance(text, str) else text, VALUE_CAP)
-        message = f"'{shown}' would become {other} as {kind.with_article}; import {name} as text to keep it"
-        misfits[row] = Misfit(value=shown, code=WOULD_CHANGE, message=message)
+        told = f"would become {other} as {kind.with_article}; import {name} as text to keep it"
+        misfits[row] = Misfit(value=shown, code=WOULD_CHANGE, problem=problem, told=told)
     return misfits
 
 

@@ -12,9 +12,9 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
-from ladingd.core.errors import LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
 from ladingd.core.state import Event
 from ladingd.core.upkeep import Discard
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from ladingd.core.plan import Plan
-    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.core.ports import Check, JobStore, Transfer
     from ladingd.core.spec import JobSpec
     from ladingd.run.announcer import Announcer
     from ladingd.run.discards import Discards
@@ -51,6 +51,9 @@ class Effect:
     upload: str = ""
     """As the API has it, where one was removed."""
 
+
+Permit: TypeAlias = "Callable[[JobSpec], Awaitable[None]]"
+"""Whether somebody may use what a spec names: it raises where they may not."""
 
 effect: ContextVar[Effect] = ContextVar("effect")
 """Whoever wants to know it puts one here before the call."""
@@ -89,6 +92,8 @@ class Control:
         *,
         label: str,
         description: str,
+        owner: str = "",
+        shared: bool = False,
         job_id: str = "",
         request_id: str = "",
         request_digest: str = "",
@@ -96,11 +101,11 @@ class Control:
     ) -> Job:
         """Check the spec against its real source and target, and store a job in EDITING.
 
-        Raises InvalidSpec, JobExists, RequestIdReused, ShuttingDown, DiskFull, and TechnicalError where source or
-        target cannot be reached.
+        Raises InvalidSpec, JobExists, RequestIdReused, RequestJobDeleted, ShuttingDown, DiskFull, and TechnicalError
+        where source or target cannot be reached.
         """
         self._check_open()
-        if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
+        if request_id and (earlier := await self._store.made_by(owner, request_id, request_digest)):
             return earlier
         self._room.check()
         plan = await self._plan(spec)
@@ -108,6 +113,8 @@ class Control:
         job = Job(
             id=job_id or "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
             uid=str(uuid.uuid4()),
+            owner=owner,
+            shared=shared,
             label=label,
             description=description,
             spec=spec,
@@ -125,22 +132,34 @@ class Control:
         *,
         label: str | None = None,
         description: str | None = None,
+        shared: bool | None = None,
         spec: JobSpec | None = None,
         etag: str = "",
         validate_only: bool = False,
+        check: Check | None = None,
+        permit: Permit | None = None,
     ) -> Job:
-        """Change what is not None. Raises JobNotFound, EtagMismatch, CommandNotAllowed, InvalidSpec."""
+        """Change what is not None.
+
+        ``permit`` is asked for the spec that a new one replaces. Raises what it and ``check`` raise, and JobNotFound,
+        EtagMismatch, CommandNotAllowed, InvalidSpec.
+        """
         self._check_open()
-        plan = None if spec is None else await self._plan(spec)
+        plan = None
+        if spec is not None:
+            check = await self._permitted(job_id, check, permit)
+            plan = await self._plan(spec)
         return await self._told(
             self._store.edit(
                 job_id,
                 label=label,
                 description=description,
+                shared=shared,
                 spec=spec,
                 plan=plan,
                 etag=etag,
                 validate_only=validate_only,
+                check=check,
             )
         )
 
@@ -148,7 +167,9 @@ class Control:
         self,
         job_id: str,
         *,
-        permit: Callable[[JobSpec], Awaitable[None]],
+        permit: Permit,
+        check: Check | None = None,
+        owner: str = "",
         label: str = "",
         new_id: str = "",
         request_id: str = "",
@@ -156,30 +177,34 @@ class Control:
     ) -> Job:
         """Make a job with the spec and the texts of another one; its label may be a new one.
 
-        Raises like ``create``, and what ``permit`` raises where the caller may not have a job with this spec.
+        ``check`` is called for that one. Raises like ``create``, and what ``permit`` raises where the caller may not
+        have a job with this spec.
         """
         self._check_open()
-        if request_id and (earlier := await self._store.made_by(request_id, request_digest)):
+        if request_id and (earlier := await self._store.made_by(owner, request_id, request_digest)):
             return earlier  # What was cloned may be gone by now.
         model = await self._store.get(job_id)
+        if check is not None:
+            check(model)
         await permit(model.spec)
         return await self.create(
             model.spec,
             label=label or model.label,
             description=model.description,
+            owner=owner,
             job_id=new_id,
             request_id=request_id,
             request_digest=request_digest,
         )
 
-    async def delete(self, job_id: str, *, etag: str = "", wait: bool = True) -> None:
+    async def delete(self, job_id: str, *, etag: str = "", wait: bool = True, check: Check | None = None) -> None:
         """Remove a job and all that it left but its records; that is not waited for where nobody wants to.
 
         Raises JobNotFound, EtagMismatch, CommandNotAllowed.
         """
         self._check_open()
         try:
-            job = await self._told(self._store.delete(job_id, etag=etag))
+            job = await self._told(self._store.delete(job_id, etag=etag, check=check))
         except asyncio.CancelledError:
             self._discards.wake()  # It may be gone.
             raise
@@ -197,12 +222,41 @@ class Control:
             # The job is gone all the same: what stays in an unreachable target is cleared away when it is back.
             log.warning("jobs/%s is deleted, what it left is cleared away later: %s", job.id, error.message)
 
-    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
-        """Start, pause or cancel. Raises JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown, DiskFull."""
+    async def command(
+        self,
+        job_id: str,
+        command: Event,
+        *,
+        etag: str = "",
+        check: Check | None = None,
+        permit: Permit | None = None,
+    ) -> Job:
+        """Start, pause or cancel. ``permit`` is asked for the spec of a job that is to start.
+
+        Raises what it and ``check`` raise, and JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown, DiskFull.
+        """
         self._check_open()
         if command is Event.START:
             self._room.check()
-        return await self._told(self._store.command(job_id, command, etag=etag))
+            check = await self._permitted(job_id, check, permit)
+        return await self._told(self._store.command(job_id, command, etag=etag, check=check))
+
+    async def _permitted(self, job_id: str, check: Check | None, permit: Permit | None) -> Check | None:
+        """A check that also holds the job to the spec that was permitted: somebody may edit it meanwhile."""
+        if permit is None:
+            return check
+        job = await self._store.get(job_id)
+        if check is not None:
+            check(job)
+        await permit(job.spec)
+
+        def still(now: Job) -> None:
+            if check is not None:
+                check(now)
+            if now.spec != job.spec:
+                raise EtagMismatch(job_id)
+
+        return still
 
     async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:
         """Write and announce. Whoever gives up waiting for it does not undo what is written, nor keep it from the

@@ -22,6 +22,8 @@ PAUSE = 600.0
 """How many seconds pass between two looks."""
 BREATH = 0.1
 """How many seconds others have the store for themselves between two steps."""
+REQUESTS_KEPT = timedelta(days=30)
+"""How long a request_id is remembered at least; longer than anybody retries. It is kept as long as its job, too."""
 AT_A_TIME = 100
 _UIDS = 500
 
@@ -80,6 +82,7 @@ class Retention:
             try:
                 await self.forget_jobs()
                 await self.forget_files()
+                await self.forget_requests()
                 await self.forget_audit()
                 await self.forget_changes()
             except DiskFull as full:
@@ -119,6 +122,13 @@ class Retention:
                 log.info("retention: deleted jobs/%s, whose files took %d bytes", job.id, sizes[job.uid])
         if excess > 0:
             log.warning("retention: jobs that are not over have %d bytes more than may be kept", excess)
+
+    async def forget_requests(self) -> None:
+        """Forget what requests have made that nobody repeats any more, once it is gone."""
+        forgotten = 1
+        while forgotten:
+            forgotten = await self._old.trim_requests(before=self._clock() - REQUESTS_KEPT)
+            await asyncio.sleep(self._breath)
 
     async def forget_audit(self) -> None:
         """Forget entries of the audit trail that are too old or too many."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from ladingd.core.job import Change, JournalEntry, Reject
-    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.core.ports import Check, JobStore, RejectReader
     from ladingd.core.selection import Selection
     from ladingd.run.announcer import Announcer
 
@@ -34,6 +34,13 @@ LISTED_SECONDS = 2.0
 BATCH = 500
 
 
+_WITHDRAWN = 5_000
+"""Of so many jobs that ceased to be shared we know it before the store is asked which of them still matter."""
+
+_EDITS = frozenset({ChangeKind.EDITED, ChangeKind.SHARED, ChangeKind.WITHDRAWN})
+"""Changes of which nobody knows what texts, type and sharing were before."""
+
+
 class WatchKind(StrEnum):
     """What a watch event tells."""
 
@@ -41,6 +48,8 @@ class WatchKind(StrEnum):
     CHANGED = "CHANGED"
     PROGRESS = "PROGRESS"
     DELETED = "DELETED"
+    WITHDRAWN = "WITHDRAWN"
+    """The watcher may no longer see the job. Of ``job`` only the uid, the id and the type are meant for the watcher."""
     BOOKMARK = "BOOKMARK"
 
 
@@ -79,6 +88,8 @@ class Watch:
         self._listed: tuple[int, tuple[Job, ...]] | None = None
         self._outdated = False
         """What is listed has progress that is no longer true."""
+        self._withdrawn: dict[str, int] = {}
+        """By uid, when jobs ceased to be shared: nobody but their owners is shown what was before."""
 
     def progressed(self, job: Job) -> None:
         """Show this progress to watchers, at the next pulse; the latest of each job wins."""
@@ -119,14 +130,16 @@ class Watch:
         self._announcer.announce_all()
 
     async def jobs(
-        self, *, revision: int = 0, job_id: str = "", selection: Selection = EVERY
+        self, *, revision: int = 0, job_id: str = "", selection: Selection = EVERY, check: Check | None = None
     ) -> AsyncGenerator[WatchEvent, None]:
         """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
 
-        ``selection``: only these, by state, type and label. A change by which a job leaves it is told as well.
+        ``selection``: only these, by state, type, label, owner and shared. A change by which a job leaves it is told as
+        well; where the watcher may no longer see the job, as WITHDRAWN. ``check`` is called for the one job.
         Ends by ShuttingDown, and by JobNotFound where the one job is not there or no more. Raises RevisionCompacted
         where changes after ``revision`` are gone.
         """
+        restricted = selection.visible_to
         pulse = self._pulse
         current = await self._store.revision()
         if revision > current:
@@ -134,8 +147,13 @@ class Watch:
             raise RevisionCompacted(revision, current)
         known = not job_id
         if revision == 0:
+            rung = self._announcer.listen()
             revision, jobs = await (self._store.snapshot(job_id) if job_id else self._snapshot())
+            if job_id and check is not None:
+                check(jobs[0])
             for job in filter(selection.holds, jobs):
+                if restricted is not None and await self._hidden(job, revision, restricted, rung):
+                    continue
                 yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
             # It may be large, and this watch may last for days.
             del jobs
@@ -149,13 +167,19 @@ class Watch:
             changes = await self._changes(revision)
             for change in changes:
                 revision = change.revision
-                if job_id in ("", change.job.id) and _concerns(selection, change):
-                    yield _event(change)
-                    if job_id and change.kind is ChangeKind.DELETED:
+                if job_id not in ("", change.job.id):
+                    continue
+                if restricted is not None and await self._hidden(change.job, revision, restricted, rung):
+                    continue
+                if (event := _event(selection, change)) is not None:
+                    yield event
+                    if job_id and event.kind in (WatchKind.DELETED, WatchKind.WITHDRAWN):
                         raise JobNotFound(job_id)
             if not changes:
                 if not known:
-                    await self._store.get(job_id)
+                    job = await self._store.get(job_id)
+                    if check is not None:
+                        check(job)
                     known = True
                 for job in self._progress_since(pulse, job_id):
                     if self._quiet:
@@ -172,17 +196,22 @@ class Watch:
                     bookmark_due = loop.time() + BOOKMARK_SECONDS
                     yield _bookmark(revision)
 
-    async def journal(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JournalEntry, None]:
+    async def journal(
+        self, job_id: str, *, after: int = 0, check: Check | None = None
+    ) -> AsyncGenerator[JournalEntry, None]:
         """Follow the journal of one job; ends when the job has ended and all is sent.
 
-        Raises JobNotFound, also when the job is deleted meanwhile, and ShuttingDown.
+        ``check`` is repeated whenever something has happened to the job. Raises what it raises, JobNotFound, also when
+        the job is deleted meanwhile, and ShuttingDown.
         """
-        await self._store.get(job_id)
+        permission = _Permission(self._store, self._announcer, job_id, check)
+        await permission.ask()
         while True:
             rung = self._announcer.listen(job_id)
-            last = self._closed or (await self._store.get(job_id)).state in ENDED
-            entries = await self._store.journal(job_id, after=after, limit=BATCH)
+            last = self._closed or (await permission.ask()).state in ENDED
+            entries = await self._store.journal(job_id, after=after, limit=BATCH, check=check)
             for entry in entries:
+                await permission.renew()
                 after = entry.sequence
                 yield entry
             if not entries:
@@ -192,17 +221,20 @@ class Watch:
                     return
                 await rung.wait()
 
-    async def rejects(self, job_id: str, *, after: int = 0) -> AsyncGenerator[tuple[int, Reject], None]:
+    async def rejects(
+        self, job_id: str, *, after: int = 0, check: Check | None = None
+    ) -> AsyncGenerator[tuple[int, Reject], None]:
         """Follow the rejects of one job, numbered from 1 in the order of the source; ends like ``journal``.
 
         A chunk's rejects are told when all chunks before it are committed: so the numbers never change.
         """
         ordinal = number = 0
-        uid = (await self._store.get(job_id)).uid
+        permission = _Permission(self._store, self._announcer, job_id, check)
+        uid = (await permission.ask()).uid
         while True:
             rung = self._announcer.listen(job_id)
             last = self._closed
-            job = await self._store.get(job_id)
+            job = await permission.ask()
             if job.uid != uid:
                 raise JobNotFound(job_id)  # Its id has been given out again.
             # Then nothing of it can be committed any more, and what is missing in between does not come.
@@ -219,6 +251,7 @@ class Watch:
                     page = await self._rejects.read(job.uid, [kept.chunk.ordinal], size=BATCH, token=token or "")
                     for place, reject in enumerate(page.items, number + 1):
                         if place > after:
+                            await permission.renew()
                             yield place, reject
                     number, told, token = number + len(page.items), told - len(page.items), page.next_token
                 number += told
@@ -227,6 +260,17 @@ class Watch:
             if job.settled and job.state in ENDED:
                 return
             await rung.wait()
+
+    async def _hidden(self, job: Job, revision: int, viewer: str, rung: asyncio.Event) -> bool:
+        """Whether a watcher may no longer be shown what a job of somebody else was at a revision.
+
+        A watcher that reads slowly may be here long after it has read the store; ``rung`` is the bell of that time.
+        """
+        if job.owner == viewer or not job.shared:
+            return False
+        if rung.is_set():
+            await self._read()
+        return self._withdrawn.get(job.uid, 0) > revision
 
     async def _snapshot(self) -> tuple[int, tuple[Job, ...]]:
         """All jobs at the current revision, read once for all watchers that come at the same time."""
@@ -269,6 +313,7 @@ class Watch:
             rung = self._announcer.listen()
             if recent is None:
                 recent = self._recent = Recent(await self._store.revision())
+                self._withdrawn = dict(await self._store.withdrawn())
             while True:
                 try:
                     changes = await self._store.changes(recent.last, limit=BATCH)
@@ -277,12 +322,16 @@ class Watch:
                     self._progress.clear()
                     self._revisions.clear()
                     recent = self._recent = Recent(await self._store.revision())
+                    self._withdrawn = dict(await self._store.withdrawn())
                     continue
                 if not changes:
                     break
                 for change in changes:
                     recent.append(change)
                     self._note(change)
+                if len(self._withdrawn) > _WITHDRAWN:
+                    # Those that no change is kept of are no longer needed.
+                    self._withdrawn = dict(await self._store.withdrawn())
             self._read_for = rung
             return recent
 
@@ -296,6 +345,8 @@ class Watch:
 
     def _note(self, change: Change) -> None:
         job_id = change.job.id
+        if change.kind is ChangeKind.WITHDRAWN:
+            self._withdrawn[change.job.uid] = change.revision
         if change.kind is not ChangeKind.DELETED and change.job.state in ACTIVE:
             self._revisions[job_id] = change.revision
             return
@@ -321,17 +372,47 @@ def _sharing(jobs: Iterable[Job], earlier: Iterable[Job]) -> tuple[Job, ...]:
     return tuple(map(shared, jobs))
 
 
+class _Permission:
+    """Whether a job may still be read: asked again once something has happened to it."""
+
+    def __init__(self, store: JobStore, announcer: Announcer, job_id: str, check: Check | None) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._job_id = job_id
+        self._check = check
+        self._bell = announcer.listen(job_id)
+
+    async def ask(self) -> Job:
+        """The job as it is. Raises JobNotFound, and what the check raises."""
+        self._bell = self._announcer.listen(self._job_id)
+        job = await self._store.get(self._job_id)
+        if self._check is not None:
+            self._check(job)
+        return job
+
+    async def renew(self) -> None:
+        """Ask where the answer may be another one by now."""
+        if self._check is not None and self._bell.is_set():
+            await self.ask()
+
+
 def _concerns(selection: Selection, change: Change) -> bool:
     """Whether the job is one of the selected with this change, or may have been before it."""
-    if change.kind is ChangeKind.EDITED:
-        return selection.without(Field.LABEL).without(Field.TYPE).holds(change.job)
+    if change.kind in _EDITS:
+        return selection.without(Field.LABEL, Field.TYPE, Field.SHARED).holds(change.job)
     if selection.holds(change.job):
         return True
     return change.from_state is not None and selection.holds(replace(change.job, state=change.from_state))
 
 
-def _event(change: Change) -> WatchEvent:
-    kind = WatchKind.DELETED if change.kind is ChangeKind.DELETED else WatchKind.CHANGED
+def _event(selection: Selection, change: Change) -> WatchEvent | None:
+    """What a watcher is told of a change."""
+    if change.kind is ChangeKind.WITHDRAWN and selection.visible_to not in (None, change.job.owner):
+        kind = WatchKind.WITHDRAWN
+    elif not _concerns(selection, change):
+        return None
+    else:
+        kind = WatchKind.DELETED if change.kind is ChangeKind.DELETED else WatchKind.CHANGED
     return WatchEvent(kind=kind, revision=change.revision, time=change.time, job=change.job)
 
 

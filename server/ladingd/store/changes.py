@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from ladingd.core.errors import RevisionCompacted
 from ladingd.core.job import Change, ChangeKind
@@ -36,6 +36,14 @@ _AFTER = (
     .limit(bindparam("at_most"))
 )
 """The changes after a revision; the columns are the fields of core.job.Change."""
+
+_WITHDRAWN = (
+    select(changes.c.revision, changes.c.job)
+    # Written out, and not a parameter: only so does SQLite use the index.
+    .where(changes.c.kind == literal_column("'WITHDRAWN'"))
+    .order_by(changes.c.revision)
+)
+"""The changes by which jobs ceased to be shared."""
 
 _EVERYTHING = select(*rows.COLUMNS).order_by(jobs.c.sequence)
 """All jobs, the oldest first."""
@@ -78,6 +86,11 @@ def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
         raise RevisionCompacted(after, compacted + 1)
     found = connection.execute(_AFTER, {"after": after, "at_most": limit})
     return tuple(Change(**row._mapping) for row in found)
+
+
+def withdrawn(connection: Connection) -> dict[str, int]:
+    """By uid, the last revision at which each job ceased to be shared, as far as changes are kept."""
+    return {row.job.uid: row.revision for row in connection.execute(_WITHDRAWN)}
 
 
 def compact(connection: Connection, keep: int) -> int:

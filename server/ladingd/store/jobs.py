@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress
     from ladingd.core.plan import Chunk, CommittedChunk, Plan
-    from ladingd.core.ports import KeptChunk
+    from ladingd.core.ports import Check, KeptChunk
     from ladingd.core.spec import JobSpec
     from ladingd.core.state import Event, State
 
@@ -50,8 +50,8 @@ class SqlJobStore(JobStore):
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
         return await self._write(transitions.create, job, request_id, request_digest, current().call, self._now())
 
-    async def made_by(self, request_id: str, request_digest: str) -> Job | None:
-        return await self._database.read(transitions.made_by, request_id, request_digest)
+    async def made_by(self, owner: str, request_id: str, request_digest: str) -> Job | None:
+        return await self._database.read(transitions.made_by, owner, request_id, request_digest)
 
     async def get(self, job_id: str) -> Job:
         return await self._database.read(rows.load, job_id)
@@ -76,19 +76,24 @@ class SqlJobStore(JobStore):
         *,
         label: str | None = None,
         description: str | None = None,
+        shared: bool | None = None,
         spec: JobSpec | None = None,
         plan: Plan | None = None,
         etag: str = "",
         validate_only: bool = False,
+        check: Check | None = None,
     ) -> Job:
-        edit = partial(transitions.edit, validate_only=validate_only)
-        return await self._write(edit, job_id, label, description, spec, plan, etag, current().call, self._now())
+        edit = partial(transitions.edit, validate_only=validate_only, check=check)
+        call, now = current().call, self._now()
+        return await self._write(edit, job_id, label, description, shared, spec, plan, etag, call, now)
 
-    async def delete(self, job_id: str, *, etag: str = "") -> Job:
-        return await self._write(transitions.delete, job_id, etag, current().call, self._now())
+    async def delete(self, job_id: str, *, etag: str = "", check: Check | None = None) -> Job:
+        delete = partial(transitions.delete, check=check)
+        return await self._write(delete, job_id, etag, current().call, self._now())
 
-    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
-        return await self._write(transitions.command, job_id, command, etag, current().call, self._now())
+    async def command(self, job_id: str, command: Event, *, etag: str = "", check: Check | None = None) -> Job:
+        apply = partial(transitions.command, check=check)
+        return await self._write(apply, job_id, command, etag, current().call, self._now())
 
     async def move(
         self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False
@@ -110,14 +115,19 @@ class SqlJobStore(JobStore):
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
         return await self._database.read(changes.read, after, limit)
 
+    async def withdrawn(self) -> dict[str, int]:
+        return await self._database.read(changes.withdrawn)
+
     async def compact(self, *, keep: int) -> int:
         return await self._write(changes.compact, keep)
 
     async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None:
         await self._write(journal.write, job_id, self._now(), level, code, message)
 
-    async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[JournalEntry, ...]:
-        return await self._database.read(journal.read, job_id, after, limit)
+    async def journal(
+        self, job_id: str, *, after: int = 0, limit: int, check: Check | None = None
+    ) -> tuple[JournalEntry, ...]:
+        return await self._database.read(journal.read, job_id, after, limit, check)
 
     async def replan(self, job_id: str, plan: Plan) -> Job:
         return await self._write(slices.replan, job_id, plan, self._now())

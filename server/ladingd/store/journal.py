@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ladingd.core.plan import Plan
+    from ladingd.core.ports import Check
 
 _APPEND = insert(journal)
 """One entry more."""
@@ -44,8 +45,11 @@ def write_notes(connection: Connection, job_id: str, time: datetime, plan: Plan)
         write(connection, job_id, time, Level.WARNING, "NOTE", note)
 
 
-def read(connection: Connection, job_id: str, after: int, limit: int) -> tuple[JournalEntry, ...]:
-    """The entries of a job with a greater sequence number, in order. Raises JobNotFound."""
-    rows.require(connection, job_id)
+def read(connection: Connection, job_id: str, after: int, limit: int, check: Check | None) -> tuple[JournalEntry, ...]:
+    """The entries of a job with a greater sequence number, in order. Raises JobNotFound, and what ``check`` raises."""
+    if check is None:
+        rows.require(connection, job_id)
+    else:
+        check(rows.load(connection, job_id))
     found = connection.execute(_AFTER, {"of_job": job_id, "after": after, "at_most": limit})
     return tuple(JournalEntry(**row._mapping) for row in found)

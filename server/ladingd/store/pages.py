@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Text, and_, false, func, or_, select, type_coerce
+from sqlalchemy import Text, and_, false, func, literal_column, or_, select, type_coerce
 
 from ladingd.core.errors import InvalidRequest
 from ladingd.core.ports import Page
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ladingd.core.selection import Condition, Order, Selection
 
 _SEQUENCES = range(1, 1 << 63)
+_NUMBERS = range(-(1 << 63), 1 << 63)
 
 
 def read(connection: Connection, selection: Selection, order: Order, size: int, token: str) -> Page[Job]:
@@ -34,6 +35,8 @@ def read(connection: Connection, selection: Selection, order: Order, size: int, 
     statement = select(jobs.c.sequence, key.label("key"), *rows.COLUMNS).limit(size + 1)
     for condition in selection.conditions:
         statement = statement.where(_holds(condition))
+    if selection.visible_to is not None:
+        statement = statement.where(_visible_to(selection.visible_to))
     if token:
         statement = statement.where(_behind(_Place.of(token, asked), key, descending=order.descending))
     if key is not jobs.c.sequence:
@@ -62,10 +65,13 @@ class _Place:
         try:
             facts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
             place = cls(asked=facts["asked"], key=facts["key"], sequence=facts["sequence"])
+            str(place.key).encode()  # Half a surrogate pair is valid JSON, but no text.
         except (binascii.Error, ValueError, KeyError, TypeError, RecursionError) as error:
             raise _foreign() from error
         known = isinstance(place.sequence, int) and isinstance(place.key, str | int | None)
         if not known or place.sequence not in _SEQUENCES or place.asked != asked:
+            raise _foreign()
+        if isinstance(place.key, int) and place.key not in _NUMBERS:
             raise _foreign()
         return place
 
@@ -100,6 +106,13 @@ def _behind(place: _Place, key: ColumnElement[Any], *, descending: bool) -> Colu
     return or_(beyond, and_(key == place.key, later), key.is_(None))
 
 
+def _visible_to(name: str) -> ColumnElement[bool]:
+    """What the name owns, and what is shared; nothing is owned by the empty name."""
+    # Written out, and not a parameter: only so does SQLite use the index of shared jobs.
+    shared = jobs.c.shared == literal_column("1")
+    return or_(jobs.c.owner == name, shared) if name else shared
+
+
 def _holds(condition: Condition) -> ColumnElement[bool]:
     if condition.field in TIMES:
         column, time = jobs.c[condition.field.value], condition.values[0]
@@ -110,7 +123,7 @@ def _holds(condition: Condition) -> ColumnElement[bool]:
             Comparison.NOT_BEFORE: column >= time,
         }
         return compared[condition.comparison]
-    kept = _kept(condition.field)
+    kept = jobs.c.shared if condition.field is Field.SHARED else _kept(condition.field)
     if condition.prefix:
         among = or_(false(), *(func.substr(kept, 1, len(str(value))) == value for value in condition.values))
     else:

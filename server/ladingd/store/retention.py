@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, exists, func, select, tuple_
 from sqlalchemy import delete as delete_from
 
 from ladingd.core.upkeep import EndedJob, RetentionStore
-from ladingd.store.tables import audit, jobs
+from ladingd.store.tables import audit, jobs, requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -24,6 +24,16 @@ _AT_A_TIME = 5_000
 
 _ENDED = select(jobs.c.id, jobs.c.uid, jobs.c.revision, jobs.c.end_time)
 """What an EndedJob is made of."""
+
+_STALE = (
+    select(requests.c.owner, requests.c.request_id)
+    .where(requests.c.time < bindparam("old"), ~exists().where(jobs.c.uid == requests.c.job_uid))
+    .limit(_AT_A_TIME)
+)
+"""Old requests whose jobs are gone."""
+
+_FORGET_REQUESTS = delete_from(requests).where(tuple_(requests.c.owner, requests.c.request_id).in_(_STALE))
+"""Forget these."""
 
 _OLDEST = select(audit.c.sequence, audit.c.time).order_by(audit.c.sequence).limit(_AT_A_TIME).subquery()
 """The entries of the audit trail that come first."""
@@ -52,6 +62,9 @@ class SqlRetentionStore(RetentionStore):
     async def ended(self, states: Set[State], uids: Sequence[str]) -> tuple[tuple[datetime, EndedJob], ...]:
         return await self._database.read(_ended, states, uids)
 
+    async def trim_requests(self, *, before: datetime) -> int:
+        return await self._database.write_patiently(_trim_requests, before)
+
     async def trim_audit(self, *, before: datetime | None = None, keep: int | None = None) -> int:
         return await self._database.write_patiently(_trim_audit, before, keep)
 
@@ -72,6 +85,10 @@ def _overdue(
 def _ended(connection: Connection, states: Set[State], uids: Sequence[str]) -> tuple[tuple[datetime, EndedJob], ...]:
     of_states = _ENDED.where(jobs.c.state.in_(sorted(states)), jobs.c.uid.in_(uids))
     return tuple((row.end_time, _job(row)) for row in connection.execute(of_states) if row.end_time is not None)
+
+
+def _trim_requests(connection: Connection, before: datetime) -> int:
+    return connection.execute(_FORGET_REQUESTS, {"old": before}).rowcount
 
 
 def _trim_audit(connection: Connection, before: datetime | None, keep: int | None) -> int:

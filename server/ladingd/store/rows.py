@@ -47,12 +47,18 @@ def jobs_of(rows: Iterable[Row[Any]]) -> tuple[Job, ...]:
     return tuple(job_of(row) for row in rows)
 
 
+def find(connection: Connection, job_id: str) -> Job | None:
+    """The job, where there is one."""
+    row = connection.execute(_ONE, {"job_id": job_id}).one_or_none()
+    return None if row is None else job_of(row)
+
+
 def load(connection: Connection, job_id: str) -> Job:
     """The job. Raises JobNotFound."""
-    row = connection.execute(_ONE, {"job_id": job_id}).one_or_none()
-    if row is None:
+    job = find(connection, job_id)
+    if job is None:
         raise JobNotFound(job_id)
-    return job_of(row)
+    return job
 
 
 def exists(connection: Connection, job_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, MetaData, String, Table, Text
+from sqlalchemy import Boolean, CheckConstraint, Column, ForeignKey, Index, MetaData, String, Table, Text, text
 
 from ladingd.core.access import Role
 from ladingd.core.job import ChangeKind, Level
@@ -20,6 +20,8 @@ jobs = Table(
     Column("state_revision", Number, nullable=False),
     Column("id", String(63), nullable=False, unique=True),
     Column("uid", String(36), nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("shared", Boolean, nullable=False, server_default="0"),
     Column("label", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("spec", Document(documents.SPEC), nullable=False),
@@ -41,6 +43,8 @@ jobs = Table(
     Index("jobs_by_settled", "settled"),
     Index("jobs_by_end", "state", "end_time"),
     Index("jobs_by_uid", "uid"),
+    Index("jobs_by_owner", "owner", "sequence"),
+    Index("jobs_shared", "sequence", sqlite_where=text("shared = 1")),
     sqlite_autoincrement=True,
 )
 
@@ -67,6 +71,7 @@ changes = Table(
     Column("time", Moment, nullable=False),
     Column("job", Document(documents.JOB), nullable=False),
     Column("correlation", Text, nullable=False, server_default=""),
+    Index("changes_withdrawn", "revision", sqlite_where=text("kind = 'WITHDRAWN'")),
 )
 
 journal = Table(
@@ -98,14 +103,18 @@ chunks = Table(
     Column("counts", Document(documents.COUNTS)),
 )
 
+# No reference to jobs: a request outlives its job, or repeating it would make the job again. By the uid, for an id can
+# be given out again. `owner` is empty for requests made before jobs had owners.
 requests = Table(
     "requests",
     metadata,
+    Column("owner", Text, primary_key=True),
     Column("request_id", Text, primary_key=True),
     Column("digest", Text, nullable=False),
-    Column("job_id", String(63), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("job_id", String(63), nullable=False),
+    Column("job_uid", String(36), nullable=False),
     Column("time", Moment, nullable=False),
-    Index("requests_by_job", "job_id"),
+    Index("requests_by_time", "time"),
 )
 
 # The columns from `id` on are the fields of core.access.Token.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_from
 
-from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused
+from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused, RequestJobDeleted
 from ladingd.core.job import Change, ChangeKind, Failure, Job, Level
 from ladingd.core.state import COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands
 from ladingd.store import changes, journal, rows
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ladingd.core.plan import Plan
+    from ladingd.core.ports import Check
     from ladingd.core.spec import JobSpec
+
+_REQUEST = (
+    select(requests)
+    .where(requests.c.owner.in_((bindparam("of_owner"), "")), requests.c.request_id == bindparam("of_request"))
+    .order_by(requests.c.owner.desc())
+)
+"""What a caller asked for before by this id, or somebody when requests were nobody's."""
+
+_REMEMBER = insert(requests)
+"""What a request made."""
 
 _RELEASE = delete_from(holds).where(holds.c.job_id == bindparam("of_job"))
 """Forget that the daemon holds a job."""
@@ -31,15 +42,15 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, call:
     """Store a new job, or find the one that the same request made before."""
     if job.state is not State.EDITING:
         raise ValueError(f"a new job is {State.EDITING}, not {job.state}")
-    if request_id and (earlier := made_by(connection, request_id, digest)):
+    if request_id and (earlier := made_by(connection, job.owner, request_id, digest)):
         return earlier
     if rows.exists(connection, job.id):
         raise JobExists(job.id)
     created = replace(job, revision=changes.next_revision(connection), correlation=call)
     rows.add(connection, created)
     if request_id:
-        request = {"request_id": request_id, "digest": digest, "job_id": job.id, "time": now}
-        connection.execute(insert(requests).values(**request))
+        request = {"owner": job.owner, "request_id": request_id, "digest": digest, "time": now}
+        connection.execute(_REMEMBER, request | {"job_id": job.id, "job_uid": job.uid})
     change = Change(
         revision=created.revision, kind=ChangeKind.CREATED, job=created, time=now, correlation=created.correlation
     )
@@ -48,14 +59,17 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, call:
     return created
 
 
-def made_by(connection: Connection, request_id: str, digest: str) -> Job | None:
-    """The job that a request made, as it is now."""
-    earlier = connection.execute(select(requests).where(requests.c.request_id == request_id)).one_or_none()
+def made_by(connection: Connection, owner: str, request_id: str, digest: str) -> Job | None:
+    """The job that a request made, as it is now. Raises RequestIdReused, RequestJobDeleted."""
+    earlier = connection.execute(_REQUEST, {"of_owner": owner, "of_request": request_id}).first()
     if earlier is None:
         return None
     if earlier.digest != digest:
         raise RequestIdReused(request_id)
-    return rows.load(connection, earlier.job_id)
+    job = rows.find(connection, earlier.job_id)
+    if job is None or job.uid != earlier.job_uid:
+        raise RequestJobDeleted(request_id, earlier.job_id)
+    return job
 
 
 def edit(
@@ -63,6 +77,7 @@ def edit(
     job_id: str,
     label: str | None,
     description: str | None,
+    shared: bool | None,
     spec: JobSpec | None,
     plan: Plan | None,
     etag: str,
@@ -70,17 +85,19 @@ def edit(
     now: datetime,
     *,
     validate_only: bool = False,
+    check: Check | None = None,
 ) -> Job:
     """Change what is not None, or only say what would come of it."""
     if (spec is None) is not (plan is None):
         raise ValueError("a spec is changed together with its plan")
-    job = _load(connection, job_id, etag)
+    job = _load(connection, job_id, etag, check)
     if spec is not None and job.state is not State.EDITING:
         raise _not_allowed(job, "edit the spec of")
     edited = replace(
         job,
         label=job.label if label is None else label,
         description=job.description if description is None else description,
+        shared=job.shared if shared is None else shared,
         spec=spec or job.spec,
         plan=plan or job.plan,
     )
@@ -89,19 +106,24 @@ def edit(
     edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
     rows.save(connection, job, edited)
     # The job goes on to run for the call that started it.
-    change = Change(revision=edited.revision, kind=ChangeKind.EDITED, job=edited, time=now, correlation=call)
+    kind = ChangeKind.EDITED
+    if edited.shared is not job.shared:
+        kind = ChangeKind.SHARED if edited.shared else ChangeKind.WITHDRAWN
+    change = Change(revision=edited.revision, kind=kind, job=edited, time=now, correlation=call)
     changes.record(connection, change)
     if plan is not None:
         journal.write_notes(connection, job_id, now, plan)
     return edited
 
 
-def delete(connection: Connection, job_id: str, etag: str, call: str, now: datetime) -> Job:
+def delete(
+    connection: Connection, job_id: str, etag: str, call: str, now: datetime, *, check: Check | None = None
+) -> Job:
     """Remove a job and all that hangs on it, but its changes. What it has left elsewhere is noted to be discarded."""
-    job = _load(connection, job_id, etag)
+    job = _load(connection, job_id, etag, check)
     if job.state not in DELETABLE:
         raise _not_allowed(job, "delete")
-    # Chunks, journal and requests go with it: the tables say so.
+    # Chunks and journal go with it: the tables say so. Requests stay.
     connection.execute(delete_from(jobs).where(jobs.c.id == job_id))
     if job.attempt:
         left = {"uid": job.uid, "job_id": job_id, "plan": job.plan, "time": now}
@@ -114,11 +136,20 @@ def delete(connection: Connection, job_id: str, etag: str, call: str, now: datet
     return job
 
 
-def command(connection: Connection, job_id: str, command: Event, etag: str, call: str, now: datetime) -> Job:
+def command(
+    connection: Connection,
+    job_id: str,
+    command: Event,
+    etag: str,
+    call: str,
+    now: datetime,
+    *,
+    check: Check | None = None,
+) -> Job:
     """Apply a command."""
     if command not in COMMANDS:
         raise ValueError(f"{command} is no command")
-    job = _load(connection, job_id, etag)
+    job = _load(connection, job_id, etag, check)
     held = release(connection, job_id)  # What people want counts from now on.
     moved = _apply(connection, job, command, None, now, call=call)
     if moved is not None:
@@ -184,8 +215,10 @@ def _apply(
     return moved
 
 
-def _load(connection: Connection, job_id: str, etag: str) -> Job:
+def _load(connection: Connection, job_id: str, etag: str, check: Check | None) -> Job:
     job = rows.load(connection, job_id)
+    if check is not None:
+        check(job)
     if etag and etag != job.etag:
         raise EtagMismatch(job_id)
     return job

@@ -13,16 +13,18 @@ from ladingd.core.job import Job
 from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
 from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.core.state import Event
 from ladingd.data.downloads import RootFiles
 from ladingd.data.upload_room import UploadRoom
 from ladingd.data.uploads import UploadFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from ladingd.core.ports import Check
     from ladingd.core.selection import Order, Selection
-    from ladingd.core.state import Event
+    from ladingd.run.control import Permit
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NOW = NOON + timedelta(hours=1)
@@ -93,8 +95,8 @@ class FakeStore:
         more = first + size < len(self.all)
         return Page(items=jobs, next_token=str(first + size) if more else "")
 
-    async def journal(self, job_id: str, *, after: int = 0, limit: int) -> tuple[Any, ...]:
-        await self.get(job_id)
+    async def journal(self, job_id: str, *, after: int = 0, limit: int, check: Check) -> tuple[Any, ...]:
+        check(await self.get(job_id))
         return tuple(e for e in self.entries if e.job_id == job_id and e.sequence > after)[:limit]
 
     async def chunks(self, job_id: str) -> tuple[Any, ...]:
@@ -185,20 +187,29 @@ class FakeControl:
         return self.job
 
     async def create(self, spec: Any, **facts: Any) -> Job:
-        self.job = replace(self.job, spec=spec, label=facts["label"], description=facts["description"])
+        known = {name: facts[name] for name in ("label", "description", "owner", "shared")}
+        self.job = replace(self.job, spec=spec, **known)
         return await self._answer("create", spec=spec, **facts)
 
-    async def clone(self, job_id: str, *, permit: Callable[[Any], Awaitable[None]], **facts: Any) -> Job:
+    async def clone(self, job_id: str, *, permit: Permit, check: Check, **facts: Any) -> Job:
+        check(self.job)
         await permit(self.job.spec)
         return await self._answer("clone", job_id=job_id, **facts)
 
-    async def edit(self, job_id: str, **facts: Any) -> Job:
+    async def edit(self, job_id: str, *, permit: Permit, check: Check, **facts: Any) -> Job:
+        check(self.job)
+        if facts["spec"] is not None:
+            await permit(self.job.spec)
         return await self._answer("edit", job_id=job_id, **facts)
 
-    async def delete(self, job_id: str, *, etag: str = "") -> None:
+    async def delete(self, job_id: str, *, check: Check, etag: str = "") -> None:
+        check(self.job)
         await self._answer("delete", job_id=job_id, etag=etag)
 
-    async def command(self, job_id: str, command: Event, *, etag: str = "") -> Job:
+    async def command(self, job_id: str, command: Event, *, check: Check, permit: Permit, etag: str = "") -> Job:
+        check(self.job)
+        if command is Event.START:
+            await permit(self.job.spec)
         return await self._answer("command", job_id=job_id, command=command, etag=etag)
 
 
@@ -216,17 +227,19 @@ class FakeWatch:
         self.cleaned_up = asyncio.Event()
         self.error: BaseException | None = None
 
-    async def jobs(self, *, revision: int = 0, job_id: str = "", selection: Selection) -> AsyncIterator[Any]:
+    async def jobs(
+        self, *, revision: int = 0, job_id: str = "", selection: Selection, check: Check
+    ) -> AsyncIterator[Any]:
         self.asked.append({"revision": revision, "job_id": job_id, "selection": selection})
         async for event in self._follow(self.events):
             yield event
 
-    async def journal(self, job_id: str, *, after: int = 0) -> AsyncIterator[Any]:
+    async def journal(self, job_id: str, *, after: int = 0, check: Check) -> AsyncIterator[Any]:
         self.asked.append({"job_id": job_id, "after": after})
         for entry in self.entries:
             yield entry
 
-    async def rejects(self, job_id: str, *, after: int = 0) -> AsyncIterator[tuple[int, Any]]:
+    async def rejects(self, job_id: str, *, after: int = 0, check: Check) -> AsyncIterator[tuple[int, Any]]:
         self.asked.append({"job_id": job_id, "after": after})
         for number, reject in enumerate(self.rejected, 1):
             yield number, reject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,13 @@ IMPORT = spec_pb2.JobSpec(
         files=[spec_pb2.File(root="in", path="a.csv")], target=spec_pb2.Table(connection="crm", table="t")
     )
 )
+
+
+OWN = a_job(
+    owner="a-submitter",
+    spec=ImportSpec(file=File(root="in", path="a.csv"), target=Table(connection="crm", table="t")),
+)
+"""A job of the submitter that ``shown`` makes, with what that one may use."""
 
 
 def methods_of(service: str) -> set[str]:
@@ -177,6 +185,7 @@ async def test_whoever_has_the_right_gets_through(api, name: str):
     right = METHODS[f"lading.v1.JobService/{name}"].right
     assert right is not None
     for role in HOLDERS[right]:
+        api.control.job = replace(OWN, owner=f"a-{role}")
         bounds = {"connections": ("crm",), "roots": ("in",)} if role is Role.SUBMITTER else {}
         await getattr(api.stub, name)(CALLS[name], metadata=await shown(api, role, **bounds), timeout=DEADLINE)
 
@@ -257,6 +266,7 @@ def importing(connection: str, *roots: str) -> spec_pb2.JobSpec:
 @pytest.mark.parametrize("how", ["create", "update"])
 async def test_a_submitter_names_only_what_it_was_given(api, spec, lacks, how):
     submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
+    api.control.job = OWN
     if how == "create":
         call = api.stub.CreateJob(pb.CreateJobRequest(job=job_pb2.Job(spec=spec)), metadata=submitter, timeout=DEADLINE)
     else:
@@ -309,7 +319,7 @@ def uploads(folder: Path) -> UploadFiles:
 async def test_a_submitter_clones_only_what_it_could_make(api, root, lacks):
     submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
     target = Table(connection="crm", table="t")
-    api.control.job = a_job(spec=ImportSpec(file=File(root=root, path="a.csv"), target=target))
+    api.control.job = a_job(owner="a-submitter", spec=ImportSpec(file=File(root=root, path="a.csv"), target=target))
     call = api.stub.CloneJob(pb.CloneJobRequest(name="jobs/a1"), metadata=submitter, timeout=DEADLINE)
     if lacks is None:
         await call

@@ -26,6 +26,7 @@ EXAMPLES = [
     (errors.CommandNotAllowed("a1", "PAUSED", "pause", ("start", "cancel")), "FAILED_PRECONDITION"),
     (errors.EtagMismatch("a1"), "ABORTED"),
     (errors.RequestIdReused("r1"), "ALREADY_EXISTS"),
+    (errors.RequestJobDeleted("r1", "a1"), "FAILED_PRECONDITION"),
     (errors.RevisionCompacted(3, 40), "OUT_OF_RANGE"),
     (errors.ShuttingDown(), "UNAVAILABLE"),
     (errors.TargetUnavailable("locked"), "UNAVAILABLE"),

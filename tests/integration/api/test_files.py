@@ -21,7 +21,7 @@ from google.rpc import error_details_pb2 as details
 from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading.v1.file_service_pb2_grpc import FileServiceStub, add_FileServiceServicer_to_server
-from ladingd.api.caller import caller
+from ladingd.api.caller import Caller, caller
 from ladingd.api.files import FileServicer
 from ladingd.api.guard import Guard
 from ladingd.api.limits import Limits
@@ -120,7 +120,7 @@ class Doorman(grpc.aio.ServerInterceptor):
     """Lets everybody in, as one and the same."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        caller.set(ANYONE)
+        caller.set(Caller(principal=ANYONE, acts=frozenset()))
         return await continuation(handler_call_details)
 
 

@@ -15,7 +15,14 @@ from ladingd.core.selection import EVERY, NEWEST_FIRST, Field, Order
 from ladingd.core.state import State
 from tests.integration.api.fakes import NOON, a_job
 
-JOB = replace(a_job(), label='nightly "load" *', state=State.RUNNING, start_time=NOON + timedelta(minutes=1))
+JOB = replace(
+    a_job(),
+    label='nightly "load" *',
+    owner="anna",
+    shared=True,
+    state=State.RUNNING,
+    start_time=NOON + timedelta(minutes=1),
+)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,17 @@ JOB = replace(a_job(), label='nightly "load" *', state=State.RUNNING, start_time
         ("create_time > 2024-05-01T12:00:00+00:00", False),
         ("create_time <= 2024-05-01T14:00:00+02:00 AND create_time < 2024-05-01T12:00:01", True),
         ("start_time > 2024-05-01", True),
+        ("owner = anna", True),
+        ("owner != anna", False),
+        ('owner = "anna b"|anna', True),
+        ('owner = "*"', False),
+        ("shared = true", True),
+        ("shared = false", False),
+        ("shared != false AND owner = anna", True),
         ("end_time < 2100-01-01", False),
+        ("create_time > 0001-01-01T00:00:00Z", True),
+        ("create_time < 9999-12-31T23:59:59.999999Z", True),
+        ("create_time > 0001-01-01T02:00:00+02:00", True),
         ("end_time > 1900-01-01", False),
     ],
 )
@@ -56,6 +73,11 @@ def test_what_holds(text: str, holds: bool) -> None:
         ("state", "has no comparison behind state"),
         ("state =", "has no value behind state"),
         ("state = running", "'running' is no state; there are CANCELED, "),
+        ("shared = 1", "'1' is no shared; there are false, true"),
+        ("create_time > 0001-01-01T00:00:00+00:01", "is no time"),
+        ("create_time < 9999-12-31T23:59:59-00:01", "is no time"),
+        ("create_time < 9999-12-31T24:00:00Z", "is no time"),
+        ("create_time < 10000-01-01", "is no time"),
         ("state < RUNNING", "cannot compare state by <"),
         ("create_time = 2026-01-01", "cannot compare create_time by ="),
         ("create_time > yesterday", "'yesterday' is no time"),
@@ -90,7 +112,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_a_watch_knows_no_times() -> None:
     assert selection_in("state = RUNNING AND label = x AND type = import", WATCHABLE) != EVERY
-    with pytest.raises(InvalidRequest, match=r"there are state, type, label$"):
+    with pytest.raises(InvalidRequest, match=r"there are state, type, label, owner, shared$"):
         selection_in("update_time > 2026-01-01", WATCHABLE)
 
 

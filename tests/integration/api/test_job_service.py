@@ -52,6 +52,7 @@ async def violated(call) -> str:
 class TestCreate:
     async def test_passes_everything_on(self, api):
         request = a_request(jobId="may-1", requestId=UUID.upper(), validateOnly=True)
+        request.job.shared = True
         job = await api.stub.CreateJob(request, timeout=DEADLINE)
         ((name, facts),) = api.control.calls
         assert name == "create"
@@ -60,6 +61,8 @@ class TestCreate:
         assert facts == {
             "label": "May",
             "description": "",
+            "owner": "socket",
+            "shared": True,
             "job_id": "may-1",
             "request_id": UUID,
             "validate_only": True,
@@ -107,6 +110,7 @@ class TestUpdate:
             "job_id": "a1",
             "label": "",
             "description": None,
+            "shared": None,
             "spec": None,
             "etag": '"7"',
             "validate_only": False,
@@ -148,7 +152,10 @@ class TestClone:
         job = await api.stub.CloneJob(request, timeout=DEADLINE)
         ((name, facts),) = api.control.calls
         digest = facts.pop("request_digest")
-        assert (name, facts) == ("clone", {"job_id": "a1", "new_id": "b2", "request_id": UUID, "label": "again"})
+        assert (name, facts) == (
+            "clone",
+            {"job_id": "a1", "new_id": "b2", "owner": "socket", "request_id": UUID, "label": "again"},
+        )
         assert job == job_message(api.control.job, NOW)
         await api.stub.CreateJob(pb.CreateJobRequest(job=a_request().job, request_id=UUID), timeout=DEADLINE)
         assert api.control.calls[-1][1]["request_digest"] != digest

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ladingd.core.access import HOLDERS, Principal, Right, Role, Token, issue, recognise, token_id
-from ladingd.core.errors import PermissionDenied, Unauthenticated
+from ladingd.core.access import HOLDERS, Act, Principal, Right, Role, Standing, Token, issue, recognise, token_id
+from ladingd.core.errors import JobNotFound, PermissionDenied, Unauthenticated
+from ladingd.core.selection import Selection
+from tests.integration.api.fakes import a_job
+
+if TYPE_CHECKING:
+    from collections.abc import Set
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -107,3 +113,73 @@ def test_only_the_owner_hears_what_is_wrong_with_a_token() -> None:
 def test_what_is_no_token(text: str) -> None:
     with pytest.raises(Unauthenticated):
         token_id(text)
+
+
+# Whose jobs
+
+EVERYTHING = frozenset(Act)
+READING = {Act.SEE, Act.READ_REJECTS}
+OPERATING = {Act.SEE, Act.START, Act.PAUSE, Act.CANCEL, Act.DELETE, Act.EDIT_TEXTS}
+
+REACHES: dict[Role, dict[Standing, Set[Act]]] = {
+    Role.VIEWER: {Standing.OWN: READING, Standing.SHARED: READING, Standing.OTHER: {Act.SEE}},
+    Role.OPERATOR: {
+        Standing.OWN: OPERATING | {Act.READ_REJECTS, Act.SHARE},
+        Standing.SHARED: OPERATING | {Act.READ_REJECTS},
+        Standing.OTHER: OPERATING,
+    },
+    Role.SUBMITTER: {Standing.OWN: EVERYTHING, Standing.SHARED: READING | {Act.CLONE}, Standing.OTHER: frozenset()},
+    Role.ADMIN: {Standing.OWN: EVERYTHING, Standing.SHARED: EVERYTHING, Standing.OTHER: EVERYTHING},
+}
+
+
+@pytest.mark.parametrize("act", Act)
+@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("role", Role)
+def test_a_role_reaches_what_it_may(role: Role, standing: Standing, act: Act) -> None:
+    principal = Principal(name="anna", role=role)
+    job = a_job(owner="anna" if standing is Standing.OWN else "ben", shared=standing is Standing.SHARED)
+    assert principal.standing(job) is standing
+    may = act in REACHES[role][standing]
+    assert principal.may(act, job) is may
+    if may:
+        principal.require_act(act, job)
+    elif Act.SEE in REACHES[role][standing]:
+        with pytest.raises(PermissionDenied) as refused:
+            principal.require_act(act, job)
+        assert refused.value.role == role
+        assert "admin" in refused.value.needed
+    else:
+        with pytest.raises(JobNotFound):
+            principal.require_act(act, job)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_whoever_may_not_see_all_sees_own_and_shared_jobs(role: Role) -> None:
+    """Lists and watches are made of it."""
+    principal = Principal(name="anna", role=role)
+    jobs = [a_job(owner=owner, shared=shared) for owner in ("anna", "ben", "") for shared in (False, True)]
+    selection = principal.visible(Selection())
+    assert [selection.holds(job) for job in jobs] == [principal.may(Act.SEE, job) for job in jobs]
+    assert (selection == Selection()) is principal.sees_all
+
+
+@pytest.mark.parametrize("owner", ["", "Anna", "anna "])
+def test_a_job_is_owned_by_the_very_name(owner: str) -> None:
+    assert Principal(name="anna", role=Role.SUBMITTER).standing(a_job(owner=owner)) is Standing.OTHER
+    assert Principal(name="", role=Role.SUBMITTER).standing(a_job(owner="")) is Standing.OTHER
+
+
+def test_what_proves_a_name_does_not_count() -> None:
+    first, text = a_token()
+    second, again = a_token()
+    certified = Principal(name="robot", role=Role.SUBMITTER)
+    mine = a_job(owner="robot")
+    for principal in (recognise(text, first, NOW), recognise(again, second, NOW), certified):
+        assert principal.standing(mine) is Standing.OWN
+
+
+def test_no_token_is_the_socket() -> None:
+    token, text = issue("socket", Role.SUBMITTER, NOW)
+    with pytest.raises(Unauthenticated, match="reserved"):
+        recognise(text, token, NOW)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ladingd.core.errors import JobNotFound, PermissionDenied, RequestIdReused, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import (
+    EtagMismatch,
+    JobNotFound,
+    PermissionDenied,
+    RequestIdReused,
+    RequestJobDeleted,
+    ShuttingDown,
+    TargetUnavailable,
+)
 from ladingd.core.state import Event, State
 from ladingd.run import control as control_module
 from ladingd.run.control import Control, Effect, effect
@@ -15,6 +24,7 @@ from tests.unit.run.conftest import SPEC
 
 if TYPE_CHECKING:
     from ladingd.core.job import Job
+    from ladingd.core.ports import Check
     from ladingd.core.spec import JobSpec
     from ladingd.run.workers import Workers
     from tests.unit.run.conftest import Rig
@@ -89,7 +99,7 @@ async def test_what_was_written_is_announced_though_nobody_waits_for_it(
     written, gate = asyncio.Event(), asyncio.Event()
     command = rig.store.command
 
-    async def slowly(job_id: str, event: Event, *, etag: str = "") -> Job:
+    async def slowly(job_id: str, event: Event, *, etag: str = "", check: Check | None = None) -> Job:
         done = await command(job_id, event, etag=etag)
         written.set()
         await gate.wait()
@@ -119,7 +129,7 @@ async def test_a_deletion_that_nobody_waits_for_has_an_effect_all_the_same(
     asked, gate = asyncio.Event(), asyncio.Event()
     delete = rig.store.delete
 
-    async def slowly(job_id: str, *, etag: str = "") -> Job:
+    async def slowly(job_id: str, *, etag: str = "", check: Check | None = None) -> Job:
         asked.set()
         await gate.wait()
         return await delete(job_id, etag=etag)
@@ -145,3 +155,49 @@ async def test_a_spec_is_not_checked_for_ever(rig: Rig, control: Control, monkey
     with pytest.raises(TargetUnavailable, match="no answer within"):
         await control.create(SPEC, label="", description="")
     assert rig.workers.killed == 1
+
+
+async def test_a_job_starts_with_what_its_caller_may_use_now(rig: Rig, control: Control) -> None:
+    job = await rig.queued(1)
+    await rig.command(job.id, Event.PAUSE)
+    asked: list[JobSpec] = []
+
+    async def nothing(spec: JobSpec) -> None:
+        asked.append(spec)
+        raise PermissionDenied("submitter", "another connection")
+
+    with pytest.raises(PermissionDenied):
+        await control.command(job.id, Event.START, permit=nothing)
+    with pytest.raises(PermissionDenied):
+        await control.edit(job.id, spec=job.spec, permit=nothing)
+    assert asked == [job.spec, job.spec]
+    assert (await rig.store.get(job.id)).state is State.PAUSED
+    assert (await control.command(job.id, Event.CANCEL, permit=nothing)).state is State.CANCELED
+
+
+async def test_a_job_starts_with_the_spec_that_was_permitted(rig: Rig, control: Control) -> None:
+    job = await control.create(SPEC, label="", description="")
+    other = replace(SPEC, chunk_bytes=SPEC.chunk_bytes + 1)
+
+    async def slowly(_: JobSpec) -> None:
+        await rig.store.edit(job.id, spec=other, plan=job.plan)
+
+    with pytest.raises(EtagMismatch):
+        await control.command(job.id, Event.START, permit=slowly)
+    assert (await rig.store.get(job.id)).state is State.EDITING
+
+
+async def test_a_job_is_owned_by_whoever_made_or_cloned_it(rig: Rig, control: Control) -> None:
+    job = await control.create(SPEC, label="", description="", owner="anna", shared=True)
+    clone = await control.clone(job.id, permit=anything, owner="ben")
+    assert [(each.owner, each.shared) for each in (job, clone)] == [("anna", True), ("ben", False)]
+
+
+async def test_a_request_of_another_makes_another_job(rig: Rig, control: Control) -> None:
+    request = {"label": "", "description": "", "request_id": "r", "request_digest": "d"}
+    first = await control.create(SPEC, owner="anna", **request)
+    assert (await control.create(SPEC, owner="ben", **request)).id != first.id
+    assert await control.create(SPEC, owner="anna", **request) == first
+    await control.delete(first.id)
+    with pytest.raises(RequestJobDeleted):
+        await control.create(SPEC, owner="anna", **request)

@@ -6,12 +6,12 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from ladingd.core.access import Deed
-from ladingd.core.errors import DiskFull, RevisionCompacted
+from ladingd.core.errors import DiskFull, RequestJobDeleted, RevisionCompacted
 from ladingd.core.job import ChangeKind, Job
 from ladingd.core.state import Event, State
 from ladingd.run.control import Control
@@ -139,10 +139,10 @@ async def test_a_full_disk_does_not_end_it(rig: Rig, monkeypatch: pytest.MonkeyP
     await make(rig, "old", State.FINISHED, days_ago=9)
     delete, refusals = rig.store.delete, [DiskFull("full"), DiskFull("full")]
 
-    async def sometimes(job_id: str, *, etag: str = "") -> Job:
+    async def sometimes(job_id: str, **more: Any) -> Job:
         if refusals:
             raise refusals.pop()
-        return await delete(job_id, etag=etag)
+        return await delete(job_id, **more)
 
     monkeypatch.setattr(rig.store, "delete", sometimes)
     running = asyncio.create_task(retention_of(rig, replace(FOR_EVER, jobs_days=1)).run())
@@ -197,3 +197,18 @@ async def test_for_ever_is_for_ever(rig: Rig) -> None:
         await running
     assert await left(rig) == {"old"}
     assert len(await rig.store.changes(0, limit=10)) == 4
+
+
+async def test_requests_are_remembered_for_thirty_days_and_as_long_as_their_jobs(rig: Rig) -> None:
+    for owner, days in (("anna", 31), ("robot", 29)):
+        job = replace(await make(rig, f"of-{owner}", State.FINISHED, days_ago=0), owner=owner)
+        rig.store._now = lambda days=days: NOW - timedelta(days=days)  # type: ignore[misc]
+        for name in ("gone", "there"):
+            made = replace(job, id=f"{name}-{owner}", uid=f"{name}-{owner}", state=State.EDITING)
+            await rig.store.create(made, request_id=name, request_digest="d")
+        await rig.store.delete(f"gone-{owner}")
+    await retention_of(rig, FOR_EVER).forget_requests()
+    assert await rig.store.made_by("anna", "gone", "d") is None
+    assert (await rig.store.get("there-anna")) == await rig.store.made_by("anna", "there", "d")
+    with pytest.raises(RequestJobDeleted):
+        await rig.store.made_by("robot", "gone", "d")

@@ -46,6 +46,8 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # A standby takes no other.
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
+# Data errors, and what triggers and functions raise.
+_OF_VALUES = ("22", "P0")
 _CONFLICTS = ("40001", "40P01")
 _FULL = "53100"
 # libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
@@ -207,7 +209,11 @@ def close_idle() -> None:
 def technical(address: Address, error: psycopg.Error) -> TechnicalError:
     """What an error that no record is to blame for means to a job."""
     state = error.sqlstate or ""
-    text = _without_secrets(address, error.diag.message_primary or str(error).strip() or type(error).__name__)
+    told = error.diag.message_primary or str(error).strip() or type(error).__name__
+    if state.startswith(_OF_VALUES):
+        # Such a message shows the value, and more people may read the journal than records.
+        told = f"a value stopped the statement (SQLSTATE {state}); the database's own log shows it"
+    text = _without_secrets(address, told)
     text = f"connection {address.name}: {text}"
     if state in _CONFLICTS:
         return TransactionConflict(text)
