@@ -70,17 +70,19 @@ class Client:
         *,
         label: str = "",
         description: str = "",
+        shared: bool = False,
         job_id: str = "",
         request_id: str = "",
         validate_only: bool = False,
     ) -> Job:
         """Make a job in EDITING. Raises InvalidArgument for a spec that could not run.
 
-        The same ``request_id``, a UUID, gives the same job again. With ``validate_only`` all is checked and nothing
-        stored.
+        The job belongs to the caller; others who may not see the jobs of others can read it if it is ``shared``. The
+        same ``request_id``, a UUID, gives the same job again; if that job was deleted, FailedPrecondition is raised
+        (reason REQUEST_JOB_DELETED). With ``validate_only`` all is checked and nothing stored.
         """
         request = job_service_pb2.CreateJobRequest(
-            job=job_pb2.Job(label=label, description=description, spec=wire.spec_message(_whole(spec))),
+            job=job_pb2.Job(label=label, description=description, shared=shared, spec=wire.spec_message(_whole(spec))),
             job_id=job_id,
             # With an id of its own the request can be repeated: it makes one job.
             request_id=request_id or str(uuid.uuid4()),
@@ -116,6 +118,7 @@ class Client:
         *,
         label: str | None = None,
         description: str | None = None,
+        shared: bool | None = None,
         spec: JobSpec | ImportSpec | ExportSpec | None = None,
         etag: str = "",
         validate_only: bool = False,
@@ -131,6 +134,9 @@ class Client:
         if description is not None:
             request.job.description = description
             request.update_mask.paths.append("description")
+        if shared is not None:
+            request.job.shared = shared
+            request.update_mask.paths.append("shared")
         if spec is not None:
             request.job.spec.CopyFrom(wire.spec_message(_whole(spec)))
             request.update_mask.paths.append("spec")

@@ -125,6 +125,9 @@ class Job:
 
     name: str
     uid: str = ""
+    owner: str = ""
+    """Who made it; empty where it was made before jobs had owners."""
+    shared: bool = False
     label: str = ""
     description: str = ""
     spec: JobSpec

@@ -61,6 +61,8 @@ def job(message: job_pb2.Job) -> Job:
         uid=message.uid,
         label=message.label,
         description=message.description,
+        owner=message.owner,
+        shared=message.shared,
         spec=spec(message.spec),
         state=_STATES.get(message.state, State.UNSPECIFIED),
         failure=failure if message.HasField("failure") else None,

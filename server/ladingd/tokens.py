@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.claim import without_daemon
 from ladingd.config import load
-from ladingd.core.access import TOKEN_NAME, Deed, Role, issue
+from ladingd.core.access import SOCKET, TOKEN_NAME, Deed, Role, issue
 from ladingd.problem import Problem
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.backup import version_of
@@ -91,6 +91,8 @@ async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse
     role, now = Role(arguments.role), datetime.now(UTC)
     if not TOKEN_NAME.fullmatch(arguments.name):
         raise Problem("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
+    if arguments.name == SOCKET:
+        raise Problem(f"the name {SOCKET} is reserved for local users without a token; choose another name")
     if role is Role.SUBMITTER:
         _check_known("connection", arguments.connection, settings.connections)
         _check_known("root", arguments.root, settings.roots)

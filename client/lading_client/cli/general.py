@@ -32,6 +32,8 @@ def general(job: Job, journal: Sequence[JournalEntry] = ()) -> list[str]:
         ("label", printable(job.label)),
         ("description", printable(job.description)),
         ("state", painted(states.shown(job), states.colour(job))),
+        ("owner", printable(job.owner)),
+        ("shared", "yes" if job.shared else ""),
         ("type", kind_of(job)),
         ("source", source),
         ("target", target),
@@ -62,8 +64,9 @@ def general(job: Job, journal: Sequence[JournalEntry] = ()) -> list[str]:
 
 
 def job_list(jobs: Sequence[Job]) -> list[str]:
-    """One line for each job under a heading."""
-    rows = [("JOB", "STATE", "DONE", "RECORDS", "REJECTS", "CREATED", "LABEL")]
+    """One line for each job under a heading; with its owner where there are several."""
+    several = len({job.owner for job in jobs}) > 1
+    rows = [("JOB", "STATE", "DONE", "RECORDS", "REJECTS", "CREATED", *(("OWNER",) if several else ()), "LABEL")]
     rows += [
         (
             job.name,
@@ -72,6 +75,7 @@ def job_list(jobs: Sequence[Job]) -> list[str]:
             figures.number(job.counters.processed),
             figures.number(job.counters.rejects),
             figures.moment(job.create_time),
+            *((shortened(printable(job.owner), 20),) if several else ()),
             shortened(printable(job.label) or route(job), 60),
         )
         for job in jobs

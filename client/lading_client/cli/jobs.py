@@ -1,4 +1,4 @@
-"""`lading ls`, `show`, `clone`, `start`, `pause`, `cancel` and `delete`."""
+"""`lading ls`, `show`, `share`, `unshare`, `clone`, `start`, `pause`, `cancel` and `delete`."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def list_jobs(
             "--filter",
             metavar="CONDITIONS",
             help="Only jobs like these, as in 'state = RUNNING|PAUSED AND label = \"nightly*\"': "
-            "by state, type, label, create_time, update_time, start_time, end_time.",
+            "by state, type, label, owner, shared, create_time, update_time, start_time, end_time.",
             show_default=False,
         ),
     ] = "",
@@ -154,6 +154,28 @@ def delete(context: typer.Context, job: JobArgument, server: ServerOption = None
             ours.output.document({"name": name, "deleted": True})
         else:
             ours.output.text([f"{name}  deleted"])
+
+    ours.run(work())
+
+
+def share(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Let everybody who may use the daemon read a job, its journal and its rejects."""
+    _set_shared(Session.of(context, server, output), job, shared=True)
+
+
+def unshare(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+    """Share a job no longer; whoever reads it now is cut off."""
+    _set_shared(Session.of(context, server, output), job, shared=False)
+
+
+def _set_shared(ours: Session, job: str, *, shared: bool) -> None:
+    async def work() -> None:
+        async with ours.client() as client:
+            changed = await client.update_job(job_name(job), shared=shared)
+        if ours.output.json:
+            ours.output.document(changed)
+        else:
+            ours.output.text([f"{changed.name}  {'shared' if shared else 'no longer shared'}"])
 
     ours.run(work())
 

@@ -20,6 +20,9 @@ OutputOption = Annotated[
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
 LabelOption = Annotated[str, typer.Option("--label", help="A text to recognise the job by.", show_default=False)]
+SharedOption = Annotated[
+    bool, typer.Option("--shared", help="Let everybody who may use the daemon read the job and its rejects.")
+]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")]
 RejectsOption = Annotated[
     bool, typer.Option("--fail-on-rejects", help="Exit with status 4 where records were refused.")

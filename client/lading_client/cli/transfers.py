@@ -19,6 +19,7 @@ from lading_client.cli.options import (
     QuoteOption,
     RejectsOption,
     ServerOption,
+    SharedOption,
     character,
 )
 from lading_client.cli.paths import BadPath, file_at, file_to_fetch, file_to_send, is_remote
@@ -55,6 +56,7 @@ def import_file(
         ),
     ] = None,
     label: LabelOption = "",
+    shared: SharedOption = False,
     detach: DetachOption = False,
     fail_on_rejects: RejectsOption = False,
     chunk_bytes: Annotated[int, typer.Option("--chunk-bytes", hidden=True, min=0)] = 0,
@@ -73,9 +75,13 @@ def import_file(
     )
     label = label or f"{basename(source.path)} into {target.table}"
     if remote:
-        ours.run(_send_and_import(ours, file, wanted, label, detach=detach, fail_on_rejects=fail_on_rejects))
+        ours.run(
+            _send_and_import(ours, file, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+        )
     else:
-        ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach, fail_on_rejects=fail_on_rejects))
+        ours.run(
+            _transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+        )
 
 
 def export_table(
@@ -89,6 +95,7 @@ def export_table(
         typer.Option("--header/--no-header", help="Whether the first record names the columns.", show_default="header"),
     ] = None,
     label: LabelOption = "",
+    shared: SharedOption = False,
     detach: DetachOption = False,
     server: ServerOption = None,
     output: OutputOption = None,
@@ -103,15 +110,16 @@ def export_table(
     wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)
     label = label or f"{source.table} to {basename(to if remote else destination.path)}"
     if remote:
-        ours.run(_export_and_fetch(ours, wanted, to, label, detach=detach))
+        ours.run(_export_and_fetch(ours, wanted, to, label, shared=shared, detach=detach))
     else:
-        ours.run(_transfer(ours, JobSpec(kind=wanted), label, detach=detach))
+        ours.run(_transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach))
 
 
 def run_spec(
     context: typer.Context,
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="A JSON or TOML file; - is JSON on standard input.")],
     label: LabelOption = "",
+    shared: SharedOption = False,
     detach: DetachOption = False,
     fail_on_rejects: RejectsOption = False,
     server: ServerOption = None,
@@ -135,6 +143,7 @@ def run_spec(
             given.spec,
             label or given.label,
             description=given.description,
+            shared=shared,
             detach=detach,
             fail_on_rejects=fail_on_rejects,
         ),
@@ -143,11 +152,25 @@ def run_spec(
 
 
 async def _transfer(
-    ours: Session, spec: JobSpec, label: str, *, description: str = "", detach: bool, fail_on_rejects: bool = False
+    ours: Session,
+    spec: JobSpec,
+    label: str,
+    *,
+    description: str = "",
+    shared: bool,
+    detach: bool,
+    fail_on_rejects: bool = False,
 ) -> int:
     async with ours.client() as client:
         return await _start(
-            ours, client, spec, label, description=description, detach=detach, fail_on_rejects=fail_on_rejects
+            ours,
+            client,
+            spec,
+            label,
+            description=description,
+            shared=shared,
+            detach=detach,
+            fail_on_rejects=fail_on_rejects,
         )
 
 
@@ -158,10 +181,11 @@ async def _start(
     label: str,
     *,
     description: str = "",
+    shared: bool,
     detach: bool,
     fail_on_rejects: bool = False,
 ) -> int:
-    job = await client.create_job(spec, label=label, description=description)
+    job = await client.create_job(spec, label=label, description=description, shared=shared)
     if not detach:
         return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
     return await _detached(ours, client, job)
@@ -177,18 +201,20 @@ async def _detached(ours: Session, client: "Client", job: Job) -> int:
 
 
 async def _send_and_import(
-    ours: Session, path: str, wanted: ImportSpec, label: str, *, detach: bool, fail_on_rejects: bool
+    ours: Session, path: str, wanted: ImportSpec, label: str, *, shared: bool, detach: bool, fail_on_rejects: bool
 ) -> int:
     async with ours.client() as client:
         with progress_of(ours.output, "uploading", basename(path)) as show:
             stored = await client.upload(path, progress=show)
         spec = JobSpec(kind=replace(wanted, files=(stored.file,)))
-        return await _start(ours, client, spec, label, detach=detach, fail_on_rejects=fail_on_rejects)
+        return await _start(ours, client, spec, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
 
 
-async def _export_and_fetch(ours: Session, wanted: ExportSpec, to: str, label: str, *, detach: bool) -> int:
+async def _export_and_fetch(
+    ours: Session, wanted: ExportSpec, to: str, label: str, *, shared: bool, detach: bool
+) -> int:
     async with ours.client() as client:
-        job = await client.create_job(JobSpec(kind=wanted), label=label)
+        job = await client.create_job(JobSpec(kind=wanted), label=label, shared=shared)
         if detach:
             status = await _detached(ours, client, job)
             ours.output.note(later(job.name, to))

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ladingd.core.access import Role
+from ladingd.core.access import SOCKET, Role
 from ladingd.core.files import UPLOADS
 from ladingd.user_places import config_directory, state_directory
 
@@ -125,6 +125,8 @@ class TlsSettings(Table):
             raise ValueError("listen_mutual and client_ca go together")
         if self.clients and not self.listen_mutual:
             raise ValueError("clients are known by their certificates, which only listen_mutual asks for")
+        if SOCKET in self.clients:
+            raise ValueError(f"the name {SOCKET} is reserved for local users without a token: rename this client")
         return self
 
 
@@ -132,18 +134,18 @@ class RetentionSettings(Table):
     """How long what is over is kept, and how much of it. 0 means for ever, or all of it. Jobs that may still go on
     are never touched."""
 
-    jobs_days: int = Field(default=90, ge=0)
+    jobs_days: int = Field(default=90, ge=0, le=100_000)
     """Days after which a FINISHED or CANCELED job is deleted, with its journal, its chunks and its rejects."""
     jobs_most: int = Field(default=100_000, ge=0)
     """How many FINISHED and CANCELED jobs are kept; the one that ended first goes first."""
-    failed_days: int = Field(default=365, ge=0)
+    failed_days: int = Field(default=365, ge=0, le=100_000)
     """Days after which a FAILED job is deleted: until then it can still be started again."""
     files_bytes: int = Field(default=16 << 30, ge=0)
     """Bytes that the rejects of all jobs may take; beyond that FINISHED and CANCELED jobs are deleted, the one that
     ended first goes first."""
     changes_most: int = Field(default=100_000, ge=0)
     """How many of the latest changes of jobs are kept, which a watch that broke off can go on after."""
-    audit_days: int = Field(default=365, ge=0)
+    audit_days: int = Field(default=365, ge=0, le=100_000)
     """Days after which an entry of the audit trail is forgotten."""
     audit_most: int = Field(default=1_000_000, ge=0)
     """How many entries of the audit trail are kept."""

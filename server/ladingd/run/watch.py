@@ -35,7 +35,7 @@ BATCH = 500
 
 
 _WITHDRAWN = 5_000
-"""Of so many jobs that ceased to be shared we know it before the store is asked which of them still matter."""
+"""With more withdrawn jobs than this in memory, the store is asked for which of them changes are still kept."""
 
 _EDITS = frozenset({ChangeKind.EDITED, ChangeKind.SHARED, ChangeKind.WITHDRAWN})
 """Changes of which nobody knows what texts, type and sharing were before."""
