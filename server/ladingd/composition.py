@@ -18,13 +18,8 @@ from ladingd.api.server import ApiServer
 from ladingd.claim import CannotStart
 from ladingd.config.own_files import own_files
 from ladingd.connections import connections_of
-<<<<<<< HEAD
-from ladingd.core.access import Principal, Role
-from ladingd.core.errors import DiskFull, StoreBusy
-=======
 from ladingd.core.access import SOCKET, Principal, Role
-from ladingd.core.errors import DiskFull
->>>>>>> 5e0cbc5 (Share jobs from the command line and the library)
+from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.core.files import UPLOADS
 from ladingd.core.live import Live
 from ladingd.data.connection import Connection
