@@ -90,6 +90,8 @@ class ExportPlan:
     end: int
     chunk_keys: int
     notes: tuple[str, ...] = ()
+    identity: str = ""
+    """By what the database tells the table from another one of its name. Plans of older versions have none."""
 
 
 Plan = ImportPlan | ExportPlan

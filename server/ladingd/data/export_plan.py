@@ -55,6 +55,7 @@ def plan_export(
         end=table.end,
         chunk_keys=spec.chunk_keys,
         notes=_notes(table),
+        identity=table.identity,
     )
 
 

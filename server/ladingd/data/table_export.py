@@ -55,6 +55,7 @@ class TableExport:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
         with self._locked(job_uid):
             committed = self._committed(job_uid, attempt)
+            self._source(plan).verify(plan, partial(self._exported, job_uid))
             destination = Destination.of(self.roots, self.own_files, plan, job_uid, make=not committed)
             if not committed:
                 destination.begin()
@@ -89,8 +90,10 @@ class TableExport:
                 return known.counts
             part.parent.mkdir(parents=True, exist_ok=True)
         destination, header = Destination.of(self.roots, self.own_files, plan, job_uid), _header(plan)
+        source = self._source(plan)
+        source.verify(plan, partial(self._exported, job_uid))
         with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
-            rows = self._source(plan).write(plan, chunk, spool.file)
+            rows = source.write(plan, chunk, spool.file)
             if self.upload_room is not None and plan.file.root == UPLOADS:
                 self.upload_room.check(spool.size())
             self._wait_a_moment(job_uid, chunk)
@@ -126,6 +129,7 @@ class TableExport:
                 destination.check_published(complete.read_text())
                 return
             destination.check()
+            self._source(plan).verify(plan, partial(self._exported, job_uid))
             header = _header(plan)
             with destination.open_draft() as draft:
                 destination.put(draft, [header], 0)
@@ -193,6 +197,13 @@ class TableExport:
         if current > attempt:
             raise AttemptSuperseded(f"attempt {attempt} must not write any more: attempt {current} has begun")
         write_durably(self._attempt_file(job_uid), [str(attempt).encode()])
+        return self._entries(job_uid)
+
+    def _exported(self, job_uid: str) -> int:
+        """How many rows are exported."""
+        return sum(chunk.counts.read for chunk in self._entries(job_uid))
+
+    def _entries(self, job_uid: str) -> tuple[CommittedChunk, ...]:
         entries = sorted((self.workplace.job(job_uid) / "parts").glob("*.json"))
         return tuple(CommittedChunk(ordinal=int(path.stem), counts=_Entry.read(path).counts) for path in entries)
 

@@ -83,10 +83,11 @@ class TableImport:
         return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-        """Every chunk was put in its place when it was committed. What is left is to see that all were of one file."""
+        """See that all chunks were of one file and are in one table."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
+        self._target(plan.target.connection).verify(job_uid, plan)
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger and remove its rejects, these also where the target is away."""

@@ -10,7 +10,7 @@ from ladingd.core.plan import Column
 from ladingd.core.report import report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from _typeshed import ReadableBuffer
 
@@ -39,6 +39,8 @@ class SourceTable:
     end: int
     notes: tuple[str, ...] = ()
     """What people should know before they start."""
+    identity: str = ""
+    """By what it is told from another table of its name."""
 
 
 class Counted:
@@ -74,6 +76,14 @@ class TableSource(ABC):
         """The table as it is now. Raises InvalidSpec where it is not there or cannot be exported."""
 
     @abstractmethod
+    def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
+        """See that the table is the planned one and can still have the rows that were exported. Raises SourceChanged.
+
+        ``exported`` says how many there are; it is asked only where the table has changed in some way.
+        Rows that others delete are not noticed.
+        """
+
+    @abstractmethod
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         """The keys that the next chunks end before, at most ``limit``; the last chunk of all ends at LAST_KEY.
 
@@ -88,5 +98,6 @@ class TableSource(ABC):
         A chunk that is a whole table reports how far it is.
 
         The format is that of ``CsvWriter`` whatever the database: NULL is an unquoted nothing and empty text a quoted
-        one; a NULL that is alone in its record is quoted as well. Raises SourceUnreadable, and OSError of the file.
+        one; a NULL that is alone in its record is quoted as well. Raises SourceUnreadable, SourceChanged
+        where another table has the name, and OSError of the file.
         """

@@ -97,5 +97,12 @@ class Target(ABC):
         """
 
     @abstractmethod
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        """See, after the last chunk, that the table is the one that all chunks went into, and was not emptied since.
+
+        ``begin`` and ``write`` see to the same. Rows that others delete are not noticed. Raises TargetChanged.
+        """
+
+    @abstractmethod
     def discard(self, job_uid: str) -> None:
         """Forget the job in the ledger. Its records stay."""

@@ -18,7 +18,9 @@ DEFAULT_SCHEMA = "public"
 _RELATION = """
 SELECT c.oid, c.relkind::text,
     EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND t.tgtype & 7 = 7) OR c.relrowsecurity
+            AND t.tgtype & 7 = 7) OR c.relrowsecurity,
+    c.relkind = 'p' OR c.relhasrules
+    OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
@@ -99,6 +101,8 @@ class TableShape:
     """Of its kind, in the catalog."""
     rewrites: bool
     """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
+    acts: bool
+    """A trigger or a rule, perhaps of a partition, may do something of its own after an insert."""
     columns: tuple[PgColumn, ...]
     excludes: bool
     """It has an exclusion constraint."""
@@ -128,7 +132,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
     found = session.rows(_RELATION, (schema, table.table))
     if not found:
         return None
-    oid, kind, rewrites = found[0]
+    oid, kind, rewrites, acts = found[0]
     columns = []
     signature = []
     for row in session.rows(_COLUMNS, (oid, oid)):
@@ -154,6 +158,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         oid=oid,
         code=kind,
         rewrites=rewrites,
+        acts=acts,
         columns=tuple(columns),
         excludes=session.rows(_EXCLUDES, (oid,))[0][0],
         key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
@@ -163,7 +168,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:
     """Whether the table still has the columns of its shape, and as much of a say in what is inserted."""
-    relation = [(shape.oid, shape.code, shape.rewrites)]
+    relation = [(shape.oid, shape.code, shape.rewrites, shape.acts)]
     return (
         session.rows(_RELATION, (shape.schema, shape.name)) == relation
         and tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature

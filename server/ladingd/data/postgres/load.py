@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ladingd.data.postgres.constraints import Constraints, read_constraints
 from ladingd.data.postgres.encoding import as_csv, conform, encode
 from ladingd.data.postgres.in_flight import Common, key_table
 from ladingd.data.postgres.probe import ROW, Probe
+from ladingd.data.postgres.recognition import nothing_vanishing
 from ladingd.data.postgres.refusal import Refusal, blames_record
 
 if TYPE_CHECKING:
@@ -171,9 +173,14 @@ class Load:
         """Insert rows, all or none; the error where a record is to blame."""
         if not rows.size:
             return None
+        whole = rows.size == self.records.num_rows
+        watched: AbstractContextManager[list[int]] = (
+            nothing_vanishing(session, self.shape) if whole or self.shape.acts else nullcontext([])
+        )
         try:
-            with session.savepoint():
+            with session.savepoint(), watched as inserted:
                 written = self._insert(session, rows)
+                inserted.append(written)
         except psycopg.Error as error:
             if not blames_record(error):
                 raise

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, BinaryIO
 import psycopg
 from psycopg import sql
 
-from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.plan import Column
 from ladingd.data.field_type import Kind
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, read_shape
+from ladingd.data.postgres.identity import Identity, read_identity
 from ladingd.data.postgres.session import Address, connected, technical
 from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, Counted, SourceTable, TableSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ladingd.core.plan import Chunk, Dialect, ExportPlan
     from ladingd.core.spec import Table
@@ -44,6 +45,7 @@ WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 A
 ORDER BY i.indisprimary DESC, a.attnum
 """
 _BOUNDS = "SELECT min({key}), max({key}) FROM {table}"
+_COUNT = "SELECT count(*) FROM {table}"
 _NOTHING = "SELECT {fields} FROM {table} LIMIT 0"
 # As of the last ANALYZE or VACUUM; -1 where there was none.
 _ROWS = """
@@ -66,7 +68,11 @@ SELECT key FROM edge WHERE number > 0 ORDER BY number
 _COPY = """
 COPY (SELECT {fields} FROM {table}{rows}) TO STDOUT (FORMAT csv, DELIMITER {delimiter}, QUOTE {quote}, ESCAPE {quote})
 """
+_ADVICE = "put that table back under this name and start the job again, or export the new one: lading clone"
 _BOM = "\ufeff".encode()
+
+_counted: dict[str, Identity] = {}
+"""The identities of plans whose table has got new storage since, and with which it has its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +103,9 @@ class PostgresSource(TableSource):
                 for column in shape.columns
             )
             key = _key(session, shape)
+            identity = read_identity(session, shape.identifier)
+            if identity is None:
+                raise InvalidSpec(FIELD, f"table {shape.name} was dropped or renamed while it was looked at")
             try:
                 start, end = _bounds(session, shape, columns, key)
             except psycopg.Error as error:
@@ -105,8 +114,30 @@ class PostgresSource(TableSource):
                     raise
                 raise InvalidSpec(FIELD, f"{shape.name} cannot be read: {trouble.message}") from error
         return SourceTable(
-            name=shape.name, columns=columns, key=key, start=start, end=end, notes=() if key else (_unkeyed(shape),)
+            name=shape.name,
+            columns=columns,
+            key=key,
+            start=start,
+            end=end,
+            notes=() if key else (_unkeyed(shape),),
+            identity=identity.encode(),
         )
+
+    def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
+        if not plan.identity:
+            return
+        planned = Identity.decode(plan.identity)
+        with _reading(plan), connected(self.address, read_only=True) as session:
+            now = _same(session, plan, planned)
+            if now.holds(planned) or _counted.get(plan.identity) == now:
+                return
+            (there,) = session.rows(sql.SQL(_COUNT).format(table=_identifier(plan)))[0]
+        if there < (known := exported()):
+            raise SourceChanged(
+                f"rows were removed from table {plan.source.table} by TRUNCATE, or with a partition: {known:,} are "
+                f"exported and {there:,} are in the table; to export it as it is now: lading clone"
+            )
+        _counted[plan.identity] = now
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
@@ -141,13 +172,26 @@ class PostgresSource(TableSource):
         )
         with _reading(plan), connected(self.address, read_only=True) as session:
             write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
-            return session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
+            written = session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
+            if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
+                _same(session, plan, Identity.decode(plan.identity))
+            return written
 
 
 def _estimate(session: Session, plan: ExportPlan) -> int:
     """How many rows the planner expects, of a view as well."""
     query = sql.SQL(_EXPECTED).format(table=_identifier(plan))
     return int(session.rows(query)[0][0][0]["Plan"]["Plan Rows"])
+
+
+def _same(session: Session, plan: ExportPlan, planned: Identity) -> Identity:
+    """The table as it is now. Raises SourceChanged if it is not the planned one."""
+    now = read_identity(session, _identifier(plan))
+    if now is None:
+        raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed; {_ADVICE}")
+    if not planned.is_same(now):
+        raise SourceChanged(f"{plan.source.table} is another table than the one that was planned; {_ADVICE}")
+    return now
 
 
 def _identifier(plan: ExportPlan) -> sql.Identifier:

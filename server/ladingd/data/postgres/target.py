@@ -17,6 +17,7 @@ from ladingd.data.postgres.key_order import in_key_order
 from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.pgtype import admitting, declaration
+from ladingd.data.postgres.recognition import gone, keep, recognise
 from ladingd.data.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
 from ladingd.data.reading import typed
@@ -96,6 +97,12 @@ class PostgresTarget(Target):
             ledger.raise_attempt(job_uid, attempt)
             entries = ledger.entries(job_uid)
             self._prepare_table(session, plan, used=bool(entries))
+            if plan.columns:
+                shape = _shape(session, plan.target)
+                if entries and ledger.identity(job_uid) is not None:
+                    recognise(session, ledger, job_uid, shape)
+                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                    keep(session, ledger, job_uid, shape)
             session.commit()
         self._in_flight(job_uid).clear()
         return entries
@@ -109,6 +116,12 @@ class PostgresTarget(Target):
             entries = ledger.entries(job_uid)
             session.commit()
         return entries
+
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        with connected(self.address) as session:
+            if plan.columns:
+                recognise(session, self._ledger(session), job_uid, _shape(session, plan.target))
+            session.commit()
 
     def discard(self, job_uid: str) -> None:
         with connected(self.address) as session:
@@ -131,9 +144,8 @@ class PostgresTarget(Target):
                 return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
             except TransactionConflict:
                 self._in_flight(job_uid).remember(chunk.ordinal)
-            except TargetChanged:
-                # Since this process looked at it. What it is now is looked at the next time.
-                _shapes.pop((self.address, plan.target), None)
+            except ShapeOutdated:
+                _shapes.pop((self.address, plan.target), None)  # It is read again the next time.
             except OutcomeUnknown as unknown:
                 counts = self._settle(job_uid, attempt, chunk)
                 if counts is None:
@@ -166,7 +178,8 @@ class PostgresTarget(Target):
             ledger.check_attempt(job_uid, attempt)
             faults = list(batch.faults)
             if load is not None:
-                _prepare(session, load.shape)
+                _lock(session, load.shape)
+                recognise(session, ledger, job_uid, load.shape)
 
                 def enter(keys: pa.Table | None) -> Common:
                     return until_committed.enter_context(in_flight.entered(session, chunk.ordinal, keys))
@@ -215,11 +228,7 @@ class PostgresTarget(Target):
         with connected(self.address) as session:
             if known is not None and is_unchanged(session, known):
                 return known
-            shape = read_shape(session, plan.target)
-        if shape is None:
-            raise TargetRefused(f"there is no table {plan.target.table} any more")
-        if shape.kind != "table":
-            raise TargetRefused(f"{plan.target.table} has become a {shape.kind}")
+            shape = _shape(session, plan.target)
         _shapes[key] = shape
         return shape
 
@@ -230,14 +239,28 @@ class PostgresTarget(Target):
         return Ledger(session=session, schema=self.ledger_schema)
 
 
-def _prepare(session: Session, shape: TableShape) -> None:
+class ShapeOutdated(TargetChanged):
+    """The table has changed since this process looked at it."""
+
+
+def _shape(session: Session, table: Table) -> TableShape:
+    """What is known of a table that was there. Raises TargetChanged."""
+    shape = read_shape(session, table)
+    if shape is None:
+        raise TargetChanged(gone(table.table))
+    if shape.kind != "table":
+        raise TargetChanged(f"{table.table} has become a {shape.kind}")
+    return shape
+
+
+def _lock(session: Session, shape: TableShape) -> None:
     """Keep the table as it is until the end of the transaction, and have it say at once what it refuses."""
     try:
         session.run(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(shape.identifier))
     except psycopg.errors.UndefinedTable as error:
-        raise TargetRefused(f"there is no table {shape.name} any more") from error
+        raise ShapeOutdated(gone(shape.name)) from error
     if not is_unchanged(session, shape):
-        raise TargetChanged(f"table {shape.name} is not the one that it was")
+        raise ShapeOutdated(f"table {shape.name} has changed")
     session.run("SET CONSTRAINTS ALL IMMEDIATE")
 
 

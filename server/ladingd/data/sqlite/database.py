@@ -99,6 +99,12 @@ class TableShape:
     """The statements that made its triggers."""
     columns: tuple[TableColumn, ...]
 
+    @property
+    def rowid(self) -> str | None:
+        """A name of the rowid that no column has taken; None if there is no rowid, or no name is left."""
+        taken = {column.name.lower() for column in self.columns}
+        return next((name for name in ("rowid", "_rowid_", "oid") if self.has_rowid and name not in taken), None)
+
 
 def statement(text: str, **names: str) -> str:
     """A statement with names of tables and columns put in, quoted."""

@@ -21,11 +21,15 @@ CREATE TABLE IF NOT EXISTS lading_ledger (
 _CREATE_ATTEMPT = """
 CREATE TABLE IF NOT EXISTS lading_attempt (job TEXT NOT NULL PRIMARY KEY, attempt INTEGER NOT NULL) WITHOUT ROWID
 """
+_CREATE_TARGET = """
+CREATE TABLE IF NOT EXISTS lading_target (job TEXT NOT NULL PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID
+"""
 _RAISE_ATTEMPT = """
 INSERT INTO lading_attempt (job, attempt) VALUES (?, ?)
 ON CONFLICT (job) DO UPDATE SET attempt = max(attempt, excluded.attempt)
 """
 _CLAIM = "INSERT INTO lading_ledger (job, chunk, attempt, counts) VALUES (?, ?, ?, '') ON CONFLICT DO NOTHING"
+UNKNOWN = "the job was discarded, or this is another database"
 
 
 def exists(database: Database) -> bool:
@@ -38,6 +42,7 @@ def create(database: Database) -> None:
     """Make the tables of the ledger, if they are not there."""
     database.run(_CREATE_LEDGER)
     database.run(_CREATE_ATTEMPT)
+    database.run(_CREATE_TARGET)  # Ledgers of older versions do not have it.
 
 
 def raise_attempt(database: Database, job_uid: str, attempt: int) -> None:
@@ -50,7 +55,7 @@ def check_attempt(database: Database, job_uid: str, attempt: int) -> None:
     """Raises AttemptSuperseded where the attempt is not the job's current one."""
     found = database.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_uid,))
     if not found or found[0][0] != attempt:
-        current = f"attempt {found[0][0]} has begun" if found else "the job was discarded"
+        current = f"attempt {found[0][0]} has begun" if found else UNKNOWN
         raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")
 
 
@@ -85,7 +90,29 @@ def entries(database: Database, job_uid: str) -> tuple[CommittedChunk, ...]:
     return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
 
 
+def identity(database: Database, job_uid: str) -> str | None:
+    """By what the job's table is recognised, as it was kept; None for a job that an older version has begun."""
+    found = database.rows("SELECT identity FROM lading_target WHERE job = ?", (job_uid,))
+    return str(found[0][0]) if found else None
+
+
+def keep_identity(database: Database, job_uid: str, identity: str) -> None:
+    """Write down by what the job's table is recognised."""
+    database.run(
+        "INSERT INTO lading_target (job, identity) VALUES (?, ?)"
+        " ON CONFLICT (job) DO UPDATE SET identity = excluded.identity",
+        (job_uid, identity),
+    )
+
+
+def inserted(database: Database, job_uid: str) -> int:
+    """How many records of a job are committed."""
+    return sum(chunk.counts.inserted for chunk in entries(database, job_uid))
+
+
 def forget(database: Database, job_uid: str) -> None:
     """Remove all that the ledger has of a job."""
+    if database.rows("SELECT 1 FROM sqlite_master WHERE name = 'lading_target'"):
+        database.run("DELETE FROM lading_target WHERE job = ?", (job_uid,))
     database.run("DELETE FROM lading_ledger WHERE job = ?", (job_uid,))
     database.run("DELETE FROM lading_attempt WHERE job = ?", (job_uid,))

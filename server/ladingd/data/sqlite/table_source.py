@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.plan import Column
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.field_type import Affinity, of_declaration
 from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.identity import Identity, read_identity
 from ladingd.data.sqlite.strangers import strangers
 from ladingd.data.sqlite.suitability import check_schema
 from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
@@ -22,13 +23,16 @@ from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, S
 from ladingd.data.target_columns import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
-    from ladingd.data.sqlite.database import TableShape
+    from ladingd.data.sqlite.database import Database, TableShape
 
 _NAMES = 5
+
+_counted: dict[str, Identity] = {}
+"""The identities of plans whose schema has changed since, and with which the table has its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +55,7 @@ class SqliteSource(TableSource):
                 raise InvalidSpec(
                     FIELD, f"{shape.name} has no rowid; then at most {CAREFUL_COLUMNS:,} columns can be exported"
                 )
+            identity = read_identity(database, self.path, shape, ends=False)
             start, end = 0, 1
             if key is not None:
                 text = statement("SELECT min({key}), max({key}) FROM {table}", key=key, table=shape.name)
@@ -72,7 +77,24 @@ class SqliteSource(TableSource):
             start=start,
             end=end,
             notes=notes,
+            identity=identity.encode(),
         )
+
+    def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
+        if not plan.identity:
+            return
+        with _reading(plan), connected(self.path, read_only=True) as database:
+            shape = _shape(database, plan)
+            now = self._same(database, plan, shape)
+            if now.schema == Identity.decode(plan.identity).schema or _counted.get(plan.identity) == now:
+                return
+            there = database.rows(statement("SELECT count(*) FROM {table}", table=shape.name))[0][0]
+        if there < (known := exported()):
+            raise SourceChanged(
+                f"rows were removed from table {shape.name}, or it is another table now: {known:,} are exported and "
+                f"{there:,} are in the table; to export it as it is now: lading clone"
+            )
+        _counted[plan.identity] = now
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         width = max(plan.chunk_keys, -(-(plan.end - plan.start) // MOST_CHUNKS))
@@ -88,9 +110,9 @@ class SqliteSource(TableSource):
         writer = CsvWriter(dialect=plan.dialect)
         count = 0
         with _reading(plan), connected(self.path, read_only=True) as database:
-            shape = database.shape(plan.source.table)
-            if shape is None:
-                raise SourceUnreadable(f"there is no table {plan.source.table} any more")
+            shape = _shape(database, plan)
+            if plan.identity:
+                self._same(database, plan, shape)
             found = text_columns(shape)
             gone = [column.source for column in plan.columns if column.source not in found]
             if gone:
@@ -102,6 +124,24 @@ class SqliteSource(TableSource):
                     file.writelines(writer.records(texts))
                     count += len(texts[0])
         return count
+
+    def _same(self, database: Database, plan: ExportPlan, shape: TableShape) -> Identity:
+        """The table as it is now. Raises SourceChanged if it is not the planned one, also after a VACUUM: that may give
+        rows other rowids, by which they are exported."""
+        now, planned = read_identity(database, self.path, shape, ends=False), Identity.decode(plan.identity)
+        if (now.file, now.root) != (planned.file, planned.root):
+            raise SourceChanged(
+                f"{shape.name} is another table than the one that was planned, or the database was vacuumed or "
+                f"replaced; to export it as it is now: lading clone"
+            )
+        return now
+
+
+def _shape(database: Database, plan: ExportPlan) -> TableShape:
+    shape = database.shape(plan.source.table)
+    if shape is None:
+        raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed")
+    return shape
 
 
 def _key(shape: TableShape) -> str | None:

@@ -10,6 +10,7 @@ from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, Targe
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.database import Database, connected, placed, quoted, statement
+from ladingd.data.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.sqlite.load import load
 from ladingd.data.sqlite.reading import sqlite_reading
 from ladingd.data.sqlite.suitability import check_name, unusable
@@ -66,6 +67,12 @@ class SqliteTarget(Target):
             ledger.raise_attempt(database, job_uid, attempt)
             entries = ledger.entries(database, job_uid)
             _prepare_table(database, plan, used=bool(entries))
+            if plan.columns:
+                shape = _shape(database, plan)
+                if entries and ledger.identity(database, job_uid) is not None:
+                    recognise(database, self.path, job_uid, shape)
+                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                    keep(database, self.path, job_uid, shape)
             database.commit()
         return entries
 
@@ -95,12 +102,19 @@ class SqliteTarget(Target):
                 if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
                     return _entry(database, job_uid, chunk)
                 ledger.check_attempt(database, job_uid, attempt)
-                faults = batch.faults + load(database, job_uid, batch)
+                faults = list(batch.faults)
+                if batch.records.num_rows:
+                    shape = _shape(database, plan)
+                    recognise(database, self.path, job_uid, shape)
+                    with nothing_vanishing(database, shape):
+                        faults += load(database, job_uid, batch)
                 counts = batch.counts(len(faults))
                 # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
                 # rejects of a chunk that is not committed, but never the other way round.
                 keep_rejects(faults)
                 ledger.count(database, job_uid, chunk.ordinal, counts)
+                if batch.records.num_rows:
+                    keep(database, self.path, job_uid, shape)
                 failure = _commit(database)
             if failure is not None:
                 # Nobody knows whether a commit that failed has happened. The ledger does.
@@ -110,6 +124,13 @@ class SqliteTarget(Target):
                     raise failure
                 return kept
         return counts
+
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if plan.columns:
+                recognise(database, self.path, job_uid, _shape(database, plan))
+            database.commit()
 
     def discard(self, job_uid: str) -> None:
         if not self._exists():
@@ -144,6 +165,14 @@ def _as_target(shape: TableShape) -> TargetTable:
             for column in shape.columns
         ),
     )
+
+
+def _shape(database: Database, plan: ImportPlan) -> TableShape:
+    """What is known of a table that was there. Raises TargetChanged."""
+    shape = database.shape(plan.target.table)
+    if shape is None:
+        raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
+    return shape
 
 
 def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import InvalidSpec, SourceUnreadable, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetUnavailable
 from ladingd.core.plan import Chunk, Dialect, ExportPlan
 from ladingd.core.report import Report, heard_by
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
@@ -483,3 +483,50 @@ def test_a_reading_session_sees_one_state_and_writes_nothing(quay: Quay) -> None
             session.run("INSERT INTO t VALUES (2)")
     with connected(quay.target.address) as session:
         assert session.run("INSERT INTO t VALUES (3)") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY)", "another table"),
+        (
+            "CREATE TABLE u (LIKE t INCLUDING ALL); ALTER TABLE t RENAME TO old; ALTER TABLE u RENAME TO t",
+            "another table",
+        ),
+        ("ALTER TABLE t RENAME TO old", "no table t any more"),
+        ("TRUNCATE t", "rows were removed"),
+    ],
+)
+@pytest.mark.parametrize("way", ["process", "begin", "finish"])
+def test_an_export_is_of_one_table(ramp: Ramp, change: str, words: str, way: str) -> None:
+    ramp.quay.sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
+    plan, job = ramp.plan(chunk_keys=20), f"job-{next(numbers)}"
+    ramp.transfer.begin(job, 1, plan)
+    chunks = ramp.transfer.cut(plan, None, 10)
+    ramp.transfer.process(job, 1, plan, chunks[0])
+    ramp.quay.sql("VACUUM FULL t")
+    ramp.transfer.process(job, 1, plan, chunks[1])
+    ramp.quay.sql(change)
+    ways: dict[str, Callable[[], object]] = {
+        "process": lambda: ramp.transfer.process(job, 1, plan, chunks[2]),
+        "begin": lambda: ramp.transfer.begin(job, 2, plan),
+        "finish": lambda: ramp.transfer.finish(job, plan, chunks),
+    }
+    with pytest.raises(SourceChanged, match=words):
+        ways[way]()
+
+
+def test_a_table_that_is_swapped_while_it_is_read_gives_no_file(ramp: Ramp, monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp.quay.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (LIKE t INCLUDING ALL)")
+    plan, job = ramp.plan(), f"job-{next(numbers)}"
+    ramp.transfer.begin(job, 1, plan)
+    (chunk,) = ramp.transfer.cut(plan, None, 10)
+    verify = PostgresSource.verify
+
+    def swap(source: PostgresSource, plan: ExportPlan, exported: Callable[[], int]) -> None:
+        verify(source, plan, exported)
+        ramp.quay.sql("ALTER TABLE t RENAME TO old; ALTER TABLE u RENAME TO t")
+
+    monkeypatch.setattr(PostgresSource, "verify", swap)
+    with pytest.raises(SourceChanged, match="another table"):
+        ramp.transfer.process(job, 1, plan, chunk)

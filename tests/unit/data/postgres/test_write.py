@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, InvalidSpec, TargetRefused, TargetUnavailable
+from ladingd.core.errors import AttemptSuperseded, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.spec import Table
 from ladingd.data.postgres.session import Address, Session
@@ -208,7 +208,7 @@ def test_a_table_that_changed_meanwhile_is_looked_at_again(quay: Quay) -> None:
     quay.target.write("job", 1, plan, chunk, batch, quay.keep)
     assert quay.sql("SELECT id FROM t") == [(1,), (2,)]
     quay.sql("DROP TABLE t")
-    with pytest.raises(TargetRefused, match="no table t"):
+    with pytest.raises(TargetChanged, match="no table t"):
         quay.target.write("job", 1, plan, Chunk(ordinal=2, start=0, end=0, records=1), batch, quay.keep)
 
 
