@@ -53,6 +53,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.StoreBusy: StatusCode.UNAVAILABLE,
         # What planning a spec can meet in the world outside.
         errors.TargetUnavailable: StatusCode.UNAVAILABLE,
+        errors.TargetBusy: StatusCode.UNAVAILABLE,
         errors.TargetRefused: StatusCode.FAILED_PRECONDITION,
         errors.SourceUnreadable: StatusCode.FAILED_PRECONDITION,
         errors.DestinationRefused: StatusCode.FAILED_PRECONDITION,

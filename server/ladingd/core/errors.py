@@ -29,6 +29,7 @@ LadingError
       +-- SourceUnreadable
       +-- SpecOutdated       source or target have changed so that the spec can no longer be done
       +-- TargetUnavailable
+      |    +-- TargetBusy    somebody else holds what a job needs
       +-- TargetRefused      the database answered with an error that no record is to blame for
       +-- DestinationRefused the file to write cannot be written
       +-- AttemptSuperseded  a later attempt of the same job has begun
@@ -322,9 +323,15 @@ class SpecOutdated(TechnicalError):
 
 
 class TargetUnavailable(TechnicalError):
-    """The database cannot be reached, or is locked for longer than we wait."""
+    """The database cannot be reached."""
 
     code = "TARGET_UNAVAILABLE"
+
+
+class TargetBusy(TargetUnavailable):
+    """Somebody else holds a lock on what a job needs. However long that takes, the job goes on afterwards."""
+
+    code = "TARGET_BUSY"
 
 
 class TargetRefused(TechnicalError):

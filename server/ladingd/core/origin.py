@@ -21,6 +21,8 @@ class Origin:
 
     call: str = ""
     job: str = ""
+    uid: str = ""
+    """Of the job. It stands in no log."""
     attempt: int | None = None
     chunk: int | None = None
     trace: str = ""

@@ -53,6 +53,7 @@ class TableExport:
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
+        self._source(plan).end_sessions(job_uid, attempt)
         with self._locked(job_uid):
             committed = self._committed(job_uid, attempt)
             self._source(plan).verify(plan, partial(self._exported, job_uid))
@@ -67,6 +68,8 @@ class TableExport:
 
     def committed(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and say which chunks are done."""
+        if plan.source.connection in self.connections:
+            self._source(plan).end_sessions(job_uid, attempt)
         with self._locked(job_uid):
             return self._committed(job_uid, attempt)
 

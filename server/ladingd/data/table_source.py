@@ -84,6 +84,10 @@ class TableSource(ABC):
         """
 
     @abstractmethod
+    def end_sessions(self, job_uid: str, attempt: int) -> None:
+        """End what earlier attempts have left running in the database; the attempt that calls, what it has left."""
+
+    @abstractmethod
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         """The keys that the next chunks end before, at most ``limit``; the last chunk of all ends at LAST_KEY.
 

@@ -16,6 +16,7 @@ from ladingd.core.errors import (
     PlanOutdated,
     ShuttingDown,
     SpecOutdated,
+    TargetBusy,
     TargetUnavailable,
 )
 from ladingd.core.job import Failure, Level
@@ -51,6 +52,9 @@ CUT_AHEAD = 16
 """Chunks that are cut at a time, but for the first ones."""
 RECKONING = 5.0
 """How many seconds a ledger has to say what became of chunks that were given up."""
+
+BUSY_RECKONING = 2.0
+"""The same where others hold the target: then a file's ledger cannot answer, and nobody is to wait for that."""
 
 
 class Execution:
@@ -278,13 +282,15 @@ class Execution:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, LadingError):
             raise error
-        if isinstance(error, TargetUnavailable) and self._patience.target:
-            if outage is None:
+        busy = isinstance(error, TargetBusy)
+        if isinstance(error, TargetUnavailable) and (self._patience.target or busy):
+            if outage is None or (outage.trying and outage.busy != busy):
                 self._outage = outage = Outage(error, patience=self._patience.target)
                 await self._note(*outage.loss())
             elif outage.trying:  # Else it was begun before, and says nothing new.
                 outage.failed(error)
-                await self._note(*outage.loss())
+                if not busy:
+                    await self._note(*outage.loss())
         elif error is not None:
             if isinstance(error, DiskFull):
                 await self._room.full(self._job, error)
@@ -319,8 +325,11 @@ class Execution:
     async def _reckon(self, total: int | None = None) -> None:
         """Make the job's counts agree with the ledger, asking it where a chunk was given up."""
         if not self._begun:
-            return  # Nothing of this attempt was handed out: what the store knows still holds.
-        if self._tally.uncertain:
+            # Nothing of this attempt was handed out: what the store knows still holds.
+            if self._flight.abandoned:
+                await self._clear_away()
+            return
+        if self._tally.uncertain or self._flight.abandoned:
             try:
                 await self._ask_ledger()
             except ShuttingDown:
@@ -340,22 +349,38 @@ class Execution:
         if self._observe is not None:
             self._observe(before, self._job, 0)
 
+    async def _clear_away(self) -> None:
+        """Have nothing of a beginning that was given up go on in the target."""
+        try:
+            await self._committed()
+        except ShuttingDown:
+            return  # The next start of the daemon does it.
+        except LadingError as error:
+            await self._note(*unreadable(error))
+
     async def _ask_ledger(self) -> None:
         """Learn what is committed. Raises TargetUnavailable also where the answer takes too long: the job is to come
         to rest."""
-        if self._outage is not None:
+        committed, final = await self._committed()
+        check_ledger(await self._store.chunks(self._job.id), committed)
+        self._tally.take_ledger(committed, final=final)
+
+    async def _committed(self) -> tuple[tuple[CommittedChunk, ...], bool]:
+        """What the ledger has, with everything ended that was given up; whether this attempt is shut out by that."""
+        if self._outage is not None and not self._outage.busy:
             raise self._outage.error
         job = self._job
         # A pause can still be called off, and then this attempt goes on.
         final = job.state is not State.PAUSING or self._error is not None
         attempt = job.attempt + 1 if final else job.attempt
+        patience = RECKONING if self._outage is None else BUSY_RECKONING
         try:
-            async with asyncio.timeout(RECKONING):
+            async with asyncio.timeout(patience):
                 committed = await self._call(self._transfer.committed, job.uid, attempt, job.plan)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {RECKONING:g} s") from None
-        check_ledger(await self._store.chunks(job.id), committed)
-        self._tally.take_ledger(committed, final=final)
+            raise TargetUnavailable(f"no answer within {patience:g} s") from None
+        self._flight.abandoned = False
+        return committed, final
 
     async def _rest(self, event: Event) -> bool:
         """Move the job by this event, where it still can; whether it rests now."""
@@ -368,7 +393,7 @@ class Execution:
             failure = Failure(code=self._error.code, message=self._error.message)
         elif event is Event.SHUTDOWN:
             failure = STOPPED
-        settled = self._begun and not self._tally.uncertain
+        settled = self._begun and not self._tally.uncertain and not self._flight.abandoned
         moved = await self._store.move(self._job.id, event, failure=failure, settled=settled)
         self._job = moved or await self._store.get(self._job.id)
         self._announcer.announce(self._job.id)

@@ -19,6 +19,8 @@ class Flight:
         self._job_id = job_id
         self.chunks: dict[asyncio.Task[Counts], Chunk] = {}
         self.step: asyncio.Task[None] | None = None
+        self.abandoned = False
+        """Tasks were given up, and something of them may still go on in a database."""
 
     def send(self, chunk: Chunk, call: Coroutine[Any, Any, Counts]) -> None:
         """Begin to process a chunk."""
@@ -49,6 +51,7 @@ class Flight:
     def give_up(self) -> None:
         """Cancel all tasks, which kills their worker processes."""
         for task in self.tasks:
+            self.abandoned = True
             if not task.cancelling():  # Twice, and it would not wait for the end of its process.
                 task.cancel()
 

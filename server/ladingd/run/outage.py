@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import TYPE_CHECKING
 
+from ladingd.core.errors import TargetBusy
 from ladingd.core.job import Level
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
+LONGEST_BUSY_WAIT = 2.0
+"""Between two tries to get a lock: each one waits by itself."""
 
 
 class Outage:
@@ -22,18 +26,20 @@ class Outage:
 
     A try is one call for the whole job. After each one that fails comes a wait, twice as long as the one before it, and
     each shortened by chance so that many jobs do not come back at once. The last try comes when ``patience`` seconds
-    are over. ``clock`` gives monotonic seconds.
+    are over. A target that is ``busy`` with others is not away: it is tried for as long as it takes, and that is said
+    once. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
         self, error: TargetUnavailable, *, patience: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.error = error
+        self.busy = isinstance(error, TargetBusy)
         self.trying = False
         """A try is under way."""
         self._clock = clock
         self._begin = clock()
-        self._patience = patience
+        self._patience = math.inf if self.busy else patience
         self._tries = 0
         self._longest_wait = FIRST_WAIT
         self._next_try = self._begin
@@ -57,7 +63,7 @@ class Outage:
 
     def _wait(self) -> None:
         wait = self._longest_wait * random.uniform(0.5, 1.0)
-        self._longest_wait = min(self._longest_wait * 2, LONGEST_WAIT)
+        self._longest_wait = min(self._longest_wait * 2, LONGEST_BUSY_WAIT if self.busy else LONGEST_WAIT)
         self._next_try = min(self._clock() + wait, self._begin + self._patience)
 
     def seconds_to_try(self) -> float:
@@ -75,6 +81,8 @@ class Outage:
 
     def loss(self) -> tuple[Level, str, str]:
         """The journal entry of the outage's beginning, and of each try that has failed."""
+        if self.busy:
+            return Level.WARNING, "TARGET_BUSY", f"{self.error.message}; the job goes on when the lock is free"
         after = f"after {self.lasted:.1f} s still: " if self._tries else ""
         if left := self.seconds_left():
             then = f"next try in {self.seconds_to_try():.1f} s, the last one in {left:.1f} s"
@@ -84,4 +92,6 @@ class Outage:
 
     def end(self) -> tuple[Level, str, str]:
         """The journal entry of the outage's end."""
+        if self.busy:
+            return Level.INFO, "TARGET_FREE", f"the lock is free after {self.lasted:.1f} s"
         return Level.INFO, "TARGET_BACK", f"the target is back after {self.lasted:.1f} s, at try {self._tries}"

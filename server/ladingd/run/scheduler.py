@@ -102,7 +102,7 @@ class Scheduler:
                 return  # It stays queued.
             if moved is not None:
                 self._announcer.announce(job.id)
-                with working_for(Origin(call=moved.correlation, job=moved.id, attempt=moved.attempt)):
+                with working_for(_origin(moved)):
                     task = executions.create_task(self._execute(moved), name=f"job {job.id}")
                 self._running[job.id] = task
 
@@ -135,3 +135,7 @@ class Scheduler:
             del self._running[job.id]
             self._watch.rested(job.id)
             self._announcer.announce(job.id)
+
+
+def _origin(job: Job) -> Origin:
+    return Origin(call=job.correlation, job=job.id, uid=job.uid, attempt=job.attempt)

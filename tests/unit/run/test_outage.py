@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import TargetRefused, TargetUnavailable
+from ladingd.core.errors import TargetBusy, TargetRefused, TargetUnavailable
 from ladingd.core.state import Event, State
 from ladingd.run import outage as outages
 from ladingd.run.outage import LONGEST_WAIT, Outage
@@ -31,6 +31,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries come at once."""
     monkeypatch.setattr(outages, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(outages, "LONGEST_WAIT", 0.002)
+    monkeypatch.setattr(outages, "LONGEST_BUSY_WAIT", 0.002)
 
 
 async def lost(rig: Rig, job_id: str) -> bool:
@@ -71,6 +72,45 @@ async def test_a_call_that_loses_the_target_is_made_again_and_the_job_stays_runn
     # Three chunks are in flight when the target goes; they are one failure, not three.
     assert codes.count("TARGET_LOST") == (2 if method == "process" else 4)
     assert codes.count("TARGET_BACK") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("method", ["begin", "cut", "process", "finish"])
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+async def test_a_lock_is_waited_for_however_long_and_told_once(rig: Rig, method: str, patience: float) -> None:
+    job = await rig.queued(40)
+    rig.transfer.errors[method] = [TargetBusy("table t is locked by session 7") for _ in range(30)]
+    await (await rig.execution(job.id, target=patience)).run()
+    done = await rig.store.get(job.id)
+    assert (done.state, done.attempt, done.counts.read) == (State.FINISHED, 1, 40 * RECORDS)
+    codes = await rig.codes(job.id)
+    assert (codes.count("TARGET_BUSY"), codes.count("TARGET_FREE"), codes.count("TARGET_LOST")) == (1, 1, 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_lock_and_an_outage_are_two_occasions(rig: Rig) -> None:
+    job = await rig.queued(40)
+    busy = [TargetBusy("table t is locked") for _ in range(5)]
+    rig.transfer.errors["finish"] = [*busy, *away(2), *busy]
+    await (await rig.execution(job.id, target=60.0)).run()
+    codes = [code for code in await rig.codes(job.id) if code.startswith("TARGET_")]
+    assert codes == ["TARGET_BUSY", "TARGET_LOST", "TARGET_LOST", "TARGET_BUSY", "TARGET_FREE"]
+
+
+@pytest.mark.parametrize("method", ["begin", "cut", "process", "finish"])
+async def test_whatever_is_given_up_is_ended_in_the_target_before_the_job_rests(rig: Rig, method: str) -> None:
+    job = await rig.queued(1)
+    rig.workers.hold(method)
+    running = asyncio.create_task((await rig.execution(job.id, cancel_grace=0.1)).run())
+    await rig.workers.reached[method].wait()
+    rig.transfer.attempts.clear()
+    await rig.command(job.id, Event.CANCEL)
+    async with asyncio.timeout(20):
+        await running
+    done = await rig.store.get(job.id)
+    assert (done.state, rig.workers.killed) == (State.CANCELED, 1)
+    assert rig.transfer.attempts == [2], "the call that ends the sessions of earlier attempts"
+    assert done.settled is (method != "begin")
 
 
 @pytest.mark.usefixtures("impatient")

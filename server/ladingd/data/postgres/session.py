@@ -16,7 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.generators import fetch_many
 from psycopg.waiting import Wait
 
-from ladingd.core.errors import DiskFull, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.data.postgres.backends import holder, session_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
-"""How long others may hold what we need."""
+"""How long chunks of one job may wait for each other, and the network for an answer."""
+TABLE_LOCK_SECONDS = 3
+"""How long others may hold a lock on a table before they are named."""
+CLIENT_CHECK = "2s"
+"""How often the server looks whether the process is still there that it works or waits for."""
 
 _SETTINGS = (
     # Text becomes values, and values text, in the same way whatever the role's settings are.
@@ -43,13 +48,18 @@ _SETTINGS = (
     "SET statement_timeout = 0",
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_BRIEF = f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"
 # A standby takes no other.
-_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_BRIEF}"
+_BEGIN_BRIEF = f"{_BEGIN}; {_BRIEF}"
+_LOCK = f"{_BRIEF}; LOCK TABLE {{table}} IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
 # Data errors, and what triggers and functions raise.
 _OF_VALUES = ("22", "P0")
+_CLIENT_CHECK_SINCE = 140000
 _CONFLICTS = ("40001", "40P01")
 _FULL = "53100"
+_LOCKED = "55P03"
 # libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
 _REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
 
@@ -100,6 +110,10 @@ class Session:
     def user(self) -> str:
         """Who we are to the server."""
         return self._connection.info.user
+
+    def lock(self, table: sql.Identifier) -> None:
+        """Keep a table as it is until the end of the transaction."""
+        self._connection.execute(sql.SQL(_LOCK).format(table=table))
 
     def run(self, query: Query, values: Sequence[object] | None = None) -> int:
         """Execute a statement; the number of rows that it touched. Without values a % in it is only a %."""
@@ -174,22 +188,30 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def connected(address: Address, *, read_only: bool = False) -> Iterator[Session]:
+def connected(
+    address: Address, *, read_only: bool = False, brief: bool = False, table: sql.Identifier | None = None
+) -> Iterator[Session]:
     """A transaction on a connection of this process; what was not committed at the end is taken back.
 
-    ``read_only``: it sees the database as it was at its first query, and writes nothing.
+    ``read_only``: it sees the database as it was at its first query, and writes nothing. Such a transaction, and one
+    that is to be ``brief``, waits only shortly for locks. ``table`` is what it works on: who holds it is told.
 
-    Raises TargetUnavailable, TargetRefused, DiskFull; psycopg's errors never leave it. After any error the connection
-    is let go.
+    Raises TargetUnavailable, TargetBusy, TargetRefused, DiskFull; psycopg's errors never leave it. After any error the
+    connection is let go.
     """
-    connection = _take(address, _BEGIN_READING if read_only else _BEGIN)
+    connection = _take(address, _BEGIN_READING if read_only else _BEGIN_BRIEF if brief else _BEGIN)
     try:
         yield Session(connection)
         if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
             connection.execute("ROLLBACK")
     except psycopg.Error as error:
+        trouble = technical(address, error)
+        if error.sqlstate == _LOCKED and table is not None:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+                trouble = TargetBusy(f"connection {address.name}: {holder(connection, table.as_string())}")
         _close(connection)
-        raise technical(address, error) from error
+        raise trouble from error
     except BaseException:
         _close(connection)
         raise
@@ -219,6 +241,8 @@ def technical(address: Address, error: psycopg.Error) -> TechnicalError:
         return TransactionConflict(text)
     if state == _FULL:
         return DiskFull(text)
+    if state == _LOCKED:
+        return TargetBusy(text)
     if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
         refused = not state and any(words in text for words in _REFUSING) and "FATAL" in text
         return TargetRefused(text) if refused else TargetUnavailable(text)
@@ -231,16 +255,30 @@ def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
             kept = _idle.get((os.getpid(), address))
             connection = kept.pop() if kept else None
         if connection is None:
-            return _connect(address, begin)
+            connection = _connect(address)
+            try:
+                _begin(connection, begin)
+            except psycopg.Error as error:
+                _close(connection)
+                raise technical(address, error) from error
+            return connection
         # One that the server has closed meanwhile has its farewell waiting to be read.
         if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
             with suppress(psycopg.Error):
-                connection.execute(begin)
+                _begin(connection, begin)
                 return connection
         _close(connection)
 
 
-def _connect(address: Address, begin: str) -> psycopg.Connection[Any]:
+def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
+    """Begin a transaction under the name of the job that it is for."""
+    name = session_name()
+    if connection.info.parameter_status("application_name") != name:
+        connection.execute("SELECT set_config('application_name', %s, false)", (name,))
+    connection.execute(begin)
+
+
+def _connect(address: Address) -> psycopg.Connection[Any]:
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": LOCK_SECONDS * 1000,
@@ -248,7 +286,6 @@ def _connect(address: Address, begin: str) -> psycopg.Connection[Any]:
         "keepalives_idle": LOCK_SECONDS // 2,
         "keepalives_interval": LOCK_SECONDS // 6,
         "keepalives_count": 3,
-        "application_name": "ladingd",
     }
     try:
         settings |= conninfo_to_dict(address.url)
@@ -257,14 +294,18 @@ def _connect(address: Address, begin: str) -> psycopg.Connection[Any]:
         raise TargetRefused(f"connection {address.name}: its url is not one of PostgreSQL") from None
     if address.password:
         settings["password"] = address.password
-    settings["client_encoding"] = "UTF8"
+    settings |= {"client_encoding": "UTF8", "application_name": session_name()}
     try:
         connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise technical(address, error) from None
     try:
-        for setting in (*_SETTINGS, begin):
+        for setting in _SETTINGS:
             connection.execute(setting)
+        if connection.info.server_version >= _CLIENT_CHECK_SINCE:
+            # A server whose system cannot watch a socket refuses it.
+            with suppress(psycopg.errors.InvalidParameterValue):
+                connection.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK}'")
     except psycopg.Error as error:
         _close(connection)
         raise technical(address, error) from error

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, BinaryIO
 import psycopg
 from psycopg import sql
 
-from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import (
+    InvalidSpec,
+    SourceChanged,
+    SourceUnreadable,
+    TargetBusy,
+    TargetRefused,
+    TargetUnavailable,
+)
 from ladingd.core.plan import Column
 from ladingd.data.field_type import Kind
+from ladingd.data.postgres.backends import end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.postgres.identity import Identity, read_identity
 from ladingd.data.postgres.session import Address, connected, technical
@@ -82,7 +90,8 @@ class PostgresSource(TableSource):
     address: Address
 
     def inspect(self, table: Table) -> SourceTable:
-        with connected(self.address, read_only=True) as session:
+        name = sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
+        with connected(self.address, read_only=True, table=name) as session:
             shape = None if "\0" in table.schema + table.table else read_shape(session, table)
             if shape is None:
                 schema = f" in schema {table.schema or DEFAULT_SCHEMA!r}"
@@ -127,7 +136,7 @@ class PostgresSource(TableSource):
         if not plan.identity:
             return
         planned = Identity.decode(plan.identity)
-        with _reading(plan), connected(self.address, read_only=True) as session:
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             now = _same(session, plan, planned)
             if now.holds(planned) or _counted.get(plan.identity) == now:
                 return
@@ -139,6 +148,10 @@ class PostgresSource(TableSource):
             )
         _counted[plan.identity] = now
 
+    def end_sessions(self, job_uid: str, attempt: int) -> None:
+        with connected(self.address, read_only=True) as session:
+            end_sessions(session, job_uid, attempt)
+
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
         if plan.key is None:
@@ -147,7 +160,7 @@ class PostgresSource(TableSource):
             min(plan.chunk_keys << (number // DOUBLING), LAST_KEY)
             for number in range(ordinal, min(ordinal + limit, MOST_CHUNKS - 1))
         ]
-        with _reading(plan), connected(self.address, read_only=True) as session:
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             if _is_dense(session, plan):
                 found = list(accumulate(sizes, initial=max(start, plan.start)))[1:]
             else:
@@ -170,7 +183,7 @@ class PostgresSource(TableSource):
             delimiter=sql.Literal(plan.dialect.delimiter),
             quote=sql.Literal(plan.dialect.quote),
         )
-        with _reading(plan), connected(self.address, read_only=True) as session:
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
             written = session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
             if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
@@ -266,6 +279,8 @@ def _reading(plan: ExportPlan) -> Iterator[None]:
     """In an export the database is the source, whatever its room calls it."""
     try:
         yield
+    except TargetBusy:
+        raise  # It names the table.
     except TargetUnavailable as error:
         raise TargetUnavailable(f"table {plan.source.table} cannot be read for now: {error.message}") from error
     except TargetRefused as error:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.data import field_type
+from ladingd.data.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
 from ladingd.data.postgres.in_flight import Common, InFlight
 from ladingd.data.postgres.key_order import in_key_order
@@ -59,7 +60,7 @@ class PostgresTarget(Target):
         if table.schema == self.ledger_schema:
             raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
         _check_name(table.table, FIELD)
-        with connected(self.address) as session:
+        with connected(self.address, brief=True, table=_identifier(table)) as session:
             try:
                 self._ledger(session).create()  # It is taken back at the end: whether we may is what counts here.
             except TargetRefused as refused:
@@ -91,7 +92,8 @@ class PostgresTarget(Target):
         ]
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        with connected(self.address) as session:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            end_sessions(session, job_uid, attempt)
             ledger = self._ledger(session)
             ledger.create()
             ledger.raise_attempt(job_uid, attempt)
@@ -108,7 +110,8 @@ class PostgresTarget(Target):
         return entries
 
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        with connected(self.address) as session:
+        with connected(self.address, brief=True) as session:
+            end_sessions(session, job_uid, attempt)
             ledger = self._ledger(session)
             if not ledger.exists():
                 return ()
@@ -118,13 +121,14 @@ class PostgresTarget(Target):
         return entries
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
-        with connected(self.address) as session:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
             if plan.columns:
                 recognise(session, self._ledger(session), job_uid, _shape(session, plan.target))
             session.commit()
 
     def discard(self, job_uid: str) -> None:
-        with connected(self.address) as session:
+        with connected(self.address, brief=True) as session:
+            end_sessions(session, job_uid, LAST_ATTEMPT)
             ledger = self._ledger(session)
             if ledger.exists():
                 ledger.forget(job_uid)
@@ -171,7 +175,8 @@ class PostgresTarget(Target):
             shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
             batch = in_key_order(batch, shape.key)
             load = Load.of(batch.records, shape, probed=in_flight.likely(chunk.ordinal) and not shape.rewrites)
-        with connected(self.address) as session, ExitStack() as until_committed:
+        table = _identifier(plan.target)
+        with connected(self.address, table=table) as session, ExitStack() as until_committed:
             ledger = self._ledger(session)
             if not ledger.claim(job_uid, attempt, chunk.ordinal):
                 return _entry(ledger, job_uid, chunk)
@@ -256,7 +261,7 @@ def _shape(session: Session, table: Table) -> TableShape:
 def _lock(session: Session, shape: TableShape) -> None:
     """Keep the table as it is until the end of the transaction, and have it say at once what it refuses."""
     try:
-        session.run(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(shape.identifier))
+        session.lock(shape.identifier)
     except psycopg.errors.UndefinedTable as error:
         raise ShapeOutdated(gone(shape.name)) from error
     if not is_unchanged(session, shape):
@@ -264,9 +269,13 @@ def _lock(session: Session, shape: TableShape) -> None:
     session.run("SET CONSTRAINTS ALL IMMEDIATE")
 
 
+def _identifier(table: Table) -> sql.Identifier:
+    return sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
+
+
 def _create_table(plan: ImportPlan, declarations: Sequence[str]) -> sql.Composed:
     return sql.SQL("CREATE TABLE {} ({})").format(
-        sql.Identifier(plan.target.schema or DEFAULT_SCHEMA, plan.target.table),
+        _identifier(plan.target),
         sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind))
             for column, kind in zip(plan.columns, declarations, strict=True)

@@ -17,15 +17,16 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
-from ladingd.core.errors import DiskFull, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import Affinity, affinity
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
-BUSY_MILLISECONDS = 30_000
-"""How long other programs may hold the database. Our own workers queue before it, by a lock of their own."""
+BUSY_MILLISECONDS = 5_000
+"""How long other programs may hold the database before the job says so. Our own workers queue before it, by a lock of
+their own."""
 
 # pyarrow raises its own errors, and OSError, for what goes wrong while it fetches an answer.
 _ANSWER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
@@ -309,7 +310,7 @@ def _blame(error: Exception) -> RecordRefused | TechnicalError:
 def _technical(error: Exception) -> TechnicalError:
     text = _sentence(error)
     if _LOCKED.fullmatch(text):
-        return TargetUnavailable("database is locked by another program")
+        return TargetBusy("the database is locked by another program")
     if _UNOPENED.fullmatch(text):
         return TargetUnavailable("the database file cannot be opened")
     if text == _FULL:

@@ -1,7 +1,7 @@
 """Which table a job loads into or reads. Tables of SQLite have no identity; there are signs.
 
-Each change of a schema raises the schema's version. A table that is made anew, and every table after a VACUUM, may begin
-on another page. Rows that were there have their rowids.
+Each change of a schema raises the schema's version. A table that is made anew, and every table after a VACUUM, can have
+another page to begin on. Rows that were there have their rowids.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused
 from ladingd.core.plan import Column
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.field_type import Affinity, of_declaration
@@ -96,6 +96,9 @@ class SqliteSource(TableSource):
             )
         _counted[plan.identity] = now
 
+    def end_sessions(self, job_uid: str, attempt: int) -> None:
+        """A database in a file runs in the processes that use it."""
+
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         width = max(plan.chunk_keys, -(-(plan.end - plan.start) // MOST_CHUNKS))
         end = FIRST_KEY if previous is None else previous.end
@@ -166,7 +169,7 @@ def _reading(plan: ExportPlan) -> Iterator[None]:
     """In an export the database is the source, whatever the driver's room calls it."""
     try:
         yield
-    except (TargetRefused, TargetUnavailable) as error:
+    except TargetRefused as error:
         raise SourceUnreadable(f"table {plan.source.table} cannot be read: {error.message}") from error
     except pa.ArrowException as error:
         raise SourceUnreadable(f"table {plan.source.table} cannot be written as text: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -420,7 +420,7 @@ def test_an_export_changes_nothing(ramp: Ramp) -> None:
 @pytest.mark.parametrize("view", CLOSED, ids=["at once", "half-way"])
 def test_a_connection_that_is_lost_may_come_back(ramp: Ramp, view: str) -> None:
     ramp.quay.sql(view)
-    plan = ramp.plan()
+    plan = replace(ramp.plan(), identity="")  # The view is replaced by a table that does not lose its connection.
     (chunk,) = ramp.chunks(plan)
     ramp.transfer.begin("job", 1, plan)
     with pytest.raises(TargetUnavailable, match=r"^table t cannot be read for now: connection quay: "):
@@ -439,7 +439,7 @@ def test_a_server_that_is_not_there(ramp: Ramp, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("QUAY_PASSWORD", "canary")
     gone = Connection(name="quay", url=f"postgresql://me@/db?host={ramp.folder}/nowhere", password_env="QUAY_PASSWORD")
     transfer = BulkTransfer(connections={"quay": gone}, roots=ramp.transfer.roots, work_dir=ramp.transfer.work_dir)
-    transfer.begin("job", 1, plan)
+    ramp.transfer.begin("job", 1, plan)
     calls: list[Callable[[], object]] = [
         lambda: transfer.cut(plan, None, 3),
         lambda: transfer.process("job", 1, plan, Chunk(ordinal=0, start=FIRST_KEY, end=LAST_KEY)),
