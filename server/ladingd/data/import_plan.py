@@ -11,6 +11,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import HEAD, Column, Dialect, ImportPlan
 from ladingd.data import field_type, fingerprint
 from ladingd.data.cast import cast
+from ladingd.data.column_names import kept_names, renamed
 from ladingd.data.detection import check_format
 from ladingd.data.file_format import LOOK, check_readable
 from ladingd.data.finding import describe
@@ -67,12 +68,16 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         )
     types = _wanted_types(spec, head.names, source.path, target)
     sample = _Sample.of(head, planned.first_line + head.header_lines)
+    kept = kept_names(head.names, target)
     if table is not None:
-        columns = match_columns(head.names, table, by_name=head.layout.header, types=types)
+        columns = match_columns(head.names, table, kept=kept, by_name=head.layout.header, types=types)
+        renamings: tuple[str, ...] = ()
     else:
         columns = tuple(
-            _new_column(name, types.get(name), values) for name, values in zip(head.names, sample.columns, strict=True)
+            _new_column(name, new, types.get(name), values)
+            for name, new, values in zip(head.names, kept, sample.columns, strict=True)
         )
+        renamings = renamed(head.names, kept, target)
     start = beginning.start + head.header_end
     planned = replace(
         planned,
@@ -83,7 +88,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         first_line=planned.first_line + head.header_lines,
     )
     planned = replace(planned, detected=describe(planned, head.layout))
-    notes = (*_warnings(columns, table), *_misfits(columns, target.readings(planned), sample))
+    notes = (*renamings, *_warnings(columns, table), *_misfits(columns, target.readings(planned), sample))
     return replace(planned, notes=(*planned.notes, *notes))
 
 
@@ -104,8 +109,8 @@ class _Sample:
         return cls(columns=parsed.columns, lines=lines)
 
 
-def _new_column(name: str, wanted: FieldType | None, values: pa.Array) -> Column:
-    return Column(source=name, target=name, type=str(wanted or infer(values)), inferred=wanted is None)
+def _new_column(name: str, new: str, wanted: FieldType | None, values: pa.Array) -> Column:
+    return Column(source=name, target=new, type=str(wanted or infer(values)), inferred=wanted is None)
 
 
 def _wanted_types(spec: ImportSpec, names: list[str], path: str, target: Target) -> dict[str, FieldType]:

@@ -54,6 +54,10 @@ class Target(ABC):
 
     column_limit: ClassVar[int]
     """How many columns a table can have."""
+    name_bytes: ClassVar[int] = 1 << 20
+    """How many bytes of a name the database keeps."""
+    reserved_names: ClassVar[frozenset[str]] = frozenset()
+    """Names that no column of a new table can have."""
 
     @abstractmethod
     def table(self, table: Table) -> TargetTable | None:

@@ -23,16 +23,17 @@ def fold(name: str) -> str:
 
 
 def match_columns(
-    names: list[str], table: TargetTable, *, by_name: bool, types: Mapping[str, FieldType]
+    names: list[str], table: TargetTable, *, kept: list[str], by_name: bool, types: Mapping[str, FieldType]
 ) -> tuple[Column, ...]:
     """Where each column of the file goes: by its name, or by its place where the file has no header.
 
-    The exact name comes first, then one that differs in the case of letters alone. Raises InvalidSpec where a column
+    The exact name comes first, then one that differs in the case of letters alone, then what the database has ``kept``
+    of a name in a table that it made for such a file. Raises InvalidSpec where a column
     has no counterpart, or the table cannot do without one the file lacks.
     """
     settable = [column for column in table.columns if not column.generated]
     if by_name:
-        matched = [_counterpart(name, table) for name in names]
+        matched = [_counterpart(name, short, table) for name, short in zip(names, kept, strict=True)]
         _check_different(names, matched, table)
     elif len(names) > len(settable):
         raise InvalidSpec(
@@ -52,9 +53,10 @@ def match_columns(
     )
 
 
-def _counterpart(name: str, table: TargetTable) -> TargetColumn:
+def _counterpart(name: str, kept: str, table: TargetTable) -> TargetColumn:
     found = [column for column in table.columns if column.name == name]
     found = found or [column for column in table.columns if fold(column.name) == fold(name)]
+    found = found or [column for column in table.columns if column.name == kept]
     if not found:
         settable = _listing(column for column in table.columns if not column.generated)
         raise InvalidSpec(FIELD, f"table {table.name} has no column {name!r}; it has {settable}")

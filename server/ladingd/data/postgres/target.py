@@ -11,6 +11,7 @@ from psycopg import sql
 
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.data import field_type
+from ladingd.data.column_names import cut
 from ladingd.data.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
 from ladingd.data.postgres.in_flight import Common, InFlight
@@ -55,11 +56,15 @@ class PostgresTarget(Target):
     ledger_schema: str = "lading"
 
     column_limit = 1600  # "PostgreSQL Limits" in the manual
+    name_bytes = NAME_BYTES
+    reserved_names = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 
     def table(self, table: Table) -> TargetTable | None:
         if table.schema == self.ledger_schema:
             raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
         _check_name(table.table, FIELD)
+        if table.schema:
+            _check_name(table.schema, "target.schema")
         with connected(self.address, brief=True, table=_identifier(table)) as session:
             try:
                 self._ledger(session).create()  # It is taken back at the end: whether we may is what counts here.
@@ -306,7 +311,8 @@ def _check_name(name: str, field: str) -> None:
     if not name or "\0" in name:
         raise InvalidSpec(field, "the table needs a name")
     if len(name.encode()) > NAME_BYTES:
-        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name")
+        kept = cut(name, NAME_BYTES)
+        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name; of this one: {kept}")
 
 
 def _check_schema(session: Session, table: Table) -> None:

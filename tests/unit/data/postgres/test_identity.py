@@ -10,15 +10,18 @@ import pyarrow as pa
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, TargetChanged, TargetRefused
-from ladingd.core.plan import Chunk
+from ladingd.core.errors import AttemptSuperseded, InvalidSpec, TargetChanged, TargetRefused
+from ladingd.core.plan import Chunk, ImportPlan
+from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.data.connection import Connection
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.session import Session
+from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from ladingd.core.plan import ImportPlan
     from tests.unit.data.postgres.conftest import Quay
 
 RECREATED = "DROP TABLE t; CREATE TABLE t (id int)"
@@ -236,3 +239,29 @@ def test_the_account_may_lack_the_right_to_count(quay: Quay, plan: ImportPlan) -
             quay.target.begin("job", 2, plan)
     finally:
         quay.sql("DROP OWNED BY blind; DROP ROLE blind")
+
+
+def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Quay, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(f"{'x' * 70},{'x' * 71},xmin\n1,2,3\n")
+    transfer = BulkTransfer(
+        connections={"quay": Connection(name="quay", url=quay.url)},
+        roots={"local": tmp_path},
+        work_dir=tmp_path / "work",
+    )
+    spec = ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t"))
+    for number in (1, 2):
+        plan = transfer.plan(spec)
+        assert isinstance(plan, ImportPlan)
+        assert [column.target for column in plan.columns] == ["x" * 63, "x" * 61 + "_2", "xmin_"]
+        told = [note for note in plan.notes if "becomes" in note]
+        assert len(told) == (3 if number == 1 else 0)
+        transfer.begin(f"job-{number}", 1, plan)
+        (cut,) = transfer.cut(plan, None, 9)
+        assert transfer.process(f"job-{number}", 1, plan, cut).inserted == 1
+    assert quay.sql("SELECT * FROM t") == [(1, 2, 3), (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("schema", "table"), [("", "t" * 64), ("s" * 64, "t"), ("lading", "t")])
+def test_a_table_that_cannot_be_one_is_refused_before_anything_is_stored(quay: Quay, schema: str, table: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"at most 63 bytes of a name|keeps its ledger"):
+        quay.target.table(Table(schema=schema, table=table))
