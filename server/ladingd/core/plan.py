@@ -36,6 +36,8 @@ class Dialect:
 
     delimiter: str
     quote: str
+    escape: str = ""
+    """What makes the quote behind it a plain one, beside doubling it; empty: nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance
-from ladingd.core.job import Connector, Reject
+from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.cast import Known, cast, shorten
 from ladingd.data.cut import RECORD_LIMIT
 from ladingd.data.framing import Positions
 from ladingd.data.inference import altered
 from ladingd.data.parse import RecordPlaces, parse, without_line_end
+from ladingd.data.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,17 @@ class Fault:
     column: str = ""
     value: str = ""
     connector: Connector = Connector.TEXT
+    type: RejectType = RejectType.ERROR
+
+
+_REFUSALS = {
+    UNTERMINATED_QUOTE: "a quote is opened in this line, and none closes it at the end of a field",
+    TEXT_AFTER_QUOTE: "text follows a closing quote before the next delimiter",
+}
+"""Why the first line of a record whose quotes are not regular is refused."""
+
+QUOTE_KEPT = "QUOTE_KEPT"
+_KEPT = "a value begins with a quote that does not enclose it; it was kept as it stands, with its quotes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +66,8 @@ class Batch:
     indexes: Positions
     """Which record of the chunk each row is."""
     faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    """What people should know of records that are not refused for it."""
     empty: int = 0
 
     @cached_property
@@ -81,6 +95,7 @@ class Batch:
             inserted=self.records.num_rows + len(self.faults) - rejected,
             rejected=rejected,
             errors=rejected,
+            warnings=len(self.warnings),
             empty=self.empty,
         )
         if not counts.balances:
@@ -90,15 +105,16 @@ class Batch:
         return counts
 
     def rejects(self, faults: list[Fault]) -> list[Reject]:
-        """The rejects of these faults, in the order of the source."""
-        if not faults:
+        """The rejects of these faults, and the warnings, in the order of the source."""
+        if not faults and not self.warnings:
             return []
         now = datetime.now(UTC)
-        ordered = sorted(faults, key=attrgetter("index"))
+        ordered = sorted([*faults, *self.warnings], key=attrgetter("index"))
         indexes = np.array([fault.index for fault in ordered])
         raws, lines = self.places.raw(self.data, indexes), self.places.lines(indexes)
         return [
             Reject(
+                type=fault.type,
                 time=now,
                 file=self.plan.file.path,
                 line=self.chunk.first_line + line,
@@ -122,10 +138,19 @@ def read_batch(
     Raises BillImbalance where they are not as many as were cut.
     """
     parsed = parse(data, plan.dialect, len(plan.columns))
-    found = parsed.rows + len(parsed.misshapen)
+    found = parsed.rows + len(parsed.misshapen) + len(parsed.refused)
     if found != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {found}")
     faults = {each.index: _misshapen(each.index, each.columns, len(plan.columns)) for each in parsed.misshapen}
+    # Read literally, a record with such a quote must have as many fields as the others, or the quote is not literal.
+    misread = faults.keys() & set(parsed.literal)
+    for index, code in {**parsed.refused, **dict.fromkeys(misread, TEXT_AFTER_QUOTE)}.items():
+        faults[index] = Fault(index=index, code=code, message=_REFUSALS[code])
+    warnings = [
+        Fault(index=index, code=QUOTE_KEPT, message=_KEPT, type=RejectType.WARNING)
+        for index in parsed.literal
+        if index not in misread
+    ]
     indexes = np.arange(found, dtype=np.int64)
     if faults:
         indexes = np.delete(indexes, list(faults))
@@ -175,6 +200,7 @@ def read_batch(
         records=pa.RecordBatch.from_arrays(typed, names=[column.target for column in plan.columns]),
         indexes=indexes,
         faults=[*faults.values(), *refused.values()],
+        warnings=warnings,
         empty=int(empty.size),
     )
 
@@ -182,7 +208,7 @@ def read_batch(
 def refused_batch(data: bytes, plan: ImportPlan, chunk: Chunk) -> Batch:
     """The batch of a chunk that was cut as one refused record. ``data`` is the record, or more than its limit of it."""
     message = {
-        "UNTERMINATED_QUOTE": "a quote is opened and never closed",
+        **_REFUSALS,
         "RECORD_TOO_LONG": f"the record has {chunk.end - chunk.start:,} bytes, and may have {RECORD_LIMIT:,}",
     }[chunk.refused or ""]
     if len(without_line_end(data)) > RECORD_LIMIT:

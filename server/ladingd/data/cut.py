@@ -11,20 +11,20 @@ import numpy as np
 from ladingd.core.plan import Chunk
 from ladingd.data.digest import digest, digest_all
 from ladingd.data.framing import Frames, frame
+from ladingd.data.quoting import UNTERMINATED_QUOTE
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Dialect, ImportPlan
     from ladingd.data.files import Source
 
 RECORD_LIMIT = 16 << 20
-"""The longest record in bytes. A quote that is open for longer must close where a field ends, or it is none."""
+"""The longest record in bytes."""
 
 QUOTE_LIMIT = 1 << 30
 """How far an open quote is followed, to refuse a long field as one record and not line by line."""
 
 _SMALL_CHUNK = 1 << 20
 
-UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
 RECORD_TOO_LONG = "RECORD_TOO_LONG"
 
 
@@ -33,9 +33,8 @@ def cut(
 ) -> tuple[Chunk, ...]:
     """The next chunks, at most ``limit``: as many whole records as fit into ``chunk_bytes``, and at least one.
 
-    A record longer than the limit is a chunk of its own, refused. One whose quote stays open is refused as well, but
-    only its first line: the lines after it are read as records. Such a quote stands in the middle of other records,
-    and what seems to close it opens a field of theirs; so one that is open for long must close at a field's end.
+    A record longer than the limit is a chunk of its own, refused. So is the first line of one that would be longer and
+    whose quotes are not regular; the lines after it are read as records. Shorter records are judged by ``frame``.
     """
     chunks: list[Chunk] = []
     cursor = _Cursor.after(source, plan, previous)
@@ -88,8 +87,10 @@ def _next(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) 
     # One byte more than the chunk may have: it tells whether a carriage return at its end is a line end of its own.
     data, frames = _window(source, plan, cursor.start, size + 1)
     fitting = int(np.searchsorted(frames.record_ends, size, side="right"))
-    if fitting == 0:
-        data, frames = _window(source, plan, cursor.start, max(record_limit, plan.chunk_bytes) + 1)
+    longest = max(record_limit, plan.chunk_bytes)
+    while fitting == 0 and size < longest:
+        size = min(2 * size, longest)
+        data, frames = _window(source, plan, cursor.start, size + 1)
         fitting = min(1, frames.record_ends.size)
     if fitting:
         length = int(frames.record_ends[fitting - 1])
@@ -113,7 +114,7 @@ def _window(source: Source, plan: ImportPlan, start: int, length: int) -> tuple[
 
 
 def _refused(source: Source, plan: ImportPlan, cursor: _Cursor, record_limit: int) -> tuple[Chunk, int]:
-    end = _end_of_record(source, plan.dialect, cursor.start, plan.end, record_limit)
+    end = _end_of_record(source, plan.dialect, cursor.start, plan.end)
     if end is None:
         line_end = _end_of_line(source, cursor.start, plan.end)
         return cursor.chunk(line_end - cursor.start, 1, UNTERMINATED_QUOTE), 1
@@ -147,38 +148,44 @@ def _end_of_line(source: Source, start: int, end: int) -> int:
     return end
 
 
-def _end_of_record(source: Source, dialect: Dialect, start: int, end: int, record_limit: int) -> int | None:
-    """Follow one record over any number of blocks. None: a quote in it stays open."""
-    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()[0]
-    special = re.compile(rb"[%b\r\n]" % re.escape(delimiter))
+def _end_of_record(source: Source, dialect: Dialect, start: int, end: int) -> int | None:
+    """Follow one record over any number of blocks. None: its quotes are not regular."""
+    delimiter, quote, escape = (mark.encode() for mark in (dialect.delimiter, dialect.quote, dialect.escape))
+    # Outside quotes only a line end matters, and a quote behind a delimiter. At the end of a block that may follow.
+    outside = re.compile(rb"[\r\n]|%b(?:%b|\Z)" % (re.escape(delimiter), re.escape(quote)))
+    inside = re.compile(rb"[%b%b]" % (re.escape(quote), re.escape(escape)))
     state, position, opened = "field start", start, start
     for block in source.blocks(start, end):
         index = 0
         while index < len(block):
+            byte = block[index : index + 1]
             if state == "quoted":
-                found = block.find(quote, index)
-                if (position + found if found >= 0 else position + len(block)) - opened > QUOTE_LIMIT:
+                match = inside.search(block, index)
+                if (position + match.start() if match else position + len(block)) - opened > QUOTE_LIMIT:
                     return None
-                if found < 0:
+                if match is None:
                     break
-                state, index = "closing", found + 1
+                state, index = ("closing" if match[0] == quote else "escaped"), match.end()
+            elif state == "escaped":
+                state, index = "quoted", index + 1
             elif state == "closing":
-                doubled = block[index] == quote
-                long = position + index - opened > record_limit
-                if long and not doubled and block[index] not in delimiter + b"\r\n":
+                if byte == quote:
+                    state, index = "quoted", index + 1
+                elif byte in (delimiter, b"\r", b"\n"):
+                    state = "field"
+                else:
                     return None
-                state, index = ("quoted", index + 1) if doubled else ("field", index)
             elif state == "returned":
-                return position + index + (block[index] == 10)
-            elif state == "field start" and block[index] == quote:
+                return position + index + (byte == b"\n")
+            elif state == "field start" and byte == quote:
                 state, opened, index = "quoted", position + index, index + 1
             else:
-                match = special.search(block, index)
+                match = outside.search(block, index)
                 if match is None:
                     state = "field"
                     break
                 if match[0] == b"\n":
                     return position + match.end()
-                state, index = ("returned" if match[0] == b"\r" else "field start"), match.end()
+                state, index = ("returned" if match[0] == b"\r" else "field start"), match.start() + 1
         position += len(block)
-    return None if state == "quoted" else end
+    return None if state in ("quoted", "escaped") else end

@@ -1,24 +1,37 @@
-"""What a delimited file is like: its delimiter, its quote, whether it has a header."""
+"""What a delimited file is like: its delimiter, its quote, what escapes a quote."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Dialect
-from ladingd.core.spec import CsvFormat, Header
 from ladingd.data.framing import frame
-from ladingd.data.parse import parse
+from ladingd.data.parse import without_line_end
+from ladingd.data.quoting import grammar_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from duckdb import DuckDBPyConnection
 
+    from ladingd.core.spec import CsvFormat
+
 _DELIMITERS = ",;\t|"
-_NUMBER_OR_DATE = re.compile(r"[+-]?[0-9.,]+|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
+
+_WIDEST_SNIFFED = 5000
+"""A line with more delimiters of a kind is no work for DuckDB: it takes 15 KB for each column."""
+
+_ESCAPE = "\\"
+
+_RECORDS = 50
+"""So many records tell which delimiter parts them alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,17 +44,17 @@ class Layout:
     """Why the header may be seen wrongly, and what to do then."""
 
 
-def detect(head: bytes, wanted: CsvFormat) -> Layout:
-    """The layout of a file by its head, which ends with a whole line. What the spec says is not questioned."""
-    check_format(wanted)
+def detect(head: bytes, wanted: CsvFormat, *, final: bool) -> Dialect:
+    """The dialect of a file by its head. What the spec says is not questioned. ``final``: the head is the file."""
     quote = wanted.quote or '"'
-    if wanted.delimiter and wanted.header is not Header.DEFAULT:
-        dialect = Dialect(delimiter=wanted.delimiter, quote=quote)
-        return Layout(dialect=dialect, header=wanted.header is Header.PRESENT)
-    delimiter, header = _sniff(head, wanted, quote) or _reason(head, wanted, quote)
-    if wanted.header is not Header.DEFAULT:
-        header = wanted.header is Header.PRESENT
-    return Layout(dialect=Dialect(delimiter=delimiter, quote=quote), header=header)
+    delimiter = wanted.delimiter or _sniff(head, quote) or _reason(head, quote, final=final)
+    dialect = Dialect(delimiter=delimiter, quote=quote)
+    return replace(dialect, escape=_find_escape(head, dialect, final=final))
+
+
+def count_fields(record: bytes, dialect: Dialect, limit: int) -> int:
+    """How many fields a record that is not refused has; counting ends with the limit."""
+    return sum(1 for _ in islice(grammar_of(dialect).split(record), limit))
 
 
 def check_format(wanted: CsvFormat) -> None:
@@ -53,28 +66,24 @@ def check_format(wanted: CsvFormat) -> None:
         raise InvalidSpec("csv.delimiter", "must not be the quote")
 
 
-def _sniff(head: bytes, wanted: CsvFormat, quote: str) -> tuple[str, bool] | None:
-    """Delimiter and header as DuckDB sees them; None where it sees no more than one column, or nothing at all."""
+def _sniff(head: bytes, quote: str) -> str | None:
+    """The delimiter as DuckDB sees it; None where it sees no more than one column, or nothing at all."""
+    first_line = re.split(rb"[\r\n]", head, maxsplit=1)[0]
+    if max(first_line.count(mark.encode()) for mark in _DELIMITERS) > _WIDEST_SNIFFED:
+        return None
     import duckdb  # costs 100 ms, and only a plan needs it
 
     # The file is never opened a second time by its name: DuckDB reads a copy of the head in memory.
     descriptor = os.memfd_create("head", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, head)
-        options = ["ignore_errors = true", "skip = 0", "quote = ?"]
-        values = [f"/proc/self/fd/{descriptor}", quote]
-        if wanted.delimiter:
-            options.append("delim = ?")
-            values.append(wanted.delimiter)
-        query = f"SELECT Delimiter, HasHeader, len(Columns) FROM sniff_csv(?, {', '.join(options)})"  # noqa: S608 - the options are ours
-        found = _sniffer().execute(query, values).fetchone()
+        query = "SELECT Delimiter, len(Columns) FROM sniff_csv(?, ignore_errors = true, skip = 0, quote = ?)"
+        found = _sniffer().execute(query, [f"/proc/self/fd/{descriptor}", quote]).fetchone()
     except duckdb.Error:
         return None  # our own reasoning follows, which always comes to a result
     finally:
         os.close(descriptor)
-    if found is None or len(found[0]) != 1 or (found[2] < 2 and not wanted.delimiter):
-        return None
-    return found[0], bool(found[1])
+    return found[0] if found is not None and len(found[0]) == 1 and found[1] > 1 else None
 
 
 @cache
@@ -85,22 +94,45 @@ def _sniffer() -> DuckDBPyConnection:
     return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
-def _reason(head: bytes, wanted: CsvFormat, quote: str) -> tuple[str, bool]:
-    """The delimiter that parts the first record into the most fields, and a header if none of them is a number."""
-    candidates = wanted.delimiter or "".join(mark for mark in _DELIMITERS if mark != quote)
-    fields = {mark: first_record(head, Dialect(delimiter=mark, quote=quote)) for mark in candidates}
-    delimiter = max(candidates, key=lambda mark: len(fields[mark]))
-    header = not any(name is not None and _NUMBER_OR_DATE.fullmatch(name) for name in fields[delimiter])
-    return delimiter, header
+def _reason(head: bytes, quote: str, *, final: bool) -> str:
+    """The delimiter that parts the most records into the same number of fields, and into the most."""
+
+    def score(mark: str) -> tuple[int, int]:
+        dialect = Dialect(delimiter=mark, quote=quote)
+        counts = Counter(
+            count_fields(record, dialect, _WIDEST_SNIFFED) for record in _records(head, dialect, final=final)
+        )
+        alike = [(number, fields) for fields, number in counts.items() if fields > 1]
+        return max(alike, default=(0, 0))
+
+    return max((mark for mark in _DELIMITERS if mark != quote), key=score)
 
 
-def first_record(head: bytes, dialect: Dialect) -> list[str | None]:
-    """The fields of the first record."""
-    ends = frame(head, dialect, final=True).record_ends
-    record = head[: ends[0]] if ends.size else head
-    width = 1
-    while True:
-        parsed = parse(record, dialect, width)
-        if not parsed.misshapen:
-            return [column[0].as_py() for column in parsed.columns]
-        width = parsed.misshapen[0].columns
+def _records(head: bytes, dialect: Dialect, *, final: bool) -> Iterator[bytes]:
+    frames = frame(head, dialect, final=final)
+    start = 0
+    for index, end in enumerate(frames.record_ends[:_RECORDS].tolist()):
+        if index not in frames.refused:
+            yield without_line_end(head[start:end])
+        start = end
+
+
+def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
+    """A backslash, where quoted fields are regular only if it escapes quotes; empty where the rule does without.
+
+    A backslash before a closing quote, as in ``"C:\\dir\\"``, escapes nothing; text behind that quote says it does.
+    """
+    if f"{_ESCAPE}{dialect.quote}".encode() not in head or _ESCAPE in (dialect.delimiter, dialect.quote):
+        return ""
+    escaped = replace(dialect, escape=_ESCAPE)
+    without, within = _irregular(head, dialect, final=final), _irregular(head, escaped, final=final)
+    return _ESCAPE if without and not within else ""
+
+
+def _irregular(head: bytes, dialect: Dialect, *, final: bool) -> int:
+    """How many records with a quote behind a backslash are not regular, or do not end."""
+    frames = frame(head, dialect, final=final)
+    mark = f"{_ESCAPE}{dialect.quote}".encode()
+    ends = [0, *frames.record_ends.tolist()]
+    irregular = sum(mark in head[ends[index] : ends[index + 1]] for index in (*frames.refused, *frames.literal))
+    return irregular + (frames.open and mark in head[ends[-1] :])

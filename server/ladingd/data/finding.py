@@ -20,7 +20,7 @@ def describe(plan: ImportPlan, layout: Layout) -> str:
     header = "yes" if layout.header else "no"
     parts = {
         "delimiter": _MARKS.get(dialect.delimiter) or _shown(dialect.delimiter),
-        "quote": dialect.quote,
+        "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
         "header": f"{header} (in doubt: {layout.doubt})" if layout.doubt else header,
         "encoding": "UTF-8",
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",

@@ -60,12 +60,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         _wanted_types(spec, [], source.path, target)
         empty = f"{source.path} is empty: no columns" + (", so no table was made" if table is None else "")
         return replace(planned, notes=(*planned.notes, empty))
-    head = read_head(source, beginning, size, spec.csv)
-    if len(head.names) > target.column_limit:
-        raise InvalidSpec(
-            "files[0].path",
-            f"{source.path} has {len(head.names):,} columns; at most {target.column_limit:,} can be imported",
-        )
+    head = read_head(source, beginning, size, spec.csv, target.column_limit)
     types = _wanted_types(spec, head.names, source.path, target)
     sample = _Sample.of(head, planned.first_line + head.header_lines)
     kept = kept_names(head.names, target)
@@ -103,7 +98,7 @@ class _Sample:
     def of(cls, head: Head, first_line: int) -> _Sample:
         parsed = parse(head.records, head.layout.dialect, len(head.names))
         places = RecordPlaces.of(head.records, head.layout.dialect)
-        left_out = {each.index for each in parsed.misshapen}
+        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys()
         kept = [index for index in range(places.ends.size) if index not in left_out]
         lines = [first_line + line for line in places.lines(kept)]
         return cls(columns=parsed.columns, lines=lines)

@@ -1,17 +1,24 @@
-"""Reads a chunk of delimited text into columns of text."""
+"""Reads a chunk of delimited text into columns of text.
+
+pyarrow's parser knows regular quotes only: behind a closing one it drops the quotes and keeps the rest. So a chunk with
+others is read from a copy without the refused records, in which literal fields stand in quotes and nothing is escaped.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from ladingd.data.framing import Positions, frame
+from ladingd.data.framing import Positions, frame, is_regular
+from ladingd.data.quoting import grammar_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ladingd.core.plan import Dialect
 
 BOM = b"\xef\xbb\xbf"
@@ -34,6 +41,10 @@ class Parsed:
 
     columns: list[pa.Array]
     misshapen: list[Misshapen]
+    refused: dict[int, str] = field(default_factory=dict)
+    """The records whose quotes are not regular, with their codes."""
+    literal: list[int] = field(default_factory=list)
+    """The records with a field that begins with a quote and is kept as it stands."""
 
     @property
     def rows(self) -> int:
@@ -43,6 +54,45 @@ class Parsed:
 
 def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
     """Read whole records into ``width`` columns. Empty lines become rows of nulls."""
+    if is_regular(data, dialect):
+        return _parse_regular(data, dialect, width)
+    frames = frame(data, dialect, final=True)
+    starts, ends = np.concatenate(([0], frames.record_ends[:-1])), frames.record_ends
+    rewritten = {*frames.literal, *_escaped(data, dialect, ends)}.difference(frames.refused)
+    pieces: list[bytes] = []
+    grammar = grammar_of(dialect)
+    kept_from = 0
+    for index in sorted({*frames.refused, *rewritten}):
+        start, end = int(starts[index]), int(ends[index])
+        if kept_from < start:
+            pieces.append(data[kept_from:start])
+        if index in rewritten:
+            record = without_line_end(data[start:end])
+            pieces.append(grammar.normal(record) + data[start + len(record) : end])
+        elif pieces and pieces[-1].endswith(b"\r"):
+            # What is left out may stand before a line feed, which would join this carriage return.
+            pieces.append(b"\n")
+        kept_from = end
+    pieces.append(data[kept_from:])
+    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width)
+    kept = np.delete(np.arange(ends.size), list(frames.refused))
+    misshapen = [Misshapen(index=int(kept[each.index]), columns=each.columns) for each in parsed.misshapen]
+    return replace(parsed, misshapen=misshapen, refused=frames.refused, literal=frames.literal)
+
+
+def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
+    """The records with an escape character that means something."""
+    if not dialect.escape or dialect.escape.encode() not in data:
+        return ()
+    codes = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(codes == ord(dialect.escape))
+    followers = codes.take(places + 1, mode="clip")
+    places = places[(followers == ord(dialect.escape)) | (followers == ord(dialect.quote))]
+    found: list[int] = np.unique(np.searchsorted(ends, places, side="right")).tolist()
+    return found
+
+
+def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
     if is_utf8(data):
         return _parse(data, dialect, width, pa.string())
     # pyarrow cannot hand over a misshapen record that is not UTF-8: such records are found in a copy that has the
@@ -60,14 +110,6 @@ def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
     return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
 
 
-def without_line_end(record: bytes) -> bytes:
-    """A record without what ends it."""
-    for mark in (b"\r\n", b"\n", b"\r"):
-        if record.endswith(mark):
-            return record[: -len(mark)]
-    return record
-
-
 def is_utf8(data: bytes) -> bool:
     """Whether all of it is UTF-8. Looks at the bytes where they are."""
     offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
@@ -76,6 +118,14 @@ def is_utf8(data: bytes) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def without_line_end(record: bytes) -> bytes:
+    """A record without what ends it."""
+    for mark in (b"\r\n", b"\n", b"\r"):
+        if record.endswith(mark):
+            return record[: -len(mark)]
+    return record
 
 
 def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Parsed:

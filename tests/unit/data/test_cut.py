@@ -1,4 +1,4 @@
-"""Cutting, against a slow scanner that reads byte by byte, and against pyarrow."""
+"""Cutting: chunks are the file, of whole records, whatever their sizes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from ladingd.core.plan import Chunk, Dialect, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.cut import count_lines, cut
 from ladingd.data.files import Source
-from ladingd.data.framing import frame
-from ladingd.data.parse import parse
+from tests.unit.data.test_quoting import read_slowly
 
 DIALECT = Dialect(delimiter=",", quote='"')
 LIMIT = 24
@@ -23,32 +22,6 @@ texts = st.text(alphabet='ab,"\n\r', max_size=90).map(str.encode)
 tame = st.lists(st.sampled_from([b"a", b",", b'"x\ny"', b'"q""q"', b'""', b"\n", b"\r\n", b"b"]), max_size=40).map(
     b"".join
 )
-
-
-def reference(data: bytes) -> tuple[list[int], bool]:
-    """The ends of the records, and whether the last quote stays open."""
-    ends, state, position = [], "start", 0
-    while position < len(data):
-        char = data[position : position + 1]
-        position += 1
-        if state == "quoted":
-            if char == b'"':
-                if data[position : position + 1] == b'"':
-                    position += 1
-                else:
-                    state = "field"
-        elif char == b'"' and state == "start":
-            state = "quoted"
-        elif char in (b"\n", b"\r"):
-            if char == b"\r" and data[position : position + 1] == b"\n":
-                position += 1
-            ends.append(position)
-            state = "start"
-        else:
-            state = "start" if char == b"," else "field"
-    if state != "quoted" and data and (not ends or ends[-1] != len(data)):
-        ends.append(len(data))
-    return ends, state == "quoted"
 
 
 def count_lines_slowly(data: bytes) -> int:
@@ -84,14 +57,6 @@ def cut_all(data: bytes, chunk_bytes: int, step: int, record_limit: int = LIMIT)
             return chunks
 
 
-@given(st.one_of(texts, tame))
-@settings(max_examples=400, deadline=None)
-def test_frames_are_those_of_the_slow_scanner(data: bytes) -> None:
-    frames = frame(data, DIALECT, final=True)
-    assert (frames.record_ends.tolist(), frames.open) == reference(data)
-    assert frames.line_ends.size == count_lines_slowly(data)
-
-
 @given(st.one_of(texts, tame), st.integers(1, 30), st.integers(1, 4))
 @settings(max_examples=300, deadline=None)
 def test_chunks_are_the_file_and_count_its_records_and_lines(data: bytes, chunk_bytes: int, step: int) -> None:
@@ -104,33 +69,12 @@ def test_chunks_are_the_file_and_count_its_records_and_lines(data: bytes, chunk_
         assert chunk.first_line == 1 + count_lines_slowly(data[: chunk.start])
         assert chunk.records is not None
         if chunk.refused is None:
-            ends, is_open = reference(piece)
-            assert (ends[-1], len(ends), is_open) == (len(piece), chunk.records, False)
+            assert len(read_slowly(piece)) == chunk.records
             assert len(piece) <= chunk_bytes or (chunk.records == 1 and len(piece) <= max(LIMIT, chunk_bytes) + 1)
         else:
             assert chunk.records == 1
         position, record = chunk.end, record + chunk.records
     assert position == len(data)
-
-
-@given(st.one_of(texts, tame), st.integers(1, 3))
-@settings(max_examples=300, deadline=None)
-def test_pyarrow_reads_as_many_records_as_were_cut(data: bytes, width: int) -> None:
-    for chunk in cut_all(data, 20, 5):
-        if chunk.refused is None:
-            parsed = parse(data[chunk.start : chunk.end], DIALECT, width)
-            assert parsed.rows + len(parsed.misshapen) == chunk.records
-
-
-def test_a_quote_that_stays_open_costs_one_line() -> None:
-    data = b'a,b\nc,"open\nd,e\nf,g\n'
-    chunks = cut_all(data, 100, 10)
-    assert [(data[c.start : c.end], c.refused, c.records) for c in chunks] == [
-        (b"a,b\n", None, 1),
-        (b'c,"open\n', "UNTERMINATED_QUOTE", 1),
-        (b"d,e\nf,g\n", None, 2),
-    ]
-    assert [c.first_line for c in chunks] == [1, 2, 3]
 
 
 def test_a_quoted_field_beyond_the_limit_is_refused_as_a_whole() -> None:

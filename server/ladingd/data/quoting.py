@@ -1,0 +1,151 @@
+"""What quotes mean in delimited text, one record at a time.
+
+A quote is special only at the start of a field. Inside, a doubled quote is a quote. Behind the closing quote only a
+delimiter, a line end or the end of the text may follow. A field that breaks this rule is not a quoted field. If it
+begins with quoted words and ends otherwise, as in ``"B" Quay``, and its record is one line, it is kept as it stands.
+Any other record that breaks the rule loses its first line, and nothing more. Where the dialect has an escape character,
+a quote behind it is a quote that opens and closes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ladingd.core.plan import Dialect
+
+TEXT_AFTER_QUOTE = "TEXT_AFTER_QUOTE"
+UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
+
+
+class Kind(Enum):
+    """What a record is."""
+
+    REGULAR = auto()
+    """Its quotes keep the rule; it may have several lines."""
+    LITERAL = auto()
+    """One line, with a field that is kept as it stands."""
+    REFUSED = auto()
+    """Only its first line is, and that is refused."""
+    UNDECIDED = auto()
+    """The text ends too early to tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A record: what it is, where it ends (before the line end), and the code of its reject where it is refused."""
+
+    kind: Kind
+    end: int = 0
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grammar:
+    """The patterns of a dialect. Each takes time in proportion to what it matches, and no memory."""
+
+    delimiter: bytes
+    quote: bytes
+    escape: bytes
+    fields: re.Pattern[bytes]
+    """As many regular fields, each with its delimiter, as there are."""
+    record: re.Pattern[bytes]
+    """A whole regular record up to its line end."""
+    opened: re.Pattern[bytes]
+    """A quote, and what stands up to the one that closes it."""
+    line: re.Pattern[bytes]
+    """Fields of one line, regular or literal."""
+    field: re.Pattern[bytes]
+    """One field of a record. Group 1 is what stands in quotes, group 2 a literal field."""
+    inside: re.Pattern[bytes]
+    """Two bytes that stand for one in a quoted field: group 1."""
+    outside: re.Pattern[bytes]
+    """The same for other fields."""
+
+    def read(self, data: bytes, start: int, line_end: int | None, *, final: bool) -> Found:
+        """The record that begins at ``start``. ``line_end`` is where its first line ends, without the line end; None if
+        that is not in the data. ``final``: nothing follows the data."""
+        whole = self.record.match(data, start)
+        if whole is not None and (final or whole.end() < len(data)):
+            return Found(kind=Kind.REGULAR, end=whole.end())
+        fields = self.fields.match(data, start)
+        opened = self.opened.match(data, start if fields is None else fields.end())
+        closing = len(data) if opened is None else opened.end()
+        if not final and (line_end is None or closing >= len(data) - 1):
+            return Found(kind=Kind.UNDECIDED)
+        end = len(data) if line_end is None else line_end
+        if closing >= end:
+            return Found(kind=Kind.REFUSED, end=end, code=UNTERMINATED_QUOTE)
+        if self.line.fullmatch(data, start, end):
+            return Found(kind=Kind.LITERAL, end=end)
+        return Found(kind=Kind.REFUSED, end=end, code=TEXT_AFTER_QUOTE)
+
+    def split(self, record: bytes) -> Iterator[re.Match[bytes]]:
+        """The fields of a record without its line end that is not refused."""
+        position = 0
+        while position <= len(record):
+            match = self.field.match(record, position)
+            assert match is not None, "a field may be empty"
+            yield match
+            position = match.end() + 1
+
+    def normal(self, record: bytes) -> bytes:
+        """A record without its line end, written so that it has no literal fields and no escapes."""
+        return self.delimiter.join(map(self._normal, self.split(record)))
+
+    def _normal(self, field: re.Match[bytes]) -> bytes:
+        quoted, literal = field.groups()
+        if literal is not None:
+            return self._in_quotes(literal)
+        if not self.escape or self.escape not in field[0]:
+            return field[0]
+        if quoted is not None:
+            return self._in_quotes(self.inside.sub(rb"\1", quoted))
+        value = self.outside.sub(rb"\1", field[0])
+        return field[0] if value == field[0] else self._in_quotes(value)
+
+    def _in_quotes(self, value: bytes) -> bytes:
+        return self.quote + value.replace(self.quote, self.quote * 2) + self.quote
+
+
+def grammar_of(dialect: Dialect) -> Grammar:
+    """The patterns of a dialect, made once."""
+    return _grammar(dialect.delimiter.encode(), dialect.quote.encode(), dialect.escape.encode())
+
+
+@lru_cache(maxsize=64)
+def _grammar(delimiter: bytes, quote: bytes, escape: bytes) -> Grammar:
+    d, q, e = re.escape(delimiter), re.escape(quote), re.escape(escape)
+    escaped = rb"|%b(?:.|\Z)" % e if escape else b""
+    body = rb"(?:[^%b%b]++|%b%b%b)*+" % (q, e, q, q, escaped)
+    # The same without a delimiter: what a delimiter stands in is not quoted words.
+    words = rb"(?:[^%b%b%b]++|%b%b%b)*+" % (q, e, d, q, q, rb"|%b[^%b]" % (e, d) if escape else b"")
+    plain = rb"(?!%b)[^%b\r\n]*+" % (q, d)
+    regular = rb"(?:%b%b%b(?=[%b\r\n]|\Z)|%b)" % (q, body, q, d, plain)
+    closed = rb"%b(?=%b|\Z)" % (q, d)
+    literal = rb"%b%b%b(?=[^%b])[^%b]*+(?<!%b)(?=%b|\Z)" % (q, words, q, d, d, q, d)
+    # Without groups: in a possessive repetition they fail with a SystemError (Python 3.11).
+    one = rb"(?:%b%b%b|%b|%b)" % (q, body, closed, literal, plain)
+    field = rb"%b(%b)%b|(%b)|%b" % (q, body, closed, literal, plain)
+
+    def pattern(text: bytes) -> re.Pattern[bytes]:
+        return re.compile(text, re.DOTALL)
+
+    return Grammar(
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        fields=pattern(rb"(?:%b%b)*+" % (regular, d)),
+        record=pattern(rb"(?:%b%b)*+%b(?=[\r\n]|\Z)" % (regular, d, regular)),
+        opened=pattern(q + body),
+        line=pattern(rb"(?:%b%b)*+%b" % (one, d, one)),
+        field=pattern(field),
+        inside=pattern(rb"(?:%b(?=%b)%b)(.)" % (q, q, rb"|%b(?=[%b%b])" % (e, q, e) if escape else b"")),
+        outside=pattern(rb"%b([%b%b])" % (e, q, e) if escape else rb"(?!)()"),
+    )
