@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
 
+_NAME = 80
+
 _COLUMNS = 40
 """So many columns are named, and the others are counted."""
 
@@ -41,5 +43,6 @@ def _columns(plan: ImportPlan) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name that stays on the line."""
-    return name if name.isprintable() else repr(name)
+    """A name that stays on the line, and leaves room for others."""
+    shortened = name if len(name) <= _NAME else f"{name[:_NAME]}…"
+    return shortened if shortened.isprintable() else repr(shortened)
