@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
@@ -17,8 +16,6 @@ from ladingd.data.parse import without_line_end
 from ladingd.data.quoting import grammar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from duckdb import DuckDBPyConnection
 
     from ladingd.core.spec import CsvFormat
@@ -68,7 +65,7 @@ def check_format(wanted: CsvFormat) -> None:
 
 def _sniff(head: bytes, quote: str) -> str | None:
     """The delimiter as DuckDB sees it; None where it sees no more than one column, or nothing at all."""
-    first_line = re.split(rb"[\r\n]", head, maxsplit=1)[0]
+    first_line = _first_line(head)
     if max(first_line.count(mark.encode()) for mark in _DELIMITERS) > _WIDEST_SNIFFED:
         return None
     import duckdb  # costs 100 ms, and only a plan needs it
@@ -95,26 +92,31 @@ def _sniffer() -> DuckDBPyConnection:
 
 
 def _reason(head: bytes, quote: str, *, final: bool) -> str:
-    """The delimiter that parts the most records into the same number of fields, and into the most."""
+    """The delimiter that parts the most records into as many fields as the first one, and it into the most."""
 
     def score(mark: str) -> tuple[int, int]:
         dialect = Dialect(delimiter=mark, quote=quote)
-        counts = Counter(
-            count_fields(record, dialect, _WIDEST_SNIFFED) for record in _records(head, dialect, final=final)
-        )
-        alike = [(number, fields) for fields, number in counts.items() if fields > 1]
-        return max(alike, default=(0, 0))
+        records = _records(head, dialect, final=final)
+        first, *others = (count_fields(record, dialect, _WIDEST_SNIFFED) for record in records)
+        return (1 + others.count(first), first) if first > 1 else (0, 0)
 
     return max((mark for mark in _DELIMITERS if mark != quote), key=score)
 
 
-def _records(head: bytes, dialect: Dialect, *, final: bool) -> Iterator[bytes]:
+def _records(head: bytes, dialect: Dialect, *, final: bool) -> list[bytes]:
+    """Some of the first records; of one that goes on behind the head, its first line."""
     frames = frame(head, dialect, final=final)
-    start = 0
-    for index, end in enumerate(frames.record_ends[:_RECORDS].tolist()):
-        if index not in frames.refused:
-            yield without_line_end(head[start:end])
-        start = end
+    ends = [0, *frames.record_ends[:_RECORDS].tolist()]
+    records = [
+        without_line_end(head[start:end])
+        for index, (start, end) in enumerate(pairwise(ends))
+        if index not in frames.refused
+    ]
+    return records or [_first_line(head).replace(dialect.quote.encode(), b"")]
+
+
+def _first_line(head: bytes) -> bytes:
+    return re.split(rb"[\r\n]", head, maxsplit=1)[0]
 
 
 def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:

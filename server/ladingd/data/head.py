@@ -104,9 +104,9 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
         raise InvalidSpec(_FIELD, f"{source.path}: {_endless(text)}")
     first = int(ends[0])
     record = without_line_end(text[:first])
-    found = grammar_of(dialect).read(record, 0, len(record), final=True)
-    if found.kind is Kind.REFUSED:
-        what = _REFUSALS[found.code]
+    judged = grammar_of(dialect).read(record, 0, len(record), final=True)
+    if judged.kind is Kind.REFUSED:
+        what = _REFUSALS[judged.code]
         raise InvalidSpec(_FIELD, f"{source.path}: {what} (line {beginning.lines + 1:,}): correct that line")
     width = count_fields(record, dialect, column_limit + 1)
     if width > column_limit:
