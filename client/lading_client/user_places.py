@@ -56,6 +56,11 @@ def settle(environment: Mapping[str, str], uid: int) -> Path:
     return anchor
 
 
+def config_file(environment: Mapping[str, str], uid: int) -> Path:
+    """The configuration of the user's own daemon; it need not exist."""
+    return _xdg(environment, uid, "XDG_CONFIG_HOME", ".config") / "lading" / "ladingd.toml"
+
+
 def left_aside(environment: Mapping[str, str], uid: int) -> Path | None:
     """A state directory that XDG_STATE_HOME names and that is not in use, though it has a store of jobs."""
     used, wanted = state_directory(environment, uid), _wanted(environment, uid)

@@ -95,8 +95,10 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str, status: int) -> int:
+    from ladingd.terminal import printable_lines
+
     with suppress(OSError):  # What it leads to may be full; the status tells all the same.
-        sys.stderr.write(f"ladingd: {text}\n")
+        sys.stderr.write(f"ladingd: {printable_lines(text)}\n")
         sys.stderr.flush()
     return status
 

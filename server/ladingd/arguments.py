@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from ladingd.terminal import printable
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # It repeats what was typed.
 
 
 def parse() -> argparse.Namespace:
     """The arguments of this process; exits where they are wrong, or help is wanted."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ladingd",
         description="The Lading daemon: runs import and export jobs and is controlled over gRPC.",
         epilog="SIGTERM or SIGINT shuts it down in order; a second one at once. Both are safe.",
@@ -67,9 +74,11 @@ def _add_actions(token: argparse.ArgumentParser) -> None:
         "--root", action="append", default=[], metavar="NAME", help="one that a submitter may use; repeatable"
     )
     create.add_argument("--expires-in", default="", metavar="SPAN", help="as in 12h or 90d; otherwise never")
-    actions.add_parser("list", help="show all tokens, without their secrets")
+    listed = actions.add_parser("list", help="show all tokens, without their secrets")
     revoke = actions.add_parser("revoke", help="make a token invalid for good")
     revoke.add_argument("name", metavar="NAME")
+    for action in (create, listed, revoke):
+        _add_user(action)
 
 
 def _add_store(commands: Any) -> None:
@@ -82,6 +91,7 @@ def _add_store(commands: Any) -> None:
     vacuum = actions.add_parser("vacuum", help="give back room in the file that is not used; the daemon must not run")
     for action in (check, copy, vacuum):
         action.add_argument("--output", choices=("text", "json"), default="text", help="what to print; default text")
+        _add_user(action)
 
 
 def _add_systemd(commands: Any) -> None:

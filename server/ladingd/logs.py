@@ -16,12 +16,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from ladingd.core.origin import current
+from ladingd.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_BREAKS = {number: repr(chr(number))[1:-1] for number in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
-"""What would end a line, or move the cursor of the terminal that shows it."""
 
 
 class Form(StrEnum):
@@ -79,14 +77,14 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Names and values of others are in it: none of them may look like a line of its own.
-        line = super().formatMessage(record).translate(_BREAKS)
+        line = printable(super().formatMessage(record))
         call = getattr(record, "fields", {}).get("call")
         return f"{line} (call {call})" if call else line
 
     def formatException(self, ei: Any) -> str:
         # The same of what an error says: its lines stand a little to the right, where no line begins.
         lines = super().formatException(ei).split("\n")
-        return "\n".join(f"  {line.translate(_BREAKS)}" for line in lines)
+        return "\n".join(f"  {printable(line)}" for line in lines)
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from ladingd.store.inspection import inspect
 from ladingd.store.lane import is_busy
 from ladingd.store.lock import holder
 from ladingd.store.migration import HEAD
+from ladingd.terminal import write
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ EXIT_UNSOUND = 3
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
     settings = load(arguments.config, user=arguments.user)
-    path = _store(settings)
+    path = store_of(settings, user=arguments.user)
     facts: Mapping[str, Any]
     match arguments.action:
         case "check":
@@ -50,24 +50,33 @@ def run(arguments: argparse.Namespace) -> int:
             before, after = _vacuum(settings.state_dir, path)
             facts = {"store": str(path), "bytes_before": before, "bytes_after": after}
             lines, status = iter([f"{path}: {before:,} bytes before, {after:,} after"]), 0
-    if arguments.output == "json":
-        lines = iter([json.dumps(facts)])
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    write([json.dumps(facts)] if arguments.output == "json" else lines)
     return status
 
 
-def _store(settings: Settings) -> Path:
+def store_of(settings: Settings, *, user: bool) -> Path:
+    """The store of a daemon that has one: no command makes it, least of all for another daemon than is meant.
+
+    Raises Problem.
+    """
     path = settings.state_dir / STORE
+    other = (
+        "" if user else " To ask about your own daemon: ladingd --user …; about another one: ladingd --config FILE …"
+    )
     try:
         owner = settings.state_dir.stat().st_uid
         there = path.is_file()
+    except FileNotFoundError:
+        owner, there = os.geteuid(), False
     except OSError as error:
-        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}") from error
+        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}.{other}") from error
     if owner != os.geteuid():
         # Even who only reads leaves files beside the store that the daemon could not write to.
-        raise Problem(f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user")
+        raise Problem(
+            f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user.{other}"
+        )
     if not there:
-        raise Problem(f"there is no store {path}: the first start of the daemon makes it")
+        raise Problem(f"there is no store {path}: the first start of its daemon makes it.{other}")
     return path
 
 

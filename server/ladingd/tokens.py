@@ -17,9 +17,11 @@ from ladingd.core.access import SOCKET, TOKEN_NAME, Deed, Role, issue
 from ladingd.problem import Problem
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.backup import version_of
-from ladingd.store.database import STORE, Database
+from ladingd.store.database import Database
 from ladingd.store.migration import HEAD
 from ladingd.store.tokens import SqlTokenStore
+from ladingd.store_care import store_of
+from ladingd.terminal import write
 
 if TYPE_CHECKING:
     import argparse
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
-    async with _store(settings) as database:
+    async with _store(settings, user=arguments.user) as database:
         tokens = SqlTokenStore(database)
         match arguments.action:
             case "create":
@@ -55,25 +57,17 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
                     raise Problem(f"there is no token {arguments.name} to revoke")
                 await _note(database, "revoke", arguments.name)
             case "list":
-                sys.stdout.writelines(_lines(await tokens.list(), datetime.now(UTC)))
+                write(_lines(await tokens.list(), datetime.now(UTC)))
 
 
 @asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[Database]:
-    directory = settings.state_dir
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = directory.stat().st_uid
-    except OSError as error:
-        raise Problem(f"the state directory {directory} cannot be made: {error.strerror}") from error
-    if owner != os.geteuid():
-        # What root would make in there the daemon could not write to.
-        raise Problem(f"the state directory {directory} belongs to the user {owner}: run this as that user")
+async def _store(settings: Settings, *, user: bool) -> AsyncIterator[Database]:
+    path = store_of(settings, user=user)
     async with AsyncExitStack() as stack:
-        if _is_of_old(directory / STORE):
+        if _is_of_old(path):
             # A daemon of an older program would not know the store any more.
-            stack.enter_context(without_daemon(directory))
-        database = Database(directory / STORE)
+            stack.enter_context(without_daemon(path.parent))
+        database = Database(path)
         database.hurry(_PATIENCE)
         await database.open()
         stack.push_async_callback(database.close)
@@ -82,7 +76,7 @@ async def _store(settings: Settings) -> AsyncIterator[Database]:
 
 def _is_of_old(path: Path) -> bool:
     try:
-        return path.exists() and version_of(path) not in ("", HEAD)
+        return version_of(path) not in ("", HEAD)
     except sqlite3.Error:
         return False  # What is wrong with it is said when it is opened.
 
@@ -156,4 +150,4 @@ def _lines(tokens: Iterable[Token], now: datetime) -> Iterable[str]:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

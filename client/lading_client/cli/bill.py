@@ -121,6 +121,8 @@ def _where(job: Job, own_database: Path | None) -> str:
     kind = job.spec.kind
     if not isinstance(kind, ImportSpec):
         return f"records in {printable(paths.shown(kind.file))}"
+    if not job.bill.read:
+        return "nothing was imported: there are no records in the file"
     text = f"rows in the table {printable(kind.target.table)} of connection {printable(kind.target.connection)}"
     if own_database is not None and kind.target.connection == "local":
         text += f": sqlite3 {own_database}"

@@ -31,11 +31,12 @@ from lading_client.errors import (
     ShuttingDown,
     Unauthenticated,
     Unavailable,
+    Violation,
 )
 from lading_client.own_daemon import OwnDaemon
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
     from lading_client.client import Client
 
@@ -177,14 +178,7 @@ class Session:
 
     def _explained(self, error: LadingError, *, names_fields: bool) -> str:
         if isinstance(error, DaemonError) and error.violations:
-            if names_fields:
-                return "\n".join(
-                    f"{printable(violation.description)}\n  in {violation.field}" for violation in error.violations
-                )
-            return "\n".join(
-                f"{_ARGUMENTS.get(violation.field, '')} {printable(violation.description)}".lstrip()
-                for violation in error.violations
-            )
+            return "\n".join(line for each in error.violations for line in self._lines(each, names_fields=names_fields))
         if isinstance(error, BadCredentials):
             return f"{error.message}; {_CREDENTIALS[error.setting]}"
         if isinstance(error, Unauthenticated) and self.server:
@@ -194,6 +188,15 @@ class Session:
         if isinstance(error, ShuttingDown):
             return "the daemon is shutting down and takes no more work; try again when it runs again"
         return error.message
+
+    def _lines(self, violation: Violation, *, names_fields: bool) -> Iterator[str]:
+        from lading_client.cli.configuration import advice
+
+        said = printable(violation.description)
+        yield said if names_fields else f"{_ARGUMENTS.get(violation.field, '')} {said}".lstrip()
+        if names_fields:
+            yield f"  in {violation.field}"
+        yield from advice(violation.description, self.server)
 
     def _unreachable(self, error: DaemonError) -> str:
         if self.server:

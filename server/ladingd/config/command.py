@@ -13,6 +13,7 @@ from ladingd.config.reading import read
 from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
 from ladingd.problem import Problem
+from ladingd.terminal import write
 
 if TYPE_CHECKING:
     import argparse
@@ -58,12 +59,11 @@ def _check(arguments: argparse.Namespace) -> int:
     file = config_file(config, user=arguments.user)
     errors = _errors(findings)
     if arguments.output == "json":
-        sys.stdout.write(json.dumps(_facts(file, findings), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(_facts(file, findings)) + "\n")
     else:
-        sys.stdout.writelines(f"{finding}\n" for finding in findings)
-        sys.stdout.write(_conclusion(file, errors, len(findings) - errors, starts=starts) + "\n")
+        write([*map(str, findings), _conclusion(file, errors, len(findings) - errors, starts=starts)])
         if arguments.connect and settings is None:
-            sys.stdout.write("the connections were not tried: first the errors\n")
+            write(["the connections were not tried: first the errors"])
     return EXIT_ERRORS if errors else 0
 
 

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Look at everything and print the page; 1 where something fails."""
     chapters = list(_round(arguments.config, user=arguments.user))
     if arguments.output == "json":
-        sys.stdout.write(json.dumps(facts(chapters), ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(facts(chapters)) + "\n")
     else:
         colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         sys.stdout.writelines(f"{line}\n" for line in page(chapters, colours=colours))

@@ -8,6 +8,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from ladingd.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -80,7 +82,8 @@ def _shown(line: Line, *, colours: bool) -> Iterator[str]:
     if colours:
         verdict = f"{_COLOURS[line.verdict]}{verdict}{_PLAIN}"
     indent = " " * (2 + 4 + 2 + _NAME_WIDTH + 1)
-    name = line.name if len(line.name) <= _NAME_WIDTH else line.name[: _NAME_WIDTH - 1] + "…"
+    name = printable(line.name)
+    name = name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
     first, *rest = _wrapped(line.text)
     yield f"  {verdict}  {name:<{_NAME_WIDTH}} {first}"
     yield from (indent + part for part in rest)
@@ -92,7 +95,7 @@ def _shown(line: Line, *, colours: bool) -> Iterator[str]:
 
 def _wrapped(text: str) -> Sequence[str]:
     width = WIDTH - (2 + 4 + 2 + _NAME_WIDTH + 1) - 2
-    return textwrap.wrap(text, width, break_long_words=True, break_on_hyphens=False) or [""]
+    return textwrap.wrap(printable(text), width, break_long_words=True, break_on_hyphens=False) or [""]
 
 
 def facts(chapters: Sequence[Chapter]) -> dict[str, Any]:

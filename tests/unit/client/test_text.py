@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
@@ -12,6 +13,7 @@ import typer
 from lading_client.cli import figures, states
 from lading_client.cli.bill import bill_lines, ending
 from lading_client.cli.columns import aligned, printable, printable_lines, shortened, width
+from lading_client.cli.configuration import advice
 from lading_client.cli.general import general
 from lading_client.cli.output import Format, Output
 from lading_client.cli.reject_block import block
@@ -28,6 +30,9 @@ from lading_client.model import (
     State,
 )
 from lading_client.spec import ExportSpec, File, ImportSpec, JobSpec, OnRestart, Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REJECT = Reject(
     type=RejectType.ERROR,
@@ -198,3 +203,37 @@ def test_the_next_step_of_an_interrupted_job_is_its_own() -> None:
     assert "lading watch jobs/1" in "\n".join(ending(resumed, journal=[], rejects=[], own_database=None))
     stays = replace(resumed, spec=replace(IMPORT, on_restart=OnRestart.STAY))
     assert "lading start jobs/1 --wait" in "\n".join(ending(stays, journal=[], rejects=[], own_database=None))
+
+
+def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    missing = "there is no connection 'pg'; the daemon knows local"
+    assert advice(missing, None) == [
+        f"to add it, write into {tmp_path}/.config/lading/ladingd.toml:",
+        "  [connections.pg]",
+        '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"',
+        "check it: ladingd --user config check --connect",
+        f"then have the daemon read it: kill -HUP $(cat {tmp_path}/.local/state/lading/ladingd.pid)",
+    ]
+    assert advice("there is no root 'in'; the daemon knows local", None)[1:3] == [
+        "  [roots]",
+        '  in = "/path/to/directory"',
+    ]
+    assert advice(missing, "unix:/run/lading/ladingd.sock")[-2:] == [
+        "check it: ladingd config check --connect",
+        "then have the daemon read it: systemctl reload ladingd",
+    ]
+    assert advice(missing, "db.example.org:7443") == [
+        "to have it added, ask the administrator of the daemon at db.example.org:7443"
+    ]
+    assert advice("there is no file /r.csv", None) == []
+    # What is no name of a connection is not proposed as one.
+    assert "  [connections.NAME]" in advice("there is no connection 'A b'; the daemon knows local", None)
+
+
+def test_an_import_of_nothing_says_so_once() -> None:
+    lines = ending(Job(name="jobs/7", spec=IMPORT, state=State.FINISHED), journal=(), rejects=(), own_database=None)
+    assert lines[-1] == "nothing was imported: there are no records in the file"
+    assert not [line for line in lines if "rows in" in line]
