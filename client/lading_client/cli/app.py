@@ -18,7 +18,7 @@ _USAGE_ERROR: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="lading",
-    help="Moves records in bulk between files and database tables, and shows how it goes.",
+    help="Move records in bulk between files and database tables, and watch the progress.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     # Plain help: no import of rich, and no values of variables in a traceback.
@@ -62,7 +62,7 @@ def settings(
             "--server",
             envvar="LADING_SERVER",
             metavar="ADDRESS",
-            help="The daemon: unix:/path, or host:port for TLS. Without it, the user's own daemon.",
+            help="The daemon: unix:/path, or host:port for TLS. Default: your own daemon.",
         ),
     ] = None,
     token_file: Annotated[
@@ -70,7 +70,7 @@ def settings(
         typer.Option(
             "--token-file",
             metavar="FILE",
-            help="Holds the token for that daemon. Without it LADING_TOKEN, then the file of LADING_TOKEN_FILE.",
+            help="A file with the token. Default: LADING_TOKEN, else the file that LADING_TOKEN_FILE names.",
         ),
     ] = None,
     ca: Annotated[
@@ -79,7 +79,7 @@ def settings(
             "--ca",
             envvar="LADING_CA",
             metavar="FILE",
-            help="Who signs the daemon's certificate, in PEM. Without it, the well-known authorities.",
+            help="The authority that signs the daemon's certificate, in PEM. Default: the well-known ones.",
         ),
     ] = None,
     certificate: Annotated[
@@ -88,7 +88,7 @@ def settings(
             "--certificate",
             envvar="LADING_CERTIFICATE",
             metavar="FILE",
-            help="The client's own certificate, in PEM, where the daemon asks for one.",
+            help="The client's own certificate, in PEM, if the daemon asks for one.",
         ),
     ] = None,
     key: Annotated[
@@ -100,7 +100,7 @@ def settings(
             "--server-name",
             envvar="LADING_SERVER_NAME",
             metavar="NAME",
-            help="The name in the daemon's certificate, where the address has another one.",
+            help="The name in the daemon's certificate, if it is not the one in the address.",
         ),
     ] = None,
     output: OutputOption = None,

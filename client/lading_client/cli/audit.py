@@ -19,7 +19,7 @@ _HEADING = ("TIME", "WHO", "ROLE", "CALL", "RESOURCE", "OUTCOME", "FROM")
 
 def audit(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = _LIMIT,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = _LIMIT,
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:

@@ -16,8 +16,8 @@ _POLL_SECONDS = 0.2
 _WORDS = {"stateDirectory": "state directory"}
 
 app = typer.Typer(
-    help="The user's own daemon, which the commands start where no server is named.",
-    short_help="Status, end and log of the user's own daemon.",
+    help="Your own daemon, which the commands start if no server is named.",
+    short_help="Show, stop and read the log of your own daemon.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -85,7 +85,7 @@ def stop(context: typer.Context, output: OutputOption = None) -> None:
 @app.command()
 def logs(
     context: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until Ctrl-C.")] = False,
     output: OutputOption = None,
 ) -> None:
     """Print the daemon's log."""

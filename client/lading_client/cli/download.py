@@ -23,7 +23,7 @@ def download(
     context: typer.Context,
     job: JobArgument,
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write here.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:

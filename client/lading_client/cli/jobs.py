@@ -29,7 +29,7 @@ def list_jobs(
         typer.Option(
             "--order-by",
             metavar="FIELD",
-            help="One of those fields, as in 'end_time desc'; create_time desc where nothing is said.",
+            help="One of those fields, as in 'end_time desc'; default: create_time desc.",
             show_default=False,
         ),
     ] = "",
@@ -76,7 +76,10 @@ def clone(
     context: typer.Context,
     job: JobArgument,
     label: Annotated[
-        str, typer.Option("--label", help="The new job's; else that of the job.", show_default=False)
+        str,
+        typer.Option(
+            "--label", metavar="TEXT", help="The label of the new job; default: that of the job.", show_default=False
+        ),
     ] = "",
     server: ServerOption = None,
     output: OutputOption = None,

@@ -11,30 +11,28 @@ ServerOption = Annotated[
     typer.Option(
         "--server",
         metavar="ADDRESS",
-        help="The daemon: unix:/path, or host:port for TLS. Without it LADING_SERVER, then the user's own daemon.",
+        help="The daemon: unix:/path, or host:port for TLS. Default: LADING_SERVER, else your own daemon.",
     ),
 ]
 OutputOption = Annotated[
     Format | None,
-    typer.Option("--output", help="How results are written; text where nothing is said.", show_default=False),
+    typer.Option("--output", help="The form of results.", show_default="text"),
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
-LabelOption = Annotated[str, typer.Option("--label", help="A text to recognise the job by.", show_default=False)]
+LabelOption = Annotated[
+    str, typer.Option("--label", metavar="TEXT", help="A text to recognise the job by.", show_default=False)
+]
 SharedOption = Annotated[
     bool, typer.Option("--shared", help="Let everybody who may use the daemon read the job and its rejects.")
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")]
-RejectsOption = Annotated[
-    bool, typer.Option("--fail-on-rejects", help="Exit with status 4 where records were refused.")
-]
+RejectsOption = Annotated[bool, typer.Option("--fail-on-rejects", help="Exit with status 4 if records were rejected.")]
 DelimiterOption = Annotated[
     str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
 ]
 QuoteOption = Annotated[
     str,
-    typer.Option(
-        "--quote", metavar="CHAR", help="One character; a double quote where nothing is said.", show_default=False
-    ),
+    typer.Option("--quote", metavar="CHAR", help="One character.", show_default="a double quote"),
 ]
 
 

@@ -38,7 +38,7 @@ _TABLE = "[CONNECTION.]TABLE"
 def import_file(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read.")],
-    into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; made where it is not there.")],
+    into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
     types: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +88,7 @@ def export_table(
     context: typer.Context,
     table: Annotated[str, typer.Argument(metavar=_TABLE, help="The table to read.")],
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     delimiter: DelimiterOption = "",
     header: Annotated[
         bool | None,

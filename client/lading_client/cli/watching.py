@@ -98,7 +98,7 @@ def _event_line(event: WatchEvent, job: Job) -> str:
 def journal(
     context: typer.Context,
     job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -125,8 +125,8 @@ def _entry_line(entry: JournalEntry) -> str:
 def rejects(
     context: typer.Context,
     job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = None,
     server: ServerOption = None,
     output: OutputOption = None,
 ) -> None:
