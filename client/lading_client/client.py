@@ -199,7 +199,8 @@ class Client:
     ) -> AsyncGenerator[WatchEvent, None]:
         """A snapshot, or with a revision the changes after it; then every change, each once.
 
-        ``filter`` is as in `list_jobs`, by state, type and label; a change by which a job leaves it is shown as well.
+        ``filter`` is as in `list_jobs`, by state, type, label, owner and shared; a change by which a job leaves it is
+        shown as well. A job that the caller may no longer see is shown as deleted.
 
         It reconnects and goes on where it was; after ``give_up_after`` seconds in vain it raises Unavailable. Where
         the daemon no longer keeps the changes in between, the jobs that differ are shown as snapshots, or as deleted.

@@ -26,7 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ladingd.api.limits import CallClass
-from ladingd.core.job import ChangeKind
+from ladingd.core.job import EDITS, ChangeKind
 from ladingd.core.state import Event, State
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Metrics:
     def changed(self, change: Change) -> None:
         """A job was created, moved, edited or deleted."""
         job = change.job
-        if change.kind is not ChangeKind.EDITED:  # That changes nothing of the wait.
+        if change.kind not in EDITS:  # That changes nothing of the wait.
             self._waited(change)
         if change.from_state is not job.state and change.cause is not None:
             self._changes.labels(job.state).inc()

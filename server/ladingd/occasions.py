@@ -32,6 +32,9 @@ class Occasion(StrEnum):
     """The wait is over."""
     JOB_CREATED = "81106d2aafa34efeb575b7d7706f8b83"
     JOB_EDITED = "a3b58d1bf0014159a7432ff407c6bddb"
+    JOB_SHARED = "2dec1003286344babc15272c474ccaba"
+    JOB_WITHDRAWN = "3c3c9f5d0ce84a49bfd95ab9367cab4f"
+    """It is no longer shared."""
     JOB_STARTED = "cd91536cd81742feb83672fea766e11a"
     """Somebody wants it to run: it is queued, or its pause is called off."""
     JOB_RUNNING = "208b996355834da4807c5a6b483dc34a"
@@ -56,6 +59,8 @@ class Occasion(StrEnum):
 _BY_KIND = {
     ChangeKind.CREATED: Occasion.JOB_CREATED,
     ChangeKind.EDITED: Occasion.JOB_EDITED,
+    ChangeKind.SHARED: Occasion.JOB_SHARED,
+    ChangeKind.WITHDRAWN: Occasion.JOB_WITHDRAWN,
     ChangeKind.DELETED: Occasion.JOB_DELETED,
 }
 _BY_CAUSE = {

@@ -203,3 +203,12 @@ async def test_labels_are_few_whatever_happens(metrics: Metrics) -> None:
     body, _ = await metrics.render()
     assert b"job-" not in body
     assert b"label " not in body
+
+
+@pytest.mark.parametrize("kind", ChangeKind)
+def test_a_change_of_any_kind_is_told_and_counted(kind: ChangeKind) -> None:
+    """What the chronicle cannot tell would end the daemon."""
+    moved = {"from_state": State.EDITING, "cause": Event.START} if kind is ChangeKind.MOVED else {}
+    change = Change(revision=1, kind=kind, job=a_job(state=State.QUEUED), time=NOON, **moved)
+    tell_change(change)
+    Metrics().changed(change)

@@ -103,6 +103,10 @@ class ChangeKind(StrEnum):
     DELETED = "DELETED"
 
 
+EDITS = frozenset({ChangeKind.EDITED, ChangeKind.SHARED, ChangeKind.WITHDRAWN})
+"""Changes of what people have said of a job, not of its state."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """A fact: at this revision the job became what ``job`` says."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
-from ladingd.core.job import ChangeKind, Job
+from ladingd.core.job import EDITS, ChangeKind, Job
 from ladingd.core.selection import EVERY, Field
 from ladingd.core.state import ACTIVE, ENDED, State
 from ladingd.run.recent import Recent
@@ -36,9 +36,6 @@ BATCH = 500
 
 _WITHDRAWN = 5_000
 """With more withdrawn jobs than this in memory, the store is asked for which of them changes are still kept."""
-
-_EDITS = frozenset({ChangeKind.EDITED, ChangeKind.SHARED, ChangeKind.WITHDRAWN})
-"""Changes of which nobody knows what texts, type and sharing were before."""
 
 
 class WatchKind(StrEnum):
@@ -398,7 +395,7 @@ class _Permission:
 
 def _concerns(selection: Selection, change: Change) -> bool:
     """Whether the job is one of the selected with this change, or may have been before it."""
-    if change.kind in _EDITS:
+    if change.kind in EDITS:
         return selection.without(Field.LABEL, Field.TYPE, Field.SHARED).holds(change.job)
     if selection.holds(change.job):
         return True
