@@ -22,6 +22,7 @@ import grpc.aio
 from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading_client.backoff import Backoff
+from lading_client.destination import check_replaceable, destination
 from lading_client.errors import (
     DeadlineExceeded,
     FileNotFound,
@@ -117,7 +118,7 @@ async def download(
     Until then it is a hidden file beside; another call for the same file goes on with that. Raises OSError,
     FileNotFound, InvalidArgument, FileChanged, and Unavailable after ``give_up_after`` seconds in vain.
     """
-    path = Path(to)
+    path = destination(to)
     if not overwrite:
         _check_free(path)
     fetching = _Fetching(calls, file, path, progress)
@@ -400,6 +401,7 @@ class _Draft:
         os.fsync(self._descriptor)
         if not overwrite:
             _check_free(path)
+        check_replaceable(path)
         self._path.replace(path)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ladingd.claim import without_daemon
 from ladingd.config import load
+from ladingd.config.replaceable import check_replaceable
+from ladingd.config.settings import config_file
 from ladingd.problem import Problem
 from ladingd.store import backup
 from ladingd.store.database import STORE
@@ -43,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             facts, lines = {"store": str(path), "sound": not seen.problems} | asdict(seen), _lines(path, seen)
             status = EXIT_UNSOUND if seen.problems else 0
         case "backup":
+            check_replaceable(arguments.file, settings, config_file(arguments.config, user=arguments.user))
             size = _backup(path, arguments.file, force=arguments.force)
             facts = {"store": str(path), "backup": str(arguments.file.absolute()), "bytes": size}
             lines, status = iter([f"{arguments.file}: {size:,} bytes, verified"]), 0
@@ -81,8 +84,6 @@ def store_of(settings: Settings, *, user: bool) -> Path:
 
 
 def _backup(path: Path, to: Path, *, force: bool) -> int:
-    if to.exists() and to.samefile(path):
-        raise Problem(f"{to} is the store itself")
     try:
         return backup.copy(path, to, replace=force)
     except FileExistsError as error:

@@ -70,7 +70,7 @@ async def test_check_and_backup_while_the_daemon_works(daemon: DaemonProcess, fo
         "bytes": copy.stat().st_size,
     }
     itself = store_command(daemon, "backup", str(daemon.state_dir / "store.db"), "--force")
-    assert "is the store itself" in itself.stderr
+    assert "is the daemon's own file" in itself.stderr
     refused = store_command(daemon, "vacuum")
     assert (refused.returncode, refused.stderr) == (
         1,

@@ -9,6 +9,7 @@ import uuid
 from pathlib import PurePosixPath
 
 from lading_client.cli.columns import printable
+from lading_client.destination import destination
 from lading_client.endpoint import is_socket
 from lading_client.spec import File
 
@@ -35,6 +36,12 @@ def file_at(path: str) -> File:
             f"{os.fsencode(path)!r} cannot be sent to the daemon: the path is not text (locale not UTF-8?)"
         ) from error
     return File(root="local", path=resolved.removeprefix("/"))
+
+
+def file_to_write(path: str) -> File:
+    """The file to write, beneath the root `local`. Raises BadPath."""
+    _check_destination(path)
+    return file_at(path)
 
 
 def is_remote(server: str | None) -> bool:
@@ -64,10 +71,8 @@ def file_to_fetch(path: str, *, overwrite: bool) -> File:
 
 def check_free(path: str, *, overwrite: bool) -> str:
     """See that a file can be made here, and return its name alone. Raises BadPath."""
-    _check_named(path)
+    _check_destination(path)
     name = _sendable_name(path)
-    if os.path.isdir(path):
-        raise BadPath(f"{printable(path)} is a directory")
     if os.path.lexists(path) and not overwrite:
         raise BadPath(f"{printable(path)} exists; --overwrite replaces it")
     directory = os.path.dirname(os.path.abspath(path))
@@ -83,6 +88,20 @@ def _check_named(path: str) -> None:
         raise BadPath("the name of the file is empty")
     if path == "-":
         raise BadPath("standard input and output cannot be used yet: name a file (./- if its name is -)")
+
+
+def _check_destination(path: str) -> None:
+    _check_named(path)
+    try:
+        destination(path)
+    except OSError as error:
+        raise BadPath(f"{printable(path)} {_problem(error)}") from error
+
+
+def _problem(error: OSError) -> str:
+    """What follows the path: the words of `destination`, or those of the system."""
+    said = error.strerror or str(error)
+    return f"cannot be looked at: {said}" if said == os.strerror(error.errno or 0) else said
 
 
 def _sendable_name(path: str) -> str:

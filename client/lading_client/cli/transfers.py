@@ -22,7 +22,7 @@ from lading_client.cli.options import (
     SharedOption,
     character,
 )
-from lading_client.cli.paths import BadPath, file_at, file_to_fetch, file_to_send, is_remote
+from lading_client.cli.paths import BadPath, file_at, file_to_fetch, file_to_send, file_to_write, is_remote
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
 from lading_client.errors import BadSpec, JobDeleted
@@ -104,7 +104,7 @@ def export_table(
     ours = Session.of(context, server, output)
     remote = is_remote(ours.server)
     with _usage(ours):
-        destination = file_to_fetch(to, overwrite=overwrite) if remote else file_at(to)
+        destination = file_to_fetch(to, overwrite=overwrite) if remote else file_to_write(to)
         source = table_name.parse(table)
     csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
     wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)

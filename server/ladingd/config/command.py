@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ladingd.config.document import document
 from ladingd.config.finding import Finding, Severity, in_order
 from ladingd.config.reading import read
+from ladingd.config.replaceable import check_replaceable
 from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
 from ladingd.problem import Problem
@@ -28,6 +29,10 @@ EXIT_ERRORS = 2
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises Problem."""
     if arguments.action == "init":
+        if arguments.output is not None:
+            settings = read(arguments.config, user=arguments.user).settings
+            config = config_file(arguments.config, user=arguments.user)
+            check_replaceable(arguments.output, settings, config, but="the daemon's configuration")
         _init(arguments.output, user=arguments.user, force=arguments.force)
         return 0
     return _check(arguments)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.config.finding import Severity
-from ladingd.config.own_files import daemon_files, databases
+from ladingd.config.own_files import daemon_files, databases, own_files
 from ladingd.config.settings import missing
 from ladingd.config.side_by_side import side_by_side
 
@@ -82,6 +82,14 @@ def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> 
         else:
             message = f"it leads to the same database as the connection {one}: whoever may use one has both"
             yield source.finding(Severity.WARNING, ("connections", other, "url"), message)
+
+
+def what_is(path: Path, settings: Settings, config: Path) -> str:
+    """Which of the daemon's own files a path leads to; empty where it leads to another. New files in the state
+    directory are nobody's."""
+    spot, state = _Spot.of(path), _Spot.of(settings.state_dir)
+    own = {what: _Spot.of(each) for what, each in own_files(settings, config).items()}
+    return _own(spot, state, own)
 
 
 def _databases_first(databases: Mapping[str, _Spot], own: Mapping[str, _Spot]) -> Iterator[tuple[str, _Spot]]:
