@@ -12,6 +12,7 @@ from ladingd.core.errors import (
     DiskFull,
     InvalidSpec,
     SourceChanged,
+    TargetBusy,
     TargetChanged,
     TargetRefused,
     TargetUnavailable,
@@ -178,7 +179,7 @@ def test_the_world_is_to_blame_for_its_own_sentences_only() -> None:
     for text, kind in {
         "INTERNAL: failed to execute: database or disk is full\nquery was: x": DiskFull,
         "IO: Failed to step query: disk I/O error": TargetRefused,
-        "INTERNAL: failed to execute: database is locked\nquery was: x": TargetUnavailable,
+        "INTERNAL: failed to execute: database is locked\nquery was: x": TargetBusy,
         "INTERNAL: failed to prepare: no such table: main.t\nquery was: x": TargetRefused,
         "NOT_IMPLEMENTED: Column 0 has unsupported type": TargetRefused,
     }.items():

@@ -20,7 +20,6 @@ from ladingd.data.sqlite.suitability import check_schema
 from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.sqlite.text_columns import text_columns
 from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
-from ladingd.data.target_columns import fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +49,7 @@ class SqliteSource(TableSource):
             shape = database.shape(table.table)
             if shape is None:
                 raise missing
-            key = _key(shape)
+            key = shape.rowid
             if key is None and len(shape.columns) > CAREFUL_COLUMNS:
                 raise InvalidSpec(
                     FIELD, f"{shape.name} has no rowid; then at most {CAREFUL_COLUMNS:,} columns can be exported"
@@ -145,12 +144,6 @@ def _shape(database: Database, plan: ExportPlan) -> TableShape:
     if shape is None:
         raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed")
     return shape
-
-
-def _key(shape: TableShape) -> str | None:
-    """A name of the rowid that no column has taken."""
-    taken = {fold(column.name) for column in shape.columns}
-    return next((name for name in ("rowid", "_rowid_", "oid") if shape.has_rowid and name not in taken), None)
 
 
 def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
