@@ -52,7 +52,12 @@ class BulkTransfer(Transfer):
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
-            return self._import().plan(spec)
+            from ladingd.data.memory import release_memory
+
+            try:
+                return self._import().plan(spec)
+            finally:
+                release_memory()
         from ladingd.data.export_plan import plan_export
 
         return plan_export(spec, self.connections, self.roots, self.own_files, self.upload_room)

@@ -314,7 +314,12 @@ class Execution:
         counts = self._tally.bill(chunks)
         await self._call(self._transfer.finish, job.uid, job.plan, chunks)
         await self._reckon(total=counts.read)
-        parts = {"inserted": counts.inserted, "rejected": counts.rejected, "empty": counts.empty}
+        parts = {
+            "inserted": counts.inserted,
+            "rejected": counts.rejected,
+            "empty": counts.empty,
+            "warning" if counts.warnings == 1 else "warnings": counts.warnings,
+        }
         said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
         records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
         await self._note(Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}")

@@ -92,3 +92,11 @@ def test_names_are_quoted_in_what_people_read(yard: Yard) -> None:
 def test_large_numbers_in_notes_can_be_read(yard: Yard) -> None:
     plan = yard.plan_import("n\n" + "123\n" * 200_000 + "x\n" * 1500 + "123\n" * 60_000)
     assert "1,500 of the first 261,500 values will be refused, the first in line 200002" in plan.notes[0]
+
+
+def test_a_header_before_a_record_that_is_too_long_is_known(yard: Yard) -> None:
+    plan = yard.plan_import("id,t\n1," + "x" * 17_000_000 + "\n2,y\n")
+    assert [column.source for column in plan.columns] == ["id", "t"]
+    assert yard.run(plan) == Counts(read=2, inserted=1, rejected=1, errors=1)
+    assert [(reject.line, reject.code) for reject in rejects_of(yard, plan)] == [(2, "RECORD_TOO_LONG")]
+    assert yard.sql("SELECT id, t FROM t") == [("2", "y")]
