@@ -23,6 +23,8 @@ FIRST_KEY, LAST_KEY = -(1 << 63), (1 << 63) - 1
 """The keys that there can be. A chunk that ends at the last one includes it; others end before their end."""
 
 MOST_CHUNKS = 10_000
+DOUBLING = 1000
+"""After so many chunks they have twice as many rows, and so on: MOST_CHUNKS are enough for any table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,13 @@ class Counted:
         return self._write(record)
 
 
+def chunk_sizes(plan: ExportPlan, previous: Chunk | None, limit: int) -> list[int]:
+    """How many rows the next chunks shall have, at most ``limit`` of them; none where only the last chunk is left."""
+    first = 0 if previous is None else previous.ordinal + 1
+    ordinals = range(first, min(first + limit, MOST_CHUNKS - 1))
+    return [min(plan.chunk_keys << (ordinal // DOUBLING), LAST_KEY) for ordinal in ordinals]
+
+
 class TableSource(ABC):
     """A database that records are exported from. Nothing is changed in it.
 
@@ -91,8 +100,8 @@ class TableSource(ABC):
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         """The keys that the next chunks end before, at most ``limit``; the last chunk of all ends at LAST_KEY.
 
-        They grow, also where the table has changed since, and there are at most MOST_CHUNKS in all. Raises
-        SourceUnreadable.
+        Chunks hold about as many rows as `chunk_sizes` says, however many gaps the keys have. The ends grow, also
+        where the table has changed since, and there are at most MOST_CHUNKS in all. Raises SourceUnreadable.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import random
 import shutil
 import tempfile
 from dataclasses import replace
@@ -17,18 +18,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, DiskFull, QuotaExceeded
+from ladingd.core.errors import (
+    AttemptSuperseded,
+    BillImbalance,
+    DestinationRefused,
+    DiskFull,
+    QuotaExceeded,
+)
 from ladingd.core.files import UPLOADS
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, Table
-from ladingd.data import destination, spool, table_export
+from ladingd.data import destination, spool, table_export, table_source
 from ladingd.data.destination import Destination
+from ladingd.data.sqlite.database import connected
+from ladingd.data.table_source import LAST_KEY
 from ladingd.data.upload_room import UploadRoom
 from tests.unit.data.conftest import Yard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from io import FileIO
 
+    from ladingd.core.plan import Chunk
     from ladingd.data.transfer import BulkTransfer
 
 words = st.text(alphabet="ab é\"',;\n\r\t|0☃\ufeff", max_size=8)
@@ -108,7 +118,7 @@ def test_tables_with_and_without_keys(yard: Yard, schema: str, notes: int) -> No
     yard.run(plan, job_id="empty")
     assert (yard.directory / "empty.csv").read_text().count("\n") == 1
     yard.sql("INSERT INTO t (a, b) VALUES (-5, 'x'), (3, 'y'), (9223372036854775807, 'z')")
-    assert len(yard.chunks(yard.plan_export(chunk_keys=10))) <= 10_000, "ranges are widened where keys are sparse"
+    assert len(yard.chunks(yard.plan_export(chunk_keys=10))) == 1
     plan = yard.plan_export(chunk_keys=2**62)
     assert len(plan.notes) == notes
     yard.run(plan)
@@ -266,9 +276,11 @@ def test_rows_written_after_planning_are_exported(yard: Yard) -> None:
     everything = "a\n-9223372036854775808\n3\n5\n6\n7\n8\n9223372036854775807\n"
     chunks = yard.chunks(plan)
     assert [(chunk.ordinal, chunk.start, chunk.end) for chunk in chunks] == [
-        (0, -(2**63), 6),
-        (1, 6, 7),
-        (2, 7, 2**63 - 1),
+        (0, -(2**63), 3),
+        (1, 3, 5),
+        (2, 5, 6),
+        (3, 6, 7),
+        (4, 7, 2**63 - 1),
     ]
     for one, path in ((empty, "empty.csv"), (plan, "out.csv")):
         assert yard.run(one, job_id=path.removesuffix(".csv")).read == 7
@@ -276,6 +288,79 @@ def test_rows_written_after_planning_are_exported(yard: Yard) -> None:
     again = yard.plan_export(path="again.csv", chunk_keys=2**61)
     assert all(-(2**63) <= key < 2**63 for chunk in yard.chunks(again) for key in (chunk.start, chunk.end))
     assert yard.run(again, job_id="again").read == 7
+
+
+GAPPY = {
+    "dense": range(1, 1001),
+    "outlier": [*range(1, 1000), 2**63 - 1],
+    "negative": range(-(2**63), -(2**63) + 1000 * 2**50, 2**50),
+    "snowflakes": range(7 << 40, (7 << 40) + 1000 * 4096 * 7, 4096 * 7),
+    "random": sorted(map(random.Random(3).randrange, [-(2**63)] * 1000, [2**63] * 1000)),
+    "both ends": [-(2**63), *range(998), 2**63 - 1],
+}
+
+
+@pytest.mark.parametrize("keys", GAPPY.values(), ids=GAPPY.keys())
+@pytest.mark.parametrize("declared", ["INTEGER PRIMARY KEY, a", "a"])
+def test_ranges_hold_equally_many_rows_however_many_gaps_the_keys_have(
+    yard: Yard, declared: str, keys: Sequence[int]
+) -> None:
+    yard.sql(f"CREATE TABLE t ({'id ' if 'KEY' in declared else ''}{declared})")
+    with connected(yard.database) as database:
+        key = "id" if "KEY" in declared else "rowid"
+        database.run(f"INSERT INTO t ({key}, a) VALUES {', '.join(f'({number}, {number})' for number in keys)}")
+        database.commit()
+    plan = yard.plan_export(chunk_keys=100)
+    chunks = yard.chunks(plan)
+    assert chunks == yard.chunks(plan), "the same ranges again"
+    yard.transfer.begin("job", 1, plan)
+    read = [yard.transfer.process("job", 1, plan, chunk).read for chunk in chunks]
+    assert read == [100] * 10
+    yard.transfer.finish("job", plan, chunks)
+    lines = (yard.directory / "out.csv").read_text().splitlines()[1:]
+    assert [int(line.split(",")[-1]) for line in lines] == list(keys)
+
+
+def test_rows_that_come_and_go_between_chunks_are_neither_doubled_nor_lost(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    with connected(yard.database) as database:
+        database.run(f"INSERT INTO t VALUES {', '.join(f'({number * 1000})' for number in range(100))}")
+        database.commit()
+    plan = yard.plan_export(chunk_keys=10)
+    yard.transfer.begin("job", 1, plan)
+    chunks: list[Chunk] = []
+    while more := yard.transfer.cut(plan, chunks[-1] if chunks else None, 2):
+        for chunk in more:
+            yard.transfer.process("job", 1, plan, chunk)
+        chunks += more
+        place = more[-1].end
+        if place < plan.end:
+            yard.sql(f"INSERT INTO t VALUES ({place - 1}), ({place + 1})")  # one too late, one in time
+            yard.sql(f"DELETE FROM t WHERE id IN (0, {place})")
+    yard.transfer.finish("job", plan, chunks)
+    found = [int(line) for line in (yard.directory / "out.csv").read_text().splitlines()[1:]]
+    assert found == sorted(set(found))
+    assert set(range(0, 100_000, 1000)) - set(found) <= {chunk.end for chunk in chunks}
+    assert all(chunk.end + 1 in found for chunk in chunks[1:-1:2])
+
+
+def test_a_table_that_was_made_anew_without_its_key_is_not_read(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    plan = yard.plan_export()
+    yard.sql("DROP TABLE t")
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY) WITHOUT ROWID")
+    with pytest.raises(SourceChanged, match="another table"):
+        yard.chunks(plan)
+
+
+def test_chunks_grow_so_that_there_are_never_too_many(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    yard.sql(f"INSERT INTO t VALUES {', '.join(f'({number})' for number in range(1, 41))}")
+    plan = yard.plan_export(chunk_keys=1)
+    monkeypatch.setattr(table_source, "DOUBLING", 2)
+    assert [chunk.end for chunk in yard.chunks(plan)] == [2, 3, 5, 7, 11, 15, 23, 31, LAST_KEY]
+    monkeypatch.setattr(table_source, "MOST_CHUNKS", 4)
+    assert [chunk.end for chunk in yard.chunks(plan)] == [2, 3, 5, LAST_KEY]
 
 
 def test_drafts_of_killed_workers_are_removed(yard: Yard) -> None:

@@ -25,7 +25,7 @@ from ladingd.data.postgres.backends import end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.postgres.identity import Identity, read_identity
 from ladingd.data.postgres.session import Address, connected, technical
-from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, Counted, SourceTable, TableSource
+from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, Counted, SourceTable, TableSource, chunk_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 _SOURCES = ("table", "view", "materialized view", "foreign table")
 _INTEGERS = ("int2", "int4", "int8")
-
-DOUBLING = 1000
-"""After so many chunks they have twice as many rows, and so on: the most there may be are never too few."""
 
 SPARSE = 2
 """Where there are more keys than this to a row, rows are counted to find ranges that hold as many as they should."""
@@ -153,13 +150,10 @@ class PostgresSource(TableSource):
             end_sessions(session, job_uid, attempt)
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
-        ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
         if plan.key is None:
             return (LAST_KEY,)
-        sizes = [
-            min(plan.chunk_keys << (number // DOUBLING), LAST_KEY)
-            for number in range(ordinal, min(ordinal + limit, MOST_CHUNKS - 1))
-        ]
+        start = FIRST_KEY if previous is None else previous.end
+        sizes = chunk_sizes(plan, previous, limit)
         with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             if _is_dense(session, plan):
                 found = list(accumulate(sizes, initial=max(start, plan.start)))[1:]

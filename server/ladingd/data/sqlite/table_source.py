@@ -19,7 +19,7 @@ from ladingd.data.sqlite.strangers import strangers
 from ladingd.data.sqlite.suitability import check_schema
 from ladingd.data.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.sqlite.text_columns import text_columns
-from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, MOST_CHUNKS, SourceTable, TableSource
+from ladingd.data.table_source import FIELD, FIRST_KEY, LAST_KEY, SourceTable, TableSource, chunk_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ladingd.data.sqlite.database import Database, TableShape
 
 _NAMES = 5
+# SQLite steps over the keys without reading the rows: about a twentieth of what it takes to export them.
+_ENDS = "SELECT {key} FROM {table} WHERE {key} >= ? ORDER BY {key} LIMIT 1 OFFSET ?"
 
 _counted: dict[str, Identity] = {}
 """The identities of plans whose schema has changed since, and with which the table has its rows."""
@@ -36,7 +38,7 @@ _counted: dict[str, Identity] = {}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqliteSource(TableSource):
-    """A database file. Chunks are equal ranges of the rowid."""
+    """A database file. Chunks are ranges of the rowid that hold equally many rows."""
 
     path: Path
 
@@ -99,14 +101,22 @@ class SqliteSource(TableSource):
         """A database in a file runs in the processes that use it."""
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
-        width = max(plan.chunk_keys, -(-(plan.end - plan.start) // MOST_CHUNKS))
-        end = FIRST_KEY if previous is None else previous.end
-        ends: list[int] = []
-        while len(ends) < limit and end != LAST_KEY:
-            end = max(end, plan.start) + width
-            end = end if end < plan.end else LAST_KEY
-            ends.append(end)
-        return ends
+        if plan.key is None:
+            return (LAST_KEY,)
+        start = FIRST_KEY if previous is None else previous.end
+        query = statement(_ENDS, key=plan.key, table=plan.source.table)
+        with _reading(plan), connected(self.path, read_only=True) as database:
+            shape = _shape(database, plan)
+            if plan.identity:
+                self._same(database, plan, shape)
+            ends: list[int] = []
+            for size in chunk_sizes(plan, previous, limit):
+                found = database.rows(query, (start, size))
+                if not found or found[0][0] >= plan.end:
+                    break
+                start = found[0][0]
+                ends.append(start)
+        return ends if len(ends) == limit else [*ends, LAST_KEY]
 
     def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
         writer = CsvWriter(dialect=plan.dialect)

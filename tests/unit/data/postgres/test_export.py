@@ -22,17 +22,18 @@ from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, Ta
 from ladingd.core.plan import Chunk, Dialect, ExportPlan
 from ladingd.core.report import Report, heard_by
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
+from ladingd.data import table_source
 from ladingd.data.connection import Connection
 from ladingd.data.csvwriter import CsvWriter
-from ladingd.data.postgres import table_source
 from ladingd.data.postgres.session import Address, connected
 from ladingd.data.postgres.table_source import PostgresSource
 from ladingd.data.table_source import FIRST_KEY, LAST_KEY
 from ladingd.data.transfer import BulkTransfer
 from tests.unit.data.postgres.conftest import Quay
+from tests.unit.data.test_export import GAPPY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CLOSED = [
     "CREATE VIEW t AS SELECT 1 AS a, pg_terminate_backend(pg_backend_pid()) AS b",
@@ -260,6 +261,15 @@ def test_chunks_have_equally_many_rows_however_sparse_the_keys_are(ramp: Ramp) -
     assert ramp.run(plan) == everything
     assert ramp.run(empty) == everything, "rows written after the plan go along"
     assert ramp.export(chunk_keys=2**62) == everything
+
+
+@pytest.mark.parametrize("keys", GAPPY.values(), ids=GAPPY.keys())
+def test_ranges_hold_equally_many_rows_however_many_gaps_the_keys_have(ramp: Ramp, keys: Sequence[int]) -> None:
+    ramp.quay.sql("CREATE TABLE t (id bigint PRIMARY KEY)")
+    ramp.quay.sql(f"INSERT INTO t VALUES {', '.join(f'({key})' for key in keys)}; ANALYZE t")
+    plan = ramp.plan(chunk_keys=100)
+    assert len(ramp.chunks(plan)) == 10
+    assert ramp.run(plan).decode().split() == ["id", *map(str, keys)]
 
 
 def test_ranges_of_dense_keys_need_no_counting(ramp: Ramp) -> None:
