@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ladingd.data.postgres.ledger import Ledger
-    from ladingd.data.sqlite.database import Database
+    from ladingd.data.sqlite.database import Transaction
 
 POSTGRES = "ladingd.data.postgres"
 SQLITE = "ladingd.data.sqlite"
@@ -45,13 +45,13 @@ def _postgres_claim(claim: Callable[[Ledger, str, int, int], bool]) -> Callable[
     return claimed
 
 
-def _sqlite_claim(claim: Callable[[Database, str, int, int], bool]) -> Callable[[Database, str, int, int], bool]:
+def _sqlite_claim(claim: Callable[[Transaction, str, int, int], bool]) -> Callable[[Transaction, str, int, int], bool]:
     """The same for SQLite."""
 
-    def claimed(database: Database, job_uid: str, attempt: int, chunk: int) -> bool:
+    def claimed(transaction: Transaction, job_uid: str, attempt: int, chunk: int) -> bool:
         if Failpoints.of_environment().lacks(Switch.LEDGER):
-            database.run("DELETE FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
-        return claim(database, job_uid, attempt, chunk)
+            transaction.run("DELETE FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
+        return claim(transaction, job_uid, attempt, chunk)
 
     return claimed
 

@@ -82,10 +82,17 @@ class Batch:
         records = pa.RecordBatch.from_arrays(columns, names=self.records.schema.names)
         return replace(self, records=records, indexes=indexes)
 
-    def text(self, row: int, place: int) -> str:
-        """A field of a good record as the file has it; empty for nothing."""
-        (raw,) = self.places.raw(self.data, self.indexes[row : row + 1])
-        return parse(raw, self.plan.dialect, len(self.plan.columns)).columns[place][0].as_py() or ""
+    def texts(self, rows: Sequence[int], place: int) -> list[str]:
+        """A field of these good records as the file has it; empty for nothing."""
+        raws = self.places.raw(self.data, self.indexes[rows])
+        data = b"".join(raw + b"\n" for raw in raws)
+        return [
+            text or "" for text in parse(data, self.plan.dialect, len(self.plan.columns)).columns[place].to_pylist()
+        ]
+
+    def lines(self, rows: Sequence[int]) -> list[int]:
+        """The lines of the file that these good records begin at."""
+        return [self.chunk.first_line + line for line in self.places.lines(self.indexes[rows])]
 
     def counts(self, rejected: int) -> Counts:
         """What became of the chunk's records, so many of which are refused in the end. Raises BillImbalance."""

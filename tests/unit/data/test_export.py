@@ -24,6 +24,7 @@ from ladingd.core.errors import (
     DestinationRefused,
     DiskFull,
     QuotaExceeded,
+    SourceChanged,
 )
 from ladingd.core.files import UPLOADS
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, Table

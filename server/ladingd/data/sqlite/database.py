@@ -1,13 +1,15 @@
 """A SQLite database, through ADBC.
 
-Python's own sqlite3 is never used on the same files: two copies of SQLite in one process would break each other's
-locks (sqlite.org/howtocorrupt.html, 2.2.1).
+Python's own sqlite3 is a second copy of SQLite. While both have a file open in one process they break each other's
+locks (sqlite.org/howtocorrupt.html, 2.2.1). So `alone` lets only one of them have it at a time.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import threading
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,78 +119,29 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class Database:
+class Transaction(ABC):
     """An open connection with a transaction that has begun. What it raises is a TechnicalError."""
 
-    def __init__(self, cursor: Any, connection: Any) -> None:
-        self._cursor = cursor
-        self._connection = connection
-
+    @abstractmethod
     def run(self, sql: str, values: Sequence[object] = ()) -> None:
         """Execute a statement that answers nothing."""
-        with _translated():
-            self._cursor.execute(sql, tuple(values) or None)
 
+    @abstractmethod
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Execute a query with a small answer."""
-        with _translated():
-            self._cursor.execute(sql, tuple(values) or None)
-            return self._cursor.fetchall()  # type: ignore[no-any-return]
 
-    def stream(self, sql: str, values: Sequence[object] = (), *, rows: int) -> Generator[pa.RecordBatch, None, None]:
-        """Execute a query and give its answer in batches of so many rows. The kinds of its columns are those of the
-        first batch. Raises KindChanged where a later value is none of them. Several answers can be read by turns."""
-        with self._connection.cursor() as cursor:
-            try:
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
-                cursor.execute(sql, tuple(values) or None)
-                yield from cursor.fetch_record_batch()
-            except _ANSWER_ERRORS as error:
-                if _KIND_CHANGED.search(str(error)):
-                    raise KindChanged from error
-                raise _technical(error) from error
+    @abstractmethod
+    def commit(self) -> None:
+        """Make the transaction durable, and begin another."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Take the transaction back, and begin another."""
 
     def begin_writing(self) -> None:
         """Wait for the right to write before anything is read, so that SQLite never has to refuse it later."""
         self.run("COMMIT")
         self.run("BEGIN IMMEDIATE")
-
-    def insert(self, table: str, records: pa.RecordBatch) -> None:
-        """Insert records in their order. Raises RecordRefused; those before the refused one are inserted then."""
-        try:
-            if not any(pa.types.is_union(kind) for kind in records.schema.types):
-                self._cursor.adbc_ingest(table, records, mode="append")
-                return
-            values, bound = _bound(records)
-            # A cursor of its own: one that has failed keeps what was bound to it.
-            with self._connection.cursor() as cursor:
-                cursor.execute(_insertion(table, records) + f" VALUES ({values})", bound)
-        except adbc_driver_manager.Error as error:
-            raise _blame(error) from error
-
-    def insert_telling(self, table: str, records: pa.RecordBatch) -> list[int]:
-        """The same for a table with triggers, which may ignore records: return the rows that were inserted."""
-        values, bound = _bound(records)
-        rows = pa.array(range(records.num_rows), pa.int64())
-        bound = bound.append_column(str(bound.num_columns), rows)
-        sql = _insertion(table, records) + f" VALUES ({values}) RETURNING ?{bound.num_columns}"
-        try:
-            # A cursor of its own: one that has failed keeps what was bound to it.
-            with self._connection.cursor() as cursor:
-                cursor.execute(sql, bound)
-                return cursor.fetch_arrow_table().column(0).to_pylist()  # type: ignore[no-any-return]
-        except _ANSWER_ERRORS as error:
-            raise _blame(error) from error
-
-    def commit(self) -> None:
-        """Make the transaction durable, and begin another."""
-        with _translated():
-            self._connection.commit()
-
-    def rollback(self) -> None:
-        """Take the transaction back, and begin another."""
-        with _translated():
-            self._connection.rollback()
 
     def shape(self, table: str) -> TableShape | None:
         """What the database knows of a table, whatever its case; None where there is none."""
@@ -257,6 +210,67 @@ def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
     return ", ".join(expressions), pa.RecordBatch.from_arrays(columns, names=names)
 
 
+class Database(Transaction):
+    """A transaction of the driver, which moves records in batches."""
+
+    def __init__(self, cursor: Any, connection: Any) -> None:
+        self._cursor = cursor
+        self._connection = connection
+
+    def run(self, sql: str, values: Sequence[object] = ()) -> None:
+        with _translated():
+            self._cursor.execute(sql, tuple(values) or None)
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with _translated():
+            self._cursor.execute(sql, tuple(values) or None)
+            return self._cursor.fetchall()  # type: ignore[no-any-return]
+
+    def stream(self, sql: str, values: Sequence[object] = (), *, rows: int) -> Generator[pa.RecordBatch, None, None]:
+        """Execute a query and give its answer in batches of so many rows. The kinds of its columns are those of the
+        first batch. Raises KindChanged where a later value is none of them. Several answers can be read by turns."""
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
+                cursor.execute(sql, tuple(values) or None)
+                yield from cursor.fetch_record_batch()
+            except _ANSWER_ERRORS as error:
+                if _KIND_CHANGED.search(str(error)):
+                    raise KindChanged from error
+                raise technical(error) from error
+
+    def chosen(self, sql: str, values: pa.RecordBatch) -> pa.ChunkedArray:
+        """Execute a query that answers with one column once for each row of values; all answers."""
+        try:
+            # A cursor of its own: it keeps what was bound to it.
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return cursor.fetch_arrow_table().column(0)
+        except _ANSWER_ERRORS as error:
+            raise technical(error) from error
+
+    def insert(self, table: str, records: pa.RecordBatch) -> None:
+        """Insert records in their order. Raises RecordRefused; those before the refused one are inserted then."""
+        try:
+            if not any(pa.types.is_union(kind) for kind in records.schema.types):
+                self._cursor.adbc_ingest(table, records, mode="append")
+                return
+            values, bound = _bound(records)
+            # A cursor of its own: one that has failed keeps what was bound to it.
+            with self._connection.cursor() as cursor:
+                cursor.execute(_insertion(table, records) + f" VALUES ({values})", bound)
+        except adbc_driver_manager.Error as error:
+            raise _blame(error) from error
+
+    def commit(self) -> None:
+        with _translated():
+            self._connection.commit()
+
+    def rollback(self) -> None:
+        with _translated():
+            self._connection.rollback()
+
+
 @contextmanager
 def connected(path: Path, *, create: bool = False, read_only: bool = False) -> Iterator[Database]:
     """Open a database file for the time of a ``with``; what was not committed then is taken back.
@@ -268,15 +282,38 @@ def connected(path: Path, *, create: bool = False, read_only: bool = False) -> I
     if not path.parent.is_dir():
         raise TargetUnavailable(f"the directory of the database {path.name} is not there")
     mode = "ro" if read_only else "rwc" if create else "rw"
-    with _translated():
-        connection = adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(path))}?mode={mode}")
+    with alone(path, "adbc"):
+        with _translated():
+            connection = adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(path))}?mode={mode}")
+        try:
+            with placed(path), connection.cursor() as cursor:
+                database = Database(cursor, connection)
+                database.rows(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+                yield database
+        finally:
+            connection.close()
+
+
+_open: dict[Path, list[str]] = {}
+_changed = threading.Condition()
+
+
+@contextmanager
+def alone(path: Path, copy: str) -> Iterator[None]:
+    """Keep every other copy of SQLite in this process away from a file. Raises TargetUnavailable."""
+    key = path.resolve()
+    with _changed:
+        if not _changed.wait_for(lambda: {*_open.get(key, ())} <= {copy}, BUSY_MILLISECONDS / 1000):
+            raise TargetUnavailable("database is locked by another part of this process")
+        _open.setdefault(key, []).append(copy)
     try:
-        with placed(path), connection.cursor() as cursor:
-            database = Database(cursor, connection)
-            database.rows(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-            yield database
+        yield
     finally:
-        connection.close()
+        with _changed:
+            _open[key].remove(copy)
+            if not _open[key]:
+                del _open[key]
+            _changed.notify_all()
 
 
 @contextmanager
@@ -296,18 +333,19 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
-        raise _technical(error) from error
+        raise technical(error) from error
 
 
 def _blame(error: Exception) -> RecordRefused | TechnicalError:
     """Whether it was the record or the world that stopped an insert. One that could not be prepared met no record."""
     text = _sentence(error)
     if _BEFOREHAND.search(str(error)) or text in _ENVIRONMENT or _LOCKED.fullmatch(text):
-        return _technical(error)
+        return technical(error)
     return RecordRefused(text)
 
 
-def _technical(error: Exception) -> TechnicalError:
+def technical(error: Exception) -> TechnicalError:
+    """What an error of SQLite means to a job."""
     text = _sentence(error)
     if _LOCKED.fullmatch(text):
         return TargetBusy("the database is locked by another program")

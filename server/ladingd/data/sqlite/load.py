@@ -1,11 +1,19 @@
-"""Writes a batch into its table. A record that the table refuses costs no other record anything."""
+"""Writes a batch into its table. A record that the table refuses costs no other record anything.
+
+A batch goes in whole, which SQLite does record by record. Where it refuses one, keys that are taken are found by one
+query for each unique key, and the other records go in as before. That is done under the writer's lock: where a
+transaction is larger than SQLite's cache, nobody can read beside it. What no query tells (triggers, CHECKs, partial
+indexes and those of expressions) is found by trying record after record (`attempts.py`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from ladingd.core.errors import BillImbalance, TargetRefused
 from ladingd.core.job import Connector
@@ -15,31 +23,90 @@ from ladingd.data.cast import VALUE_CAP, shorten
 from ladingd.data.inference import WOULD_CHANGE
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.affinity import changed_texts, keepable, with_bytes
-from ladingd.data.sqlite.database import Database, RecordRefused
+from ladingd.data.sqlite.database import Database, RecordRefused, TableShape
+from ladingd.data.sqlite.uniques import read_uniques
+from ladingd.data.sqlite.verdict import Verdict, faults
 
 if TYPE_CHECKING:
-    from ladingd.data.sqlite.database import TableShape
+    from pathlib import Path
 
-_IGNORED = "IGNORED_BY_TRIGGER"
+    from ladingd.data.framing import Positions
+    from ladingd.data.sqlite.attempts import Attempts
+    from ladingd.data.sqlite.database import Transaction
+    from ladingd.data.sqlite.uniques import Unique
+
 _NOT_BYTES = "NOT_BYTES"
 
+PROBES = 3
+"""How often a batch is looked through for keys that are taken."""
+RECENT = 8
+"""Refusals in one of so many chunks before make them likely in a chunk."""
 
-def load(database: Database, job_uid: str, batch: Batch) -> list[Fault]:
+
+class OnlyTryingTells(Exception):
+    """No query tells which records of a batch the table refuses. Nothing is committed."""
+
+
+@dataclass(slots=True)
+class Experience:
+    """What this process has found out about the chunks of a job. It saves time and no more."""
+
+    probed: int = -RECENT - 1
+    """The last chunk with keys that were taken."""
+    tried: int = -RECENT - 1
+    """The last chunk whose records had to be tried one by one."""
+
+    def probe(self, ordinal: int) -> bool:
+        """Whether to look for taken keys before anything is inserted."""
+        return abs(ordinal - self.probed) <= RECENT
+
+    def attempt(self, ordinal: int) -> bool:
+        """Whether to try record after record at once."""
+        return abs(ordinal - self.tried) <= RECENT
+
+
+@lru_cache(maxsize=16)
+def experience(path: Path, job_uid: str) -> Experience:
+    """Of this process with a job."""
+    return Experience()
+
+
+def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> list[Fault]:
     """Insert the records of a batch; return the faults of those that the table refused or would have changed.
 
-    Raises TargetRefused where the table is gone, or where it took the whole transaction back.
+    Raises OnlyTryingTells, and TargetRefused where the table is gone, or where it took the whole transaction back.
     """
-    table = batch.plan.target.table
     if not batch.records.num_rows:
         return []
-    shape = database.shape(table)
+    shape = _shape(database, batch)
+    if shape.triggers:
+        raise OnlyTryingTells
+    batch, changed = _keepable(batch, shape)
+    loading = _Loading(database=database, job_uid=job_uid, shape=shape, batch=batch)
+    verdicts = loading.run(probed=known.probe(batch.chunk.ordinal))
+    if verdicts:
+        known.probed = batch.chunk.ordinal
+    return changed + faults(batch, shape.name, verdicts)
+
+
+def load_each(attempts: Attempts, batch: Batch, known: Experience) -> list[Fault]:
+    """The same, one record after the other, for what only the table itself can tell."""
+    if not batch.records.num_rows:
+        return []
+    shape = _shape(attempts, batch)
+    batch, changed = _keepable(batch, shape)
+    verdicts = attempts.insert_each(shape, batch.records)
+    if verdicts or shape.triggers:
+        known.tried = batch.chunk.ordinal
+    return changed + faults(batch, shape.name, verdicts)
+
+
+def _shape(transaction: Transaction, batch: Batch) -> TableShape:
+    table = batch.plan.target.table
+    shape = transaction.shape(table)
     if shape is None:
         raise TargetRefused(f"there is no table {table} any more")
-    batch, faults = _keepable(batch, shape)
-    loader = _Loader(database=database, job_uid=job_uid, table=shape.name, batch=batch)
-    if shape.triggers:
-        return faults + loader.halve(0, batch.records.num_rows)
-    return faults + loader.go_on()
+    return shape
 
 
 def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, list[Fault]]:
@@ -71,74 +138,91 @@ def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, list[Fault]]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Loader:
+class _Loading:
+    """A batch on its way into a table without triggers."""
+
     database: Database
     job_uid: str
-    table: str
+    shape: TableShape
     batch: Batch
 
-    def go_on(self) -> list[Fault]:
-        """Insert up to a refused record and go on behind it.
+    def run(self, *, probed: bool) -> list[Verdict]:
+        """Insert all records but those whose keys are taken, and tell of these. Raises OnlyTryingTells."""
+        rows = left = np.arange(self.batch.records.num_rows)
+        if not probed:
+            left = self._insert(rows)
+            if not left.size:
+                return []
+        verdicts: dict[int, Verdict] = {}
+        # A column of text and bytes is a union, which Arrow does not compare.
+        plain = [part.name for part in self.batch.records.schema if not pa.types.is_union(part.type)]
+        uniques = read_uniques(self.database, self.shape, plain)
+        for _ in range(PROBES):
+            inserted = np.setdiff1d(rows, [*verdicts, *left], assume_unique=True)
+            found = self._taken(uniques, inserted, left)
+            verdicts |= found
+            left = self._insert(np.setdiff1d(left, list(found), assume_unique=True))
+            if not left.size:
+                return list(verdicts.values())
+            if not found and not probed:
+                break
+            probed = False
+        raise OnlyTryingTells
 
-        SQLite takes back only the statement that failed, which is one record; how many went before it is the number
-        of changes. That is so as long as no trigger makes changes of its own.
+    def _insert(self, rows: Positions) -> Positions:
+        """Insert rows up to one that the table refuses; the rows from there on.
+
+        SQLite takes back only the statement that failed, which is one record. As there are no triggers, the number
+        of changes tells how many went before it.
         """
-        faults: list[Fault] = []
-        first, total = 0, self.batch.records.num_rows
+        if not rows.size:
+            return rows
+        records = self.batch.records
+        whole = rows.size == records.num_rows
         before = self._changes()
-        while first < total:
-            try:
-                self.database.insert(self.table, self.batch.records.slice(first))
-                first = total
-            except RecordRefused as refusal:
-                self._check_claim(refusal)
-                first = self._changes() - before + len(faults)
-                faults.append(self._refused(first, str(refusal)))
-                first += 1
-        written = self._changes() - before
-        if written + len(faults) != total:
-            raise BillImbalance(
-                f"table {self.table} took {written} of {total - len(faults)} records without refusing any"
-            )
-        return faults
-
-    def halve(self, first: int, length: int) -> list[Fault]:
-        """Insert a range of a batch, or take it back and insert its halves, down to the single record."""
-        if not length:
-            return []
-        self.database.run("SAVEPOINT lading_half")
         try:
-            inserted = self.database.insert_telling(self.table, self.batch.records.slice(first, length))
+            self.database.insert(self.shape.name, records if whole else records.take(pa.array(rows)))
         except RecordRefused as refusal:
-            self._check_claim(refusal)
-            self.database.run("ROLLBACK TO lading_half")
-            self.database.run("RELEASE lading_half")
-            if length == 1:
-                return [self._refused(first, str(refusal))]
-            half = length // 2
-            return self.halve(first, half) + self.halve(first + half, length - half)
-        self.database.run("RELEASE lading_half")
-        ignored = sorted(set(range(length)).difference(inserted)) if len(inserted) < length else []
-        message = f"a trigger of table {self.table} ignores this record"
-        return [_fault(self.batch, first + row, _IGNORED, message) for row in ignored]
+            if not ledger.claimed(self.database, self.job_uid, self.batch.chunk.ordinal):
+                # Whatever else was inserted would be committed at once and without its entry in the ledger.
+                raise TargetRefused(
+                    f"table {self.shape.name} takes back all of a transaction for one record: {refusal}"
+                ) from refusal
+            return rows[self._changes() - before :]
+        written = self._changes() - before
+        if written != rows.size:
+            raise BillImbalance(f"table {self.shape.name} took {written} of {rows.size} records without refusing any")
+        return rows[:0]
+
+    def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> dict[int, Verdict]:
+        """Rows whose keys the table has, or an earlier one of these rows that is not refused itself."""
+        records, table = self.batch.records, self.shape.name
+        every = np.union1d(inserted, rows)
+        firsts = {unique.index: unique.firsts(records, every) for unique in uniques}
+        found: dict[int, Verdict] = {}
+        holders: dict[tuple[str, int | None], int] = {}
+        there = set(inserted.tolist())
+        for index, group in firsts.items():
+            holders.update(((index, first), row) for row, first in group.items() if row in there)
+        for unique in uniques:
+            message, group = unique.message(table), firsts[unique.index]
+            for row in unique.taken(self.database, table, records, rows).tolist():
+                holder = holders.get((unique.index, group.get(row)))
+                found[row] = Verdict(row=row, message=message, holder=holder)
+            rows = np.setdiff1d(rows, list(found), assume_unique=True)
+        doubled = set().union(*firsts.values()) - there - found.keys()
+        for row in sorted(doubled):
+            member = [(unique, firsts[unique.index][row]) for unique in uniques if row in firsts[unique.index]]
+            broken = next((unique for unique, first in member if (unique.index, first) in holders), None)
+            if broken is None:
+                holders.update(((unique.index, first), row) for unique, first in member)
+            else:
+                holder = holders[broken.index, firsts[broken.index][row]]
+                found[row] = Verdict(row=row, message=broken.message(table), holder=holder)
+        return found
 
     def _changes(self) -> int:
         return int(self.database.rows("SELECT total_changes()")[0][0])
-
-    def _check_claim(self, refusal: RecordRefused) -> None:
-        """Raises TargetRefused where the transaction is over, and so whatever else was inserted would be committed at
-        once and without its entry in the ledger."""
-        if not ledger.claimed(self.database, self.job_uid, self.batch.chunk.ordinal):
-            raise TargetRefused(f"table {self.table} takes back all of a transaction for one record: {refusal}")
-
-    def _refused(self, row: int, text: str) -> Fault:
-        code = "NOT_NULL" if text.startswith("NOT NULL constraint") else "CONSTRAINT"
-        for place, column in enumerate(self.batch.plan.columns):
-            name = f"{self.table}.{column.target}"
-            if text in (f"UNIQUE constraint failed: {name}", f"NOT NULL constraint failed: {name}"):
-                value = shorten(self.batch.text(row, place).encode(), VALUE_CAP)
-                return _fault(self.batch, row, code, text, column.source, value)
-        return _fault(self.batch, row, code, text)
 
 
 def _fault(batch: Batch, row: int, code: str, message: str, column: str = "", value: str = "") -> Fault:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
-from ladingd.data.sqlite.database import Database, connected, placed, quoted, statement
+from ladingd.data.sqlite.attempts import attempting
+from ladingd.data.sqlite.database import Transaction, connected, placed, quoted, statement
 from ladingd.data.sqlite.identity import keep, nothing_vanishing, recognise
-from ladingd.data.sqlite.load import load
+from ladingd.data.sqlite.load import OnlyTryingTells, experience, load, load_each
 from ladingd.data.sqlite.reading import sqlite_reading
 from ladingd.data.sqlite.suitability import check_name, unusable
 from ladingd.data.target import Target, TargetColumn, TargetTable
@@ -20,6 +22,7 @@ from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from ladingd.data.batch import Batch, Fault
     from ladingd.data.reading import Reading
     from ladingd.data.sqlite.database import TableShape
+
+T = TypeVar("T", bound=Transaction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,32 +102,52 @@ class SqliteTarget(Target):
         batch: Batch,
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
+        known = experience(self.path, job_uid)
         with self.workplace.locked(str(self.path.resolve())), placed(self.path):
+            if not known.attempt(chunk.ordinal):
+                insert = partial(load, job_uid=job_uid, batch=batch, known=known)
+                try:
+                    return self._enter(connected, insert, job_uid, attempt, chunk, batch, keep_rejects)
+                except OnlyTryingTells:
+                    pass  # not swallowed: the other way is left
+            insert_each = partial(load_each, batch=batch, known=known)
+            return self._enter(attempting, insert_each, job_uid, attempt, chunk, batch, keep_rejects)
+
+    def _enter(
+        self,
+        opened: Callable[[Path], AbstractContextManager[T]],
+        insert: Callable[[T], list[Fault]],
+        job_uid: str,
+        attempt: int,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[list[Fault]], None],
+    ) -> Counts:
+        with opened(self.path) as transaction:
+            if not ledger.claim(transaction, job_uid, attempt, chunk.ordinal):
+                return _entry(transaction, job_uid, chunk)
+            ledger.check_attempt(transaction, job_uid, attempt)
+            faults = list(batch.faults)
+            if batch.records.num_rows:
+                shape = _shape(transaction, batch.plan)
+                recognise(transaction, self.path, job_uid, shape)
+                with nothing_vanishing(transaction, shape):
+                    faults += insert(transaction)
+            counts = batch.counts(len(faults))
+            # Before the commit, and only while nobody else can be at this chunk: after a crash there may be rejects
+            # of a chunk that is not committed, but never the other way round.
+            keep_rejects(faults)
+            ledger.count(transaction, job_uid, chunk.ordinal, counts)
+            if batch.records.num_rows:
+                keep(transaction, self.path, job_uid, shape)
+            failure = _commit(transaction)
+        if failure is not None:
+            # Nobody knows whether a commit that failed has happened. The ledger does.
             with connected(self.path) as database:
-                if not ledger.claim(database, job_uid, attempt, chunk.ordinal):
-                    return _entry(database, job_uid, chunk)
-                ledger.check_attempt(database, job_uid, attempt)
-                faults = list(batch.faults)
-                if batch.records.num_rows:
-                    shape = _shape(database, plan)
-                    recognise(database, self.path, job_uid, shape)
-                    with nothing_vanishing(database, shape):
-                        faults += load(database, job_uid, batch)
-                counts = batch.counts(len(faults))
-                # Before the commit, and only while nobody else can be at this chunk: after a crash there may be
-                # rejects of a chunk that is not committed, but never the other way round.
-                keep_rejects(faults)
-                ledger.count(database, job_uid, chunk.ordinal, counts)
-                if batch.records.num_rows:
-                    keep(database, self.path, job_uid, shape)
-                failure = _commit(database)
-            if failure is not None:
-                # Nobody knows whether a commit that failed has happened. The ledger does.
-                with connected(self.path) as database:
-                    kept = ledger.entry(database, job_uid, chunk.ordinal)
-                if kept is None:
-                    raise failure
-                return kept
+                kept = ledger.entry(database, job_uid, chunk.ordinal)
+            if kept is None:
+                raise failure
+            return kept
         return counts
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
@@ -167,7 +192,7 @@ def _as_target(shape: TableShape) -> TargetTable:
     )
 
 
-def _shape(database: Database, plan: ImportPlan) -> TableShape:
+def _shape(database: Transaction, plan: ImportPlan) -> TableShape:
     """What is known of a table that was there. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     if shape is None:
@@ -175,7 +200,7 @@ def _shape(database: Database, plan: ImportPlan) -> TableShape:
     return shape
 
 
-def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
+def _prepare_table(database: Transaction, plan: ImportPlan, *, used: bool) -> None:
     """See that the table is the planned one, or make it. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     problem = unusable(shape) if shape is not None else None
@@ -189,16 +214,16 @@ def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
         database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({columns})")
 
 
-def _entry(database: Database, job_uid: str, chunk: Chunk) -> Counts:
+def _entry(database: Transaction, job_uid: str, chunk: Chunk) -> Counts:
     counts = ledger.entry(database, job_uid, chunk.ordinal)
     if counts is None:
         raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
     return counts
 
 
-def _commit(database: Database) -> TechnicalError | None:
+def _commit(transaction: Transaction) -> TechnicalError | None:
     try:
-        database.commit()
+        transaction.commit()
     except TechnicalError as error:
         return error
     return None
