@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from ladingd.core.errors import BillImbalance, TargetRefused
+from ladingd.core.errors import TargetRefused
+from ladingd.data.postgres.attempts import STAGE, Attempts
 from ladingd.data.postgres.catalog import PgColumn, TableShape
 from ladingd.data.postgres.constraints import Constraints, read_constraints
 from ladingd.data.postgres.encoding import as_csv, conform, encode
@@ -32,7 +32,6 @@ PROBES = 3
 """How often a batch is looked through: other transactions may bring keys in between."""
 
 _UNIQUE_VIOLATION = "23505"
-_FIRST_PIECE, _SMALLEST_PIECE = 256, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +45,21 @@ class Load:
     """The data of one COPY with all rows; None where it is not worth while."""
     probed: bool
     """Look for violators before anything is tried."""
+    each: bool
+    """Do not try all rows at once: some will be refused that no statement tells of."""
+    attempts: list[int] = field(default_factory=list)
+    """How many rows had to be tried one by one."""
 
     @classmethod
-    def of(cls, records: pa.RecordBatch, shape: TableShape, *, probed: bool) -> Load:
+    def of(cls, records: pa.RecordBatch, shape: TableShape, *, probed: bool, each: bool = False) -> Load:
         """Raises TargetRefused where the table has not these columns."""
         columns = [_column(shape, name) for name in records.schema.names]
         arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
         ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
-        load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed)
-        if probed:
+        load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed or each, each=each)
+        if load.probed:
             return load
-        whole = load.encoded(ready) if load.direct else as_csv(ready)
-        return cls(shape=shape, columns=columns, records=ready, whole=whole, probed=probed)
+        return replace(load, whole=load.encoded(ready) if load.direct else as_csv(ready))
 
     @property
     def direct(self) -> bool:
@@ -95,15 +97,14 @@ class Load:
 
     def _keys(self, constraints: Constraints) -> pa.Table | None:
         """The keys of the rows; None where the rows must stay together, or only the server knows the keys."""
-        together = self.shape.excludes or any(key.to_itself for key in constraints.foreign_keys)
-        if together or self.shape.rewrites:
+        if self.shape.excludes or any(key.to_itself for key in constraints.foreign_keys):
             return None
         return key_table(constraints.uniques, self.columns, self.records)
 
     def _settle(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal]:
         """Insert rows without those that the table refuses, and return these."""
         refusals: list[Refusal] = []
-        tried = False
+        tried = not self.probed
         for _ in range(0 if self.shape.rewrites else PROBES):
             if not rows.size:
                 return refusals
@@ -112,10 +113,12 @@ class Load:
                 break  # no statement tells what the table has refused
             refusals += found
             rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
+            if self.each:
+                break
             if self._goes(session, rows):
                 return self._look_again(session, constraints, refusals, [])
             tried = True
-        return self._look_again(session, constraints, refusals, self._split(session, rows))
+        return self._look_again(session, constraints, refusals, self._try_each(session, rows))
 
     def _look_again(
         self, session: Session, constraints: Constraints, refusals: list[Refusal], late: list[Refusal]
@@ -129,7 +132,7 @@ class Load:
             return refusals + late  # No doubles: nothing has become good.
         rows = np.array(sorted(each.row for each in dependent))
         kept = [each for each in refusals if each not in dependent]
-        return kept + late + self._split(session, rows)
+        return kept + late + self._try_each(session, rows)
 
     def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
         """The rows that the constraints refuse; None where they cannot be told by statements."""
@@ -167,12 +170,9 @@ class Load:
         ]
 
     def _goes(self, session: Session, rows: Positions) -> bool:
-        return self._try(session, rows) is None
-
-    def _try(self, session: Session, rows: Positions) -> psycopg.Error | None:
-        """Insert rows, all or none; the error where a record is to blame."""
+        """Insert rows, all or none; False where a record is to blame, or was left out by a trigger."""
         if not rows.size:
-            return None
+            return True
         whole = rows.size == self.records.num_rows
         watched: AbstractContextManager[list[int]] = (
             nothing_vanishing(session, self.shape) if whole or self.shape.acts else nullcontext([])
@@ -180,16 +180,16 @@ class Load:
         try:
             with session.savepoint(), watched as inserted:
                 written = self._insert(session, rows)
+                if written != rows.size:
+                    raise _LeftOut
                 inserted.append(written)
+        except _LeftOut:
+            return False
         except psycopg.Error as error:
             if not blames_record(error):
                 raise
-            return error
-        if written != rows.size:
-            raise BillImbalance(
-                f"table {self.shape.name} took {written} of {rows.size} records without refusing any: a trigger did so"
-            )
-        return None
+            return False
+        return True
 
     def _insert(self, session: Session, rows: Positions) -> int:
         names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
@@ -205,7 +205,7 @@ class Load:
             query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self.shape.identifier, names)
             return session.copy(query, payload)
         query = sql.SQL(
-            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM pg_temp.lading_stage"
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {stage}"
             " WHERE {row} = ANY (%s) ORDER BY {row}"
         ).format(
             table=self.shape.identifier,
@@ -214,6 +214,7 @@ class Load:
                 sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
                 for place, column in enumerate(self.columns)
             ),
+            stage=STAGE,
             row=sql.Identifier(ROW),
         )
         return session.run(query, (rows.tolist(),))
@@ -233,33 +234,19 @@ class Load:
         staged = pa.RecordBatch.from_arrays([numbers, *self.records.columns], names=names)
         session.copy("COPY pg_temp.lading_stage FROM STDIN (FORMAT binary)", encode(staged, [None] * len(names)))
 
-    def _split(self, session: Session, rows: Positions) -> list[Refusal]:
-        """Insert what goes in pieces; where one does not, go up to the record that is to blame, and on behind it."""
-        refusals: list[Refusal] = []
-        usual = size = _FIRST_PIECE
-        first = 0
-        while first < rows.size:
-            piece = rows[first : first + size]
-            error = self._try(session, piece)
-            if error is None:
-                first += piece.size
-                if size >= usual:
-                    usual *= 2
-                size = usual
-            elif piece.size == 1:
-                refusals.append(_refusal(int(piece[0]), error))
-                first += 1
-                size = usual
-            else:
-                usual = max(min(usual, piece.size) // 2, _SMALLEST_PIECE)
-                size = self._before(error, piece.size) or piece.size // 2
+    def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
+        """Insert what goes of these rows, and return those that do not."""
+        self.attempts.append(rows.size)
+        if not session.rows("SELECT to_regclass('pg_temp.lading_stage') IS NOT NULL")[0][0]:
+            self._stage(session)
+        with nothing_vanishing(session, self.shape) as inserted:
+            refusals = Attempts(session=session, shape=self.shape, columns=self.columns).run(rows.tolist())
+            inserted.append(rows.size - len(refusals))
         return refusals
 
-    def _before(self, error: psycopg.Error, size: int) -> int | None:
-        """How many rows to try next where COPY says in which line of its data it failed."""
-        told = re.search(rf"COPY {re.escape(self.shape.name)}, \w+ ([0-9]+)", error.diag.context or "")
-        line = int(told[1]) if told else 0
-        return max(line - 1, 1) if 1 <= line <= size else None
+
+class _LeftOut(Exception):
+    """Fewer rows went in than were sent, and nobody said why."""
 
 
 def _column(shape: TableShape, name: str) -> PgColumn:
@@ -269,18 +256,3 @@ def _column(shape: TableShape, name: str) -> PgColumn:
     if column.generated:
         raise TargetRefused(f"column {name} of table {shape.name} is computed by the database")
     return column
-
-
-def _refusal(row: int, error: psycopg.Error) -> Refusal:
-    diagnostics = error.diag
-    told = re.search(r"\(([^()]+)\)=\(", diagnostics.message_detail or "")
-    columns = tuple(told[1].split(", ")) if told and error.sqlstate in ("23505", "23503") else ()
-    if diagnostics.column_name:
-        columns = (diagnostics.column_name,)
-    return Refusal(
-        row=row,
-        state=error.sqlstate or "",
-        message=diagnostics.message_primary or "the database refused the record",
-        columns=columns,
-        constraint=diagnostics.constraint_name or "",
-    )

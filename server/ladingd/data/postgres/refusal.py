@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,12 @@ _CODES = {
     "22P05": "NOT_IN_ENCODING",
     "P0001": "TRIGGER",
     "54000": "TOO_LONG",
+    "IGNORED": "IGNORED_BY_TRIGGER",
 }
+IGNORED = "IGNORED"
+"""The state of a record that a trigger left out without a word; the server has none for it."""
 # Data and integrity errors, views' own checks, what triggers raise, and values that are too long for an index.
-_BLAMED = ("22", "23", "44", "P0", "54000")
+BLAMED = ("22", "23", "44", "P0", "54000")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +71,15 @@ class Refusal:
 
 def blames_record(error: psycopg.Error) -> bool:
     """Whether an error is about a record, and not about the table, the account or the server."""
-    return (error.sqlstate or "").startswith(_BLAMED)
+    return (error.sqlstate or "").startswith(BLAMED)
+
+
+def columns_of(state: str, detail: str, column: str) -> tuple[str, ...]:
+    """The columns to blame, by what the server says of an error."""
+    if column:
+        return (column,)
+    told = re.search(r"\(([^()]+)\)=\(", detail)
+    return tuple(told[1].split(", ")) if told and state in ("23505", "23503") else ()
 
 
 def code(state: str) -> str:

@@ -149,7 +149,7 @@ class Session:
         self.run("SAVEPOINT lading")
         try:
             yield
-        except psycopg.Error:
+        except Exception:
             if not self._connection.closed:
                 self.run("ROLLBACK TO lading")
                 self.run("RELEASE lading")

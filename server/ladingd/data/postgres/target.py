@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,7 +15,7 @@ from ladingd.data import field_type
 from ladingd.data.column_names import cut
 from ladingd.data.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
-from ladingd.data.postgres.in_flight import Common, InFlight
+from ladingd.data.postgres.in_flight import RECENT, Common, InFlight
 from ladingd.data.postgres.key_order import in_key_order
 from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
@@ -175,11 +176,13 @@ class PostgresTarget(Target):
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         load = None
-        in_flight = self._in_flight(job_uid)
+        in_flight, tried = self._in_flight(job_uid), _tried(self.address)
         if batch.records.num_rows:
             shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
             batch = in_key_order(batch, shape.key)
-            load = Load.of(batch.records, shape, probed=in_flight.likely(chunk.ordinal) and not shape.rewrites)
+            likely = in_flight.likely(chunk.ordinal)
+            each = abs(chunk.ordinal - tried.get(job_uid, -RECENT - 1)) <= RECENT
+            load = Load.of(batch.records, shape, probed=likely and not shape.rewrites, each=each)
         table = _identifier(plan.target)
         with connected(self.address, table=table) as session, ExitStack() as until_committed:
             ledger = self._ledger(session)
@@ -199,6 +202,8 @@ class PostgresTarget(Target):
                 faults += [refusal.fault(batch, places) for refusal in refusals]
                 if refusals:
                     in_flight.remember(chunk.ordinal)
+                    if load.attempts:
+                        tried[job_uid] = chunk.ordinal
                 refused = [refusal.row for refusal in refusals]
                 move_past(session, load.shape, load.columns, batch.records, refused)
             counts = batch.counts(len(faults))
@@ -247,6 +252,12 @@ class PostgresTarget(Target):
 
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)
+
+
+@lru_cache(maxsize=16)
+def _tried(address: Address) -> dict[str, int]:
+    """The last chunk of each job whose records this process had to try one by one. It saves time and no more."""
+    return {}
 
 
 class ShapeOutdated(TargetChanged):

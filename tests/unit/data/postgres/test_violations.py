@@ -14,8 +14,11 @@ from ladingd.core.errors import TargetRefused
 from ladingd.core.job import Connector
 from ladingd.data.postgres import load
 from ladingd.data.postgres.probe import Probe
+from ladingd.data.postgres.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ladingd.data.postgres.refusal import Refusal
     from tests.unit.data.postgres.conftest import Quay
 
@@ -142,6 +145,80 @@ def test_triggers_fire_and_refuse(quay: Quay) -> None:
     quay.write({"id": [1, 2, 3, 4], "n": [None, 2, 3, 4]})
     assert [(fault.index, fault.code, fault.message) for fault in quay.faults] == [(2, "TRIGGER", "three is taken")]
     assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 7), (2, 2), (4, 4)]
+
+
+REFUSING = """
+CREATE TABLE t (id int PRIMARY KEY, n int);
+CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.n > 0 THEN {verdict} END IF; RETURN NEW; END $$;
+CREATE TRIGGER judge {moment} INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge()
+"""
+VERDICTS = {
+    "raised before": ("BEFORE", "RAISE EXCEPTION 'no';", "TRIGGER"),
+    "raised after": ("AFTER", "RAISE EXCEPTION 'no';", "TRIGGER"),
+    "ignored": ("BEFORE", "RETURN NULL;", "IGNORED_BY_TRIGGER"),
+}
+
+
+@pytest.mark.parametrize(("moment", "verdict", "code"), VERDICTS.values(), ids=VERDICTS.keys())
+@pytest.mark.parametrize("share", [100, 20, 1])
+def test_records_that_triggers_refuse_cost_no_statement_each(
+    quay: Quay, moment: str, verdict: str, code: str, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quay.sql(REFUSING.format(moment=moment, verdict=verdict))
+    statements = 0
+    for name in ("run", "rows", "copy"):
+        method = getattr(Session, name)
+
+        def counted(*arguments: object, method: Callable[..., object] = method) -> object:
+            nonlocal statements
+            statements += 1
+            return method(*arguments)
+
+        monkeypatch.setattr(Session, name, counted)
+    for ordinal in range(3):
+        numbers = list(range(ordinal * 500, ordinal * 500 + 500))
+        bad = [number for number in numbers if number % share == share // 2]
+        counts = quay.write({"id": numbers, "n": [int(number in set(bad)) for number in numbers]}, ordinal=ordinal)
+        assert counts == Counts(read=500, inserted=500 - len(bad), rejected=len(bad), errors=len(bad))
+        assert [(fault.index, fault.code) for fault in quay.faults] == [(number - numbers[0], code) for number in bad]
+    assert quay.sql("SELECT count(*) FROM t") == [(1500 - len(range(share // 2, 1500, share)),)]
+    assert statements < 3 * 60
+
+
+def test_a_trigger_that_ignores_some_and_refuses_others(quay: Quay) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 8));"
+        "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.n % 5 = 1 THEN RETURN NULL; ELSIF NEW.n % 5 = 2 THEN RAISE EXCEPTION 'two of %', NEW.id; END IF;"
+        " NEW.id := NEW.id / 2 * 2; RETURN NEW; END $$;"
+        "CREATE TRIGGER judge BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge()"
+    )
+    for ordinal in range(2):
+        first = ordinal * 20
+        quay.write({"id": list(range(first, first + 10)), "n": list(range(10))}, ordinal=ordinal)
+        assert [(fault.index, fault.code, fault.message) for fault in quay.faults] == [
+            (1, "IGNORED_BY_TRIGGER", "a trigger of table t ignores this record"),
+            (2, "TRIGGER", f"two of {first + 2}"),
+            (5, "UNIQUE", 'duplicate key value violates unique constraint "t_pkey"'),
+            (6, "IGNORED_BY_TRIGGER", "a trigger of table t ignores this record"),
+            (7, "TRIGGER", f"two of {first + 7}"),
+            (8, "CHECK", 'new row for relation "t" violates check constraint "t_n_check"'),
+            (9, "CHECK", 'new row for relation "t" violates check constraint "t_n_check"'),
+        ]
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(0, 0), (2, 3), (4, 4), (20, 0), (22, 3), (24, 4)]
+
+
+def test_a_trigger_that_puts_records_elsewhere_ends_the_job(quay: Quay) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int); CREATE TABLE child () INHERITS (t);"
+        "CREATE FUNCTION route() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO child VALUES (NEW.id);"
+        " RETURN NULL; END $$;"
+        "CREATE TRIGGER route BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION route()"
+    )
+    with pytest.raises(TargetRefused, match="into tables that inherit from it"):
+        quay.write({"id": [1, 2]})
+    assert quay.sql("SELECT count(*) FROM t") == [(0,)]
 
 
 def test_partitioned_tables_generated_columns_and_identities(quay: Quay) -> None:
