@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, growth, postgres, service, soak, sqlite
+from tests.bench.cases import api, daemon, growth, postgres, refusals, service, soak, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,11 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,
     "shapes": postgres.shapes,
+    "postgres-refusals": refusals.postgres,
     "sqlite-import": sqlite.clean,
+    "sqlite-refusals": refusals.sqlite,
+    "sqlite-waiting": refusals.waiting,
+    "sqlite-gaps": refusals.gaps,
     "small": sqlite.small,
     "memory": growth.sqlite_memory,
     "ready": daemon.ready,

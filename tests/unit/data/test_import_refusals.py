@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +16,13 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import TargetRefused, TargetUnavailable
 from ladingd.data.sqlite import attempts, database
 from ladingd.data.sqlite.attempts import Attempts, attempting
+from ladingd.data.sqlite.courtesy import is_open_elsewhere
 from ladingd.data.sqlite.database import Database, connected
 from tests.unit.data.test_import import rejects_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.unit.data.conftest import Yard
 
 SCHEMAS = {
@@ -192,3 +198,79 @@ def test_a_sqlite_that_is_too_old_is_named(yard: Yard, monkeypatch: pytest.Monke
     with pytest.raises(TargetRefused, match=r"it needs SQLite 9\.0 or later"):
         yard.run(plan)
     assert yard.sql("SELECT count(*) FROM t") == [(0,)]
+
+
+def test_a_file_that_another_process_has_open(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    assert not is_open_elsewhere(yard.database)
+    with other_program(f"file = open({str(yard.database)!r}); print('ready', flush=True); input()"):
+        assert is_open_elsewhere(yard.database)
+    assert not is_open_elsewhere(yard.database)
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 20)
+    with connected(yard.database), pytest.raises(TargetUnavailable, match="this process"):
+        is_open_elsewhere(yard.database)
+
+
+def test_the_database_is_left_alone_after_a_chunk_only_where_others_may_wait(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.sql("CREATE TABLE t (a)")
+    plan = yard.plan_import("a\n1\n2\n", chunk_bytes=2)
+    yard.transfer.begin("job", 1, plan)
+    first, second = yard.chunks(plan)
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        yard.sql("INSERT INTO t VALUES (0)")  # Nobody has a lock.
+        sleeps.append(seconds)
+
+    monkeypatch.setattr("ladingd.data.sqlite.courtesy.time.sleep", sleep)
+    yard.transfer.process("job", 1, plan, first)
+    assert sleeps == []
+    with other_program(f"file = open({str(yard.database)!r}); print('ready', flush=True); input()"):
+        yard.transfer.process("job", 1, plan, second)
+    (slept,) = sleeps
+    assert slept > 0.025, "longer than SQLite's busy handler sleeps between two attempts"
+
+
+def test_a_job_of_many_chunks_lets_another_program_write(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    yard.sql("CREATE TABLE theirs (a)")
+    text = "a,b\n" + "".join(f"{number},{number:0>80}\n" for number in range(60_000))
+    plan = yard.plan_import(text, chunk_bytes=len(text) // 15)
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    with other_program(WRITER.format(path=str(yard.database))) as writer:
+        # Two at a time, so that one waits for the lock that the other has.
+        with ThreadPoolExecutor(2) as workers:
+            list(workers.map(lambda chunk: yard.transfer.process("job", 1, plan, chunk), chunks))
+        written, _ = writer.communicate("", timeout=60)
+    # After each chunk the database is free for longer than the writer sleeps.
+    assert int(written) >= len(chunks) - 1
+
+
+WRITER = """
+import sqlite3, sys, threading
+done = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+connection = sqlite3.connect({path!r}, timeout=60, isolation_level=None)
+print("ready", flush=True)
+written = 0
+while not done.wait(0.01):
+    connection.execute("INSERT INTO theirs VALUES (1)")
+    written += 1
+print(written)
+"""
+
+
+@contextmanager
+def other_program(code: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that executes the code, and says so, until it is told to end."""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()

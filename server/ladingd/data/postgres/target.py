@@ -48,6 +48,20 @@ NAME_BYTES = 63
 _shapes: dict[tuple[Address, Table], TableShape] = {}
 
 
+@dataclass(slots=True)
+class Experience:
+    """What this process has found out about the chunks of a job. It saves time and no more."""
+
+    tried: int = -RECENT - 1
+    """The last chunk whose records had to be tried one by one."""
+
+
+@lru_cache(maxsize=16)
+def experience(address: Address, job_uid: str) -> Experience:
+    """Of this process with a job."""
+    return Experience()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostgresTarget(Target):
     """A database on a server. Its repr shows the name alone."""
@@ -176,12 +190,12 @@ class PostgresTarget(Target):
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         load = None
-        in_flight, tried = self._in_flight(job_uid), _tried(self.address)
+        in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
         if batch.records.num_rows:
             shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
             batch = in_key_order(batch, shape.key)
             likely = in_flight.likely(chunk.ordinal)
-            each = abs(chunk.ordinal - tried.get(job_uid, -RECENT - 1)) <= RECENT
+            each = abs(chunk.ordinal - known.tried) <= RECENT
             load = Load.of(batch.records, shape, probed=likely and not shape.rewrites, each=each)
         table = _identifier(plan.target)
         with connected(self.address, table=table) as session, ExitStack() as until_committed:
@@ -203,7 +217,7 @@ class PostgresTarget(Target):
                 if refusals:
                     in_flight.remember(chunk.ordinal)
                     if load.attempts:
-                        tried[job_uid] = chunk.ordinal
+                        known.tried = chunk.ordinal
                 refused = [refusal.row for refusal in refusals]
                 move_past(session, load.shape, load.columns, batch.records, refused)
             counts = batch.counts(len(faults))
@@ -252,12 +266,6 @@ class PostgresTarget(Target):
 
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)
-
-
-@lru_cache(maxsize=16)
-def _tried(address: Address) -> dict[str, int]:
-    """The last chunk of each job whose records this process had to try one by one. It saves time and no more."""
-    return {}
 
 
 class ShapeOutdated(TargetChanged):

@@ -11,6 +11,7 @@ from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, Targe
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.attempts import attempting
+from ladingd.data.sqlite.courtesy import courteous
 from ladingd.data.sqlite.database import Transaction, connected, placed, quoted, statement
 from ladingd.data.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.sqlite.load import OnlyTryingTells, experience, load, load_each
@@ -103,7 +104,7 @@ class SqliteTarget(Target):
         keep_rejects: Callable[[list[Fault]], None],
     ) -> Counts:
         known = experience(self.path, job_uid)
-        with self.workplace.locked(str(self.path.resolve())), placed(self.path):
+        with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
             if not known.attempt(chunk.ordinal):
                 insert = partial(load, job_uid=job_uid, batch=batch, known=known)
                 try:
