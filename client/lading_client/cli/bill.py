@@ -91,8 +91,10 @@ def ending(
 
 
 def _rejects(job: Job, rejects: Sequence[Reject]) -> list[str]:
-    total = max(job.counters.errors + job.counters.warnings, len(rejects))
-    head = f"{figures.number(total)} rejects" if total != 1 else "1 reject"
+    found = {"reject": job.counters.errors, "warning": job.counters.warnings}
+    total = max(sum(found.values()), len(rejects))
+    head = " and ".join(figures.counted(number, what) for what, number in found.items() if number)
+    head = head or figures.counted(total, "reject")
     if total > len(rejects):
         head += f", the first {len(rejects)}"
     return [f"{head}:", *reject_table(rejects), f"all of them: lading rejects {job.name}"]

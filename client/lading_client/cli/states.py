@@ -49,16 +49,17 @@ def shown(job: Job) -> str:
     text = f"{_ICONS[state]} {label(state)}"
     if state in _NAMED:
         return f"{text} ({state})"
-    if rejects := _rejects(job):
-        return f"{text}, {figures.counted(rejects, 'reject')}"
-    return text
+    return ", ".join([text, *_blemishes(job)])
 
 
 def colour(job: Job) -> str | None:
     """The colour of the job's state, None where it has none."""
-    return "yellow" if _rejects(job) else _COLOURS.get(job.state)
+    return "yellow" if _blemishes(job) else _COLOURS.get(job.state)
 
 
-def _rejects(job: Job) -> int:
-    """How many rejects a job has left that people could take for a clean one."""
-    return job.counters.rejects if job.state is State.FINISHED else 0
+def _blemishes(job: Job) -> list[str]:
+    """What keeps a finished job from being a clean one: its rejects and its warnings."""
+    if job.state is not State.FINISHED:
+        return []
+    found = {"reject": job.counters.rejects, "warning": job.counters.warnings}
+    return [figures.counted(number, what) for what, number in found.items() if number]

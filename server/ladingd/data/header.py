@@ -111,8 +111,8 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
         return Judgement(False, f"the first record has an empty field; {_PRESENT}")
     written = all(map(_is_written_as_name, texts))
     if any(map(_is_common, texts)) or (written and not all(map(_are_written_as_names, columns))):
-        return Judgement(True, "" if any(columns) else f"no record follows; {_ABSENT}")
-    what = "all columns are text" if any(columns) else "no record follows"
+        return Judgement(True, "" if any(columns) else f"there is no record to compare it with; {_ABSENT}")
+    what = "all columns are text" if any(columns) else "there is no record to compare it with"
     return Judgement(written, f"{what}; {_ABSENT if written else _PRESENT}")
 
 

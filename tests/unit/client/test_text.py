@@ -156,6 +156,9 @@ def test_a_clean_job_has_a_green_check_and_one_with_rejects_never() -> None:
     assert (states.shown(one), states.colour(one)) == ("✔ Finished, 1 reject", "yellow")
     many = replace(clean, counters=Counters(rejects=40_000))
     assert states.shown(many) == "✔ Finished, 40,000 rejects"
+    kept = replace(clean, counters=Counters(rejects=2, errors=2, warnings=1))
+    assert (states.shown(kept), states.colour(kept)) == ("✔ Finished, 2 rejects, 1 warning", "yellow")
+    assert "2 rejects and 1 warning, the first 1:" in ending(kept, journal=(), rejects=(REJECT,), own_database=None)
     running = replace(many, state=State.RUNNING)
     assert (states.shown(running), states.colour(running)) == ("⚙ Execution in progress", "cyan")
 
