@@ -153,6 +153,9 @@ def _shape(database: Database, plan: ExportPlan) -> TableShape:
     shape = database.shape(plan.source.table)
     if shape is None:
         raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed")
+    if shape.rowid != plan.key:
+        # Its place in the file can be that of the planned one.
+        raise SourceChanged(f"{shape.name} is another table than the one that was planned: its key is another")
     return shape
 
 
