@@ -37,7 +37,7 @@ EXIT_UNSOUND = 3
 def run(arguments: argparse.Namespace) -> int:
     """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
     settings = load(arguments.config, user=arguments.user)
-    path = store_of(settings, user=arguments.user)
+    path = store_of(settings, arguments)
     facts: Mapping[str, Any]
     match arguments.action:
         case "check":
@@ -57,29 +57,29 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def store_of(settings: Settings, *, user: bool) -> Path:
+def store_of(settings: Settings, arguments: argparse.Namespace) -> Path:
     """The store of a daemon that has one: no command makes it, least of all for another daemon than is meant.
 
     Raises Problem.
     """
     path = settings.state_dir / STORE
-    other = (
-        "" if user else " To ask about your own daemon: ladingd --user …; about another one: ladingd --config FILE …"
-    )
+    implied = arguments.config is None and not arguments.user
+    hint = ". To ask about your own daemon: ladingd --user …; about another one: ladingd --config FILE …"
+    other = hint if implied else ""
     try:
         owner = settings.state_dir.stat().st_uid
         there = path.is_file()
     except FileNotFoundError:
         owner, there = os.geteuid(), False
     except OSError as error:
-        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}.{other}") from error
+        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}{other}") from error
     if owner != os.geteuid():
         # Even who only reads leaves files beside the store that the daemon could not write to.
         raise Problem(
-            f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user.{other}"
+            f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user{other}"
         )
     if not there:
-        raise Problem(f"there is no store {path}: the first start of its daemon makes it.{other}")
+        raise Problem(f"there is no store {path}: the first start of its daemon makes it{other}")
     return path
 
 

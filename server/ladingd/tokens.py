@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
-    async with _store(settings, user=arguments.user) as database:
+    async with _store(settings, arguments) as database:
         tokens = SqlTokenStore(database)
         match arguments.action:
             case "create":
@@ -61,8 +61,8 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 @asynccontextmanager
-async def _store(settings: Settings, *, user: bool) -> AsyncIterator[Database]:
-    path = store_of(settings, user=user)
+async def _store(settings: Settings, arguments: argparse.Namespace) -> AsyncIterator[Database]:
+    path = store_of(settings, arguments)
     async with AsyncExitStack() as stack:
         if _is_of_old(path):
             # A daemon of an older program would not know the store any more.

@@ -37,10 +37,10 @@ def test_so_they_are_in_the_log_and_on_the_page_of_the_doctor() -> None:
     assert SAFE in "".join(lines).replace(" ", "")
 
 
-def ladingd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def ladingd(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ladingd", *arguments],
-        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        env={"HOME": str(home), "PATH": os.environ["PATH"]} | environment,
         check=False,
         capture_output=True,
         text=True,
@@ -71,13 +71,20 @@ def test_so_they_are_in_what_was_typed_and_found(tmp_path: Path) -> None:
         ("store", "vacuum"),
     ],
 )
-@pytest.mark.parametrize("mine", [True, False])
-def test_no_command_makes_a_store(tmp_path: Path, arguments: tuple[str, ...], mine: bool) -> None:
-    state = tmp_path / (".local/state/lading" if mine else "state")
+@pytest.mark.parametrize("asked", ["--user", "--config", ""])
+def test_no_command_makes_a_store(tmp_path: Path, arguments: tuple[str, ...], asked: str) -> None:
+    state = tmp_path / (".local/state/lading" if asked == "--user" else "state")
     config = tmp_path / "ladingd.toml"
     config.write_text(f'state_dir = "{state}"\nsocket = "{state}/s"\n')
-    done = ladingd(tmp_path, *arguments, "--user") if mine else ladingd(tmp_path, "--config", str(config), *arguments)
+    match asked:
+        case "--user":
+            done = ladingd(tmp_path, *arguments, "--user")
+        case "--config":
+            done = ladingd(tmp_path, "--config", str(config), *arguments)
+        case _:  # The daemon of the machine, whose state is meant to be elsewhere here.
+            done = ladingd(tmp_path, *arguments, LADINGD_STATE_DIR=str(state))
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"there is no store {state}/store.db: the first start of its daemon makes it." in done.stderr
-    assert ("To ask about your own daemon: ladingd --user" in done.stderr) is not mine
+    assert f"there is no store {state}/store.db: the first start of its daemon makes it" in done.stderr
+    # Who names no daemon may have meant another one than that of the machine.
+    assert ("To ask about your own daemon: ladingd --user" in done.stderr) is (asked == "")
     assert not state.exists()
