@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from ladingd.core.selection import EVERY, NEWEST_FIRST, Comparison, Condition, F
 from ladingd.core.state import Event, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore
 
@@ -124,6 +128,33 @@ async def test_a_token_goes_with_its_list_only(many: JobStore) -> None:
         with pytest.raises(InvalidRequest) as caught:
             await many.list(size=1, token=token, **other)
         assert caught.value.field == "page_token"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"key": 1 << 63},
+        {"key": -(1 << 63) - 1},
+        {"key": 10**400},
+        {"key": "\ud800"},
+        {"key": 0.5},
+        {"key": [1]},
+        {"sequence": 0},
+        {"sequence": 1 << 63},
+        {"sequence": 1.0},
+        {"sequence": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("order", [Order(field=Field.LABEL), NEWEST_FIRST], ids=str)
+async def test_a_token_that_nobody_has_given_out_is_refused(
+    many: JobStore, order: Order, facts: Mapping[str, Any]
+) -> None:
+    token = (await many.list(size=1, order=order)).next_token
+    forged = json.dumps(json.loads(base64.urlsafe_b64decode(token)) | facts)
+    with pytest.raises(InvalidRequest) as caught:
+        await many.list(size=1, order=order, token=base64.urlsafe_b64encode(forged.encode()).decode())
+    assert caught.value.field == "page_token"
 
 
 async def test_an_edit_that_is_only_checked_changes_nothing(store: JobStore, new_job: Any) -> None:

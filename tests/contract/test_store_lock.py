@@ -120,6 +120,19 @@ async def test_a_caller_has_an_answer_in_time_and_nothing_was_changed(
     assert [job.id for job in (await store.snapshot())[1]] == ["patient"]
 
 
+async def test_a_caller_whose_turn_does_not_come_is_told_that_the_store_is_locked(
+    database: Database, path: Path, new_job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has asked yet who holds the lock: it is not held for long enough to be worth a line in the log."""
+    monkeypatch.setattr(lane, "TOLD_AFTER", 60.0)
+    with held(path):
+        first = asyncio.create_task(SqlJobStore(database, patient=True).create(new_job("first")))
+        await eventually(lambda: database._writer.looks > 0)
+        with answering_within(0.3), pytest.raises(StoreBusy, match="is locked by another process; nothing was changed"):
+            await SqlJobStore(database).create(new_job("second"))
+    await first
+
+
 async def test_a_call_that_is_given_up_leaves_nothing_behind(database: Database, path: Path, new_job: Any) -> None:
     store = SqlJobStore(database)
     with held(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,3 +114,13 @@ def test_and_to_no_other(file: Path, place: str, problem: str) -> None:
 def test_metrics_are_off_by_default_and_the_log_suits_its_reader(file: Path) -> None:
     settings = loaded(file, "")
     assert (settings.metrics, settings.log_format) == (None, "auto")
+
+
+@pytest.mark.parametrize("key", ["jobs_days", "failed_days", "audit_days"])
+def test_what_is_kept_for_days_ends_within_the_calendar(file: Path, key: str) -> None:
+    """The daemon subtracts them from now: a time before the year 1 would end the task that forgets."""
+    settings = loaded(file, f"[retention]\n{key} = 100000\n")
+    assert datetime.now(UTC) - timedelta(days=getattr(settings.retention, key)) > datetime.min.replace(tzinfo=UTC)
+    for days in (100_001, 10**10, -1):
+        with pytest.raises(ConfigError, match=f"retention.{key}"):
+            loaded(file, f"[retention]\n{key} = {days}\n")

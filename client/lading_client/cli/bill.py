@@ -63,9 +63,9 @@ def reject_table(rejects: Sequence[Reject]) -> list[str]:
 
 
 def ending(
-    job: Job, *, journal: Sequence[JournalEntry], rejects: Sequence[Reject], own_database: Path | None
+    job: Job, *, journal: Sequence[JournalEntry], rejects: Sequence[Reject] | None, own_database: Path | None
 ) -> list[str]:
-    """All that people want to know when a job has come to rest."""
+    """All that people want to know when a job has come to rest. ``rejects`` is None if the caller may not read them."""
     head = painted(states.shown(job), states.colour(job))
     took = ""
     if job.duration is not None:
@@ -84,20 +84,26 @@ def ending(
         lines += ["", *(f"warning: {printable(entry.message)}" for entry in warnings[:_FIRST_WARNINGS])]
         if len(warnings) > _FIRST_WARNINGS:
             lines.append(f"all {len(warnings)} warnings: lading journal {job.name}")
-    if rejects:
+    if rejects is None:
+        lines += ["", f"{_found(job)}: only the owner of the job and admins can read them, unless the job is shared"]
+    elif rejects:
         lines += ["", *_rejects(job, rejects)]
     lines += ["", *_next_step(job, own_database)]
     return lines
 
 
 def _rejects(job: Job, rejects: Sequence[Reject]) -> list[str]:
-    found = {"reject": job.counters.errors, "warning": job.counters.warnings}
-    total = max(sum(found.values()), len(rejects))
-    head = " and ".join(figures.counted(number, what) for what, number in found.items() if number)
-    head = head or figures.counted(total, "reject")
+    total = max(job.counters.errors + job.counters.warnings, len(rejects))
+    head = _found(job) or figures.counted(total, "reject")
     if total > len(rejects):
         head += f", the first {len(rejects)}"
     return [f"{head}:", *reject_table(rejects), f"all of them: lading rejects {job.name}"]
+
+
+def _found(job: Job) -> str:
+    """6 rejects and 1 warning"""
+    found = {"reject": job.counters.errors, "warning": job.counters.warnings}
+    return " and ".join(figures.counted(number, what) for what, number in found.items() if number)
 
 
 def _next_step(job: Job, own_database: Path | None) -> list[str]:

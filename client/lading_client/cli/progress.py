@@ -125,6 +125,7 @@ class Bars:
         )
         first = (name, state) if named else (state,)
         columns: tuple[ProgressColumn, ...] = (*first, percent, left)
+        self._icons_only = named and console.width < _BAR_CELLS
         if console.width >= _BAR_CELLS:
             columns = (*first, BarColumn(None if named else 40), percent, records, rate, left)
         self._progress: Progress = Progress(
@@ -157,9 +158,10 @@ class Bars:
                 self._progress.refresh()
             return
         percent, records, rate, left = _figures(job)
+        state = states.icon(job) if self._icons_only else states.shown(job)
         shown: dict[str, Any] = {
             "name": job.name,
-            "state": f"[{states.colour(job) or 'default'}]{states.shown(job)}[/]",
+            "state": f"[{states.colour(job) or 'default'}]{state}[/]",
             "percent": percent,
             "records": records,
             "rate": rate,

@@ -43,6 +43,11 @@ _NAMED = frozenset({State.FAILED, State.INTERRUPTED})
 """States whose label alone could be misread: FAILED is "Finished with errors"."""
 
 
+def icon(job: Job) -> str:
+    """The icon of the job's state, for want of room for its label."""
+    return _ICONS[job.state]
+
+
 def shown(job: Job) -> str:
     """Icon and label of the job's state: "✔ Finished"; "✔ Finished, 6 rejects"; "⚠ Finished with errors (FAILED)"."""
     state = job.state

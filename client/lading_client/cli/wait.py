@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lading_client.cli import session
 from lading_client.cli.bill import FIRST_REJECTS, ending
 from lading_client.cli.progress import progress_on
-from lading_client.errors import JobDeleted, Unavailable
+from lading_client.errors import JobDeleted, PermissionDenied, Unavailable
 from lading_client.model import AT_REST, ENDED, State, WatchKind
 from lading_client.own_daemon import OwnDaemon
 
@@ -91,9 +91,13 @@ async def journal_of(client: Client, job: Job) -> list[JournalEntry]:
         return [entry async for entry in entries]
 
 
-async def _rejects(client: Client, job: Job) -> list[Reject]:
-    async with aclosing(client.rejects(job.name, limit=FIRST_REJECTS)) as rejects:
-        return [reject async for reject in rejects]
+async def _rejects(client: Client, job: Job) -> list[Reject] | None:
+    """The first ones; None if the caller may see the job, but not its records."""
+    try:
+        async with aclosing(client.rejects(job.name, limit=FIRST_REJECTS)) as rejects:
+            return [reject async for reject in rejects]
+    except PermissionDenied:
+        return None
 
 
 async def _none() -> list[Reject]:

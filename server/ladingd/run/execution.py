@@ -324,7 +324,8 @@ class Execution:
         records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
         await self._note(Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}")
         if counts.all_rejected:
-            raise AllRejected(f"all {counts.rejected:,} records were rejected; nothing was loaded")
+            which = "the only record was" if counts.rejected == 1 else f"all {counts.rejected:,} records were"
+            raise AllRejected(f"{which} rejected; nothing was loaded")
         self._complete = True
 
     async def _reckon(self, total: int | None = None) -> None:

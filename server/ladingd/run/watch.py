@@ -35,7 +35,8 @@ BATCH = 500
 
 
 _WITHDRAWN = 5_000
-"""With more withdrawn jobs than this in memory, the store is asked for which of them changes are still kept."""
+"""So many withdrawn jobs in memory, and so many more each time, have the store asked of which of them changes are still
+kept."""
 
 
 class WatchKind(StrEnum):
@@ -85,6 +86,7 @@ class Watch:
         self._listed: tuple[int, tuple[Job, ...]] | None = None
         self._outdated = False
         """What is listed has progress that is no longer true."""
+        self._most_withdrawn = _WITHDRAWN
         self._withdrawn: dict[str, int] = {}
         """By uid, when jobs ceased to be shared: nobody but their owners is shown what was before."""
 
@@ -326,9 +328,10 @@ class Watch:
                 for change in changes:
                     recent.append(change)
                     self._note(change)
-                if len(self._withdrawn) > _WITHDRAWN:
+                if len(self._withdrawn) > self._most_withdrawn:
                     # Those that no change is kept of are no longer needed.
                     self._withdrawn = dict(await self._store.withdrawn())
+                    self._most_withdrawn = len(self._withdrawn) + _WITHDRAWN
             self._read_for = rung
             return recent
 

@@ -95,7 +95,7 @@ class Lane:
                 await asyncio.wait([answer], timeout=seconds)
                 if not answer.done() and self._since is not None:
                     if future.cancel():  # It has not begun.
-                        raise StoreBusy(self._holder)
+                        raise StoreBusy(self._holder or await asyncio.to_thread(holder, self._store))
                     ticket.withdrawn.set()
                 seconds = LOOK
             return await answer

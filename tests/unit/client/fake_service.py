@@ -39,6 +39,8 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self.compacted = 0
         self.journal: list[job_pb2.JournalEntry] = []
         self.rejects: list[job_pb2.Reject] = []
+        self.rejects_are_anothers = False
+        """The caller may see the jobs, but not their records."""
         self.course: tuple[int, ...] = (job_pb2.STATE_RUNNING, job_pb2.STATE_FINISHED)
         self.final: Callable[[job_pb2.Job], None] = lambda job: None
         self.requests: list[Message] = []
@@ -332,6 +334,8 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self, request: job_service_pb2.ListRejectsRequest, context: Any
     ) -> job_service_pb2.ListRejectsResponse:
         await self._asked(request, context)
+        if self.rejects_are_anothers:
+            await abort(context, grpc.StatusCode.PERMISSION_DENIED, "that takes the role admin")
         items, token = page(self.rejects, request)
         return job_service_pb2.ListRejectsResponse(rejects=items, next_page_token=token)
 

@@ -266,6 +266,50 @@ async def test_ls_filters_and_orders(service: FakeService, lading: Lading) -> No
     assert (wrong.status, wrong.err) == (2, "lading: --filter has no comparison behind state\n")
 
 
+async def test_ls_names_owners_where_there_are_several(service: FakeService, lading: Lading) -> None:
+    service.put("a", owner="anna")
+    assert "OWNER" not in (await lading("ls")).out
+    service.put("b", owner="ben\x1b[2J" + "x" * 30)
+    heading, *rows = (await lading("ls")).out.splitlines()
+    at = heading.index("OWNER")
+    assert [row[at:].split()[0] for row in rows] == ["ben\\x1b[2Jxxxxxxxxx…", "anna"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("import", "a.csv", "--into", "t"), ("export", "t", "--to", "o.csv"), ("run", "spec.json")],
+    ids=lambda arguments: arguments[0],
+)
+async def test_a_job_is_shared_from_the_beginning(
+    service: FakeService, lading: Lading, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    spec = {"importSpec": {"files": [{"path": "a.csv"}], "target": {"table": "t"}}}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    for more in ((), ("--shared",)):
+        assert (await lading(*arguments, "--detach", *more)).status == 0
+    requests = [r for r in service.requests if isinstance(r, job_service_pb2.CreateJobRequest)]
+    assert [request.job.shared for request in requests] == [False, True]
+
+
+async def test_share_and_unshare(service: FakeService, lading: Lading) -> None:
+    service.put("a", label="nightly", owner="anna")
+    shared = await lading("share", "a")
+    assert (shared.status, shared.out, shared.err) == (0, "jobs/a  shared\n", "")
+    document = (await lading("unshare", "jobs/a", "--output", "json")).json
+    assert (document["name"], document["owner"], document["shared"]) == ("jobs/a", "anna", False)
+    assert (await lading("unshare", "a")).out == "jobs/a  no longer shared\n"
+    requests = [r for r in service.requests if isinstance(r, job_service_pb2.UpdateJobRequest)]
+    assert [(r.job.shared, [*r.update_mask.paths]) for r in requests] == [
+        (True, ["shared"]),
+        (False, ["shared"]),
+        (False, ["shared"]),
+    ]
+    shown = (await lading("show", "a")).out.splitlines()
+    assert "owner     anna" in shown
+    missing = await lading("share", "none")
+    assert (missing.status, missing.err) == (2, "lading: there is no job jobs/none\n")
+
+
 async def test_clone(service: FakeService, lading: Lading) -> None:
     service.put("a", label="nightly", state=job_pb2.STATE_FINISHED)
     made = await lading("clone", "a")
@@ -371,6 +415,23 @@ async def test_watch_of_a_job_ends_with_it(service: FakeService, lading: Lading)
         ("CHANGED", "RUNNING"),
         ("CHANGED", "FAILED"),
     ]
+
+
+async def test_whoever_may_not_read_the_rejects_of_a_job_sees_its_bill_all_the_same(
+    service: FakeService, lading: Lading
+) -> None:
+    with_rejects(service, 2)
+    service.rejects_are_anothers = True
+    service.put("a", state=job_pb2.STATE_RUNNING)
+    service.move("jobs/a", job_pb2.STATE_FINISHED)
+    result = await lading("watch", "a")
+    assert (result.status, result.err) == (0, "")
+    assert "  inserted   98" in result.out
+    assert (
+        "2 rejects: only the owner of the job and admins can read them, unless the job is shared"
+        in result.out.splitlines()
+    )
+    assert "bad0" not in result.out
 
 
 async def test_watch_of_all_jobs_shows_what_is_under_way_and_no_old_ones(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from lading_client.cli.progress import Lines, News, Pace, line
+import pytest
+
+from lading_client.cli.progress import Bars, Lines, News, Pace, line
 from lading_client.model import Counters, Job, Progress, State
 from lading_client.spec import File, ImportSpec, JobSpec, Table
 
@@ -67,3 +69,19 @@ def test_a_job_at_rest_is_no_news_twice() -> None:
     clock.now = 1000.0
     assert not news.holds(paused)
     assert news.holds(JOB)
+
+
+@pytest.mark.parametrize("columns", [44, 75])
+def test_a_narrow_terminal_shows_how_far_each_job_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What does not fit is cut off: the label of a state, and not the figures."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Bars(named=True) as bars:
+        bars(replace(JOB, name="jobs/kjwh6qz3firg"))
+    drawn = capsys.readouterr().err
+    assert "jobs/kjwh6qz3firg" in drawn
+    assert "42 %" in drawn
+    assert "12.0 s left" in drawn
+    assert "…" not in drawn

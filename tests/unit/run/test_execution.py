@@ -137,6 +137,16 @@ async def test_a_job_whose_every_record_was_rejected_fails(rig: Rig) -> None:
     assert "BILL" in await rig.codes(job.id)
 
 
+async def test_of_one_record_it_is_not_said_that_all_were_rejected(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await rig.queued(1)
+    monkeypatch.setattr("tests.unit.run.conftest.RECORDS", 1)
+    rig.transfer.counts = Counts(read=1, rejected=1, errors=1)
+    await (await rig.execution(job.id)).run()
+    failure = (await rig.store.get(job.id)).failure
+    assert failure is not None
+    assert (failure.code, failure.message) == ("ALL_REJECTED", "the only record was rejected; nothing was loaded")
+
+
 async def test_one_record_that_went_in_is_enough_to_finish(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     job = await rig.queued(2)
 

@@ -16,11 +16,12 @@ from ladingd.core.job import Job, Level, Progress
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.selection import EVERY
 from ladingd.core.state import Event, State
-from ladingd.run.watch import WatchKind
+from ladingd.run.watch import Watch, WatchKind
+from ladingd.store.jobs import SqlJobStore
 from tests.unit.run.conftest import SPEC, plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from ladingd.core.selection import Selection
     from ladingd.run.watch import WatchEvent
@@ -174,6 +175,33 @@ async def test_what_was_shared_is_not_told_once_it_is_no_longer(rig: Rig, restar
     events = of_anna(rig, revision=1)
     assert await told(rig, events) == expected
     await events.aclose()
+
+
+async def test_many_withdrawn_jobs_do_not_have_all_of_them_read_with_every_change(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladingd.run.watch._WITHDRAWN", 4)
+    watch = Watch(rig.store, rig.announcer, rig.rejects)
+    asked = 0
+
+    async def withdrawn() -> Mapping[str, int]:
+        nonlocal asked
+        asked += 1
+        return await SqlJobStore.withdrawn(rig.store)
+
+    monkeypatch.setattr(rig.store, "withdrawn", withdrawn)
+    events = watch.jobs()
+    await anext(events)
+    for number in range(20):
+        await make(rig, f"his{number}", "ben", shared=True)
+        event = await anext(events)
+        await edit(rig, f"his{number}", shared=False)
+        event = await anext(events)
+        assert event.job is not None
+        assert (event.job.id, event.job.shared) == (f"his{number}", False)
+    await events.aclose()
+    assert asked < 8, "once at the beginning, and once for each five jobs"
+    assert len(watch._withdrawn) == 20, "of all of them changes are kept"
 
 
 async def test_a_slow_watcher_is_not_told_what_is_no_longer_shared(rig: Rig) -> None:
