@@ -19,6 +19,7 @@ from ladingd.core.deadline import answering_within
 from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.notify import Notifier
 from ladingd.occasions import Occasion, tell
+from ladingd.open_files import allow_many
 from ladingd.reload import NotReloaded, read_anew
 from ladingd.run.forkserver import FORKSERVER
 from ladingd.run.recovery import interrupt, recover
@@ -66,6 +67,7 @@ def run(configure: Callable[[], Configuration], config: Path, *, own: Path | Non
     logs.set_up(logs.choose(settings.log_format), settings.log_level)
     # The watchdog ends a daemon that hangs by SIGABRT; this way the log says where it hung.
     faulthandler.enable()
+    allow_many()
     tell(Occasion.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
     for warning in warnings:
         log.warning("%s", warning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import logging
 import multiprocessing
 import os
@@ -37,12 +38,19 @@ REPORTS = 5
 """So often a second a call says at most how far it is."""
 TRIES = 3
 """A call whose worker died under it is made again, so often in all."""
+PAUSE = 0.5
+"""Seconds until another try to start a process."""
+MORE_FILES = "allow more open files: LimitNOFILE in the unit, or ulimit -n"
 
 log = logging.getLogger(__name__)
 
 
 class DiedIdle(Exception):
     """The process had ended before it was asked: the task is not to blame."""
+
+
+class NotStarted(Exception):
+    """No process could be started; the text says why."""
 
 
 class Unreadable(Exception):
@@ -103,7 +111,7 @@ class Workers:
         """Run a function in a worker and return its result. It must bear being run twice.
 
         A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
-        WorkerLost where worker after worker died on it, ShuttingDown after ``drain`` or ``close``.
+        WorkerLost if worker after worker died on it or none can be started, ShuttingDown after ``drain`` or ``close``.
         """
         return await self.follow(_to_nobody, function, *args, **kwargs)
 
@@ -115,6 +123,7 @@ class Workers:
         task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
         async with self._free:
             deaths = 0
+            lost = ""
             while deaths < TRIES:
                 if self._draining or self._closed:
                     raise ShuttingDown
@@ -126,9 +135,17 @@ class Workers:
                     self.deaths += 1
                     log.warning("a worker process has ended while it had nothing to do")
                     continue
+                except NotStarted as error:
+                    deaths += 1
+                    lost = f"no worker process can be started: {error}"
+                    if not (self._draining or self._closed):
+                        log.warning("%s", lost)
+                        await asyncio.sleep(PAUSE)
+                    continue
                 except (EOFError, OSError):
                     deaths += 1
                     self.deaths += 1
+                    lost = f"worker processes died {TRIES} times on the same work; the machine may be out of memory"
                     log.warning("a worker process has ended in the middle of its work")
                     continue
                 worker.idle_since = time.monotonic()
@@ -138,7 +155,7 @@ class Workers:
                 if ok:
                     return answer  # type: ignore[no-any-return]
                 raise answer
-        raise WorkerLost(f"worker processes died {TRIES} times on the same work; the machine may be out of memory")
+        raise WorkerLost(lost)
 
     @property
     def busy(self) -> int:
@@ -204,14 +221,14 @@ class Worker:
 
     def ask(self, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
         """Whether the task returned or raised, and what; ``hear`` is told what it reports before. Raises EOFError or
-        OSError where the process dies on it, DiedIdle where it was dead before."""
+        OSError where the process dies on it, DiedIdle where it was dead before, NotStarted."""
         # An idle process has nothing to say: what can be read from it is its end.
         if self._connection is not None and self._connection.poll():
             self.kill()
             self.gone()
             raise DiedIdle
         try:
-            pipe = self._connection or self._start()
+            pipe = self._connection or self._started()
             pipe.send_bytes(task)
             answer: tuple[bool, Any] | Report = pipe.recv()
             while isinstance(answer, Report):
@@ -220,10 +237,19 @@ class Worker:
         except BaseException as error:
             self.kill()
             self.gone()
-            if isinstance(error, EOFError | OSError):
+            if isinstance(error, EOFError | OSError | NotStarted):
                 raise
             raise Unreadable(f"the answer of a worker cannot be read: {error!r}") from error
         return answer
+
+    def _started(self) -> Connection:
+        try:
+            return self._start()
+        except EOFError:
+            raise NotStarted("the process that starts them has ended; the machine may be out of memory") from None
+        except OSError as error:
+            advice = f"; {MORE_FILES}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+            raise NotStarted(f"{error.strerror or error}{advice}") from error
 
     def _start(self) -> Connection:
         context = multiprocessing.get_context("forkserver")
@@ -234,7 +260,11 @@ class Worker:
                 ours.close()
                 raise EOFError
             # Without the lock: the first start loads the modules, and ``kill`` does not wait for that.
-            FORKSERVER.start(self._process)
+            try:
+                FORKSERVER.start(self._process)
+            except BaseException:
+                ours.close()
+                raise
             with self._lock:
                 # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
                 try:
@@ -255,13 +285,15 @@ class Worker:
             if self._connection is not None:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                return
+        FORKSERVER.hurry()
 
     def gone(self) -> None:
         """Wait until the killed process is gone."""
         if self._connection is None:
             return
         connection.wait([self._handle])
-        self._process.join()
+        FORKSERVER.reap(self._process)
         with self._lock:
             self._process.close()
             self._connection.close()

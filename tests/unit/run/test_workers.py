@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -257,3 +258,54 @@ async def test_a_call_that_waits_is_not_begun_any_more(tmp_path: Path) -> None:
             await second
     finally:
         await workers.close()
+
+
+async def test_a_call_can_be_cancelled_though_the_forkserver_does_not_answer(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladingd.run.forkserver.UNWANTED_SECONDS", 0.2)
+    stopped = await workers.call(os.getppid)
+    await workers.rest(0.0)
+    os.kill(stopped, signal.SIGSTOP)
+    call = asyncio.create_task(workers.call(os.getppid))
+    await asyncio.to_thread(until, lambda: FORKSERVER._starting is not None, "a process is being started")
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(call, 10)
+    assert await workers.call(os.getppid) != stopped
+
+
+async def test_a_forkserver_that_takes_too_long_is_replaced(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = await workers.call(os.getppid)
+    await workers.rest(0.0)
+    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr("ladingd.run.forkserver.START_SECONDS", 0.2)
+    call = asyncio.create_task(workers.call(os.getppid))
+    await asyncio.to_thread(until, lambda: not lives(stopped), "it is killed")
+    monkeypatch.undo()
+    assert await asyncio.wait_for(call, 30) != stopped
+
+
+async def test_workers_end_though_the_forkserver_does_not_answer(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladingd.run.forkserver.UNWANTED_SECONDS", 0.2)
+    stopped = await workers.call(os.getppid)
+    mark = tmp_path / "mark"
+    call = asyncio.create_task(workers.call(linger, str(mark)))
+    await asyncio.to_thread(until, mark.exists, "the call is under way")
+    os.kill(stopped, signal.SIGSTOP)
+    await asyncio.wait_for(workers.close(), 10)
+    with pytest.raises(ShuttingDown):
+        await call
+    assert not lives(int(mark.read_text()))
+
+
+async def test_why_no_process_can_be_started_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_process: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("ladingd.run.workers.PAUSE", 0.0)
+    monkeypatch.setattr(FORKSERVER, "start", start)
+    with pytest.raises(WorkerLost, match="no worker process can be started: Too many open files; allow more"):
+        await workers.call(os.getpid)
