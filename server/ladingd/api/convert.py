@@ -48,7 +48,7 @@ def job_message(job: Job, now: datetime) -> job_pb2.Job:
         update_time=timestamp(job.update_time),
         start_time=None if job.start_time is None else timestamp(job.start_time),
         end_time=None if job.end_time is None else timestamp(job.end_time),
-        duration=None if job.start_time is None else duration((job.end_time or now) - job.start_time),
+        duration=None if (taken := job.taken(now)) is None else duration(taken),
     )
 
 

@@ -19,7 +19,7 @@ from ladingd.api.paging import fitting, journal_token, sequence_in
 from ladingd.api.shown import Shown
 from ladingd.api.spec import named_in_request, spec_from, spec_message
 from ladingd.core.access import Act
-from ladingd.core.errors import RequestIdReused
+from ladingd.core.errors import RejectsLost, RequestIdReused
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
@@ -211,7 +211,11 @@ class JobServicer(JobServiceServicer):
         chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
 
         async def page_of(size: int) -> pb.ListRejectsResponse:
-            page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
+            try:
+                page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
+            except RejectsLost:
+                await self._store.get(job_id)  # A deleted job loses its rejects, too.
+                raise
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, size)

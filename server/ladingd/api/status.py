@@ -51,6 +51,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.UploadMismatch: StatusCode.FAILED_PRECONDITION,
         errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,
         errors.StoreBusy: StatusCode.UNAVAILABLE,
+        errors.RejectsLost: StatusCode.DATA_LOSS,
         # What planning a spec can meet in the world outside.
         errors.TargetUnavailable: StatusCode.UNAVAILABLE,
         errors.TargetBusy: StatusCode.UNAVAILABLE,

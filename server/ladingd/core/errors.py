@@ -21,6 +21,7 @@ LadingError
  |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
  |    +-- QuotaExceeded
  |    +-- StoreBusy          another process holds the lock of the daemon's own store
+ |    +-- RejectsLost        files with rejects are no longer in the work directory
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
       +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
       |    +-- SourceChanged
@@ -274,6 +275,23 @@ class StoreBusy(Refusal):
         super().__init__(
             f"the daemon's own store is locked by {holder}; nothing was changed: try again when that process is done,"
             " or end it"
+        )
+
+
+class RejectsLost(Refusal):
+    """Somebody removed files with rejects from the work directory. ``path`` is the first of them."""
+
+    code = "REJECTS_LOST"
+
+    def __init__(self, path: str, chunks: int) -> None:
+        self.path = path
+        self.chunks = chunks
+        files = (
+            "a file with rejects of this job was" if chunks == 1 else f"{chunks} files with rejects of this job were"
+        )
+        super().__init__(
+            f"{files} removed from the daemon's state directory, the first is {path}: put it back from a backup, or"
+            " import the file again"
         )
 
 

@@ -67,6 +67,12 @@ class Job:
         """Changes whenever the revision does."""
         return f'"{self.revision}"'
 
+    def taken(self, now: datetime) -> timedelta | None:
+        """The time from its first start to its end, or to now; none at all if the clock was set back meanwhile."""
+        if self.start_time is None:
+            return None
+        return max((self.end_time or now) - self.start_time, timedelta())
+
     def moved(self, event: Event, now: datetime, failure: Failure | None = None) -> Job | None:
         """The job after this event, without its new revision; None where the event cannot happen in its state.
 

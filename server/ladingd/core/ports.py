@@ -280,9 +280,9 @@ class RejectReader(ABC):
 
     @abstractmethod
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
-        """The rejects of these chunks, in their order; fewer than ``size`` where they are long.
+        """The rejects of these chunks, which all have some, in their order; fewer than ``size`` where they are long.
 
-        Raises InvalidRequest (field ``page_token``).
+        Raises InvalidRequest (field ``page_token``), and RejectsLost after all others were read.
         """
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as text
 from typing import TYPE_CHECKING, BinaryIO
 
-from ladingd.core.errors import InvalidRequest
+from ladingd.core.errors import InvalidRequest, RejectsLost
 from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.ports import Page, RejectReader
 from ladingd.data.workplace import Workplace, sync_directory, write_durably, writing
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 3 << 20
 """A page is full with so many bytes of rejects, which fit into one message; a longer one is a page of its own."""
+_LOST = -1
+"""The offset of the page that comes after all others if rejects are lost."""
 
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
@@ -48,13 +50,17 @@ class RejectFiles(RejectReader):
         first, offset = _decode(token) if token else (None, 0)
         if first is not None and first not in chunks:
             raise InvalidRequest("page_token", "is none of this list's")
+        if offset == _LOST:
+            return self._last(job_uid, chunks, ())
         items: list[Reject] = []
         held = 0
         for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
             path = self._workplace.rejects(job_uid, chunk)
-            if not path.exists():  # a chunk without rejects leaves no file
-                continue
-            with path.open("rb") as file:
+            try:
+                opened = path.open("rb")
+            except FileNotFoundError:
+                continue  # The last page tells.
+            with opened as file:
                 if chunk == first:
                     _seek(file, offset)
                 while line := file.readline():
@@ -62,7 +68,16 @@ class RejectFiles(RejectReader):
                     if len(items) == size or (items and held > PAGE_BYTES):
                         return Page(items=tuple(items), next_token=_encode(chunk, file.tell() - len(line)))
                     items.append(_reject(line))
-        return Page(items=tuple(items))
+        return self._last(job_uid, chunks, tuple(items))
+
+    def _last(self, job_uid: str, chunks: Sequence[int], items: tuple[Reject, ...]) -> Page[Reject]:
+        paths = (self._workplace.rejects(job_uid, chunk) for chunk in chunks)
+        lost = [path for path in paths if not path.exists()]
+        if not lost:
+            return Page(items=items)
+        if not items:
+            raise RejectsLost(str(lost[0].relative_to(self._workplace.directory)), len(lost))
+        return Page(items=items, next_token=_encode(chunks[0], _LOST))
 
 
 def _seek(file: BinaryIO, offset: int) -> None:
@@ -107,7 +122,7 @@ def _encode(chunk: int, offset: int) -> str:
 def _decode(token: str) -> tuple[int, int]:
     try:
         chunk, offset = base64.urlsafe_b64decode(token.encode()).decode().split(":")
-        if int(offset) not in range(1 << 63):
+        if int(offset) not in range(_LOST, 1 << 63):
             raise ValueError
         return int(chunk), int(offset)
     except ValueError as error:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
+from ladingd.core.errors import JobNotFound, RejectsLost, RevisionCompacted, ShuttingDown
 from ladingd.core.job import EDITS, ChangeKind, Job
 from ladingd.core.selection import EVERY, Field
 from ladingd.core.state import ACTIVE, ENDED, State
@@ -225,9 +225,11 @@ class Watch:
     ) -> AsyncGenerator[tuple[int, Reject], None]:
         """Follow the rejects of one job, numbered from 1 in the order of the source; ends like ``journal``.
 
-        A chunk's rejects are told when all chunks before it are committed: so the numbers never change.
+        A chunk's rejects are told when all chunks before it are committed: so the numbers never change. Raises
+        RejectsLost at the end.
         """
         ordinal = number = 0
+        lost: RejectsLost | None = None
         permission = _Permission(self._store, self._announcer, job_id, check)
         uid = (await permission.ask()).uid
         while True:
@@ -245,9 +247,13 @@ class Watch:
                     break
                 ordinal = kept.chunk.ordinal + 1
                 told = kept.counts.rejected + kept.counts.warnings
-                token = None if number + told > after else ""
+                token = None if told and number + told > after else ""
                 while token != "":
-                    page = await self._rejects.read(job.uid, [kept.chunk.ordinal], size=BATCH, token=token or "")
+                    try:
+                        page = await self._rejects.read(job.uid, [kept.chunk.ordinal], size=BATCH, token=token or "")
+                    except RejectsLost as error:
+                        lost = lost or error
+                        break
                     for place, reject in enumerate(page.items, number + 1):
                         if place > after:
                             await permission.renew()
@@ -257,6 +263,9 @@ class Watch:
             if last:
                 raise ShuttingDown
             if job.settled and job.state in ENDED:
+                if lost is not None:
+                    await permission.ask()  # A deleted job loses its rejects, too.
+                    raise lost
                 return
             await rung.wait()
 

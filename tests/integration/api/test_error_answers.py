@@ -43,6 +43,7 @@ EXAMPLES = [
     (errors.QuotaExceeded("too large"), "RESOURCE_EXHAUSTED"),
     (errors.WorkerLost("died"), "UNAVAILABLE"),
     (errors.StoreBusy("process 7 (sqlite3)"), "UNAVAILABLE"),
+    (errors.RejectsLost("rejects/000001.jsonl", 1), "DATA_LOSS"),
     (errors.DiskFull("no room", "/var/lib"), "RESOURCE_EXHAUSTED"),
 ]
 

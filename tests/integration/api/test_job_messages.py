@@ -89,6 +89,13 @@ def test_the_duration_of_a_running_job_ends_now():
     assert message.duration.ToTimedelta() == timedelta(hours=1)
 
 
+def test_a_clock_that_was_set_back_makes_no_negative_duration():
+    running = a_job(state=State.RUNNING, start_time=NOW + timedelta(hours=1))
+    assert job_message(running, NOW).duration.ToTimedelta() == timedelta()
+    ended = a_job(state=State.FINISHED, start_time=NOW, end_time=NOON)
+    assert job_message(ended, NOW).duration.ToTimedelta() == timedelta()
+
+
 @pytest.mark.parametrize("state", State)
 def test_every_state_has_its_message(state: State):
     message = job_message(a_job(state=state), NOW)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ladingd.core.bill import Counts
+from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
 from ladingd.core.ports import Page, RejectReader, Transfer
@@ -249,9 +250,12 @@ class FakeRejects(RejectReader):
 
     def __init__(self) -> None:
         self.numbers: dict[int, int] = {}
+        self.lost: set[int] = set()
 
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
         (ordinal,) = chunks
+        if ordinal in self.lost:
+            raise RejectsLost(f"{ordinal}.jsonl", 1)
         first = int(token or "0")
         every = [a_reject(ordinal, place) for place in range(self.numbers[ordinal])]
         more = first + 2 < len(every)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import JobNotFound, RevisionCompacted, ShuttingDown
+from ladingd.core.errors import JobNotFound, RejectsLost, RevisionCompacted, ShuttingDown
 from ladingd.core.job import Failure, Level, Progress
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.selection import Comparison, Condition, Field, Selection
@@ -255,6 +255,19 @@ async def test_rejects_of_a_failed_job_wait_for_those_before(rig: Rig) -> None:
     await commit(rig, job, 2)
     await rig.store.move(job.id, Event.ERROR, failure=Failure(code="GONE", message="gone"), settled=True)
     assert [number async for number, _ in rig.watch.rejects(job.id)] == [1]
+
+
+async def test_rejects_that_somebody_removed_are_told_at_the_end(rig: Rig) -> None:
+    job = await running_with_chunks(rig, {0: 1, 1: 2, 2: 1})
+    for ordinal in (0, 1, 2):
+        await commit(rig, job, ordinal)
+    await rig.store.move(job.id, Event.COMPLETE, settled=True)
+    rig.rejects.lost.add(1)
+    rejects = rig.watch.rejects(job.id)
+    told = [await anext(rejects) for _ in range(2)]
+    assert [(number, reject.line) for number, reject in told] == [(1, 0), (4, 2)]
+    with pytest.raises(RejectsLost):
+        await anext(rejects)
 
 
 async def test_rejects_end_with_the_daemon_and_with_the_job(rig: Rig) -> None:
