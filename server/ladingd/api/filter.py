@@ -68,7 +68,7 @@ def _condition(tokens: list[tuple[str, str]], fields: Set[Field]) -> Condition:
     kind, name = tokens.pop(0)
     if kind != "word" or name not in fields:
         choice = ", ".join(field for field in Field if field in fields)
-        raise _wrong(f"{name!r} is no field to filter by; there are {choice}")
+        raise _wrong(f"{name!r} is not a field to filter by; the fields are {choice}")
     field = Field(name)
     sign = tokens.pop(0)[1] if tokens else ""
     if sign not in set(Comparison):
@@ -105,7 +105,7 @@ def _of_words(field: Field, comparison: Comparison, given: list[tuple[bool, str]
     choice = _CHOICES.get(field)
     wrong = next((value for value in values if choice is not None and value not in choice), None)
     if wrong is not None:
-        raise _wrong(f"{wrong!r} is no {field}; there are {', '.join(sorted(choice or ()))}")
+        raise _wrong(f"{wrong!r} is not a value of {field}; the values are {', '.join(sorted(choice or ()))}")
     if field is Field.SHARED:
         return Condition(field=field, comparison=comparison, values=tuple(value == "true" for value in values))
     return Condition(field=field, comparison=comparison, values=values, prefix=prefix)
@@ -117,7 +117,7 @@ def _time(text: str) -> datetime:
         # The first and the last day of the calendar are in another year elsewhere.
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _wrong(f"{text!r} is no time, as in 2026-11-24T10:00:00Z") from None
+        raise _wrong(f"{text!r} is not a time, as in 2026-11-24T10:00:00Z") from None
 
 
 def _wrong(problem: str) -> InvalidRequest:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ladingd.config.side_by_side import side_by_side
+from ladingd.user_places import home
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,10 +50,12 @@ def databases(settings: Settings) -> dict[str, Path]:
 
 def _database_files(settings: Settings) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for name, path in databases(settings).items():
+    found = databases(settings)
+    # Where the path is a link, SQLite puts them beside the file that it leads to. A reload asks this on the loop.
+    leads_to = side_by_side(os.path.realpath, found)
+    for name, path in found.items():
         files[f"the database of connection {name!r}"] = path
-        # Where the path is a link, SQLite puts them beside the file that it leads to.
-        for place in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        for place in dict.fromkeys((path, Path(leads_to.get(name, path)))):
             said = f" at {place}" if place != path else ""
             for end, what in _BESIDE.items():
                 files[f"{what} of connection {name!r}{said}"] = place.with_name(place.name + end)
@@ -82,7 +87,9 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, Path]]:
         if _is_sqlite(connection):
             continue
         for variable, usual in _LIBPQ_FILES.items():
-            yield f"what PostgreSQL's clients know as {variable}", Path(os.environ.get(variable) or Path.home() / usual)
+            # libpq takes HOME, whosever it is.
+            usually = Path(os.environ.get("HOME") or home(os.environ, os.geteuid())) / usual
+            yield f"what PostgreSQL's clients know as {variable}", Path(os.environ.get(variable) or usually)
         for key, value in parse_qsl(urlsplit(connection.url).query):
             if key in _OF_LIBPQ and value.startswith("/"):
                 yield f"the {key} of connection {name!r}", Path(value)

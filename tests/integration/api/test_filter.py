@@ -72,24 +72,24 @@ def test_what_holds(text: str, holds: bool) -> None:
     [
         ("state", "has no comparison behind state"),
         ("state =", "has no value behind state"),
-        ("state = running", "'running' is no state; there are CANCELED, "),
-        ("shared = 1", "'1' is no shared; there are false, true"),
-        ("create_time > 0001-01-01T00:00:00+00:01", "is no time"),
-        ("create_time < 9999-12-31T23:59:59-00:01", "is no time"),
-        ("create_time < 9999-12-31T24:00:00Z", "is no time"),
-        ("create_time < 10000-01-01", "is no time"),
+        ("state = running", "'running' is not a value of state; the values are CANCELED, "),
+        ("shared = 1", "'1' is not a value of shared; the values are false, true"),
+        ("create_time > 0001-01-01T00:00:00+00:01", "is not a time"),
+        ("create_time < 9999-12-31T23:59:59-00:01", "is not a time"),
+        ("create_time < 9999-12-31T24:00:00Z", "is not a time"),
+        ("create_time < 10000-01-01", "is not a time"),
         ("state < RUNNING", "cannot compare state by <"),
         ("create_time = 2026-01-01", "cannot compare create_time by ="),
-        ("create_time > yesterday", "'yesterday' is no time"),
+        ("create_time > yesterday", "'yesterday' is not a time"),
         ("create_time > 2026-01-01|2026-01-02", "with one time only"),
-        ("name = a", "'name' is no field to filter by; there are state, type, label, "),
-        ("type = copy", "'copy' is no type; there are export, import"),
+        ("name = a", "'name' is not a field to filter by; the fields are state, type, label, "),
+        ("type = copy", "'copy' is not a value of type; the values are export, import"),
         ("state = RUNNING type = import", "by AND alone"),
         ("state = RUNNING AND", "by AND alone"),
         ("state = RUNNING OR state = PAUSED", "by AND alone"),
         ("label = a*|b", "with and without *"),
         ('label = "open', "cannot be read from"),
-        ("AND", "'AND' is no field"),
+        ("AND", "'AND' is not a field"),
         ("(state = RUNNING)", "cannot be read from"),
         ("label = " + "x" * MAX_BYTES, "is longer than"),
     ],
@@ -112,7 +112,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_a_watch_knows_no_times() -> None:
     assert selection_in("state = RUNNING AND label = x AND type = import", WATCHABLE) != EVERY
-    with pytest.raises(InvalidRequest, match=r"there are state, type, label, owner, shared$"):
+    with pytest.raises(InvalidRequest, match=r"the fields are state, type, label, owner, shared$"):
         selection_in("update_time > 2026-01-01", WATCHABLE)
 
 

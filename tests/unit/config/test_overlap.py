@@ -159,6 +159,46 @@ password_file = '/etc/b'
     assert own >= {*named.split(), *beside.split(), str(file), str(Path(module.__file__).parents[1])}
 
 
+def test_a_database_whose_place_does_not_answer_is_protected_by_its_path(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload lists the daemon's files on the loop: a network file system that is gone must not stop it."""
+    monkeypatch.setattr(looking, "PATIENCE", 0.05)
+    answer, real = threading.Event(), os.path.realpath
+
+    def realpath(path: Path) -> str:
+        if path.name == "away.db":
+            answer.wait(30)
+        return real(path)
+
+    monkeypatch.setattr(module.os.path, "realpath", realpath)
+    link = file.parent / "data/link.db"
+    link.symlink_to(file.parent / "srv/crm.db")
+    file.write_text(f"[connections.a]\nurl = 'sqlite:////net/away.db'\n[connections.b]\nurl = 'sqlite:///{link}'\n")
+    settings = load(file, user=False)
+    try:
+        own = {str(path) for path in own_files(settings, file).values()}
+    finally:
+        answer.set()
+    assert own >= {"/net/away.db", "/net/away.db-wal", str(link), f"{file.parent}/srv/crm.db-wal"}
+
+
+def test_the_daemon_of_a_user_without_an_account_or_home_has_files_as_well(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    file.write_text("[connections.b]\nurl = 'postgresql://h/d'\n")
+    own = {str(path) for path in own_files(load(file, user=False), file).values()}
+    assert own >= {"/.pgpass", "/.pg_service.conf"}
+
+
 def test_a_place_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 0.05)
     answer = threading.Event()
