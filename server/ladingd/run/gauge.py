@@ -71,7 +71,8 @@ class Gauge:
         return Progress(
             fraction=self._fraction,
             rate=max(records - records_then, 0) / seconds,
-            time_left=timedelta(seconds=left) if left < LONGEST else None,
+            # Once all is read nobody knows how long the commits and the end of the job take.
+            time_left=timedelta(seconds=left) if 0 < left < LONGEST else None,
         )
 
     def rest(self) -> Progress:
