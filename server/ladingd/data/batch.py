@@ -18,8 +18,8 @@ from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.cast import Known, cast, shorten
 from ladingd.data.cut import RECORD_LIMIT
-from ladingd.data.framing import Positions
 from ladingd.data.inference import altered
+from ladingd.data.marks import Positions
 from ladingd.data.parse import RecordPlaces, parse, without_line_end
 from ladingd.data.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
 
@@ -145,9 +145,8 @@ def read_batch(
     Raises BillImbalance where they are not as many as were cut.
     """
     parsed = parse(data, plan.dialect, len(plan.columns))
-    found = parsed.rows + len(parsed.misshapen) + len(parsed.refused)
-    if found != chunk.records:
-        raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {found}")
+    if parsed.records != chunk.records:
+        raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
     faults = {each.index: _misshapen(each.index, each.columns, len(plan.columns)) for each in parsed.misshapen}
     # Read literally, a record with such a quote must have as many fields as the others, or the quote is not literal.
     misread = faults.keys() & set(parsed.literal)
@@ -158,14 +157,10 @@ def read_batch(
         for index in parsed.literal
         if index not in misread
     ]
-    indexes = np.arange(found, dtype=np.int64)
-    if faults:
-        indexes = np.delete(indexes, list(faults))
+    indexes = np.arange(parsed.records, dtype=np.int64)
+    if faults or parsed.blank.size:
+        indexes = np.delete(indexes, np.concatenate((np.array(list(faults), np.int64), parsed.blank)))
     columns = parsed.columns
-    empty = np.empty(0, np.int64)
-    if all(column.null_count for column in columns):
-        empty = _empty_rows(columns, indexes, data, RecordPlaces.of(data, plan.dialect).starts)
-        columns, indexes = leave_out(columns, indexes, empty)
     typed = []
     refused: dict[int, Fault] = {}
     nul = b"\0" in data
@@ -208,7 +203,7 @@ def read_batch(
         indexes=indexes,
         faults=[*faults.values(), *refused.values()],
         warnings=warnings,
-        empty=int(empty.size),
+        empty=int(parsed.blank.size),
     )
 
 
@@ -234,17 +229,6 @@ def _misshapen(index: int, columns: int, expected: int) -> Fault:
     code = "TOO_FEW_COLUMNS" if columns < expected else "TOO_MANY_COLUMNS"
     noun = "column" if columns == 1 else "columns"
     return Fault(index=index, code=code, message=f"{columns} {noun}, expected {expected}")
-
-
-def _empty_rows(columns: list[pa.Array], indexes: Positions, data: bytes, starts: Positions) -> Positions:
-    """The rows that stand for empty lines; one of delimiters alone is all null too, but not empty."""
-    blank = columns[0].is_null()
-    for column in columns[1:]:
-        blank = pc.and_(blank, column.is_null())
-    rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False))
-    first = np.frombuffer(data, np.uint8)[starts[indexes[rows]]]
-    empty: Positions = rows[(first == ord("\n")) | (first == ord("\r"))]
-    return empty
 
 
 def leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:

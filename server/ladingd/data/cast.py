@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ladingd.data.field_type import FieldType
-    from ladingd.data.framing import Positions
+    from ladingd.data.marks import Positions
     from ladingd.data.reading import Convert, Reading
 
     Offsets = npt.NDArray[np.int32]

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ladingd.data.marks import CR, LF, Hits, Positions, quotes_in, read_marks
 from ladingd.data.quoting import Kind, grammar_of
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Dialect
 
-Positions = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
-
-_LF, _CR = 10, 13
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,36 +49,26 @@ def frame(data: bytes, dialect: Dialect, *, final: bool, records: int | None = N
     line_ends = _line_ends(data, final=final)
     if line_ends.size == records and line_ends[-1] == len(data):
         return Frames(line_ends=line_ends, record_ends=line_ends)
-    quotes = _quotes(data, dialect)
-    if quotes.size and not (_regular(data, quotes, dialect) and (not final or quotes.size & 1 == 0)):
-        return _read_odd_lines(data, dialect, line_ends, quotes, final=final)
-    record_ends = line_ends
-    if quotes.size:
-        record_ends = line_ends[np.searchsorted(quotes, line_ends - 1) & 1 == 0]
+    marks = read_marks(data, dialect)
+    if not marks.regular or (final and marks.open):
+        return _read_odd_lines(data, dialect, line_ends, final=final)
+    record_ends = line_ends[marks.outside(line_ends - 1)]
     if final:
         record_ends = _with_rest(data, record_ends)
-    return Frames(line_ends=line_ends, record_ends=record_ends, open=bool(quotes.size & 1))
-
-
-def is_regular(data: bytes, dialect: Dialect) -> bool:
-    """Whether the quotes of whole records are all regular and none is escaped."""
-    if dialect.escape and dialect.escape.encode() in data:
-        return False
-    quotes = _quotes(data, dialect)
-    return quotes.size & 1 == 0 and _regular(data, quotes, dialect)
+    return Frames(line_ends=line_ends, record_ends=record_ends, open=marks.open)
 
 
 def _line_ends(data: bytes, *, final: bool) -> Positions:
     codes = np.frombuffer(data, np.uint8)
-    feeds = np.flatnonzero(codes == _LF)
+    feeds = np.flatnonzero(codes == LF)
     if b"\r" not in data:
         return feeds + 1
-    returns = np.flatnonzero(codes == _CR)
+    returns = np.flatnonzero(codes == CR)
     if not final and returns[-1] == len(data) - 1:
         # Whether a line feed belongs to it is not known yet.
         returns = returns[:-1]
     followers = np.append(codes, np.uint8(0))[returns + 1]
-    ends = np.concatenate((feeds, returns[followers != _LF])) + 1
+    ends = np.concatenate((feeds, returns[followers != LF])) + 1
     ends.sort()
     return ends
 
@@ -89,50 +77,12 @@ def _with_rest(data: bytes, ends: Positions) -> Positions:
     return ends if not data or (ends.size and ends[-1] == len(data)) else np.append(ends, len(data))
 
 
-def _quotes(data: bytes, dialect: Dialect) -> Positions:
-    """The quotes that are not escaped."""
-    quote, escape = dialect.quote.encode(), dialect.escape.encode()
-    if quote not in data:
-        return np.empty(0, np.int64)
-    codes = np.frombuffer(data, np.uint8)
-    quotes = np.flatnonzero(codes == quote[0])
-    if not escape or escape + quote not in data:
-        return quotes
-    # Of escape characters in a row every other one is escaped itself.
-    marks = np.flatnonzero(codes == escape[0])
-    begins = np.diff(marks, prepend=-2) != 1
-    places = marks - np.maximum.accumulate(np.where(begins, marks, 0))
-    behind = np.flatnonzero(codes[quotes - 1] == escape[0])
-    behind = behind[quotes[behind] > 0]
-    escaped = places[np.searchsorted(marks, quotes[behind] - 1)] & 1 == 0
-    return np.delete(quotes, behind[escaped])
-
-
-def _regular(data: bytes, quotes: Positions, dialect: Dialect) -> bool:
-    """Whether quotes open and close fields in turn: each one that would open stands where a field starts, and each
-    one that would close where a field ends; or the two stand side by side, and so are a doubled quote."""
-    codes = np.frombuffer(data, np.uint8)
-    opening, closing = quotes[0::2], quotes[1::2]
-    doubled = opening[1:] - 1 == closing[: opening.size - 1]
-    starts = _at_border(codes[opening - 1], dialect)  # codes[-1] is looked at for a quote at 0, which is right anyway
-    starts[1:] |= doubled
-    if quotes.size and quotes[0] == 0:
-        starts[0] = True
-    if not starts.all():
-        return False
-    ends = _at_border(codes.take(closing + 1, mode="clip"), dialect)
-    ends[: doubled.size] |= doubled
-    if closing.size and closing[-1] == len(data) - 1:
-        ends[-1] = True
-    return bool(ends.all())
-
-
-def _at_border(codes: Codes, dialect: Dialect) -> npt.NDArray[np.bool_]:
-    border: npt.NDArray[np.bool_] = (codes == ord(dialect.delimiter)) | (codes == _LF) | (codes == _CR)
+def _at_border(codes: Codes, dialect: Dialect) -> Hits:
+    border: Hits = (codes == ord(dialect.delimiter)) | (codes == LF) | (codes == CR)
     return border
 
 
-def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, quotes: Positions, *, final: bool) -> Frames:
+def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, *, final: bool) -> Frames:
     grammar = grammar_of(dialect)
     ends = _with_rest(data, line_ends) if final else line_ends
     whole = np.ones(ends.size, np.bool_)
@@ -140,7 +90,7 @@ def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, quotes:
     literal: list[int] = []
     refused: dict[int, str] = {}
     known, free = ends.size, 0
-    for line in _odd_lines(data, dialect, ends, quotes):
+    for line in _odd_lines(data, dialect, ends):
         if line < free:
             continue
         start = int(ends[line - 1]) if line else 0
@@ -167,9 +117,10 @@ def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, quotes:
     )
 
 
-def _odd_lines(data: bytes, dialect: Dialect, ends: Positions, quotes: Positions) -> list[int]:
+def _odd_lines(data: bytes, dialect: Dialect, ends: Positions) -> list[int]:
     """The lines that are not regular records by themselves, should a record begin there."""
     codes = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(quotes_in(data, dialect))
     lines = np.searchsorted(ends, quotes, side="right")
     firsts = np.flatnonzero(np.diff(lines, prepend=-1))
     counts = np.diff(firsts, append=lines.size)
@@ -189,6 +140,6 @@ def _odd_lines(data: bytes, dialect: Dialect, ends: Positions, quotes: Positions
 
 def _without_mark(data: bytes, end: int) -> int:
     """Where a line ends without its line end."""
-    if data[end - 1] == _LF:
-        return end - 2 if end > 1 and data[end - 2] == _CR else end - 1
-    return end - 1 if data[end - 1] == _CR else end
+    if data[end - 1] == LF:
+        return end - 2 if end > 1 and data[end - 2] == CR else end - 1
+    return end - 1 if data[end - 1] == CR else end

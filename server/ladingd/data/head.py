@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Dialect
     from ladingd.core.spec import CsvFormat
     from ladingd.data.files import Source
-    from ladingd.data.framing import Positions
+    from ladingd.data.marks import Positions
 
 HEAD = 1 << 20
 """How many bytes of a file are looked at, if the first records are not longer."""
@@ -45,10 +45,9 @@ _FIRST = 2
 _COUNTED = 1_000_000
 """So far the columns of a record that has too many are counted, for the message."""
 
-_SAMPLED_VALUES = 4_000_000
 _JUDGED_VALUES = 40_000
 _FEWEST_RECORDS = 20
-"""A wide file is judged by fewer records: blank ones take a value for each column."""
+"""A wide file is judged by fewer records."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +113,7 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
         more = "at least " if found == f"{_COUNTED:,}" else ""
         raise InvalidSpec(_FIELD, f"{source.path} has {more}{found} columns; at most {column_limit:,} can be imported")
     fields = [column[0].as_py() for column in parse(record, dialect, width).columns]
-    behind = text[first : int(ends[: 1 + max(_SAMPLED_VALUES // width, _FEWEST_RECORDS)][-1])]
+    behind = text[first : int(ends[-1])]
     layout = _layout(fields, behind, dialect, wanted)
     if not layout.header:
         names = [f"column{number}" for number in range(1, width + 1)]

@@ -98,7 +98,7 @@ class _Sample:
     def of(cls, head: Head, first_line: int) -> _Sample:
         parsed = parse(head.records, head.layout.dialect, len(head.names))
         places = RecordPlaces.of(head.records, head.layout.dialect)
-        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys()
+        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.blank.tolist())
         kept = [index for index in range(places.ends.size) if index not in left_out]
         lines = [first_line + line for line in places.lines(kept)]
         return cls(columns=parsed.columns, lines=lines)

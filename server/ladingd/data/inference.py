@@ -21,7 +21,7 @@ from ladingd.data.reading import typed
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ladingd.data.framing import Positions as Rows
+    from ladingd.data.marks import Positions as Rows
 
 WOULD_CHANGE = "WOULD_CHANGE"
 

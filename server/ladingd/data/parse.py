@@ -2,6 +2,7 @@
 
 pyarrow's parser knows regular quotes only: behind a closing one it drops the quotes and keeps the rest. So a chunk with
 others is read from a copy without the refused records, in which literal fields stand in quotes and nothing is escaped.
+Blank lines are left out, too: pyarrow would make a value for each column of each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from ladingd.data.framing import Positions, frame, is_regular
+from ladingd.data.framing import frame
+from ladingd.data.marks import CR, LF, Positions, has_blank_lines, read_marks
 from ladingd.data.quoting import grammar_of
 
 if TYPE_CHECKING:
@@ -45,16 +47,47 @@ class Parsed:
     """The records whose quotes are not regular, with their codes."""
     literal: list[int] = field(default_factory=list)
     """The records with a field that begins with a quote and is kept as it stands."""
+    blank: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    """The records that are blank lines; they are not in the columns."""
 
     @property
     def rows(self) -> int:
         """How many records there are in the columns."""
         return len(self.columns[0])
 
+    @property
+    def records(self) -> int:
+        """How many records there are altogether."""
+        return self.rows + len(self.misshapen) + len(self.refused) + self.blank.size
+
 
 def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
-    """Read whole records into ``width`` columns. Empty lines become rows of nulls."""
-    if is_regular(data, dialect):
+    """Read whole records into ``width`` columns."""
+    if not has_blank_lines(data):
+        return _parse_filled(data, dialect, width)
+    places = RecordPlaces.of(data, dialect)
+    codes = np.frombuffer(data, np.uint8)
+    firsts = codes[places.starts]
+    blank = np.flatnonzero((firsts == LF) | (firsts == CR))
+    kept = np.ones(codes.size, np.bool_)
+    kept[places.starts[blank]] = False
+    kept[places.ends[blank] - 1] = False
+    parsed = _parse_filled(codes[kept].tobytes(), dialect, width)
+    numbers = np.delete(np.arange(firsts.size), blank)
+    return Parsed(
+        columns=parsed.columns,
+        misshapen=[replace(each, index=int(numbers[each.index])) for each in parsed.misshapen],
+        refused={int(numbers[index]): code for index, code in parsed.refused.items()},
+        literal=[int(numbers[index]) for index in parsed.literal],
+        blank=blank,
+    )
+
+
+def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    """The same for records without blank lines."""
+    marks = read_marks(data, dialect)
+    escapes = bool(dialect.escape) and dialect.escape.encode() in data
+    if marks.regular and not marks.open and not escapes:
         return _parse_regular(data, dialect, width)
     frames = frame(data, dialect, final=True)
     starts, ends = np.concatenate(([0], frames.record_ends[:-1])), frames.record_ends

@@ -173,16 +173,14 @@ def cut_all(data: bytes, chunk_bytes: int, dialect: Dialect, record_limit: int) 
 
 
 def rows_of(data: bytes, dialect: Dialect, width: int) -> list[list[Field] | int | None]:
-    """What the parser makes of each record: its fields, its number of fields where that is another, None: refused."""
+    """What the parser makes of each record: its fields, its number of fields where that is another, no fields of a
+    blank line, None: refused."""
     parsed = parse(data, dialect, width)
     columns = [column.cast("binary").to_pylist() for column in parsed.columns]
     rows = iter(list(row) for row in zip(*columns, strict=True))
-    misshapen = {each.index: each.columns for each in parsed.misshapen}
-    count = parsed.rows + len(misshapen) + len(parsed.refused)
-    return [
-        None if index in parsed.refused else misshapen[index] if index in misshapen else next(rows)
-        for index in range(count)
-    ]
+    others: dict[int, list[Field] | int | None] = {each.index: each.columns for each in parsed.misshapen}
+    others |= dict.fromkeys(parsed.refused) | {index: [] for index in parsed.blank.tolist()}
+    return [others[index] if index in others else next(rows) for index in range(parsed.records)]
 
 
 def wanted_rows(records: list[Record], width: int) -> list[list[Field] | int | None]:
@@ -191,7 +189,7 @@ def wanted_rows(records: list[Record], width: int) -> list[list[Field] | int | N
         if record.refused:
             rows.append(None)
         elif record.fields == [None]:
-            rows.append([None] * width)
+            rows.append([])
         else:
             rows.append(record.fields if len(record.fields) == width else len(record.fields))
     return rows

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.framing import Positions
+from ladingd.data.marks import Positions
 from ladingd.data.workplace import Workplace, draft_of, writing
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ladingd.data.postgres.recognition import nothing_vanishing
 from ladingd.data.postgres.refusal import Refusal, blames_record
 
 if TYPE_CHECKING:
-    from ladingd.data.framing import Positions
+    from ladingd.data.marks import Positions
     from ladingd.data.postgres.session import Session
 
     Wait = Callable[[Session, Sequence[int]], None]

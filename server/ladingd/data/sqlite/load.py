@@ -30,7 +30,7 @@ from ladingd.data.sqlite.verdict import Verdict, faults
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ladingd.data.framing import Positions
+    from ladingd.data.marks import Positions
     from ladingd.data.sqlite.attempts import Attempts
     from ladingd.data.sqlite.database import Transaction
     from ladingd.data.sqlite.uniques import Unique

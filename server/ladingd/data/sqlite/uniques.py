@@ -15,7 +15,7 @@ from ladingd.data.sqlite.database import quoted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.data.framing import Positions
+    from ladingd.data.marks import Positions
     from ladingd.data.sqlite.database import Database, TableShape
 
 _KEY = "SELECT name, type FROM pragma_table_xinfo(?) WHERE pk > 0"

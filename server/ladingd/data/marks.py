@@ -1,0 +1,124 @@
+"""The quotes of delimited text and what they enclose, as one bit for each byte in words of 64, the first byte lowest.
+
+Words tell of all bytes at once whether a quote opens or closes there. Positions would take twice as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Dialect
+
+Positions = npt.NDArray[np.int64]
+Hits = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
+
+LF, CR = 10, 13
+_ONE, _LAST = np.uint64(1), np.uint64(63)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marks:
+    """The quotes of a text that begins with a record."""
+
+    regular: bool
+    """Each quote that would open stands where a field starts, and each that would close where a field ends; or the two
+    stand side by side, and so are a doubled quote."""
+    open: bool
+    """The text ends inside quotes."""
+    inside: Words
+    """The bytes in quotes: an opening one, and all before the closing one. Empty where there are no quotes."""
+
+    def outside(self, positions: Positions) -> Hits:
+        """Which of these bytes are not in quotes."""
+        if not self.inside.size:
+            return np.ones(positions.size, np.bool_)
+        found: Hits = self.inside[positions >> 6] >> (positions & 63).astype(np.uint64) & _ONE == 0
+        return found
+
+
+def read_marks(data: bytes, dialect: Dialect) -> Marks:
+    """Look at the quotes of a text."""
+    if dialect.quote.encode() not in data:
+        return Marks(regular=True, open=False, inside=np.empty(0, np.uint64))
+    codes = np.frombuffer(data, np.uint8)
+    quotes = _words(quotes_in(data, dialect))
+    ends = (codes == ord(dialect.delimiter)) | (codes == LF)
+    if b"\r" in data:
+        ends |= codes == CR
+    borders = _words(ends)
+    inside = _parity(quotes)
+    opening, closing = quotes & inside, quotes & ~inside
+    starts = _one_later(borders) | _one_later(closing)
+    starts[0] |= _ONE
+    stops = _one_earlier(borders) | _one_earlier(opening)
+    final = np.uint64(len(data) - 1 & 63)
+    stops[-1] |= _ONE << final
+    return Marks(
+        regular=not (opening & ~starts).any() and not (closing & ~stops).any(),
+        open=bool(inside[-1] >> final & _ONE),
+        inside=inside,
+    )
+
+
+def has_blank_lines(data: bytes) -> bool:
+    """Whether there are lines with nothing on them; they may be parts of values in quotes."""
+    if data.startswith((b"\n", b"\r")):
+        return True
+    codes = np.frombuffer(data, np.uint8)
+    line_ends = codes == LF
+    if (line_ends[1:] & line_ends[:-1]).any():
+        return True
+    if b"\r" not in data:
+        return False
+    returns = codes == CR
+    line_ends |= returns
+    return bool((returns[1:] & line_ends[:-1]).any())
+
+
+def quotes_in(data: bytes, dialect: Dialect) -> Hits:
+    """Which bytes are quotes that are not escaped."""
+    quote, escape = dialect.quote.encode(), dialect.escape.encode()
+    codes = np.frombuffer(data, np.uint8)
+    hits: Hits = codes == quote[0]
+    if not escape or escape + quote not in data:
+        return hits
+    # Of escape characters in a row every other one is escaped itself.
+    marks = np.flatnonzero(codes == escape[0])
+    begins = np.diff(marks, prepend=-2) != 1
+    places = marks - np.maximum.accumulate(np.where(begins, marks, 0))
+    behind = marks[places & 1 == 0] + 1
+    hits[behind[behind < codes.size]] = False
+    return hits
+
+
+def _words(hits: Hits) -> Words:
+    packed = np.packbits(hits, bitorder="little")
+    return np.pad(packed, (0, -packed.size % 8)).view(np.uint64)
+
+
+def _parity(words: Words) -> Words:
+    """Each bit tells whether the bits up to it, and it, are odd in number."""
+    found = words.copy()
+    for step in (1, 2, 4, 8, 16, 32):
+        found ^= found << np.uint64(step)
+    odd = np.bitwise_xor.accumulate(found >> _LAST)
+    found[1:] ^= np.uint64(0) - odd[:-1]
+    return found
+
+
+def _one_later(words: Words) -> Words:
+    moved = words << _ONE
+    moved[1:] |= words[:-1] >> _LAST
+    return moved
+
+
+def _one_earlier(words: Words) -> Words:
+    moved = words >> _ONE
+    moved[:-1] |= words[1:] << _LAST
+    return moved
