@@ -22,22 +22,26 @@ if TYPE_CHECKING:
 
 _INTEGERS = ("int2", "int4", "int8")
 
-# An identity column has its sequence by a dependency of the sequence, a default by one of its own.
+# An identity column has its sequence by a dependency of the sequence, a default by one of its own. A partition has the
+# columns of the tables above it, and so their sequences.
 _SEQUENCES = """
-SELECT a.attname, n.nspname, c.relname, s.seqrelid::bigint, s.seqincrement, s.seqmin, s.seqmax,
+WITH tree AS (SELECT %s::oid AS relid UNION SELECT relid FROM pg_partition_ancestors(%s::oid))
+SELECT DISTINCT a.attname, n.nspname, c.relname, s.seqrelid::bigint, s.seqincrement, s.seqmin, s.seqmax,
     has_sequence_privilege(s.seqrelid, 'SELECT') AND has_sequence_privilege(s.seqrelid, 'UPDATE')
         AND has_schema_privilege(n.oid, 'USAGE')
 FROM (
-    SELECT d.refobjid AS relid, d.refobjsubid AS attnum, d.objid AS seqrelid FROM pg_depend d
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = %s
+    SELECT d.refobjid AS relid, d.refobjsubid AS attnum, d.objid AS seqrelid
+    FROM pg_depend d JOIN tree ON d.refobjid = tree.relid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
         AND d.refobjsubid > 0 AND d.deptype = 'i'
     UNION
-    SELECT f.adrelid, f.adnum, d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.objid = f.oid
-    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND f.adrelid = %s
+    SELECT f.adrelid, f.adnum, d.refobjid
+    FROM pg_attrdef f JOIN tree ON f.adrelid = tree.relid JOIN pg_depend d ON d.objid = f.oid
+    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
 ) filled JOIN pg_sequence s USING (seqrelid) JOIN pg_class c ON c.oid = s.seqrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attribute a ON a.attrelid = filled.relid AND a.attnum = filled.attnum
-WHERE a.attname = ANY (%s) ORDER BY s.seqrelid, a.attnum
+WHERE a.attname = ANY (%s) ORDER BY 4, 1
 """
 _LOCKS = 0x1AD1
 # To the first value in the sequence's own steps that is not before the given one, and never back. Each session compares
@@ -75,8 +79,9 @@ class ColumnSequence:
 
 
 def column_sequences(session: Session, shape: TableShape, columns: Sequence[PgColumn]) -> list[ColumnSequence]:
-    """The sequences that fill some columns of a table where an insert leaves them out."""
-    names = [column.name for column in columns if column.has_default and column.type.base in _INTEGERS]
+    """The sequences that fill some columns of a table, or of one that it is a partition of, where an insert leaves them
+    out."""
+    names = [column.name for column in columns if column.type.base in _INTEGERS]
     if not names:
         return []
     return [

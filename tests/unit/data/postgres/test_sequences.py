@@ -66,6 +66,17 @@ def test_it_never_goes_back(quay: Quay) -> None:
     assert following(quay) == [503, 504]
 
 
+@pytest.mark.parametrize("column", [IDENTITY, "bigserial"])
+def test_a_partition_moves_the_sequence_of_its_table(quay: Quay, column: str) -> None:
+    quay.sql(
+        f"CREATE TABLE whole (id {column}, name text) PARTITION BY LIST (name);"
+        "CREATE TABLE half PARTITION OF whole DEFAULT PARTITION BY LIST (name);"
+        "CREATE TABLE t PARTITION OF half DEFAULT"
+    )
+    assert quay.write({"id": [4, 9]}).inserted == 2
+    assert following(quay, "whole") == [10, 11]
+
+
 def test_refused_records_do_not_move_it(quay: Quay) -> None:
     quay.sql(f"CREATE TABLE t (id {IDENTITY} PRIMARY KEY, name text CHECK (name <> 'bad'))")
     counts = quay.write({"id": [3, 9_000_000, 4], "name": ["a", "bad", "c"]})
