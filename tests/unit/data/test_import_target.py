@@ -118,7 +118,7 @@ def test_virtual_tables_are_refused(yard: Yard) -> None:
         ["CREATE TABLE t (a INTEGER UNIQUE ON CONFLICT ROLLBACK)"],
         [
             "CREATE TABLE t (a INTEGER)",
-            "CREATE TRIGGER g BEFORE INSERT ON t WHEN new.a = 2 BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+            "CREATE TRIGGER g BEFORE INSERT ON t WHEN new.a = 2 BEGIN SELECT RAISE(ROLLBACK, 'Ann is bad'); END",
         ],
     ],
 )
@@ -131,8 +131,10 @@ def test_a_transaction_that_a_record_ended_is_noticed(
         patch.setattr(target, "unusable", lambda _: None)
         plan = yard.plan_import("a\n1\n2\n2\n3\n")
         yard.transfer.begin(JOB, 1, plan)
-        with pytest.raises(TargetRefused, match="takes back all of a transaction"):
+        with pytest.raises(TargetRefused, match="takes back all of a transaction") as caught:
             yard.transfer.process(JOB, 1, plan, yard.chunks(plan)[0])
+    # What a trigger says may hold values of records; the journal may not.
+    assert "Ann" not in caught.value.message
     assert yard.sql("SELECT * FROM t") == []
     assert yard.sql("SELECT count(*) FROM lading_ledger") == [(0,)]
 

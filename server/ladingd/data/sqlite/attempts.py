@@ -89,7 +89,9 @@ class Attempts(Transaction):
             raise technical(error) from error
         if not self._connection.in_transaction:
             # Whatever else was inserted would be committed at once and without its entry in the ledger.
-            raise TargetRefused(f"table {shape.name} takes back all of a transaction for one record: {error}")
+            # Not what a trigger says: it may hold values, and more people may read the journal than records.
+            said = "a trigger does it" if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER else str(error)
+            raise TargetRefused(f"table {shape.name} takes back all of a transaction for one record: {said}")
         return str(error)
 
 

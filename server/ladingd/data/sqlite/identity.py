@@ -122,7 +122,5 @@ def _has_end(database: Transaction, shape: TableShape, kept: Identity) -> bool:
     """Whether one of the outer rows of then is still there, if there were any."""
     if shape.rowid is None or kept.last is None:
         return True
-    query = statement(
-        "SELECT EXISTS (SELECT 1 FROM main.{table} WHERE {key} IN (?, ?))", key=shape.rowid, table=shape.name
-    )
+    query = statement(_HAS_ROW, key=shape.rowid, table=shape.name)
     return bool(database.rows(query, (kept.first, kept.last))[0][0])
