@@ -94,15 +94,15 @@ class Batch:
         """The lines of the file that these good records begin at."""
         return [self.chunk.first_line + line for line in self.places.lines(self.indexes[rows])]
 
-    def counts(self, rejected: int) -> Counts:
-        """What became of the chunk's records, so many of which are refused in the end. Raises BillImbalance."""
-        chunk = self.chunk
+    def counts(self, faults: list[Fault]) -> Counts:
+        """What became of the chunk's records, those with faults refused in the end. Raises BillImbalance."""
+        chunk, rejected = self.chunk, len(faults)
         counts = Counts(
             read=chunk.records or 0,
             inserted=self.records.num_rows + len(self.faults) - rejected,
             rejected=rejected,
             errors=rejected,
-            warnings=len(self.warnings),
+            warnings=len(self._warnings_beside(faults)),
             empty=self.empty,
         )
         if not counts.balances:
@@ -113,10 +113,10 @@ class Batch:
 
     def rejects(self, faults: list[Fault]) -> list[Reject]:
         """The rejects of these faults, and the warnings, in the order of the source."""
-        if not faults and not self.warnings:
+        ordered = sorted([*faults, *self._warnings_beside(faults)], key=attrgetter("index"))
+        if not ordered:
             return []
         now = datetime.now(UTC)
-        ordered = sorted([*faults, *self.warnings], key=attrgetter("index"))
         indexes = np.array([fault.index for fault in ordered])
         raws, lines = self.places.raw(self.data, indexes), self.places.lines(indexes)
         return [
@@ -135,6 +135,13 @@ class Batch:
             )
             for fault, raw, line in zip(ordered, raws, lines, strict=True)
         ]
+
+    def _warnings_beside(self, faults: list[Fault]) -> list[Fault]:
+        """The warnings of records that were not refused: what they say of a record is untrue of a refused one."""
+        if not self.warnings:
+            return []
+        refused = {fault.index for fault in faults}
+        return [warning for warning in self.warnings if warning.index not in refused]
 
 
 def read_batch(

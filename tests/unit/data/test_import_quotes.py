@@ -42,6 +42,17 @@ def test_a_value_that_begins_with_quoted_words_is_kept_and_told(yard: Yard) -> N
     assert (told.type, told.line, told.code) == (RejectType.WARNING, 3, "QUOTE_KEPT")
 
 
+@pytest.mark.parametrize(("column", "kept"), [("no INTEGER", [2, 4]), ("no INTEGER UNIQUE", [2])])
+def test_a_refused_record_is_not_said_to_be_kept(yard: Yard, column: str, kept: list[int]) -> None:
+    yard.sql(f"CREATE TABLE t (label TEXT, {column})")
+    plan = yard.plan_import('label,no\n"A" x,1\n"B" x,none\n"C" x,1\n"D" x,1.5\n')
+    counts = yard.run(plan)
+    assert (counts.inserted, counts.rejected, counts.warnings) == (len(kept), 4 - len(kept), len(kept))
+    told = rejects_of(yard, plan)
+    assert [each.line for each in told] == [2, 3, 4, 5]
+    assert [each.line for each in told if each.type is RejectType.WARNING] == kept
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [

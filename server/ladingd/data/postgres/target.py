@@ -220,7 +220,7 @@ class PostgresTarget(Target):
                         known.tried = chunk.ordinal
                 refused = [refusal.row for refusal in refusals]
                 move_past(session, load.shape, load.columns, batch.records, refused)
-            counts = batch.counts(len(faults))
+            counts = batch.counts(faults)
             # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
             # other way round.
             keep_rejects(faults)

@@ -134,7 +134,7 @@ class SqliteTarget(Target):
                 recognise(transaction, self.path, job_uid, shape)
                 with nothing_vanishing(transaction, shape):
                     faults += insert(transaction)
-            counts = batch.counts(len(faults))
+            counts = batch.counts(faults)
             # Before the commit, and only while nobody else can be at this chunk: after a crash there may be rejects
             # of a chunk that is not committed, but never the other way round.
             keep_rejects(faults)
