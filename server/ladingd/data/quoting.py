@@ -55,8 +55,8 @@ class Grammar:
     escape: bytes
     fields: re.Pattern[bytes]
     """As many regular fields, each with its delimiter, as there are."""
-    record: re.Pattern[bytes]
-    """A whole regular record up to its line end."""
+    plain: re.Pattern[bytes]
+    """A field without quotes around it."""
     opened: re.Pattern[bytes]
     """A quote, and what stands up to the one that closes it."""
     line: re.Pattern[bytes]
@@ -71,12 +71,18 @@ class Grammar:
     def read(self, data: bytes, start: int, line_end: int | None, *, final: bool) -> Found:
         """The record that begins at ``start``. ``line_end`` is where its first line ends, without the line end; None if
         that is not in the data. ``final``: nothing follows the data."""
-        whole = self.record.match(data, start)
-        if whole is not None and (final or whole.end() < len(data)):
-            return Found(kind=Kind.REGULAR, end=whole.end())
         fields = self.fields.match(data, start)
-        opened = self.opened.match(data, start if fields is None else fields.end())
+        last = start if fields is None else fields.end()
+        opened, plain = self.opened.match(data, last), self.plain.match(data, last)
         closing = len(data) if opened is None else opened.end()
+        if plain is not None:  # No delimiter follows, or it would be among the fields.
+            whole = plain.end()
+        elif data.startswith(self.quote, closing) and data[closing + 1 : closing + 2] in (b"\r", b"\n", b""):
+            whole = closing + 1
+        else:
+            whole = None
+        if whole is not None and (final or whole < len(data)):
+            return Found(kind=Kind.REGULAR, end=whole)
         if not final and (line_end is None or closing >= len(data) - 1):
             return Found(kind=Kind.UNDECIDED)
         end = len(data) if line_end is None else line_end
@@ -142,7 +148,7 @@ def _grammar(delimiter: bytes, quote: bytes, escape: bytes) -> Grammar:
         quote=quote,
         escape=escape,
         fields=pattern(rb"(?:%b%b)*+" % (regular, d)),
-        record=pattern(rb"(?:%b%b)*+%b(?=[\r\n]|\Z)" % (regular, d, regular)),
+        plain=pattern(plain),
         opened=pattern(q + body),
         line=pattern(rb"(?:%b%b)*+%b" % (one, d, one)),
         field=pattern(field),
