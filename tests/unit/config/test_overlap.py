@@ -168,6 +168,7 @@ def test_a_database_whose_place_does_not_answer_is_protected_by_its_path(
 
     def realpath(path: Path) -> str:
         if path.name == "away.db":
+            assert threading.current_thread() is not threading.main_thread(), "whoever asks would wait for ever"
             answer.wait(30)
         return real(path)
 
