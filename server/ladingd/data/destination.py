@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import ExportPlan
 
 _BLOCK = 1 << 20
+_RIGHTS = "system.posix_acl_access"
 # What file systems without hard links answer.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -74,7 +75,9 @@ class Destination:
             self._check_writable()
         try:
             self.draft.unlink(missing_ok=True)
-            self.draft.touch(exist_ok=False)
+            # Whoever may not read the file that is replaced must not read the draft either.
+            replacing = self.directory.look(self.path.name) is not None
+            self.draft.touch(mode=0o600 if replacing else 0o666, exist_ok=False)
             sync_directory(self.path.parent)
         except OSError as error:
             if (full := self._full(error)) is not None:
@@ -130,6 +133,8 @@ class Destination:
             if not self._is_claimed() and not self._has_name():
                 self._check_writable()
             draft.truncate(size)
+            if self._is_regular() and not self._is_claimed() and not self._has_name():
+                _take_over(self.path, draft.fileno())
             os.fsync(draft.fileno())
             return _identity(self.draft)
 
@@ -220,6 +225,33 @@ class Destination:
 
     def _full(self, error: OSError) -> DiskFull | None:
         return disk_full(error, f"{self.path.name} cannot be written", self.directory.path.resolve())
+
+
+def _take_over(path: Path, draft: int) -> None:
+    """Give a file the owner, the group and the rights of the one that it is to replace, or fewer rights."""
+    replaced, own = path.lstat(), os.fstat(draft)
+    mode = replaced.st_mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR
+    try:
+        os.fchown(draft, replaced.st_uid if os.geteuid() == 0 else -1, replaced.st_gid)
+    except OSError:
+        if own.st_gid != replaced.st_gid:
+            mode &= ~stat.S_IRWXG  # They were another group's.
+    rights = _rights(path)
+    if rights is None:
+        os.fchmod(draft, mode)
+        return
+    try:
+        os.setxattr(draft, _RIGHTS, rights)
+    except OSError:
+        os.fchmod(draft, mode & ~stat.S_IRWXG)  # Beside such a list they are a mask for all that it names.
+
+
+def _rights(path: Path) -> bytes | None:
+    """The access control list of a file; None for one that has only its mode, or on a system without them."""
+    try:
+        return os.getxattr(path, _RIGHTS, follow_symlinks=False)
+    except (OSError, AttributeError):
+        return None
 
 
 def _identity(path: Path) -> str:

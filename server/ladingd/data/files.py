@@ -141,8 +141,15 @@ class Directory:
         found = self.look(name)
         if objection := guard.objection(self._descriptor, name, found):
             raise PathRefused("path", f"{name} {objection}; a job cannot write to it: choose another file")
-        if found is not None and not stat.S_ISREG(found.st_mode):
+        if found is None:
+            return
+        if not stat.S_ISREG(found.st_mode):
             raise PathRefused("path", f"{name} {_WRITING.get(stat.S_IFMT(found.st_mode), _DEVICE)}")
+        above = os.fstat(self._descriptor)
+        if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, above.st_uid, found.st_uid):
+            raise PathRefused(
+                "path", f"{name} belongs to another user, whom this directory protects from it: choose another file"
+            )
 
     def reopen(self, name: str, guard: Guard) -> int:
         """Open a regular file that the daemon has made, to read and write. Raises Unsuitable, OSError."""

@@ -23,6 +23,7 @@ from ladingd.core.errors import (
     BillImbalance,
     DestinationRefused,
     DiskFull,
+    InvalidSpec,
     QuotaExceeded,
     SourceChanged,
 )
@@ -611,3 +612,34 @@ def test_an_export_for_a_download_fits_into_the_room_of_uploads(yard: Yard) -> N
     assert (work / UPLOADS / file.path).stat().st_size > 1000
     with pytest.raises(QuotaExceeded):
         transfer(1_000).plan(spec)
+
+
+def test_a_replaced_file_keeps_its_rights_and_its_owner(yard: Yard) -> None:
+    yard.run(yard.plan_import("id\n1\n"))
+    path = yard.directory / "out.csv"
+    path.write_text("old\n")
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 23456)
+    before = path.stat()
+    plan = yard.plan_export(overwrite=True)
+    yard.transfer.begin("out", 1, plan)
+    assert next(yard.directory.glob(".out.csv.*")).stat().st_mode & 0o777 == 0o600
+    yard.run(plan, job_id="out")
+    after = path.stat()
+    assert path.read_text() != "old\n"
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a file of another user, as root alone may")
+def test_what_a_sticky_directory_protects_is_refused_before_anything_is_read(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.run(yard.plan_import("id\n1\n"))
+    shared = yard.directory / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "out.csv").write_text("of another user\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(InvalidSpec, match="belongs to another user"):
+        yard.plan_export(path="shared/out.csv", overwrite=True)
