@@ -274,3 +274,15 @@ def other_program(code: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def test_what_is_wrong_with_a_whole_database_is_told_with_its_name(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER)")
+    with (
+        pytest.raises(TargetRefused, match=r"^target db\.sqlite: the daemon may not write to the file"),
+        connected(yard.database, read_only=True) as opened,
+    ):
+        opened.run("DROP TABLE t")
+    yard.database.write_bytes(bytes(range(1, 256)) * 16)
+    with pytest.raises(TargetRefused, match=r"^target db\.sqlite: it is not a database of SQLite"):
+        yard.plan_import("id\n1\n")

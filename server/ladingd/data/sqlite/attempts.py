@@ -106,14 +106,14 @@ def attempting(path: Path) -> Iterator[Attempts]:
             f"some records cannot be written with SQLite {sqlite3.sqlite_version} of this Python; "
             f"it needs SQLite {'.'.join(map(str, OLDEST))} or later"
         )
-    with alone(path, "python"), _translated():
+    with alone(path, "python"), placed(path), _translated():
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode=rw",
             uri=True,
             isolation_level=None,
             timeout=database.BUSY_MILLISECONDS / 1000,
         )
-        with closing(connection), placed(path):
+        with closing(connection):
             connection.execute("PRAGMA foreign_keys = OFF")  # As ADBC has it; Python's may have another default.
             connection.execute("BEGIN IMMEDIATE")
             yield Attempts(connection)

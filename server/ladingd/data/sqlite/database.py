@@ -64,6 +64,14 @@ _ENVIRONMENT = frozenset(
         "unknown operation",
     }
 )
+_BUSY = "the database is locked by another program"
+_CLOSED = "the database file cannot be opened"
+# What is said of a database as a whole, in our words.
+_NAMELESS = {sentence: sentence for sentence in (*_ENVIRONMENT, _BUSY, _CLOSED)} | {
+    "attempt to write a readonly database": "the daemon may not write to the file, or it is on a read-only disk",
+    "file is not a database": "it is not a database of SQLite, or it is encrypted",
+    _CLOSED: "the database file, or one that SQLite makes beside it, cannot be opened by the daemon",
+}
 
 
 class KindChanged(Exception):
@@ -283,7 +291,7 @@ def connected(path: Path, *, create: bool = False, read_only: bool = False) -> I
         raise TargetUnavailable(f"the directory of the database {path.name} is not there")
     mode = "ro" if read_only else "rwc" if create else "rw"
     with alone(path, "adbc"):
-        with _translated():
+        with placed(path), _translated():
             connection = adbc_driver_sqlite.dbapi.connect(f"file:{quote(str(path))}?mode={mode}")
         try:
             with placed(path), connection.cursor() as cursor:
@@ -318,13 +326,16 @@ def alone(path: Path, copy: str) -> Iterator[None]:
 
 @contextmanager
 def placed(path: Path) -> Iterator[None]:
-    """Errors for want of room leave it as DiskFull that knows where the database is."""
+    """Errors of the database as a whole leave it with its name; those for want of room as DiskFull that knows where
+    it is."""
     try:
         yield
-    except (DiskFull, TargetRefused) as error:
+    except (DiskFull, TargetRefused, TargetBusy, TargetUnavailable) as error:
         full = isinstance(error, DiskFull)
         if full or (error.message == _IO_ERROR and shutil.disk_usage(path.parent).free < _CRAMPED):
             raise DiskFull(f"{path.name}: {_FULL}", str(path.parent)) from error
+        if error.message in _NAMELESS:
+            raise type(error)(f"{path.name}: {_NAMELESS[error.message]}") from error
         raise
 
 
@@ -348,9 +359,9 @@ def technical(error: Exception) -> TechnicalError:
     """What an error of SQLite means to a job."""
     text = _sentence(error)
     if _LOCKED.fullmatch(text):
-        return TargetBusy("the database is locked by another program")
+        return TargetBusy(_BUSY)
     if _UNOPENED.fullmatch(text):
-        return TargetUnavailable("the database file cannot be opened")
+        return TargetUnavailable(_CLOSED)
     if text == _FULL:
         return DiskFull(text)
     return TargetRefused(text)
