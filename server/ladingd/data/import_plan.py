@@ -131,10 +131,11 @@ def _blank_lines(lines: int) -> tuple[str, ...]:
 
 
 def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:
-    """What the table's columns have to say to those who fill them."""
+    """What the table and its columns have to say to those who fill them."""
     filled = {column.target for column in columns}
-    there = () if table is None else table.columns
-    return tuple(column.note for column in there if column.note and column.name in filled)
+    if table is None:
+        return ()
+    return (*table.notes, *(column.note for column in table.columns if column.note and column.name in filled))
 
 
 def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], sample: _Sample) -> tuple[str, ...]:

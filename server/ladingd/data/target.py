@@ -43,6 +43,8 @@ class TargetTable:
 
     name: str
     columns: tuple[TargetColumn, ...]
+    notes: tuple[str, ...] = ()
+    """What people should know before they fill it."""
 
 
 class Target(ABC):

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from ladingd.core.errors import TargetRefused
 from ladingd.data.postgres.catalog import PgColumn, TableShape
-from ladingd.data.postgres.refusal import BLAMED, IGNORED, Refusal, columns_of
+from ladingd.data.postgres.refusal import BLAMED, IGNORED, POLICY, Refusal, columns_of
 from ladingd.data.postgres.session import Session
 
 STAGE = sql.Identifier("pg_temp", "lading_stage")
@@ -108,7 +108,7 @@ class Attempts:
             ),
             stage=STAGE,
             row=ROW,
-            blames=sql.Literal(f"^({'|'.join(BLAMED)})"),
+            blames=sql.Literal(f"^({'|'.join((*BLAMED, *([POLICY] if self.shape.policed else [])))})"),
             ignored=sql.Literal(IGNORED),
         )
         before = self._elsewhere()

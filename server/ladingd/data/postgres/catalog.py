@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from ladingd.data.postgres.characters import encoding
 from ladingd.data.postgres.pgtype import PgType
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ SELECT c.oid, c.relkind::text,
     EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
             AND t.tgtype & 7 = 7) OR c.relrowsecurity,
     c.relkind = 'p' OR c.relhasrules
-    OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D')
+    OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
+    row_security_active(c.oid),
+    c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+        WHERE l.relpersistence = 'u')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
@@ -103,6 +107,12 @@ class TableShape:
     """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
     acts: bool
     """A trigger or a rule, perhaps of a partition, may do something of its own after an insert."""
+    policed: bool
+    """Row-level security has a say in which rows the account may insert and see."""
+    unlogged: bool
+    """A crash of the server empties it, or a partition of it."""
+    encoding: str
+    """In which the database keeps text."""
     columns: tuple[PgColumn, ...]
     excludes: bool
     """It has an exclusion constraint."""
@@ -132,7 +142,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
     found = session.rows(_RELATION, (schema, table.table))
     if not found:
         return None
-    oid, kind, rewrites, acts = found[0]
+    oid, kind, rewrites, acts, policed, unlogged = found[0]
     columns = []
     signature = []
     for row in session.rows(_COLUMNS, (oid, oid)):
@@ -159,6 +169,9 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         code=kind,
         rewrites=rewrites,
         acts=acts,
+        policed=policed,
+        unlogged=unlogged,
+        encoding=encoding(session),
         columns=tuple(columns),
         excludes=session.rows(_EXCLUDES, (oid,))[0][0],
         key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
@@ -168,7 +181,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:
     """Whether the table still has the columns of its shape, and as much of a say in what is inserted."""
-    relation = [(shape.oid, shape.code, shape.rewrites, shape.acts)]
+    relation = [(shape.oid, shape.code, shape.rewrites, shape.acts, shape.policed, shape.unlogged)]
     return (
         session.rows(_RELATION, (shape.schema, shape.name)) == relation
         and tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature

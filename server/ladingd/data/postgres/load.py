@@ -56,6 +56,7 @@ class Load:
         columns = [_column(shape, name) for name in records.schema.names]
         arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
         ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
+        each = each or shape.policed  # There is no COPY into such a table.
         load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed or each, each=each)
         if load.probed:
             return load

@@ -66,6 +66,18 @@ def gone(name: str) -> str:
     return f"there is no table {name} any more: it was dropped or renamed; {_ADVICE}"
 
 
+def check_unlogged(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
+    """See that no crash of the server has emptied an unlogged table: it leaves no other sign. Raises TargetChanged."""
+    if not shape.unlogged or not session.rows(_VISIBLE, (shape.oid, shape.oid))[0][0]:
+        return
+    there, committed = _counted(ledger, job_uid, shape)
+    if there < committed:
+        raise TargetChanged(
+            f"table {shape.name} has lost rows: this job has inserted {committed:,}, and the table has {there:,}; "
+            f"it is UNLOGGED, so a crash of the server empties it; to load all records again: lading clone"
+        )
+
+
 @contextmanager
 def nothing_vanishing(session: Session, shape: TableShape) -> Iterator[list[int]]:
     """See that no row of the table vanishes while rows are inserted. Raises TargetRefused.
@@ -104,10 +116,14 @@ def _check_rows(session: Session, ledger: Ledger, job_uid: str, shape: TableShap
             f"table {shape.name} was truncated or rewritten, and the account {session.user} may not count its rows; "
             f"after GRANT SELECT, start the job again"
         )
-    counted = sql.SQL("ONLY {}" if shape.code == "r" else "{}").format(shape.identifier)
-    there, committed = ledger.rows_counted(job_uid, counted)
+    there, committed = _counted(ledger, job_uid, shape)
     if there < committed:
         raise TargetChanged(
             f"rows were removed from table {shape.name} by TRUNCATE, or with a partition: this job has inserted "
             f"{committed:,}, and the table has {there:,}; to load all records again: lading clone"
         )
+
+
+def _counted(ledger: Ledger, job_uid: str, shape: TableShape) -> tuple[int, int]:
+    relation = sql.SQL("ONLY {}" if shape.code == "r" else "{}").format(shape.identifier)
+    return ledger.rows_counted(job_uid, relation)

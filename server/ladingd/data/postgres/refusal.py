@@ -29,12 +29,15 @@ _CODES = {
     "22003": "OUT_OF_RANGE",
     "22008": "OUT_OF_RANGE",
     "22P05": "NOT_IN_ENCODING",
+    "42501": "POLICY",
     "P0001": "TRIGGER",
     "54000": "TOO_LONG",
     "IGNORED": "IGNORED_BY_TRIGGER",
 }
 IGNORED = "IGNORED"
 """The state of a record that a trigger left out without a word; the server has none for it."""
+POLICY = "42501"
+"""The state of a record that a policy refuses; the server says the same of a privilege that is missing."""
 # Data and integrity errors, views' own checks, what triggers raise, and values that are too long for an index.
 BLAMED = ("22", "23", "44", "P0", "54000")
 

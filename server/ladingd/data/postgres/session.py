@@ -42,10 +42,15 @@ _SETTINGS = (
     "SET IntervalStyle = 'postgres'",
     "SET extra_float_digits = 1",
     "SET bytea_output = 'hex'",
+    "SET array_nulls = on",
+    "SET xmloption = content",
     f"SET lock_timeout = '{LOCK_SECONDS}s'",
     # A worker that was stopped in a transaction must not keep a later attempt waiting for ever.
     "SET idle_in_transaction_session_timeout = '5min'",
     "SET statement_timeout = 0",
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'",  # PostgreSQL 17
+    # What the ledger says is committed must outlive a crash of the server.
+    "SELECT set_config(name, 'local', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BRIEF = f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"
@@ -231,10 +236,11 @@ def close_idle() -> None:
 def technical(address: Address, error: psycopg.Error) -> TechnicalError:
     """What an error that no record is to blame for means to a job."""
     state = error.sqlstate or ""
-    told = error.diag.message_primary or str(error).strip() or type(error).__name__
+    told = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
     if state.startswith(_OF_VALUES):
-        # Such a message shows the value, and more people may read the journal than records.
-        told = f"a value stopped the statement (SQLSTATE {state}); the database's own log shows it"
+        # Such a message may show a value, and more people may read the journal than records.
+        culprit = "a value" if state.startswith("22") else "a trigger or function"
+        told = f"{culprit} stopped the statement (SQLSTATE {state}); the database's own log shows it"
     text = _without_secrets(address, told)
     text = f"connection {address.name}: {text}"
     if state in _CONFLICTS:

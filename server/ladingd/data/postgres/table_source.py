@@ -125,7 +125,7 @@ class PostgresSource(TableSource):
             key=key,
             start=start,
             end=end,
-            notes=() if key else (_unkeyed(shape),),
+            notes=_notes(shape, key),
             identity=identity.encode(),
         )
 
@@ -226,11 +226,16 @@ def _is_dense(session: Session, plan: ExportPlan) -> bool:
     return bool(found) and plan.end - plan.start <= SPARSE * found[0][0]
 
 
-def _unkeyed(shape: TableShape) -> str:
-    return (
-        f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart begins anew,"
-        " and its progress follows the planner's estimate of its rows"
-    )
+def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
+    notes = []
+    if shape.policed:
+        notes.append(f"row-level security is active on {shape.name}: only rows that the account may see are exported")
+    if key is None:
+        notes.append(
+            f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart begins anew,"
+            " and its progress follows the planner's estimate of its rows"
+        )
+    return tuple(notes)
 
 
 def _fields(columns: Sequence[Column]) -> sql.Composed:

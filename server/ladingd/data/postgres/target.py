@@ -15,12 +15,13 @@ from ladingd.data import field_type
 from ladingd.data.column_names import cut
 from ladingd.data.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
+from ladingd.data.postgres.characters import keepable
 from ladingd.data.postgres.in_flight import RECENT, Common, InFlight
 from ladingd.data.postgres.key_order import in_key_order
 from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.pgtype import admitting, declaration
-from ladingd.data.postgres.recognition import gone, keep, recognise
+from ladingd.data.postgres.recognition import check_unlogged, gone, keep, recognise
 from ladingd.data.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
 from ladingd.data.reading import typed
@@ -44,6 +45,11 @@ CONFLICT_TRIES = 5
 """How often a chunk is done anew where the database took its transaction back for another one's sake."""
 
 NAME_BYTES = 63
+
+_PRIVILEGES = """
+SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = %s
+"""
+_UNLOGGED = "table {table} is UNLOGGED: a crash of the server empties it, also after the job is FINISHED"
 
 _shapes: dict[tuple[Address, Table], TableShape] = {}
 
@@ -89,6 +95,7 @@ class PostgresTarget(Target):
             if shape is None:
                 _check_schema(session, table)
                 return None
+            _check_privileges(session, shape)
             sequences = column_sequences(session, shape, shape.columns)
         if shape.kind != "table":
             raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
@@ -123,6 +130,7 @@ class PostgresTarget(Target):
                 shape = _shape(session, plan.target)
                 if entries and ledger.identity(job_uid) is not None:
                     recognise(session, ledger, job_uid, shape)
+                    check_unlogged(session, ledger, job_uid, shape)
                 else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
                     keep(session, ledger, job_uid, shape)
             session.commit()
@@ -143,7 +151,9 @@ class PostgresTarget(Target):
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
             if plan.columns:
-                recognise(session, self._ledger(session), job_uid, _shape(session, plan.target))
+                shape = _shape(session, plan.target)
+                recognise(session, self._ledger(session), job_uid, shape)
+                check_unlogged(session, self._ledger(session), job_uid, shape)
             session.commit()
 
     def discard(self, job_uid: str) -> None:
@@ -193,7 +203,8 @@ class PostgresTarget(Target):
         in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
         if batch.records.num_rows:
             shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
-            batch = in_key_order(batch, shape.key)
+            batch = in_key_order(keepable(batch, shape.encoding), shape.key)
+        if batch.records.num_rows:
             likely = in_flight.likely(chunk.ordinal)
             each = abs(chunk.ordinal - known.tried) <= RECENT
             load = Load.of(batch.records, shape, probed=likely and not shape.rewrites, each=each)
@@ -323,6 +334,7 @@ def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> T
             )
             for column in shape.columns
         ),
+        notes=(_UNLOGGED.format(table=shape.name),) if shape.unlogged else (),
     )
 
 
@@ -336,8 +348,32 @@ def _check_name(name: str, field: str) -> None:
 
 def _check_schema(session: Session, table: Table) -> None:
     schema = table.schema or DEFAULT_SCHEMA
-    if not session.rows("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)):
+    found = session.rows("SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s", (schema,))
+    if not found:
         raise InvalidSpec("target.schema", f"there is no schema {schema!r}; an administrator can create it")
+    if schema.startswith("pg_") or schema == "information_schema":
+        raise InvalidSpec("target.schema", f"schema {schema} is the server's own; choose another one")
+    if not found[0][0]:
+        statement = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}")
+        grants = [statement.format(sql.Identifier(schema), sql.Identifier(session.user))]
+        raise _forbidden(session, f"make the table {table.table} in schema {schema}", grants)
+
+
+def _check_privileges(session: Session, shape: TableShape) -> None:
+    account = sql.Identifier(session.user)
+    ((usage, insert),) = session.rows(_PRIVILEGES, (shape.oid,))
+    grants = []
+    if not usage:
+        grants.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(shape.schema), account))
+    if not insert:
+        grants.append(sql.SQL("GRANT INSERT ON {} TO {}").format(shape.identifier, account))
+    if grants:
+        raise _forbidden(session, f"insert into table {shape.name}", grants)
+
+
+def _forbidden(session: Session, what: str, grants: Sequence[sql.Composed]) -> InvalidSpec:
+    statements = "; ".join(grant.as_string() for grant in grants)
+    return InvalidSpec(FIELD, f"the account {session.user} may not {what}; an administrator can run: {statements};")
 
 
 def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:

@@ -265,3 +265,18 @@ def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Qu
 def test_a_table_that_cannot_be_one_is_refused_before_anything_is_stored(quay: Quay, schema: str, table: str) -> None:
     with pytest.raises(InvalidSpec, match=r"at most 63 bytes of a name|keeps its ledger"):
         quay.target.table(Table(schema=schema, table=table))
+
+
+def test_an_unlogged_table_that_a_crash_has_emptied_fails_the_job(quay: Quay) -> None:
+    quay.sql("CREATE UNLOGGED TABLE t (id int)")
+    plan = quay.plan(["id"])
+    quay.target.begin("job", 1, plan)
+    put(quay, plan, 0, [1, 2])
+    quay.target.verify("job", plan)
+    quay.sql("DELETE FROM t")  # Like a crash it leaves the storage its number.
+    put(quay, plan, 1, [3])
+    with pytest.raises(TargetChanged, match="this job has inserted 3, and the table has 1; it is UNLOGGED"):
+        quay.target.verify("job", plan)
+    table = quay.target.table(Table(table="t"))
+    assert table is not None
+    assert "UNLOGGED" in table.notes[0]

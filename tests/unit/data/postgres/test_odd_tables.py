@@ -7,16 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from ladingd.core.bill import Counts
+from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.connection import Connection
+from ladingd.data.postgres.session import Address, close_idle, connected
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.unit.data.postgres.conftest import Quay
@@ -169,3 +172,70 @@ def test_a_column_that_was_made_wider_takes_what_it_has_refused(quay: Quay, tmp_
     quay.sql("ALTER TABLE t ALTER a TYPE bigint")
     transfer.begin("job", 2, plan)
     assert transfer.process("job", 2, plan, replace(chunk, ordinal=1)).rejected == 0
+
+
+@pytest.fixture
+def clerk(quay: Quay, load: Importing) -> Iterator[tuple[str, str]]:
+    """A role that may use the ledger and nothing else, and the URL with which it connects."""
+    quay.sql("CREATE TABLE t (id int)")
+    load("id\n1\n")  # has the ledger made
+    quay.sql("DROP TABLE t")
+    role = f"clerk_{quay.url.partition('quay_')[2][:12]}"
+    quay.sql(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA lading TO {role}")
+    quay.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA lading TO {role}")
+    url = quay.url.replace("//postgres:@", f"//{role}:@")
+    assert url != quay.url
+    yield role, url
+    close_idle()
+    quay.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_policy_refuses_records_one_by_one(quay: Quay, load: Importing, clerk: tuple[str, str]) -> None:
+    role, url = clerk
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, owner text DEFAULT current_user); INSERT INTO t VALUES (5, 'other')")
+    quay.sql("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    quay.sql(f"CREATE POLICY p ON t USING (owner = current_user) WITH CHECK (id < 100); GRANT ALL ON t TO {role}")
+    loaded = load("id\n1\n200\n5\n7\n", url=url)
+    assert loaded == Loaded(inserted=2, rejects=[(3, "POLICY"), (4, "UNIQUE")])
+    assert quay.sql("SELECT id, owner FROM t ORDER BY id") == [(1, role), (5, "other"), (7, role)]
+
+
+def test_a_missing_privilege_is_told_with_its_grant(quay: Quay, load: Importing, clerk: tuple[str, str]) -> None:
+    role, url = clerk
+    with pytest.raises(InvalidSpec, match=f'may not make the table t .* GRANT USAGE, CREATE ON SCHEMA .* "{role}";'):
+        load("id\n1\n", url=url)
+    quay.sql("CREATE TABLE t (id int)")
+    with pytest.raises(InvalidSpec, match=f'may not insert into table t; .* GRANT INSERT ON "public"."t" TO "{role}";'):
+        load("id\n1\n", url=url)
+    with pytest.raises(InvalidSpec, match="schema pg_catalog is the server's own"):
+        quay.target.table(Table(schema="pg_catalog", table="new"))
+
+
+def test_settings_of_a_role_change_no_value(quay: Quay, load: Importing, clerk: tuple[str, str]) -> None:
+    role, url = clerk
+    for setting in ("array_nulls = off", "synchronous_commit = off", "DateStyle = 'German'", "bytea_output = 'escape'"):
+        quay.sql(f"ALTER ROLE {role} SET {setting}")
+    with connected(quay.target.address) as session:
+        timed = session.server_version >= 170_000
+    if timed:
+        quay.sql(f"ALTER ROLE {role} SET transaction_timeout = '1min'")
+    with connected(Address(name="quay", url=url)) as session:
+        assert session.rows("SHOW synchronous_commit") == [("local",)]
+        assert not timed or session.rows("SHOW transaction_timeout") == [("0",)]
+    quay.sql(f"CREATE TABLE t (id int, a text[], d date); GRANT ALL ON t TO {role}")
+    assert load('id,a,d\n1,"{x,NULL}",2024-02-01\n', url=url).inserted == 1
+    assert quay.sql("SELECT a[2] IS NULL, d::text FROM t") == [(True, "2024-02-01")]
+
+
+def test_a_character_that_the_database_lacks_costs_one_record(quay: Quay, load: Importing) -> None:
+    own = quay.sql("SELECT current_database()")[0][0]
+    name = own.replace("quay", "latin")
+    quay.sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
+    try:
+        url = quay.url.replace(own, name)
+        assert load("id,v\n1,é\n2,€\n3,ok\n", url=url) == Loaded(inserted=2, rejects=[(3, "NOT_IN_ENCODING")])
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT v FROM t ORDER BY id").fetchall() == [("é",), ("ok",)]
+    finally:
+        close_idle()
+        quay.sql(f"DROP DATABASE {name}")
