@@ -68,7 +68,7 @@ _BUSY = "the database is locked by another program"
 _CLOSED = "the database file cannot be opened"
 # What is said of a database as a whole, in our words.
 _NAMELESS = {sentence: sentence for sentence in (*_ENVIRONMENT, _BUSY, _CLOSED)} | {
-    "attempt to write a readonly database": "the daemon may not write to the file, or it is on a read-only disk",
+    "attempt to write a readonly database": "the daemon may not write to the file or into its directory",
     "file is not a database": "it is not a database of SQLite, or it is encrypted",
     _CLOSED: "the database file, or one that SQLite makes beside it, cannot be opened by the daemon",
 }
