@@ -24,7 +24,7 @@ from ladingd.data.parse import RecordPlaces, parse, without_line_end
 from ladingd.data.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ladingd.data.reading import Reading
 
@@ -111,16 +111,17 @@ class Batch:
             )
         return counts
 
-    def rejects(self, faults: list[Fault]) -> list[Reject]:
-        """The rejects of these faults, and the warnings, in the order of the source."""
+    def rejects(self, faults: list[Fault]) -> Iterator[Reject]:
+        """The rejects of these faults, and the warnings, in the order of the source, one at a time: there may be as
+        many as records."""
         ordered = sorted([*faults, *self._warnings_beside(faults)], key=attrgetter("index"))
         if not ordered:
-            return []
+            return
         now = datetime.now(UTC)
         indexes = np.array([fault.index for fault in ordered])
         raws, lines = self.places.raw(self.data, indexes), self.places.lines(indexes)
-        return [
-            Reject(
+        for fault, raw, line in zip(ordered, raws, lines, strict=True):
+            yield Reject(
                 type=fault.type,
                 time=now,
                 file=self.plan.file.path,
@@ -133,8 +134,6 @@ class Batch:
                 code=fault.code,
                 message=fault.message,
             )
-            for fault, raw, line in zip(ordered, raws, lines, strict=True)
-        ]
 
     def _warnings_beside(self, faults: list[Fault]) -> list[Fault]:
         """The warnings of records that were not refused: what they say of a record is untrue of a refused one."""

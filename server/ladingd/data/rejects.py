@@ -7,6 +7,7 @@ import base64
 import json
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from json.encoder import encode_basestring as text
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,9 +29,9 @@ _LOST = -1
 
 def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
-    lines = [_line(reject) for reject in rejects]
-    if lines:
-        write_durably(path, lines)
+    lines = map(_line, rejects)
+    if first := next(lines, b""):
+        write_durably(path, chain((first,), lines))
     elif path.exists():
         with writing(path.parent):
             path.unlink()
