@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,7 @@ from ladingd.api.handler import Context, behaviour_of, run_to_end, with_behaviou
 from ladingd.api.permits import DEFAULT
 from ladingd.api.request import fields_to_edit
 from ladingd.api.status import CODES
+from ladingd.config.certificates import validity
 from ladingd.core.access import Act, Deed, Principal, Right, recognise, token_id
 from ladingd.core.deadline import seconds_to_answer
 from ladingd.core.errors import DiskFull, PermissionDenied, StoreBusy, Unauthenticated
@@ -224,6 +227,7 @@ class Access(grpc.aio.ServerInterceptor):
             if task in self._ended and task.uncancel() == 0:
                 if call.token_id:
                     raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
+                self._by_transport(call.context)  # Raises if the caller may not call again.
                 raise Unauthenticated(f"what {call.principal} may do was changed: call again") from None
             raise
         finally:
@@ -261,6 +265,13 @@ class Access(grpc.aio.ServerInterceptor):
             names = context.auth_context().get("x509_common_name", ())
             known = [self._clients[name] for name in (_text(name) for name in names) if name in self._clients]
             if known:
+                # TLS looks at the certificate only when a connection is made, and connections last for days.
+                for certificate in context.auth_context().get("x509_pem_cert", ()):
+                    if self._clock() >= (end := _end_of(certificate)):
+                        raise Unauthenticated(
+                            f"the certificate of {known[0].name} expired on {end:%Y-%m-%d %H:%M} UTC: connect with a"
+                            " new one"
+                        )
                 return known[0]
             if names:
                 raise Unauthenticated("the certificate's common name is not among the clients of the configuration")
@@ -296,6 +307,12 @@ class Access(grpc.aio.ServerInterceptor):
             outcome=outcome,
         )
         return self._trail.note(deed, reason)
+
+
+@lru_cache(maxsize=1_000)
+def _end_of(certificate: bytes) -> datetime:
+    """Until when a certificate in PEM holds. TLS has accepted it."""
+    return validity(ssl.PEM_cert_to_DER_cert(certificate.decode("ascii")))[1]
 
 
 async def _durable(writing: Awaitable[None]) -> None:

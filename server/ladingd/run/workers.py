@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from ladingd.core.errors import ShuttingDown, WorkerLost
 from ladingd.core.origin import current, working_for
 from ladingd.core.report import Report, heard_by
+from ladingd.run import program
 from ladingd.run.forkserver import FORKSERVER
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ class Worker:
         return answer
 
     def _started(self) -> Connection:
+        if program.replaced():
+            raise NotStarted("another version of Lading was installed while this daemon runs; restart the daemon")
         try:
             return self._start()
         except EOFError:

@@ -33,6 +33,7 @@ from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.uploads import UploadFiles
 from ladingd.run.control import effect
 from ladingd.run.watch import WatchEvent, WatchKind
+from tests.harness.certificates import Authority
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import (
     ANYONE,
@@ -694,6 +695,10 @@ async def test_who_comes_otherwise_than_by_the_socket_must_be_known(uploads):
     assert handler is not None
     request = pb.ListJobsRequest()
     assert await handler.unary_unary(request, Tcp(x509_common_name=[b"robot"])) == "through"
+    valid, expired = (Authority().issue(common_name="robot", expired=old).chain for old in (False, True))
+    assert await handler.unary_unary(request, Tcp(x509_common_name=[b"robot"], x509_pem_cert=[valid])) == "through"
+    with pytest.raises(Unauthenticated, match="the certificate of robot expired on"):
+        await handler.unary_unary(request, Tcp(x509_common_name=[b"robot"], x509_pem_cert=[expired]))
     for wrong in (Tcp(), Tcp(x509_common_name=[b"Robot"]), Tcp(x509_common_name=[]), Tcp(x509_common_name=[b"\xff"])):
         with pytest.raises(Unauthenticated):
             await handler.unary_unary(request, wrong)

@@ -301,6 +301,23 @@ async def test_workers_end_though_the_forkserver_does_not_answer(
     assert not lives(int(mark.read_text()))
 
 
+async def test_no_worker_loads_another_program_than_the_daemon(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladingd.run.workers.PAUSE", 0.0)
+    pid = await workers.call(os.getpid)
+    newer = tmp_path / "lading-99.0.dist-info"
+    newer.mkdir()
+    (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: lading\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert await workers.call(os.getpid) == pid, "those that are there go on"
+    await workers.rest(0.0)
+    with pytest.raises(WorkerLost, match="another version of Lading was installed"):
+        await workers.call(os.getpid)
+    monkeypatch.undo()
+    assert await workers.call(os.getpid) != pid
+
+
 async def test_why_no_process_can_be_started_is_said(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_process: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
