@@ -227,7 +227,7 @@ class Access(grpc.aio.ServerInterceptor):
             if task in self._ended and task.uncancel() == 0:
                 if call.token_id:
                     raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
-                self._by_transport(call.context)  # Raises if the caller may not call again.
+                self._check_certificate(call.principal, call.context)
                 raise Unauthenticated(f"what {call.principal} may do was changed: call again") from None
             raise
         finally:
@@ -265,17 +265,20 @@ class Access(grpc.aio.ServerInterceptor):
             names = context.auth_context().get("x509_common_name", ())
             known = [self._clients[name] for name in (_text(name) for name in names) if name in self._clients]
             if known:
-                # TLS looks at the certificate only when a connection is made, and connections last for days.
-                for certificate in context.auth_context().get("x509_pem_cert", ()):
-                    if self._clock() >= (end := _end_of(certificate)):
-                        raise Unauthenticated(
-                            f"the certificate of {known[0].name} expired on {end:%Y-%m-%d %H:%M} UTC: connect with a"
-                            " new one"
-                        )
+                self._check_certificate(known[0].name, context)
                 return known[0]
             if names:
                 raise Unauthenticated("the certificate's common name is not among the clients of the configuration")
         raise Unauthenticated("a token is needed, as in `authorization: Bearer lading_…`")
+
+    def _check_certificate(self, name: str, context: Context) -> None:
+        """Raises Unauthenticated if the caller's certificate has expired: TLS looks at it only when a connection is
+        made, and connections last for days."""
+        for certificate in context.auth_context().get("x509_pem_cert", ()):
+            if self._clock() >= (end := _end_of(certificate)):
+                raise Unauthenticated(
+                    f"the certificate of {name} expired on {end:%Y-%m-%d %H:%M} UTC: connect with a new one"
+                )
 
     async def _permit(self, principal: Principal, request: Any) -> None:
         """What a method takes by what is asked of it. Raises PermissionDenied. The model of a clone is looked at where

@@ -106,6 +106,7 @@ class Order:
 
 
 NEWEST_FIRST = Order()
+LAST_CHANGED_FIRST = Order(field=Field.UPDATE_TIME)
 
 
 def value_of(job: Job, field: Field) -> Value | None:

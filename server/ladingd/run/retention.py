@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import DiskFull, Refusal
+from ladingd.core.selection import LAST_CHANGED_FIRST
 from ladingd.core.state import State
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ BREATH = 0.1
 """How many seconds others have the store for themselves between two steps."""
 REQUESTS_KEPT = timedelta(days=30)
 """How long a request_id is remembered at least; longer than anybody retries. It is kept as long as its job, too."""
+LEAP = timedelta(hours=1)
+"""A clock that goes forward by more than this all at once may be wrong."""
+AWAY = timedelta(days=60)
+"""So does one that says, when the daemon starts, that nothing happened to any job for longer than this."""
+DOUBT_SECONDS = 86_400.0
+"""For so long nothing is deleted for its age after the clock went forward like that."""
 AT_A_TIME = 100
 _UIDS = 500
 
@@ -52,6 +60,9 @@ class Rules:
 class Retention:
     """Deletes jobs that have ended as a person would, so watchers hear of it; never one that may go on by itself.
 
+    Where the clock may be wrong, nothing is deleted for its age for a day: a machine without a battery starts in
+    another year, and what is deleted does not come back when the clock is set.
+
     A watch that wants to go on from a change that is forgotten is told so and begins with a snapshot.
     """
 
@@ -66,7 +77,9 @@ class Retention:
         pause: float = PAUSE,
         breath: float = BREATH,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        steady: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
+        """``steady`` gives seconds that nobody sets; they go on while the machine sleeps."""
         self.rules = rules
         self._jobs = jobs
         self._old = old
@@ -75,11 +88,16 @@ class Retention:
         self._pause = pause
         self._breath = breath
         self._clock = clock
+        self._steady = steady
+        self._seen: tuple[datetime, float] | None = None
+        """Both clocks at the last look."""
+        self._doubted_until = 0.0
 
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
             try:
+                await self.compare_clocks()
                 await self.forget_jobs()
                 await self.forget_files()
                 await self.forget_requests()
@@ -89,6 +107,25 @@ class Retention:
                 # To forget takes room, too, for a moment. There is another look.
                 log.warning("retention: nothing can be forgotten now: %s", full.message)
             await asyncio.sleep(self._pause)
+
+    async def compare_clocks(self) -> None:
+        """Doubt the clock if it went forward by much since the last look; at the first look, since the last thing that
+        happened to a job."""
+        now, steady = self._clock(), self._steady()
+        if self._seen is None:
+            latest = (await self._jobs.list(size=1, order=LAST_CHANGED_FIRST)).items
+            expected, most = latest[0].update_time if latest else now, AWAY
+        else:
+            expected, most = self._seen[0] + timedelta(seconds=steady - self._seen[1]), LEAP
+        self._seen = now, steady
+        if now - expected > most:
+            self._doubted_until = steady + DOUBT_SECONDS
+            log.warning(
+                "the clock says %s, where %s was the last time known: for 24 hours nothing is deleted for its age;"
+                " if the clock is wrong, set it",
+                f"{now:%Y-%m-%d %H:%M} UTC",
+                f"{expected:%Y-%m-%d %H:%M} UTC",
+            )
 
     async def forget_jobs(self) -> None:
         """Delete jobs that ended too long ago, or are too many."""
@@ -127,7 +164,8 @@ class Retention:
         """Forget what requests have made that nobody repeats any more, once it is gone."""
         forgotten = 1
         while forgotten:
-            forgotten = await self._old.trim_requests(before=self._clock() - REQUESTS_KEPT)
+            before = self._before(REQUESTS_KEPT.days)
+            forgotten = await self._old.trim_requests(before=before) if before else 0
             await asyncio.sleep(self._breath)
 
     async def forget_audit(self) -> None:
@@ -158,4 +196,5 @@ class Retention:
         return True
 
     def _before(self, days: int) -> datetime | None:
-        return self._clock() - timedelta(days=days) if days else None
+        """Before when something is too old, as far as the clock can be trusted."""
+        return self._clock() - timedelta(days=days) if days and self._steady() >= self._doubted_until else None

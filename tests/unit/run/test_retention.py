@@ -33,7 +33,20 @@ FOR_EVER = Rules(jobs_days=0, jobs_most=0, failed_days=0, files_bytes=0, changes
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def retention_of(rig: Rig, rules: Rules) -> Retention:
+class Clocks:
+    """The machine's clock, and one that nobody sets."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.steady = 1_000_000.0
+
+    def pass_by(self, seconds: float, *, leap: timedelta = timedelta()) -> None:
+        self.now += timedelta(seconds=seconds) + leap
+        self.steady += seconds
+
+
+def retention_of(rig: Rig, rules: Rules, clocks: Clocks | None = None) -> Retention:
+    clocks = clocks or Clocks()
     control = Control(
         store=rig.store,
         transfer=rig.transfer,
@@ -50,7 +63,8 @@ def retention_of(rig: Rig, rules: Rules) -> Retention:
         files=rig.files,
         control=control,
         breath=0.0,
-        clock=lambda: NOW,
+        clock=lambda: clocks.now,
+        steady=lambda: clocks.steady,
     )
 
 
@@ -88,6 +102,47 @@ async def test_jobs_go_by_age(rig: Rig) -> None:
         await make(rig, f"d{days}", State.FINISHED, days_ago=days)
     await retention_of(rig, replace(FOR_EVER, jobs_days=30)).forget_jobs()
     assert await left(rig) == {"d1", "d29", "d30"}
+
+
+async def test_nothing_goes_by_age_for_a_day_after_the_clock_went_forward(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make(rig, "job", State.FINISHED, days_ago=1)
+    audit = SqlAuditStore(rig.store._database)
+    await audit.add([Deed(time=NOW, principal="p", role="", peer="", method="m", resource="", outcome="OK")])
+    clocks = Clocks()
+    retention = retention_of(rig, replace(FOR_EVER, jobs_days=30, audit_days=30), clocks)
+
+    async def look() -> tuple[set[str], int]:
+        await retention.compare_clocks()
+        await retention.forget_jobs()
+        await retention.forget_audit()
+        return await left(rig), len((await audit.list(size=9)).items)
+
+    for leap in (timedelta(), timedelta(minutes=50), timedelta(days=-3), timedelta(days=300), timedelta(days=300)):
+        clocks.pass_by(600, leap=leap)
+        assert await look() == ({"job"}, 1)
+    assert caplog.text.count("for 24 hours nothing is deleted for its age") == 2
+    clocks.pass_by(86_000)
+    assert await look() == ({"job"}, 1)
+    clocks.pass_by(500)
+    assert await look() == (set(), 0)
+
+
+async def test_at_the_start_a_clock_far_ahead_of_all_jobs_is_doubted(rig: Rig) -> None:
+    await make(rig, "old", State.FINISHED, days_ago=40)
+    await make(rig, "new", State.FINISHED, days_ago=29)
+    rules = replace(FOR_EVER, jobs_days=30)
+    clocks = Clocks()
+    clocks.pass_by(0, leap=timedelta(days=40))
+    doubting = retention_of(rig, rules, clocks)
+    await doubting.compare_clocks()
+    await doubting.forget_jobs()
+    assert await left(rig) == {"old", "new"}
+    trusting = retention_of(rig, rules)
+    await trusting.compare_clocks()
+    await trusting.forget_jobs()
+    assert await left(rig) == {"new"}
 
 
 async def test_jobs_go_by_number_the_oldest_first(rig: Rig) -> None:
