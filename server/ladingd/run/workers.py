@@ -41,6 +41,7 @@ TRIES = 3
 """A call whose worker died under it is made again, so often in all."""
 PAUSE = 0.5
 """Seconds until another try to start a process."""
+MORE_MEMORY = "raise its limit (ulimit -v, or MemoryMax in the unit), or lower chunk_bytes of the job"
 MORE_FILES = "allow more open files: LimitNOFILE in the unit, or ulimit -n"
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,14 @@ class Workers:
                     self.deaths += 1
                     lost = f"worker processes died {TRIES} times on the same work; the machine may be out of memory"
                     log.warning("a worker process has ended in the middle of its work")
+                    continue
+                if isinstance(answer, MemoryError):
+                    deaths += 1
+                    self.deaths += 1
+                    lost = f"worker processes ran out of memory {TRIES} times on the same work; {MORE_MEMORY}"
+                    log.warning("a worker process has run out of memory, and is ended")
+                    worker.kill()
+                    await asyncio.to_thread(worker.gone)
                     continue
                 worker.idle_since = time.monotonic()
                 self._idle.append(worker)

@@ -301,6 +301,24 @@ async def test_workers_end_though_the_forkserver_does_not_answer(
     assert not lives(int(mark.read_text()))
 
 
+def run_out_of_memory(path: str, times: int) -> str:
+    with open(path, "a") as file:
+        file.write("x")
+    if os.path.getsize(path) <= times:
+        raise MemoryError
+    return "enough"
+
+
+async def test_a_call_that_runs_out_of_memory_is_made_again_by_another_process(
+    workers: Workers, tmp_path: Path
+) -> None:
+    pid = await workers.call(os.getpid)
+    assert await workers.call(run_out_of_memory, str(tmp_path / "a"), 1) == "enough"
+    assert not lives(pid)
+    with pytest.raises(WorkerLost, match="ran out of memory 3 times on the same work; raise its limit"):
+        await workers.call(run_out_of_memory, str(tmp_path / "b"), 99)
+
+
 async def test_no_worker_loads_another_program_than_the_daemon(
     workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
