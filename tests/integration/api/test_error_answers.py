@@ -30,6 +30,7 @@ EXAMPLES = [
     (errors.RevisionCompacted(3, 40), "OUT_OF_RANGE"),
     (errors.ShuttingDown(), "UNAVAILABLE"),
     (errors.TargetUnavailable("locked"), "UNAVAILABLE"),
+    (errors.TargetBusy("process 17 has locked table t"), "UNAVAILABLE"),
     (errors.TargetRefused("no such function"), "FAILED_PRECONDITION"),
     (errors.SourceUnreadable("permission denied"), "FAILED_PRECONDITION"),
     (errors.DestinationRefused("disk full"), "FAILED_PRECONDITION"),
