@@ -34,7 +34,7 @@ def destination(path: str | os.PathLike[str], environment: Mapping[str, str] = o
     if os.path.islink(path) and not os.path.lexists(place):
         raise OSError(errno.ENOENT, "is a link to a file that does not exist: name that file", text)
     for what, own in _own_files(environment):
-        if place == own or (own.is_dir() and any(_same(each, own) for each in place.parents)):
+        if place == own or (os.path.isdir(own) and any(_same(each, own) for each in place.parents)):
             raise OSError(errno.EPERM, f"belongs to your own daemon ({what}): choose another file", text)
     return place
 

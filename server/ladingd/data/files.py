@@ -267,11 +267,11 @@ def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
 
 
 def _descend(base: Path, directories: Sequence[str]) -> int:
-    """Open directories, each in the one before."""
-    step = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Open directories, each in the one before. Who may not list one may still be allowed to pass through it."""
+    step = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for directory in directories:
         try:
-            inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step)
+            inside = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step)
         finally:
             os.close(step)
         step = inside

@@ -92,7 +92,7 @@ class _Seen:
         mounts = _mounts(_MOUNTS.read_bytes())
         for what, directory in self.directories if mounts else ():
             for point in _shows(mounts, directory.resolve()):
-                self._add(what if point.is_dir() else f"a file in {what}", str(point))
+                self._add(what if os.path.isdir(point) else f"a file in {what}", str(point))
 
     def _add(self, what: str, path: str) -> None:
         directory, name = os.path.split(path)

@@ -11,6 +11,7 @@ import pytest
 
 from lading_client.cli.paths import BadPath, check_free, file_to_write
 from lading_client.destination import check_replaceable, destination
+from tests.harness.users import NOBODY, common_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,3 +124,18 @@ def test_files_of_the_own_daemon_are_left_alone(home: Path, path: str, what: str
         with pytest.raises(BadPath, match=rf"belongs to your own daemon \({what}\): choose another file"):
             check()
     assert file_to_write(f"{home}/crm.csv").path == f"{home}/crm.csv"[1:]
+
+
+def test_a_database_of_a_connection_that_cannot_be_looked_at_keeps_no_file_from_being_written(folder: Path) -> None:
+    closed, config = folder / "closed", folder / "config/lading/ladingd.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[connections.other]\nurl = "sqlite:///{closed}/x.db"\n')
+    closed.mkdir(mode=0o000)
+    folder.chmod(0o711)
+    if os.geteuid() == 0:
+        os.chown(folder / "config", NOBODY, NOBODY)  # That of somebody else is not used.
+    try:
+        with common_user():
+            assert destination(folder / "out.csv", {"XDG_CONFIG_HOME": str(folder / "config")}) == folder / "out.csv"
+    finally:
+        closed.chmod(0o700)

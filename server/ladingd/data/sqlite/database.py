@@ -279,13 +279,26 @@ class Database(Transaction):
             self._connection.rollback()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is the database file. Raises TargetUnavailable where the daemon may not see that."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise TargetUnavailable(
+            f"{path.name}: the daemon may not look into the directory of this database ({error.strerror})"
+        ) from error
+    return True
+
+
 @contextmanager
 def connected(path: Path, *, create: bool = False, read_only: bool = False) -> Iterator[Database]:
     """Open a database file for the time of a ``with``; what was not committed then is taken back.
 
     Raises TargetUnavailable where the file is not there and may not be made.
     """
-    if not path.exists() and not create:
+    if not is_there(path) and not create:
         raise TargetUnavailable(f"the database {path.name} is not there")
     if not path.parent.is_dir():
         raise TargetUnavailable(f"the directory of the database {path.name} is not there")

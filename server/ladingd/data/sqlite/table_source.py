@@ -13,7 +13,7 @@ from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, Ta
 from ladingd.core.plan import Column
 from ladingd.data.csvwriter import CsvWriter
 from ladingd.data.field_type import Affinity, of_declaration
-from ladingd.data.sqlite.database import connected, statement
+from ladingd.data.sqlite.database import connected, is_there, statement
 from ladingd.data.sqlite.identity import Identity, read_identity
 from ladingd.data.sqlite.strangers import strangers
 from ladingd.data.sqlite.suitability import check_schema
@@ -45,7 +45,7 @@ class SqliteSource(TableSource):
     def inspect(self, table: Table) -> SourceTable:
         check_schema(table, "source")
         missing = InvalidSpec(FIELD, f"there is no table {table.table!r} in connection {table.connection!r}")
-        if not self.path.exists():
+        if not is_there(self.path):
             raise missing
         with connected(self.path, read_only=True) as database:
             shape = database.shape(table.table)

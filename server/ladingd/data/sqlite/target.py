@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,7 @@ from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaratio
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.attempts import attempting
 from ladingd.data.sqlite.courtesy import courteous
-from ladingd.data.sqlite.database import Transaction, connected, placed, quoted, statement
+from ladingd.data.sqlite.database import Transaction, connected, is_there, placed, quoted, statement
 from ladingd.data.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.sqlite.load import OnlyTryingTells, experience, load, load_each
 from ladingd.data.sqlite.reading import sqlite_reading
@@ -46,16 +47,24 @@ class SqliteTarget(Target):
 
     def table(self, table: Table) -> TargetTable | None:
         check_name(table)
-        if not self.path.exists():
+        if not is_there(self.path):
             return None
+        if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK | os.X_OK):
+            # SQLite makes its journal beside the file.
+            raise InvalidSpec(
+                "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
+            )
         with connected(self.path, read_only=True) as database:
             shape = database.shape(table.table)
+            keys = database.rows('SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (table.table,))
         if shape is None:
             return None
         problem = unusable(shape)
         if problem is not None:
             raise InvalidSpec(FIELD, problem)
-        return _as_target(shape)
+        others = ", ".join(sorted(str(other) for (other,) in keys))
+        note = f"foreign keys of {shape.name} (to {others}) are not checked, as SQLite does not by default"
+        return replace(_as_target(shape), notes=(note,) if others else ())
 
     def check_type(self, kind: FieldType) -> None:
         if kind.kind is Kind.DECIMAL and kind.scale > EXACT_DIGITS:
@@ -169,7 +178,7 @@ class SqliteTarget(Target):
 
     def _exists(self) -> bool:
         """Whether there is the file; one that was never made is not merely away. Raises TargetUnavailable."""
-        if self.path.exists():
+        if is_there(self.path):
             return True
         if not self.path.parent.is_dir():
             raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")

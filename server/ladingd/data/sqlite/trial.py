@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import TargetRefused
-from ladingd.data.sqlite.database import connected
+from ladingd.data.sqlite.database import connected, is_there
 from ladingd.data.trial import Answer
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def try_out(path: Path) -> Answer:
     """Open the file and read from it. Raises TargetUnavailable, TargetRefused."""
     directory = path.parent
-    if not path.exists():
+    if not is_there(path):
         if not directory.is_dir():
             raise TargetRefused(f"there is no directory {directory} for the database; make it")
         if not os.access(directory, os.W_OK | os.X_OK):
