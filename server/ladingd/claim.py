@@ -129,10 +129,9 @@ def claimed(state_dir: Path, socket: Path, *, own: Path | None = None) -> Iterat
         try:
             yield claim
         finally:
-            for directory in directories:
-                (directory / PID_FILE).unlink(missing_ok=True)
-                (directory / RECORD).unlink(missing_ok=True)
-            socket.unlink(missing_ok=True)
+            left = [directory / name for directory in directories for name in (PID_FILE, RECORD)]
+            for path in (*left, socket):
+                _clear_away_last(path)
 
 
 def _clear_away(left: Record | None) -> None:
@@ -142,6 +141,14 @@ def _clear_away(left: Record | None) -> None:
     if left.socket.parent.name.startswith(_PRIVATE):
         with suppress(OSError):
             _remove(left.socket)
+
+
+def _clear_away_last(path: Path) -> None:
+    """Remove what nobody needs any more. If it cannot be removed, the daemon ends well all the same."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _remove(socket: Path) -> None:

@@ -39,6 +39,8 @@ REPORTS = 5
 """So often a second a call says at most how far it is."""
 TRIES = 3
 """A call whose worker died under it is made again, so often in all."""
+READY_SECONDS = 60.0
+"""How long a process may take from its start until it is ready."""
 PAUSE = 0.5
 """Seconds until another try to start a process."""
 MORE_MEMORY = "raise its limit (ulimit -v, or MemoryMax in the unit), or lower chunk_bytes of the job"
@@ -288,6 +290,10 @@ class Worker:
                 self._connection = ours
         if self._killed:
             raise EOFError
+        # Python waits for ever for a thread that could not begin for want of memory: so a child may never get ready.
+        if not ours.poll(READY_SECONDS):
+            raise TimeoutError(f"it was not ready within {READY_SECONDS:g} s; the machine may be out of memory")
+        ours.recv()
         return ours
 
     def kill(self) -> None:
@@ -325,6 +331,7 @@ def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
     _keep_memory()
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
     prepared = lru_cache(maxsize=1)(prepare)
+    pipe.send(None)  # Ready.
     with heard_by(_Reporter(pipe)):
         while True:
             try:

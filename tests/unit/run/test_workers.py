@@ -319,6 +319,21 @@ async def test_a_call_that_runs_out_of_memory_is_made_again_by_another_process(
         await workers.call(run_out_of_memory, str(tmp_path / "b"), 99)
 
 
+def never_get_ready(_pipe: object, _prepare: object) -> None:
+    time.sleep(60)
+
+
+async def test_a_process_that_does_not_get_ready_is_given_up(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ladingd.run.workers.PAUSE", 0.0)
+    monkeypatch.setattr("ladingd.run.workers.READY_SECONDS", 0.1)
+    monkeypatch.setattr("ladingd.run.workers._serve", never_get_ready)
+    with pytest.raises(WorkerLost, match="no worker process can be started: it was not ready within"):
+        await workers.call(os.getpid)
+    assert (workers.busy, workers.idle) == (0, 0)
+    monkeypatch.undo()
+    assert await workers.call(os.getpid)
+
+
 async def test_no_worker_loads_another_program_than_the_daemon(
     workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
