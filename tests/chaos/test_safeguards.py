@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ladingd.core.bill import Counts
-    from ladingd.data.batch import Fault
+    from ladingd.data.faults import Faults
     from tests.chaos.trial import Trial
 
 
@@ -67,7 +67,7 @@ class Attempt:
         data = self.dock.file.read_bytes()[chunk.start : chunk.end]
         batch = read_batch(data, self.plan, chunk, target.readings(self.plan))
 
-        def keep(faults: list[Fault]) -> None:
+        def keep(faults: Faults) -> None:
             assert not faults
 
         return partial(target.write, self.dock.uid, self.number, self.plan, chunk, batch, keep)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +13,16 @@ import pyarrow.compute as pc
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance
-from ladingd.core.job import Connector, Reject, RejectType
+from ladingd.core.job import Connector, RejectType
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.cast import Known, cast, shorten
 from ladingd.data.cut import RECORD_LIMIT
+from ladingd.data.faults import Fault, Faults
 from ladingd.data.inference import altered
 from ladingd.data.marks import Positions
 from ladingd.data.parse import RecordPlaces, parse, without_line_end
 from ladingd.data.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
+from ladingd.data.reject_lines import BLOCK, content, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,19 +31,6 @@ if TYPE_CHECKING:
 
 RAW_CAP = 64 << 10
 """How many bytes a reject shows of what is longer than any record may be. All other rejects are whole."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """What is wrong with a record. ``index`` counts the records of the chunk from 0."""
-
-    index: int
-    code: str
-    message: str
-    column: str = ""
-    value: str = ""
-    connector: Connector = Connector.TEXT
-    type: RejectType = RejectType.ERROR
 
 
 _REFUSALS = {
@@ -82,19 +70,18 @@ class Batch:
         records = pa.RecordBatch.from_arrays(columns, names=self.records.schema.names)
         return replace(self, records=records, indexes=indexes)
 
-    def texts(self, rows: Sequence[int], place: int) -> list[str]:
-        """A field of these good records as the file has it; empty for nothing."""
+    def texts(self, rows: Positions, place: int) -> pa.Array:
+        """A field of these good records, which are in order, as the file has it; empty for nothing."""
         raws = self.places.raw(self.data, self.indexes[rows])
-        data = b"".join(raw + b"\n" for raw in raws)
-        return [
-            text or "" for text in parse(data, self.plan.dialect, len(self.plan.columns)).columns[place].to_pylist()
-        ]
+        data = content(pc.binary_join_element_wise(raws, b"\n", b"")).to_pybytes()
+        fields = parse(data, self.plan.dialect, len(self.plan.columns)).columns[place]
+        return texts(fields.fill_null(b"" if pa.types.is_binary(fields.type) else ""))
 
-    def lines(self, rows: Sequence[int]) -> list[int]:
+    def lines(self, rows: Positions) -> Positions:
         """The lines of the file that these good records begin at."""
-        return [self.chunk.first_line + line for line in self.places.lines(self.indexes[rows])]
+        return self.chunk.first_line + self.places.lines(self.indexes[rows])
 
-    def counts(self, faults: list[Fault]) -> Counts:
+    def counts(self, faults: Faults) -> Counts:
         """What became of the chunk's records, those with faults refused in the end. Raises BillImbalance."""
         chunk, rejected = self.chunk, len(faults)
         counts = Counts(
@@ -111,35 +98,38 @@ class Batch:
             )
         return counts
 
-    def rejects(self, faults: list[Fault]) -> Iterator[Reject]:
-        """The rejects of these faults, and the warnings, in the order of the source, one at a time: there may be as
-        many as records."""
-        ordered = sorted([*faults, *self._warnings_beside(faults)], key=attrgetter("index"))
-        if not ordered:
-            return
-        now = datetime.now(UTC)
-        indexes = np.array([fault.index for fault in ordered])
-        raws, lines = self.places.raw(self.data, indexes), self.places.lines(indexes)
-        for fault, raw, line in zip(ordered, raws, lines, strict=True):
-            yield Reject(
-                type=fault.type,
-                time=now,
-                file=self.plan.file.path,
-                line=self.chunk.first_line + line,
-                record=self.chunk.first_record + fault.index,
-                raw=shorten(raw, RAW_CAP if self.chunk.refused and len(raw) > RECORD_LIMIT else len(raw)),
-                column=fault.column,
-                value=fault.value,
-                connector=fault.connector,
-                code=fault.code,
-                message=fault.message,
-            )
+    def rejects(self, faults: Faults) -> Iterator[pa.RecordBatch]:
+        """The rejects of these faults, and the warnings, in the order of the source: fields of `Reject` as columns.
 
-    def _warnings_beside(self, faults: list[Fault]) -> list[Fault]:
+        They come in blocks: there may be as many as records.
+        """
+        ordered = (faults + Faults.of(self._warnings_beside(faults))).in_order()
+        now = datetime.now(UTC).isoformat()
+        for first in range(0, len(ordered), BLOCK):
+            block = ordered.slice(first, BLOCK)
+            count, indexes = len(block), block.indexes
+            if self.chunk.refused:
+                # Its record may be longer than any other, and is the only one.
+                raw = without_line_end(self.data)
+                raws = pa.array([shorten(raw, RAW_CAP if len(raw) > RECORD_LIMIT else len(raw))])
+            else:
+                raws = texts(self.places.raw(self.data, indexes))
+            columns = {
+                "type": block.field("type"),
+                "time": pa.repeat(now, count),
+                "file": pa.repeat(self.plan.file.path, count),
+                "line": pa.array(self.chunk.first_line + self.places.lines(indexes)),
+                "record": pa.array(self.chunk.first_record + indexes),
+                "raw": raws,
+                **{name: block.field(name) for name in ("column", "value", "connector", "code", "message")},
+            }
+            yield pa.RecordBatch.from_pydict(columns)
+
+    def _warnings_beside(self, faults: Faults) -> list[Fault]:
         """The warnings of records that were not refused: what they say of a record is untrue of a refused one."""
         if not self.warnings:
             return []
-        refused = {fault.index for fault in faults}
+        refused = set(faults.indexes.tolist())
         return [warning for warning in self.warnings if warning.index not in refused]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from ladingd.core.errors import InvalidSpec
@@ -100,7 +101,7 @@ class _Sample:
         places = RecordPlaces.of(head.records, head.layout.dialect)
         left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.blank.tolist())
         kept = [index for index in range(places.ends.size) if index not in left_out]
-        lines = [first_line + line for line in places.lines(kept)]
+        lines = (first_line + places.lines(np.array(kept, np.int64))).tolist()
         return cls(columns=parsed.columns, lines=lines)
 
 

@@ -1,4 +1,7 @@
-"""The rejects of chunks: one file of JSON lines for each chunk that has some. Standard library only."""
+"""The rejects of chunks: one file of JSON lines for each chunk that has some (`reject_lines.py` writes them).
+
+Standard library only: the daemon reads them, and does not load Arrow.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,15 @@ import asyncio
 import base64
 import json
 from datetime import datetime
-from functools import lru_cache
-from itertools import chain
-from json.encoder import encode_basestring as text
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.core.errors import InvalidRequest, RejectsLost
 from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.ports import Page, RejectReader
-from ladingd.data.workplace import Workplace, sync_directory, write_durably, writing
+from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -25,17 +25,6 @@ PAGE_BYTES = 3 << 20
 """A page is full with so many bytes of rejects, which fit into one message; a longer one is a page of its own."""
 _LOST = -1
 """The offset of the page that comes after all others if rejects are lost."""
-
-
-def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
-    lines = map(_line, rejects)
-    if first := next(lines, b""):
-        write_durably(path, chain((first,), lines))
-    elif path.exists():
-        with writing(path.parent):
-            path.unlink()
-            sync_directory(path.parent)
 
 
 class RejectFiles(RejectReader):
@@ -87,21 +76,6 @@ def _seek(file: BinaryIO, offset: int) -> None:
         file.seek(offset - 1)
     if offset < 0 or (offset > 0 and file.read(1) != b"\n"):
         raise InvalidRequest("page_token", "is none of this list's")
-
-
-def _line(reject: Reject) -> bytes:
-    # By hand: json.dumps would take longer than all the rest of a reject, and there may be as many as records.
-    return (
-        f'{{"type":"{reject.type}","time":"{_stamp(reject.time)}","file":{text(reject.file)},"line":{reject.line},'
-        f'"record":{reject.record},"raw":{text(reject.raw)},"column":{text(reject.column)},"value":{text(reject.value)},'
-        f'"connector":"{reject.connector}","code":{text(reject.code)},"message":{text(reject.message)}}}\n'
-    ).encode()
-
-
-@lru_cache(maxsize=8)
-def _stamp(time: datetime) -> str:
-    """The rejects of a chunk have one time, and to write it would take a third of what they take."""
-    return time.isoformat()
 
 
 def _reject(line: bytes) -> Reject:

@@ -18,7 +18,7 @@ from ladingd.data.databases import target_of
 from ladingd.data.digest import digest, digest_all
 from ladingd.data.files import Source, open_source, reopen_source
 from ladingd.data.import_plan import plan_import
-from ladingd.data.rejects import write_rejects
+from ladingd.data.reject_lines import json_lines, write_rejects
 from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import ImportSpec
-    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.batch import Batch
+    from ladingd.data.faults import Faults
     from ladingd.data.target import Target
 
 
@@ -77,8 +78,8 @@ class TableImport:
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             batch = _read(source, plan, chunk, target, job_uid)
 
-        def keep_rejects(faults: list[Fault]) -> None:
-            write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), batch.rejects(faults))
+        def keep_rejects(faults: Faults) -> None:
+            write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
 
         return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 

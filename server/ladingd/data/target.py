@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
-    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.batch import Batch
+    from ladingd.data.faults import Faults
     from ladingd.data.reading import Reading
 
 
@@ -92,7 +93,7 @@ class Target(ABC):
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        keep_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[Faults], None],
     ) -> Counts:
         """Write the records of a chunk and commit them with their ledger entry; return the balanced counts.
 

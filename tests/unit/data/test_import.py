@@ -25,6 +25,7 @@ RECIPIENTS = Path(__file__).parents[2] / "data" / "recipients.csv"
 def rejects_of(yard: Yard, plan: ImportPlan, job_id: str = "job") -> list[Reject]:
     reader = RejectFiles(yard.directory / "work")
     ordinals = [chunk.ordinal for chunk in yard.chunks(plan)]
+    ordinals = [ordinal for ordinal in ordinals if yard.workplace.rejects(job_id, ordinal).exists()]
     return list(asyncio.run(reader.read(job_id, ordinals, size=1000)).items)
 
 

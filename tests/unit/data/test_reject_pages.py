@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Reject
-from ladingd.data.rejects import PAGE_BYTES, RejectFiles, write_rejects
+from ladingd.data.reject_lines import json_lines, write_rejects
+from ladingd.data.rejects import PAGE_BYTES, RejectFiles
 from ladingd.data.workplace import Workplace
+from tests.unit.data.test_reject_lines import in_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +33,16 @@ def reject(record: int, raw: str) -> Reject:
     )
 
 
+def keep(path: Path, rejects: list[Reject]) -> None:
+    write_rejects(path, json_lines([in_columns(rejects)]))
+
+
 async def test_a_page_holds_as_many_rejects_as_fit_into_a_message(tmp_path: Path) -> None:
     lengths = [PAGE_BYTES // 3] * 4 + [16 << 20] + [10] * 5
     expected = [reject(number, "\u00e9" * (length // 2)) for number, length in enumerate(lengths)]
     place = Workplace(directory=tmp_path)
     for chunk, some in enumerate((expected[:2], expected[2:])):
-        write_rejects(place.rejects(UID, chunk), some)
+        keep(place.rejects(UID, chunk), some)
     files, token, pages = RejectFiles(tmp_path), "", []
     while True:
         page = await files.read(UID, [0, 1], size=100, token=token)
@@ -64,7 +70,7 @@ async def test_rejects_whose_file_was_removed_are_told_after_all_others(tmp_path
     place = Workplace(directory=tmp_path)
     chunks = [0, 1, 3]
     for chunk in chunks:
-        write_rejects(place.rejects(UID, chunk), [reject(10 * chunk + number, "x") for number in (1, 2)])
+        keep(place.rejects(UID, chunk), [reject(10 * chunk + number, "x") for number in (1, 2)])
     files = RejectFiles(tmp_path)
     assert await every_reject(files, chunks, 100) == [1, 2, 11, 12, 31, 32]
     place.rejects(UID, 1).unlink()
@@ -73,7 +79,7 @@ async def test_rejects_whose_file_was_removed_are_told_after_all_others(tmp_path
     place.rejects(UID, 3).unlink()
     assert await every_reject(files, chunks, 100) == [1, 2, -2]
     last = (await files.read(UID, chunks, size=2)).next_token
-    write_rejects(place.rejects(UID, 1), [reject(11, "x")])
-    write_rejects(place.rejects(UID, 3), [reject(31, "x")])
+    keep(place.rejects(UID, 1), [reject(11, "x")])
+    keep(place.rejects(UID, 3), [reject(31, "x")])
     assert (await files.read(UID, chunks, size=2, token=last)).items == (), "they are back"
     assert await every_reject(files, chunks, 100) == [1, 2, 11, 31]

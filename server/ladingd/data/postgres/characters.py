@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.core.job import Connector
-from ladingd.data.batch import Batch, Fault, leave_out
+from ladingd.data.batch import Batch, leave_out
 from ladingd.data.cast import VALUE_CAP, shorten
+from ladingd.data.faults import Fault
 
 if TYPE_CHECKING:
     from ladingd.data.postgres.session import Session

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from ladingd.core.job import Connector
-from ladingd.data.batch import Fault
 from ladingd.data.cast import VALUE_CAP, shorten
+from ladingd.data.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,7 @@ from psycopg import sql
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.data import field_type
 from ladingd.data.column_names import cut
+from ladingd.data.faults import Faults
 from ladingd.data.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
 from ladingd.data.postgres.characters import keepable
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
-    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.batch import Batch
     from ladingd.data.field_type import FieldType
     from ladingd.data.reading import Reading
 
@@ -171,7 +172,7 @@ class PostgresTarget(Target):
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        keep_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[Faults], None],
     ) -> Counts:
         for _ in range(CONFLICT_TRIES):
             try:
@@ -197,7 +198,7 @@ class PostgresTarget(Target):
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        keep_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[Faults], None],
     ) -> Counts:
         load = None
         in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
@@ -214,7 +215,7 @@ class PostgresTarget(Target):
             if not ledger.claim(job_uid, attempt, chunk.ordinal):
                 return _entry(ledger, job_uid, chunk)
             ledger.check_attempt(job_uid, attempt)
-            faults = list(batch.faults)
+            faults = Faults.of(batch.faults)
             if load is not None:
                 _lock(session, load.shape)
                 recognise(session, ledger, job_uid, load.shape)
@@ -224,7 +225,7 @@ class PostgresTarget(Target):
 
                 refusals = load.run(session, enter, in_flight.wait)
                 places = {column.target: place for place, column in enumerate(plan.columns)}
-                faults += [refusal.fault(batch, places) for refusal in refusals]
+                faults += Faults.of([refusal.fault(batch, places) for refusal in refusals])
                 if refusals:
                     in_flight.remember(chunk.ordinal)
                     if load.attempts:

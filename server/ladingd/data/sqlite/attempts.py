@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
+
 from ladingd.core.errors import TargetRefused
 from ladingd.data.sqlite import database
 from ladingd.data.sqlite.database import TableShape, Transaction, alone, placed, quoted, technical
@@ -66,7 +68,8 @@ class Attempts(Transaction):
         sql = f"{into} VALUES ({', '.join('?' * len(names))})"
         # A statement that cannot be prepared has met no record.
         self.run(f"EXPLAIN {sql}", (None,) * len(names))
-        verdicts: list[Verdict] = []
+        said: dict[tuple[str, str], list[int]] = {}
+        ignored = f"a trigger of table {shape.name} ignores this record"
         cursor = self._connection.cursor()
         execute = cursor.execute
         # A block at a time: Python's values take more room than Arrow's.
@@ -76,12 +79,13 @@ class Attempts(Transaction):
                 try:
                     execute(sql, record)
                 except sqlite3.Error as error:
-                    verdicts.append(Verdict(row=row, message=self._blamed(shape, error)))
+                    said.setdefault((self._blamed(shape, error), ""), []).append(row)
                     continue
                 if cursor.rowcount < 1:
-                    message = f"a trigger of table {shape.name} ignores this record"
-                    verdicts.append(Verdict(row=row, message=message, code="IGNORED_BY_TRIGGER"))
-        return verdicts
+                    said.setdefault((ignored, "IGNORED_BY_TRIGGER"), []).append(row)
+        return [
+            Verdict(rows=np.array(rows, np.int64), message=message, code=code) for (message, code), rows in said.items()
+        ]
 
     def _blamed(self, shape: TableShape, error: sqlite3.Error) -> str:
         """What SQLite says of a record. Raises TechnicalError where the record is not to blame."""

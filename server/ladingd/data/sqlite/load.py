@@ -18,8 +18,9 @@ import pyarrow as pa
 from ladingd.core.errors import BillImbalance, TargetRefused
 from ladingd.core.job import Connector
 from ladingd.data import field_type
-from ladingd.data.batch import Batch, Fault, leave_out
+from ladingd.data.batch import Batch, leave_out
 from ladingd.data.cast import VALUE_CAP, shorten
+from ladingd.data.faults import Fault, Faults
 from ladingd.data.inference import WOULD_CHANGE
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.affinity import changed_texts, keepable, with_bytes
@@ -71,13 +72,13 @@ def experience(path: Path, job_uid: str) -> Experience:
     return Experience()
 
 
-def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> list[Fault]:
+def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> Faults:
     """Insert the records of a batch; return the faults of those that the table refused or would have changed.
 
     Raises OnlyTryingTells, and TargetRefused where the table is gone, or where it took the whole transaction back.
     """
     if not batch.records.num_rows:
-        return []
+        return Faults.of([])
     shape = _shape(database, batch)
     if shape.triggers:
         raise OnlyTryingTells
@@ -89,10 +90,10 @@ def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> l
     return changed + faults(batch, shape.name, verdicts)
 
 
-def load_each(attempts: Attempts, batch: Batch, known: Experience) -> list[Fault]:
+def load_each(attempts: Attempts, batch: Batch, known: Experience) -> Faults:
     """The same, one record after the other, for what only the table itself can tell."""
     if not batch.records.num_rows:
-        return []
+        return Faults.of([])
     shape = _shape(attempts, batch)
     batch, changed = _keepable(batch, shape)
     verdicts = attempts.insert_each(shape, batch.records)
@@ -109,7 +110,7 @@ def _shape(transaction: Transaction, batch: Batch) -> TableShape:
     return shape
 
 
-def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, list[Fault]]:
+def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, Faults]:
     """The batch as the table will keep it, without the texts that it would make other numbers of."""
     by_name = {column.name: column for column in shape.columns}
     columns = list(batch.records.columns)
@@ -134,7 +135,7 @@ def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, list[Fault]]:
     indexes = batch.indexes
     if refused:
         columns, indexes = leave_out(columns, indexes, np.array(sorted(refused), np.int64))
-    return batch.with_records(columns, indexes), list(refused.values())
+    return batch.with_records(columns, indexes), Faults.of(list(refused.values()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,35 +149,38 @@ class _Loading:
 
     def run(self, *, probed: bool) -> list[Verdict]:
         """Insert all records but those whose keys are taken, and tell of these. Raises OnlyTryingTells."""
-        rows = left = np.arange(self.batch.records.num_rows)
+        left = np.arange(self.batch.records.num_rows)
+        inserted = left[:0]
         if not probed:
-            left = self._insert(rows)
+            inserted, left = self._insert(left)
             if not left.size:
                 return []
-        verdicts: dict[int, Verdict] = {}
+        verdicts: list[Verdict] = []
         # A column of text and bytes is a union, which Arrow does not compare.
         plain = [part.name for part in self.batch.records.schema if not pa.types.is_union(part.type)]
         uniques = read_uniques(self.database, self.shape, plain)
         for _ in range(PROBES):
-            inserted = np.setdiff1d(rows, [*verdicts, *left], assume_unique=True)
             found = self._taken(uniques, inserted, left)
-            verdicts |= found
-            left = self._insert(np.setdiff1d(left, list(found), assume_unique=True))
+            verdicts += found
+            for verdict in found:
+                left = np.setdiff1d(left, verdict.rows, assume_unique=True)
+            more, left = self._insert(left)
             if not left.size:
-                return list(verdicts.values())
+                return verdicts
+            inserted = np.union1d(inserted, more)
             if not found and not probed:
                 break
             probed = False
         raise OnlyTryingTells
 
-    def _insert(self, rows: Positions) -> Positions:
-        """Insert rows up to one that the table refuses; the rows from there on.
+    def _insert(self, rows: Positions) -> tuple[Positions, Positions]:
+        """Insert rows up to one that the table refuses; those before it, and those from there on.
 
         SQLite takes back only the statement that failed, which is one record. As there are no triggers, the number
         of changes tells how many went before it.
         """
         if not rows.size:
-            return rows
+            return rows, rows
         records = self.batch.records
         whole = rows.size == records.num_rows
         before = self._changes()
@@ -188,29 +192,37 @@ class _Loading:
                 raise TargetRefused(
                     f"table {self.shape.name} takes back all of a transaction for one record: {refusal}"
                 ) from refusal
-            return rows[self._changes() - before :]
+            written = self._changes() - before
+            return rows[:written], rows[written:]
         written = self._changes() - before
         if written != rows.size:
             raise BillImbalance(f"table {self.shape.name} took {written} of {rows.size} records without refusing any")
-        return rows[:0]
+        return rows, rows[:0]
 
-    def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> dict[int, Verdict]:
+    def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> list[Verdict]:
         """Rows whose keys the table has, or an earlier one of these rows that is not refused itself."""
         records, table = self.batch.records, self.shape.name
         every = np.union1d(inserted, rows)
         firsts = {unique.index: unique.firsts(records, every) for unique in uniques}
-        found: dict[int, Verdict] = {}
+        found: list[Verdict] = []
         holders: dict[tuple[str, int | None], int] = {}
         there = set(inserted.tolist())
         for index, group in firsts.items():
             holders.update(((index, first), row) for row, first in group.items() if row in there)
+        doubled = set().union(*firsts.values()) - there
+        doubles: dict[str, dict[int, int]] = {}
         for unique in uniques:
             message, group = unique.message(table), firsts[unique.index]
-            for row in unique.taken(self.database, table, records, rows).tolist():
-                holder = holders.get((unique.index, group.get(row)))
-                found[row] = Verdict(row=row, message=message, holder=holder)
-            rows = np.setdiff1d(rows, list(found), assume_unique=True)
-        doubled = set().union(*firsts.values()) - there - found.keys()
+            taken = unique.taken(self.database, table, records, rows)
+            rows = np.setdiff1d(rows, taken, assume_unique=True)
+            if doubled:
+                doubled.difference_update(taken.tolist())
+            if group:
+                held = {row: holders.get((unique.index, group.get(row)), -1) for row in taken.tolist()}
+                doubles.setdefault(message, {}).update({row: holder for row, holder in held.items() if holder >= 0})
+                taken = np.array([row for row, holder in held.items() if holder < 0], np.int64)
+            if taken.size:
+                found.append(Verdict(rows=np.sort(taken), message=message))
         for row in sorted(doubled):
             member = [(unique, firsts[unique.index][row]) for unique in uniques if row in firsts[unique.index]]
             broken = next((unique for unique, first in member if (unique.index, first) in holders), None)
@@ -218,7 +230,11 @@ class _Loading:
                 holders.update(((unique.index, first), row) for unique, first in member)
             else:
                 holder = holders[broken.index, firsts[broken.index][row]]
-                found[row] = Verdict(row=row, message=broken.message(table), holder=holder)
+                doubles.setdefault(broken.message(table), {})[row] = holder
+        for message, group in doubles.items():
+            if group:
+                lines = np.array(sorted(group.items()), np.int64)
+                found.append(Verdict(rows=lines[:, 0], message=message, holders=lines[:, 1]))
         return found
 
     def _changes(self) -> int:

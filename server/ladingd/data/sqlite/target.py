@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.data.faults import Faults
 from ladingd.data.field_type import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 from ladingd.data.sqlite import ledger
 from ladingd.data.sqlite.attempts import attempting
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
-    from ladingd.data.batch import Batch, Fault
+    from ladingd.data.batch import Batch
     from ladingd.data.reading import Reading
     from ladingd.data.sqlite.database import TableShape
 
@@ -110,7 +111,7 @@ class SqliteTarget(Target):
         plan: ImportPlan,
         chunk: Chunk,
         batch: Batch,
-        keep_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[Faults], None],
     ) -> Counts:
         known = experience(self.path, job_uid)
         with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
@@ -126,18 +127,18 @@ class SqliteTarget(Target):
     def _enter(
         self,
         opened: Callable[[Path], AbstractContextManager[T]],
-        insert: Callable[[T], list[Fault]],
+        insert: Callable[[T], Faults],
         job_uid: str,
         attempt: int,
         chunk: Chunk,
         batch: Batch,
-        keep_rejects: Callable[[list[Fault]], None],
+        keep_rejects: Callable[[Faults], None],
     ) -> Counts:
         with opened(self.path) as transaction:
             if not ledger.claim(transaction, job_uid, attempt, chunk.ordinal):
                 return _entry(transaction, job_uid, chunk)
             ledger.check_attempt(transaction, job_uid, attempt)
-            faults = list(batch.faults)
+            faults = Faults.of(batch.faults)
             if batch.records.num_rows:
                 shape = _shape(transaction, batch.plan)
                 recognise(transaction, self.path, job_uid, shape)

@@ -14,7 +14,8 @@ from psycopg import sql
 
 from ladingd.core.plan import Chunk, Column, Dialect, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
-from ladingd.data.batch import Batch, Fault
+from ladingd.data.batch import Batch
+from ladingd.data.faults import Fault, Faults
 from ladingd.data.postgres.catalog import TableShape, read_shape
 from ladingd.data.postgres.session import Address, close_idle, connected
 from ladingd.data.postgres.target import PostgresTarget
@@ -86,7 +87,7 @@ class Quay:
         chunk = Chunk(ordinal=ordinal, start=0, end=0, records=len(next(iter(arrays.values()))))
         return self.target.write(job, attempt, plan, chunk, self.batch(plan, chunk, arrays), self.keep)
 
-    def keep(self, faults: list[Fault]) -> None:
+    def keep(self, faults: Faults) -> None:
         self.faults = sorted(faults, key=lambda fault: fault.index)
 
     @property
