@@ -37,7 +37,7 @@ _GOALS = {20: 1.5, 1: 3.0}
 
 def sqlite(bench: Workbench) -> Iterator[Figure]:
     """Records whose keys exist, and records that a trigger refuses, into SQLite: 5 % and all of them but one."""
-    number = bench.records // 5
+    number = bench.records // 10
     file = bench.clean_file(number)
 
     def run(share: int | None, triggers: str = "") -> float:
@@ -68,7 +68,7 @@ def sqlite(bench: Workbench) -> Iterator[Figure]:
 
 def postgres(bench: Workbench) -> Iterator[Figure]:
     """Records that a trigger refuses, or leaves out, into PostgreSQL: 5 % and all of them but one."""
-    number = bench.records // 5
+    number = bench.records // 10
     file = bench.clean_file(number)
     columns = {**records.COLUMNS, "id": "INTEGER PRIMARY KEY"}
 
@@ -94,7 +94,7 @@ def postgres(bench: Workbench) -> Iterator[Figure]:
 
 def waiting(bench: Workbench) -> Iterator[Figure]:
     """Another program writes to the same database of SQLite all the time: how long it waits, beside a chunk's time."""
-    number = bench.records
+    number = bench.records // 4
     file = bench.clean_file(number)
     with bench.serving():
         for name, share in (("none there", None), ("5 % there", 20)):
@@ -119,7 +119,7 @@ def waiting(bench: Workbench) -> Iterator[Figure]:
 
 def gaps(bench: Workbench) -> Iterator[Figure]:
     """A table of SQLite whose keys are full of gaps to a file, beside one without gaps."""
-    number = bench.records // 2
+    number = bench.records // 8
     destination = bench.work / "exported.csv"
 
     def fill(key: str) -> Callable[[], float]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from ladingd.core.job import Connector
 from ladingd.data.cast import VALUE_CAP, shorten
-from ladingd.data.faults import Fault
+from ladingd.data.faults import Fault, Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import psycopg
-    import pyarrow as pa
 
     from ladingd.data.batch import Batch
 
@@ -70,6 +71,18 @@ class Refusal:
             value=values[0] if alone else "",
             connector=Connector.DATABASE,
         )
+
+
+def faults_of(refusals: Sequence[Refusal], batch: Batch, places: Mapping[str, int]) -> Faults:
+    """Refusals in the words of rejects. Those of whole records, which triggers make of many, are told at once."""
+    whole = [refusal for refusal in refusals if not refusal.columns]
+    told = Faults.alike(
+        batch.indexes[[refusal.row for refusal in whole]],
+        code=pa.array([code(refusal.state) for refusal in whole], pa.string()),
+        message=pa.array([refusal.message for refusal in whole], pa.string()),
+        connector=Connector.DATABASE,
+    )
+    return told + Faults.of([refusal.fault(batch, places) for refusal in refusals if refusal.columns])
 
 
 def blames_record(error: psycopg.Error) -> bool:

@@ -23,6 +23,7 @@ from ladingd.data.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.postgres.load import Load
 from ladingd.data.postgres.pgtype import admitting, declaration
 from ladingd.data.postgres.recognition import check_unlogged, gone, keep, recognise
+from ladingd.data.postgres.refusal import faults_of
 from ladingd.data.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
 from ladingd.data.reading import typed
@@ -225,7 +226,7 @@ class PostgresTarget(Target):
 
                 refusals = load.run(session, enter, in_flight.wait)
                 places = {column.target: place for place, column in enumerate(plan.columns)}
-                faults += Faults.of([refusal.fault(batch, places) for refusal in refusals])
+                faults += faults_of(refusals, batch, places)
                 if refusals:
                     in_flight.remember(chunk.ordinal)
                     if load.attempts:

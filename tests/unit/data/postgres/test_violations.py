@@ -12,7 +12,7 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.errors import TargetRefused
 from ladingd.core.job import Connector
-from ladingd.data.postgres import load
+from ladingd.data.postgres import attempts, load
 from ladingd.data.postgres.probe import Probe
 from ladingd.data.postgres.session import Session
 
@@ -92,6 +92,26 @@ def test_trying_alone_finds_the_same_records(quay: Quay, monkeypatch: pytest.Mon
     quay.write(_columns())
     assert [(index, code) for index, code, _, _ in quay.codes] == [(index, code) for index, code, _, _ in FAULTS]
     assert quay.sql("SELECT id FROM t WHERE id <> 100 ORDER BY id") == [(-1,), (1,), (13,)]
+
+
+@pytest.mark.parametrize("moment", ["BEFORE", "AFTER"])
+def test_runs_of_good_and_bad_records_of_any_length(quay: Quay, moment: str) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, n int);"
+        "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.n = 1 THEN RAISE EXCEPTION 'no %', NEW.id; END IF; RETURN CASE NEW.n WHEN 2 THEN NULL ELSE NEW END;"
+        f" END $$; CREATE TRIGGER judge {moment} INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge()"
+    )
+    chance = random.Random(3)
+    kinds: list[int] = []
+    while len(kinds) < 3000:
+        kinds += [chance.choice((0, 0, 1, 2))] * chance.choice((1, 1, 2, 7, 40, 300))
+    quay.write({"id": list(range(len(kinds))), "n": kinds})
+    refused = (1, 2) if moment == "BEFORE" else (1,)
+    assert [fault.index for fault in quay.faults] == [row for row, kind in enumerate(kinds) if kind in refused]
+    assert all(fault.message == f"no {fault.index}" for fault in quay.faults if kinds[fault.index] == 1)
+    rows = quay.sql("SELECT id FROM t ORDER BY id")
+    assert rows == [(row,) for row, kind in enumerate(kinds) if kind not in refused]
 
 
 def test_many_violators_far_apart_are_found_by_trying(quay: Quay, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +206,11 @@ def test_records_that_triggers_refuse_cost_no_statement_each(
     assert statements < 3 * 100, "fewer than a statement for each refused record of a chunk"
 
 
-def test_a_trigger_that_ignores_some_and_refuses_others(quay: Quay) -> None:
+@pytest.mark.parametrize("merging_since", [0, 1 << 30])
+def test_a_trigger_that_ignores_some_and_refuses_others(
+    quay: Quay, merging_since: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "MERGING_SINCE", merging_since)
     quay.sql(
         "CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 8));"
         "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
