@@ -52,6 +52,7 @@ BEGIN
                     INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {stage}
                     WHERE {row} = wanted[place];
                     GET DIAGNOSTICS touched = ROW_COUNT;
+                    {settle}
                     IF touched = 0 THEN
                         ignored := ignored || wanted[place];
                     END IF;
@@ -68,6 +69,7 @@ BEGIN
                         RAISE SQLSTATE {untold};
                     END IF;
                 END IF;
+                {settle}
             END IF;
         EXCEPTION WHEN OTHERS THEN
             IF SQLSTATE = {untold} THEN
@@ -171,6 +173,8 @@ class Attempts:
             ),
             "stage": STAGE,
             "row": ROW,
+            # A trigger may have deferred constraints again.
+            "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if self.shape.acts else ""),
             "blames": sql.Literal(f"^({'|'.join((*BLAMED, *([POLICY] if self.shape.policed else [])))})"),
             "ignored": sql.Literal(IGNORED),
             "untold": sql.Literal(_UNTOLD),

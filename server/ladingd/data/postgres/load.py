@@ -183,6 +183,8 @@ class Load:
                 written = self._insert(session, rows)
                 if written != rows.size:
                     raise _LeftOut
+                if self.shape.acts:  # A trigger may have deferred constraints again.
+                    session.run("SET CONSTRAINTS ALL IMMEDIATE")
                 inserted.append(written)
         except _LeftOut:
             return False

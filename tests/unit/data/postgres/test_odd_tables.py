@@ -239,3 +239,18 @@ def test_a_character_that_the_database_lacks_costs_one_record(quay: Quay, load: 
     finally:
         close_idle()
         quay.sql(f"DROP DATABASE {name}")
+
+
+def test_a_constraint_that_a_trigger_defers_again_costs_one_record(quay: Quay, load: Importing) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int, n int);"
+        " CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN new; END $$;"
+        " CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF new.n < 0 THEN RAISE EXCEPTION 'negative'; END IF; RETURN NULL; END $$;"
+        " CREATE TRIGGER a BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION late();"
+        " CREATE CONSTRAINT TRIGGER b AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION no()"
+    )
+    assert load("id,n\n1,1\n2,-1\n3,3\n") == Loaded(inserted=2, rejects=[(3, "TRIGGER")])
+    assert quay.sql("SELECT id FROM t ORDER BY id") == [(1,), (3,)]
