@@ -409,7 +409,7 @@ def test_a_row_that_cannot_be_read_leaves_nothing_behind(ramp: Ramp) -> None:
     ramp.quay.sql("INSERT INTO u SELECT * FROM generate_series(0, 50000)")
     ramp.quay.sql("CREATE VIEW t AS SELECT i, 1 / (50000 - i) AS b FROM u")
     plan = ramp.plan()
-    with pytest.raises(SourceUnreadable, match="division by zero"):
+    with pytest.raises(SourceUnreadable, match="SQLSTATE 22012"):
         ramp.run(plan)
     (parts,) = ramp.folder.glob("work/jobs/*/parts")
     assert list(parts.iterdir()) == []
