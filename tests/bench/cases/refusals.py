@@ -113,7 +113,7 @@ def waiting(bench: Workbench) -> Iterator[Figure]:
                 other=f"a chunk: {chunk:.2f} s on average",
                 value=max(waits) / chunk,
                 unit="x",
-                goal=2.0,
+                goal=1.0,
             )
 
 

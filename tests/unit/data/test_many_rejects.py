@@ -6,8 +6,9 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from ladingd.data.batch import read_batch
+from ladingd.data.faults import Faults
 from ladingd.data.field_type import TEXT
-from ladingd.data.rejects import write_rejects
+from ladingd.data.reject_lines import json_lines, write_rejects
 from ladingd.data.sqlite.reading import sqlite_reading
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def test_rejects_are_written_without_holding_them_all(yard: Yard, tmp_path: Path
     path = tmp_path / "rejects"
     tracemalloc.start()
     try:
-        write_rejects(path, batch.rejects(batch.faults))
+        write_rejects(path, json_lines(batch.rejects(Faults.of(batch.faults))))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
