@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,10 @@ class Trial:
             target=Table(connection=connection, table=run.table),
             chunk_bytes=CHUNK_BYTES,
         )
-        await self.ask(lambda client: client.create_job(JobSpec(kind=kind), job_id=run.name.removeprefix("jobs/")))
+        job_id = run.name.removeprefix("jobs/")
+        # A call that is made again after its deadline is the same request: the job may be there already.
+        request_id = str(uuid.uuid4())
+        await self.ask(lambda client: client.create_job(JobSpec(kind=kind), job_id=job_id, request_id=request_id))
         await self._start(run)
         return run
 
