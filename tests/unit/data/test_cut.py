@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladingd.core.plan import Chunk, Dialect, Fingerprint, ImportPlan
-from ladingd.core.spec import File, Table
+from ladingd.core.plan import Chunk, Dialect
 from ladingd.data.cut import count_lines, cut
 from ladingd.data.files import Source
-from tests.unit.data.test_quoting import read_slowly
+from tests.unit.data.test_quoting import plan_of, read_slowly
 
 DIALECT = Dialect(delimiter=",", quote='"')
 LIMIT = 24
@@ -28,21 +27,6 @@ def count_lines_slowly(data: bytes) -> int:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n")
 
 
-def plan_of(data: bytes, chunk_bytes: int) -> ImportPlan:
-    return ImportPlan(
-        file=File(path="x"),
-        fingerprint=Fingerprint(size=len(data), head="", tail=""),
-        dialect=DIALECT,
-        columns=(),
-        target=Table(table="t"),
-        create_table=True,
-        start=0,
-        end=len(data),
-        first_line=1,
-        chunk_bytes=chunk_bytes,
-    )
-
-
 def cut_all(data: bytes, chunk_bytes: int, step: int, record_limit: int = LIMIT) -> list[Chunk]:
     with tempfile.TemporaryFile() as file:
         file.write(data)
@@ -51,7 +35,11 @@ def cut_all(data: bytes, chunk_bytes: int, step: int, record_limit: int = LIMIT)
         with source:
             chunks: list[Chunk] = []
             while more := cut(
-                source, plan_of(data, chunk_bytes), chunks[-1] if chunks else None, step, record_limit=record_limit
+                source,
+                plan_of(data, chunk_bytes, DIALECT),
+                chunks[-1] if chunks else None,
+                step,
+                record_limit=record_limit,
             ):
                 chunks += more
             return chunks
