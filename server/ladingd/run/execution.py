@@ -106,11 +106,15 @@ class Execution:
         """Run until the job rests. What goes wrong with its records ends in its state and journal, not in an
         exception; what goes wrong with the store is raised."""
         resting = False
-        while not resting:
-            event = await self._work()
-            if event is not Event.COMPLETE:
-                await self._reckon()
-            resting = await self._rest(event)
+        try:
+            while not resting:
+                event = await self._work()
+                if event is not Event.COMPLETE:
+                    await self._reckon()
+                resting = await self._rest(event)
+        except asyncio.CancelledError:
+            self._flight.give_up()
+            raise
 
     def adjust(self, patience: Patience) -> None:
         """Be as patient as this from the next occasion on; a deadline that is set stays."""

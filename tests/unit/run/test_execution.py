@@ -260,6 +260,8 @@ async def test_after_a_crash_only_what_the_ledger_lacks_is_done_again(rig: Rig) 
     running.cancel()  # the daemon dies
     with pytest.raises(asyncio.CancelledError):
         await running
+    await asyncio.sleep(0)
+    assert rig.workers.killed == rig.workers.size + 1, "no call goes on without the run that began it"
     rig.transfer.ledger(job.uid)[1] = replace(rig.transfer.counts, inserted=RECORDS - 2, rejected=2, errors=2)
     rig.workers.gates.clear()
     await rig.store.move_all({State.RUNNING}, Event.ORPHAN)

@@ -13,21 +13,21 @@ ADDRESS = Address(name="crm", url="postgresql://h/d")
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "culprit"),
     [
-        psycopg.errors.InvalidTextRepresentation(f'invalid input syntax for type integer: "{SECRET}"'),
-        psycopg.errors.InvalidDatetimeFormat(f'invalid input syntax for type date: "{SECRET}"'),
-        psycopg.errors.NumericValueOutOfRange(f'value "{SECRET}" is out of range for type integer'),
-        psycopg.errors.RaiseException(f"{SECRET} is blocked"),
+        (psycopg.errors.InvalidTextRepresentation(f'invalid input syntax for type integer: "{SECRET}"'), "a value"),
+        (psycopg.errors.InvalidDatetimeFormat(f'invalid input syntax for type date: "{SECRET}"'), "a value"),
+        (psycopg.errors.NumericValueOutOfRange(f'value "{SECRET}" is out of range for type integer'), "a value"),
+        (psycopg.errors.RaiseException(f"{SECRET} is blocked"), "a trigger or function"),
     ],
-    ids=lambda error: error.sqlstate,
+    ids=lambda given: getattr(given, "sqlstate", ""),
 )
-def test_a_message_that_may_show_a_value_is_left_to_the_databases_own_log(error: psycopg.Error) -> None:
+def test_a_message_that_may_show_a_value_is_left_to_the_databases_own_log(error: psycopg.Error, culprit: str) -> None:
     """It becomes a failure and a journal entry, which more people may read than records."""
     told = technical(ADDRESS, error)
     assert type(told) is TargetRefused
     assert told.message == (
-        f"connection crm: a value stopped the statement (SQLSTATE {error.sqlstate}); the database's own log shows it"
+        f"connection crm: {culprit} stopped the statement (SQLSTATE {error.sqlstate}); the database's own log shows it"
     )
 
 
