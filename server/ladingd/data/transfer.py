@@ -52,12 +52,10 @@ class BulkTransfer(Transfer):
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
-            from ladingd.data.memory import release_memory
+            from ladingd.data.memory import memory_given_back
 
-            try:
+            with memory_given_back():
                 return self._import().plan(spec)
-            finally:
-                release_memory()
         from ladingd.data.export_plan import plan_export
 
         return plan_export(spec, self.connections, self.roots, self.own_files, self.upload_room)

@@ -175,7 +175,7 @@ texts = st.text(alphabet="ab é\"',;\n\r\t|\\.0☃", max_size=6)
     st.sampled_from(['"', "'", "|"]),
     st.integers(1, 4),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_server_writes_what_our_own_writer_would(
     make_ramp: Callable[[Path], Ramp], rows: list[tuple[str | None, str | None]], delimiter: str, quote: str, size: int
 ) -> None:
