@@ -12,7 +12,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lading_client.credentials import Tls
 from lading_client.errors import (
     Aborted,
     AlreadyExists,
@@ -46,6 +45,8 @@ from lading_client.errors import (
     UploadMismatch,
     Violation,
 )
+from lading_client.job_run import Run
+from lading_client.local_daemon import OwnDaemon
 from lading_client.model import (
     AT_REST,
     ENDED,
@@ -65,13 +66,12 @@ from lading_client.model import (
     WatchEvent,
     WatchKind,
 )
-from lading_client.own_daemon import OwnDaemon
-from lading_client.run import Run
 from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+from lading_client.transport.credentials import Tls
 
 if TYPE_CHECKING:
     from lading_client.client import Client
-    from lading_client.files import FileChanged, StoredFile
+    from lading_client.files.upload import FileChanged, StoredFile
 
 __all__ = [
     "AT_REST",
@@ -138,7 +138,7 @@ __all__ = [
     "WatchKind",
 ]
 
-_SLOW = {"Client": "client", "FileChanged": "files", "StoredFile": "files"}
+_SLOW = {"Client": "client", "FileChanged": "files.upload", "StoredFile": "files.upload"}
 """What loads gRPC, and where it is: not every command needs it."""
 
 

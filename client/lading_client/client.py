@@ -6,21 +6,22 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2
-from lading_client import files, wire
-from lading_client.calls import Calls
 from lading_client.errors import NotFound
-from lading_client.run import Run
+from lading_client.files import upload as files
+from lading_client.job_run import Run
+from lading_client.messages import job as wire
 from lading_client.spec import JobSpec
+from lading_client.transport.calls import Calls
 from lading_client.watch import follow_jobs, follow_numbered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from os import PathLike
 
-    from lading_client.credentials import Tls
-    from lading_client.files import StoredFile
+    from lading_client.files.upload import StoredFile
     from lading_client.model import AuditEntry, Job, JournalEntry, Reject, RejectEvent, WatchEvent
     from lading_client.spec import ExportSpec, File, ImportSpec
+    from lading_client.transport.credentials import Tls
 
 SILENCE_SECONDS = 60.0
 """After which a watch of jobs is taken for broken: the daemon sends a bookmark every 15 s."""

@@ -2,7 +2,7 @@
 
 The user is whoever the process runs as (the effective uid), not whoever HOME speaks of: `sudo` without -H keeps the
 HOME of another, and what root makes there its owner could not use. The daemon computes the same places for itself
-(`ladingd.user_places`); the two share no code.
+(`ladingd.host.user_places`); the two share no code.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from lading_client.backoff import Backoff
 from lading_client.errors import NotFound, RevisionCompacted, TooManyCalls, Unavailable
 from lading_client.model import WatchEvent, WatchKind
+from lading_client.transport.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

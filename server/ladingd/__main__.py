@@ -13,17 +13,17 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ladingd.arguments import parse
+from ladingd.commands.arguments import parse
 
 if TYPE_CHECKING:
     import argparse
 
 COMMANDS = {
-    "config": "ladingd.config.command",
-    "token": "ladingd.tokens",
-    "store": "ladingd.store_care",
-    "systemd": "ladingd.systemd",
-    "doctor": "ladingd.doctor.command",
+    "config": "ladingd.commands.config",
+    "token": "ladingd.commands.token",
+    "store": "ladingd.commands.store",
+    "systemd": "ladingd.commands.systemd",
+    "doctor": "ladingd.commands.doctor.command",
 }
 """Where each command is done: by ``run``, which takes the arguments and returns the exit status."""
 
@@ -49,9 +49,9 @@ def _heed_signals() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from ladingd.commands.error import Problem
     from ladingd.config import ConfigError
     from ladingd.core.errors import LadingError
-    from ladingd.problem import Problem
     from ladingd.store.errors import StoreUnusable
 
     if arguments.command is None:
@@ -66,11 +66,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from ladingd.claim import AlreadyRuns, CannotStart
     from ladingd.config import ConfigError, checked
     from ladingd.config.settings import config_file, missing
     from ladingd.daemon import run
-    from ladingd.user_places import settle
+    from ladingd.host.instance_lock import AlreadyRuns, CannotStart
+    from ladingd.host.user_places import settle
 
     own = None
     if arguments.user:
@@ -95,7 +95,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str, status: int) -> int:
-    from ladingd.terminal import printable_lines
+    from ladingd.commands.terminal import printable_lines
 
     with suppress(OSError):  # What it leads to may be full; the status tells all the same.
         sys.stderr.write(f"ladingd: {printable_lines(text)}\n")

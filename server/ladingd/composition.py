@@ -11,56 +11,56 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd import logs
-from ladingd.api.limits import CallClass
+from ladingd.api.interceptors.limits import CallClass
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
-from ladingd.claim import CannotStart
+from ladingd.commands.connections import connections_of
 from ladingd.config.own_files import own_files
-from ladingd.connections import connections_of
 from ladingd.core.access import SOCKET, Principal, Role
 from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.core.files import UPLOADS
-from ladingd.core.live import Live
-from ladingd.data.connection import Connection
-from ladingd.data.downloads import RootFiles
-from ladingd.data.job_files import WorkplaceFiles
-from ladingd.data.rejects import RejectFiles
+from ladingd.core.reloadable import Live
+from ladingd.data.databases.connection import Connection
+from ladingd.data.files.downloads import RootFiles
+from ladingd.data.files.uploads.quota import UploadRoom
+from ladingd.data.files.uploads.store import UploadFiles
+from ladingd.data.rejects.files import RejectFiles
+from ladingd.data.storage.job_files import WorkplaceFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
-from ladingd.data.upload_room import UploadRoom
-from ladingd.data.uploads import UploadFiles
-from ladingd.occasions import tell_change, tell_wait
-from ladingd.run.announcer import Announcer
-from ladingd.run.chronicle import Chronicle
+from ladingd.host.instance_lock import CannotStart
+from ladingd.host.supervision import Supervision, awaited_start
+from ladingd.run.attempt.timeouts import Patience
 from ladingd.run.control import Control
-from ladingd.run.discards import Discards
-from ladingd.run.patience import Patience
-from ladingd.run.retention import Retention, Rules
-from ladingd.run.room import Room
+from ladingd.run.disk_space import Room
 from ladingd.run.scheduler import Scheduler
-from ladingd.run.settlement import Settlement
-from ladingd.run.sweep import Sweep
-from ladingd.run.watch import Watch
-from ladingd.run.workers import Workers
-from ladingd.scrape import ScrapeServer
+from ladingd.run.upkeep.cleanup import Discards
+from ladingd.run.upkeep.retention import Retention, Rules
+from ladingd.run.upkeep.settlement import Settlement
+from ladingd.run.upkeep.upload_sweeper import Sweep
+from ladingd.run.watch.change_feed import Chronicle
+from ladingd.run.watch.notifier import Announcer
+from ladingd.run.watch.watch import Watch
+from ladingd.run.workers.pool import Workers
 from ladingd.store.audit import SqlAuditStore
-from ladingd.store.database import STORE, Database
 from ladingd.store.discards import SqlDiscardStore
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
+from ladingd.store.sqlite.database import STORE, Database
 from ladingd.store.tokens import SqlTokenStore
-from ladingd.supervision import Supervision, awaited_start
-from ladingd.traces import configured
+from ladingd.telemetry import logs
+from ladingd.telemetry.log_events import tell_change, tell_wait
+from ladingd.telemetry.metrics_server import ScrapeServer
+from ladingd.telemetry.traces import configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AsyncExitStack
 
     from ladingd.config import Settings
-    from ladingd.metrics import Metrics  # noqa: TC004 - nobody evaluates it, and it is slow to load
-    from ladingd.notify import Notifier
+    from ladingd.host.sd_notify import Notifier
+    from ladingd.telemetry.metrics import Metrics  # noqa: TC004 - nobody evaluates it, and it is slow to load
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
@@ -244,7 +244,7 @@ def _metrics(settings: Settings) -> Metrics | None:
     if settings.metrics is None:
         return None
     # Here, and not above: it takes 20 ms that a daemon without metrics need not wait for.
-    from ladingd.metrics import Metrics
+    from ladingd.telemetry.metrics import Metrics
 
     return Metrics()
 

@@ -11,30 +11,30 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from ladingd import logs
-from ladingd.claim import CannotStart, Status, claimed
 from ladingd.composition import compose
 from ladingd.config.change import change
+from ladingd.config.reload import NotReloaded, read_anew
 from ladingd.core.deadline import answering_within
 from ladingd.core.errors import DiskFull, StoreBusy
-from ladingd.notify import Notifier
-from ladingd.occasions import Occasion, tell
-from ladingd.open_files import allow_many
-from ladingd.reload import NotReloaded, read_anew
-from ladingd.run.forkserver import FORKSERVER
+from ladingd.host.instance_lock import CannotStart, Status, claimed
+from ladingd.host.open_files import allow_many
+from ladingd.host.sd_notify import Notifier
+from ladingd.host.supervision import awaited_start
 from ladingd.run.recovery import interrupt, recover
-from ladingd.run.repose import Repose
+from ladingd.run.workers.forkserver import FORKSERVER
+from ladingd.run.workers.idle_reaper import Repose
 from ladingd.store.errors import StoreUnusable
-from ladingd.supervision import awaited_start
+from ladingd.telemetry import logs
+from ladingd.telemetry.log_events import Occasion, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
-    from ladingd.claim import Claim
     from ladingd.composition import Parts
     from ladingd.config import Settings
-    from ladingd.reload import Configuration
+    from ladingd.config.reload import Configuration
+    from ladingd.host.instance_lock import Claim
 
 log = logging.getLogger(__name__)
 

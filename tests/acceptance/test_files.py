@@ -21,7 +21,7 @@ from lading_client.client import Client
 from lading_client.errors import FileInUse, InvalidArgument, ShuttingDown
 from lading_client.model import State
 from lading_client.spec import ExportSpec, File, ImportSpec, Table
-from lading_client.status import error_from
+from lading_client.transport.error_mapping import error_from
 from tests.harness.certificates import Authority
 from tests.harness.jobs import followed, rows, write_people
 from tests.harness.waiting import PATIENCE, until

@@ -17,9 +17,9 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import RequestIdReused
 from ladingd.core.state import State as Stored
 from ladingd.store import migration, migrations
-from ladingd.store.backup import copies, version_of
-from ladingd.store.inspection import inspect
 from ladingd.store.jobs import SqlJobStore
+from ladingd.store.sqlite.backup import copies, version_of
+from ladingd.store.sqlite.inspection import inspect
 from tests.harness.jobs import followed, rows
 from tests.harness.old_store import PEOPLE, SCHEMAS, STOCK, WAYS, put_back, write_world
 from tests.harness.waiting import PATIENCE

@@ -11,7 +11,7 @@ import pytest
 
 from lading_client.client import Client
 from lading_client.model import State
-from ladingd.data.workplace import Workplace
+from ladingd.data.storage.work_dir import Workplace
 from tests.harness.jobs import followed, held, importing, rows, write_people
 from tests.harness.postgres import PostgresProcess
 from tests.harness.waiting import until_async

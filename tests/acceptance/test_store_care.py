@@ -15,7 +15,7 @@ import pytest
 
 from lading_client.client import Client
 from lading_client.model import State
-from ladingd.store.inspection import inspect
+from ladingd.store.sqlite.inspection import inspect
 from tests.harness.jobs import followed, held, importing, write_people
 from tests.harness.waiting import PATIENCE, until
 

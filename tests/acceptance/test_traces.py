@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from lading.v1 import job_pb2, spec_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceStub
-from ladingd.traces import configured
+from ladingd.telemetry.traces import configured
 from tests.harness.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -122,13 +122,13 @@ def test_without_a_place_there_are_none(environment: dict[str, str]) -> None:
 
 def test_nothing_of_it_is_loaded_where_nobody_asked() -> None:
     script = (
-        "import sys, ladingd.daemon, ladingd.traces; assert ladingd.traces.configured({}) is None;"
+        "import sys, ladingd.daemon, ladingd.telemetry.traces; assert ladingd.telemetry.traces.configured({}) is None;"
         "sys.exit(any(name.split('.')[0] in ('opentelemetry', 'prometheus_client') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
 def test_packages_that_are_missing_are_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("ladingd.traces._installed", lambda package: False)
+    monkeypatch.setattr("ladingd.telemetry.traces._installed", lambda package: False)
     assert configured({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}) is None
     assert "lading[otel]" in caplog.text

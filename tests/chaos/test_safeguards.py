@@ -14,16 +14,16 @@ import pytest
 from ladingd.core.errors import AttemptSuperseded
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
-from ladingd.data.batch import read_batch
-from ladingd.data.connection import Connection
-from ladingd.data.databases import target_of
-from ladingd.data.postgres import target as postgres_target
-from ladingd.data.postgres.ledger import Ledger
-from ladingd.data.postgres.session import close_idle
-from ladingd.data.sqlite import ledger
-from ladingd.data.table_import import TableImport
-from ladingd.data.target import Target
-from ladingd.data.workplace import Workplace
+from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.postgres import target as postgres_target
+from ladingd.data.databases.postgres.ledger import Ledger
+from ladingd.data.databases.postgres.session import close_idle
+from ladingd.data.databases.registry import target_of
+from ladingd.data.databases.sqlite import ledger
+from ladingd.data.databases.target import Target
+from ladingd.data.imports.importer import TableImport
+from ladingd.data.mapping.batch import read_batch
+from ladingd.data.storage.work_dir import Workplace
 from tests.chaos.database import Database, PostgresServer, SqliteFile
 from tests.chaos.failpoint import Action, Moment, Switch
 from tests.chaos.outcome import Difference
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ladingd.core.bill import Counts
-    from ladingd.data.faults import Faults
+    from ladingd.data.rejects.fault import Faults
     from tests.chaos.trial import Trial
 
 

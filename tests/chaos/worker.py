@@ -9,11 +9,11 @@ from tests.chaos.failpoint import Failpoint, Failpoints, Moment, Side, Switch, i
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ladingd.data.postgres.ledger import Ledger
-    from ladingd.data.sqlite.database import Transaction
+    from ladingd.data.databases.postgres.ledger import Ledger
+    from ladingd.data.databases.sqlite.session import Transaction
 
-POSTGRES = "ladingd.data.postgres"
-SQLITE = "ladingd.data.sqlite"
+POSTGRES = "ladingd.data.databases.postgres"
+SQLITE = "ladingd.data.databases.sqlite"
 
 install(
     (
@@ -21,8 +21,8 @@ install(
         Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{SQLITE}.ledger:claim"),
         Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.claim"),
         Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{SQLITE}.ledger:claim"),
-        Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.workplace:sync_file"),
-        Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.in_flight:_shown"),
+        Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.storage.work_dir:sync_file"),
+        Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
         Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.count"),
         Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{SQLITE}.ledger:count"),
         Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.target:PostgresTarget.write"),

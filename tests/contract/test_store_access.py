@@ -11,7 +11,7 @@ import pytest
 from ladingd.core.access import Deed, Role, Token, issue
 from ladingd.core.errors import InvalidRequest
 from ladingd.store.audit import SqlAuditStore
-from ladingd.store.database import Database
+from ladingd.store.sqlite.database import Database
 from ladingd.store.tokens import SqlTokenStore
 
 if TYPE_CHECKING:

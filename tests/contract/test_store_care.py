@@ -14,13 +14,14 @@ import pytest
 
 from ladingd.core.errors import DiskFull
 from ladingd.core.state import Event, State
-from ladingd.store import backup, migration
-from ladingd.store.ballast import Ballast
-from ladingd.store.database import Database
+from ladingd.store import migration
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.holds import SqlHoldStore
-from ladingd.store.inspection import MOST, inspect
 from ladingd.store.jobs import SqlJobStore
+from ladingd.store.sqlite import backup
+from ladingd.store.sqlite.ballast import Ballast
+from ladingd.store.sqlite.database import Database
+from ladingd.store.sqlite.inspection import MOST, inspect
 from tests.harness.old_store import SCHEMAS, put_back
 from tests.harness.waiting import until_async
 
@@ -79,7 +80,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monk
     path = put_back(SCHEMAS[0], tmp_path / "store.db")
     before = files(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("ladingd.store.backup.shutil.disk_usage", lambda _: Usage(1, 1, 12_345))
+        patch.setattr("ladingd.store.sqlite.backup.shutil.disk_usage", lambda _: Usage(1, 1, 12_345))
         with pytest.raises(StoreUnusable, match=r"its schema 0001 has to be brought .* 12,345 are free"):
             await SqlJobStore.open(path)
     assert files(tmp_path) == before
@@ -88,7 +89,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monk
 
 async def test_a_copy_that_cannot_be_made_stops_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put_back(SCHEMAS[0], tmp_path / "store.db")
-    monkeypatch.setattr("ladingd.store.backup._problems", lambda _: ["page 7 is torn"])
+    monkeypatch.setattr("ladingd.store.sqlite.backup._problems", lambda _: ["page 7 is torn"])
     with pytest.raises(StoreUnusable, match="page 7 is torn"):
         await SqlJobStore.open(path)
     assert backup.version_of(path) == SCHEMAS[0]
@@ -250,7 +251,7 @@ async def test_the_ballast_goes_first_and_only_then_is_there_no_room(tmp_path: P
 async def test_who_is_patient_waits_for_room_and_who_is_in_a_hurry_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ladingd.store.database._AGAIN", 0.001)
+    monkeypatch.setattr("ladingd.store.sqlite.database._AGAIN", 0.001)
     database = Database(tmp_path / "store.db")
     await database.open()
     disk = Disk()
@@ -273,7 +274,7 @@ def test_a_ballast_takes_up_its_room_once_and_not_the_last(tmp_path: Path, monke
     assert ballast.restore()
     assert ballast.restore()
     assert ballast.release()
-    monkeypatch.setattr("ladingd.store.ballast.shutil.disk_usage", lambda _: Usage(1, 1, (4 << 16) - 1))
+    monkeypatch.setattr("ladingd.store.sqlite.ballast.shutil.disk_usage", lambda _: Usage(1, 1, (4 << 16) - 1))
     assert not ballast.restore()
     assert list(tmp_path.iterdir()) == []
 

@@ -16,13 +16,13 @@ import pytest
 from ladingd.core.access import Deed
 from ladingd.core.deadline import answering_within
 from ladingd.core.errors import DiskFull, StoreBusy
-from ladingd.store import ballast, lane
 from ladingd.store.audit import SqlAuditStore
-from ladingd.store.ballast import full
-from ladingd.store.database import Database
 from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
-from ladingd.store.lock import holder
+from ladingd.store.sqlite import ballast, lane
+from ladingd.store.sqlite.ballast import full
+from ladingd.store.sqlite.database import Database
+from ladingd.store.sqlite.lock import holder
 from tests.harness.jobs import held
 from tests.harness.old_store import SCHEMAS, put_back
 from tests.integration.api.fakes import NOON, eventually

@@ -10,7 +10,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ladingd import journald
+from ladingd.telemetry import journald
 from tests.harness.waiting import PATIENCE
 
 if TYPE_CHECKING:

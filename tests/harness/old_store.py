@@ -22,7 +22,7 @@ from ladingd.core.job import Failure, Job, Level, Progress
 from ladingd.core.plan import CommittedChunk
 from ladingd.core.spec import ExportSpec, File, ImportSpec, OnRestart, Table
 from ladingd.core.state import Event
-from ladingd.data.connection import Connection
+from ladingd.data.databases.connection import Connection
 from ladingd.data.transfer import BulkTransfer
 from ladingd.store.jobs import SqlJobStore
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from lading_client.cli import audit, daemon, download, jobs, transfers, watching
-from lading_client.cli.columns import printable_lines
-from lading_client.cli.options import OutputOption
+from lading_client.cli.arguments.options import OutputOption
+from lading_client.cli.commands import audit, daemon, download, jobs, transfers, watching
+from lading_client.cli.display.columns import printable_lines
 from lading_client.cli.session import DETACHED, Settings
-from lading_client.credentials import Tls
-from lading_client.own_daemon import SILENT
+from lading_client.local_daemon import SILENT
+from lading_client.transport.credentials import Tls
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer has it from click, or from a copy of click of its own, and does not export it."""

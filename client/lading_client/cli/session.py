@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lading_client.cli.columns import printable
-from lading_client.cli.output import Format, Output
-from lading_client.credentials import Tls, token_in
-from lading_client.endpoint import is_socket
+from lading_client.cli.display.columns import printable
+from lading_client.cli.display.output import Format, Output
 from lading_client.errors import (
     Aborted,
     AlreadyExists,
@@ -33,7 +31,9 @@ from lading_client.errors import (
     Unavailable,
     Violation,
 )
-from lading_client.own_daemon import OwnDaemon
+from lading_client.local_daemon import OwnDaemon
+from lading_client.transport.address import is_socket
+from lading_client.transport.credentials import Tls, token_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
@@ -190,7 +190,7 @@ class Session:
         return error.message
 
     def _lines(self, violation: Violation, *, names_fields: bool) -> Iterator[str]:
-        from lading_client.cli.configuration import advice
+        from lading_client.cli.display.configuration import advice
 
         said = printable(violation.description)
         yield said if names_fields else f"{_ARGUMENTS.get(violation.field, '')} {said}".lstrip()
@@ -200,7 +200,7 @@ class Session:
 
     def _unreachable(self, error: DaemonError) -> str:
         if self.server:
-            from lading_client.cli.diagnosis import why_unreachable
+            from lading_client.transport.diagnosis import why_unreachable
 
             return f"the daemon at {self.server} cannot be reached: {why_unreachable(self.server, self.tls)}"
         try:

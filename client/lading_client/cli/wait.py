@@ -8,11 +8,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from lading_client.cli import session
-from lading_client.cli.bill import FIRST_REJECTS, ending
-from lading_client.cli.progress import progress_on
+from lading_client.cli.display.bill import FIRST_REJECTS, ending
+from lading_client.cli.display.progress import progress_on
 from lading_client.errors import JobDeleted, PermissionDenied, Unavailable
+from lading_client.local_daemon import OwnDaemon
 from lading_client.model import AT_REST, ENDED, State, WatchKind
-from lading_client.own_daemon import OwnDaemon
 
 if TYPE_CHECKING:
     from lading_client.cli.session import Session

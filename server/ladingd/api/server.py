@@ -19,28 +19,28 @@ from lading.v1 import audit_service_pb2, file_service_pb2, job_service_pb2
 from lading.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from lading.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from lading.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
-from ladingd.api.access import Access
-from ladingd.api.audit import AuditServicer, Trail
-from ladingd.api.files import FileServicer
-from ladingd.api.guard import Guard
-from ladingd.api.jobs import JobServicer, utc_now
-from ladingd.api.limits import Limits
-from ladingd.api.paging import MAX_MESSAGE_BYTES, MAX_REJECT_BYTES
+from ladingd.api.interceptors.access import Access
+from ladingd.api.interceptors.guard import Guard
+from ladingd.api.interceptors.limits import Limits
+from ladingd.api.messages.paging import MAX_MESSAGE_BYTES, MAX_REJECT_BYTES
 from ladingd.api.permits import Permits
+from ladingd.api.services.audit import AuditServicer, Trail
+from ladingd.api.services.files import FileServicer
+from ladingd.api.services.jobs import JobServicer, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from ladingd.api.guard import Begun
-    from ladingd.api.limits import CallClass
+    from ladingd.api.interceptors.guard import Begun
+    from ladingd.api.interceptors.limits import CallClass
     from ladingd.api.listener import Listener
     from ladingd.core.access import Principal
     from ladingd.core.files import FileSender, InUse, UploadStore
     from ladingd.core.ports import AuditStore, JobStore, RejectReader, TokenStore
     from ladingd.run.control import Control
-    from ladingd.run.watch import Watch
+    from ladingd.run.watch.watch import Watch
 
 JOB_SERVICE: str = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
 AUDIT_SERVICE: str = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name

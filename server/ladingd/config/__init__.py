@@ -1,7 +1,7 @@
 """The daemon's configuration: from the environment, a TOML file and the defaults, in this order."""
 
 from ladingd.config.finding import ConfigError
-from ladingd.config.reading import load
+from ladingd.config.loader import load
 from ladingd.config.settings import Settings
 from ladingd.config.surroundings import checked
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ladingd.config.finding import Finding
-    from ladingd.config.reading import Source
+    from ladingd.config.loader import Source
     from ladingd.config.settings import Settings
 
 STATE_FILES = (

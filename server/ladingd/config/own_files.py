@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ladingd.config.side_by_side import side_by_side
-from ladingd.user_places import home
+from ladingd.host.user_places import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ladingd.commands.error import Problem
 from ladingd.config.overlap import what_is
-from ladingd.problem import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ladingd.core.access import SOCKET, Role
 from ladingd.core.files import UPLOADS
-from ladingd.user_places import config_directory, state_directory
+from ladingd.host.user_places import config_directory, state_directory
 
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
 ADDRESS = r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5})$"

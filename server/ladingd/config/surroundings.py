@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ladingd.config.certificates import faults
 from ladingd.config.finding import ConfigError, Severity, in_order
+from ladingd.config.loader import read
 from ladingd.config.overlap import overlaps
-from ladingd.config.reading import read
 from ladingd.config.side_by_side import PATIENCE, side_by_side
 from ladingd.core.access import Role
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ladingd.config.finding import Finding
-    from ladingd.config.reading import Source
+    from ladingd.config.loader import Source
     from ladingd.config.settings import ConnectionSettings, Settings
 
 _MACHINE = Path("/")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.ports import Transfer
-from ladingd.data.connection import Connection
-from ladingd.data.upload_room import UploadRoom
-from ladingd.data.workplace import Workplace
+from ladingd.data.databases.connection import Connection
+from ladingd.data.files.uploads.quota import UploadRoom
+from ladingd.data.storage.work_dir import Workplace
 
 # The daemon loads this module, to pickle a transfer for its workers, and must never load pyarrow, DuckDB or a driver:
 # they cost half a second and 100 MB. Hence the imports inside of functions, which run in workers alone.
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, Plan
     from ladingd.core.spec import JobSpec
-    from ladingd.data.table_export import TableExport
-    from ladingd.data.table_import import TableImport
+    from ladingd.data.exports.exporter import TableExport
+    from ladingd.data.imports.importer import TableImport
 
 _log = logging.getLogger(__name__)
 
 PRELOAD = (
-    "ladingd.data.table_import",
-    "ladingd.data.sqlite.target",
-    "ladingd.data.postgres.target",
-    "ladingd.data.export_plan",
-    "ladingd.data.table_export",
-    "ladingd.data.sqlite.table_source",
-    "ladingd.data.postgres.table_source",
+    "ladingd.data.imports.importer",
+    "ladingd.data.databases.sqlite.target",
+    "ladingd.data.databases.postgres.target",
+    "ladingd.data.exports.planner",
+    "ladingd.data.exports.exporter",
+    "ladingd.data.databases.sqlite.row_source",
+    "ladingd.data.databases.postgres.row_source",
 )
 """What a worker process should have loaded before its first call."""
 
@@ -52,11 +52,11 @@ class BulkTransfer(Transfer):
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
-            from ladingd.data.memory import memory_given_back
+            from ladingd.data.imports.memory import memory_given_back
 
             with memory_given_back():
                 return self._import().plan(spec)
-        from ladingd.data.export_plan import plan_export
+        from ladingd.data.exports.planner import plan_export
 
         return plan_export(spec, self.connections, self.roots, self.own_files, self.upload_room)
 
@@ -100,14 +100,14 @@ class BulkTransfer(Transfer):
             self._export().discard(job_uid, plan)
 
     def _import(self) -> TableImport:
-        from ladingd.data.table_import import TableImport
+        from ladingd.data.imports.importer import TableImport
 
         return TableImport(
             connections=self.connections, roots=self.roots, own_files=self.own_files, workplace=self._workplace()
         )
 
     def _export(self) -> TableExport:
-        from ladingd.data.table_export import TableExport
+        from ladingd.data.exports.exporter import TableExport
 
         return TableExport(
             connections=self.connections,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
+from ladingd.core.maintenance import Discard
 from ladingd.core.state import Event
-from ladingd.core.upkeep import Discard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Plan
     from ladingd.core.ports import Check, JobStore, Transfer
     from ladingd.core.spec import JobSpec
-    from ladingd.run.announcer import Announcer
-    from ladingd.run.discards import Discards
-    from ladingd.run.room import Room
-    from ladingd.run.workers import Workers
+    from ladingd.run.disk_space import Room
+    from ladingd.run.upkeep.cleanup import Discards
+    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.workers.pool import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")

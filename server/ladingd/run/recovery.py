@@ -11,7 +11,7 @@ from ladingd.core.state import ACTIVE, Event, State
 
 if TYPE_CHECKING:
     from ladingd.core.ports import JobStore
-    from ladingd.run.announcer import Announcer
+    from ladingd.run.watch.notifier import Announcer
 
 DIED = Failure(code="DAEMON_DIED", message="the daemon died while the job was running")
 STOPPED = Failure(code="DAEMON_STOPPED", message="the daemon was shut down while the job was running")

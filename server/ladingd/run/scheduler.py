@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import DiskFull, JobNotFound, StoreBusy
 from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
-from ladingd.run.defect import defect
-from ladingd.run.execution import Execution
+from ladingd.run.attempt.execution import Execution
+from ladingd.run.workers.calls import defect
 from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, Transfer
-    from ladingd.run.announcer import Announcer
-    from ladingd.run.patience import Patience
-    from ladingd.run.room import Room
-    from ladingd.run.watch import Watch
-    from ladingd.run.workers import Workers
+    from ladingd.run.attempt.timeouts import Patience
+    from ladingd.run.disk_space import Room
+    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.watch import Watch
+    from ladingd.run.workers.pool import Workers
 
 
 class Scheduler:

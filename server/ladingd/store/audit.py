@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from ladingd.store.database import Database
+    from ladingd.store.sqlite.database import Database
 
 _BEFORE = re.compile(rb"audit<([1-9][0-9]{0,17})")
 

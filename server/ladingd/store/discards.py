@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, select, union_all
 from sqlalchemy import delete as delete_from
 
-from ladingd.core.upkeep import Discard, DiscardStore
+from ladingd.core.maintenance import Discard, DiscardStore
 from ladingd.store.tables import discards, jobs
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from ladingd.store.database import Database
+    from ladingd.store.sqlite.database import Database
 
 _PENDING = select(discards.c.job_id, discards.c.uid, discards.c.plan).order_by(discards.c.sequence)
 """All that is to be cleared away, the oldest first; the columns are the fields of core.upkeep.Discard."""

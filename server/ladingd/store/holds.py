@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, insert, select
 
 from ladingd.core.job import Level
+from ladingd.core.maintenance import Hold, HoldStore
 from ladingd.core.state import Event, State
-from ladingd.core.upkeep import Hold, HoldStore
 from ladingd.store import journal, rows, transitions
 from ladingd.store.tables import holds
 from ladingd.store.tables import journal as entries
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ladingd.core.job import Job
-    from ladingd.store.database import Database
+    from ladingd.store.sqlite.database import Database
 
 CODE = "DISK_FULL"
 """Of the journal entries that say why."""

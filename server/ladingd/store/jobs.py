@@ -11,7 +11,7 @@ from ladingd.core.ports import JobStore, Page
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.store import changes, journal, pages, rows, transitions
 from ladingd.store import chunks as slices
-from ladingd.store.database import Database
+from ladingd.store.sqlite.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, exists, func, select, tuple_
 from sqlalchemy import delete as delete_from
 
-from ladingd.core.upkeep import EndedJob, RetentionStore
+from ladingd.core.maintenance import EndedJob, RetentionStore
 from ladingd.store.tables import audit, jobs, requests
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from ladingd.core.state import State
-    from ladingd.store.database import Database
+    from ladingd.store.sqlite.database import Database
 
 _AT_A_TIME = 5_000
 """How many entries are forgotten at once: others wait meanwhile."""

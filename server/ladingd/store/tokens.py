@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from ladingd.store.database import Database
+    from ladingd.store.sqlite.database import Database
 
 _COLUMNS = tuple(column for column in tokens.c if column.name != "sequence")
 

@@ -14,9 +14,9 @@ from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
 from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
-from ladingd.data.downloads import RootFiles
-from ladingd.data.upload_room import UploadRoom
-from ladingd.data.uploads import UploadFiles
+from ladingd.data.files.downloads import RootFiles
+from ladingd.data.files.uploads.quota import UploadRoom
+from ladingd.data.files.uploads.store import UploadFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

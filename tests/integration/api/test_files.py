@@ -22,15 +22,15 @@ from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading.v1.file_service_pb2_grpc import FileServiceStub, add_FileServiceServicer_to_server
 from ladingd.api.caller import Caller, caller
-from ladingd.api.files import FileServicer
-from ladingd.api.guard import Guard
-from ladingd.api.limits import Limits
+from ladingd.api.interceptors.guard import Guard
+from ladingd.api.interceptors.limits import Limits
+from ladingd.api.services.files import FileServicer
 from ladingd.core.files import PIECE_BYTES
-from ladingd.data import downloads
-from ladingd.data.downloads import RootFiles
-from ladingd.data.handle import Handle
-from ladingd.data.upload_room import UploadRoom
-from ladingd.data.uploads import UploadFiles
+from ladingd.data.files import downloads
+from ladingd.data.files.downloads import RootFiles
+from ladingd.data.files.shared_file import Handle
+from ladingd.data.files.uploads.quota import UploadRoom
+from ladingd.data.files.uploads.store import UploadFiles
 from tests.harness.waiting import until_async
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import ANYONE, DEADLINE, eventually

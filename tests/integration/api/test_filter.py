@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ladingd.api.filter import MAX_BYTES, WATCHABLE, order_in, selection_in
+from ladingd.api.messages.filter import MAX_BYTES, WATCHABLE, order_in, selection_in
 from ladingd.core.errors import InvalidRequest
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Field, Order
 from ladingd.core.state import State

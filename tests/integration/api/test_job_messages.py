@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lading.v1 import job_pb2, job_service_pb2, spec_pb2
-from ladingd.api.convert import job_message, journal_entry_message, reject_message, watch_message
+from ladingd.api.messages.job import job_message, journal_entry_message, reject_message, watch_message
 from ladingd.core.bill import Counts
 from ladingd.core.job import Connector, Failure, JournalEntry, Level, Progress, Reject, RejectType
 from ladingd.core.spec import Header, OnRestart
 from ladingd.core.state import State
-from ladingd.run.watch import WatchEvent, WatchKind
+from ladingd.run.watch.watch import WatchEvent, WatchKind
 from tests.integration.api.fakes import NOON, NOW, a_job
 
 if TYPE_CHECKING:

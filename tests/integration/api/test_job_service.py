@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2 as details
 
 from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
-from ladingd.api.convert import job_message
-from ladingd.api.filter import order_in, selection_in
+from ladingd.api.messages.filter import order_in, selection_in
+from ladingd.api.messages.job import job_message
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.job import Connector, JournalEntry, Level, Reject
@@ -22,7 +22,7 @@ from ladingd.core.ports import KeptChunk
 from ladingd.core.selection import EVERY
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
-from ladingd.run.watch import WatchEvent, WatchKind
+from ladingd.run.watch.watch import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, NOON, NOW, a_job
 

@@ -22,8 +22,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub, add_HealthServicer_to_ser
 import lading.v1
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer, JobServiceStub, add_JobServiceServicer_to_server
-from ladingd.api.guard import Guard
-from ladingd.api.limits import CLASSES, CallClass, Limits
+from ladingd.api.interceptors.guard import Guard
+from ladingd.api.interceptors.limits import CLASSES, CallClass, Limits
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, eventually
 

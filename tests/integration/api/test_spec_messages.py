@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lading.v1.spec_pb2 import JobSpec
-from ladingd.api.spec import named_in_request, spec_from, spec_message
+from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
 

@@ -14,7 +14,8 @@ import pytest
 
 import lading_client
 from lading.v1 import audit_service_pb2, job_pb2
-from lading_client import model, wire
+from lading_client import model
+from lading_client.messages import job as wire
 from lading_client.spec import ExportSpec, File, ImportSpec, Table
 from tests.unit.client.fake_service import NOW, FakeService
 

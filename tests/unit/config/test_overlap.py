@@ -11,11 +11,11 @@ import pytest
 from ladingd.config import own_files as module
 from ladingd.config import side_by_side as looking
 from ladingd.config.finding import Finding, Severity
+from ladingd.config.loader import load
 from ladingd.config.own_files import databases, own_files
-from ladingd.config.reading import load
 from ladingd.config.side_by_side import side_by_side
 from ladingd.config.surroundings import examine
-from ladingd.data.connection import Connection, database_path
+from ladingd.data.databases.connection import Connection, database_path
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +96,9 @@ def test_the_database_of_ones_own_daemon_lies_in_its_state(file: Path) -> None:
 
 
 def test_what_a_daemon_keeps_in_its_state_is_known(file: Path) -> None:
-    from ladingd.claim import PID_FILE, RECORD
     from ladingd.config.overlap import _is_state_file
-    from ladingd.store.database import STORE
+    from ladingd.host.instance_lock import PID_FILE, RECORD
+    from ladingd.store.sqlite.database import STORE
 
     for name in (PID_FILE, RECORD, STORE, f"{STORE}-wal", f"{STORE}-shm", "store-0003-20260101T000000.0Z.db.bak"):
         assert _is_state_file(name)

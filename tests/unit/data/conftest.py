@@ -11,10 +11,10 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, ExportPlan, ImportPlan
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
-from ladingd.data.connection import Connection
-from ladingd.data.sqlite.database import connected
+from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.sqlite.session import connected
+from ladingd.data.storage.work_dir import Workplace
 from ladingd.data.transfer import BulkTransfer
-from ladingd.data.workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.bill import Counts
-from tests.unit.data.test_import import codes, rejects_of
+from tests.unit.data.imports.test_import import codes, rejects_of
 
 if TYPE_CHECKING:
     from tests.unit.data.conftest import Yard

@@ -13,19 +13,19 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Job, Reject
+from ladingd.core.maintenance import JobFiles
 from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.report import Report, heard_by, report
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
-from ladingd.core.upkeep import JobFiles
-from ladingd.run.announcer import Announcer
-from ladingd.run.discards import Discards
-from ladingd.run.execution import Execution
-from ladingd.run.patience import Patience
-from ladingd.run.room import Room
-from ladingd.run.settlement import Settlement
-from ladingd.run.watch import Watch
+from ladingd.run.attempt.execution import Execution
+from ladingd.run.attempt.timeouts import Patience
+from ladingd.run.disk_space import Room
+from ladingd.run.upkeep.cleanup import Discards
+from ladingd.run.upkeep.settlement import Settlement
+from ladingd.run.watch.notifier import Announcer
+from ladingd.run.watch.watch import Watch
 from ladingd.store.discards import SqlDiscardStore
 from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from ladingd.core.spec import JobSpec
-    from ladingd.run.workers import Workers
+    from ladingd.run.workers.pool import Workers
 
 SPEC = ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
 RESERVE = 1_000

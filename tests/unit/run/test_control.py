@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ladingd.core.job import Job
     from ladingd.core.ports import Check
     from ladingd.core.spec import JobSpec
-    from ladingd.run.workers import Workers
+    from ladingd.run.workers.pool import Workers
     from tests.unit.run.conftest import Rig
 
 

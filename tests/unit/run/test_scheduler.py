@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.state import Event, State
-from ladingd.run.execution import Execution
-from ladingd.run.patience import Patience
+from ladingd.run.attempt.execution import Execution
+from ladingd.run.attempt.timeouts import Patience
 from ladingd.run.scheduler import Scheduler
 from tests.harness.waiting import until_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ladingd.run.workers import Workers
+    from ladingd.run.workers.pool import Workers
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)

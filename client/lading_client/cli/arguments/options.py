@@ -1,0 +1,46 @@
+"""Options and arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from lading_client.cli.display.output import Format
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="ADDRESS",
+        help="The daemon: unix:/path, or host:port for TLS. Default: LADING_SERVER, else your own daemon.",
+    ),
+]
+OutputOption = Annotated[
+    Format | None,
+    typer.Option("--output", help="The form of results.", show_default="text"),
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
+LabelOption = Annotated[
+    str, typer.Option("--label", metavar="TEXT", help="A text to recognise the job by.", show_default=False)
+]
+SharedOption = Annotated[
+    bool, typer.Option("--shared", help="Let everybody who may use the daemon read the job and its rejects.")
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")]
+RejectsOption = Annotated[bool, typer.Option("--fail-on-rejects", help="Exit with status 4 if records were rejected.")]
+DelimiterOption = Annotated[
+    str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
+]
+QuoteOption = Annotated[
+    str,
+    typer.Option("--quote", metavar="CHAR", help="One character.", show_default="a double quote"),
+]
+
+
+def job_name(text: str) -> str:
+    """The name of a job, however it was written."""
+    return text if text.startswith("jobs/") else f"jobs/{text}"
+
+
+def character(text: str) -> str:
+    """One character, where people write a tab as a word."""
+    return "\t" if text in ("tab", "\\t") else text

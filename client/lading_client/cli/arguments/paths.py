@@ -1,0 +1,124 @@
+"""Paths on the command line, and in specs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from pathlib import PurePosixPath
+
+from lading_client.cli.display.columns import printable
+from lading_client.files.destination import destination
+from lading_client.spec import File
+from lading_client.transport.address import is_socket
+
+UPLOADS = "uploads"
+
+
+class BadPath(ValueError):
+    """A path that cannot be sent."""
+
+
+def file_at(path: str) -> File:
+    """The file, seen from the working directory, as one beneath the root `local`. Raises BadPath."""
+    _check_named(path)
+    absolute = os.path.abspath(path)
+    # The daemon follows no links: those on the way are followed here, by whoever named them.
+    directory, name = os.path.split(absolute)
+    resolved = os.path.join(os.path.realpath(directory), name)
+    if os.path.isfile(resolved):
+        resolved = os.path.realpath(resolved)
+    try:
+        resolved.encode()
+    except UnicodeEncodeError as error:
+        raise BadPath(
+            f"{os.fsencode(path)!r} cannot be sent to the daemon: the path is not text (locale not UTF-8?)"
+        ) from error
+    return File(root="local", path=resolved.removeprefix("/"))
+
+
+def file_to_write(path: str) -> File:
+    """The file to write, beneath the root `local`. Raises BadPath."""
+    _check_destination(path)
+    return file_at(path)
+
+
+def is_remote(server: str | None) -> bool:
+    """Whether files have to travel: the daemon is not behind a socket of this machine."""
+    return server is not None and not is_socket(server)
+
+
+def file_to_send(path: str) -> str:
+    """The file's name alone, once it is sure that it can be sent. Raises BadPath."""
+    _check_named(path)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        problem = "does not exist" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
+        raise BadPath(f"{printable(path)} {problem}") from error
+    if not stat.S_ISREG(mode):
+        raise BadPath(f"{printable(path)} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
+    return _sendable_name(path)
+
+
+def file_to_fetch(path: str, *, overwrite: bool) -> File:
+    """Where the daemon is to put what will be fetched to a path here. Raises BadPath."""
+    name = check_free(path, overwrite=overwrite)
+    # On the daemon's side no name begins with a dot.
+    return File(root=UPLOADS, path=f"{uuid.uuid4()}/{name.lstrip('.') or 'export'}")
+
+
+def check_free(path: str, *, overwrite: bool) -> str:
+    """See that a file can be made here, and return its name alone. Raises BadPath."""
+    _check_destination(path)
+    name = _sendable_name(path)
+    if os.path.lexists(path) and not overwrite:
+        raise BadPath(f"{printable(path)} exists; --overwrite replaces it")
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        raise BadPath(f"the directory of {printable(path)} does not exist")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise BadPath(f"{printable(directory)} cannot be written into")
+    return name
+
+
+def _check_named(path: str) -> None:
+    if not path:
+        raise BadPath("the name of the file is empty")
+    if path == "-":
+        raise BadPath("standard input and output cannot be used yet: name a file (./- if its name is -)")
+
+
+def _check_destination(path: str) -> None:
+    _check_named(path)
+    try:
+        destination(path)
+    except OSError as error:
+        raise BadPath(f"{printable(path)} {_problem(error)}") from error
+
+
+def _problem(error: OSError) -> str:
+    """What follows the path: the words of `destination`, or those of the system."""
+    said = error.strerror or str(error)
+    return f"cannot be looked at: {said}" if said == os.strerror(error.errno or 0) else said
+
+
+def _sendable_name(path: str) -> str:
+    name = os.path.basename(path)
+    if not name:
+        raise BadPath(f"{printable(path) or 'an empty path'} is no file's name")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise BadPath(
+            f"{os.fsencode(path)!r} cannot be sent to the daemon: its name is not text (locale not UTF-8?)"
+        ) from error
+    return name
+
+
+def shown(file: File) -> str:
+    """The file as people know it: one that came from somebody by its name."""
+    if file.root == UPLOADS:
+        return PurePosixPath(file.path).name
+    return f"/{file.path}" if file.root == "local" else f"{file.root}:{file.path}"

@@ -1,0 +1,66 @@
+"""`lading download`, and the end of an export on another machine: the file comes here."""
+
+from contextlib import suppress
+from os.path import basename, dirname
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lading_client.cli.arguments.options import JobArgument, OutputOption, ServerOption, job_name
+from lading_client.cli.arguments.paths import UPLOADS, BadPath, check_free
+from lading_client.cli.display import formatting as figures
+from lading_client.cli.display.file_progress import progress_of
+from lading_client.cli.session import Session
+from lading_client.errors import DaemonError
+from lading_client.model import State
+from lading_client.spec import ExportSpec
+
+if TYPE_CHECKING:
+    from lading_client.client import Client
+
+
+def download(
+    context: typer.Context,
+    job: JobArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write here.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Fetch the file that a finished export has written."""
+    ours = Session.of(context, server, output)
+    try:
+        check_free(to, overwrite=overwrite)
+    except BadPath as error:
+        raise ours.usage(error) from None
+
+    async def work() -> None:
+        async with ours.client() as client:
+            found = await client.get_job(job_name(job))
+            if not isinstance(found.spec.kind, ExportSpec):
+                raise ours.usage(f"{found.name} is an import: there is nothing to fetch")
+            if found.state is not State.FINISHED:
+                raise ours.usage(f"{found.name} is {found.state}: its file is there when it is FINISHED")
+            size = await fetch(ours, client, found.spec.kind, to, overwrite=overwrite)
+        if ours.output.json:
+            ours.output.document({"name": found.name, "file": to, "size": size})
+        else:
+            ours.output.text([f"{to}  {figures.number(size)} bytes"])
+
+    ours.run(work())
+
+
+async def fetch(ours: Session, client: "Client", export: ExportSpec, to: str, *, overwrite: bool) -> int:
+    """Bring the file of an export here, and return its size. What was only written to be fetched is removed there."""
+    with progress_of(ours.output, "downloading", basename(to)) as show:
+        size = await client.download(export.file, to, overwrite=overwrite, progress=show)
+    if export.file.root == UPLOADS:
+        with suppress(DaemonError):
+            # It would go by itself in a day.
+            await client.delete_upload(f"{UPLOADS}/{dirname(export.file.path)}")
+    return size
+
+
+def later(name: str, to: str) -> str:
+    """What is said of an export that is not finished when its command ends."""
+    return f"when it is finished, fetch its file within a day: lading download {name} --to {to}"

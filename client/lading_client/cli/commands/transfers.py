@@ -1,0 +1,260 @@
+"""`lading import`, `export` and `run`: make a job, start it, wait for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from os.path import basename
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lading_client.cli.arguments import table_name
+from lading_client.cli.arguments.options import (
+    DelimiterOption,
+    DetachOption,
+    LabelOption,
+    OutputOption,
+    QuoteOption,
+    RejectsOption,
+    ServerOption,
+    SharedOption,
+    character,
+)
+from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_send, file_to_write, is_remote
+from lading_client.cli.commands.download import fetch, later
+from lading_client.cli.display.file_progress import progress_of
+from lading_client.cli.session import Session
+from lading_client.cli.wait import exit_status, report, start_and_wait, wait
+from lading_client.errors import BadSpec, JobDeleted
+from lading_client.model import Job, State
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec
+
+if TYPE_CHECKING:
+    from lading_client.client import Client
+
+_TABLE = "[CONNECTION.]TABLE"
+
+
+def import_file(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read.")],
+    into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
+    types: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="COL=TYPE",
+            help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
+        ),
+    ] = None,
+    delimiter: DelimiterOption = "",
+    quote: QuoteOption = "",
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header", help="Whether the first record names the columns.", show_default="detected"
+        ),
+    ] = None,
+    label: LabelOption = "",
+    shared: SharedOption = False,
+    detach: DetachOption = False,
+    fail_on_rejects: RejectsOption = False,
+    chunk_bytes: Annotated[int, typer.Option("--chunk-bytes", hidden=True, min=0)] = 0,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Import a file into a table."""
+    ours = Session.of(context, server, output)
+    remote = is_remote(ours.server)
+    with _usage(ours):
+        source = File(path=file_to_send(file)) if remote else file_at(file)
+        target = table_name.parse(into)
+    csv = CsvFormat(delimiter=character(delimiter), quote=character(quote), header=_header(header))
+    wanted = ImportSpec(
+        files=(source,), csv=csv, target=target, types=_types(ours, types or []), chunk_bytes=chunk_bytes
+    )
+    label = label or f"{basename(source.path)} into {target.table}"
+    if remote:
+        ours.run(
+            _send_and_import(ours, file, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+        )
+    else:
+        ours.run(
+            _transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+        )
+
+
+def export_table(
+    context: typer.Context,
+    table: Annotated[str, typer.Argument(metavar=_TABLE, help="The table to read.")],
+    to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    delimiter: DelimiterOption = "",
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first record names the columns.", show_default="header"),
+    ] = None,
+    label: LabelOption = "",
+    shared: SharedOption = False,
+    detach: DetachOption = False,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Export a table to a file."""
+    ours = Session.of(context, server, output)
+    remote = is_remote(ours.server)
+    with _usage(ours):
+        destination = file_to_fetch(to, overwrite=overwrite) if remote else file_to_write(to)
+        source = table_name.parse(table)
+    csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
+    wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)
+    label = label or f"{source.table} to {basename(to if remote else destination.path)}"
+    if remote:
+        ours.run(_export_and_fetch(ours, wanted, to, label, shared=shared, detach=detach))
+    else:
+        ours.run(_transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach))
+
+
+def run_spec(
+    context: typer.Context,
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A JSON or TOML file; - is JSON on standard input.")],
+    label: LabelOption = "",
+    shared: SharedOption = False,
+    detach: DetachOption = False,
+    fail_on_rejects: RejectsOption = False,
+    server: ServerOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Run a job that a file describes.
+
+    The file is a lading.v1.JobSpec in JSON or TOML, with a label and a description beside.
+    """
+    # Its parsers are needed by this command only.
+    from lading_client.cli.arguments import spec_file
+
+    ours = Session.of(context, server, output)
+    try:
+        given = spec_file.read(spec)
+    except BadSpec as error:
+        raise ours.usage(error) from None
+    ours.run(
+        _transfer(
+            ours,
+            given.spec,
+            label or given.label,
+            description=given.description,
+            shared=shared,
+            detach=detach,
+            fail_on_rejects=fail_on_rejects,
+        ),
+        names_fields=True,
+    )
+
+
+async def _transfer(
+    ours: Session,
+    spec: JobSpec,
+    label: str,
+    *,
+    description: str = "",
+    shared: bool,
+    detach: bool,
+    fail_on_rejects: bool = False,
+) -> int:
+    async with ours.client() as client:
+        return await _start(
+            ours,
+            client,
+            spec,
+            label,
+            description=description,
+            shared=shared,
+            detach=detach,
+            fail_on_rejects=fail_on_rejects,
+        )
+
+
+async def _start(
+    ours: Session,
+    client: "Client",
+    spec: JobSpec,
+    label: str,
+    *,
+    description: str = "",
+    shared: bool,
+    detach: bool,
+    fail_on_rejects: bool = False,
+) -> int:
+    job = await client.create_job(spec, label=label, description=description, shared=shared)
+    if not detach:
+        return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
+    return await _detached(ours, client, job)
+
+
+async def _detached(ours: Session, client: "Client", job: Job) -> int:
+    started = await client.start_job(job.name)
+    if ours.output.json:
+        ours.output.document(started)
+    else:
+        ours.output.text([started.name])
+    return 0
+
+
+async def _send_and_import(
+    ours: Session, path: str, wanted: ImportSpec, label: str, *, shared: bool, detach: bool, fail_on_rejects: bool
+) -> int:
+    async with ours.client() as client:
+        with progress_of(ours.output, "uploading", basename(path)) as show:
+            stored = await client.upload(path, progress=show)
+        spec = JobSpec(kind=replace(wanted, files=(stored.file,)))
+        return await _start(ours, client, spec, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+
+
+async def _export_and_fetch(
+    ours: Session, wanted: ExportSpec, to: str, label: str, *, shared: bool, detach: bool
+) -> int:
+    async with ours.client() as client:
+        job = await client.create_job(JobSpec(kind=wanted), label=label, shared=shared)
+        if detach:
+            status = await _detached(ours, client, job)
+            ours.output.note(later(job.name, to))
+            return status
+        started = await client.start_job(job.name)
+        try:
+            final = await wait(ours, client, started, revision=job.revision)
+            if final.state is State.FINISHED:
+                await fetch(ours, client, wanted, to, overwrite=wanted.overwrite)
+        except JobDeleted:
+            raise
+        except BaseException:
+            ours.output.note(later(job.name, to))
+            raise
+        if final.state is not State.FINISHED and final.state is not State.CANCELED:
+            ours.output.note(later(job.name, to))
+        await report(ours, client, final)
+        return exit_status(final)
+
+
+@contextmanager
+def _usage(ours: Session) -> Iterator[None]:
+    """What is wrong with the arguments is said, and ends the command."""
+    try:
+        yield
+    except (BadPath, table_name.BadTableName) as error:
+        raise ours.usage(error) from None
+
+
+def _header(given: bool | None) -> Header:
+    if given is None:
+        return Header.UNSPECIFIED
+    return Header.PRESENT if given else Header.ABSENT
+
+
+def _types(ours: Session, given: list[str]) -> dict[str, str]:
+    types: dict[str, str] = {}
+    for text in given:
+        column, equals, kind = text.rpartition("=")
+        if not equals or not column or not kind:
+            raise ours.usage(f"--type {text}: write COLUMN=TYPE, as in --type born=date")
+        types[column] = kind
+    return types

@@ -1,0 +1,47 @@
+"""What to write where, for a name that the daemon's configuration does not have."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from lading_client import user_places
+from lading_client.cli.display.columns import printable
+from lading_client.transport.address import is_socket
+
+_MISSING = re.compile(r"there is no (?P<kind>connection|root) '(?P<name>[^']*)'")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_SYSTEM_FILE = "/etc/lading/ladingd.toml"
+
+
+def advice(description: str, server: str | None) -> list[str]:
+    """The lines to add for a connection or root that is missing, and what to type then; nothing for other problems.
+
+    Who may change the configuration depends on whose daemon it is.
+    """
+    match = _MISSING.search(description)
+    if match is None:
+        return []
+    if server is not None and not is_socket(server):
+        return [f"to have it added, ask the administrator of the daemon at {server}"]
+    name = match["name"] if _NAME.fullmatch(match["name"]) else "NAME"
+    entry = (
+        [f"  [connections.{name}]", '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"']
+        if match["kind"] == "connection"
+        else ["  [roots]", f'  {name} = "/path/to/directory"']
+    )
+    if server is None:
+        file = printable(str(user_places.config_file(os.environ, os.geteuid())))
+        pid_file = printable(str(user_places.state_directory(os.environ, os.geteuid()) / "ladingd.pid"))
+        return [
+            f"to add it, write into {file}:",
+            *entry,
+            "check it: ladingd --user config check --connect",
+            f"then have the daemon read it: kill -HUP $(cat {pid_file})",
+        ]
+    return [
+        f"to have it added, ask the daemon's administrator. In its configuration, mostly {_SYSTEM_FILE}:",
+        *entry,
+        "check it: ladingd config check --connect",
+        "then have the daemon read it: systemctl reload ladingd",
+    ]

@@ -1,0 +1,71 @@
+"""Where the commands write: results on standard output, all else on standard error.
+
+Whatever is written here is safe for a terminal, wherever its words come from: see `columns.printable`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from lading_client.cli.display.columns import printable_lines
+from lading_client.json_format import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Output:
+    """Results in the format that was asked for."""
+
+    def __init__(self, form: Format) -> None:
+        self.json = form is Format.JSON
+
+    def document(self, value: Any) -> None:
+        """One JSON document on a line."""
+        print(_escaped(json.dumps(as_json(value), ensure_ascii=False)), flush=True)  # noqa: T201
+
+    def text(self, lines: Iterable[str]) -> None:
+        """Lines for people."""
+        colours = colourful(sys.stdout)
+        for line in lines:
+            print(printable_lines(line, colours=colours), flush=True)  # noqa: T201
+
+    def note(self, text: str) -> None:
+        """What is no result."""
+        print(printable_lines(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _escaped(document: str) -> str:
+    """JSON with what it leaves as it is and a terminal obeys as ``\\u``: the same document for every reader."""
+    if document.isprintable():
+        return document
+    # Of the characters below U+0020 none is left, and those beyond the basic plane take two escapes.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
+
+
+def painted(text: str, colour: str | None, *, stream: TextIO | None = None) -> str:
+    """The text in a colour where the stream is a terminal that shows colours."""
+    return typer.style(text, fg=colour) if colour and colourful(stream or sys.stdout) else text
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether colours are wanted and seen there."""
+    return not os.environ.get("NO_COLOR") and animated(stream)
+
+
+def animated(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that can draw over what it has shown."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,1 @@
+"""Sends files to a daemon and fetches them."""

@@ -1,0 +1,80 @@
+"""Models as JSON, in the manner of proto3: camelCase keys, RFC 3339 times, durations like "1.5s".
+
+Unlike there, numbers are numbers whatever their size, and enum values bear no prefix. What is absent is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from lading_client.errors import BadSpec
+from lading_client.spec import ImportSpec, JobSpec
+
+
+def as_json(value: Any) -> Any:
+    """What `json.dumps` takes, for a model or anything in it."""
+    if isinstance(value, JobSpec):
+        kind = "importSpec" if isinstance(value.kind, ImportSpec) else "exportSpec"
+        return {kind: as_json(value.kind), "onRestart": value.on_restart.value}
+    if is_dataclass(value):
+        named = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {_camel(name): as_json(content) for name, content in named if content is not None}
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if isinstance(value, Mapping):
+        return {key: as_json(content) for key, content in value.items()}
+    if isinstance(value, tuple | list):
+        return [as_json(item) for item in value]
+    return value
+
+
+def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
+    """A spec from proto3 JSON of `lading.v1.JobSpec`; enum values may come without their prefix. Raises BadSpec."""
+    # Needed by one command only, and slow to import.
+    from google.protobuf import json_format
+
+    from lading.v1 import spec_pb2
+    from lading_client.messages import job as wire
+
+    message = spec_pb2.JobSpec()
+    try:
+        json_format.ParseDict(_with_prefixes(document), message)
+    except json_format.ParseError as error:
+        raise BadSpec(f"the spec is no lading.v1.JobSpec: {error}") from error
+    return wire.spec(message)
+
+
+_PREFIXES = {"onRestart": "ON_RESTART_", "on_restart": "ON_RESTART_", "header": "HEADER_"}
+_FREE_TEXT = frozenset({"types"})
+"""Keys below are the user's own words: a column may be called `header`."""
+
+
+def _with_prefixes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: content if key in _FREE_TEXT else _prefixed(key, _with_prefixes(content))
+            for key, content in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_prefixes(item) for item in value]
+    return value
+
+
+def _prefixed(key: str, value: Any) -> Any:
+    prefix = _PREFIXES.get(key)
+    if prefix is None or not isinstance(value, str) or value.startswith(prefix):
+        return value
+    return prefix + value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,242 @@
+"""The user's own daemon: how it is found, started and stopped.
+
+It is the process that holds the lock in the state directory, and it writes beside the lock where its socket is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, BinaryIO
+
+from lading_client import user_places
+from lading_client.errors import DaemonNotStarted, DaemonNotStopped, DaemonUnreachable, StateUnusable
+from lading_client.local_state import Found, OwnState, Status, lives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START_SECONDS = 20.0
+END_SECONDS = 20.0
+"""A daemon gives the chunks in flight 10 s, and open calls 5 s."""
+STOP_SECONDS = 10.0
+DOUBT_SECONDS = 1.0
+"""How long a daemon may hold the state directory and say nothing: one has just begun, another has just been killed."""
+SILENT = "NONE"
+"""The value of GRPC_VERBOSITY in the command itself. The daemon logs failed handshakes."""
+_OTHER_DAEMON_RUNS = 75
+"""Exit status of a daemon that found its state directory taken: EX_TEMPFAIL."""
+_LOG_LINES = 20
+_POLL_SECONDS = 0.02
+_END_POLL_SECONDS = 0.1
+
+
+def _nothing(_note: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnDaemon:
+    """The daemon of one user."""
+
+    state_directory: Path
+    environment: Mapping[str, str] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> OwnDaemon:
+        """The daemon of the user whom this process runs as. The environment says little of it: see `user_places`."""
+        return cls(
+            state_directory=user_places.state_directory(environment, os.geteuid()), environment=dict(environment)
+        )
+
+    @property
+    def address(self) -> str:
+        """What a `Client` takes: where the daemon is that runs, else where one would be."""
+        return self._state.address
+
+    @property
+    def log(self) -> Path:
+        """What the daemon writes to its standard output and error."""
+        return self.state_directory / "ladingd.log"
+
+    @property
+    def database(self) -> Path:
+        """The database of the connection `local`."""
+        return self.state_directory / "local.db"
+
+    @property
+    def _state(self) -> OwnState:
+        return OwnState(directory=self.state_directory, environment=self.environment)
+
+    def look(self) -> Found | None:
+        """The daemon that holds the state directory; None where none does.
+
+        Raises UnsafeDirectory, StateUnusable and DaemonUnreachable.
+        """
+        return self._state.look()
+
+    async def ensure(self, note: Callable[[str], None] = _nothing) -> str:
+        """The address of the running daemon, which is started if none runs. ``note`` is told what takes long or is odd.
+
+        Raises DaemonNotStarted, DaemonUnreachable, StateUnusable, UnsafeDirectory.
+        """
+        found = self._state.look()
+        if found is not None and found.address and found.status is Status.READY:
+            return found.address
+        return await self._settled()._start(note)
+
+    async def renew(self, note: Callable[[str], None] = _nothing) -> str:
+        """The address of a daemon that runs in the place of one that ends: wait until that is gone, start another.
+
+        Raises DaemonNotStopped and all that ``ensure`` does.
+        """
+        deadline, told = monotonic() + END_SECONDS, False
+        while (found := self._state.look()) is not None:
+            if found.address and await _serves(found.address):
+                # Somebody else was faster, or it was only slow.
+                return found.address
+            if monotonic() > deadline:
+                raise DaemonNotStopped(f"the daemon is shutting down, and not gone after {END_SECONDS:.0f} s")
+            if not told:
+                told = True
+                note("the daemon is ending: another one is started when it is gone")
+            await asyncio.sleep(_END_POLL_SECONDS)
+        return await self._settled()._start(note)
+
+    def _settled(self) -> OwnDaemon:
+        """The same with a state directory that exists: another session may just have decided where it is."""
+        try:
+            directory = user_places.settle(self.environment, os.geteuid())
+        except OSError as error:
+            raise StateUnusable(self.state_directory, error.strerror or str(error)) from error
+        return OwnDaemon(state_directory=directory, environment=self.environment)
+
+    async def _start(self, note: Callable[[str], None]) -> str:
+        """Start a daemon unless one begins or ends just now, and wait until one serves."""
+        deadline = monotonic() + START_SECONDS
+        doubt: float | None = None
+        waiting = False
+        with self._opened_log() as output:
+            began = output.tell()
+            process: subprocess.Popen[bytes] | None = None
+            try:
+                while monotonic() < deadline:
+                    try:
+                        found = self._state.look()
+                        doubt = None
+                    except DaemonUnreachable as error:
+                        doubt = doubt or monotonic()
+                        if error.certain or monotonic() > doubt + DOUBT_SECONDS:
+                            raise
+                        await asyncio.sleep(_POLL_SECONDS)
+                        continue
+                    if found is not None and found.address and await _serves(found.address):
+                        return found.address
+                    if found is None and process is None:
+                        self._tell_of_other_store(note)
+                        process = _spawn(output, self.environment)
+                    if found is not None and process is None and not waiting:
+                        waiting = True
+                        note(f"your daemon (pid {found.pid}) is {found.status}: waiting for it")
+                    if process is not None and process.poll() is not None:
+                        if process.returncode != _OTHER_DAEMON_RUNS:
+                            raise self._not_started(f"it ended with status {process.returncode}", began)
+                        process = None
+                    await asyncio.sleep(_POLL_SECONDS)
+                raise self._not_started(f"it did not answer within {START_SECONDS:.0f} s", began)
+            finally:
+                if process is not None and process.returncode is None:
+                    # It is meant to outlive us: Popen shall not complain of that.
+                    process.returncode = 0
+
+    def _opened_log(self) -> BinaryIO:
+        try:
+            log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateUnusable(self.state_directory, error.strerror or str(error)) from error
+        return os.fdopen(log, "ab")
+
+    def _tell_of_other_store(self, note: Callable[[str], None]) -> None:
+        if other := user_places.left_aside(self.environment, os.geteuid()):
+            note(
+                f"warning: the jobs in {other}, which XDG_STATE_HOME names, are not in use: the jobs in"
+                f" {self.state_directory} are. To use the others: lading daemon stop; mv {self.state_directory}"
+                f" {self.state_directory}.old; ln -s {other} {self.state_directory}"
+            )
+
+    def _not_started(self, problem: str, began: int) -> DaemonNotStarted:
+        with self.log.open("rb") as log:
+            log.seek(began)
+            tail = tuple(log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
+        return DaemonNotStarted(f"the daemon could not be started: {problem}", log=self.log, log_tail=tail)
+
+    async def stop(self) -> int | None:
+        """End the daemon in order and return its process id; None where none ran.
+
+        One that does not answer is ended as well. Raises DaemonNotStopped, UnsafeDirectory, and DaemonUnreachable for
+        one of another machine.
+        """
+        try:
+            found = self._state.look()
+            if found is None:
+                return None
+            pid = found.pid
+        except DaemonUnreachable as error:
+            if error.pid is None:
+                raise
+            pid = error.pid
+        if pid is None:
+            raise DaemonNotStopped("your daemon runs in a container, or outside of this one: stop it there")
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = monotonic() + STOP_SECONDS
+        while lives(pid):
+            if monotonic() > deadline:
+                raise DaemonNotStopped(
+                    f"the daemon (pid {pid}) has not ended within {STOP_SECONDS:.0f} s; to end it at once:"
+                    f" kill -9 {pid} (its jobs go on at the next start)"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+        return pid
+
+
+def _spawn(log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ladingd", "--user"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd="/",
+        env={name: value for name, value in environment.items() if (name, value) != ("GRPC_VERBOSITY", SILENT)},
+        start_new_session=True,
+        close_fds=True,
+    )
+
+
+async def _serves(address: str) -> bool:
+    # Slow to import, and needed only when a daemon has just been started or is about to end.
+    import grpc
+    import grpc.aio
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=1.0)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                grpc.StatusCode.CANCELLED,
+            ):
+                return False
+            raise
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,152 @@
+"""The domain's nouns as messages of the API; one function for each noun."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from lading.v1 import job_pb2, job_service_pb2, spec_pb2
+from ladingd.api.messages.spec import spec_message
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.job import Failure, Job, JournalEntry, Progress, Reject
+    from ladingd.run.watch.watch import WatchEvent
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def job_name(job_id: str) -> str:
+    return f"jobs/{job_id}"
+
+
+def job_message(job: Job, now: datetime) -> job_pb2.Job:
+    """A job; ``now`` ends the duration of one that has not ended."""
+    return job_pb2.Job(
+        name=job_name(job.id),
+        uid=job.uid,
+        owner=job.owner,
+        shared=job.shared,
+        label=job.label,
+        description=job.description,
+        spec=spec_message(job.spec),
+        state=f"STATE_{job.state.name}",
+        failure=None if job.failure is None else failure_message(job.failure),
+        revision=job.revision,
+        etag=job.etag,
+        attempt=job.attempt,
+        progress=progress_message(job.progress),
+        counters=counters_message(job.counts, job.total),
+        bill=bill_message(job.counts),
+        create_time=timestamp(job.create_time),
+        update_time=timestamp(job.update_time),
+        start_time=None if job.start_time is None else timestamp(job.start_time),
+        end_time=None if job.end_time is None else timestamp(job.end_time),
+        duration=None if (taken := job.taken(now)) is None else duration(taken),
+    )
+
+
+def failure_message(failure: Failure) -> job_pb2.Failure:
+    return job_pb2.Failure(code=failure.code, message=failure.message)
+
+
+def progress_message(progress: Progress) -> job_pb2.Progress:
+    return job_pb2.Progress(
+        percent=100 * progress.fraction,
+        records_per_second=progress.rate,
+        time_left=None if progress.time_left is None else duration(progress.time_left),
+    )
+
+
+def counters_message(counts: Counts, total: int | None) -> job_pb2.Counters:
+    return job_pb2.Counters(
+        total=total,
+        processed=counts.read,
+        success=counts.success,
+        empty=counts.empty,
+        errors=counts.errors,
+        warnings=counts.warnings,
+        rejects=counts.rejected,
+        doubles=counts.doubles,
+        duplicates=counts.duplicates,
+    )
+
+
+def bill_message(counts: Counts) -> job_pb2.Bill:
+    return job_pb2.Bill(
+        read=counts.read,
+        inserted=counts.inserted,
+        updated=counts.updated,
+        deleted=counts.deleted,
+        unchanged=counts.unchanged,
+        rejected=counts.rejected,
+        filtered=counts.filtered,
+        ignored_doubles=counts.ignored_doubles,
+        empty=counts.empty,
+    )
+
+
+def journal_entry_message(entry: JournalEntry) -> job_pb2.JournalEntry:
+    return job_pb2.JournalEntry(
+        sequence=entry.sequence,
+        time=timestamp(entry.time),
+        level=f"JOURNAL_LEVEL_{entry.level.name}",
+        code=entry.code,
+        message=entry.message,
+    )
+
+
+def reject_message(reject: Reject) -> job_pb2.Reject:
+    return job_pb2.Reject(
+        type=f"REJECT_TYPE_{reject.type.name}",
+        time=timestamp(reject.time),
+        file=reject.file,
+        line=reject.line,
+        record=reject.record,
+        raw=reject.raw,
+        column=reject.column,
+        value=reject.value,
+        connector=f"CONNECTOR_{reject.connector.name}",
+        code=reject.code,
+        message=reject.message,
+    )
+
+
+def watch_message(event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
+    """An event. It says the same whenever it is sent: the duration of a job that has not ended is that of its time."""
+    return job_service_pb2.WatchJobsResponse(
+        kind=f"KIND_{event.kind.name}",
+        revision=event.revision,
+        job=None if event.job is None else job_message(event.job, event.time),
+        time=timestamp(event.time),
+    )
+
+
+def withdrawn_message(job: Job, revision: int, time: datetime) -> job_service_pb2.WatchJobsResponse:
+    """A job ends for a watcher who may no longer see it: nothing but what was known of it for good."""
+    empty = spec_pb2.JobSpec()
+    getattr(empty, f"{job.spec.kind}_spec").SetInParent()
+    return job_service_pb2.WatchJobsResponse(
+        kind=job_service_pb2.WatchJobsResponse.KIND_DELETED,
+        revision=revision,
+        job=job_pb2.Job(name=job_name(job.id), uid=job.uid, spec=empty),
+        time=timestamp(time),
+    )
+
+
+def timestamp(time: datetime) -> Timestamp:
+    # By whole numbers: half of a job's conversion would be FromDatetime.
+    since = time - _EPOCH
+    return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
+
+
+def duration(span: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(span)
+    return message

@@ -1,0 +1,230 @@
+"""The service of jobs: convert, call, return."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+
+from lading.v1 import job_pb2
+from lading.v1 import job_service_pb2 as pb
+from lading.v1.job_service_pb2_grpc import JobServiceServicer
+from ladingd.api.caller import caller
+from ladingd.api.messages import request as shape
+from ladingd.api.messages.encoded_events import Shown
+from ladingd.api.messages.filter import WATCHABLE, order_in, selection_in
+from ladingd.api.messages.job import job_message, journal_entry_message, reject_message
+from ladingd.api.messages.paging import fitting, journal_token, sequence_in
+from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
+from ladingd.core.access import Act
+from ladingd.core.errors import RejectsLost, RequestIdReused
+from ladingd.core.state import Event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    import grpc
+
+    from ladingd.api.permits import Permits
+    from ladingd.core.job import Job
+    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.core.spec import JobSpec
+    from ladingd.run.control import Control
+    from ladingd.run.watch.watch import Watch
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class JobServicer(JobServiceServicer):
+    """Makes no decision: what a request means is in ``spec`` and ``request``, what it comes to is in ``run``."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        rejects: RejectReader,
+        control: Control,
+        watch: Watch,
+        permits: Permits,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._rejects = rejects
+        self._control = control
+        self._watch = watch
+        self._permits = permits
+        self._shown = Shown()
+        self._clock = clock
+
+    def _message(self, job: Job) -> job_pb2.Job:
+        return job_message(job, self._clock())
+
+    async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> job_pb2.Job:
+        shape.check_size(request.job)
+        job_id = shape.wanted_job_id(request.job_id)
+        request_id = shape.request_id_in(request.request_id)
+        spec = spec_from(request.job.spec)
+        with named_in_request(request.job.spec):
+            job = await self._control.create(
+                spec,
+                label=request.job.label,
+                description=request.job.description,
+                owner=caller.get().principal.name,
+                shared=request.job.shared,
+                job_id=job_id,
+                request_id=request_id,
+                request_digest=shape.digest(request),
+                validate_only=request.validate_only,
+            )
+        return self._made(job, request_id)
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> job_pb2.Job:
+        job = await self._store.get(shape.job_id_in(request.name))
+        caller.get().check(job)
+        return self._message(job)
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        order = order_in(request.order_by)
+        selection = caller.get().principal.visible(selection_in(request.filter))
+
+        async def page_of(size: int) -> pb.ListJobsResponse:
+            page = await self._store.list(size=size, token=request.page_token, selection=selection, order=order)
+            return pb.ListJobsResponse(jobs=map(self._message, page.items), next_page_token=page.next_token)
+
+        return await fitting(page_of, shape.page_size_in(request.page_size))
+
+    async def UpdateJob(self, request: pb.UpdateJobRequest, context: Context) -> job_pb2.Job:
+        shape.check_size(request.job)
+        job_id = shape.job_id_in(request.job.name, "job.name")
+        fields = shape.fields_to_edit(request)
+        spec = spec_from(request.job.spec) if "spec" in fields else None
+        with named_in_request(request.job.spec):
+            job = await self._control.edit(
+                job_id,
+                label=request.job.label if "label" in fields else None,
+                description=request.job.description if "description" in fields else None,
+                shared=request.job.shared if "shared" in fields else None,
+                spec=spec,
+                etag=request.job.etag,
+                validate_only=request.validate_only,
+                check=caller.get().check,
+                permit=self._permit,
+            )
+        return self._message(job)
+
+    async def CloneJob(self, request: pb.CloneJobRequest, context: Context) -> job_pb2.Job:
+        request_id = shape.request_id_in(request.request_id)
+        job = await self._control.clone(
+            shape.job_id_in(request.name),
+            permit=lambda spec: self._permits.spec(caller.get().principal, spec_message(spec)),
+            check=caller.get().check,
+            owner=caller.get().principal.name,
+            label=request.label,
+            new_id=shape.wanted_job_id(request.job_id),
+            request_id=request_id,
+            request_digest=shape.digest(request),
+        )
+        return self._made(job, request_id)
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> Empty:
+        await self._control.delete(shape.job_id_in(request.name), etag=request.etag, check=caller.get().check)
+        return Empty()
+
+    async def StartJob(self, request: pb.StartJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.START)
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.PAUSE)
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> job_pb2.Job:
+        return await self._command(request, Event.CANCEL)
+
+    async def _command(
+        self, request: pb.StartJobRequest | pb.PauseJobRequest | pb.CancelJobRequest, command: Event
+    ) -> job_pb2.Job:
+        job_id = shape.job_id_in(request.name)
+        check = caller.get().check
+        return self._message(
+            await self._control.command(job_id, command, etag=request.etag, check=check, permit=self._permit)
+        )
+
+    async def _permit(self, spec: JobSpec) -> None:
+        """Raises PermissionDenied where the caller may not use, by now, what the spec of a job names."""
+        await self._permits.spec(caller.get().principal, spec_message(spec), asks_only=True)
+
+    def _made(self, job: Job, request_id: str) -> job_pb2.Job:
+        """The job that a request has made, now or when requests were nobody's: then it may be somebody else's."""
+        if not caller.get().principal.may(Act.SEE, job):
+            raise RequestIdReused(request_id)
+        return self._message(job)
+
+    async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncGenerator[bytes, None]:
+        revision = shape.not_negative(request.revision, "revision")
+        job_id = shape.job_id_in(request.name) if request.name else ""
+        selection = caller.get().principal.visible(selection_in(request.filter, WATCHABLE))
+        watch = self._watch.jobs(revision=revision, job_id=job_id, selection=selection, check=caller.get().check)
+        # Otherwise a cancelled call would leave its watch to the garbage collector.
+        async with aclosing(watch) as events:
+            async for event in events:
+                yield self._shown.message(event)
+
+    async def ListJournalEntries(
+        self, request: pb.ListJournalEntriesRequest, context: Context
+    ) -> pb.ListJournalEntriesResponse:
+        job_id = shape.job_id_in(request.parent, "parent")
+        after = sequence_in(request.page_token, job_id)
+
+        async def page_of(size: int) -> pb.ListJournalEntriesResponse:
+            entries = await self._store.journal(job_id, after=after, limit=size + 1, check=caller.get().check)
+            shown = entries[:size]
+            return pb.ListJournalEntriesResponse(
+                journal_entries=map(journal_entry_message, shown),
+                next_page_token=journal_token(job_id, shown[-1].sequence) if len(entries) > size else "",
+            )
+
+        return await fitting(page_of, shape.page_size_in(request.page_size))
+
+    async def WatchJournal(
+        self, request: pb.WatchJournalRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchJournalResponse, None]:
+        after = shape.not_negative(request.sequence, "sequence")
+        job_id = shape.job_id_in(request.parent, "parent")
+        async with aclosing(self._watch.journal(job_id, after=after, check=caller.get().check)) as entries:
+            async for entry in entries:
+                yield pb.WatchJournalResponse(journal_entry=journal_entry_message(entry))
+
+    async def ListRejects(self, request: pb.ListRejectsRequest, context: Context) -> pb.ListRejectsResponse:
+        job_id = shape.job_id_in(request.parent, "parent")
+        size = shape.page_size_in(request.page_size)
+        job = await self._store.get(job_id)
+        caller.get().check(job)
+        kept = await self._store.chunks(job_id)
+        # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
+        chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
+
+        async def page_of(size: int) -> pb.ListRejectsResponse:
+            try:
+                page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
+            except RejectsLost:
+                await self._store.get(job_id)  # A deleted job loses its rejects, too.
+                raise
+            return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
+
+        return await fitting(page_of, size)
+
+    async def WatchRejects(
+        self, request: pb.WatchRejectsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchRejectsResponse, None]:
+        after = shape.not_negative(request.sequence, "sequence")
+        job_id = shape.job_id_in(request.parent, "parent")
+        async with aclosing(self._watch.rejects(job_id, after=after, check=caller.get().check)) as rejects:
+            async for sequence, reject in rejects:
+                yield pb.WatchRejectsResponse(sequence=sequence, reject=reject_message(reject))

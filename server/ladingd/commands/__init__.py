@@ -1,0 +1,1 @@
+"""What `ladingd` does besides serving."""

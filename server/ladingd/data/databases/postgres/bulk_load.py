@@ -1,0 +1,261 @@
+"""Writes a batch into its table. A record that the table refuses costs no other record anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from ladingd.core.errors import TargetRefused
+from ladingd.data.databases.postgres.attempts import STAGE, Attempts
+from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
+from ladingd.data.databases.postgres.constraints import Constraints, read_constraints
+from ladingd.data.databases.postgres.copy_encoding import as_csv, conform, encode
+from ladingd.data.databases.postgres.key_locks import Common, key_table
+from ladingd.data.databases.postgres.recognition import nothing_vanishing
+from ladingd.data.databases.postgres.refusal import Refusal, blames_record
+from ladingd.data.databases.postgres.violations import ROW, Probe
+
+if TYPE_CHECKING:
+    from ladingd.data.databases.postgres.session import Session
+    from ladingd.data.formats.csv.marks import Positions
+
+    Wait = Callable[[Session, Sequence[int]], None]
+
+PROBES = 3
+"""How often a batch is looked through: other transactions may bring keys in between."""
+
+_UNIQUE_VIOLATION = "23505"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A batch made ready for its table, before any transaction has begun."""
+
+    shape: TableShape
+    columns: Sequence[PgColumn]
+    records: pa.RecordBatch
+    whole: Sequence[bytes] | None
+    """The data of one COPY with all rows; None where it is not worth while."""
+    probed: bool
+    """Look for violators before anything is tried."""
+    each: bool
+    """Do not try all rows at once: some will be refused that no statement tells of."""
+    attempts: list[int] = field(default_factory=list)
+    """How many rows had to be tried one by one."""
+
+    @classmethod
+    def of(cls, records: pa.RecordBatch, shape: TableShape, *, probed: bool, each: bool = False) -> Load:
+        """Raises TargetRefused where the table has not these columns."""
+        columns = [_column(shape, name) for name in records.schema.names]
+        arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
+        ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
+        each = each or shape.policed  # There is no COPY into such a table.
+        load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed or each, each=each)
+        if load.probed:
+            return load
+        return replace(load, whole=load.encoded(ready) if load.direct else as_csv(ready))
+
+    @property
+    def direct(self) -> bool:
+        """Whether the table takes all columns by binary COPY, without the server reading text first."""
+        return all(
+            column.type.takes(array.type) for column, array in zip(self.columns, self.records.columns, strict=True)
+        )
+
+    def encoded(self, records: pa.RecordBatch) -> Sequence[bytes]:
+        """Rows of the batch as the data of a COPY into the table."""
+        return encode(records, [column.type for column in self.columns])
+
+    def run(self, session: Session, enter: Callable[[pa.Table | None], Common], wait: Wait) -> list[Refusal]:
+        """Insert the rows; return those that the table refuses. Raises psycopg's errors that no record is to blame
+        for.
+
+        ``enter`` is called with the keys of the rows where violators are likely and says which rows have to ``wait``
+        for other chunks.
+        """
+        rows = np.arange(self.records.num_rows)
+        if not self.probed and self._goes(session, rows):
+            return []
+        if not self.direct:
+            self._stage(session)
+        constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
+        if not (constraints.uniques or self.shape.excludes):
+            return self._settle(session, constraints, rows)
+        common = enter(self._keys(constraints))
+        late = rows if common.rows is None else common.rows
+        refusals = self._settle(session, constraints, np.setdiff1d(rows, late, assume_unique=True))
+        if late.size:
+            wait(session, common.chunks)
+            refusals += self._settle(session, constraints, late)
+        return refusals
+
+    def _keys(self, constraints: Constraints) -> pa.Table | None:
+        """The keys of the rows; None where the rows must stay together, or only the server knows the keys."""
+        if self.shape.excludes or any(key.to_itself for key in constraints.foreign_keys):
+            return None
+        return key_table(constraints.uniques, self.columns, self.records)
+
+    def _settle(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal]:
+        """Insert rows without those that the table refuses, and return these."""
+        refusals: list[Refusal] = []
+        tried = not self.probed
+        for _ in range(0 if self.shape.rewrites else PROBES):
+            if not rows.size:
+                return refusals
+            found = self._probe(session, constraints, rows)
+            if found is None or (tried and not found):
+                break  # no statement tells what the table has refused
+            refusals += found
+            rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
+            if self.each:
+                break
+            if self._goes(session, rows):
+                return self._look_again(session, constraints, refusals, [])
+            tried = True
+        return self._look_again(session, constraints, refusals, self._try_each(session, rows))
+
+    def _look_again(
+        self, session: Session, constraints: Constraints, refusals: list[Refusal], late: list[Refusal]
+    ) -> list[Refusal]:
+        """A record was refused as a double of one that was then refused itself: try these once more, one by one."""
+        own = {key.name for key in constraints.foreign_keys if key.to_itself}
+        if not late and not any(refusal.constraint in own for refusal in refusals):
+            return refusals
+        dependent = [each for each in refusals if each.state == _UNIQUE_VIOLATION or each.constraint in own]
+        if all(each.constraint in own for each in dependent):
+            return refusals + late  # No doubles: nothing has become good.
+        rows = np.array(sorted(each.row for each in dependent))
+        kept = [each for each in refusals if each not in dependent]
+        return kept + late + self._try_each(session, rows)
+
+    def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
+        """The rows that the constraints refuse; None where they cannot be told by statements."""
+        looked_at = [
+            place
+            for place, (column, values) in enumerate(zip(self.columns, self.records.columns, strict=True))
+            if column.name in constraints.columns or not column.nullable or column.type.may_refuse(values.type)
+        ]
+        every = rows.size == self.records.num_rows
+        taken = pa.array(rows)
+        arrays = [self.records.column(place) for place in looked_at]
+        columns = [self.columns[place] for place in looked_at]
+        if not columns:
+            return []
+        records = pa.RecordBatch.from_arrays(
+            [values if every else values.take(taken) for values in arrays], names=[column.name for column in columns]
+        )
+        probe = Probe(session=session, shape=self.shape, constraints=constraints, columns=columns, records=records)
+        try:
+            found = probe.run()
+        except psycopg.Error as error:
+            # An account that may not read the table, an expression that fails: then trying tells.
+            if error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "40", "53", "25", "55"):
+                raise
+            return None
+        return [
+            Refusal(
+                row=int(rows[each.row]),
+                state=each.state,
+                message=each.message,
+                columns=each.columns,
+                constraint=each.constraint,
+            )
+            for each in found
+        ]
+
+    def _goes(self, session: Session, rows: Positions) -> bool:
+        """Insert rows, all or none; False where a record is to blame, or was left out by a trigger."""
+        if not rows.size:
+            return True
+        whole = rows.size == self.records.num_rows
+        watched: AbstractContextManager[list[int]] = (
+            nothing_vanishing(session, self.shape) if whole or self.shape.acts else nullcontext([])
+        )
+        try:
+            with session.savepoint(), watched as inserted:
+                written = self._insert(session, rows)
+                if written != rows.size:
+                    raise _LeftOut
+                if self.shape.acts:  # A trigger may have deferred constraints again.
+                    session.run("SET CONSTRAINTS ALL IMMEDIATE")
+                inserted.append(written)
+        except _LeftOut:
+            return False
+        except psycopg.Error as error:
+            if not blames_record(error):
+                raise
+            return False
+        return True
+
+    def _insert(self, session: Session, rows: Positions) -> int:
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns)
+        if self.whole is not None and rows.size == self.records.num_rows:
+            form = "binary" if self.direct else "csv"
+            query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(self.shape.identifier, names, sql.SQL(form))
+            return session.copy(query, self.whole)
+        if self.direct:
+            if rows[-1] - rows[0] + 1 == rows.size:
+                payload = self.encoded(self.records.slice(int(rows[0]), rows.size))
+            else:
+                payload = self.encoded(self.records.take(pa.array(rows)))
+            query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(self.shape.identifier, names)
+            return session.copy(query, payload)
+        query = sql.SQL(
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {stage}"
+            " WHERE {row} = ANY (%s) ORDER BY {row}"
+        ).format(
+            table=self.shape.identifier,
+            names=names,
+            values=sql.SQL(", ").join(
+                sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
+                for place, column in enumerate(self.columns)
+            ),
+            stage=STAGE,
+            row=sql.Identifier(ROW),
+        )
+        return session.run(query, (rows.tolist(),))
+
+    def _stage(self, session: Session) -> None:
+        """Bring the batch into a temporary table, from where the server reads what it was given as text."""
+        definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
+        definitions += [
+            sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
+            for place, (column, array) in enumerate(zip(self.columns, self.records.columns, strict=True))
+        ]
+        session.run(
+            sql.SQL("CREATE TEMP TABLE lading_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(definitions))
+        )
+        numbers = pa.array(np.arange(self.records.num_rows, dtype=np.int32))
+        names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]
+        staged = pa.RecordBatch.from_arrays([numbers, *self.records.columns], names=names)
+        session.copy("COPY pg_temp.lading_stage FROM STDIN (FORMAT binary)", encode(staged, [None] * len(names)))
+
+    def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
+        """Insert what goes of these rows, and return those that do not."""
+        self.attempts.append(rows.size)
+        if not session.rows("SELECT to_regclass('pg_temp.lading_stage') IS NOT NULL")[0][0]:
+            self._stage(session)
+        with nothing_vanishing(session, self.shape) as inserted:
+            refusals = Attempts(session=session, shape=self.shape, columns=self.columns).run(rows.tolist())
+            inserted.append(rows.size - len(refusals))
+        return refusals
+
+
+class _LeftOut(Exception):
+    """Fewer rows went in than were sent, and nobody said why."""
+
+
+def _column(shape: TableShape, name: str) -> PgColumn:
+    column = shape.column(name)
+    if column is None:
+        raise TargetRefused(f"table {shape.name} has no column {name} any more")
+    if column.generated:
+        raise TargetRefused(f"column {name} of table {shape.name} is computed by the database")
+    return column

@@ -1,0 +1,211 @@
+"""What PostgreSQL's catalog says of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from ladingd.data.databases.postgres.characters import encoding
+from ladingd.data.databases.postgres.types import PgType
+
+if TYPE_CHECKING:
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.postgres.session import Session
+
+DEFAULT_SCHEMA = "public"
+
+_RELATION = """
+SELECT c.oid, c.relkind::text,
+    EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            AND t.tgtype & 7 = 7) OR c.relrowsecurity,
+    c.relkind = 'p' OR c.relhasrules
+    OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
+    row_security_active(c.oid),
+    c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+        WHERE l.relpersistence = 'u')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+_COLUMNS = """
+WITH RECURSIVE chain AS (
+    SELECT a.attnum, a.atttypid AS typid, a.atttypmod AS typmod, false AS not_null
+    FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT c.attnum, t.typbasetype, CASE t.typtypmod WHEN -1 THEN c.typmod ELSE t.typtypmod END,
+        c.not_null OR t.typnotnull
+    FROM chain c JOIN pg_type t ON t.oid = c.typid WHERE t.typtype = 'd'
+)
+SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint, a.atttypmod,
+    a.attnotnull OR c.not_null, a.atthasdef OR a.attidentity <> '', a.attidentity::text, a.attgenerated <> '',
+    format_type(c.typid, -1), CASE WHEN b.typnamespace = 'pg_catalog'::regnamespace THEN b.typname ELSE '' END,
+    c.typmod, b.typcategory = 'A', a.atttypid <> c.typid,
+    ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = b.oid ORDER BY e.enumsortorder),
+    CASE WHEN a.attcollation <> (SELECT t.typcollation FROM pg_type t WHERE t.oid = a.atttypid)
+        THEN a.attcollation::regcollation::text ELSE '' END
+FROM pg_attribute a JOIN chain c USING (attnum) JOIN pg_type b ON b.oid = c.typid AND b.typtype <> 'd'
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+_SIGNATURE = """
+SELECT attname, atttypid::bigint, atttypmod FROM pg_attribute
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+_EXCLUDES = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s AND contype = 'x')"
+_KEY = """
+SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY u (n, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.n WHERE place <= i.indnkeyatts ORDER BY place)
+FROM pg_index i WHERE i.indrelid = %s AND i.indisunique AND i.indislive AND i.indexprs IS NULL
+ORDER BY NOT i.indisprimary, i.indexrelid LIMIT 1
+"""
+_KINDS = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+    "i": "index",
+    "I": "index",
+    "c": "type",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PgColumn:
+    """A column as the catalog has it."""
+
+    number: int
+    name: str
+    type: PgType
+    nullable: bool
+    has_default: bool
+    """The server fills it where an insert leaves it out: a default, or an identity."""
+    identity: bool
+    always_identity: bool
+    generated: bool
+    """Computed by the server, and so no target."""
+    collation: str
+    """As SQL spells it; empty where it is the type's own."""
+
+    @property
+    def optional(self) -> bool:
+        """An insert may leave it out."""
+        return self.nullable or self.has_default or self.generated
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableShape:
+    """A relation and its columns."""
+
+    schema: str
+    name: str
+    oid: int
+    code: str
+    """Of its kind, in the catalog."""
+    rewrites: bool
+    """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
+    acts: bool
+    """A trigger or a rule, perhaps of a partition, may do something of its own after an insert."""
+    policed: bool
+    """Row-level security has a say in which rows the account may insert and see."""
+    unlogged: bool
+    """A crash of the server empties it, or a partition of it."""
+    encoding: str
+    """In which the database keeps text."""
+    columns: tuple[PgColumn, ...]
+    excludes: bool
+    """It has an exclusion constraint."""
+    key: tuple[str, ...]
+    """The columns of the primary key, or else of the first unique index."""
+    signature: tuple[tuple[str, int, int], ...]
+    """Tells a table from one whose columns have changed: their names, types and modifiers."""
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its name as SQL spells it, whatever is in it."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def kind(self) -> str:
+        """``table``, partitioned ones too, or in a word what else it is."""
+        return _KINDS.get(self.code, "relation of another kind")
+
+    def column(self, name: str) -> PgColumn | None:
+        """The column of exactly this name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def read_shape(session: Session, table: Table) -> TableShape | None:
+    """What the database knows of a table by its exact name; None where there is none."""
+    schema = table.schema or DEFAULT_SCHEMA
+    found = session.rows(_RELATION, (schema, table.table))
+    if not found:
+        return None
+    oid, kind, rewrites, acts, policed, unlogged = found[0]
+    columns = []
+    signature = []
+    for row in session.rows(_COLUMNS, (oid, oid)):
+        number, name, declared, type_id, modifier, not_null, has_default, identity, generated = row[:9]
+        plain, base, base_modifier, is_array, is_domain, labels, collation = row[9:]
+        columns.append(
+            PgColumn(
+                number=number,
+                name=name,
+                type=_type(declared, plain, base, base_modifier, labels, is_array=is_array, is_domain=is_domain),
+                nullable=not not_null,
+                has_default=has_default and not generated,
+                identity=bool(identity),
+                always_identity=identity == "a",
+                generated=generated,
+                collation=collation,
+            )
+        )
+        signature.append((name, type_id, modifier))
+    return TableShape(
+        schema=schema,
+        name=table.table,
+        oid=oid,
+        code=kind,
+        rewrites=rewrites,
+        acts=acts,
+        policed=policed,
+        unlogged=unlogged,
+        encoding=encoding(session),
+        columns=tuple(columns),
+        excludes=session.rows(_EXCLUDES, (oid,))[0][0],
+        key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
+        signature=tuple(signature),
+    )
+
+
+def is_unchanged(session: Session, shape: TableShape) -> bool:
+    """Whether the table still has the columns of its shape, and as much of a say in what is inserted."""
+    relation = [(shape.oid, shape.code, shape.rewrites, shape.acts, shape.policed, shape.unlogged)]
+    return (
+        session.rows(_RELATION, (shape.schema, shape.name)) == relation
+        and tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature
+    )
+
+
+def _type(
+    declared: str, plain: str, base: str, modifier: int, labels: list[str], *, is_array: bool, is_domain: bool
+) -> PgType:
+    precision = scale = length = None
+    if base == "numeric" and modifier >= 0:
+        # See numeric_typmod_precision and numeric_typmod_scale in the server's numeric.c.
+        precision = (modifier - 4) >> 16 & 0xFFFF
+        scale = ((modifier - 4 & 0x7FF) ^ 1024) - 1024
+    if base in ("varchar", "bpchar") and modifier >= 0:
+        length = modifier - 4
+    return PgType(
+        declared=declared,
+        plain=plain,
+        base=base,
+        is_array=is_array,
+        is_domain=is_domain,
+        precision=precision,
+        scale=scale,
+        length=length,
+        labels=tuple(labels),
+    )

@@ -1,0 +1,191 @@
+"""Which chunks are in the target. The ledger stands in a schema of its own in the same database as the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from ladingd.core.errors import AttemptSuperseded, TargetRefused
+from ladingd.core.plan import CommittedChunk
+from ladingd.data.databases.ledger import decode_counts, encode_counts
+from ladingd.data.databases.postgres.identity import Identity
+from ladingd.data.databases.postgres.session import Session
+
+if TYPE_CHECKING:
+    from ladingd.core.bill import Counts
+
+DDL_LOCK = 0x6C6164696E67
+"""The advisory lock under which daemons make tables: "lading" in ASCII."""
+
+_TABLES = {"ledger", "attempt", "target"}
+_USABLE = """
+SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname IN ('ledger', 'attempt', 'target') AND c.relkind IN ('r', 'p')
+    AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+    AND has_table_privilege(c.oid, 'DELETE')
+"""
+_MAKE = (
+    "CREATE SCHEMA IF NOT EXISTS {schema}",
+    (
+        "CREATE TABLE IF NOT EXISTS {schema}.ledger (job text NOT NULL, chunk bigint NOT NULL,"
+        " attempt integer NOT NULL, counts jsonb NOT NULL, PRIMARY KEY (job, chunk))"
+    ),
+    "CREATE TABLE IF NOT EXISTS {schema}.attempt (job text NOT NULL PRIMARY KEY, attempt integer NOT NULL)",
+    # A table of its own: ledgers of older versions get it while jobs of other daemons are at work.
+    "CREATE TABLE IF NOT EXISTS {schema}.target (job text NOT NULL PRIMARY KEY, identity jsonb NOT NULL)",
+)
+_GRANT = (
+    "GRANT USAGE ON SCHEMA {schema} TO {account}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.ledger, {schema}.attempt, {schema}.target TO {account}",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """The ledger in one transaction."""
+
+    session: Session
+    schema: str
+
+    def exists(self) -> bool:
+        """Whether there is one, of this version or an older one, and we may use it."""
+        return self._usable() >= {"ledger", "attempt"}
+
+    def create(self) -> None:
+        """Make what of it is missing. Raises TargetRefused with what an administrator can do instead."""
+        if self._is_whole():
+            return
+        self.session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+        if self._is_whole():
+            return
+        try:
+            with self.session.savepoint():
+                for statement in _MAKE:
+                    self.session.run(self._sql(statement))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise self._refusal() from error
+        if not self._is_whole():
+            raise self._refusal()
+
+    def raise_attempt(self, job_uid: str, attempt: int) -> None:
+        """Shut out all attempts before this one. Waits for their transactions. Raises AttemptSuperseded."""
+        found = self.session.rows(
+            self._sql(
+                "INSERT INTO {schema}.attempt AS kept (job, attempt) VALUES (%s, %s)"
+                " ON CONFLICT (job) DO UPDATE SET attempt = greatest(kept.attempt, excluded.attempt) RETURNING attempt"
+            ),
+            (job_uid, attempt),
+        )
+        _compare(found, attempt)
+
+    def check_attempt(self, job_uid: str, attempt: int) -> None:
+        """Keep later attempts waiting until the transaction ends. Raises AttemptSuperseded where one has begun."""
+        found = self.session.rows(
+            self._sql("SELECT attempt FROM {schema}.attempt WHERE job = %s FOR SHARE"), (job_uid,)
+        )
+        _compare(found, attempt)
+
+    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
+        """Enter a chunk, as the first write of its transaction; False where it is committed already.
+
+        Waits for another transaction that has entered it, until it is known what becomes of that.
+        """
+        return bool(
+            self.session.run(
+                self._sql(
+                    "INSERT INTO {schema}.ledger (job, chunk, attempt, counts) VALUES (%s, %s, %s, '{{}}')"
+                    " ON CONFLICT DO NOTHING"
+                ),
+                (job_uid, chunk, attempt),
+            )
+        )
+
+    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        """Write down what became of the records of a claimed chunk."""
+        self.session.run(
+            self._sql("UPDATE {schema}.ledger SET counts = %s WHERE job = %s AND chunk = %s"),
+            (Jsonb(counts, dumps=encode_counts), job_uid, chunk),
+        )
+
+    def entry(self, job_uid: str, chunk: int) -> Counts | None:
+        """The counts of one committed chunk."""
+        found = self.session.rows(
+            self._sql("SELECT counts::text FROM {schema}.ledger WHERE job = %s AND chunk = %s"), (job_uid, chunk)
+        )
+        return decode_counts(found[0][0]) if found else None
+
+    def entries(self, job_uid: str) -> tuple[CommittedChunk, ...]:
+        """All committed chunks of a job."""
+        found = self.session.rows(
+            self._sql("SELECT chunk, counts::text FROM {schema}.ledger WHERE job = %s ORDER BY chunk"), (job_uid,)
+        )
+        return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
+
+    def identity(self, job_uid: str, *, for_update: bool = False) -> Identity | None:
+        """The table that the job loads into; None for a job that no daemon of this version has begun.
+
+        ``for_update``: no other transaction may change it until the end of this one.
+        """
+        query = "SELECT identity::text FROM {schema}.target WHERE job = %s"
+        query += " FOR UPDATE" if for_update else ""
+        found = self.session.rows(self._sql(query), (job_uid,))
+        return Identity.decode(found[0][0]) if found else None
+
+    def keep_identity(self, job_uid: str, identity: Identity) -> None:
+        """Write down which table the job loads into."""
+        self.session.run(
+            self._sql(
+                "INSERT INTO {schema}.target (job, identity) VALUES (%s, %s)"
+                " ON CONFLICT (job) DO UPDATE SET identity = excluded.identity"
+            ),
+            (job_uid, Jsonb(identity, dumps=Identity.encode)),
+        )
+
+    def rows_counted(self, job_uid: str, relation: sql.Composable) -> tuple[int, int]:
+        """How many rows a relation has, and how many of the job's are committed, both at one moment."""
+        query = self._sql(
+            "SELECT (SELECT count(*) FROM {relation}),"
+            " (SELECT coalesce(sum((counts ->> 'inserted')::bigint), 0)::bigint FROM {schema}.ledger WHERE job = %s)",
+            relation=relation,
+        )
+        there, committed = self.session.rows(query, (job_uid,))[0]
+        return there, committed
+
+    def forget(self, job_uid: str) -> None:
+        """Remove all that the ledger has of a job."""
+        if "target" in self._usable():
+            self.session.run(self._sql("DELETE FROM {schema}.target WHERE job = %s"), (job_uid,))
+        self.session.run(self._sql("DELETE FROM {schema}.attempt WHERE job = %s"), (job_uid,))
+        self.session.run(self._sql("DELETE FROM {schema}.ledger WHERE job = %s"), (job_uid,))
+
+    def _usable(self) -> set[str]:
+        return {name for (name,) in self.session.rows(_USABLE, (self.schema,))}
+
+    def _is_whole(self) -> bool:
+        return self._usable() == _TABLES
+
+    def _sql(self, text: str, **parts: sql.Composable) -> sql.Composed:
+        return sql.SQL(text).format(
+            schema=sql.Identifier(self.schema), account=sql.Identifier(self.session.user), **parts
+        )
+
+    def _refusal(self) -> TargetRefused:
+        statements = "; ".join(self._sql(statement).as_string() for statement in (*_MAKE, *_GRANT))
+        return TargetRefused(
+            f"the account {self.session.user} may not keep a ledger in schema {self.schema}; "
+            f"an administrator can run: {statements};"
+        )
+
+
+UNKNOWN = "the job was discarded, or the connection leads to another database"
+
+
+def _compare(found: list[tuple[int]], attempt: int) -> None:
+    if not found or found[0][0] != attempt:
+        current = f"attempt {found[0][0]} has begun" if found else UNKNOWN
+        raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")

@@ -1,0 +1,286 @@
+"""PostgreSQL as the source of exports. The server writes the records itself."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, BinaryIO
+
+import psycopg
+from psycopg import sql
+
+from ladingd.core.errors import (
+    InvalidSpec,
+    SourceChanged,
+    SourceUnreadable,
+    TargetBusy,
+    TargetRefused,
+    TargetUnavailable,
+)
+from ladingd.core.plan import Column
+from ladingd.data.databases.postgres.backends import end_sessions
+from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, read_shape
+from ladingd.data.databases.postgres.identity import Identity, read_identity
+from ladingd.data.databases.postgres.session import Address, connected, technical
+from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, Counted, SourceTable, TableSource, chunk_sizes
+from ladingd.data.values.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ladingd.core.plan import Chunk, Dialect, ExportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.postgres.catalog import TableShape
+    from ladingd.data.databases.postgres.session import Session
+
+_SOURCES = ("table", "view", "materialized view", "foreign table")
+_INTEGERS = ("int2", "int4", "int8")
+
+SPARSE = 2
+"""Where there are more keys than this to a row, rows are counted to find ranges that hold as many as they should."""
+
+# A table that others inherit from shows their rows too, which its own indexes and constraints do not hold for.
+_KEYS = """
+SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attnotnull
+    AND (c.relkind = 'p' OR NOT c.relhassubclass)
+ORDER BY i.indisprimary DESC, a.attnum
+"""
+_BOUNDS = "SELECT min({key}), max({key}) FROM {table}"
+_COUNT = "SELECT count(*) FROM {table}"
+_NOTHING = "SELECT {fields} FROM {table} LIMIT 0"
+# As of the last ANALYZE or VACUUM; -1 where there was none.
+_ROWS = """
+SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+_EXPECTED = "EXPLAIN (FORMAT JSON) SELECT * FROM {table}"
+# Each next key is found from the one before it, in the index alone.
+_ENDS = """
+WITH RECURSIVE edge(key, number) AS (
+    SELECT ({start})::bigint, 0::bigint
+    UNION ALL
+    SELECT (SELECT {key} FROM {table} WHERE {key} >= edge.key ORDER BY {key} OFFSET size.rows LIMIT 1)::bigint,
+        size.number
+    FROM edge JOIN unnest({sizes}::bigint[]) WITH ORDINALITY AS size(rows, number) ON size.number = edge.number + 1
+    WHERE edge.key IS NOT NULL
+)
+SELECT key FROM edge WHERE number > 0 ORDER BY number
+"""
+_COPY = """
+COPY (SELECT {fields} FROM {table}{rows}) TO STDOUT (FORMAT csv, DELIMITER {delimiter}, QUOTE {quote}, ESCAPE {quote})
+"""
+_ADVICE = "put that table back under this name and start the job again, or export the new one: lading clone"
+_BOM = "\ufeff".encode()
+
+_counted: dict[str, Identity] = {}
+"""The identities of plans whose table has got new storage since, and with which it has its rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresSource(TableSource):
+    """A database on a server. Chunks are ranges of an integer key that hold about equally many rows."""
+
+    address: Address
+
+    def inspect(self, table: Table) -> SourceTable:
+        name = sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
+        with connected(self.address, read_only=True, table=name) as session:
+            shape = None if "\0" in table.schema + table.table else read_shape(session, table)
+            if shape is None:
+                schema = f" in schema {table.schema or DEFAULT_SCHEMA!r}"
+                raise InvalidSpec(
+                    FIELD, f"there is no table {table.table!r}{schema} of connection {table.connection!r}"
+                )
+            if shape.kind not in _SOURCES:
+                raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; it has no records to export")
+            if not shape.columns:
+                raise InvalidSpec(FIELD, f"{shape.name} has no columns")
+            columns = tuple(
+                Column(
+                    source=column.name,
+                    target=column.name,
+                    type=str(column.type.field_type),
+                    nullable=column.nullable,
+                )
+                for column in shape.columns
+            )
+            key = _key(session, shape)
+            identity = read_identity(session, shape.identifier)
+            if identity is None:
+                raise InvalidSpec(FIELD, f"table {shape.name} was dropped or renamed while it was looked at")
+            try:
+                start, end = _bounds(session, shape, columns, key)
+            except psycopg.Error as error:
+                trouble = technical(self.address, error)
+                if isinstance(trouble, TargetUnavailable):
+                    raise
+                raise InvalidSpec(FIELD, f"{shape.name} cannot be read: {trouble.message}") from error
+        return SourceTable(
+            name=shape.name,
+            columns=columns,
+            key=key,
+            start=start,
+            end=end,
+            notes=_notes(shape, key),
+            identity=identity.encode(),
+        )
+
+    def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
+        if not plan.identity:
+            return
+        planned = Identity.decode(plan.identity)
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
+            now = _same(session, plan, planned)
+            if now.holds(planned) or _counted.get(plan.identity) == now:
+                return
+            (there,) = session.rows(sql.SQL(_COUNT).format(table=_identifier(plan)))[0]
+        if there < (known := exported()):
+            raise SourceChanged(
+                f"rows were removed from table {plan.source.table} by TRUNCATE, or with a partition: {known:,} are "
+                f"exported and {there:,} are in the table; to export it as it is now: lading clone"
+            )
+        _counted[plan.identity] = now
+
+    def end_sessions(self, job_uid: str, attempt: int) -> None:
+        with connected(self.address, read_only=True) as session:
+            end_sessions(session, job_uid, attempt)
+
+    def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
+        if plan.key is None:
+            return (LAST_KEY,)
+        start = FIRST_KEY if previous is None else previous.end
+        sizes = chunk_sizes(plan, previous, limit)
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
+            if _is_dense(session, plan):
+                found = list(accumulate(sizes, initial=max(start, plan.start)))[1:]
+            else:
+                # Not bound to it: in a query with values a % in a name would be one of psycopg's.
+                query = sql.SQL(_ENDS).format(
+                    key=sql.Identifier(plan.key),
+                    table=_identifier(plan),
+                    start=sql.Literal(start),
+                    sizes=sql.Literal(sizes),
+                )
+                found = [key for (key,) in session.rows(query) if key is not None]
+        ends = [key for key in found if key < plan.end]
+        return ends if len(ends) == limit else [*ends, LAST_KEY]
+
+    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+        query = sql.SQL(_COPY).format(
+            fields=_fields(plan.columns),
+            table=_identifier(plan),
+            rows=_rows(plan.key, chunk),
+            delimiter=sql.Literal(plan.dialect.delimiter),
+            quote=sql.Literal(plan.dialect.quote),
+        )
+        with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
+            write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
+            written = session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
+            if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
+                _same(session, plan, Identity.decode(plan.identity))
+            return written
+
+
+def _estimate(session: Session, plan: ExportPlan) -> int:
+    """How many rows the planner expects, of a view as well."""
+    query = sql.SQL(_EXPECTED).format(table=_identifier(plan))
+    return int(session.rows(query)[0][0][0]["Plan"]["Plan Rows"])
+
+
+def _same(session: Session, plan: ExportPlan, planned: Identity) -> Identity:
+    """The table as it is now. Raises SourceChanged if it is not the planned one."""
+    now = read_identity(session, _identifier(plan))
+    if now is None:
+        raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed; {_ADVICE}")
+    if not planned.is_same(now):
+        raise SourceChanged(f"{plan.source.table} is another table than the one that was planned; {_ADVICE}")
+    return now
+
+
+def _identifier(plan: ExportPlan) -> sql.Identifier:
+    return sql.Identifier(plan.source.schema or DEFAULT_SCHEMA, plan.source.table)
+
+
+def _key(session: Session, shape: TableShape) -> str | None:
+    """The column that ranges can be made of: no row lacks it, no two rows share it, and an index finds it."""
+    integers = {column.name for column in shape.columns if column.type.base in _INTEGERS and not column.type.is_array}
+    return next((name for (name,) in session.rows(_KEYS, (shape.oid,)) if name in integers), None)
+
+
+def _bounds(session: Session, shape: TableShape, columns: Sequence[Column], key: str | None) -> tuple[int, int]:
+    """See whether the table can be read, and from which key to which. Raises psycopg's errors."""
+    session.rows(sql.SQL(_NOTHING).format(fields=_fields(columns), table=shape.identifier))
+    if key is None:
+        return 0, 1
+    lowest, highest = session.rows(sql.SQL(_BOUNDS).format(key=sql.Identifier(key), table=shape.identifier))[0]
+    return (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
+
+
+def _is_dense(session: Session, plan: ExportPlan) -> bool:
+    """Whether ranges of keys hold about as many rows as keys; no range of a unique key holds more."""
+    found = session.rows(_ROWS, (plan.source.schema or DEFAULT_SCHEMA, plan.source.table))
+    return bool(found) and plan.end - plan.start <= SPARSE * found[0][0]
+
+
+def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
+    notes = []
+    if shape.policed:
+        notes.append(f"row-level security is active on {shape.name}: only rows that the account may see are exported")
+    if key is None:
+        notes.append(
+            f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart begins anew,"
+            " and its progress follows the planner's estimate of its rows"
+        )
+    return tuple(notes)
+
+
+def _fields(columns: Sequence[Column]) -> sql.Composed:
+    """What the server is asked for, where its own text is not that of our files."""
+    fields = []
+    for column in columns:
+        field: sql.Composable = sql.Identifier(column.source)
+        if column.type == Kind.BOOLEAN:
+            field = sql.SQL("{}::text").format(field)  # true, where the server would write t
+        if len(columns) == 1 and column.nullable:
+            field = sql.SQL("concat({})").format(field)  # NULL becomes an empty text, which is quoted
+        fields.append(field)
+    return sql.SQL(", ").join(fields)
+
+
+def _rows(key: str | None, chunk: Chunk) -> sql.Composed:
+    if key is None:
+        return sql.Composed([])
+    conditions = []
+    if chunk.start != FIRST_KEY:
+        conditions.append(sql.SQL("{} >= {}").format(sql.Identifier(key), chunk.start))
+    if chunk.end != LAST_KEY:
+        conditions.append(sql.SQL("{} < {}").format(sql.Identifier(key), chunk.end))
+    where = sql.SQL(" WHERE ") if conditions else sql.SQL("")
+    return where + sql.SQL(" AND ").join(conditions) + sql.SQL(" ORDER BY {}").format(sql.Identifier(key))
+
+
+def _unlike_mark(record: bytes, dialect: Dialect) -> bytes:
+    """A record whose first field is quoted where a file that begins with it would seem to have a byte order mark."""
+    if not record.startswith(_BOM):
+        return record
+    quote = dialect.quote.encode()
+    # What begins with the mark has no quotes yet, and so neither a delimiter nor a line end in it.
+    end = min(place for stop in (dialect.delimiter.encode(), b"\n") if (place := record.find(stop)) >= 0)
+    return quote + record[:end] + quote + record[end:]
+
+
+@contextmanager
+def _reading(plan: ExportPlan) -> Iterator[None]:
+    """In an export the database is the source, whatever its room calls it."""
+    try:
+        yield
+    except TargetBusy:
+        raise  # It names the table.
+    except TargetUnavailable as error:
+        raise TargetUnavailable(f"table {plan.source.table} cannot be read for now: {error.message}") from error
+    except TargetRefused as error:
+        raise SourceUnreadable(f"table {plan.source.table} cannot be read: {error.message}") from error

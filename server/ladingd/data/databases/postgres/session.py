@@ -1,0 +1,354 @@
+"""Connections to PostgreSQL, kept in the process between chunks, and what their errors mean."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.generators import fetch_many
+from psycopg.waiting import Wait
+
+from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.data.databases.postgres.backends import holder, session_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg.abc import Buffer, PQGen
+    from psycopg.pq.abc import PGconn, PGresult
+
+    from ladingd.data.databases.connection import Connection
+
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 30
+"""How long chunks of one job may wait for each other, and the network for an answer."""
+TABLE_LOCK_SECONDS = 3
+"""How long others may hold a lock on a table before they are named."""
+CLIENT_CHECK = "2s"
+"""How often the server looks whether the process is still there that it works or waits for."""
+
+_SETTINGS = (
+    # Text becomes values, and values text, in the same way whatever the role's settings are.
+    "SET DateStyle = 'ISO, YMD'",
+    "SET TimeZone = 'UTC'",
+    "SET IntervalStyle = 'postgres'",
+    "SET extra_float_digits = 1",
+    "SET bytea_output = 'hex'",
+    "SET array_nulls = on",
+    "SET xmloption = content",
+    f"SET lock_timeout = '{LOCK_SECONDS}s'",
+    # A worker that was stopped in a transaction must not keep a later attempt waiting for ever.
+    "SET idle_in_transaction_session_timeout = '5min'",
+    "SET statement_timeout = 0",
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'",  # PostgreSQL 17
+    # What the ledger says is committed must outlive a crash of the server.
+    "SELECT set_config(name, 'local', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
+)
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_BRIEF = f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"
+# A standby takes no other.
+_BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_BRIEF}"
+_BEGIN_BRIEF = f"{_BEGIN}; {_BRIEF}"
+_LOCK = f"{_BRIEF}; LOCK TABLE {{table}} IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+_UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
+# Data errors, and what triggers and functions raise.
+_OF_VALUES = ("22", "P0")
+_CLIENT_CHECK_SINCE = 140000
+_CONFLICTS = ("40001", "40P01")
+_FULL = "53100"
+_LOCKED = "55P03"
+# libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
+_REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
+
+
+class TransactionConflict(TargetUnavailable):
+    """The database took the transaction back for the sake of another one; it may be done again at once."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args  # The daemon, to which it may go, must not load this module.
+
+
+class OutcomeUnknown(TargetUnavailable):
+    """The connection was lost during COMMIT. Only the ledger knows whether it has happened."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a database is. ``name`` is what people call it; the rest is never shown."""
+
+    name: str
+    url: str = field(repr=False)
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, connection: Connection) -> Address:
+        """Where a connection leads, with its password read anew. Raises TargetRefused."""
+        return cls(name=connection.name, url=connection.url, password=connection.password())
+
+
+Query = str | sql.SQL | sql.Composed
+
+
+class Session:
+    """A connection with a transaction that has begun. Its methods raise psycopg's errors as they are."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @property
+    def server_version(self) -> int:
+        """As libpq has it: 180001."""
+        return self._connection.info.server_version
+
+    @property
+    def user(self) -> str:
+        """Who we are to the server."""
+        return self._connection.info.user
+
+    def lock(self, table: sql.Identifier) -> None:
+        """Keep a table as it is until the end of the transaction."""
+        self._connection.execute(sql.SQL(_LOCK).format(table=table))
+
+    def run(self, query: Query, values: Sequence[object] | None = None) -> int:
+        """Execute a statement; the number of rows that it touched. Without values a % in it is only a %."""
+        return self._connection.execute(_composable(query), values).rowcount
+
+    def rows(self, query: Query, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
+        """Execute a query with a small answer."""
+        return self._connection.execute(_composable(query), values).fetchall()
+
+    def copy(self, query: Query, payload: Sequence[bytes]) -> int:
+        """Execute a COPY … FROM STDIN with all of its data; the number of records."""
+        with self._connection.cursor() as cursor:
+            with cursor.copy(_composable(query)) as copy:
+                for part in payload:
+                    copy.write(part)
+            return cursor.rowcount
+
+    def copy_out(self, query: Query, write: Callable[[Buffer], object], amend_first: Callable[[bytes], bytes]) -> int:
+        """Execute a COPY … TO STDOUT and write its records one by one, the first amended; the number of records."""
+        with self._connection.cursor() as cursor, cursor.copy(_composable(query)) as copy:
+            first = copy.read()
+            if not first:
+                return 0
+            write(amend_first(bytes(first)))
+            result = self._connection.wait(_received(self._connection.pgconn, write))
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        return result.command_tuples or 0
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is done in it is taken back, and the transaction goes on, where it ends in an error."""
+        self.run("SAVEPOINT lading")
+        try:
+            yield
+        except Exception:
+            if not self._connection.closed:
+                self.run("ROLLBACK TO lading")
+                self.run("RELEASE lading")
+            raise
+        self.run("RELEASE lading")
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What is done in it is always taken back."""
+        self.run("SAVEPOINT lading_undone")
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                self.run("ROLLBACK TO lading_undone")
+                self.run("RELEASE lading_undone")
+
+    def commit(self) -> None:
+        """Make the transaction durable. Raises OutcomeUnknown where the connection is lost meanwhile."""
+        try:
+            outcome = self._connection.execute("COMMIT").statusmessage
+        except psycopg.Error as error:
+            if self._connection.closed:
+                raise OutcomeUnknown("the connection was lost while a chunk was committed") from error
+            raise
+        if outcome != "COMMIT":
+            raise TargetRefused("the database took the transaction back instead of committing it")
+
+    def rollback(self) -> None:
+        """Take the transaction back."""
+        self._connection.execute("ROLLBACK")
+
+
+_idle: dict[tuple[int, Address], list[psycopg.Connection[Any]]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def connected(
+    address: Address, *, read_only: bool = False, brief: bool = False, table: sql.Identifier | None = None
+) -> Iterator[Session]:
+    """A transaction on a connection of this process; what was not committed at the end is taken back.
+
+    ``read_only``: it sees the database as it was at its first query, and writes nothing. Such a transaction, and one
+    that is to be ``brief``, waits only shortly for locks. ``table`` is what it works on: who holds it is told.
+
+    Raises TargetUnavailable, TargetBusy, TargetRefused, DiskFull; psycopg's errors never leave it. After any error the
+    connection is let go.
+    """
+    connection = _take(address, _BEGIN_READING if read_only else _BEGIN_BRIEF if brief else _BEGIN)
+    try:
+        yield Session(connection)
+        if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+    except psycopg.Error as error:
+        trouble = technical(address, error)
+        if error.sqlstate == _LOCKED and table is not None:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+                trouble = TargetBusy(f"connection {address.name}: {holder(connection, table.as_string())}")
+        _close(connection)
+        raise trouble from error
+    except BaseException:
+        _close(connection)
+        raise
+    with _lock:
+        _idle.setdefault((os.getpid(), address), []).append(connection)
+
+
+def close_idle() -> None:
+    """Let go of all connections that are kept."""
+    with _lock:
+        kept = [connection for (pid, _), group in _idle.items() if pid == os.getpid() for connection in group]
+        _idle.clear()
+    for connection in kept:
+        _close(connection)
+
+
+def technical(address: Address, error: psycopg.Error) -> TechnicalError:
+    """What an error that no record is to blame for means to a job."""
+    state = error.sqlstate or ""
+    told = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
+    if state.startswith(_OF_VALUES):
+        # Such a message may show a value, and more people may read the journal than records.
+        culprit = "a value" if state.startswith("22") else "a trigger or function"
+        told = f"{culprit} stopped the statement (SQLSTATE {state}); the database's own log shows it"
+    text = _without_secrets(address, told)
+    text = f"connection {address.name}: {text}"
+    if state in _CONFLICTS:
+        return TransactionConflict(text)
+    if state == _FULL:
+        return DiskFull(text)
+    if state == _LOCKED:
+        return TargetBusy(text)
+    if state.startswith(_UNAVAILABLE) or (not state and isinstance(error, psycopg.OperationalError)):
+        refused = not state and any(words in text for words in _REFUSING) and "FATAL" in text
+        return TargetRefused(text) if refused else TargetUnavailable(text)
+    return TargetRefused(text)
+
+
+def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
+    while True:
+        with _lock:
+            kept = _idle.get((os.getpid(), address))
+            connection = kept.pop() if kept else None
+        if connection is None:
+            connection = _connect(address)
+            try:
+                _begin(connection, begin)
+            except psycopg.Error as error:
+                _close(connection)
+                raise technical(address, error) from error
+            return connection
+        # One that the server has closed meanwhile has its farewell waiting to be read.
+        if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
+            with suppress(psycopg.Error):
+                _begin(connection, begin)
+                return connection
+        _close(connection)
+
+
+def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
+    """Begin a transaction under the name of the job that it is for."""
+    name = session_name()
+    if connection.info.parameter_status("application_name") != name:
+        connection.execute("SELECT set_config('application_name', %s, false)", (name,))
+    connection.execute(begin)
+
+
+def _connect(address: Address) -> psycopg.Connection[Any]:
+    settings: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "tcp_user_timeout": LOCK_SECONDS * 1000,
+        # Who only waits for an answer learns in no other way that the server's machine is gone.
+        "keepalives_idle": LOCK_SECONDS // 2,
+        "keepalives_interval": LOCK_SECONDS // 6,
+        "keepalives_count": 3,
+    }
+    try:
+        settings |= conninfo_to_dict(address.url)
+    except psycopg.Error:
+        # Not chained: its text may hold the whole URL.
+        raise TargetRefused(f"connection {address.name}: its url is not one of PostgreSQL") from None
+    if address.password:
+        settings["password"] = address.password
+    settings |= {"client_encoding": "UTF8", "application_name": session_name()}
+    try:
+        connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise technical(address, error) from None
+    try:
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        if connection.info.server_version >= _CLIENT_CHECK_SINCE:
+            # A server whose system cannot watch a socket refuses it.
+            with suppress(psycopg.errors.InvalidParameterValue):
+                connection.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK}'")
+    except psycopg.Error as error:
+        _close(connection)
+        raise technical(address, error) from error
+    return connection
+
+
+def _received(pgconn: PGconn, write: Callable[[Buffer], object]) -> PQGen[PGresult]:
+    """Take records from libpq while it has some, one by one, as it frees them fastest then; psycopg waits in between.
+
+    The same as to read from psycopg's ``Copy``, which costs three times as much for each record.
+    """
+    for length, record in map(pgconn.get_copy_data, repeat(1)):
+        if length > 0:
+            write(record)
+        elif length < 0:
+            break
+        else:
+            while not (yield Wait.R):
+                pass
+            pgconn.consume_input()
+    results: list[PGresult] = yield from fetch_many(pgconn)
+    return results[0]
+
+
+def _close(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        connection.close()
+
+
+def _without_secrets(address: Address, text: str) -> str:
+    secrets = {address.password, address.url}
+    with suppress(psycopg.Error):
+        secrets.add(str(conninfo_to_dict(address.url).get("password") or ""))
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _composable(query: Query) -> sql.SQL | sql.Composed:
+    return sql.SQL(query) if isinstance(query, str) else query

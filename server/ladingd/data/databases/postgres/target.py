@@ -1,0 +1,385 @@
+"""PostgreSQL as the target of imports."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
+from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
+from ladingd.data.databases.postgres.bulk_load import Load
+from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
+from ladingd.data.databases.postgres.characters import keepable
+from ladingd.data.databases.postgres.key_locks import RECENT, Common, InFlight
+from ladingd.data.databases.postgres.key_order import in_key_order
+from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
+from ladingd.data.databases.postgres.recognition import check_unlogged, gone, keep, recognise
+from ladingd.data.databases.postgres.refusal import faults_of
+from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
+from ladingd.data.databases.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
+from ladingd.data.databases.postgres.types import admitting, declaration
+from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.mapping.column_names import cut
+from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.rejects.fault import Faults
+from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.values import types as field_type
+from ladingd.data.values.converters import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pyarrow as pa
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.mapping.batch import Batch
+    from ladingd.data.values.converters import Reading
+    from ladingd.data.values.types import FieldType
+
+CONFLICT_TRIES = 5
+"""How often a chunk is done anew where the database took its transaction back for another one's sake."""
+
+NAME_BYTES = 63
+
+_PRIVILEGES = """
+SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = %s
+"""
+_UNLOGGED = "table {table} is UNLOGGED: a crash of the server empties it, also after the job is FINISHED"
+
+_shapes: dict[tuple[Address, Table], TableShape] = {}
+
+
+@dataclass(slots=True)
+class Experience:
+    """What this process has found out about the chunks of a job. It saves time and no more."""
+
+    tried: int = -RECENT - 1
+    """The last chunk whose records had to be tried one by one."""
+
+
+@lru_cache(maxsize=16)
+def experience(address: Address, job_uid: str) -> Experience:
+    """Of this process with a job."""
+    return Experience()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresTarget(Target):
+    """A database on a server. Its repr shows the name alone."""
+
+    address: Address
+    workplace: Workplace
+    ledger_schema: str = "lading"
+
+    column_limit = 1600  # "PostgreSQL Limits" in the manual
+    name_bytes = NAME_BYTES
+    reserved_names = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+    def table(self, table: Table) -> TargetTable | None:
+        if table.schema == self.ledger_schema:
+            raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
+        _check_name(table.table, FIELD)
+        if table.schema:
+            _check_name(table.schema, "target.schema")
+        with connected(self.address, brief=True, table=_identifier(table)) as session:
+            try:
+                self._ledger(session).create()  # It is taken back at the end: whether we may is what counts here.
+            except TargetRefused as refused:
+                raise InvalidSpec("target.connection", refused.message) from refused
+            shape = read_shape(session, table)
+            if shape is None:
+                _check_schema(session, table)
+                return None
+            _check_privileges(session, shape)
+            sequences = column_sequences(session, shape, shape.columns)
+        if shape.kind != "table":
+            raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
+        return _as_target(shape, sequences)
+
+    def check_type(self, kind: FieldType) -> None:
+        """There is a column for each of them."""
+
+    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+        kinds = [field_type.parse(column.type) for column in plan.columns]
+        if plan.create_table:
+            return [
+                typed(kind) if column.inferred else admitting(typed(kind))
+                for kind, column in zip(kinds, plan.columns, strict=True)
+            ]
+        shape = self._known_shape(plan)
+        columns = [shape.column(column.target) for column in plan.columns]
+        return [
+            typed(kind) if column is None else column.type.reading(kind)
+            for kind, column in zip(kinds, columns, strict=True)
+        ]
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            end_sessions(session, job_uid, attempt)
+            ledger = self._ledger(session)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            entries = ledger.entries(job_uid)
+            self._prepare_table(session, plan, used=bool(entries))
+            if plan.columns:
+                shape = _shape(session, plan.target)
+                if entries and ledger.identity(job_uid) is not None:
+                    recognise(session, ledger, job_uid, shape)
+                    check_unlogged(session, ledger, job_uid, shape)
+                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                    keep(session, ledger, job_uid, shape)
+            session.commit()
+        self._in_flight(job_uid).clear()
+        return entries
+
+    def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
+        with connected(self.address, brief=True) as session:
+            end_sessions(session, job_uid, attempt)
+            ledger = self._ledger(session)
+            if not ledger.exists():
+                return ()
+            ledger.raise_attempt(job_uid, attempt)
+            entries = ledger.entries(job_uid)
+            session.commit()
+        return entries
+
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            if plan.columns:
+                shape = _shape(session, plan.target)
+                recognise(session, self._ledger(session), job_uid, shape)
+                check_unlogged(session, self._ledger(session), job_uid, shape)
+            session.commit()
+
+    def discard(self, job_uid: str) -> None:
+        with connected(self.address, brief=True) as session:
+            end_sessions(session, job_uid, LAST_ATTEMPT)
+            ledger = self._ledger(session)
+            if ledger.exists():
+                ledger.forget(job_uid)
+                session.commit()
+
+    def write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[Faults], None],
+    ) -> Counts:
+        for _ in range(CONFLICT_TRIES):
+            try:
+                return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
+            except TransactionConflict:
+                self._in_flight(job_uid).remember(chunk.ordinal)
+            except ShapeOutdated:
+                _shapes.pop((self.address, plan.target), None)  # It is read again the next time.
+            except OutcomeUnknown as unknown:
+                counts = self._settle(job_uid, attempt, chunk)
+                if counts is None:
+                    raise TargetUnavailable(unknown.message) from unknown
+                return counts
+        raise TargetUnavailable(
+            f"connection {self.address.name}: chunk {chunk.ordinal} was taken back {CONFLICT_TRIES} times because "
+            "others work on the same records"
+        )
+
+    def _write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[Faults], None],
+    ) -> Counts:
+        load = None
+        in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
+        if batch.records.num_rows:
+            shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
+            batch = in_key_order(keepable(batch, shape.encoding), shape.key)
+        if batch.records.num_rows:
+            likely = in_flight.likely(chunk.ordinal)
+            each = abs(chunk.ordinal - known.tried) <= RECENT
+            load = Load.of(batch.records, shape, probed=likely and not shape.rewrites, each=each)
+        table = _identifier(plan.target)
+        with connected(self.address, table=table) as session, ExitStack() as until_committed:
+            ledger = self._ledger(session)
+            if not ledger.claim(job_uid, attempt, chunk.ordinal):
+                return _entry(ledger, job_uid, chunk)
+            ledger.check_attempt(job_uid, attempt)
+            faults = Faults.of(batch.faults)
+            if load is not None:
+                _lock(session, load.shape)
+                recognise(session, ledger, job_uid, load.shape)
+
+                def enter(keys: pa.Table | None) -> Common:
+                    return until_committed.enter_context(in_flight.entered(session, chunk.ordinal, keys))
+
+                refusals = load.run(session, enter, in_flight.wait)
+                places = {column.target: place for place, column in enumerate(plan.columns)}
+                faults += faults_of(refusals, batch, places)
+                if refusals:
+                    in_flight.remember(chunk.ordinal)
+                    if load.attempts:
+                        known.tried = chunk.ordinal
+                refused = [refusal.row for refusal in refusals]
+                move_past(session, load.shape, load.columns, batch.records, refused)
+            counts = batch.counts(faults)
+            # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
+            # other way round.
+            keep_rejects(faults)
+            ledger.count(job_uid, chunk.ordinal, counts)
+            session.commit()
+        return counts
+
+    def _settle(self, job_uid: str, attempt: int, chunk: Chunk) -> Counts | None:
+        """The counts of a chunk whose commit nobody saw; None where it has not happened, and cannot any more.
+
+        Entering the chunk again waits for the transaction that may still be about to commit it.
+        """
+        with connected(self.address) as session:
+            ledger = self._ledger(session)
+            if ledger.claim(job_uid, attempt, chunk.ordinal):
+                return None
+            return _entry(ledger, job_uid, chunk)
+
+    def _prepare_table(self, session: Session, plan: ImportPlan, *, used: bool) -> None:
+        """See that the table is the planned one, or make it. Raises TargetChanged."""
+        if plan.create_table:
+            session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+        shape = read_shape(session, plan.target)
+        if shape is not None and shape.kind != "table":
+            raise TargetChanged(f"{plan.target.table} has become a {shape.kind}")
+        declarations = [declaration(field_type.parse(column.type)) for column in plan.columns]
+        if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
+            session.run(_create_table(plan, declarations))
+
+    def _known_shape(self, plan: ImportPlan) -> TableShape:
+        """The table as this process has seen it, looked at anew where it is not that any more."""
+        key = (self.address, plan.target)
+        known = _shapes.get(key)
+        with connected(self.address) as session:
+            if known is not None and is_unchanged(session, known):
+                return known
+            shape = _shape(session, plan.target)
+        _shapes[key] = shape
+        return shape
+
+    def _in_flight(self, job_uid: str) -> InFlight:
+        return InFlight(workplace=self.workplace, job_uid=job_uid)
+
+    def _ledger(self, session: Session) -> Ledger:
+        return Ledger(session=session, schema=self.ledger_schema)
+
+
+class ShapeOutdated(TargetChanged):
+    """The table has changed since this process looked at it."""
+
+
+def _shape(session: Session, table: Table) -> TableShape:
+    """What is known of a table that was there. Raises TargetChanged."""
+    shape = read_shape(session, table)
+    if shape is None:
+        raise TargetChanged(gone(table.table))
+    if shape.kind != "table":
+        raise TargetChanged(f"{table.table} has become a {shape.kind}")
+    return shape
+
+
+def _lock(session: Session, shape: TableShape) -> None:
+    """Keep the table as it is until the end of the transaction, and have it say at once what it refuses."""
+    try:
+        session.lock(shape.identifier)
+    except psycopg.errors.UndefinedTable as error:
+        raise ShapeOutdated(gone(shape.name)) from error
+    if not is_unchanged(session, shape):
+        raise ShapeOutdated(f"table {shape.name} has changed")
+    session.run("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _identifier(table: Table) -> sql.Identifier:
+    return sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
+
+
+def _create_table(plan: ImportPlan, declarations: Sequence[str]) -> sql.Composed:
+    return sql.SQL("CREATE TABLE {} ({})").format(
+        _identifier(plan.target),
+        sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind))
+            for column, kind in zip(plan.columns, declarations, strict=True)
+        ),
+    )
+
+
+def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> TargetTable:
+    return TargetTable(
+        name=shape.name,
+        columns=tuple(
+            TargetColumn(
+                name=column.name,
+                declared=column.type.declared,
+                type=column.type.field_type,
+                # Where a trigger comes first, only trying tells.
+                nullable=column.nullable or shape.rewrites,
+                optional=column.optional or shape.rewrites,
+                generated=column.generated,
+                note=immovable(column.name, sequences),
+            )
+            for column in shape.columns
+        ),
+        notes=(_UNLOGGED.format(table=shape.name),) if shape.unlogged else (),
+    )
+
+
+def _check_name(name: str, field: str) -> None:
+    if not name or "\0" in name:
+        raise InvalidSpec(field, "the table needs a name")
+    if len(name.encode()) > NAME_BYTES:
+        kept = cut(name, NAME_BYTES)
+        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name; of this one: {kept}")
+
+
+def _check_schema(session: Session, table: Table) -> None:
+    schema = table.schema or DEFAULT_SCHEMA
+    found = session.rows("SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s", (schema,))
+    if not found:
+        raise InvalidSpec("target.schema", f"there is no schema {schema!r}; an administrator can create it")
+    if schema.startswith("pg_") or schema == "information_schema":
+        raise InvalidSpec("target.schema", f"schema {schema} is the server's own; choose another one")
+    if not found[0][0]:
+        statement = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}")
+        grants = [statement.format(sql.Identifier(schema), sql.Identifier(session.user))]
+        raise _forbidden(session, f"make the table {table.table} in schema {schema}", grants)
+
+
+def _check_privileges(session: Session, shape: TableShape) -> None:
+    account = sql.Identifier(session.user)
+    ((usage, insert),) = session.rows(_PRIVILEGES, (shape.oid,))
+    grants = []
+    if not usage:
+        grants.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(shape.schema), account))
+    if not insert:
+        grants.append(sql.SQL("GRANT INSERT ON {} TO {}").format(shape.identifier, account))
+    if grants:
+        raise _forbidden(session, f"insert into table {shape.name}", grants)
+
+
+def _forbidden(session: Session, what: str, grants: Sequence[sql.Composed]) -> InvalidSpec:
+    statements = "; ".join(grant.as_string() for grant in grants)
+    return InvalidSpec(FIELD, f"the account {session.user} may not {what}; an administrator can run: {statements};")
+
+
+def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:
+    counts = ledger.entry(job_uid, chunk.ordinal)
+    if counts is None:
+        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
+    return counts

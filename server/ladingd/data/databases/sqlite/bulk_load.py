@@ -1,0 +1,252 @@
+"""Writes a batch into its table. A record that the table refuses costs no other record anything.
+
+A batch goes in whole, which SQLite does record by record. Where it refuses one, keys that are taken are found by one
+query for each unique key, and the other records go in as before. That is done under the writer's lock: where a
+transaction is larger than SQLite's cache, nobody can read beside it. What no query tells (triggers, CHECKs, partial
+indexes and those of expressions) is found by trying record after record (`attempts.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from ladingd.core.errors import BillImbalance, TargetRefused
+from ladingd.core.job import Connector
+from ladingd.data.databases.sqlite import ledger
+from ladingd.data.databases.sqlite.affinity import changed_texts, keepable, with_bytes
+from ladingd.data.databases.sqlite.session import Database, RecordRefused, TableShape
+from ladingd.data.databases.sqlite.uniques import read_uniques
+from ladingd.data.databases.sqlite.verdict import Verdict, faults
+from ladingd.data.mapping.batch import Batch, leave_out
+from ladingd.data.rejects.fault import Fault, Faults
+from ladingd.data.values import types as field_type
+from ladingd.data.values.casting import VALUE_CAP, shorten
+from ladingd.data.values.inference import WOULD_CHANGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ladingd.data.databases.sqlite.attempts import Attempts
+    from ladingd.data.databases.sqlite.session import Transaction
+    from ladingd.data.databases.sqlite.uniques import Unique
+    from ladingd.data.formats.csv.marks import Positions
+
+_NOT_BYTES = "NOT_BYTES"
+
+PROBES = 3
+"""How often a batch is looked through for keys that are taken."""
+RECENT = 8
+"""Refusals in one of so many chunks before make them likely in a chunk."""
+
+
+class OnlyTryingTells(Exception):
+    """No query tells which records of a batch the table refuses. Nothing is committed."""
+
+
+@dataclass(slots=True)
+class Experience:
+    """What this process has found out about the chunks of a job. It saves time and no more."""
+
+    probed: int = -RECENT - 1
+    """The last chunk with keys that were taken."""
+    tried: int = -RECENT - 1
+    """The last chunk whose records had to be tried one by one."""
+
+    def probe(self, ordinal: int) -> bool:
+        """Whether to look for taken keys before anything is inserted."""
+        return abs(ordinal - self.probed) <= RECENT
+
+    def attempt(self, ordinal: int) -> bool:
+        """Whether to try record after record at once."""
+        return abs(ordinal - self.tried) <= RECENT
+
+
+@lru_cache(maxsize=16)
+def experience(path: Path, job_uid: str) -> Experience:
+    """Of this process with a job."""
+    return Experience()
+
+
+def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> Faults:
+    """Insert the records of a batch; return the faults of those that the table refused or would have changed.
+
+    Raises OnlyTryingTells, and TargetRefused where the table is gone, or where it took the whole transaction back.
+    """
+    if not batch.records.num_rows:
+        return Faults.of([])
+    shape = _shape(database, batch)
+    if shape.triggers:
+        raise OnlyTryingTells
+    batch, changed = _keepable(batch, shape)
+    loading = _Loading(database=database, job_uid=job_uid, shape=shape, batch=batch)
+    verdicts = loading.run(probed=known.probe(batch.chunk.ordinal))
+    if verdicts:
+        known.probed = batch.chunk.ordinal
+    return changed + faults(batch, shape.name, verdicts)
+
+
+def load_each(attempts: Attempts, batch: Batch, known: Experience) -> Faults:
+    """The same, one record after the other, for what only the table itself can tell."""
+    if not batch.records.num_rows:
+        return Faults.of([])
+    shape = _shape(attempts, batch)
+    batch, changed = _keepable(batch, shape)
+    verdicts = attempts.insert_each(shape, batch.records)
+    if verdicts or shape.triggers:
+        known.tried = batch.chunk.ordinal
+    return changed + faults(batch, shape.name, verdicts)
+
+
+def _shape(transaction: Transaction, batch: Batch) -> TableShape:
+    table = batch.plan.target.table
+    shape = transaction.shape(table)
+    if shape is None:
+        raise TargetRefused(f"there is no table {table} any more")
+    return shape
+
+
+def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, Faults]:
+    """The batch as the table will keep it, without the texts that it would make other numbers of."""
+    by_name = {column.name: column for column in shape.columns}
+    columns = list(batch.records.columns)
+    refused: dict[int, Fault] = {}
+    for place, planned in enumerate(batch.plan.columns):
+        column = by_name.get(planned.target)
+        if column is None:
+            raise TargetRefused(f"table {shape.name} has no column {planned.target} any more")
+        kind = field_type.parse(planned.type)
+        if kind.kind is field_type.Kind.TEXT:
+            for row in changed_texts(columns[place], column.affinity):
+                value = shorten(columns[place][row].as_py().encode(), VALUE_CAP)
+                message = f"'{value}' would become another number in column {column.name}, declared {column.declared}"
+                refused.setdefault(row, _fault(batch, row, WOULD_CHANGE, message, planned.source, value))
+            texts = columns[place]
+            columns[place], broken = with_bytes(texts, column.affinity, column.declared)
+            for row in broken:
+                value = shorten(texts[row].as_py().encode(), VALUE_CAP)
+                message = f"'{value}' begins as bytes do, but pairs of hexadecimal digits do not follow"
+                refused.setdefault(row, _fault(batch, row, _NOT_BYTES, message, planned.source, value))
+        columns[place] = keepable(columns[place], kind, column.affinity)
+    indexes = batch.indexes
+    if refused:
+        columns, indexes = leave_out(columns, indexes, np.array(sorted(refused), np.int64))
+    return batch.with_records(columns, indexes), Faults.of(list(refused.values()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Loading:
+    """A batch on its way into a table without triggers."""
+
+    database: Database
+    job_uid: str
+    shape: TableShape
+    batch: Batch
+
+    def run(self, *, probed: bool) -> list[Verdict]:
+        """Insert all records but those whose keys are taken, and tell of these. Raises OnlyTryingTells."""
+        left = np.arange(self.batch.records.num_rows)
+        inserted = left[:0]
+        if not probed:
+            inserted, left = self._insert(left)
+            if not left.size:
+                return []
+        verdicts: list[Verdict] = []
+        # A column of text and bytes is a union, which Arrow does not compare.
+        plain = [part.name for part in self.batch.records.schema if not pa.types.is_union(part.type)]
+        uniques = read_uniques(self.database, self.shape, plain)
+        for _ in range(PROBES):
+            found = self._taken(uniques, inserted, left)
+            verdicts += found
+            for verdict in found:
+                left = np.setdiff1d(left, verdict.rows, assume_unique=True)
+            more, left = self._insert(left)
+            if not left.size:
+                return verdicts
+            inserted = np.union1d(inserted, more)
+            if not found and not probed:
+                break
+            probed = False
+        raise OnlyTryingTells
+
+    def _insert(self, rows: Positions) -> tuple[Positions, Positions]:
+        """Insert rows up to one that the table refuses; those before it, and those from there on.
+
+        SQLite takes back only the statement that failed, which is one record. As there are no triggers, the number
+        of changes tells how many went before it.
+        """
+        if not rows.size:
+            return rows, rows
+        records = self.batch.records
+        whole = rows.size == records.num_rows
+        before = self._changes()
+        try:
+            self.database.insert(self.shape.name, records if whole else records.take(pa.array(rows)))
+        except RecordRefused as refusal:
+            if not ledger.claimed(self.database, self.job_uid, self.batch.chunk.ordinal):
+                # Whatever else was inserted would be committed at once and without its entry in the ledger.
+                raise TargetRefused(
+                    f"table {self.shape.name} takes back all of a transaction for one record: {refusal}"
+                ) from refusal
+            written = self._changes() - before
+            return rows[:written], rows[written:]
+        written = self._changes() - before
+        if written != rows.size:
+            raise BillImbalance(f"table {self.shape.name} took {written} of {rows.size} records without refusing any")
+        return rows, rows[:0]
+
+    def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> list[Verdict]:
+        """Rows whose keys the table has, or an earlier one of these rows that is not refused itself."""
+        records, table = self.batch.records, self.shape.name
+        every = np.union1d(inserted, rows)
+        firsts = {unique.index: unique.firsts(records, every) for unique in uniques}
+        found: list[Verdict] = []
+        holders: dict[tuple[str, int | None], int] = {}
+        there = set(inserted.tolist())
+        for index, group in firsts.items():
+            holders.update(((index, first), row) for row, first in group.items() if row in there)
+        doubled = set().union(*firsts.values()) - there
+        doubles: dict[str, dict[int, int]] = {}
+        for unique in uniques:
+            message, group = unique.message(table), firsts[unique.index]
+            taken = unique.taken(self.database, table, records, rows)
+            rows = np.setdiff1d(rows, taken, assume_unique=True)
+            if doubled:
+                doubled.difference_update(taken.tolist())
+            if group:
+                held = {row: holders.get((unique.index, group.get(row)), -1) for row in taken.tolist()}
+                doubles.setdefault(message, {}).update({row: holder for row, holder in held.items() if holder >= 0})
+                taken = np.array([row for row, holder in held.items() if holder < 0], np.int64)
+            if taken.size:
+                found.append(Verdict(rows=np.sort(taken), message=message))
+        for row in sorted(doubled):
+            member = [(unique, firsts[unique.index][row]) for unique in uniques if row in firsts[unique.index]]
+            broken = next((unique for unique, first in member if (unique.index, first) in holders), None)
+            if broken is None:
+                holders.update(((unique.index, first), row) for unique, first in member)
+            else:
+                holder = holders[broken.index, firsts[broken.index][row]]
+                doubles.setdefault(broken.message(table), {})[row] = holder
+        for message, group in doubles.items():
+            if group:
+                lines = np.array(sorted(group.items()), np.int64)
+                found.append(Verdict(rows=lines[:, 0], message=message, holders=lines[:, 1]))
+        return found
+
+    def _changes(self) -> int:
+        return int(self.database.rows("SELECT total_changes()")[0][0])
+
+
+def _fault(batch: Batch, row: int, code: str, message: str, column: str = "", value: str = "") -> Fault:
+    return Fault(
+        index=int(batch.indexes[row]),
+        code=code,
+        message=message,
+        column=column,
+        value=value,
+        connector=Connector.DATABASE,
+    )

@@ -1,0 +1,126 @@
+"""Which table a job loads into or reads. Tables of SQLite have no identity; there are signs.
+
+Each change of a schema raises the schema's version. A table that is made anew, and every table after a VACUUM, can have
+another page to begin on. Rows that were there have their rowids.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import TargetChanged, TargetRefused
+from ladingd.data.databases.sqlite import ledger
+from ladingd.data.databases.sqlite.session import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ladingd.data.databases.sqlite.session import TableShape, Transaction
+
+_ROOT = "SELECT rootpage FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?"
+
+_HAS_ROW = "SELECT EXISTS (SELECT 1 FROM main.{table} WHERE {key} IN (?, ?))"
+_COUNT_DELETES = """
+CREATE TEMP TRIGGER lading_deletes AFTER DELETE ON main.{table}
+BEGIN UPDATE lading_deleted SET number = number + 1; END
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """The signs by which a table is recognised. The outer rowids are None for a table without rows, or without them."""
+
+    file: str
+    """The device and inode of the database file."""
+    schema: int
+    root: int
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """The signs that no ordinary write changes."""
+        return self.file, self.schema, self.root
+
+    def encode(self) -> str:
+        """As it is kept."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> Identity:
+        """As it was kept."""
+        return cls(**json.loads(text))
+
+
+def read_identity(database: Transaction, path: Path, shape: TableShape, *, ends: bool = True) -> Identity:
+    """The signs of a table as it is now; the outer rowids, too, where they are wanted."""
+    state = path.stat()
+    first = last = None
+    if ends and shape.rowid is not None and not shape.is_view and not shape.is_virtual:
+        # Two queries: SQLite looks up only one end of an index in each.
+        first = database.rows(statement("SELECT min({key}) FROM main.{table}", key=shape.rowid, table=shape.name))[0][0]
+        last = database.rows(statement("SELECT max({key}) FROM main.{table}", key=shape.rowid, table=shape.name))[0][0]
+    return Identity(
+        file=f"{state.st_dev}:{state.st_ino}",
+        schema=int(database.rows("PRAGMA main.schema_version")[0][0]),
+        root=int(database.rows(_ROOT, (shape.name,))[0][0]),
+        first=first,
+        last=last,
+    )
+
+
+def keep(database: Transaction, path: Path, job_uid: str, shape: TableShape) -> None:
+    """Write down by what the job's table is recognised."""
+    ledger.keep_identity(database, job_uid, read_identity(database, path, shape).encode())
+
+
+def recognise(database: Transaction, path: Path, job_uid: str, shape: TableShape) -> None:
+    """See that a table still has what the job has loaded into it, and count its rows if a sign has changed.
+
+    Raises TargetChanged.
+    """
+    text = ledger.identity(database, job_uid)
+    kept = None if text is None else Identity.decode(text)
+    now = read_identity(database, path, shape)
+    if kept is not None and kept.place == now.place and _has_end(database, shape, kept):
+        return
+    committed = ledger.inserted(database, job_uid)
+    there = int(database.rows(statement("SELECT count(*) FROM main.{table}", table=shape.name))[0][0])
+    if there < committed:
+        raise TargetChanged(
+            f"rows were removed from table {shape.name}, or it is another table now: this job has inserted "
+            f"{committed:,} records and the table has {there:,}; put the table back and start the job again, or load "
+            f"all records again: lading clone"
+        )
+    ledger.keep_identity(database, job_uid, now.encode())
+
+
+@contextmanager
+def nothing_vanishing(database: Transaction, shape: TableShape) -> Iterator[None]:
+    """See that no trigger deletes rows of the table meanwhile. Raises TargetRefused."""
+    if not shape.triggers:
+        yield
+        return
+    # Only this connection has the trigger. A savepoint that is taken back takes back the count, too.
+    database.run("CREATE TEMP TABLE lading_deleted (number INTEGER)")
+    database.run("INSERT INTO temp.lading_deleted VALUES (0)")
+    database.run(statement(_COUNT_DELETES, table=shape.name))
+    yield
+    deleted = int(database.rows("SELECT number FROM temp.lading_deleted")[0][0])
+    if deleted:
+        raise TargetRefused(
+            f"a trigger deletes rows of table {shape.name} ({deleted:,} in one chunk), so the bill would be wrong; "
+            f"drop the trigger and start the job again"
+        )
+
+
+def _has_end(database: Transaction, shape: TableShape, kept: Identity) -> bool:
+    """Whether one of the outer rows of then is still there, if there were any."""
+    if shape.rowid is None or kept.last is None:
+        return True
+    query = statement(_HAS_ROW, key=shape.rowid, table=shape.name)
+    return bool(database.rows(query, (kept.first, kept.last))[0][0])

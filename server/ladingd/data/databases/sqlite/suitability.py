@@ -1,0 +1,60 @@
+"""Which tables of SQLite records can go into exactly once, with a bill that is true."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.data.mapping.matching import FIELD, fold
+
+if TYPE_CHECKING:
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.sqlite.session import TableShape
+
+_TEXTS_AND_COMMENTS = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
+)
+_CONFLICT_CLAUSE = re.compile(r"\bON\s+CONFLICT\s+(ROLLBACK|REPLACE|IGNORE|FAIL)\b", re.IGNORECASE)
+_ROLLBACK = re.compile(r"\bRAISE\s*\(\s*ROLLBACK\b|\bOR\s+ROLLBACK\b", re.IGNORECASE)
+_CONSEQUENCES = {
+    "ROLLBACK": "takes back other records together with the one that is refused",
+    "REPLACE": "removes records without a word",
+    "IGNORE": "leaves out records without a word",
+    "FAIL": "keeps half of a statement that is refused",
+}
+
+
+def check_schema(table: Table, field: str) -> None:
+    """Raises InvalidSpec for a schema that SQLite has not."""
+    if table.schema not in ("", "main"):
+        raise InvalidSpec(f"{field}.schema", f"SQLite has no schema {table.schema!r}; leave it empty")
+
+
+def check_name(table: Table) -> None:
+    """Raises InvalidSpec for a name that no table of ours can have."""
+    check_schema(table, "target")
+    if not table.table or "\0" in table.table:
+        raise InvalidSpec(FIELD, "the table needs a name")
+    for prefix in ("sqlite_", "lading_"):
+        if fold(table.table).startswith(prefix):
+            raise InvalidSpec(FIELD, f"names that begin with {prefix} are taken by {prefix.rstrip('_')} itself")
+
+
+def unusable(shape: TableShape) -> str | None:
+    """Why records cannot go into a table exactly once, with a bill that is true; None where they can."""
+    if shape.is_view:
+        return f"{shape.name} is a view; records go into tables only"
+    if shape.is_virtual:
+        return f"{shape.name} is a virtual table, or belongs to one; records go into ordinary tables only"
+    clause = _CONFLICT_CLAUSE.search(_without_texts(shape.declaration))
+    if clause is not None:
+        word = clause[1].upper()
+        return f"table {shape.name} is declared with ON CONFLICT {word}, which {_CONSEQUENCES[word]}"
+    if any(_ROLLBACK.search(_without_texts(trigger)) for trigger in shape.triggers):
+        return f"a trigger of table {shape.name} can ROLLBACK, which {_CONSEQUENCES['ROLLBACK']}"
+    return None
+
+
+def _without_texts(sql: str) -> str:
+    return _TEXTS_AND_COMMENTS.sub(" '' ", sql)

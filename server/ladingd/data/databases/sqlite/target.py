@@ -1,0 +1,240 @@
+"""SQLite as the target of imports."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.data.databases.sqlite import ledger
+from ladingd.data.databases.sqlite.attempts import attempting
+from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells, experience, load, load_each
+from ladingd.data.databases.sqlite.converters import sqlite_reading
+from ladingd.data.databases.sqlite.courtesy import courteous
+from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
+from ladingd.data.databases.sqlite.session import Transaction, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.suitability import check_name, unusable
+from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.rejects.fault import Faults
+from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.sqlite.session import TableShape
+    from ladingd.data.mapping.batch import Batch
+    from ladingd.data.values.converters import Reading
+
+T = TypeVar("T", bound=Transaction)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SqliteTarget(Target):
+    """A database file. Whoever writes into it holds a lock of ours: SQLite lets one write at a time and wait badly."""
+
+    path: Path
+    workplace: Workplace
+
+    column_limit = 2000  # sqlite.org/limits.html
+
+    def table(self, table: Table) -> TargetTable | None:
+        check_name(table)
+        if not is_there(self.path):
+            return None
+        if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK | os.X_OK):
+            # SQLite makes its journal beside the file.
+            raise InvalidSpec(
+                "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
+            )
+        with connected(self.path, read_only=True) as database:
+            shape = database.shape(table.table)
+            keys = database.rows('SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (table.table,))
+        if shape is None:
+            return None
+        problem = unusable(shape)
+        if problem is not None:
+            raise InvalidSpec(FIELD, problem)
+        others = ", ".join(sorted(str(other) for (other,) in keys))
+        note = f"foreign keys of {shape.name} (to {others}) are not checked, as SQLite does not by default"
+        return replace(_as_target(shape), notes=(note,) if others else ())
+
+    def check_type(self, kind: FieldType) -> None:
+        if kind.kind is Kind.DECIMAL and kind.scale > EXACT_DIGITS:
+            raise ValueError(
+                f"{kind} has more than the {EXACT_DIGITS} digits behind its point that SQLite keeps; text keeps all"
+            )
+
+    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+        return [sqlite_reading(parse(column.type), inferred=column.inferred) for column in plan.columns]
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path, create=True) as database:
+            database.begin_writing()
+            ledger.create(database)
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
+            _prepare_table(database, plan, used=bool(entries))
+            if plan.columns:
+                shape = _shape(database, plan)
+                if entries and ledger.identity(database, job_uid) is not None:
+                    recognise(database, self.path, job_uid, shape)
+                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                    keep(database, self.path, job_uid, shape)
+            database.commit()
+        return entries
+
+    def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
+        if not self._exists():
+            return ()
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if not ledger.exists(database):
+                return ()
+            ledger.raise_attempt(database, job_uid, attempt)
+            entries = ledger.entries(database, job_uid)
+            database.commit()
+        return entries
+
+    def write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[Faults], None],
+    ) -> Counts:
+        known = experience(self.path, job_uid)
+        with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
+            if not known.attempt(chunk.ordinal):
+                insert = partial(load, job_uid=job_uid, batch=batch, known=known)
+                try:
+                    return self._enter(connected, insert, job_uid, attempt, chunk, batch, keep_rejects)
+                except OnlyTryingTells:
+                    pass  # not swallowed: the other way is left
+            insert_each = partial(load_each, batch=batch, known=known)
+            return self._enter(attempting, insert_each, job_uid, attempt, chunk, batch, keep_rejects)
+
+    def _enter(
+        self,
+        opened: Callable[[Path], AbstractContextManager[T]],
+        insert: Callable[[T], Faults],
+        job_uid: str,
+        attempt: int,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[Faults], None],
+    ) -> Counts:
+        with opened(self.path) as transaction:
+            if not ledger.claim(transaction, job_uid, attempt, chunk.ordinal):
+                return _entry(transaction, job_uid, chunk)
+            ledger.check_attempt(transaction, job_uid, attempt)
+            faults = Faults.of(batch.faults)
+            if batch.records.num_rows:
+                shape = _shape(transaction, batch.plan)
+                recognise(transaction, self.path, job_uid, shape)
+                with nothing_vanishing(transaction, shape):
+                    faults += insert(transaction)
+            counts = batch.counts(faults)
+            # Before the commit, and only while nobody else can be at this chunk: after a crash there may be rejects
+            # of a chunk that is not committed, but never the other way round.
+            keep_rejects(faults)
+            ledger.count(transaction, job_uid, chunk.ordinal, counts)
+            if batch.records.num_rows:
+                keep(transaction, self.path, job_uid, shape)
+            failure = _commit(transaction)
+        if failure is not None:
+            # Nobody knows whether a commit that failed has happened. The ledger does.
+            with connected(self.path) as database:
+                kept = ledger.entry(database, job_uid, chunk.ordinal)
+            if kept is None:
+                raise failure
+            return kept
+        return counts
+
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if plan.columns:
+                recognise(database, self.path, job_uid, _shape(database, plan))
+            database.commit()
+
+    def discard(self, job_uid: str) -> None:
+        if not self._exists():
+            return
+        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            if ledger.exists(database):
+                ledger.forget(database, job_uid)
+                database.commit()
+
+    def _exists(self) -> bool:
+        """Whether there is the file; one that was never made is not merely away. Raises TargetUnavailable."""
+        if is_there(self.path):
+            return True
+        if not self.path.parent.is_dir():
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        return False
+
+
+def _as_target(shape: TableShape) -> TargetTable:
+    return TargetTable(
+        name=shape.name,
+        columns=tuple(
+            TargetColumn(
+                name=column.name,
+                declared=column.declared,
+                type=of_declaration(column.declared),
+                nullable=column.nullable,
+                optional=column.optional,
+                generated=column.generated,
+            )
+            for column in shape.columns
+        ),
+    )
+
+
+def _shape(database: Transaction, plan: ImportPlan) -> TableShape:
+    """What is known of a table that was there. Raises TargetChanged."""
+    shape = database.shape(plan.target.table)
+    if shape is None:
+        raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
+    return shape
+
+
+def _prepare_table(database: Transaction, plan: ImportPlan, *, used: bool) -> None:
+    """See that the table is the planned one, or make it. Raises TargetChanged."""
+    shape = database.shape(plan.target.table)
+    problem = unusable(shape) if shape is not None else None
+    if problem is not None:
+        raise TargetChanged(problem)
+    declarations = [parse(column.type).declaration for column in plan.columns]
+    if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
+        columns = ", ".join(
+            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, declarations, strict=True)
+        )
+        database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({columns})")
+
+
+def _entry(database: Transaction, job_uid: str, chunk: Chunk) -> Counts:
+    counts = ledger.entry(database, job_uid, chunk.ordinal)
+    if counts is None:
+        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
+    return counts
+
+
+def _commit(transaction: Transaction) -> TechnicalError | None:
+    try:
+        transaction.commit()
+    except TechnicalError as error:
+        return error
+    return None

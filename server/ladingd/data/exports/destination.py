@@ -1,0 +1,260 @@
+"""The file that an export ends up in. It is there whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Self
+
+from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec
+from ladingd.data.files.digest import digest_all
+from ladingd.data.files.own_files import Guard
+from ladingd.data.files.roots import Directory, PathRefused, Unsuitable, destination_directory
+from ladingd.data.storage.work_dir import disk_full, sync_directory, sync_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ladingd.core.plan import ExportPlan
+
+_BLOCK = 1 << 20
+_RIGHTS = "system.posix_acl_access"
+# What file systems without hard links answer.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """A path, and the draft beside it, on the same file system, in which the chunks get their places."""
+
+    directory: Directory
+    path: Path
+    draft: Path
+    overwrite: bool
+    guard: Guard
+
+    @classmethod
+    def of(
+        cls,
+        roots: Mapping[str, Path],
+        own_files: Mapping[str, Path],
+        plan: ExportPlan,
+        job_uid: str,
+        *,
+        make: bool = False,
+    ) -> Self:
+        """The destination of a job; ``make``: a directory for downloads that is lacking is made. Raises
+        DestinationRefused where its directory is gone."""
+        try:
+            directory = destination_directory(roots, plan.file, make=make)
+        except InvalidSpec as error:
+            raise DestinationRefused(error.problem) from error
+        path = directory.path / PurePosixPath(plan.file.path).name
+        draft = path.with_name(f".{path.name}.{job_uid}")
+        guard = Guard.of(own_files, roots, plan.file)
+        return cls(directory=directory, path=path, draft=draft, overwrite=plan.overwrite, guard=guard)
+
+    @classmethod
+    def find(
+        cls, roots: Mapping[str, Path], own_files: Mapping[str, Path], plan: ExportPlan, job_uid: str
+    ) -> Self | None:
+        """The same; None where its directory is gone."""
+        try:
+            return cls.of(roots, own_files, plan, job_uid)
+        except DestinationRefused:
+            return None
+
+    def begin(self) -> None:
+        """Make the draft, empty, and so see whether the file can be written at all. Raises DestinationRefused."""
+        with self._refusals():
+            self._check_writable()
+        try:
+            self.draft.unlink(missing_ok=True)
+            # Whoever may not read the file that is replaced must not read the draft either.
+            replacing = self.directory.look(self.path.name) is not None
+            self.draft.touch(mode=0o600 if replacing else 0o666, exist_ok=False)
+            sync_directory(self.path.parent)
+        except OSError as error:
+            if (full := self._full(error)) is not None:
+                raise full from error
+            raise DestinationRefused(
+                f"no file can be made in the directory of {self.path.name} ({error.strerror}): export to another one"
+            ) from error
+
+    def check(self) -> None:
+        """See that the draft is still there. Raises DestinationRefused."""
+        if not self.draft.exists():
+            raise DestinationRefused(
+                f"the unfinished file {self.draft.name} is gone, and what was exported into it: make a new job"
+            )
+
+    def open_draft(self) -> FileIO:
+        """The draft, to be written into. Raises DestinationRefused."""
+        with self._refusals():
+            self.directory.check_writable(self.path.name, self.guard)
+            draft = FileIO(self.directory.reopen(self.draft.name, self.guard), "r+")
+            if os.fstat(draft.fileno()).st_nlink > 1 and not self._has_name():
+                draft.close()
+                raise Unsuitable("is a file of another name too: make a new job")
+            return draft
+
+    def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
+        """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
+        with self._refusals():
+            draft.seek(place)
+            for block in blocks:
+                left = memoryview(block)
+                while left:
+                    left = left[draft.write(left) :]
+
+    def digest(self, draft: FileIO, place: int, size: int) -> str:
+        """The digest of so many bytes of the draft, or of as many of them as there are."""
+        with self._refusals():
+            draft.seek(place)
+            lengths = (min(_BLOCK, size - done) for done in range(0, size, _BLOCK))
+            return digest_all(draft.read(length) for length in lengths)
+
+    def sync(self, draft: FileIO) -> None:
+        """Make durable what was written into the draft, by the descriptor that wrote: another may miss an error."""
+        with self._refusals():
+            os.fdatasync(draft.fileno())
+
+    def complete(self, draft: FileIO, size: int) -> str:
+        """See that the draft can become the file, and leave in it only the first ``size`` bytes, durably.
+
+        Returns by what the file will be known when it has its name.
+        """
+        with self._refusals():
+            if not self._is_claimed() and not self._has_name():
+                self._check_writable()
+            draft.truncate(size)
+            if self._is_regular() and not self._is_claimed() and not self._has_name():
+                _take_over(self.path, draft.fileno())
+            os.fsync(draft.fileno())
+            return _identity(self.draft)
+
+    def check_published(self, identity: str) -> None:
+        """See that the name is that of the file that was completed, durably. Raises DestinationRefused."""
+        with self._refusals():
+            if not self._is_regular() or _identity(self.path) != identity:
+                raise DestinationRefused(
+                    f"{self.path.name} was complete, but neither it nor {self.draft.name} is there: make a new job"
+                )
+            sync_directory(self.path.parent)
+
+    def publish(self) -> None:
+        """Give the draft its name, and leave no draft. May be repeated after a crash until there is none."""
+        with self._refusals():
+            if not self._has_name():
+                self.directory.check_writable(self.path.name, self.guard)
+                self._give_name()
+            sync_directory(self.path.parent)
+            self.draft.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what was not put into its place."""
+        with self._refusals():
+            self.draft.unlink(missing_ok=True)
+            if self._is_claimed():
+                self.path.unlink()
+
+    def _check_writable(self) -> None:
+        self.directory.check_writable(self.path.name, self.guard)
+        if not self.overwrite and self.directory.look(self.path.name) is not None:
+            raise FileExistsError
+
+    def _is_regular(self) -> bool:
+        found = self.directory.look(self.path.name)
+        return found is not None and stat.S_ISREG(found.st_mode)
+
+    def _has_name(self) -> bool:
+        """Whether the draft has its name already, beside the one that it still has."""
+        return self._is_regular() and self.path.samefile(self.draft)
+
+    def _give_name(self) -> None:
+        if not self.overwrite and not self._is_claimed():
+            # Unlike a rename, a link never replaces a file that somebody else has put there meanwhile.
+            try:
+                os.link(self.draft, self.path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self._claim()
+            else:
+                return
+        self.draft.replace(self.path)
+
+    def _claim(self) -> None:
+        """Where there are no links: take the name with a file that says whose it is, ours after a crash, too."""
+        with self.path.open("xb") as file:
+            file.write(self._mark)
+            sync_file(file)
+
+    @property
+    def _mark(self) -> bytes:
+        return f"{self.draft.name} is being put here\n".encode()
+
+    def _is_claimed(self) -> bool:
+        found = self.directory.look(self.path.name)
+        return (
+            found is not None
+            and stat.S_ISREG(found.st_mode)
+            and found.st_size == len(self._mark)
+            and self.path.read_bytes() == self._mark
+        )
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except PathRefused as error:
+            raise DestinationRefused(error.problem) from error
+        except Unsuitable as error:
+            raise DestinationRefused(f"the unfinished file {self.draft.name} {error}") from error
+        except FileExistsError as error:
+            raise DestinationRefused(f"{self.path.name} exists; --overwrite replaces it") from error
+        except OSError as error:
+            if (full := self._full(error)) is not None:
+                raise full from error
+            raise DestinationRefused(f"{self.path.name} cannot be written: {error.strerror}") from error
+
+    def _full(self, error: OSError) -> DiskFull | None:
+        return disk_full(error, f"{self.path.name} cannot be written", self.directory.path.resolve())
+
+
+def _take_over(path: Path, draft: int) -> None:
+    """Give a file the owner, the group and the rights of the one that it is to replace, or fewer rights."""
+    replaced, own = path.lstat(), os.fstat(draft)
+    mode = replaced.st_mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR
+    try:
+        os.fchown(draft, replaced.st_uid if os.geteuid() == 0 else -1, replaced.st_gid)
+    except OSError:
+        if own.st_gid != replaced.st_gid:
+            mode &= ~stat.S_IRWXG  # They were another group's.
+    rights = _rights(path)
+    if rights is None:
+        os.fchmod(draft, mode)
+        return
+    try:
+        os.setxattr(draft, _RIGHTS, rights)
+    except OSError:
+        os.fchmod(draft, mode & ~stat.S_IRWXG)  # Beside such a list they are a mask for all that it names.
+
+
+def _rights(path: Path) -> bytes | None:
+    """The access control list of a file; None for one that has only its mode, or on a system without them."""
+    try:
+        return os.getxattr(path, _RIGHTS, follow_symlinks=False)
+    except (OSError, AttributeError):
+        return None
+
+
+def _identity(path: Path) -> str:
+    """What tells a file from all others, whatever its name is: numbers of inodes are given out again."""
+    facts = path.lstat()
+    return f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"

@@ -1,0 +1,90 @@
+"""Checks an export against its real table and destination, before anything runs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.files import UPLOADS
+from ladingd.core.plan import Dialect, ExportPlan
+from ladingd.core.spec import Header
+from ladingd.data.databases.connection import find_connection
+from ladingd.data.databases.registry import source_of
+from ladingd.data.files.own_files import Guard
+from ladingd.data.files.roots import PathRefused, destination_directory, destination_path
+from ladingd.data.formats.csv.dialect import check_format
+from ladingd.data.formats.signature import check_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ladingd.core.spec import ExportSpec
+    from ladingd.data.databases.connection import Connection
+    from ladingd.data.databases.row_source import SourceTable
+    from ladingd.data.files.uploads.quota import UploadRoom
+
+
+def plan_export(
+    spec: ExportSpec,
+    connections: Mapping[str, Connection],
+    roots: Mapping[str, Path],
+    own_files: Mapping[str, Path],
+    upload_room: UploadRoom | None = None,
+) -> ExportPlan:
+    """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
+    if spec.chunk_keys < 1:
+        raise InvalidSpec("chunk_keys", "must be greater than 0")
+    check_format(spec.csv)
+    check_writable(spec.file.path)
+    if upload_room is not None and spec.file.root == UPLOADS:
+        upload_room.check(1)
+    source = source_of(find_connection(connections, spec.source.connection, "source.connection"))
+    _check_destination(roots, own_files, spec)
+    table = source.inspect(spec.source)
+    return ExportPlan(
+        source=spec.source,
+        columns=table.columns,
+        key=table.key,
+        file=spec.file,
+        dialect=Dialect(delimiter=spec.csv.delimiter or ",", quote=spec.csv.quote or '"'),
+        header=spec.csv.header is not Header.ABSENT,
+        overwrite=spec.overwrite,
+        start=table.start,
+        end=table.end,
+        chunk_keys=spec.chunk_keys,
+        notes=_notes(table),
+        identity=table.identity,
+    )
+
+
+def _notes(table: SourceTable) -> tuple[str, ...]:
+    if len(table.columns) == 1 and table.columns[0].nullable:
+        note = 'a NULL is written as "", as an empty line would be no record; in a text column it reads as empty'
+        return (*table.notes, note)
+    return table.notes
+
+
+_NAME_BYTES = 200
+"""File systems take 255. The unfinished file has the job's uid behind its name."""
+
+
+def _check_destination(roots: Mapping[str, Path], own_files: Mapping[str, Path], spec: ExportSpec) -> None:
+    path = destination_path(roots, spec.file)
+    if len(os.fsencode(path.name)) > _NAME_BYTES:
+        raise InvalidSpec("file.path", f"a file name may have {_NAME_BYTES} bytes at most")
+    if not path.parent.exists():
+        return  # One for downloads is made when the job begins.
+    directory = destination_directory(roots, spec.file)
+    try:
+        directory.check_writable(path.name, Guard.of(own_files, roots, spec.file))
+        there = directory.look(path.name) is not None
+    except PathRefused as error:
+        raise InvalidSpec("file.path", error.problem) from error
+    except OSError as error:
+        raise InvalidSpec("file.path", f"{path.name} cannot be looked at: {error.strerror}") from error
+    if there and not spec.overwrite:
+        raise InvalidSpec("file.path", f"{path.name} exists; --overwrite replaces it")
+    if not os.access(directory.path, os.W_OK | os.X_OK):
+        raise InvalidSpec("file.path", f"the daemon may not write into the directory of {path.name}")

@@ -1,0 +1,1 @@
+"""Files: where they lie, what they are, how they are read."""

@@ -1,0 +1,305 @@
+"""Files beneath the daemon's roots."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Self
+
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
+from ladingd.core.files import UPLOADS, is_upload_id
+from ladingd.data.files.own_files import Guard
+from ladingd.data.storage.work_dir import disk_full
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ladingd.core.spec import File
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """An open file to import. Reads by position: it has no cursor."""
+
+    descriptor: int
+    path: str
+    """As people know it."""
+
+    @property
+    def size(self) -> int:
+        """In bytes, now."""
+        return os.fstat(self.descriptor).st_size
+
+    @property
+    def modified(self) -> int:
+        """When it was written last, in nanoseconds since 1970."""
+        return os.fstat(self.descriptor).st_mtime_ns
+
+    @property
+    def state(self) -> str:
+        """Which inode it is, and when that was changed last. The same means: nothing was written meanwhile."""
+        facts = os.fstat(self.descriptor)
+        return f"{facts.st_dev} {facts.st_ino} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of a range. Raises SourceChanged where the file ends before it, SourceUnreadable."""
+        pieces: list[bytes] = []
+        position = start
+        while position < end:
+            try:
+                piece = os.pread(self.descriptor, end - position, position)
+            except OSError as error:
+                raise SourceUnreadable(f"{self.path} cannot be read: {error.strerror}") from error
+            if not piece:
+                raise SourceChanged(f"{self.path} has become shorter: byte {position} is gone")
+            pieces.append(piece)
+            position += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def blocks(self, start: int, end: int, size: int = _BLOCK) -> Iterator[bytes]:
+        """The bytes of a range, a bounded piece at a time."""
+        for position in range(start, end, size):
+            yield self.read(position, min(position + size, end))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+
+
+class PathRefused(Exception):
+    """A file that cannot be opened beneath its root. ``field`` is `root` or `path`."""
+
+    def __init__(self, field: str, problem: str, *, missing: bool = False) -> None:
+        self.field = field
+        self.problem = problem
+        self.missing = missing
+        super().__init__(problem)
+
+
+def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
+    """Open a regular file that is none of the daemon's own. Links that stay beneath the root are followed, and no
+    others, also where one is put there meanwhile. Raises PathRefused."""
+    base, inner = _beneath(roots, file)
+    guard = Guard.of(own_files, roots, file)
+    try:
+        descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base), guard)
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = f"{shown(base, inner)} {_trouble(error)}"
+        raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
+    if file.root == UPLOADS:
+        _touch(base / inner.parent)
+    return Source(descriptor=descriptor, path=shown(base, inner))
+
+
+def open_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
+    """Open a file to import. Raises InvalidSpec."""
+    try:
+        return open_beneath(roots, own_files, file)
+    except PathRefused as error:
+        raise InvalidSpec(f"files[0].{error.field}", error.problem) from error
+
+
+def reopen_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
+    """Open a file that was there when the job was planned. Raises SourceUnreadable."""
+    try:
+        return open_beneath(roots, own_files, file)
+    except PathRefused as error:
+        raise SourceUnreadable(error.problem) from error
+
+
+class Directory:
+    """An open directory. Names are looked up in it, whatever becomes of the path that led to it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    @property
+    def path(self) -> Path:
+        """A path to it for this process, while this object is there."""
+        return Path(f"/proc/self/fd/{self._descriptor}")
+
+    def look(self, name: str) -> os.stat_result | None:
+        """What stands at a name, links not followed; None where nothing does. Raises OSError."""
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def check_writable(self, name: str, guard: Guard) -> None:
+        """See that an export may write the file of a name: nothing stands there, or a regular file, and it is none of
+        the daemon's own. Raises PathRefused, OSError."""
+        found = self.look(name)
+        if objection := guard.objection(self._descriptor, name, found):
+            raise PathRefused("path", f"{name} {objection}; a job cannot write to it: choose another file")
+        if found is None:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            raise PathRefused("path", f"{name} {_WRITING.get(stat.S_IFMT(found.st_mode), _DEVICE)}")
+        above = os.fstat(self._descriptor)
+        if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, above.st_uid, found.st_uid):
+            raise PathRefused(
+                "path", f"{name} belongs to another user, whom this directory protects from it: choose another file"
+            )
+
+    def reopen(self, name: str, guard: Guard) -> int:
+        """Open a regular file that the daemon has made, to read and write. Raises Unsuitable, OSError."""
+        return _open_regular(self._descriptor, name, os.O_RDWR, guard)
+
+
+def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool = False) -> Directory:
+    """The directory that an exported file goes into. No link that is put there meanwhile leads out of its root.
+
+    With ``make`` that of a file for whoever asks to download it is made. Raises InvalidSpec, DiskFull.
+    """
+    path = destination_path(roots, file)
+    base = roots[file.root].resolve()
+    if make and file.root == UPLOADS:
+        _make_room(path.parent)
+    try:
+        return Directory(_descend(base, path.parent.relative_to(base).parts))
+    except OSError as error:
+        raise InvalidSpec("file.path", f"the directory of {path.name} {_trouble(error)}") from error
+
+
+def destination_path(roots: Mapping[str, Path], file: File) -> Path:
+    """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec.
+
+    Beneath the root of uploads it is `UUID/NAME`, for whoever asks to download it; that directory may be lacking.
+    """
+    try:
+        base, inner = _beneath(roots, file)
+    except PathRefused as error:
+        raise InvalidSpec(f"file.{error.field}", error.problem) from error
+    if file.root == UPLOADS:
+        _check_name(inner)
+        if not os.path.lexists(base / inner.parent):
+            return base / inner
+    try:
+        parent = (base / inner.parent).resolve(strict=True)
+        parent.relative_to(base)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} {_trouble(error)}") from error
+    if not parent.is_dir():
+        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} is not a directory")
+    return parent / inner.name
+
+
+def shown(base: Path, inner: PurePosixPath) -> str:
+    """A path as people know it: whole where the root is the whole machine, else as the spec has it. Where a root
+    lies is the daemon's own affair."""
+    return str(base / inner if base == base.parent else inner)
+
+
+def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]:
+    root = roots.get(file.root)
+    if root is None:
+        known = ", ".join(sorted(roots)) or "none at all"
+        raise PathRefused("root", f"there is no root {file.root!r}; the daemon knows {known}")
+    inner = PurePosixPath(file.path)
+    if not file.path or "\0" in file.path or inner.name == "":
+        raise PathRefused("path", "a path beneath the root is needed")
+    if file.path.endswith(("/", "/.")):
+        raise PathRefused("path", f"{file.path} ends like the path of a directory: name a file in it")
+    if inner.is_absolute() or ".." in inner.parts:
+        raise PathRefused("path", f"{file.path} must be relative to its root, without ..")
+    return root.resolve(), inner
+
+
+def _check_name(inner: PurePosixPath) -> None:
+    if len(inner.parts) != 2 or not is_upload_id(inner.parts[0]):
+        raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} write a new UUID, a slash and a name")
+    if inner.name.startswith("."):
+        raise InvalidSpec("file.path", f"{inner}: beneath the root {UPLOADS} no name begins with a dot")
+
+
+def _make_room(directory: Path) -> None:
+    problem = f"no directory can be made for {UPLOADS}/{directory.name}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if (full := disk_full(error, problem, directory.parent)) is not None:
+            raise full from error
+        raise InvalidSpec("file.path", f"{problem}: {error.strerror}") from error
+    _touch(directory)
+
+
+def _touch(directory: Path) -> None:
+    """Somebody uses what is there: it is not to be swept for a while."""
+    with suppress(OSError):
+        os.utime(directory, follow_symlinks=False)
+
+
+def _open_below(base: Path, inner: Path, guard: Guard) -> int:
+    """Open step by step without following links, so that nobody can swap one in after the path was resolved."""
+    *directories, name = inner.parts or (".",)
+    step = _descend(base, directories)
+    try:
+        return _open_regular(step, name, os.O_RDONLY, guard)
+    finally:
+        os.close(step)
+
+
+def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
+    """Take hold of a file, look at it, and only then open it. To open a device may do something by itself; to open
+    and close a database of this process takes its locks away (sqlite.org/howtocorrupt.html, 2.2)."""
+    hold = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        found = os.fstat(hold)
+        if objection := guard.objection(directory, name, found):
+            raise Unsuitable(f"{objection}, which no job opens: name another file")
+        if stat.S_ISLNK(found.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if not stat.S_ISREG(found.st_mode):
+            raise Unsuitable("is a directory" if stat.S_ISDIR(found.st_mode) else "is not a regular file")
+        return os.open(f"/proc/self/fd/{hold}", flags | os.O_CLOEXEC)
+    finally:
+        os.close(hold)
+
+
+def _descend(base: Path, directories: Sequence[str]) -> int:
+    """Open directories, each in the one before. Who may not list one may still be allowed to pass through it."""
+    step = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for directory in directories:
+        try:
+            inside = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step)
+        finally:
+            os.close(step)
+        step = inside
+    return step
+
+
+class Unsuitable(OSError):
+    """The text says why it is not opened."""
+
+
+_WRITING = {
+    stat.S_IFDIR: "is a directory: name a file in it",
+    stat.S_IFLNK: "is a symbolic link, and an export replaces regular files only: name the file that it leads to",
+    stat.S_IFIFO: "is a named pipe, and an export replaces regular files only: choose another file",
+    stat.S_IFSOCK: "is a socket, and an export replaces regular files only: choose another file",
+}
+_DEVICE = "is a device, and an export replaces regular files only: choose another file"
+
+
+def _trouble(error: OSError | ValueError | RuntimeError) -> str:
+    if isinstance(error, Unsuitable):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, PermissionError):
+        return "may not be read by the daemon"
+    if isinstance(error, OSError):
+        return f"cannot be opened: {error.strerror}"
+    if isinstance(error, RuntimeError):
+        return "leads in a circle of links"
+    return "leads out of its root"

@@ -1,0 +1,237 @@
+"""Reads a chunk of delimited text into columns of text.
+
+pyarrow's parser knows regular quotes only: behind a closing one it drops the quotes and keeps the rest. So a chunk with
+others is read from a copy without the refused records, in which literal fields stand in quotes and nothing is escaped.
+Blank lines are left out, too: pyarrow would make a value for each column of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from ladingd.data.formats.csv.boundaries import frame
+from ladingd.data.formats.csv.marks import CR, LF, Positions, has_blank_lines, read_marks
+from ladingd.data.formats.csv.quoting import grammar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ladingd.core.plan import Dialect
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misshapen:
+    """A record with another number of columns. ``index`` counts the records of the chunk from 0."""
+
+    index: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """The records of a chunk with the right number of columns, and those without.
+
+    The columns are text, or bytes where the chunk is not all UTF-8. An unquoted nothing is null.
+    """
+
+    columns: list[pa.Array]
+    misshapen: list[Misshapen]
+    refused: dict[int, str] = field(default_factory=dict)
+    """The records whose quotes are not regular, with their codes."""
+    literal: list[int] = field(default_factory=list)
+    """The records with a field that begins with a quote and is kept as it stands."""
+    blank: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    """The records that are blank lines; they are not in the columns."""
+
+    @property
+    def rows(self) -> int:
+        """How many records there are in the columns."""
+        return len(self.columns[0])
+
+    @property
+    def records(self) -> int:
+        """How many records there are altogether."""
+        return self.rows + len(self.misshapen) + len(self.refused) + self.blank.size
+
+
+def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    """Read whole records into ``width`` columns."""
+    if not has_blank_lines(data):
+        return _parse_filled(data, dialect, width)
+    places = RecordPlaces.of(data, dialect)
+    codes = np.frombuffer(data, np.uint8)
+    firsts = codes[places.starts]
+    blank = np.flatnonzero((firsts == LF) | (firsts == CR))
+    kept = np.ones(codes.size, np.bool_)
+    kept[places.starts[blank]] = False
+    kept[places.ends[blank] - 1] = False
+    parsed = _parse_filled(codes[kept].tobytes(), dialect, width)
+    numbers = np.delete(np.arange(firsts.size), blank)
+    return Parsed(
+        columns=parsed.columns,
+        misshapen=[replace(each, index=int(numbers[each.index])) for each in parsed.misshapen],
+        refused={int(numbers[index]): code for index, code in parsed.refused.items()},
+        literal=[int(numbers[index]) for index in parsed.literal],
+        blank=blank,
+    )
+
+
+def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    """The same for records without blank lines."""
+    marks = read_marks(data, dialect)
+    escapes = bool(dialect.escape) and dialect.escape.encode() in data
+    if marks.regular and not marks.open and not escapes:
+        return _parse_regular(data, dialect, width)
+    frames = frame(data, dialect, final=True)
+    starts, ends = np.concatenate(([0], frames.record_ends[:-1])), frames.record_ends
+    rewritten = {*frames.literal, *_escaped(data, dialect, ends)}.difference(frames.refused)
+    pieces: list[bytes] = []
+    grammar = grammar_of(dialect)
+    kept_from = 0
+    for index in sorted({*frames.refused, *rewritten}):
+        start, end = int(starts[index]), int(ends[index])
+        if kept_from < start:
+            pieces.append(data[kept_from:start])
+        if index in rewritten:
+            record = without_line_end(data[start:end])
+            pieces.append(grammar.normal(record) + data[start + len(record) : end])
+        elif pieces and pieces[-1].endswith(b"\r"):
+            # What is left out may stand before a line feed, which would join this carriage return.
+            pieces.append(b"\n")
+        kept_from = end
+    pieces.append(data[kept_from:])
+    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width)
+    kept = np.delete(np.arange(ends.size), list(frames.refused))
+    misshapen = [Misshapen(index=int(kept[each.index]), columns=each.columns) for each in parsed.misshapen]
+    return replace(parsed, misshapen=misshapen, refused=frames.refused, literal=frames.literal)
+
+
+def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
+    """The records with an escape character that means something."""
+    if not dialect.escape or dialect.escape.encode() not in data:
+        return ()
+    codes = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(codes == ord(dialect.escape))
+    followers = codes.take(places + 1, mode="clip")
+    places = places[(followers == ord(dialect.escape)) | (followers == ord(dialect.quote))]
+    found: list[int] = np.unique(np.searchsorted(ends, places, side="right")).tolist()
+    return found
+
+
+def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    if is_utf8(data):
+        return _parse(data, dialect, width, pa.string())
+    # pyarrow cannot hand over a misshapen record that is not UTF-8: such records are found in a copy that has the
+    # same shape in ASCII, and left out of the data before it is read.
+    shape = np.frombuffer(data, np.uint8)
+    letter = next(mark for mark in b"xyz" if chr(mark) not in (dialect.delimiter, dialect.quote))
+    misshapen = _parse(np.where(shape < 128, shape, letter).tobytes(), dialect, width, pa.binary()).misshapen
+    kept = data
+    if misshapen:
+        ends = frame(data, dialect, final=True).record_ends
+        starts = np.concatenate(([0], ends[:-1]))
+        good = np.delete(np.arange(ends.size), [each.index for each in misshapen])
+        # Whoever leaves out what stands between a lone carriage return and a line feed makes one line end of both.
+        kept = b"".join(without_line_end(data[starts[i] : ends[i]]) + b"\n" for i in good)
+    return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether all of it is UTF-8. Looks at the bytes where they are."""
+    offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
+    try:
+        pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def without_line_end(record: bytes) -> bytes:
+    """A record without what ends it."""
+    for mark in (b"\r\n", b"\n", b"\r"):
+        if record.endswith(mark):
+            return record[: -len(mark)]
+    return record
+
+
+def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Parsed:
+    misshapen: list[Misshapen] = []
+
+    def leave_out(row: pacsv.InvalidRow) -> str:
+        misshapen.append(Misshapen(index=row.number - 1, columns=row.actual_columns))
+        return "skip"
+
+    names = [str(index) for index in range(width)]
+    if not data:
+        return Parsed(columns=[pa.array([], kind) for _ in names], misshapen=[])
+    if not data.endswith((b"\n", b"\r")):
+        # pyarrow takes nothing in the last field for an empty text where a quoted field was before it.
+        data += b"\n"
+    if data.startswith(BOM):
+        # pyarrow would take it for the mark at the beginning of a file. That one is before the first chunk.
+        data = BOM + data
+    table = pacsv.read_csv(
+        pa.py_buffer(data),
+        read_options=pacsv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+        parse_options=pacsv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote,
+            newlines_in_values=True,
+            ignore_empty_lines=False,
+            invalid_row_handler=leave_out,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, kind),
+            check_utf8=False,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
+    )
+    return Parsed(columns=[column.combine_chunks() for column in table.columns], misshapen=misshapen)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordPlaces:
+    """Where each record of a chunk stands."""
+
+    starts: Positions
+    ends: Positions
+    line_ends: Positions
+
+    @classmethod
+    def of(cls, data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:
+        """Find the records of whole-record data. How many they are saves time, where it is known."""
+        frames = frame(data, dialect, final=True, records=records)
+        ends = frames.record_ends
+        return cls(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=frames.line_ends)
+
+    @classmethod
+    def of_one(cls, data: bytes) -> RecordPlaces:
+        """Data that is one record, or the beginning of one."""
+        return cls(starts=np.zeros(1, np.int64), ends=np.array([len(data)]), line_ends=np.empty(0, np.int64))
+
+    def raw(self, data: bytes, indexes: Positions) -> pa.Array:
+        """These records, which are in order, without their line ends."""
+        records, places = np.unique(indexes, return_inverse=True)
+        codes = np.frombuffer(data, np.uint8)
+        starts, ends = self.starts[records], self.ends[records]
+        for mark in b"\n\r":
+            ends = ends - ((ends > starts) & (codes.take(ends - 1, mode="clip") == mark))
+        bounds = np.zeros(2 * records.size + 1, np.int32)
+        bounds[:-1:2], bounds[1::2] = starts, ends
+        bounds[-1] = bounds[-2] if records.size else 0
+        # Every second value is what stands between two of these records.
+        pieces = pa.Array.from_buffers(pa.binary(), 2 * records.size, [None, pa.py_buffer(bounds), pa.py_buffer(data)])
+        return pieces.take(pa.array(2 * places))
+
+    def lines(self, indexes: Positions) -> Positions:
+        """How many lines stand before each of these records."""
+        return np.searchsorted(self.line_ends, self.starts[indexes], side="right")

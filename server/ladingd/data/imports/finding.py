@@ -1,0 +1,48 @@
+"""What was detected of a file, in one line for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import ImportPlan
+    from ladingd.data.formats.csv.dialect import Layout
+
+_MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+
+_NAME = 80
+
+_COLUMNS = 40
+"""So many columns are named, and the others are counted."""
+
+
+def describe(plan: ImportPlan, layout: Layout) -> str:
+    """How the file is read, where it goes, and what is in doubt."""
+    dialect = layout.dialect
+    header = "yes" if layout.header else "no"
+    parts = {
+        "delimiter": _MARKS.get(dialect.delimiter) or _shown(dialect.delimiter),
+        "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
+        "header": f"{header} (in doubt: {layout.doubt})" if layout.doubt else header,
+        "encoding": "UTF-8",
+        "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
+        "columns": _columns(plan),
+    }
+    return "; ".join(f"{name}: {value}" for name, value in parts.items())
+
+
+def _columns(plan: ImportPlan) -> str:
+    named = [
+        f"{_shown(column.source)} {column.type}"
+        if column.source == column.target
+        else f"{_shown(column.source)} as {_shown(column.target)} {column.type}"
+        for column in plan.columns[:_COLUMNS]
+    ]
+    more = len(plan.columns) - len(named)
+    return ", ".join([*named, f"{more:,} more"] if more else named)
+
+
+def _shown(name: str) -> str:
+    """A name that stays on the line, and leaves room for others."""
+    shortened = name if len(name) <= _NAME else f"{name[:_NAME]}…"
+    return shortened if shortened.isprintable() else repr(shortened)

@@ -1,0 +1,121 @@
+"""One import: a delimited file into a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec, SourceChanged
+from ladingd.data.databases.connection import Connection, find_connection
+from ladingd.data.databases.registry import target_of
+from ladingd.data.files import fingerprint
+from ladingd.data.files.digest import digest, digest_all
+from ladingd.data.files.roots import Source, open_source, reopen_source
+from ladingd.data.formats.csv import chunker as cut
+from ladingd.data.formats.csv.chunker import RECORD_LIMIT
+from ladingd.data.imports.planner import plan_import
+from ladingd.data.mapping.batch import read_batch, refused_batch
+from ladingd.data.rejects.lines import json_lines, write_rejects
+from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.values.casting import Known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import ImportSpec
+    from ladingd.data.databases.target import Target
+    from ladingd.data.mapping.batch import Batch
+    from ladingd.data.rejects.fault import Faults
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableImport:
+    """The methods of ``Transfer`` for imports."""
+
+    connections: Mapping[str, Connection]
+    roots: Mapping[str, Path]
+    own_files: Mapping[str, Path]
+    workplace: Workplace
+
+    def plan(self, spec: ImportSpec) -> ImportPlan:
+        """Check the spec against the file and the table."""
+        target = self._target(spec.target.connection)
+        with open_source(self.roots, self.own_files, spec.file) as source:
+            plan = plan_import(spec, source, target)
+            if source.state != plan.fingerprint.state:
+                raise InvalidSpec(
+                    "files[0].path", f"{source.path} is being written: create the job when it is complete"
+                )
+            return plan
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        """Check the source and the table, make what is not there, shut out earlier attempts."""
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
+            fingerprint.check(source, plan.fingerprint)
+        return self._target(plan.target.connection).begin(job_uid, attempt, plan)
+
+    def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        """Shut out earlier attempts and read the ledger, where there is one."""
+        return self._target(plan.target.connection).committed(job_uid, attempt)
+
+    def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        """The next record-aligned chunks."""
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
+            return cut.cut(source, plan, previous, limit)
+
+    def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+        """See that the file still holds what these chunks were cut from."""
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
+            fingerprint.check_chunks(source, plan.fingerprint, chunks)
+
+    def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
+        """Do all that needs no transaction first."""
+        target = self._target(plan.target.connection)
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
+            batch = _read(source, plan, chunk, target, job_uid)
+
+        def keep_rejects(faults: Faults) -> None:
+            write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
+
+        return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
+
+    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+        """See that all chunks were of one file and are in one table."""
+        with reopen_source(self.roots, self.own_files, plan.file) as source:
+            fingerprint.check(source, plan.fingerprint)
+            fingerprint.check_chunks(source, plan.fingerprint, chunks)
+        self._target(plan.target.connection).verify(job_uid, plan)
+
+    def discard(self, job_uid: str, plan: ImportPlan) -> None:
+        """Forget the job in the target's ledger and remove its rejects, these also where the target is away."""
+        try:
+            self._target(plan.target.connection).discard(job_uid)
+        finally:
+            self.workplace.forget(job_uid)
+
+    def _target(self, connection: str) -> Target:
+        return target_of(find_connection(self.connections, connection, "target.connection"), self.workplace)
+
+
+@lru_cache(maxsize=4)
+def _known(job_uid: str, kinds: tuple[str, ...]) -> tuple[Known, ...]:
+    """What this process has found in the columns of a job, as long as they are read as these kinds. It saves time."""
+    return tuple(Known() for _ in kinds)
+
+
+def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, job_uid: str) -> Batch:
+    if source.size < plan.end:
+        raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
+    if chunk.refused is None:
+        data = source.read(chunk.start, chunk.end)
+        fingerprint.check_chunk(source, chunk, digest(data))
+        readings = target.readings(plan)
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
+        return read_batch(data, plan, chunk, readings, known)
+    fingerprint.check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
+    return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3)), plan, chunk)

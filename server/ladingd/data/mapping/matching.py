@@ -1,0 +1,117 @@
+"""Which columns of a table the columns of a file go to, and whether a table still is the planned one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec, TargetChanged
+from ladingd.core.plan import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ladingd.core.plan import ImportPlan
+    from ladingd.data.databases.target import TargetColumn, TargetTable
+    from ladingd.data.values.types import FieldType
+
+FIELD = "target.table"
+
+
+def fold(name: str) -> str:
+    """A name without regard to the case of ASCII letters, and of them alone: as SQLite compares names."""
+    return name.encode().lower().decode()
+
+
+def match_columns(
+    names: list[str], table: TargetTable, *, kept: list[str], by_name: bool, types: Mapping[str, FieldType]
+) -> tuple[Column, ...]:
+    """Where each column of the file goes: by its name, or by its place where the file has no header.
+
+    The exact name comes first, then one that differs in the case of letters alone, then what the database has ``kept``
+    of a name in a table that it made for such a file. Raises InvalidSpec where a column
+    has no counterpart, or the table cannot do without one the file lacks.
+    """
+    settable = [column for column in table.columns if not column.generated]
+    if by_name:
+        matched = [_counterpart(name, short, table) for name, short in zip(names, kept, strict=True)]
+        _check_different(names, matched, table)
+    elif len(names) > len(settable):
+        raise InvalidSpec(
+            FIELD,
+            f"the file has {len(names)} columns, table {table.name} has {len(settable)}: {_listing(settable)}",
+        )
+    else:
+        matched = settable[: len(names)]
+    for column in settable:
+        if column not in matched and not column.optional:
+            raise InvalidSpec(
+                FIELD, f"column {column.name} of table {table.name} may not be empty, and the file has no such column"
+            )
+    return tuple(
+        Column(source=name, target=column.name, type=str(types.get(name) or column.type), nullable=column.nullable)
+        for name, column in zip(names, matched, strict=True)
+    )
+
+
+def _counterpart(name: str, kept: str, table: TargetTable) -> TargetColumn:
+    found = [column for column in table.columns if column.name == name]
+    found = found or [column for column in table.columns if fold(column.name) == fold(name)]
+    found = found or [column for column in table.columns if column.name == kept]
+    if not found:
+        settable = _listing(column for column in table.columns if not column.generated)
+        raise InvalidSpec(FIELD, f"table {table.name} has no column {name!r}; it has {settable}")
+    if len(found) > 1:
+        raise InvalidSpec(FIELD, f"table {table.name} has several columns for {name!r}: {_listing(found)}")
+    if found[0].generated:
+        raise InvalidSpec(FIELD, f"column {found[0].name} of table {table.name} is computed by the database")
+    return found[0]
+
+
+def _check_different(names: list[str], matched: Sequence[TargetColumn], table: TargetTable) -> None:
+    by_target: dict[str, str] = {}
+    for name, column in zip(names, matched, strict=True):
+        other = by_target.setdefault(column.name, name)
+        if other != name:
+            raise InvalidSpec(FIELD, f"{other!r} and {name!r} both go to column {column.name} of table {table.name}")
+
+
+def check_table(plan: ImportPlan, table: TargetTable | None, declarations: Sequence[str], *, used: bool) -> bool:
+    """See that a table is the planned one; whether it is to be made, with columns of these declared types.
+
+    ``used``: records of the job are in it. Raises TargetChanged.
+    """
+    if not plan.columns:  # the file is empty
+        return False
+    if table is None:
+        if used or not plan.create_table:
+            raise TargetChanged(f"table {plan.target.table} is gone")
+        return True
+    if plan.create_table and not used:
+        wanted = [(column.target, kind) for column, kind in zip(plan.columns, declarations, strict=True)]
+        if wanted != [(column.name, column.declared) for column in table.columns]:
+            raise TargetChanged(f"table {table.name} is there now, with columns {_listing(table.columns)}")
+    _check_columns(plan.columns, table)
+    return False
+
+
+def _check_columns(columns: tuple[Column, ...], table: TargetTable) -> None:
+    there = {column.name: column for column in table.columns}
+    planned = {column.target: column for column in columns}
+    for name, column in planned.items():
+        if name not in there or there[name].generated:
+            raise TargetChanged(f"table {table.name} has no column {name!r} to write into any more")
+        if there[name].nullable != column.nullable:
+            raise TargetChanged(
+                f"column {name!r} of table {table.name} was planned as one that {_emptiness(column.nullable)}"
+            )
+    for name in there.keys() - planned.keys():
+        if not (there[name].optional or there[name].generated):
+            raise TargetChanged(f"table {table.name} has a new column {name!r} that may not be empty")
+
+
+def _emptiness(nullable: bool) -> str:
+    return "may be empty" if nullable else "may not be empty"
+
+
+def _listing(columns: Iterable[TargetColumn]) -> str:
+    return ", ".join(repr(column.name) for column in columns)

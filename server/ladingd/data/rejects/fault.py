@@ -1,0 +1,89 @@
+"""What is wrong with records, in columns: there may be as many faults as records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from ladingd.core.job import Connector, RejectType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ladingd.data.formats.csv.marks import Positions
+
+_TEXTS = ("code", "message", "column", "value", "connector", "type")
+_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.string()) for name in _TEXTS)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What is wrong with a record. ``index`` counts the records of the chunk from 0."""
+
+    index: int
+    code: str
+    message: str
+    column: str = ""
+    value: str = ""
+    connector: Connector = Connector.TEXT
+    type: RejectType = RejectType.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Faults whose fields are the columns of a record batch."""
+
+    columns: pa.RecordBatch
+
+    @classmethod
+    def of(cls, faults: Sequence[Fault]) -> Faults:
+        """The same faults."""
+        fields = [list(map(attrgetter(name), faults)) for name in _SCHEMA.names]
+        return cls(pa.RecordBatch.from_arrays(list(map(pa.array, fields, _SCHEMA.types)), schema=_SCHEMA))
+
+    @classmethod
+    def alike(cls, indexes: Positions, **fields: str | pa.Array) -> Faults:
+        """A fault of each of these records. A text is the same for all of them."""
+        texts = {"column": "", "value": "", "type": RejectType.ERROR, **fields}
+        arrays = [
+            pa.repeat(pa.scalar(str(text)), indexes.size) if isinstance(text, str) else text
+            for text in (texts[name] for name in _TEXTS)
+        ]
+        return cls(pa.RecordBatch.from_arrays([pa.array(indexes, pa.int64()), *arrays], schema=_SCHEMA))
+
+    def __len__(self) -> int:
+        return int(self.columns.num_rows)
+
+    def __iter__(self) -> Iterator[Fault]:
+        for row in self.columns.to_pylist():
+            yield Fault(**row | {"connector": Connector(row["connector"]), "type": RejectType(row["type"])})
+
+    def __add__(self, other: Faults) -> Faults:
+        if not len(other):
+            return self
+        return Faults(pa.concat_batches([self.columns, other.columns])) if len(self) else other
+
+    @property
+    def indexes(self) -> Positions:
+        """The record of each fault."""
+        return self.columns.column("index").to_numpy()  # type: ignore[no-any-return]
+
+    def field(self, name: str) -> pa.Array:
+        """A field of each fault."""
+        return self.columns.column(name)
+
+    def slice(self, first: int, number: int) -> Faults:
+        """So many faults, or as many as there are."""
+        return Faults(self.columns.slice(first, number))
+
+    def in_order(self) -> Faults:
+        """The same in the order of the source."""
+        indexes = self.indexes
+        if bool(np.all(indexes[1:] >= indexes[:-1])):
+            return self
+        order: Any = pa.array(np.argsort(indexes, kind="stable"))
+        return Faults(self.columns.take(order))

@@ -1,0 +1,104 @@
+"""The rejects of chunks: one file of JSON lines for each chunk that has some (`reject_lines.py` writes them).
+
+Standard library only: the daemon reads them, and does not load Arrow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from ladingd.core.errors import InvalidRequest, RejectsLost
+from ladingd.core.job import Connector, Reject, RejectType
+from ladingd.core.ports import Page, RejectReader
+from ladingd.data.storage.work_dir import Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+PAGE_BYTES = 3 << 20
+"""A page is full with so many bytes of rejects, which fit into one message; a longer one is a page of its own."""
+_LOST = -1
+"""The offset of the page that comes after all others if rejects are lost."""
+
+
+class RejectFiles(RejectReader):
+    """Reads the rejects that workers have written beneath a working directory."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._workplace = Workplace(directory=work_dir)
+
+    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+        return await asyncio.to_thread(self._read, job_uid, chunks, size, token)
+
+    def _read(self, job_uid: str, chunks: Sequence[int], size: int, token: str) -> Page[Reject]:
+        first, offset = _decode(token) if token else (None, 0)
+        if first is not None and first not in chunks:
+            raise InvalidRequest("page_token", "is none of this list's")
+        if offset == _LOST:
+            return self._last(job_uid, chunks, ())
+        items: list[Reject] = []
+        held = 0
+        for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
+            path = self._workplace.rejects(job_uid, chunk)
+            try:
+                opened = path.open("rb")
+            except FileNotFoundError:
+                continue  # The last page tells.
+            with opened as file:
+                if chunk == first:
+                    _seek(file, offset)
+                while line := file.readline():
+                    held += len(line)
+                    if len(items) == size or (items and held > PAGE_BYTES):
+                        return Page(items=tuple(items), next_token=_encode(chunk, file.tell() - len(line)))
+                    items.append(_reject(line))
+        return self._last(job_uid, chunks, tuple(items))
+
+    def _last(self, job_uid: str, chunks: Sequence[int], items: tuple[Reject, ...]) -> Page[Reject]:
+        paths = (self._workplace.rejects(job_uid, chunk) for chunk in chunks)
+        lost = [path for path in paths if not path.exists()]
+        if not lost:
+            return Page(items=items)
+        if not items:
+            raise RejectsLost(str(lost[0].relative_to(self._workplace.directory)), len(lost))
+        return Page(items=items, next_token=_encode(chunks[0], _LOST))
+
+
+def _seek(file: BinaryIO, offset: int) -> None:
+    """Go to the line that a token names."""
+    if offset > 0:
+        file.seek(offset - 1)
+    if offset < 0 or (offset > 0 and file.read(1) != b"\n"):
+        raise InvalidRequest("page_token", "is none of this list's")
+
+
+def _reject(line: bytes) -> Reject:
+    facts = json.loads(line)
+    return Reject(
+        **facts
+        | {
+            "type": RejectType(facts["type"]),
+            "connector": Connector(facts["connector"]),
+            "time": datetime.fromisoformat(facts["time"]),
+        }
+    )
+
+
+def _encode(chunk: int, offset: int) -> str:
+    return base64.urlsafe_b64encode(f"{chunk}:{offset}".encode()).decode()
+
+
+def _decode(token: str) -> tuple[int, int]:
+    try:
+        chunk, offset = base64.urlsafe_b64decode(token.encode()).decode().split(":")
+        if int(offset) not in range(_LOST, 1 << 63):
+            raise ValueError
+        return int(chunk), int(offset)
+    except ValueError as error:
+        raise InvalidRequest("page_token", "is none of this list's") from error

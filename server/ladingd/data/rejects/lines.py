@@ -1,0 +1,82 @@
+"""Writes the rejects of a chunk: JSON lines, made column by column, as there may be as many as records."""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.storage.work_dir import sync_directory, write_durably, writing
+from ladingd.data.values.casting import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+BLOCK = 1 << 14
+"""How many rejects are written at a time."""
+_FIRST_PRINTABLE = 0x20
+
+
+def write_rejects(path: Path, lines: Iterable[pa.Buffer]) -> None:
+    """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
+    pieces = iter(lines)
+    first = next(pieces, None)
+    if first is not None:
+        write_durably(path, (piece for group in ((first,), pieces) for piece in group))
+    elif path.exists():
+        with writing(path.parent):
+            path.unlink()
+            sync_directory(path.parent)
+
+
+def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
+    """Rejects as JSON lines, whose keys are the names of the columns in their order."""
+    for block in blocks:
+        parts: list[pa.Array | str] = []
+        separator = "{"
+        for name, column in zip(block.schema.names, block.columns, strict=True):
+            is_text = pa.types.is_string(column.type)
+            mark = '"' if is_text else ""
+            parts += [f'{separator}"{name}":{mark}', _escaped(column) if is_text else column.cast(pa.string())]
+            separator = f"{mark},"
+        yield content(pc.binary_join_element_wise(*parts, f"{separator[:-1]}}}\n", ""))
+
+
+def texts(values: pa.Array) -> pa.Array:
+    """Bytes as text; U+FFFD stands for what is no UTF-8."""
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([value.decode(errors="replace") for value in values.to_pylist()], pa.string())
+
+
+def shortened(values: pa.Array, cap: int) -> pa.Array:
+    """Texts, each no longer than `shorten` leaves it."""
+    if not len(values) or pc.max(pc.binary_length(values)).as_py() <= cap:
+        return values
+    return pa.array([shorten(value.encode(), cap) for value in values.to_pylist()], pa.string())
+
+
+def _escaped(column: pa.Array) -> pa.Array:
+    """Texts as JSON has them between its quotes."""
+    codes = np.frombuffer(content(column), np.uint8)
+    if codes.size and codes.min() < _FIRST_PRINTABLE:
+        return pa.array([encode_basestring(text)[1:-1] for text in column.to_pylist()], pa.string())
+    for mark in ("\\", '"'):
+        if (codes == ord(mark)).any():
+            column = pc.replace_substring(column, mark, f"\\{mark}")
+    return column
+
+
+def content(column: pa.Array) -> pa.Buffer:
+    """The bytes of all texts of a column without nulls, one behind the other."""
+    _, offsets, data = column.buffers()
+    if not len(column) or data is None:
+        return pa.py_buffer(b"")
+    bounds = np.frombuffer(offsets, np.int32)
+    first, end = int(bounds[column.offset]), int(bounds[column.offset + len(column)])
+    return data.slice(first, end - first)

@@ -1,0 +1,48 @@
+"""The files of jobs in the work directory, as the daemon looks after them. Standard library only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from ladingd.core.maintenance import JobFiles
+from ladingd.data.storage.work_dir import Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+
+class WorkplaceFiles(JobFiles):
+    """Beneath ``jobs`` each job has a directory, named after its uid."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._workplace = Workplace(directory=work_dir)
+
+    async def sizes(self) -> Mapping[str, int]:
+        return await asyncio.to_thread(self._sizes)
+
+    async def forget(self, uid: str) -> None:
+        await asyncio.to_thread(self._workplace.forget, uid)
+
+    async def set_aside(self, uid: str) -> None:
+        await asyncio.to_thread(self._workplace.set_aside, uid)
+
+    async def forget_strangers(self, before: datetime) -> None:
+        await asyncio.to_thread(self._workplace.forget_strangers, before.timestamp())
+
+    def _sizes(self) -> dict[str, int]:
+        return {uid: _bytes_in(self._workplace.job(uid)) for uid in self._workplace.uids()}
+
+
+def _bytes_in(directory: Path) -> int:
+    total = 0
+    for path, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except FileNotFoundError:
+                continue  # Removed meanwhile.
+    return total

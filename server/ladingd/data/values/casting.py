@@ -1,0 +1,338 @@
+"""Turns columns of text into columns of values, and finds the values that cannot be."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.values.converters import only
+from ladingd.data.values.types import DECIMAL_DIGITS, PATTERNS, PHRASES, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ladingd.data.formats.csv.marks import Positions
+    from ladingd.data.values.converters import Convert, Reading
+    from ladingd.data.values.types import FieldType
+
+    Offsets = npt.NDArray[np.int32]
+
+VALUE_CAP = 1 << 10
+"""The longest value in bytes that is shown whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Misfit:
+    """A value that is not of its column's type."""
+
+    value: str
+    code: str
+    problem: str
+    """As in `is not a date`: for the journal, which shows no values."""
+    told: str = ""
+    """The same with values, where it takes more of them than this one."""
+
+    @property
+    def message(self) -> str:
+        """What a reject says."""
+        return f"'{self.value}' {self.told or self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cast:
+    """The values, null where a misfit was, and the misfits by their rows, in order."""
+
+    values: pa.Array
+    misfits: Mapping[int, Misfit]
+
+
+class Known:
+    """Values of one column that were misfits before. Troubles repeat themselves from chunk to chunk, and to look for a
+    few values takes a fifth of the time that it takes to find out what is wrong."""
+
+    def __init__(self) -> None:
+        self._misfits: dict[str, Misfit] = {}
+
+    def take_out(self, column: pa.Array) -> tuple[pa.Array, dict[int, Misfit]]:
+        """The column without them, and where they were. They are forgotten when there are none any more."""
+        if not self._misfits:
+            return column, {}
+        rows = _rows(pc.is_in(column, value_set=pa.array(list(self._misfits), pa.string())))
+        if not rows.size:
+            self._misfits.clear()
+        values = column.take(pa.array(rows)).to_pylist()
+        found = {row: self._misfits[value] for row, value in zip(rows.tolist(), values, strict=True)}
+        return _blanked(column, rows), found
+
+    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit]) -> None:
+        """Keep those that were there twice."""
+        for text, times in Counter(texts).items():
+            if times > 1 and len(text) <= _KNOWN_LENGTH and len(self._misfits) < _KNOWN_VALUES:
+                self._misfits[text] = misfits[text]
+
+
+# What pyarrow's casts take and our patterns do not; values that show such signs are looked at more closely.
+_SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
+_LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26), Kind.TIMESTAMPTZ: (19, 32), Kind.TIME: (5, 15)}
+_GUESSES = 8
+_KNOWN_VALUES, _KNOWN_LENGTH = 64, 64
+_NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
+# The bytes and the lengths that values have. What has others may be a value all the same: then it is one in disguise.
+_ANY = (1 << 31) - 1
+_LOOKS: dict[Kind, tuple[bytes, int, int]] = {
+    Kind.INTEGER: (b"0123456789-", 1, _ANY),
+    Kind.DECIMAL: (b"0123456789+-.", 1, DECIMAL_DIGITS),
+    Kind.REAL: (b"0123456789+-.eE", 1, _ANY),
+    Kind.BOOLEAN: (b"01truefalsTRUEFALS", 1, 5),
+    Kind.DATE: (b"0123456789-", *_LENGTHS[Kind.DATE]),
+    Kind.TIME: (b"0123456789:.", *_LENGTHS[Kind.TIME]),
+    Kind.TIMESTAMP: (b"0123456789-:. T", *_LENGTHS[Kind.TIMESTAMP]),
+    Kind.TIMESTAMPTZ: (b"0123456789-+:. TZ", *_LENGTHS[Kind.TIMESTAMPTZ]),
+    Kind.UUID: (b"0123456789abcdefABCDEF-", 36, 36),
+}
+
+
+def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul: bool = True) -> Cast:
+    """Read a column of text, or of bytes. Empty text is null in every type but text. ``nul``: there may be NUL bytes.
+
+    The whole column is tried first, which costs next to nothing; only where that fails are the offenders looked for.
+    ``known``: what was found in other chunks of the same column, to which this one's misfits are added.
+    """
+    if nul and _contains(column, 0):
+        # pyarrow may keep the bytes of a value that has become null, so that one was found proves nothing.
+        broken = _rows(pc.match_substring(column, "\0"))
+        if broken.size:
+            return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte")
+    if column.type == pa.binary():
+        try:
+            column = column.cast(pa.string())
+        except pa.ArrowInvalid:
+            broken = np.array(_offenders(column, lambda piece: piece.cast(pa.string())))
+            return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8")
+    if reading.kind.kind is Kind.TEXT:
+        return Cast(values=column, misfits={})
+    known = known or Known()
+    column, found = known.take_out(column)
+    error = None
+    if not _suspect(column, reading.kind.kind):
+        try:
+            return Cast(values=reading.convert(column), misfits=found)
+        except pa.ArrowInvalid as one_is_none:
+            error = one_is_none
+    shaped, misshapen = _without_misshapen(column, reading)
+    values, unfit = _without_unfit(shaped, reading, error)
+    rows = np.concatenate((misshapen, unfit))
+    texts = column.take(pa.array(rows))
+    if reading.words is not None and rows.size:
+        are_words = pc.match_substring_regex(texts, reading.words.pattern)
+        words, rows = rows[_rows(are_words)], rows[_rows(pc.invert(are_words))]
+        texts = texts.filter(pc.invert(are_words))
+        if words.size:
+            good = _blanked(column, rows)
+            good = only(good, pc.greater(pc.binary_length(good), 0))
+            values = reading.words.put(values, good, _mask(len(column), words))
+    listed = texts.to_pylist()
+    misfits = {text: _misfit(reading, text) for text in set(listed)}
+    known.learn(listed, misfits)
+    found |= {row: misfits[text] for row, text in zip(rows.tolist(), listed, strict=True)}
+    return Cast(values=values, misfits=dict(sorted(found.items())))
+
+
+def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, Positions]:
+    """The values that look like the type, in a form that a conversion takes, and the rows of those that do not."""
+    kind = reading.kind.kind
+    rows = _doubtful_rows(column, kind)
+    texts = column.take(pa.array(rows))
+    blank = pc.equal(pc.binary_length(texts), 0)
+    shaped = pc.match_substring_regex(texts, PATTERNS[kind])
+    misshapen = rows[_rows(pc.invert(pc.or_(shaped, blank)))]
+    if kind is Kind.DECIMAL and pc.any(shaped).as_py():
+        column = pc.replace_with_mask(column, _mask(len(column), rows), _shortest(only(texts, shaped)))
+        return column, misshapen
+    return _blanked(column, np.concatenate((misshapen, rows[_rows(blank)]))), misshapen
+
+
+def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
+    """The rows whose length, or one of whose bytes, no value of the kind has. A pattern would take far longer."""
+    letters, shortest, longest = _LOOKS[kind]
+    bounds, buffer = _layout(column)
+    lengths = np.diff(bounds)
+    doubtful = (lengths < shortest) | (lengths > longest)
+    if buffer is not None:
+        strange = bytes(code not in letters for code in range(256))
+        marks = buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes().translate(strange)
+        places = np.flatnonzero(np.frombuffer(marks, np.bool_)) + bounds[0]
+        doubtful[np.searchsorted(bounds, places, side="right") - 1] = True
+    return np.flatnonzero(doubtful & _valid(column))
+
+
+def _without_unfit(column: pa.Array, reading: Reading, error: pa.ArrowInvalid | None) -> tuple[pa.Array, Positions]:
+    """What values become that look like the type, and the rows that are out of range, or not in the calendar.
+
+    ``error``: what the conversion said, where it was tried already. Such troubles repeat themselves.
+    """
+    unfit: list[Positions] = []
+    for turn in range(_GUESSES):
+        rows = _told(error, column, reading) if error is not None else None
+        if rows is not None:
+            unfit.append(rows)
+            column = _blanked(column, rows)
+        elif turn:
+            break
+        try:
+            return reading.convert(column), _joined(unfit)
+        except pa.ArrowInvalid as another:
+            error = another
+    distinct = column.unique()
+    offenders = distinct.take(pa.array(_offenders(distinct, reading.convert), pa.int64()))
+    unfit.append(_rows(pc.is_in(column, value_set=offenders)))
+    return reading.convert(_blanked(column, unfit[-1])), _joined(unfit)
+
+
+def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> Positions | None:
+    """The rows that a conversion failed by: those of the value that it names, or those out of range. None: neither
+    tells."""
+    named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
+    value = named and (named[1] if named[1] is not None else named[2])
+    try:
+        if value is not None:
+            rows = _rows(pc.equal(column, value))
+        elif reading.beyond is not None:
+            rows = _large(column, reading.kind)
+            rows = rows[_rows(reading.beyond(column.take(pa.array(rows))))]
+        else:
+            return None
+    except pa.ArrowInvalid:
+        return None
+    if not rows.size:
+        return None
+    try:
+        reading.convert(column.take(pa.array(rows[:1])))
+    except pa.ArrowInvalid:
+        return rows
+    return None
+
+
+def _large(column: pa.Array, kind: FieldType) -> Positions:
+    """The rows of decimals that may be out of range, by their length and where the point is."""
+    bounds, buffer = _layout(column)
+    lengths = np.diff(bounds)
+    if not kind.scale or not buffer:
+        return np.flatnonzero((lengths > kind.precision) & _valid(column))
+    points = np.frombuffer(buffer, np.uint8).take(bounds[1:] - (kind.scale + 1), mode="clip")
+    return np.flatnonzero(((lengths > kind.precision + 1) | (points != ord("."))) & _valid(column))
+
+
+def _shortest(column: pa.Array) -> pa.Array:
+    """Decimals without zeros that mean nothing: with them there may be too many digits."""
+    column = pc.replace_substring_regex(column, r"(\.[0-9]*?)0+$", r"\1")
+    column = pc.replace_substring_regex(column, r"^([+-]?)\.$", r"\10")
+    return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
+
+
+def _misfit(reading: Reading, value: str) -> Misfit:
+    kind = reading.kind
+    shown = shorten(value.encode(), VALUE_CAP)
+    if kind.kind in _NUMBERS and re.search(PATTERNS[kind.kind], value):
+        return Misfit(value=shown, code="OUT_OF_RANGE", problem=f"is out of range for {reading.name}")
+    return Misfit(value=shown, code=kind.refusal_code, problem=f"is not {PHRASES[kind.kind]}")
+
+
+def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str) -> Cast:
+    """Cast the rest of a column with values that are broken whatever the type."""
+    misfits = {row: _broken(column[row].as_py(), code, problem) for row in broken.tolist()}
+    # A copy without their bytes: these are looked for in what is left.
+    rest = cast(only(column, pc.invert(_mask(len(column), broken))), reading)
+    return Cast(values=rest.values, misfits=dict(sorted({**misfits, **rest.misfits}.items())))
+
+
+def _broken(value: str | bytes, code: str, problem: str) -> Misfit:
+    shown = shorten(value.encode() if isinstance(value, str) else value, VALUE_CAP)
+    return Misfit(value=shown, code=code, problem=problem)
+
+
+def shorten(text: bytes, cap: int) -> str:
+    """The text, with a mark where more than ``cap`` bytes of it were cut off; U+FFFD stands for what is no UTF-8."""
+    if len(text) <= cap:
+        return text.decode(errors="replace")
+    # A character cut in two is left out.
+    head = text[:cap]
+    while head and head[-1] & 0xC0 == 0x80 and cap - len(head) < 3:
+        head = head[:-1]
+    if head and head[-1] >= 0xC0:
+        head = head[:-1]
+    return f"{head.decode(errors='replace')}… (shortened)"
+
+
+def _suspect(column: pa.Array, kind: Kind) -> bool:
+    if any(_contains(column, byte) for byte in _SUSPECT_BYTES.get(kind, b"")):
+        return True
+    if kind in _LENGTHS:
+        shortest, longest = _LENGTHS[kind]
+        extent = pc.min_max(pc.binary_length(column)).as_py()
+        return extent["min"] is not None and (extent["min"] < shortest or extent["max"] > longest)
+    return False
+
+
+def _contains(column: pa.Array, byte: int) -> bool:
+    """Whether a byte stands anywhere in the values."""
+    bounds, buffer = _layout(column)
+    if buffer is None or byte not in buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes():
+        return False
+    # It may be in a value that has become null.
+    return column.null_count == 0 or _contains(column.drop_null(), byte)
+
+
+def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
+    """The rows that make a conversion fail: pyarrow does not say which, so halves are tried, and halves of halves."""
+    try:
+        convert(column)
+    except pa.ArrowInvalid:
+        if len(column) == 1:
+            return [first]
+        middle = len(column) // 2
+        return _offenders(column[:middle], convert, first) + _offenders(column[middle:], convert, first + middle)
+    return []
+
+
+def _layout(column: pa.Array) -> tuple[Offsets, pa.Buffer | None]:
+    """Where the values of a column of text begin, and the last one ends, in its bytes."""
+    _, offsets, buffer = column.buffers()
+    return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1], buffer
+
+
+def _blanked(column: pa.Array, rows: Positions) -> pa.Array:
+    """The column with nulls in some rows. Its bytes stay where they are, theirs too."""
+    valid = np.ones(column.offset + len(column), np.bool_)
+    valid[column.offset :] = _valid(column)
+    valid[column.offset + rows] = False
+    _, offsets, buffer = column.buffers()
+    bitmap = pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(column.type, len(column), [bitmap, offsets, buffer], offset=column.offset)
+
+
+def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return column.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _mask(length: int, rows: Positions) -> pa.Array:
+    marked = np.zeros(length, np.bool_)
+    marked[rows] = True
+    return pa.array(marked)
+
+
+def _rows(mask: pa.Array) -> Positions:
+    return pc.indices_nonzero(mask).to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _joined(rows: Sequence[Positions]) -> Positions:
+    return np.concatenate(rows) if rows else np.empty(0, np.int64)

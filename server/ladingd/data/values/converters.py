@@ -1,0 +1,233 @@
+"""How the text of a field becomes a value: what a target asks for, whatever its database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.values.types import DECIMAL_DIGITS, FieldType, Kind
+
+Convert = Callable[[pa.Array], pa.Array]
+"""Makes values of a column of text, or raises ArrowInvalid where one of them is none. Nulls stay nulls."""
+
+_FIRST_DAY = date(1, 1, 1)
+_SECONDS_END, _COLON = len("2024-05-01 12:00:00"), ord(":")
+_ZONE = r":[0-9.]+(Z|[+-][0-9:]+)$"
+_NO_HEX = 0xFF
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """Values that a database has beyond those of the kind, by the pattern of their text: ``infinity``, ``t``."""
+
+    pattern: str
+    put: Callable[[pa.Array, pa.Array, pa.Array], pa.Array]
+    """Completes the values of a column. Takes them, null where there are words; the text of all that is no misfit;
+    and the mask of the words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """A type of fields and what its values become. ``name`` is what a message calls the type."""
+
+    kind: FieldType
+    convert: Convert
+    name: str
+    beyond: Convert | None = None
+    """Tells of each value that looks like the kind whether it is out of range; raises ArrowInvalid where it cannot."""
+    words: Words | None = None
+
+
+def typed(kind: FieldType, arrow: pa.DataType | None = None, name: str = "") -> Reading:
+    """A reading that gives values of Arrow's own type for the kind, or of a narrower one."""
+    arrow = arrow or natural(kind)
+    beyond = partial(out_of_range, arrow=arrow) if kind.kind is Kind.DECIMAL else None
+    return Reading(kind=kind, convert=_converter(kind, arrow), name=name or str(kind), beyond=beyond)
+
+
+def natural(kind: FieldType) -> pa.DataType:
+    """Arrow's own type for a kind."""
+    match kind.kind:
+        case Kind.INTEGER:
+            return pa.int64()
+        case Kind.REAL:
+            return pa.float64()
+        case Kind.DECIMAL:
+            return pa.decimal128(kind.precision, kind.scale)
+        case Kind.BOOLEAN:
+            return pa.bool_()
+        case Kind.DATE:
+            return pa.date32()
+        case Kind.TIME:
+            return pa.time64("us")
+        case Kind.TIMESTAMP:
+            return pa.timestamp("us")
+        case Kind.TIMESTAMPTZ:
+            return pa.timestamp("us", "UTC")
+        case Kind.UUID:
+            return pa.binary(16)
+        case Kind.TEXT:
+            return pa.string()
+
+
+def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
+    match kind.kind:
+        case Kind.REAL:
+            return lambda column: to_finite(column, arrow)
+        case Kind.DECIMAL:
+            return lambda column: to_decimals(column, arrow)
+        case Kind.TIME:
+            return to_times
+        case Kind.TIMESTAMPTZ:
+            return to_instants
+        case Kind.UUID:
+            return to_uuids
+        case Kind.TEXT:
+            return lambda column: column
+        case Kind.DATE | Kind.TIMESTAMP:
+            return lambda column: after_christ(column.cast(arrow))
+        case _:
+            return lambda column: column.cast(arrow)
+
+
+def checked(kind: FieldType) -> Reading:
+    """A reading for columns that keep text: the text itself, once it is known to be of the kind."""
+    check = typed(kind)
+    return Reading(kind=kind, convert=partial(_as_it_is, check=check), name=str(kind), beyond=check.beyond)
+
+
+def _as_it_is(column: pa.Array, check: Reading) -> pa.Array:
+    check.convert(column)
+    return column
+
+
+def only(column: pa.Array, wanted: pa.Array) -> pa.Array:
+    """The wanted values; null in the place of the others."""
+    return pc.if_else(wanted, column, pa.scalar(None, column.type))
+
+
+def to_finite(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Reals, none of them infinite or not a number."""
+    values = column.cast(pa.float64()).cast(arrow)
+    if pc.all(pc.is_finite(values), min_count=0).as_py() is False:
+        raise pa.ArrowInvalid("not finite")
+    return values
+
+
+_TRUE = pa.array(["t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"])
+
+
+def _put_booleans(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    return pc.if_else(words, pc.is_in(pc.ascii_lower(texts), value_set=_TRUE), values)
+
+
+def put_reals(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    """Infinities and NaN among reals."""
+    return pc.if_else(words, only(texts, words).cast(pa.float64()).cast(values.type), values)
+
+
+def leave_text(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
+    """The whole column as text, for a server that reads it itself: it has values that Arrow's type has not."""
+    return texts
+
+
+# "Boolean Type" in PostgreSQL's manual: these words and whatever begins only one of them.
+BOOLEAN_WORDS = Words(
+    pattern=r"^(?i:t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|1|0)$", put=_put_booleans
+)
+
+
+def to_decimals(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Decimals of a type, each of them exactly what the text says."""
+    long = (pc.max(pc.binary_length(column)).as_py() or 0) > DECIMAL_DIGITS
+    if long and (pc.max(pc.count_substring_regex(column, "[0-9]")).as_py() or 0) > DECIMAL_DIGITS:
+        # pyarrow makes another number of one with more digits.
+        raise pa.ArrowInvalid("too many digits")
+    # It lets numbers overflow that have room in no decimal of this scale.
+    if arrow.precision + arrow.scale > DECIMAL_DIGITS and pc.any(_too_large(column, arrow)).as_py():
+        raise pa.ArrowInvalid("out of range")
+    return column.cast(arrow)
+
+
+def out_of_range(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Which decimals have too many digits before or behind the point. pyarrow only says that there are some."""
+    behind = pc.utf8_rtrim(pc.replace_substring_regex(column, r"^[^.]*\.?", ""), "0")
+    small = pc.greater(pc.binary_length(behind), arrow.scale)
+    return pc.fill_null(pc.or_(_too_large(column, arrow), small), False)
+
+
+def _too_large(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Which decimals have too many digits before the point; zeros in front do not count."""
+    whole = pc.replace_substring_regex(pc.utf8_ltrim(column, "+-0"), r"\..*$", "")
+    return pc.greater(pc.binary_length(whole), arrow.precision - arrow.scale)
+
+
+def after_christ(values: pa.Array) -> pa.Array:
+    """Dates or timestamps from the year 1 on, which is where calendars begin; pyarrow knows a year 0."""
+    first = pc.min(values)
+    if first.is_valid and first.value < pa.scalar(_FIRST_DAY).cast(values.type).value:
+        raise pa.ArrowInvalid("there was no year 0")
+    return values
+
+
+def to_times(column: pa.Array) -> pa.Array:
+    """Times of day. pyarrow reads them only as part of a timestamp."""
+    return pc.binary_join_element_wise("1970-01-01", column, " ").cast(pa.timestamp("us")).cast(pa.time64("us"))
+
+
+def to_instants(column: pa.Array) -> pa.Array:
+    """Timestamps of UTC, of text with a zone and, as UTC, of text without."""
+    zoned = pa.timestamp("us", "UTC")
+    if not _has_seconds(column):
+        # pyarrow takes a zone without a colon for minutes, or minutes for a zone.
+        raise pa.ArrowInvalid("no time to the second")
+    try:
+        return after_christ(column.cast(zoned))
+    except pa.ArrowInvalid:
+        pass  # not swallowed: those without a zone are read in another way
+    has_zone = pc.match_substring_regex(column, _ZONE)
+    nothing = pa.scalar(None, pa.string())
+    local = pc.if_else(has_zone, nothing, column).cast(pa.timestamp("us"))
+    both = pc.coalesce(pc.if_else(has_zone, column, nothing).cast(zoned), pc.assume_timezone(local, "UTC"))
+    return after_christ(both)
+
+
+def _has_seconds(column: pa.Array) -> bool:
+    """Whether all values have colons where the time of a timestamp has them."""
+    _, offsets, buffer = column.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    if not rows.size:
+        return True
+    starts, lengths = bounds[:-1][rows], np.diff(bounds)[rows]
+    codes = np.frombuffer(buffer, np.uint8)
+    if lengths.min() < _SECONDS_END:
+        return False
+    return bool((codes[starts + 13] == _COLON).all() and (codes[starts + 16] == _COLON).all())
+
+
+def to_uuids(column: pa.Array) -> pa.Array:
+    """The sixteen bytes of UUIDs that are written with their four hyphens."""
+    if pc.all(pc.equal(pc.binary_length(column), 36), min_count=0).as_py() is False:
+        raise pa.ArrowInvalid("no UUID")
+    texts = pc.fill_null(column, "0" * 36).cast(pa.binary(36))
+    digits = np.frombuffer(texts.buffers()[1], np.uint8).reshape(-1, 36)[texts.offset : texts.offset + len(texts)]
+    nibbles = _HEX[digits[:, _DIGIT_PLACES]]
+    if (nibbles == _NO_HEX).any() or (digits[:, _HYPHEN_PLACES] != ord("-"))[column.is_valid().to_numpy(False)].any():
+        raise pa.ArrowInvalid("no UUID")
+    octets = pa.py_buffer((nibbles[:, 0::2] << 4 | nibbles[:, 1::2]).tobytes())
+    values = pa.Array.from_buffers(pa.binary(16), len(column), [None, octets])
+    return only(values, column.is_valid())
+
+
+_HYPHEN_PLACES = [8, 13, 18, 23]
+_DIGIT_PLACES = [place for place in range(36) if place not in _HYPHEN_PLACES]
+_HEX = np.full(256, _NO_HEX, np.uint8)
+for _digit in "0123456789abcdefABCDEF":
+    _HEX[ord(_digit)] = int(_digit, 16)

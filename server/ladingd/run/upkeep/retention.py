@@ -1,0 +1,200 @@
+"""Forgets what is old, so that nothing of the daemon grows for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import DiskFull, Refusal
+from ladingd.core.selection import LAST_CHANGED_FIRST
+from ladingd.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ladingd.core.maintenance import EndedJob, JobFiles, RetentionStore
+    from ladingd.core.ports import JobStore
+    from ladingd.run.control import Control
+
+PAUSE = 600.0
+"""How many seconds pass between two looks."""
+BREATH = 0.1
+"""How many seconds others have the store for themselves between two steps."""
+REQUESTS_KEPT = timedelta(days=30)
+"""How long a request_id is remembered at least; longer than anybody retries. It is kept as long as its job, too."""
+LEAP = timedelta(hours=1)
+"""A clock that goes forward by more than this all at once may be wrong."""
+AWAY = timedelta(days=60)
+"""So does one that says, when the daemon starts, that nothing happened to any job for longer than this."""
+DOUBT_SECONDS = 86_400.0
+"""For so long nothing is deleted for its age after the clock went forward like that."""
+AT_A_TIME = 100
+_UIDS = 500
+
+_OVER = frozenset({State.FINISHED, State.CANCELED})
+_FAILED = frozenset({State.FAILED})
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """How long and how many of each are kept. 0: for ever, all.
+
+    A FAILED job can still be started again: it goes by its own age alone, never because there are many.
+    """
+
+    jobs_days: int
+    jobs_most: int
+    failed_days: int
+    files_bytes: int
+    changes_most: int
+    audit_days: int
+    audit_most: int
+
+
+class Retention:
+    """Deletes jobs that have ended as a person would, so watchers hear of it; never one that may go on by itself.
+
+    Where the clock may be wrong, nothing is deleted for its age for a day: a machine without a battery starts in
+    another year, and what is deleted does not come back when the clock is set.
+
+    A watch that wants to go on from a change that is forgotten is told so and begins with a snapshot.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        jobs: JobStore,
+        old: RetentionStore,
+        files: JobFiles,
+        control: Control,
+        pause: float = PAUSE,
+        breath: float = BREATH,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        steady: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+    ) -> None:
+        """``steady`` gives seconds that nobody sets; they go on while the machine sleeps."""
+        self.rules = rules
+        self._jobs = jobs
+        self._old = old
+        self._files = files
+        self._control = control
+        self._pause = pause
+        self._breath = breath
+        self._clock = clock
+        self._steady = steady
+        self._seen: tuple[datetime, float] | None = None
+        """Both clocks at the last look."""
+        self._doubted_until = 0.0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                await self.compare_clocks()
+                await self.forget_jobs()
+                await self.forget_files()
+                await self.forget_requests()
+                await self.forget_audit()
+                await self.forget_changes()
+            except DiskFull as full:
+                # To forget takes room, too, for a moment. There is another look.
+                log.warning("retention: nothing can be forgotten now: %s", full.message)
+            await asyncio.sleep(self._pause)
+
+    async def compare_clocks(self) -> None:
+        """Doubt the clock if it went forward by much since the last look; at the first look, since the last thing that
+        happened to a job."""
+        now, steady = self._clock(), self._steady()
+        if self._seen is None:
+            latest = (await self._jobs.list(size=1, order=LAST_CHANGED_FIRST)).items
+            expected, most = latest[0].update_time if latest else now, AWAY
+        else:
+            expected, most = self._seen[0] + timedelta(seconds=steady - self._seen[1]), LEAP
+        self._seen = now, steady
+        if now - expected > most:
+            self._doubted_until = steady + DOUBT_SECONDS
+            log.warning(
+                "the clock says %s, where %s was the last time known: for 24 hours nothing is deleted for its age;"
+                " if the clock is wrong, set it",
+                f"{now:%Y-%m-%d %H:%M} UTC",
+                f"{expected:%Y-%m-%d %H:%M} UTC",
+            )
+
+    async def forget_jobs(self) -> None:
+        """Delete jobs that ended too long ago, or are too many."""
+        rules = self.rules
+        for states, days, most in ((_OVER, rules.jobs_days, rules.jobs_most), (_FAILED, rules.failed_days, 0)):
+            while True:
+                jobs = await self._old.overdue(states, before=self._before(days), keep=most or None, limit=AT_A_TIME)
+                gone = [job for job in jobs if await self._delete(job)]
+                if gone:
+                    log.info("retention: deleted %d jobs, the first of them jobs/%s", len(gone), gone[0].id)
+                if not gone:  # Fewer than asked for mean nothing: those too old come first, then those too many.
+                    break
+
+    async def forget_files(self) -> None:
+        """Delete jobs that are over, the oldest first, until the rejects of all jobs are few enough."""
+        most = self.rules.files_bytes
+        sizes = await self._files.sizes() if most else {}
+        excess = sum(sizes.values()) - most
+        if excess <= 0:
+            return
+        uids = list(sizes)
+        ended: list[tuple[datetime, EndedJob]] = []
+        for first in range(0, len(uids), _UIDS):
+            ended += await self._old.ended(_OVER, uids[first : first + _UIDS])
+            await asyncio.sleep(self._breath)
+        for _, job in sorted(ended, key=lambda pair: pair[0]):
+            if excess <= 0:
+                return
+            if await self._delete(job):
+                excess -= sizes[job.uid]
+                log.info("retention: deleted jobs/%s, whose files took %d bytes", job.id, sizes[job.uid])
+        if excess > 0:
+            log.warning("retention: jobs that are not over have %d bytes more than may be kept", excess)
+
+    async def forget_requests(self) -> None:
+        """Forget what requests have made that nobody repeats any more, once it is gone."""
+        forgotten = 1
+        while forgotten:
+            before = self._before(REQUESTS_KEPT.days)
+            forgotten = await self._old.trim_requests(before=before) if before else 0
+            await asyncio.sleep(self._breath)
+
+    async def forget_audit(self) -> None:
+        """Forget entries of the audit trail that are too old or too many."""
+        rules = self.rules
+        before, keep = self._before(rules.audit_days), rules.audit_most or None
+        forgotten = 1 if before or keep else 0
+        while forgotten:
+            forgotten = await self._old.trim_audit(before=before, keep=keep)
+            await asyncio.sleep(self._breath)
+
+    async def forget_changes(self) -> None:
+        """Forget all changes but the latest."""
+        gone = -1
+        while self.rules.changes_most:
+            before, gone = gone, await self._jobs.compact(keep=self.rules.changes_most)
+            if gone == before:
+                return
+            await asyncio.sleep(self._breath)
+
+    async def _delete(self, job: EndedJob) -> bool:
+        """Whether it is gone by this; not where somebody was faster, or has started it again."""
+        try:
+            await self._control.delete(job.id, etag=job.etag, wait=False)
+        except Refusal:
+            return False
+        await asyncio.sleep(self._breath / 10)
+        return True
+
+    def _before(self, days: int) -> datetime | None:
+        """Before when something is too old, as far as the clock can be trusted."""
+        return self._clock() - timedelta(days=days) if days and self._steady() >= self._doubted_until else None

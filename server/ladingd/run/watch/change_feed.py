@@ -1,0 +1,63 @@
+"""Tells of every change of a job, once and in order, those who are not watchers: the log and the meters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import RevisionCompacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ladingd.core.job import Change
+    from ladingd.core.ports import JobStore
+    from ladingd.run.watch.notifier import Announcer
+
+BATCH = 500
+GATHERING = 0.05
+"""Seconds from an announcement to the reading: they come in crowds, and one reading serves them all."""
+
+log = logging.getLogger(__name__)
+
+
+class Chronicle:
+    """A cursor over the stored changes, as a watcher is one: there is no other road, so nothing goes by it.
+
+    ``tell`` are called with one change after the other, on the loop, and must not raise.
+    """
+
+    def __init__(self, store: JobStore, announcer: Announcer, tell: Sequence[Callable[[Change], None]]) -> None:
+        self._store = store
+        self._announcer = announcer
+        self._tell = tell
+        self._told = 0
+
+    async def begin(self) -> None:
+        """Tell of what comes after now."""
+        self._told = await self._store.revision()
+
+    async def run(self) -> None:
+        """Tell of changes as they come, until cancelled; ``catch_up`` tells what is left then."""
+        while True:
+            rung = self._announcer.listen()
+            await self.catch_up()
+            await rung.wait()
+            await asyncio.sleep(GATHERING)
+
+    async def catch_up(self) -> None:
+        """Tell of all that has happened by now."""
+        while changes := await self._next():
+            for change in changes:
+                self._told = change.revision
+                for tell in self._tell:
+                    tell(change)
+
+    async def _next(self) -> tuple[Change, ...]:
+        try:
+            return await self._store.changes(self._told, limit=BATCH)
+        except RevisionCompacted as gone:
+            log.warning("the changes from revision %d to %d are forgotten, untold", self._told + 1, gone.oldest - 1)
+            self._told = gone.oldest - 1
+            return await self._store.changes(self._told, limit=BATCH)

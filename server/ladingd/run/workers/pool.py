@@ -1,0 +1,393 @@
+"""The worker processes: the only place where records are touched."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from multiprocessing import connection
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ladingd.core.errors import ShuttingDown, WorkerLost
+from ladingd.core.origin import current, working_for
+from ladingd.core.report import Report, heard_by
+from ladingd.run.workers import program
+from ladingd.run.workers.forkserver import FORKSERVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NICENESS = 4
+# Of mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+REPORTS = 5
+"""So often a second a call says at most how far it is."""
+TRIES = 3
+"""A call whose worker died under it is made again, so often in all."""
+READY_SECONDS = 60.0
+"""How long a process may take from its start until it is ready."""
+PAUSE = 0.5
+"""Seconds until another try to start a process."""
+MORE_MEMORY = "raise its limit (ulimit -v, or MemoryMax in the unit), or lower chunk_bytes of the job"
+MORE_FILES = "allow more open files: LimitNOFILE in the unit, or ulimit -n"
+
+log = logging.getLogger(__name__)
+
+
+class DiedIdle(Exception):
+    """The process had ended before it was asked: the task is not to blame."""
+
+
+class NotStarted(Exception):
+    """No process could be started; the text says why."""
+
+
+class Unreadable(Exception):
+    """A worker's answer is none that can be read: a defect."""
+
+
+def _to_nobody(_report: Report) -> None:
+    """Nobody wants to know."""
+
+
+def _not_at_all(_level: int) -> None:
+    """No preparation."""
+
+
+class Workers:
+    """At most ``size`` processes, each with one call at a time; more calls wait in their order.
+
+    Not ``ProcessPoolExecutor``: there, one process that dies takes all calls with it, and a call that hangs cannot be
+    killed without its neighbours.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        preload: tuple[str, ...] = (),
+        *,
+        prepare: Callable[[int], None] = _not_at_all,
+        observers: Sequence[Callable[[str, float], None]] = (),
+    ) -> None:
+        """``prepare`` is called in every process before its first task with the level of the log, and again when that
+        has changed. ``observers`` are told, in the task that called, of every call that a process answered: the
+        function's name, and the seconds it took."""
+        self.size = size
+        self.deaths = 0
+        """Processes that ended by themselves, or were ended by others."""
+        self._prepare = prepare
+        self._observers = observers
+        # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
+        # pages of the modules loaded once.
+        FORKSERVER.preload(preload)
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        # Each worker is talked to by one thread at a time, which blocks until the answer is there.
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
+        self._draining = False
+        self._closed = False
+
+    async def warm(self, number: int | None = None) -> None:
+        """Start so many processes, or all, so that the first job need not wait for them."""
+        try:
+            await asyncio.gather(*(self.call(_nothing) for _ in range(number or self.size)))
+        except WorkerLost as error:
+            # A job that needs one will say so; those that are there go on.
+            log.warning("not all worker processes can be started: %s", error.message)
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in a worker and return its result. It must bear being run twice.
+
+        A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
+        WorkerLost if worker after worker died on it or none can be started, ShuttingDown after ``drain`` or ``close``.
+        """
+        return await self.follow(_to_nobody, function, *args, **kwargs)
+
+    async def follow(
+        self, hear: Callable[[Report], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As ``call``; ``hear`` is told on the loop what the function reports meanwhile, a few times a second."""
+        level = logging.getLogger().getEffectiveLevel()
+        task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
+        async with self._free:
+            deaths = 0
+            lost = ""
+            while deaths < TRIES:
+                if self._draining or self._closed:
+                    raise ShuttingDown
+                worker = self._idle.pop() if self._idle else Worker(self._prepare)
+                begin = time.perf_counter()
+                try:
+                    ok, answer = await self._ask(worker, task, hear)
+                except DiedIdle:
+                    self.deaths += 1
+                    log.warning("a worker process has ended while it had nothing to do")
+                    continue
+                except NotStarted as error:
+                    deaths += 1
+                    lost = f"no worker process can be started: {error}"
+                    if not (self._draining or self._closed):
+                        log.warning("%s", lost)
+                        await asyncio.sleep(PAUSE)
+                    continue
+                except (EOFError, OSError):
+                    deaths += 1
+                    self.deaths += 1
+                    lost = f"worker processes died {TRIES} times on the same work; the machine may be out of memory"
+                    log.warning("a worker process has ended in the middle of its work")
+                    continue
+                if isinstance(answer, MemoryError):
+                    deaths += 1
+                    self.deaths += 1
+                    lost = f"worker processes ran out of memory {TRIES} times on the same work; {MORE_MEMORY}"
+                    log.warning("a worker process has run out of memory, and is ended")
+                    worker.kill()
+                    await asyncio.to_thread(worker.gone)
+                    continue
+                worker.idle_since = time.monotonic()
+                self._idle.append(worker)
+                for tell in self._observers:
+                    tell(getattr(function, "__name__", "other"), time.perf_counter() - begin)
+                if ok:
+                    return answer  # type: ignore[no-any-return]
+                raise answer
+        raise WorkerLost(lost)
+
+    @property
+    def busy(self) -> int:
+        """How many processes work now."""
+        return len(self._busy)
+
+    @property
+    def idle(self) -> int:
+        """How many are there and have nothing to do. Processes start when they are needed."""
+        return len(self._idle)
+
+    async def _ask(self, worker: Worker, task: bytes, hear: Callable[[Report], None]) -> tuple[bool, Any]:
+        self._busy.add(worker)
+        loop = asyncio.get_running_loop()
+        asking = loop.run_in_executor(
+            self._threads, worker.ask, task, lambda report: loop.call_soon_threadsafe(hear, report)
+        )
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            worker.kill()
+            await asyncio.wait([asking])
+            asking.exception()  # It is about the process that was killed here.
+            raise
+        finally:
+            self._busy.discard(worker)
+
+    async def rest(self, after: float) -> bool:
+        """End the processes that have been idle for so many seconds; whether none is left."""
+        due = time.monotonic() - after
+        rested = [worker for worker in self._idle if worker.idle_since <= due]
+        self._idle = [worker for worker in self._idle if worker.idle_since > due]
+        for worker in rested:
+            worker.kill()
+        for worker in rested:
+            await asyncio.to_thread(worker.gone)
+        return not (self._busy or self._idle)
+
+    def drain(self) -> None:
+        """Begin nothing more: calls that still wait for a process end with ShuttingDown when their turn comes."""
+        self._draining = True
+
+    async def close(self) -> None:
+        """Kill all processes and wait until they are gone. Calls under way end with ShuttingDown."""
+        self._closed = True
+        for worker in [*self._busy, *self._idle]:
+            worker.kill()
+        for worker in self._idle:
+            await asyncio.to_thread(worker.gone)
+        self._idle.clear()
+        await asyncio.to_thread(self._threads.shutdown)
+
+
+class Worker:
+    """One process, started at its first call. All but ``kill`` block."""
+
+    def __init__(self, prepare: Callable[[int], None]) -> None:
+        self._prepare = prepare
+        self.idle_since = 0.0
+        self._connection: Connection | None = None
+        self._killed = False
+        self._lock = threading.Lock()
+
+    def ask(self, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
+        """Whether the task returned or raised, and what; ``hear`` is told what it reports before. Raises EOFError or
+        OSError where the process dies on it, DiedIdle where it was dead before, NotStarted."""
+        # An idle process has nothing to say: what can be read from it is its end.
+        if self._connection is not None and self._connection.poll():
+            self.kill()
+            self.gone()
+            raise DiedIdle
+        try:
+            pipe = self._connection or self._started()
+            pipe.send_bytes(task)
+            answer: tuple[bool, Any] | Report = pipe.recv()
+            while isinstance(answer, Report):
+                hear(answer)
+                answer = pipe.recv()
+        except BaseException as error:
+            self.kill()
+            self.gone()
+            if isinstance(error, EOFError | OSError | NotStarted):
+                raise
+            raise Unreadable(f"the answer of a worker cannot be read: {error!r}") from error
+        return answer
+
+    def _started(self) -> Connection:
+        if program.replaced():
+            raise NotStarted("another version of Lading was installed while this daemon runs; restart the daemon")
+        try:
+            return self._start()
+        except EOFError:
+            raise NotStarted("the process that starts them has ended; the machine may be out of memory") from None
+        except OSError as error:
+            advice = f"; {MORE_FILES}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+            raise NotStarted(f"{error.strerror or error}{advice}") from error
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=True, name="lading-worker")
+        with theirs:
+            if self._killed:
+                ours.close()
+                raise EOFError
+            # Without the lock: the first start loads the modules, and ``kill`` does not wait for that.
+            try:
+                FORKSERVER.start(self._process)
+            except BaseException:
+                ours.close()
+                raise
+            with self._lock:
+                # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
+                try:
+                    self._handle = os.pidfd_open(self._process.pid or 0)
+                except OSError:
+                    ours.close()  # The process ends by that.
+                    FORKSERVER.gone()
+                    raise
+                self._connection = ours
+        if self._killed:
+            raise EOFError
+        # Python waits for ever for a thread that could not begin for want of memory: so a child may never get ready.
+        if not ours.poll(READY_SECONDS):
+            raise TimeoutError(f"it was not ready within {READY_SECONDS:g} s; the machine may be out of memory")
+        ours.recv()
+        return ours
+
+    def kill(self) -> None:
+        """End the process, or have it ended as soon as it is started."""
+        with self._lock:
+            self._killed = True
+            if self._connection is not None:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                return
+        FORKSERVER.hurry()
+
+    def gone(self) -> None:
+        """Wait until the killed process is gone."""
+        if self._connection is None:
+            return
+        connection.wait([self._handle])
+        FORKSERVER.reap(self._process)
+        with self._lock:
+            self._process.close()
+            self._connection.close()
+            self._connection = None
+            os.close(self._handle)
+            FORKSERVER.gone()
+
+
+def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
+    """A worker's life: calls, one after the other, until the daemon is gone."""
+    # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Whoever asks the daemon something is not to wait until the workers leave a processor free.
+    os.nice(NICENESS)
+    _keep_memory()
+    threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
+    prepared = lru_cache(maxsize=1)(prepare)
+    pipe.send(None)  # Ready.
+    with heard_by(_Reporter(pipe)):
+        while True:
+            try:
+                task = pipe.recv_bytes()
+            except EOFError:
+                return
+            pipe.send(_answer(task, prepared))
+
+
+class _Reporter:
+    """Sends what is reported to the daemon, REPORTS a second at most."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._due = 0.0
+
+    def __call__(self, report: Report) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + 1 / REPORTS
+            self._pipe.send(report)
+
+
+def _keep_memory() -> None:
+    """Have the memory of one chunk stay for the next one. Given back to the kernel it would come back page by page:
+    160,000 page faults for 2,000,000 records, a quarter of the worker's time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc has it
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 48 << 20)
+
+
+def _answer(task: bytes, prepare: Callable[[int], None]) -> tuple[bool, Any]:
+    try:
+        function, args, kwargs, origin, level = ForkingPickler.loads(task)
+        prepare(level)
+        with working_for(origin):
+            return True, function(*args, **kwargs)
+    except BaseException as error:
+        # Its traceback does not travel; as a note it reaches the daemon's log. Libraries raise others than Exception.
+        error.add_note(_traceback(error))
+        return False, error if isinstance(error, Exception) else RuntimeError(repr(error))
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "in a worker:\n" + "".join(traceback.format_exception(error))
+
+
+def _die_with_daemon() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _nothing() -> None:
+    """Loads nothing and does nothing: a worker that can run it is ready."""

@@ -1,0 +1,241 @@
+"""What the daemon counts and measures for Prometheus.
+
+Only loaded where metrics are wanted. The rooms know nothing of it: they call what they were given, or are looked at
+when somebody asks. OBSERVING.md says what the numbers are good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from ladingd.api.interceptors.limits import CallClass
+from ladingd.core.job import EDITS, ChangeKind
+from ladingd.core.state import Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from ladingd.core.job import Change, Job
+    from ladingd.run.workers.pool import Workers
+
+_log = logging.getLogger(__name__)
+
+LAG_SECONDS = 0.5
+"""So often it is measured how late the event loop is."""
+STORE_PATIENCE = 2.0
+"""Seconds that the store has to say how many jobs there are."""
+
+_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_MIDDLE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
+
+_OUTCOMES = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
+
+
+@final
+class Metrics:
+    """All metrics. The methods in the past tense are the observers that the rooms call."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        self._registry = registry
+        ProcessCollector(registry=registry)
+        build = Gauge("lading_build_info", "1; what runs.", ("version", "python"), registry=registry)
+        build.labels(version("lading"), platform.python_version()).set(1)
+
+        self._jobs = Gauge("lading_jobs", "Jobs by state.", ("state",), registry=registry)
+        self._changes = Counter(
+            "lading_job_changes",
+            "Jobs that came into a state, since the daemon's start.",
+            ("state",),
+            registry=registry,
+        )
+        self._queue = Histogram(
+            "lading_queue_wait_seconds", "From QUEUED to RUNNING.", buckets=_LONG, registry=registry
+        )
+        self._records = Counter(
+            "lading_records", "Committed records, by what became of them.", ("type", "outcome"), registry=registry
+        )
+        self._rejects = Counter(
+            "lading_rejects",
+            "Rejects: errors refuse a record or a field of it, warnings leave a field out.",
+            ("severity",),
+            registry=registry,
+        )
+        self._bytes = Counter("lading_source_bytes", "Bytes of files that imports committed.", registry=registry)
+        self._chunks = Histogram(
+            "lading_chunk_seconds",
+            "What a worker process takes for a chunk, its transaction in the target included.",
+            buckets=_MIDDLE,
+            registry=registry,
+        )
+        self._steps = Counter(
+            "lading_worker_seconds", "Seconds that worker processes worked, by what at.", ("work",), registry=registry
+        )
+        self._workers = Gauge("lading_workers", "Worker processes for chunks.", ("state",), registry=registry)
+        self._rpcs = Counter(
+            "lading_rpcs", "Calls that are over, by outcome.", ("service", "method", "code"), registry=registry
+        )
+        self._rpc_seconds = Histogram(
+            "lading_rpc_seconds",
+            "From the arrival of a call to its end; watches last as long as somebody watches.",
+            ("service", "method"),
+            buckets=_MIDDLE,
+            registry=registry,
+        )
+        self._rpcs_running = Gauge("lading_rpcs_running", "Calls that run, by class.", ("class",), registry=registry)
+        self._watchers = Gauge("lading_watchers", "Watches of jobs, journals and rejects.", registry=registry)
+        self._lag = Histogram(
+            "lading_event_loop_lag_seconds", "How late the event loop comes.", buckets=_SHORT, registry=registry
+        )
+        self._commits = Histogram(
+            "lading_store_commit_seconds", "Transactions that write to the store.", buckets=_SHORT, registry=registry
+        )
+        self._readable = Gauge(
+            "lading_store_readable", "1 where the store answered this scrape in time.", registry=registry
+        )
+        self._writable = Gauge(
+            "lading_store_writable",
+            "0 where what is to be written waits: the store is locked by another process, or its disk is full.",
+            registry=registry,
+        )
+        self._queued: dict[str, float] = {}
+        self._begin_at_nought()
+
+    def _begin_at_nought(self) -> None:
+        # A series that appears with its first event has no increase that a rule could see.
+        for state in State:
+            self._changes.labels(state)
+        for kind in ("import", "export"):
+            for outcome in _OUTCOMES:
+                self._records.labels(kind, outcome)
+        for severity in ("error", "warning"):
+            self._rejects.labels(severity)
+
+    # What the rooms tell
+
+    def changed(self, change: Change) -> None:
+        """A job was created, moved, edited or deleted."""
+        job = change.job
+        if change.kind not in EDITS:  # That changes nothing of the wait.
+            self._waited(change)
+        if change.from_state is not job.state and change.cause is not None:
+            self._changes.labels(job.state).inc()
+
+    def _waited(self, change: Change) -> None:
+        since = self._queued.pop(change.job.id, None)
+        if change.cause is Event.SLOT_FREE and since is not None:
+            self._queue.observe(max(change.time.timestamp() - since, 0.0))
+        if change.job.state is State.QUEUED and change.kind is not ChangeKind.DELETED:
+            self._queued[change.job.id] = change.time.timestamp()
+
+    def counted(self, before: Job, after: Job, extent: int) -> None:
+        """The counts of a job were written. What a replay takes back is not taken back here."""
+        kind, old, new = after.spec.kind, before.counts, after.counts
+        for outcome in _OUTCOMES:
+            self._records.labels(kind, outcome).inc(max(getattr(new, outcome) - getattr(old, outcome), 0))
+        self._rejects.labels("error").inc(max(new.errors - old.errors, 0))
+        self._rejects.labels("warning").inc(max(new.warnings - old.warnings, 0))
+        if kind == "import":
+            self._bytes.inc(extent)
+
+    def worked(self, function: str, seconds: float) -> None:
+        """A worker process has answered."""
+        self._steps.labels(function.strip("_")).inc(seconds)
+        if function == "process":
+            self._chunks.observe(seconds)
+
+    def begun(self, method: str) -> Callable[[str], None]:
+        """A call begins; what is returned is called with its outcome."""
+        service, _, name = method.removeprefix("/").partition("/")
+        begin = time.perf_counter()
+
+        def over(code: str) -> None:
+            self._rpcs.labels(service, name, code).inc()
+            self._rpc_seconds.labels(service, name).observe(time.perf_counter() - begin)
+
+        return over
+
+    def committed(self, seconds: float) -> None:
+        """The store has written."""
+        self._commits.observe(seconds)
+
+    # What is looked at
+
+    def look_at(
+        self,
+        *,
+        jobs: Callable[[], Awaitable[Mapping[State, int]]],
+        calls: Callable[[], Mapping[CallClass, int]],
+        workers: Workers,
+        waits: Callable[[], str] = str,
+    ) -> None:
+        """Look at these whenever somebody asks: how many jobs there are in each state, how many calls of each class
+        run, and what the store waits for."""
+        self._read_jobs = jobs
+        self._read_calls = calls
+        self._read_workers = workers
+        self._read_waits = waits
+        self._registry.register(_Deaths(workers))
+
+    async def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The numbers as they are now, and in which format."""
+        calls = self._read_calls()
+        for call_class, number in calls.items():
+            self._rpcs_running.labels(call_class).set(number)
+        self._watchers.set(calls[CallClass.WATCHES])
+        self._workers.labels("busy").set(self._read_workers.busy)
+        self._workers.labels("idle").set(self._read_workers.idle)
+        self._writable.set(0 if self._read_waits() else 1)
+        try:
+            async with asyncio.timeout(STORE_PATIENCE):
+                numbers = await self._read_jobs()
+        except Exception as error:
+            # That is what this scrape has to tell.
+            _log.warning("the store does not say how many jobs there are: %r", error)
+            self._readable.set(0)
+            self._jobs.clear()
+        else:
+            self._readable.set(1)
+            for job_state, number in numbers.items():
+                self._jobs.labels(job_state).set(number)
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    async def measure_lag(self) -> None:
+        """See how late the loop comes, again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self._lag.observe(max(loop.time() - due, 0.0))
+
+
+class _Deaths(Collector):
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "lading_worker_deaths",
+            "Worker processes that ended when nobody had ended them.",
+            value=self._workers.deaths,
+        )

@@ -1,0 +1,33 @@
+"""A chunk of nothing but records that are refused."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import TYPE_CHECKING
+
+from ladingd.data.databases.sqlite.converters import sqlite_reading
+from ladingd.data.mapping.batch import read_batch
+from ladingd.data.rejects.fault import Faults
+from ladingd.data.rejects.lines import json_lines, write_rejects
+from ladingd.data.values.types import TEXT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.data.conftest import Yard
+
+
+def test_rejects_are_written_without_holding_them_all(yard: Yard, tmp_path: Path) -> None:
+    data = b"x\n" * 20_000
+    plan = yard.plan_import("a,b\n1,2\n" + data.decode())
+    (chunk,) = yard.chunks(plan)
+    batch = read_batch(b"1,2\n" + data, plan, chunk, [sqlite_reading(TEXT, inferred=False)] * 2)
+    path = tmp_path / "rejects"
+    tracemalloc.start()
+    try:
+        write_rejects(path, json_lines(batch.rejects(Faults.of(batch.faults))))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(path.read_bytes().splitlines()) == 20_000
+    assert peak < 200 * 20_000

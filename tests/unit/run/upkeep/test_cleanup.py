@@ -1,0 +1,150 @@
+"""What deleted jobs have left is cleared away, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from ladingd.core.errors import DestinationRefused, InvalidSpec, LadingError, TargetUnavailable
+from ladingd.core.state import Event
+from ladingd.run.control import Control
+from ladingd.run.upkeep import cleanup as discards_module
+from ladingd.store.discards import SqlDiscardStore
+from tests.contract.conftest import FAILURE
+from tests.harness.waiting import until_async
+
+if TYPE_CHECKING:
+    from ladingd.core.job import Job
+    from ladingd.run.workers.pool import Workers
+    from tests.unit.run.conftest import Rig
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def ended(rig: Rig, chunks: int = 1) -> Job:
+    """A job that has left something."""
+    job = await rig.queued(chunks)
+    await rig.store.move(job.id, Event.SLOT_FREE)
+    await rig.store.move(job.id, Event.ERROR, failure=FAILURE)
+    rig.transfer.ledger(job.uid)[0] = rig.transfer.counts
+    return job
+
+
+def control_of(rig: Rig) -> Control:
+    return Control(
+        store=rig.store,
+        transfer=rig.transfer,
+        workers=cast("Workers", rig.workers),
+        announcer=rig.announcer,
+        discards=rig.discards,
+        room=rig.room,
+    )
+
+
+async def pending(rig: Rig) -> list[str]:
+    return [discard.job_id for discard in await SqlDiscardStore(rig.store._database).pending()]
+
+
+async def test_it_is_noted_in_the_transaction_that_deletes_the_job(rig: Rig) -> None:
+    """So a daemon that dies right behind it leaves nothing for ever."""
+    job = await ended(rig)
+    await rig.store.delete(job.id)
+    assert await pending(rig) == [job.id]
+    await rig.discards.clear()
+    assert rig.transfer.discarded == [job.uid]
+    assert await pending(rig) == []
+
+
+async def test_a_job_that_never_ran_has_left_nothing(rig: Rig) -> None:
+    job = await rig.queued(1)
+    await rig.store.command(job.id, Event.CANCEL)
+    await control_of(rig).delete(job.id)
+    assert await pending(rig) == []
+    assert rig.transfer.discarded == []
+
+
+async def test_a_deletion_waits_for_it_where_it_can_be(rig: Rig) -> None:
+    job = await ended(rig)
+    await control_of(rig).delete(job.id)
+    assert rig.transfer.discarded == [job.uid]
+    assert await pending(rig) == []
+
+
+@pytest.mark.parametrize("error", [TargetUnavailable("away"), InvalidSpec("target.connection", "there is none")])
+async def test_a_target_that_is_away_is_asked_again_once_a_time(
+    rig: Rig, caplog: pytest.LogCaptureFixture, error: LadingError
+) -> None:
+    jobs = [await ended(rig, chunks) for chunks in (1, 2)]
+    rig.transfer.errors["discard"] = [error] * 4
+    for job in jobs:
+        await control_of(rig).delete(job.id)
+    await rig.discards.clear()
+    await rig.discards.clear()
+    assert rig.transfer.errors["discard"] == [], "one call for both jobs, twice"
+    assert await pending(rig) == [job.id for job in jobs]
+    await rig.discards.clear()
+    assert rig.transfer.discarded == [job.uid for job in jobs]
+    assert caplog.text.count("cannot be cleared away yet") == 1
+
+
+async def test_the_files_of_all_its_jobs_go_while_a_target_is_away(rig: Rig) -> None:
+    jobs = [await ended(rig, chunks) for chunks in (1, 2, 3)]
+    rig.files.there = {job.uid: 1 for job in jobs}
+    for job in jobs:
+        await rig.store.delete(job.id)
+    rig.transfer.errors["discard"] = [TargetUnavailable("away")]
+    await rig.discards.clear()
+    assert rig.files.there == {}
+    assert await pending(rig) == [job.id for job in jobs]
+
+
+async def test_one_that_cannot_be_now_holds_up_no_other(rig: Rig) -> None:
+    jobs = [await ended(rig, chunks) for chunks in (1, 2, 3)]
+    for job in jobs:
+        await rig.store.delete(job.id)
+    rig.transfer.errors["discard"] = [DestinationRefused("no right to"), ValueError("a defect")]
+    await rig.discards.clear()
+    assert await pending(rig) == [job.id for job in jobs[:2]]
+
+
+async def test_a_target_that_does_not_answer_is_not_waited_for_for_ever(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discards_module, "PATIENCE", 0.01)
+    job = await ended(rig)
+    rig.workers.hold("discard")
+    await control_of(rig).delete(job.id)
+    assert await pending(rig) == [job.id]
+    assert rig.workers.killed == 1
+
+
+async def test_files_of_jobs_that_nobody_knows_are_set_aside_at_start(rig: Rig) -> None:
+    known, deleted = await ended(rig, 1), await ended(rig, 2)
+    await rig.store.delete(deleted.id)
+    rig.files.there = {known.uid: 1, deleted.uid: 1, "stranger": 1}
+    rig.workers.hold("discard")
+    running = asyncio.create_task(rig.discards.run())
+    await rig.workers.reached["discard"].wait()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert rig.files.there.keys() == {known.uid, deleted.uid}
+    assert rig.files.aside.keys() == {"stranger"}
+
+
+async def test_it_looks_at_once_when_it_is_woken(rig: Rig) -> None:
+    running = asyncio.create_task(rig.discards.run())
+    job = await ended(rig)
+    await control_of(rig).delete(job.id, wait=False)
+
+    async def done() -> bool:
+        return not await pending(rig)
+
+    await until_async(done, "it is cleared away")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert rig.transfer.discarded == [job.uid]
