@@ -21,6 +21,7 @@ from ladingd.store.jobs import SqlJobStore
 from ladingd.store.sqlite.backup import copies, version_of
 from ladingd.store.sqlite.inspection import inspect
 from tests.harness.jobs import followed, rows
+from tests.harness.listing import everything
 from tests.harness.old_store import PEOPLE, SCHEMAS, STOCK, WAYS, put_back, write_world
 from tests.harness.waiting import PATIENCE
 
@@ -40,7 +41,7 @@ def test_there_is_a_store_of_every_schema_but_the_newest() -> None:
 async def test_its_jobs_are_what_they_were(schema: str, folder: Path) -> None:
     path = put_back(schema, folder / "store.db")
     store = await SqlJobStore.open(path)
-    _, jobs = await store.snapshot()
+    _, jobs = await everything(store)
     named = {"exporting": Stored.RUNNING, "staying": Stored.INTERRUPTED}
     assert {job.id: job.state for job in jobs} == {
         job_id: named.get(job_id) or Stored(job_id.upper()) for job_id in WAYS

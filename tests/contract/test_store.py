@@ -17,6 +17,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Level, Progress
 from ladingd.core.state import COMMANDS, Event, State
+from tests.harness.listing import everything
 
 if TYPE_CHECKING:
     from ladingd.core.ports import JobStore
@@ -44,11 +45,11 @@ async def test_a_reopened_store_knows_everything(stores: Any, store: JobStore, n
     await store.create(new_job("a"), request_id="r", request_digest="d")
     await bring(store, "b", State.FAILED)
     await store.write_journal("a", Level.WARNING, "CODE", "message")
-    known = await store.snapshot(), await store.changes(0, limit=100), await store.journal("a", limit=100)
+    known = await everything(store), await store.changes(0, limit=100), await store.journal("a", limit=100)
     await stores.close(store)
 
     store = await stores.open()
-    assert (await store.snapshot(), await store.changes(0, limit=100), await store.journal("a", limit=100)) == known
+    assert (await everything(store), await store.changes(0, limit=100), await store.journal("a", limit=100)) == known
     assert (await store.create(new_job("c"), request_id="r", request_digest="d")).id == "a"
 
 
@@ -69,21 +70,21 @@ async def test_a_taken_id_is_refused(store: JobStore, new_job: Any) -> None:
     first = await store.create(new_job("a", label="first"))
     with pytest.raises(JobExists):
         await store.create(new_job("a", label="second"))
-    assert await store.snapshot() == (1, (first,))
+    assert await everything(store) == (1, (first,))
     assert len(await store.changes(0, limit=10)) == 1
 
 
 async def test_a_new_job_is_editing(store: JobStore, new_job: Any) -> None:
     with pytest.raises(ValueError, match="EDITING"):
         await store.create(new_job("a", state=State.RUNNING))
-    assert await store.snapshot() == (0, ())
+    assert await everything(store) == (0, ())
 
 
 async def test_the_same_request_again_gives_the_job_as_it_is_now(store: JobStore, new_job: Any) -> None:
     await store.create(new_job("a"), request_id="r", request_digest="d")
     queued = await store.command("a", Event.START)
     assert await store.create(new_job("b"), request_id="r", request_digest="d") == queued
-    assert await store.snapshot() == (2, (queued,))
+    assert await everything(store) == (2, (queued,))
 
 
 async def test_a_request_id_used_for_another_request_is_refused(store: JobStore, new_job: Any) -> None:
@@ -110,7 +111,7 @@ async def test_creations_without_a_request_id_are_apart(store: JobStore, new_job
 async def test_what_could_not_be_read_again_is_not_stored(store: JobStore, new_job: Any, rate: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         await store.create(new_job("a", progress=Progress(rate=rate)))
-    assert await store.snapshot() == (0, ())
+    assert await everything(store) == (0, ())
 
 
 NAMING = {
@@ -137,7 +138,7 @@ async def test_a_job_that_is_not_there(store: JobStore, new_job: Any, method: st
     with pytest.raises(JobNotFound) as caught:
         await NAMING[method](store)
     assert caught.value.job_id == "none"
-    assert await store.snapshot() == (1, (job,))
+    assert await everything(store) == (1, (job,))
 
 
 # Lists

@@ -80,7 +80,7 @@ async def test_committed_chunks_add_up(store: JobStore, job: Job) -> None:
 async def test_progress_is_no_change(store: JobStore, job: Job) -> None:
     after = await store.commit_chunks("a", [committed(FIRST, TEN)], Progress(fraction=0.5))
     assert (after.revision, after.update_time, after.etag) == (job.revision, job.update_time, job.etag)
-    assert (await store.snapshot())[0] == job.revision
+    assert await store.revision() == job.revision
     assert len(await store.changes(0, limit=100)) == job.revision
 
 
@@ -122,7 +122,7 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
     assert after == replace(job, counts=TEN + TEN, attempt=1, total=21, progress=progress, settled=True)
     assert await store.get("a") == after
     assert [kept.counts for kept in await store.chunks("a")] == [None, TEN, TEN]
-    assert (await store.snapshot())[0] == job.revision
+    assert await store.revision() == job.revision
     # What was uncommitted can be committed again.
     assert (await store.commit_chunks("a", [committed(FIRST, ONE)], Progress())).counts == TEN + TEN + ONE
 
@@ -156,7 +156,7 @@ async def test_a_new_plan_forgets_the_chunks(store: JobStore, job: Job, export_j
     assert after == replace(job, plan=plan, counts=Counts(), attempt=1, total=None, progress=Progress())
     assert await store.get("a") == after
     assert await store.chunks("a") == ()
-    assert (await store.snapshot())[0] == job.revision
+    assert await store.revision() == job.revision
     await store.add_chunks("a", [replace(FIRST, end=99)])
     assert (await store.commit_chunks("a", [committed(FIRST, ONE)], Progress())).counts == ONE
 

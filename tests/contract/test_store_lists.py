@@ -13,6 +13,7 @@ from ladingd.core.errors import CommandNotAllowed, EtagMismatch, InvalidRequest,
 from ladingd.core.plan import Chunk
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Comparison, Condition, Field, Order, Selection, value_of
 from ladingd.core.state import Event, State
+from tests.harness.listing import everything
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,7 +162,7 @@ async def test_an_edit_that_is_only_checked_changes_nothing(store: JobStore, new
     created = await store.create(new_job("a", label="old"))
     would_be = await store.edit("a", label="new", validate_only=True)
     assert (would_be.label, would_be.revision) == ("new", created.revision)
-    assert await store.snapshot() == (1, (created,))
+    assert await everything(store) == (1, (created,))
     with pytest.raises(EtagMismatch):
         await store.edit("a", label="new", etag='"0"', validate_only=True)
     await store.command("a", Event.START)

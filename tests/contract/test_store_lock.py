@@ -24,6 +24,7 @@ from ladingd.store.sqlite.ballast import full
 from ladingd.store.sqlite.database import Database
 from ladingd.store.sqlite.lock import holder
 from tests.harness.jobs import held
+from tests.harness.listing import everything
 from tests.harness.old_store import SCHEMAS, put_back
 from tests.integration.api.fakes import NOON, eventually
 
@@ -93,7 +94,7 @@ async def test_what_is_to_be_written_waits_for_the_lock_and_says_so(
         writing = [asyncio.create_task(store.create(new_job(f"j{number}"))) for number in range(3)]
         entry = asyncio.create_task(audit.add([DEED]))
         await until_told(told, 1)
-        assert await store.snapshot() == (0, ()), "reading goes on"
+        assert await everything(store) == (0, ()), "reading goes on"
         assert "is locked by" in database.trouble
         assert not any(task.done() for task in (*writing, entry))
     assert [job.revision for job in await asyncio.gather(*writing)] == [1, 2, 3], "in the order of the calls"
@@ -117,7 +118,7 @@ async def test_a_caller_has_an_answer_in_time_and_nothing_was_changed(
         assert [type(outcome) for outcome in outcomes] == [StoreBusy] * 3
         assert not patient.done(), "whoever waits for an answer"
     await patient
-    assert [job.id for job in (await store.snapshot())[1]] == ["patient"]
+    assert [job.id for job in (await everything(store))[1]] == ["patient"]
 
 
 async def test_a_caller_whose_turn_does_not_come_is_told_that_the_store_is_locked(
@@ -143,7 +144,7 @@ async def test_a_call_that_is_given_up_leaves_nothing_behind(database: Database,
         await asyncio.wait(calls)
         await asyncio.wrap_future(database._writer._thread.submit(int))  # The thread has let go of them.
     await store.create(new_job("last"))
-    assert [job.id for job in (await store.snapshot())[1]] == ["last"]
+    assert [job.id for job in (await everything(store))[1]] == ["last"]
 
 
 @pytest.mark.parametrize("code", ["SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"])

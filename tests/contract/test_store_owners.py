@@ -12,6 +12,7 @@ from ladingd.core.errors import InvalidRequest, JobNotFound
 from ladingd.core.job import ChangeKind
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Comparison, Condition, Field, Selection
 from ladingd.core.state import Event
+from tests.harness.listing import everything
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,7 +68,7 @@ async def test_lists(many: JobStore, selection: Selection, ids: str, size: int) 
         if not (token := page.next_token):
             break
     assert "".join(job.id for job in found) == ids
-    _, every = await many.snapshot()
+    _, every = await everything(many)
     assert "".join(job.id for job in reversed(every) if selection.holds(job)) == ids
 
 

@@ -156,10 +156,6 @@ class JobStore(ABC):
         noticed here."""
 
     @abstractmethod
-    async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
-        """The current revision and all jobs at that revision, the oldest first; or the one job that is named."""
-
-    @abstractmethod
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
         """The changes after a revision, in order. Raises RevisionCompacted where some of them are gone."""
 

@@ -106,6 +106,7 @@ class Order:
 
 
 NEWEST_FIRST = Order()
+OLDEST_FIRST = Order(descending=False)
 LAST_CHANGED_FIRST = Order(field=Field.UPDATE_TIME)
 
 

@@ -9,13 +9,12 @@ from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 from ladingd.core.errors import RevisionCompacted
 from ladingd.core.job import Change, ChangeKind
 from ladingd.core.journal import describe
-from ladingd.store import journal, rows
-from ladingd.store.tables import changes, history, jobs
+from ladingd.store import journal
+from ladingd.store.tables import changes, history
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from ladingd.core.job import Job
 
 _AT_A_TIME = 5_000
 """How many changes are forgotten at once: others wait meanwhile."""
@@ -44,9 +43,6 @@ _WITHDRAWN = (
     .order_by(changes.c.revision)
 )
 """The changes by which jobs ceased to be shared."""
-
-_EVERYTHING = select(*rows.COLUMNS).order_by(jobs.c.sequence)
-"""All jobs, the oldest first."""
 
 
 def next_revision(connection: Connection) -> int:
@@ -102,11 +98,3 @@ def compact(connection: Connection, keep: int) -> int:
         connection.execute(delete(changes).where(changes.c.revision <= gone))
         connection.execute(update(history).values(compacted=gone))
     return gone
-
-
-def snapshot(connection: Connection, job_id: str) -> tuple[int, tuple[Job, ...]]:
-    """The current revision and all jobs at that revision, the oldest first; or the one that is named."""
-    revision = current_revision(connection)
-    if job_id:
-        return revision, (rows.load(connection, job_id),)
-    return revision, rows.jobs_of(connection.execute(_EVERYTHING))

@@ -109,9 +109,6 @@ class SqlJobStore(JobStore):
     async def written(self) -> None:
         await self._database.beat()
 
-    async def snapshot(self, job_id: str = "") -> tuple[int, tuple[Job, ...]]:
-        return await self._database.read(changes.snapshot, job_id)
-
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
         return await self._database.read(changes.read, after, limit)
 

@@ -18,6 +18,7 @@ from ladingd.run.disk_space import Room
 from ladingd.run.scheduler import Scheduler
 from ladingd.store.holds import SqlHoldStore
 from tests.contract.conftest import FAILURE
+from tests.harness.listing import everything
 from tests.unit.run.conftest import RESERVE
 
 if TYPE_CHECKING:
@@ -248,10 +249,10 @@ async def test_a_start_without_room_writes_nothing_and_begins_nothing(rig: Rig) 
     """On a disk that is full to the last byte it would wait for ever before it serves."""
     await rig.queued(1)
     rig.disk.free = RESERVE - 1
-    before = await rig.store.snapshot()
+    before = await everything(rig.store)
     await rig.room.begin()
     assert rig.room.short
-    assert await rig.store.snapshot() == before
+    assert await everything(rig.store) == before
     await rig.room.look()
     codes = [entry.code for entry in await rig.store.journal("job1", limit=10)]
     assert codes[-1] == "DISK_FULL", "who waits is told by the first look"

@@ -7,6 +7,7 @@ lag behind, and over the latest progress of each job. One that does not read cos
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import JobNotFound, RejectsLost, RevisionCompacted, ShuttingDown
 from ladingd.core.job import EDITS, ChangeKind, Job
-from ladingd.core.selection import EVERY, Field
+from ladingd.core.selection import EVERY, OLDEST_FIRST, Field
 from ladingd.core.state import ACTIVE, ENDED, State
 from ladingd.run.watch.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator
 
     from ladingd.core.job import Change, JournalEntry, Reject
     from ladingd.core.ports import Check, JobStore, RejectReader
@@ -30,9 +31,13 @@ BOOKMARK_SECONDS = 15.0
 PULSE_SECONDS = 0.2
 """Progress is shown this often at most."""
 LISTED_SECONDS = 2.0
-"""So long a list of all jobs is kept for further watchers: many come at once when a connection or a daemon was gone."""
+"""So long a page of jobs is kept for further watchers: many come at once when a connection or a daemon was gone."""
+PAGE = 100
+"""Jobs that are read at once for a watch that begins."""
 BATCH = 500
 
+_LISTED = 20
+"""Pages that are kept at most."""
 
 _WITHDRAWN = 5_000
 """So many withdrawn jobs in memory, and so many more each time, have the store asked of which of them changes are still
@@ -61,6 +66,16 @@ class WatchEvent:
     job: Job | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    """A page of jobs, read at this revision or after it; ``rung`` is the bell of that time."""
+
+    revision: int
+    jobs: tuple[Job, ...]
+    next_token: str
+    rung: asyncio.Event
+
+
 class Watch:
     """The fan-out. ``progressed`` is told by the runs, changes are read from the store when announced."""
 
@@ -83,9 +98,8 @@ class Watch:
         self._last_pulse = 0.0
         self._pulse_due: asyncio.TimerHandle | None = None
         self._listing = asyncio.Lock()
-        self._listed: tuple[int, tuple[Job, ...]] | None = None
-        self._outdated = False
-        """What is listed has progress that is no longer true."""
+        self._listed: dict[tuple[Selection, str], _Listed] = {}
+        """The latest pages; none while what they show of progress is no longer true."""
         self._most_withdrawn = _WITHDRAWN
         self._withdrawn: dict[str, int] = {}
         """By uid, when jobs ceased to be shared: nobody but their owners is shown what was before."""
@@ -109,7 +123,7 @@ class Watch:
         self._last_pulse = asyncio.get_running_loop().time()
         self._pulse += 1
         self._progress.update((job_id, (self._pulse, job)) for job_id, job in self._fresh.items())
-        self._outdated = True
+        self._listed.clear()
         jobs = tuple(self._fresh)
         self._fresh.clear()
         self._announcer.announce(*jobs)
@@ -133,6 +147,7 @@ class Watch:
     ) -> AsyncGenerator[WatchEvent, None]:
         """Follow all jobs, or one: from revision 0 a snapshot and then every change, else the changes after it.
 
+        The snapshot shows each job as it is when its turn comes; changes that it shows already are not told again.
         ``selection``: only these, by state, type, label, owner and shared. A change by which a job leaves it is told as
         well; where the watcher may no longer see the job, as WITHDRAWN. ``check`` is called for the one job.
         Ends by ShuttingDown, and by JobNotFound where the one job is not there or no more. Raises RevisionCompacted
@@ -145,17 +160,14 @@ class Watch:
             # Of another store, or of this one before it was put back from a copy.
             raise RevisionCompacted(revision, current)
         known = not job_id
+        ahead: dict[str, int] = {}
         if revision == 0:
-            rung = self._announcer.listen()
-            revision, jobs = await (self._store.snapshot(job_id) if job_id else self._snapshot())
-            if job_id and check is not None:
-                check(jobs[0])
-            for job in filter(selection.holds, jobs):
-                if restricted is not None and await self._hidden(job, revision, restricted, rung):
-                    continue
-                yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
-            # It may be large, and this watch may last for days.
-            del jobs
+            revision = current
+            async with aclosing(self._snapshot(revision, job_id, selection, check)) as listed:
+                async for shown in listed:
+                    if shown.job is not None and shown.job.revision > revision:
+                        ahead[shown.job.id] = shown.job.revision
+                    yield shown
             yield _bookmark(revision)
             known = True
         loop = asyncio.get_running_loop()
@@ -168,6 +180,8 @@ class Watch:
                 revision = change.revision
                 if job_id not in ("", change.job.id):
                     continue
+                if revision <= ahead.get(change.job.id, 0):
+                    continue  # It was shown as it was after this change.
                 if restricted is not None and await self._hidden(change.job, revision, restricted, rung):
                     continue
                 if (event := _event(selection, change)) is not None:
@@ -280,22 +294,56 @@ class Watch:
             await self._read()
         return self._withdrawn.get(job.uid, 0) > revision
 
-    async def _snapshot(self) -> tuple[int, tuple[Job, ...]]:
-        """All jobs at the current revision, read once for all watchers that come at the same time."""
-        async with self._listing:
-            listed = self._listed
-            current = listed is not None and listed[0] == await self._store.revision()
-            # It may have been forgotten while we asked.
-            if listed is None or not current or self._listed is not listed or self._outdated or self._fresh:
-                self._outdated = False
-                revision, jobs = await self._store.snapshot()
-                listed = self._listed = revision, _sharing(jobs, listed[1] if listed is not None else ())
-                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget_list, listed)
-            return listed
+    async def _snapshot(
+        self, revision: int, job_id: str, selection: Selection, check: Check | None
+    ) -> AsyncGenerator[WatchEvent, None]:
+        pages = self._one_page(job_id, check) if job_id else self._pages(selection, revision)
+        async with aclosing(pages):
+            async for page in pages:
+                for job in filter(selection.holds, page.jobs):
+                    viewer = selection.visible_to
+                    if viewer is not None and await self._hidden(job, page.revision, viewer, page.rung):
+                        continue
+                    yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
 
-    def _forget_list(self, listed: tuple[int, tuple[Job, ...]]) -> None:
-        if self._listed is listed:
-            self._listed = None
+    async def _one_page(self, job_id: str, check: Check | None) -> AsyncGenerator[_Listed, None]:
+        rung = self._announcer.listen()
+        revision = await self._store.revision()
+        job = await self._store.get(job_id)
+        if check is not None:
+            check(job)
+        yield _Listed(revision=revision, jobs=(job,), next_token="", rung=rung)
+
+    async def _pages(self, selection: Selection, revision: int) -> AsyncGenerator[_Listed, None]:
+        """The selected jobs, the oldest first, each as it was at this revision or after it. A watcher that reads
+        slowly holds one page: there may be any number of jobs."""
+        token = ""
+        while True:
+            page = await self._page(selection, token, revision)
+            yield page
+            if not (token := page.next_token):
+                return
+
+    async def _page(self, selection: Selection, token: str, revision: int) -> _Listed:
+        """A page, read once for all watchers that come at the same time."""
+        async with self._listing:
+            key = (selection, token)
+            page = self._listed.get(key)
+            if page is None or page.revision < revision or self._fresh:
+                rung = self._announcer.listen()
+                # Before the page: what is read after it is at least as new.
+                known = await self._store.revision()
+                found = await self._store.list(size=PAGE, token=token, selection=selection, order=OLDEST_FIRST)
+                page = _Listed(revision=known, jobs=found.items, next_token=found.next_token, rung=rung)
+                while len(self._listed) >= _LISTED:
+                    del self._listed[next(iter(self._listed))]
+                self._listed[key] = page
+                asyncio.get_running_loop().call_later(LISTED_SECONDS, self._forget, key, page)
+            return page
+
+    def _forget(self, key: tuple[Selection, str], page: _Listed) -> None:
+        if self._listed.get(key) is page:
+            del self._listed[key]
 
     def _progress_since(self, pulse: int, job_id: str) -> list[Job]:
         """Progress newer than a pulse, less what a change that is known has overtaken."""
@@ -364,21 +412,6 @@ class Watch:
             del self._fresh[job_id]
         if (seen := self._progress.get(job_id)) is not None and seen[1].revision <= change.revision:
             del self._progress[job_id]
-
-
-def _sharing(jobs: Iterable[Job], earlier: Iterable[Job]) -> tuple[Job, ...]:
-    """The same jobs, by the objects of an earlier list where those are as they were: watchers that come one after the
-    other and read slowly have a list each, and all jobs in it."""
-    known = {job.id: job for job in earlier}
-
-    def shared(job: Job) -> Job:
-        before = known.get(job.id)
-        if before is None or job.state in ACTIVE:
-            return job
-        same = (before.uid, before.revision, before.settled) == (job.uid, job.revision, job.settled)
-        return before if same and (before.counts, before.progress) == (job.counts, job.progress) else job
-
-    return tuple(map(shared, jobs))
 
 
 class _Permission:

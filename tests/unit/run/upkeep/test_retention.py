@@ -20,6 +20,7 @@ from ladingd.store.audit import SqlAuditStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
 from tests.contract.conftest import FAILURE, WAYS
+from tests.harness.listing import everything
 from tests.harness.waiting import until_async
 from tests.unit.run.conftest import SPEC, plan_of
 
@@ -80,7 +81,7 @@ async def make(rig: Rig, job_id: str, state: State, days_ago: int = 0) -> Job:
 
 
 async def left(rig: Rig) -> set[str]:
-    return {job.id for job in (await rig.store.snapshot())[1]}
+    return {job.id for job in (await everything(rig.store))[1]}
 
 
 async def test_what_may_go_on_stays_however_old_it_is(rig: Rig) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ladingd.core.job import Job
+    from ladingd.core.ports import Page
     from ladingd.run.watch.watch import WatchEvent
     from tests.unit.run.conftest import Rig
 
@@ -302,14 +303,14 @@ async def commit(rig: Rig, job: Job, ordinal: int) -> None:
 async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     job = await rig.queued(1)
     reads = 0
-    snapshot = rig.store.snapshot
+    listing = rig.store.list
 
-    async def counted(job_id: str = "") -> tuple[int, tuple[Job, ...]]:
+    async def counted(**asked: Any) -> Page[Job]:
         nonlocal reads
         reads += 1
-        return await snapshot(job_id)
+        return await listing(**asked)
 
-    monkeypatch.setattr(rig.store, "snapshot", counted)
+    monkeypatch.setattr(rig.store, "list", counted)
     watches = [rig.watch.jobs() for _ in range(5)]
     assert [event.job for event in await asyncio.gather(*map(anext, watches))] == [job] * 5
     assert reads == 1
@@ -322,6 +323,38 @@ async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypa
     assert event.job.progress.fraction == 0.5, "and so is progress"
     for watch in watches:
         await watch.aclose()
+
+
+async def test_a_watch_that_begins_holds_one_page_of_jobs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes while the list is told is told once, and not backwards."""
+    monkeypatch.setattr(fan_out, "PAGE", 2)
+    made = [await rig.queued(number) for number in range(1, 6)]
+    begun = await rig.store.revision()
+    events = rig.watch.jobs()
+    told = [await anext(events) for _ in range(2)]
+    first, last = made[0], made[-1]
+    gone = await rig.command(made[2].id, Event.CANCEL)
+    await rig.store.delete(gone.id)
+    await rig.command(first.id, Event.PAUSE)
+    paused = await rig.command(last.id, Event.PAUSE)
+    late = await rig.queued(6)
+    rig.announcer.announce_all()
+    told += await take(events, 7)
+    seen = [(event.kind, event.job.id if event.job else None, event.job.state if event.job else None) for event in told]
+    assert seen == [
+        (WatchKind.SNAPSHOT, made[0].id, State.QUEUED),
+        (WatchKind.SNAPSHOT, made[1].id, State.QUEUED),
+        (WatchKind.SNAPSHOT, made[3].id, State.QUEUED),
+        (WatchKind.SNAPSHOT, last.id, paused.state),
+        (WatchKind.SNAPSHOT, late.id, State.QUEUED),
+        (WatchKind.BOOKMARK, None, None),
+        (WatchKind.CHANGED, gone.id, State.CANCELED),
+        (WatchKind.DELETED, gone.id, State.CANCELED),
+        (WatchKind.CHANGED, first.id, State.PAUSED),
+    ]
+    assert {event.revision for event in told[:6]} == {begun}
+    assert [event.revision for event in told] == sorted(event.revision for event in told)
+    await events.aclose()
 
 
 async def test_who_watches_after_much_was_forgotten_sees_what_comes(rig: Rig) -> None:
@@ -365,7 +398,7 @@ async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypat
         asked += 1
         current = await revision()
         if asked == 2:  # The first is for the watcher's own revision, the second for the list's.
-            rig.watch._listed = None  # As the next pulse of progress does.
+            rig.watch._listed.clear()  # As the next pulse of progress does.
         return current
 
     monkeypatch.setattr(rig.store, "revision", slow)
@@ -390,7 +423,13 @@ async def test_a_watch_that_lasts_does_not_hold_the_list_it_began_with(
 ) -> None:
     """Else a daemon with many jobs and many watchers has all jobs in memory as often."""
     job = await rig.queued(1)
-    monkeypatch.setattr(fan_out, "_sharing", lambda jobs, _: Listed(jobs))
+    listing = rig.store.list
+
+    async def marked(**asked: Any) -> Page[Job]:
+        page = await listing(**asked)
+        return replace(page, items=Listed(page.items))
+
+    monkeypatch.setattr(rig.store, "list", marked)
     monkeypatch.setattr(fan_out, "LISTED_SECONDS", 0.001)
     watches = []
     for _ in range(3):
@@ -401,23 +440,5 @@ async def test_a_watch_that_lasts_does_not_hold_the_list_it_began_with(
         await take(watches[-1], 2)
     assert Listed.alive <= 3
     await eventually(lambda: gc.collect() >= 0 and not Listed.alive)
-    for watch in watches:
-        await watch.aclose()
-
-
-async def test_lists_share_the_jobs_that_did_not_change(rig: Rig) -> None:
-    """Else watchers that come one after the other and read slowly have all jobs in memory as often."""
-    resting, changing = await rig.queued(1), await rig.queued(2)
-    watches = [rig.watch.jobs()]
-    first = {event.job.id: event.job for event in await take(watches[0], 3) if event.job}
-    await rig.command(changing.id, Event.PAUSE)
-    watches.append(rig.watch.jobs())
-    second = {event.job.id: event.job for event in await take(watches[1], 3) if event.job}
-    assert second[resting.id] is first[resting.id]
-    assert second[changing.id].state is State.PAUSED
-    await rig.store.edit(resting.id, label="other")
-    watches.append(rig.watch.jobs())
-    third = {event.job.id: event.job for event in await take(watches[2], 3) if event.job}
-    assert third[resting.id].label == "other"
     for watch in watches:
         await watch.aclose()
