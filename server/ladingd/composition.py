@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 from ladingd.api.interceptors.limits import CallClass
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
-from ladingd.commands.connections import connections_of
 from ladingd.config.own_files import own_files
 from ladingd.core.access import SOCKET, Principal, Role
 from ladingd.core.errors import DiskFull, StoreBusy
 from ladingd.core.files import UPLOADS
 from ladingd.core.reloadable import Live
-from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.connection import Connection, connections_of
 from ladingd.data.files.downloads import RootFiles
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.files.uploads.store import UploadFiles
@@ -104,7 +103,7 @@ class Parts:
         """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
         # In this order: what a new connection leads to is protected before a job can name it.
         self.own_files.replace(_own_files(settings, self.config, self.socket))
-        self.connections.replace(connections_of(settings))
+        self.connections.replace(connections_of(settings.connections))
         self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
         self.uploads.file_limit = settings.upload_limit
         self.upload_room.limit = settings.uploads_limit
@@ -161,7 +160,7 @@ async def compose(
     upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
     uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
     sweep = Sweep(store, uploads)
-    connections = Live(connections_of(settings))
+    connections = Live(connections_of(settings.connections))
     roots = Live({**settings.roots, UPLOADS: uploads.root})
     own = Live(_own_files(settings, config, socket))
     transfer = BulkTransfer(

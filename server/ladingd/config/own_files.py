@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ladingd.config.side_by_side import side_by_side
-from ladingd.host.user_places import home
+from ladingd.data.databases.registry import provider_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ladingd.config.settings import ConnectionSettings, Settings
+    from ladingd.config.settings import Settings
 
-_BESIDE = {"-wal": "the write-ahead log", "-shm": "the shared memory", "-journal": "the rollback journal"}
-"""What SQLite keeps beside a database, by the end of its name."""
 _UNITS = tuple(map(Path, ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")))
-_OF_LIBPQ = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir")
-"""Parameters of PostgreSQL's URLs that name files."""
-_LIBPQ_FILES = {"PGPASSFILE": ".pgpass", "PGSERVICEFILE": ".pg_service.conf", "PGSSLKEY": ".postgresql"}
-"""Where libpq looks by itself: variables, and what holds beneath the home without them."""
 
 
 def own_files(settings: Settings, config: Path) -> dict[str, Path]:
@@ -44,20 +37,22 @@ def daemon_files(settings: Settings, config: Path) -> dict[str, Path]:
 
 
 def databases(settings: Settings) -> dict[str, Path]:
-    """The files of SQLite's databases, by the names of their connections."""
-    return {name: _path(one) for name, one in settings.connections.items() if _is_sqlite(one)}
+    """The files that are databases, by the names of their connections."""
+    found = {name: provider_of(one.url).database_file(one.url) for name, one in settings.connections.items()}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _database_files(settings: Settings) -> dict[str, Path]:
     files: dict[str, Path] = {}
     found = databases(settings)
-    # Where the path is a link, SQLite puts them beside the file that it leads to. A reload asks this on the loop.
+    # If the path is a link, the other files are beside the file that it leads to. A reload asks this on the loop.
     leads_to = side_by_side(os.path.realpath, found)
     for name, path in found.items():
         files[f"the database of connection {name!r}"] = path
+        beside = provider_of(settings.connections[name].url).files_beside()
         for place in dict.fromkeys((path, Path(leads_to.get(name, path)))):
             said = f" at {place}" if place != path else ""
-            for end, what in _BESIDE.items():
+            for end, what in beside.items():
                 files[f"{what} of connection {name!r}{said}"] = place.with_name(place.name + end)
     return files
 
@@ -84,20 +79,5 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, Path]]:
     for name, connection in settings.connections.items():
         if connection.password_file is not None:
             yield f"the password of connection {name!r}", connection.password_file
-        if _is_sqlite(connection):
-            continue
-        for variable, usual in _LIBPQ_FILES.items():
-            # libpq takes HOME, whosever it is.
-            usually = Path(os.environ.get("HOME") or home(os.environ, os.geteuid())) / usual
-            yield f"what PostgreSQL's clients know as {variable}", Path(os.environ.get(variable) or usually)
-        for key, value in parse_qsl(urlsplit(connection.url).query):
-            if key in _OF_LIBPQ and value.startswith("/"):
-                yield f"the {key} of connection {name!r}", Path(value)
-
-
-def _is_sqlite(connection: ConnectionSettings) -> bool:
-    return urlsplit(connection.url).scheme == "sqlite"
-
-
-def _path(connection: ConnectionSettings) -> Path:
-    return Path("/" + unquote(urlsplit(connection.url).path).lstrip("/"))
+        for what, path in provider_of(connection.url).secret_files(connection.url).items():
+            yield f"{what} of connection {name!r}", path

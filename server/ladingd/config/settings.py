@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ladingd.core.access import SOCKET, Role
 from ladingd.core.files import UPLOADS
+from ladingd.data.databases.registry import provider_of
 from ladingd.host.user_places import config_directory, state_directory
 
 SYSTEM_CONFIG = Path("/etc/lading/ladingd.toml")
@@ -53,9 +54,7 @@ class Table(BaseModel):
 class ConnectionSettings(Table):
     """A database that jobs may name. Its password stands apart from the URL, in one of three places."""
 
-    url: str = Field(
-        pattern=r"^(sqlite:////?[^/]|postgres(ql)?://)", examples=["postgresql://lading@db.example.org/warehouse"]
-    )
+    url: str = Field(examples=["postgresql://lading@db.example.org/warehouse"])
     """sqlite:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
     password_file: AbsolutePath | None = Field(default=None, examples=["/etc/lading/warehouse"])
     """A file with nothing but the password, read anew for each connection."""
@@ -74,8 +73,7 @@ class ConnectionSettings(Table):
             raise ValueError(
                 "the url holds a password; name password_file, password_env or password_credential instead"
             )
-        if parts.scheme == "sqlite" and (parts.query or parts.fragment):
-            raise ValueError("the url of SQLite ends with the path: write %3F for ? and %23 for # in it")
+        provider_of(url).check_url(url)
         return url
 
     @model_validator(mode="after")
@@ -83,8 +81,9 @@ class ConnectionSettings(Table):
         places = [self.password_file, self.password_env, self.password_credential]
         if sum(1 for place in places if place) > 1:
             raise ValueError("name one place of the password: password_file, password_env or password_credential")
-        if urlsplit(self.url).scheme == "sqlite" and any(places):
-            raise ValueError("SQLite has no password")
+        provider = provider_of(self.url)
+        if any(places) and not provider.has_password:
+            raise ValueError(f"{provider.name} has no password")
         return self
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.ports import Transfer
 from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.registry import preload
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.storage.work_dir import Workplace
 
@@ -28,14 +29,11 @@ _log = logging.getLogger(__name__)
 
 PRELOAD = (
     "ladingd.data.imports.importer",
-    "ladingd.data.databases.sqlite.target",
-    "ladingd.data.databases.postgres.target",
     "ladingd.data.exports.planner",
     "ladingd.data.exports.exporter",
-    "ladingd.data.databases.sqlite.row_source",
-    "ladingd.data.databases.postgres.row_source",
+    *preload(),
 )
-"""What a worker process should have loaded before its first call."""
+"""The modules that a worker process loads before its first call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class BulkTransfer(Transfer):
                 return self._import().plan(spec)
         from ladingd.data.exports.planner import plan_export
 
-        return plan_export(spec, self.connections, self.roots, self.own_files, self.upload_room)
+        return plan_export(spec, self.connections, self.roots, self.own_files, self._workplace(), self.upload_room)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         if plan.kind == "import":

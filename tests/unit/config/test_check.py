@@ -49,7 +49,7 @@ def only(file: Path, text: str) -> Finding:
         ("ledger_schema = 'x'", 1, "ledger_schema", "there is connections.NAME.ledger_schema"),
         ("[connections.crm]\nurll = 'x'\nurl = 'sqlite:////x'", 2, "connections.crm.urll", "did you mean url?"),
         ("[connections.crm]\nledger_schema = 'x'", 1, "connections.crm.url", 'missing, as in url = "postgresql://'),
-        ("[connections]\ncrm = {url = 'mysql://x'}", 2, "connections.crm.url", 'as in url = "postgresql://'),
+        ("[connections]\ncrm = {url = 'mysql://x'}", 2, "connections.crm.url", "sqlite:///absolute/path"),
         ("[connections.Crm]\nurl = 'sqlite:////x'", 1, "connections.Crm", "a-z, 0-9"),
         ("connections = 3", 1, "connections", "beneath [connections]"),
         ("tls = 'yes'", 1, "tls", "beneath [tls]"),

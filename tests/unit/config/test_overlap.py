@@ -15,7 +15,10 @@ from ladingd.config.loader import load
 from ladingd.config.own_files import databases, own_files
 from ladingd.config.side_by_side import side_by_side
 from ladingd.config.surroundings import examine
-from ladingd.data.databases.connection import Connection, database_path
+from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.registry import target_of
+from ladingd.data.databases.sqlite.target import SqliteTarget
+from ladingd.data.storage.work_dir import Workplace
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +132,9 @@ def test_urls_that_are_no_absolute_path(file: Path, url: str) -> None:
 def test_the_path_of_a_database_is_the_one_that_jobs_open(file: Path, url: str) -> None:
     file.write_text(f"[connections.crm]\nurl = '{url}'")
     path = databases(load(file, user=False))["crm"]
-    assert path == database_path(Connection(name="crm", url=url), "url")
+    target = target_of(Connection(name="crm", url=url), Workplace(directory=file.parent))
+    assert isinstance(target, SqliteTarget)
+    assert path == target.path
 
 
 def test_what_belongs_to_a_daemon(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ladingd.core.errors import InvalidSpec, TargetRefused
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """A database by its name. A secret never stands in it: only where one is to be read when it is needed."""
+    """A database and its name. A connection holds no secret: it only says where the secret can be read."""
 
     name: str
     url: str
@@ -26,16 +25,13 @@ class Connection:
     password_credential: str = ""
     """The name of a file beneath ``$CREDENTIALS_DIRECTORY``."""
     ledger_schema: str = "lading"
-    """Where PostgreSQL keeps the ledger."""
-
-    @property
-    def scheme(self) -> str:
-        """Which database it is: ``sqlite`` or ``postgresql``."""
-        scheme = urlsplit(self.url).scheme
-        return "postgresql" if scheme == "postgres" else scheme
+    """The schema that holds the ledger, in a database that has schemas."""
 
     def password(self) -> str:
-        """Read the secret anew, so that a changed one is found; empty where there is none. Raises TargetRefused."""
+        """The secret as it is now; empty if there is none. It is read anew each time, so that a change is noticed.
+
+        Raises TargetRefused.
+        """
         if self.password_env:
             secret = os.environ.get(self.password_env)
             if secret is None:
@@ -59,19 +55,22 @@ class Connection:
         return TargetRefused(f"the password of connection {self.name} is not there: {why}")
 
 
+class ConnectionTable(Protocol):
+    """A connection as the configuration describes it."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """The fields of the connection, all but its name."""
+
+
+def connections_of(tables: Mapping[str, ConnectionTable]) -> dict[str, Connection]:
+    """The databases that jobs may name, from the configuration's tables by name."""
+    return {name: Connection(name=name, **table.model_dump()) for name, table in tables.items()}
+
+
 def find_connection(connections: Mapping[str, Connection], name: str, field: str) -> Connection:
-    """The connection of this name. Raises InvalidSpec, naming ``field``."""
+    """The connection with this name. Raises InvalidSpec, which names ``field``."""
     connection = connections.get(name)
     if connection is None:
         known = ", ".join(sorted(connections)) or "none at all"
         raise InvalidSpec(field, f"there is no connection {name!r}; the daemon knows {known}")
     return connection
-
-
-def database_path(connection: Connection, field: str) -> Path:
-    """The file of a SQLite connection. Raises InvalidSpec, naming ``field``."""
-    parts = urlsplit(connection.url)
-    if parts.netloc or parts.query or not parts.path.startswith("/") or parts.path == "/":
-        raise InvalidSpec(field, f"the url of connection {connection.name!r} must read sqlite:///absolute/path")
-    # SQLAlchemy's form has a fourth slash before an absolute path; both forms mean the same file here.
-    return Path("/" + unquote(parts.path).lstrip("/"))

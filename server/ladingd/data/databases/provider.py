@@ -1,17 +1,93 @@
-"""Whether a database can be reached, and what it says of itself."""
+"""What Lading needs to know of a kind of database before it loads the driver."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ladingd.data.databases.connection import Connection
+    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.target import Target
+    from ladingd.data.storage.work_dir import Workplace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A database that was reached."""
+    """What a database that could be reached says of itself."""
 
     server: str
-    """What it is and of which version."""
+    """Its kind and version."""
     ahead: float | None = None
-    """So many seconds its clock is ahead of ours; None where it has none of its own."""
+    """How many seconds its clock is ahead of this machine's; None if it has no clock of its own."""
     reservation: str = ""
-    """What will not go well with it all the same."""
+    """What will fail later although the database can be reached; empty if nothing will."""
+
+
+class DatabaseProvider(ABC):
+    """One kind of database: its URLs, its files, and the way to its target and its row source.
+
+    The daemon itself loads providers. A module with a provider must therefore not import a driver, pyarrow or DuckDB
+    at its top; `target`, `row_source` and `check` run in worker processes and import what they need.
+    """
+
+    name: ClassVar[str]
+    """What people call this kind of database."""
+    schemes: ClassVar[tuple[str, ...]]
+    """The schemes of its URLs, in small letters. No other provider has any of them."""
+    url_form: ClassVar[str]
+    """The form of its URLs, for messages: ``sqlite:///absolute/path``."""
+    has_password: ClassVar[bool]
+    """Whether a connection can have a password."""
+    preload: ClassVar[tuple[str, ...]]
+    """The modules that a worker process loads before its first call."""
+
+    @abstractmethod
+    def check_url(self, url: str) -> None:
+        """Raise ValueError if this URL, which has one of the schemes, leads nowhere. The message repeats no value."""
+
+    def database_file(self, url: str) -> Path | None:
+        """The file that holds the whole database; None for a database on a server."""
+        return None
+
+    def files_beside(self) -> Mapping[str, str]:
+        """The files that the database keeps beside its own: the end of each name, and what the file is."""
+        return {}
+
+    def secret_files(self, url: str) -> Mapping[str, Path]:
+        """The files with secrets that the driver reads by itself, each by what it is."""
+        return {}
+
+    @abstractmethod
+    def target(self, connection: Connection, workplace: Workplace) -> Target:
+        """Where imports write. Raises TargetRefused if the password cannot be read."""
+
+    @abstractmethod
+    def row_source(self, connection: Connection, workplace: Workplace) -> TableSource:
+        """Where exports read. Raises TargetRefused if the password cannot be read."""
+
+    @abstractmethod
+    def check(self, connection: Connection) -> Answer:
+        """Reach the database and change nothing in it. Raises TargetUnavailable, TargetRefused."""
+
+
+class FileDatabaseProvider(DatabaseProvider):
+    """A kind of database in which one file holds everything. Its URLs end with an absolute path."""
+
+    has_password = False
+
+    def check_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.query or parts.fragment:
+            raise ValueError(f"the url of {self.name} ends with the path: write %3F for ? and %23 for # in it")
+        if parts.netloc or not parts.path.startswith("/") or not parts.path.strip("/"):
+            raise ValueError(f"must read {self.url_form}")
+
+    def database_file(self, url: str) -> Path:
+        # SQLAlchemy's form has a fourth slash before an absolute path. Both forms mean the same file here.
+        return Path("/" + unquote(urlsplit(url).path).lstrip("/"))

@@ -1,53 +1,60 @@
-"""What is behind a connection, whichever database it is. The one place that tells them apart.
-
-Its functions raise InvalidSpec where the connection's URL cannot be, TargetRefused where its password cannot be read.
-"""
+"""The list of all kinds of databases. No other module names one of them."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from ladingd.data.databases.connection import database_path
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
-    from ladingd.data.databases.provider import Answer
+    from ladingd.data.databases.provider import Answer, DatabaseProvider
     from ladingd.data.databases.row_source import TableSource
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
+PROVIDERS = (
+    "ladingd.data.databases.sqlite.provider:SqliteProvider",
+    "ladingd.data.databases.postgres.provider:PostgresProvider",
+)
+"""The providers as ``module:class``. A new kind of database is a folder beside this file, and a line here."""
+
+
+@cache
+def providers() -> tuple[DatabaseProvider, ...]:
+    """One provider of each kind."""
+    made = []
+    for place in PROVIDERS:
+        module, _, name = place.partition(":")
+        made.append(getattr(import_module(module), name)())
+    return tuple(made)
+
+
+def provider_of(url: str) -> DatabaseProvider:
+    """The provider for a URL. Raises ValueError, which repeats no value, if no provider has its scheme."""
+    scheme = urlsplit(url).scheme
+    for provider in providers():
+        if scheme in provider.schemes:
+            return provider
+    raise ValueError(f"must read {' or '.join(provider.url_form for provider in providers())}")
+
 
 def target_of(connection: Connection, workplace: Workplace) -> Target:
-    """Where imports write."""
-    if connection.scheme == "sqlite":
-        from ladingd.data.databases.sqlite.target import SqliteTarget
-
-        return SqliteTarget(path=database_path(connection, "target.connection"), workplace=workplace)
-    from ladingd.data.databases.postgres.session import Address
-    from ladingd.data.databases.postgres.target import PostgresTarget
-
-    return PostgresTarget(address=Address.of(connection), workplace=workplace, ledger_schema=connection.ledger_schema)
+    """Where imports through a connection write. Raises TargetRefused if its password cannot be read."""
+    return provider_of(connection.url).target(connection, workplace)
 
 
-def source_of(connection: Connection) -> TableSource:
-    """Where exports read."""
-    if connection.scheme == "sqlite":
-        from ladingd.data.databases.sqlite.row_source import SqliteSource
-
-        return SqliteSource(path=database_path(connection, "source.connection"))
-    from ladingd.data.databases.postgres.row_source import PostgresSource
-    from ladingd.data.databases.postgres.session import Address
-
-    return PostgresSource(address=Address.of(connection))
+def source_of(connection: Connection, workplace: Workplace) -> TableSource:
+    """Where exports through a connection read. Raises TargetRefused if its password cannot be read."""
+    return provider_of(connection.url).row_source(connection, workplace)
 
 
-def try_out(connection: Connection) -> Answer:
-    """Reach the database, and change nothing in it. Raises TargetUnavailable, TargetRefused too."""
-    if connection.scheme == "sqlite":
-        from ladingd.data.databases.sqlite import provider as sqlite
+def check(connection: Connection) -> Answer:
+    """Reach a database and change nothing in it. Raises TargetUnavailable, TargetRefused."""
+    return provider_of(connection.url).check(connection)
 
-        return sqlite.try_out(database_path(connection, "url"))
-    from ladingd.data.databases.postgres import provider as postgres
-    from ladingd.data.databases.postgres.session import Address
 
-    return postgres.try_out(Address.of(connection), connection.ledger_schema)
+def preload() -> tuple[str, ...]:
+    """The modules that a worker process loads before its first call."""
+    return tuple(module for provider in providers() for module in provider.preload)

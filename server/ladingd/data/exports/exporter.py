@@ -154,7 +154,8 @@ class TableExport:
                 destination.clear()
 
     def _source(self, plan: ExportPlan) -> TableSource:
-        return source_of(find_connection(self.connections, plan.source.connection, "source.connection"))
+        connection = find_connection(self.connections, plan.source.connection, "source.connection")
+        return source_of(connection, self.workplace)
 
     def _wait_a_moment(self, job_uid: str, chunk: Chunk) -> None:
         """The chunk before is nearly done, as a rule: to wait for it costs less than to copy a part afterwards."""

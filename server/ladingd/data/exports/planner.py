@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import SourceTable
     from ladingd.data.files.uploads.quota import UploadRoom
+    from ladingd.data.storage.work_dir import Workplace
 
 
 def plan_export(
@@ -31,6 +32,7 @@ def plan_export(
     connections: Mapping[str, Connection],
     roots: Mapping[str, Path],
     own_files: Mapping[str, Path],
+    workplace: Workplace,
     upload_room: UploadRoom | None = None,
 ) -> ExportPlan:
     """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
@@ -40,7 +42,7 @@ def plan_export(
     check_writable(spec.file.path)
     if upload_room is not None and spec.file.root == UPLOADS:
         upload_room.check(1)
-    source = source_of(find_connection(connections, spec.source.connection, "source.connection"))
+    source = source_of(find_connection(connections, spec.source.connection, "source.connection"), workplace)
     _check_destination(roots, own_files, spec)
     table = source.inspect(spec.source)
     return ExportPlan(

@@ -1,4 +1,4 @@
-"""Tries a SQLite database without making or changing anything."""
+"""SQLite: a database in a file."""
 
 from __future__ import annotations
 
@@ -6,26 +6,56 @@ import os
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import TargetRefused
-from ladingd.data.databases.provider import Answer
-from ladingd.data.databases.sqlite.session import connected, is_there
+from ladingd.data.databases.provider import Answer, FileDatabaseProvider
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    from ladingd.data.databases.connection import Connection
+    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.target import Target
+    from ladingd.data.storage.work_dir import Workplace
+
+# The second expression makes SQLite read the schema, and with it the file.
+_VERSION = "SELECT sqlite_version(), (SELECT count(*) FROM sqlite_schema)"
 
 
-def try_out(path: Path) -> Answer:
-    """Open the file and read from it. Raises TargetUnavailable, TargetRefused."""
-    directory = path.parent
-    if not is_there(path):
-        if not directory.is_dir():
-            raise TargetRefused(f"there is no directory {directory} for the database; make it")
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise TargetRefused(f"the user {os.getuid()} may not make the database in {directory}")
-        return Answer(server="SQLite, no file yet: the first import makes it")
-    with connected(path, read_only=True) as database:
-        ((version, _),) = database.rows("SELECT sqlite_version(), (SELECT count(*) FROM sqlite_schema)")
-    reservation = ""
-    if not os.access(path, os.W_OK) or not os.access(directory, os.W_OK | os.X_OK):
-        # SQLite makes its journal beside the file.
-        reservation = f"the user {os.getuid()} may not write to {path} and its directory: it serves exports alone"
-    return Answer(server=f"SQLite {version}", reservation=reservation)
+class SqliteProvider(FileDatabaseProvider):
+    """Databases of SQLite."""
+
+    name = "SQLite"
+    schemes = ("sqlite",)
+    url_form = "sqlite:///absolute/path"
+    preload = ("ladingd.data.databases.sqlite.target", "ladingd.data.databases.sqlite.row_source")
+
+    def files_beside(self) -> Mapping[str, str]:
+        return {"-wal": "the write-ahead log", "-shm": "the shared memory", "-journal": "the rollback journal"}
+
+    def target(self, connection: Connection, workplace: Workplace) -> Target:
+        from ladingd.data.databases.sqlite.target import SqliteTarget
+
+        return SqliteTarget(path=self.database_file(connection.url), workplace=workplace)
+
+    def row_source(self, connection: Connection, workplace: Workplace) -> TableSource:
+        from ladingd.data.databases.sqlite.row_source import SqliteSource
+
+        return SqliteSource(path=self.database_file(connection.url))
+
+    def check(self, connection: Connection) -> Answer:
+        from ladingd.data.databases.sqlite.session import connected, is_there
+
+        path = self.database_file(connection.url)
+        directory = path.parent
+        if not is_there(path):
+            if not directory.is_dir():
+                raise TargetRefused(f"there is no directory {directory} for the database; make it")
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise TargetRefused(f"the user {os.getuid()} may not make the database in {directory}")
+            return Answer(server="SQLite, no file yet: the first import makes it")
+        with connected(path, read_only=True) as database:
+            ((version, _),) = database.rows(_VERSION)
+        reservation = ""
+        if not os.access(path, os.W_OK) or not os.access(directory, os.W_OK | os.X_OK):
+            # SQLite makes its journal beside the file.
+            reservation = f"the user {os.getuid()} may not write to {path} and its directory: it serves exports alone"
+        return Answer(server=f"SQLite {version}", reservation=reservation)
