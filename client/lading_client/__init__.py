@@ -68,6 +68,7 @@ from lading_client.model import (
 )
 from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
 from lading_client.transport.credentials import Tls
+from lading_client.transport.transport import Transport
 
 if TYPE_CHECKING:
     from lading_client.client import Client
@@ -130,6 +131,7 @@ __all__ = [
     "Table",
     "Tls",
     "TooManyCalls",
+    "Transport",
     "Unauthenticated",
     "Unavailable",
     "UploadMismatch",

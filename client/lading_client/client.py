@@ -12,6 +12,7 @@ from lading_client.job_run import Run
 from lading_client.messages import job as wire
 from lading_client.spec import JobSpec
 from lading_client.transport.calls import Calls
+from lading_client.transport.channel import GrpcTransport
 from lading_client.watch import follow_jobs, follow_numbered
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lading_client.model import AuditEntry, Job, JournalEntry, Reject, RejectEvent, WatchEvent
     from lading_client.spec import ExportSpec, File, ImportSpec
     from lading_client.transport.credentials import Tls
+    from lading_client.transport.transport import Transport
 
 SILENCE_SECONDS = 60.0
 """After which a watch of jobs is taken for broken: the daemon sends a bookmark every 15 s."""
@@ -29,28 +31,47 @@ _PAGE = 1000
 
 
 class Client:
-    """Commands and watches the jobs of one daemon. ``timeout`` is for each call that is no watch, in seconds.
+    """Commands and watches the jobs of one daemon. ``timeout`` is for each call that is not a watch, in seconds.
 
-    An address is `unix:/path` or `host:port`; the latter is always TLS, by ``tls`` or by the well-known authorities.
-    ``token`` is sent with every call.
+    An address is `unix:/path` or `host:port`. The latter is always encrypted by TLS; ``tls`` says whom to trust, by
+    default the well-known authorities. ``token`` is sent with every call. A ``transport`` takes the place of the
+    address, the token and TLS, for example in a test.
 
-    Every method raises `DaemonError` and its kinds. Names of jobs are `jobs/ID`. What can be asked twice (what reads,
-    and what makes a job) is tried again by itself while the daemon cannot be reached or has too many calls; commands
-    are not. Where the daemon turns out to be going or gone, ``renew`` is awaited, once: another one serves at the
-    address then, or at the one that it returns, and the call is made again.
+    Every method raises `DaemonError` and its subclasses. Names of jobs are `jobs/ID`. Calls that read and calls that
+    create a job are repeated automatically while the daemon cannot be reached or has too many calls; commands are not.
+    If the daemon turns out to be gone or to be shutting down, ``renew`` is awaited, once. It returns the address at
+    which a daemon serves now, or anything else to stay with the present address. Then the call is made again.
     """
 
     def __init__(
         self,
-        address: str,
+        address: str = "",
         *,
         token: str | None = None,
         tls: Tls | None = None,
         timeout: float = 30.0,
         renew: Callable[[], Awaitable[object]] | None = None,
+        transport: Transport | None = None,
     ) -> None:
+        if transport is not None and (address or token is not None or tls is not None or renew is not None):
+            raise ValueError("a transport takes the place of address, token, tls and renew: pass one or the other")
         self.address = address
-        self._calls = Calls(address, token=token, tls=tls, timeout=timeout, renew=renew)
+        self._token = token
+        self._tls = tls
+        self._renew = renew
+        self._calls = Calls(
+            transport or self._connection(), timeout=timeout, renew=None if renew is None else self._renewed
+        )
+
+    def _connection(self) -> Transport:
+        return GrpcTransport(self.address, token=self._token, tls=self._tls)
+
+    async def _renewed(self) -> Transport | None:
+        address = None if self._renew is None else await self._renew()
+        if not isinstance(address, str) or address == self.address:
+            return None
+        self.address = address
+        return self._connection()
 
     async def __aenter__(self) -> Self:
         self._calls.open()

@@ -223,20 +223,6 @@ def _spawn(log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[by
 
 async def _serves(address: str) -> bool:
     # Slow to import, and needed only when a daemon has just been started or is about to end.
-    import grpc
-    import grpc.aio
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from lading_client.transport.health import serves
 
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=1.0)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in (
-                grpc.StatusCode.UNAVAILABLE,
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                grpc.StatusCode.CANCELLED,
-            ):
-                return False
-            raise
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return await serves(address)

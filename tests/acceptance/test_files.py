@@ -21,6 +21,7 @@ from lading_client.client import Client
 from lading_client.errors import FileInUse, InvalidArgument, ShuttingDown
 from lading_client.model import State
 from lading_client.spec import ExportSpec, File, ImportSpec, Table
+from lading_client.transport.channel import status_of
 from lading_client.transport.error_mapping import error_from
 from tests.harness.certificates import Authority
 from tests.harness.jobs import followed, rows, write_people
@@ -189,7 +190,7 @@ async def test_a_shutdown_does_not_wait_for_files(far: Far) -> None:
         assert await asyncio.to_thread(far.daemon.stop) == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await asyncio.wait_for(call, PATIENCE)
-        assert isinstance(error_from(caught.value), ShuttingDown)
+        assert isinstance(error_from(status_of(caught.value)), ShuttingDown)
 
 
 async def test_paths_outside_of_the_roots_are_refused_to_exports(far: Far) -> None:

@@ -11,20 +11,17 @@ import stat
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
-
 from lading.v1 import file_service_pb2 as pb
 from lading.v1 import spec_pb2
 from lading_client.errors import (
+    DaemonError,
     DeadlineExceeded,
     FileNotFound,
-    Internal,
     InvalidArgument,
     LadingError,
     TooManyCalls,
@@ -33,10 +30,9 @@ from lading_client.errors import (
 from lading_client.files.destination import check_replaceable, destination
 from lading_client.spec import File
 from lading_client.transport.backoff import Backoff
-from lading_client.transport.error_mapping import error_from
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from lading_client.transport.calls import Calls
 
@@ -165,23 +161,11 @@ class _Sending:
             self._tell(upload.size)
             return upload
         self._begin.offset = 0 if upload is None else min(upload.received, self._local.size)
-        call = self._calls.method("UploadFile")()
         try:
-            await call.write(pb.UploadFileRequest(begin=self._begin))
-            # The daemon's headers say that it takes the file.
-            await call.initial_metadata()
-            if not call.done():
-                await self._send(call)
-            sent: pb.Upload = await call
-        except grpc.aio.AioRpcError as error:
+            sent: pb.Upload = await self._calls.send("UploadFile", self._requests())
+        except DaemonError:
             self._local.check()
-            meant = error_from(error)
-            if isinstance(meant, Internal) and not meant.reason:
-                # gRPC's own word, where the answer came while something was being sent: the next call will tell.
-                raise Unavailable("the sending broke off", code="UNAVAILABLE") from error
-            raise meant from error
-        finally:
-            call.cancel()
+            raise
         return sent
 
     async def _there(self) -> pb.Upload | None:
@@ -192,19 +176,15 @@ class _Sending:
             return None
         return found
 
-    async def _send(self, call: Any) -> None:
+    async def _requests(self) -> AsyncGenerator[pb.UploadFileRequest, None]:
+        yield pb.UploadFileRequest(begin=self._begin)
         place = self._begin.offset
         self._tell(place)
-        try:
-            while place < self._local.size:
-                piece = await asyncio.to_thread(self._local.read, _PIECE, place)
-                await call.write(pb.UploadFileRequest(data=piece))
-                place += len(piece)
-                self._tell(place)
-            await call.done_writing()
-        except asyncio.InvalidStateError:
-            # The daemon has ended the call; its answer says why.
-            return
+        while place < self._local.size:
+            piece = await asyncio.to_thread(self._local.read, _PIECE, place)
+            yield pb.UploadFileRequest(data=piece)
+            place += len(piece)
+            self._tell(place)
 
     def _tell(self, place: int) -> None:
         self.gone = max(self.gone, place)
@@ -301,23 +281,21 @@ class _Fetching:
         """One call; False where it has to be asked for from another place."""
         offset = 0 if self._draft is None else self._draft.size
         file = spec_pb2.File(root=self._file.root, path=self._file.path)
-        call = self._calls.method("DownloadFile")(pb.DownloadFileRequest(file=file, offset=offset))
+        request = pb.DownloadFileRequest(file=file, offset=offset)
         try:
-            first = await call.read()
-            if first is grpc.aio.EOF:
-                raise Unavailable("the daemon has sent nothing", code="UNAVAILABLE")
-            if not self._goes_on(first.description, offset):
-                return False
-            await self._take(call, first.description.size)
-        except grpc.aio.AioRpcError as error:
-            meant = error_from(error)
-            if offset and isinstance(meant, InvalidArgument):
-                # The file has become shorter than what we have of the one before.
-                self._discard()
-                return False
-            raise meant from error
-        finally:
-            call.cancel()
+            async with aclosing(self._calls.stream("DownloadFile", request, _response)) as responses:
+                first = await anext(responses, None)
+                if first is None:
+                    raise Unavailable("the daemon has sent nothing", code="UNAVAILABLE")
+                if not self._goes_on(first.description, offset):
+                    return False
+                await self._take(responses, first.description.size)
+        except InvalidArgument:
+            if not offset:
+                raise
+            # The file has become shorter than what we have of the one before.
+            self._discard()
+            return False
         return True
 
     def _goes_on(self, description: pb.DownloadFileResponse.Description, offset: int) -> bool:
@@ -335,13 +313,13 @@ class _Fetching:
         self.close()
         self.come = 0
 
-    async def _take(self, call: Any, size: int) -> None:
+    async def _take(self, responses: AsyncGenerator[pb.DownloadFileResponse, None], size: int) -> None:
         draft = self._draft
         if draft is None:
             raise RuntimeError("there is nothing to write into")
         self._tell(draft.size, size)
-        while (message := await call.read()) is not grpc.aio.EOF:
-            await asyncio.to_thread(draft.add, message.data)
+        async for response in responses:
+            await asyncio.to_thread(draft.add, response.data)
             self._tell(draft.size, size)
         if draft.size != size:
             raise Unavailable(f"the daemon ended after {draft.size} of {size} bytes", code="UNAVAILABLE")
@@ -349,6 +327,10 @@ class _Fetching:
     def _tell(self, come: int, size: int) -> None:
         self.come = come
         self._progress(come, size)
+
+
+def _response(message: pb.DownloadFileResponse) -> pb.DownloadFileResponse:
+    return message
 
 
 class _Draft:

@@ -1,18 +1,27 @@
-"""The connection to a daemon: encrypted over TCP, plain on a Unix socket, with the token on every call."""
+"""The transport over gRPC: encrypted over TCP, plain on a Unix socket, with the token on every call."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.rpc import status_pb2
 
-from lading_client.errors import BadCredentials
+from lading.v1 import audit_service_pb2_grpc, file_service_pb2_grpc, job_service_pb2_grpc
+from lading_client.errors import BadCredentials, Internal, Unavailable
 from lading_client.transport.address import is_socket, target_of
 from lading_client.transport.credentials import Tls, check, checked_token, pem
+from lading_client.transport.error_mapping import error_from
+from lading_client.transport.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
+
+    from google.protobuf.message import Message
+
+_DETAILS = "grpc-status-details-bin"
 
 OPTIONS: Sequence[tuple[str, Any]] = (
     # The daemon allows a ping every 30 s; more often it would hang up.
@@ -32,7 +41,92 @@ OPTIONS: Sequence[tuple[str, Any]] = (
 )
 
 
-def open_channel(address: str, *, token: str | None, tls: Tls | None) -> grpc.aio.Channel:
+class GrpcTransport(Transport):
+    """The `Transport` of programs. It connects with the first call, and connects again when the connection breaks.
+
+    Raises BadAddress.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None, tls: Tls | None = None) -> None:
+        target_of(address)
+        self._address = address
+        self._token = token
+        self._tls = tls
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, Any] = {}
+
+    def open(self) -> None:
+        self._channel = channel = _open_channel(self._address, token=self._token, tls=self._tls)
+        stubs: tuple[Any, ...] = (
+            job_service_pb2_grpc.JobServiceStub(channel),  # type: ignore[no-untyped-call]
+            file_service_pb2_grpc.FileServiceStub(channel),  # type: ignore[no-untyped-call]
+            audit_service_pb2_grpc.AuditServiceStub(channel),  # type: ignore[no-untyped-call]
+        )
+        self._methods = {name: call for stub in stubs for name, call in vars(stub).items()}
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            channel, self._channel, self._methods = self._channel, None, {}
+            await channel.close(grace=None)
+
+    async def unary(self, method: str, request: Message, *, deadline: float, wait_for_ready: bool = False) -> Any:
+        try:
+            return await self._methods[method](request, timeout=deadline, wait_for_ready=wait_for_ready)
+        except grpc.aio.AioRpcError as error:
+            raise error_from(status_of(error)) from error
+
+    async def server_stream(self, method: str, request: Message) -> AsyncGenerator[Any, None]:
+        call = self._methods[method](request)
+        try:
+            while (answer := await call.read()) is not grpc.aio.EOF:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise error_from(status_of(error)) from error
+        finally:
+            call.cancel()
+
+    async def client_stream(self, method: str, requests: AsyncGenerator[Message, None]) -> Any:
+        call = self._methods[method]()
+        try:
+            await call.write(await anext(requests))
+            # The daemon sends its headers when it accepts the first request.
+            await call.initial_metadata()
+            if not call.done():
+                await _send(call, requests)
+            return await call
+        except grpc.aio.AioRpcError as error:
+            meant = error_from(status_of(error))
+            if isinstance(meant, Internal) and not meant.reason:
+                # gRPC itself reports this if the daemon answers while a request is being sent.
+                raise Unavailable("the connection broke while sending", code="UNAVAILABLE") from error
+            raise meant from error
+        finally:
+            call.cancel()
+
+
+async def _send(call: Any, requests: AsyncGenerator[Message, None]) -> None:
+    async for request in requests:
+        try:
+            await call.write(request)
+        except asyncio.InvalidStateError:
+            # The daemon has ended the call. Its answer says why.
+            return
+    try:
+        await call.done_writing()
+    except asyncio.InvalidStateError:
+        return
+
+
+def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    """What a failed call says, with the details in its trailing metadata."""
+    status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            status.details.extend(status_pb2.Status.FromString(value).details)
+    return status
+
+
+def _open_channel(address: str, *, token: str | None, tls: Tls | None) -> grpc.aio.Channel:
     """A channel that connects when it is first used. Raises BadAddress and BadCredentials."""
     target = target_of(address)
     options = list(OPTIONS)

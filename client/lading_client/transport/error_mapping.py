@@ -1,11 +1,10 @@
-"""From an error on the wire to one of `errors`."""
+"""The error that a status of `google.rpc` stands for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2
 
 from lading_client.errors import (
     Aborted,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-_DETAILS = "grpc-status-details-bin"
+    from google.rpc import status_pb2
 
 _BY_REASON: Mapping[str, type[DaemonError]] = {
     "COMMAND_NOT_ALLOWED": CommandNotAllowed,
@@ -51,30 +50,30 @@ _BY_REASON: Mapping[str, type[DaemonError]] = {
     "QUOTA_EXCEEDED": QuotaExceeded,
 }
 
-_BY_CODE: Mapping[grpc.StatusCode, type[DaemonError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
-    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
-    grpc.StatusCode.ABORTED: Aborted,
-    grpc.StatusCode.OUT_OF_RANGE: OutOfRange,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    # A call that we cancel ourselves has no status: it was the daemon that hung up.
-    grpc.StatusCode.CANCELLED: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.INTERNAL: Internal,
+_BY_CODE: Mapping[str, type[DaemonError]] = {
+    "INVALID_ARGUMENT": InvalidArgument,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": AlreadyExists,
+    "FAILED_PRECONDITION": FailedPrecondition,
+    "ABORTED": Aborted,
+    "OUT_OF_RANGE": OutOfRange,
+    "RESOURCE_EXHAUSTED": ResourceExhausted,
+    "UNAVAILABLE": Unavailable,
+    # A call that the client cancels never gets here: the daemon broke off this one.
+    "CANCELLED": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "INTERNAL": Internal,
 }
 
 
-def error_from(error: grpc.aio.AioRpcError) -> DaemonError:
-    """The error that a failed call means, with everything the daemon said about it."""
+def error_from(status: status_pb2.Status) -> DaemonError:
+    """The error for a status, with all its details."""
     info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
     retry_delay: timedelta | None = None
-    for detail in _details(error):
+    for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
@@ -85,20 +84,14 @@ def error_from(error: grpc.aio.AioRpcError) -> DaemonError:
             retry = error_details_pb2.RetryInfo()
             detail.Unpack(retry)
             retry_delay = retry.retry_delay.ToTimedelta()
+    code = code_pb2.Code.Name(status.code)
     ours = info.domain == "lading"
-    kind = (_BY_REASON.get(info.reason) if ours else None) or _BY_CODE.get(error.code(), DaemonError)
+    kind = (_BY_REASON.get(info.reason) if ours else None) or _BY_CODE.get(code, DaemonError)
     return kind(
-        error.details() or error.code().name,
-        code=error.code().name,
+        status.message or code,
+        code=code,
         reason=info.reason if ours else "",
         metadata=dict(info.metadata),
         violations=tuple(violations),
         retry_delay=retry_delay,
     )
-
-
-def _details(error: grpc.aio.AioRpcError) -> list[status_pb2.Status]:
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS and isinstance(value, bytes):
-            return list(status_pb2.Status.FromString(value).details)
-    return []

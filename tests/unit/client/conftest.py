@@ -1,4 +1,4 @@
-"""A fake daemon on a Unix socket, a client of it, and the command line against it."""
+"""A fake daemon, a client that calls it in this process, and the command line in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from lading_client.client import Client
 from tests.unit.client.fake_service import FakeService, serve
+from tests.unit.client.service_transport import ServiceTransport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,14 @@ def socket(folder: Path) -> Path:
 
 
 @pytest.fixture
-async def service(socket: Path) -> AsyncIterator[FakeService]:
+async def service() -> FakeService:
+    """A fake daemon that no channel leads to."""
+    return FakeService()
+
+
+@pytest.fixture
+async def served(socket: Path) -> AsyncIterator[FakeService]:
+    """A fake daemon that listens on the socket."""
     fake = FakeService()
     server = await serve(fake, socket)
     yield fake
@@ -35,8 +43,8 @@ async def service(socket: Path) -> AsyncIterator[FakeService]:
 
 
 @pytest.fixture
-async def client(service: FakeService, socket: Path) -> AsyncIterator[Client]:
-    async with Client(f"unix:{socket}", timeout=5.0) as client:
+async def client(service: FakeService) -> AsyncIterator[Client]:
+    async with Client(transport=ServiceTransport(service), timeout=5.0) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""A small JobService in memory: jobs run as they are told to, and everything asked of it is written down."""
+"""A small JobService in memory: jobs run as a test says, and every request is recorded."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from lading_client import errors, model, spec
 from lading_client.client import Client
 from lading_client.labels import label
 from lading_client.model import State
+from lading_client.transport.calls import Calls
 from tests.unit.client.fake_service import FakeService, serve
+from tests.unit.client.service_transport import ServiceTransport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,17 +76,17 @@ async def test_what_the_daemon_itself_says_is_not_repeated(client: Client, servi
 SHUTTING_DOWN = details.ErrorInfo(reason="SHUTTING_DOWN", domain="lading")
 
 
-async def test_another_daemon_is_asked_where_one_shuts_down(service: FakeService, socket: Path) -> None:
+async def test_another_daemon_is_asked_where_one_shuts_down(served: FakeService, socket: Path) -> None:
     renewed: list[int] = []
 
     async def renew() -> None:
-        renewed.append(len(service.requests))
+        renewed.append(len(served.requests))
 
     async with Client(f"unix:{socket}", renew=renew) as client:
         job = await client.create_job(IMPORT)
-        service.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        served.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         assert (await client.start_job(job.name)).state is State.QUEUED
-        service.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
+        served.fail_next(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
         with pytest.raises(errors.ShuttingDown):
             await client.pause_job(job.name)
     assert renewed == [2]
@@ -102,19 +104,30 @@ async def test_another_daemon_is_asked_where_nobody_is(socket: Path) -> None:
         [server] = servers
         await server.stop(None)
         with pytest.raises(errors.Unavailable):
-            await client.get_job("jobs/1")
+            await client.pause_job("jobs/1")
 
 
-async def test_a_daemon_that_was_stopped_meanwhile_is_left_alone(service: FakeService, socket: Path) -> None:
+async def test_a_daemon_at_another_address_is_asked_there(served: FakeService, socket: Path) -> None:
+    async def renew() -> str:
+        return f"unix:{socket}"
+
+    async with Client(f"unix:{socket}.gone", token="s3cret", renew=renew) as client:
+        assert (await client.create_job(IMPORT)).state is State.EDITING
+        assert client.address == f"unix:{socket}"
+    assert served.metadata[0]["authorization"] == "Bearer s3cret"
+
+
+async def test_a_daemon_that_was_stopped_meanwhile_is_left_alone(service: FakeService) -> None:
     async def renew() -> None:
         raise AssertionError("it has answered before")
 
     service.put("a")
-    async with Client(f"unix:{socket}", renew=renew) as client:
-        await client.get_job("jobs/a")
-        service.fail_next(grpc.StatusCode.UNAVAILABLE)
-        with pytest.raises(errors.Unavailable):
-            await client.pause_job("jobs/a")
+    calls = Calls(ServiceTransport(service), timeout=5.0, renew=renew)
+    calls.open()
+    await calls.once("GetJob", job_service_pb2.GetJobRequest(name="jobs/a"))
+    service.fail_next(grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(errors.Unavailable):
+        await calls.once("PauseJob", job_service_pb2.PauseJobRequest(name="jobs/a"))
 
 
 async def test_listing_goes_over_all_pages(client: Client, service: FakeService) -> None:
@@ -301,14 +314,14 @@ async def test_the_audit_goes_over_all_pages_and_stops_at_the_limit(client: Clie
     )
 
 
-async def test_a_token_goes_with_every_call(service: FakeService, socket: Path) -> None:
-    service.put("a")
+async def test_a_token_goes_with_every_call(served: FakeService, socket: Path) -> None:
+    served.put("a")
     async with Client(f"unix:{socket}", token="s3cret\n") as client:
         await client.get_job("jobs/a")
         assert [r async for r in client.rejects("jobs/a")] == []
         assert [e async for e in client.watch_journal("jobs/a")] == []
         assert [e async for e in client.audit()] == []
-    assert [m.get("authorization") for m in service.metadata] == ["Bearer s3cret"] * 4
+    assert [m.get("authorization") for m in served.metadata] == ["Bearer s3cret"] * 4
 
 
 @pytest.mark.parametrize("token", ["", " ", "two words", "umläut", "line\nbreak"])
@@ -344,11 +357,19 @@ async def test_a_forbidden_command_names_the_state_and_what_it_allows(client: Cl
     assert caught.value.allowed == ("pause", "cancel")
 
 
-async def test_a_call_has_a_deadline(service: FakeService, socket: Path) -> None:
+async def test_a_call_has_a_deadline(service: FakeService) -> None:
     service.hangs = True
-    async with Client(f"unix:{socket}", timeout=0.2) as client:
+    async with Client(transport=ServiceTransport(service), timeout=0.05) as client:
         with pytest.raises(errors.DeadlineExceeded):
             await client.get_job("jobs/a")
+
+
+def test_a_transport_takes_the_place_of_everything_about_the_connection() -> None:
+    transport = ServiceTransport()
+    with pytest.raises(ValueError, match="one or the other"):
+        Client("unix:/s", transport=transport)
+    with pytest.raises(ValueError, match="one or the other"):
+        Client(transport=transport, token="s3cret")
 
 
 async def test_no_daemon_is_unavailable(socket: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from lading.v1 import job_pb2
 from lading_client import client as client_module
+from lading_client import watch as watch_module
 from lading_client.model import ENDED, State, WatchEvent, WatchKind
+from lading_client.transport.backoff import Backoff
 from tests.harness.waiting import until_async
 from tests.unit.client.fake_service import Event, FakeService, holds
 
@@ -102,14 +104,15 @@ def hardship(service: FakeService, chance: random.Random) -> None:
 async def test_nothing_is_missed_or_shown_twice_or_out_of_order(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr(watch_module, "Backoff", lambda: Backoff(first=0.002, longest=0.02))
     chance = random.Random(seed)
     watchers = [Watcher(client, condition) for condition in FILTERS]
     tasks = [asyncio.create_task(watcher.follow(random.Random(seed))) for watcher in watchers]
     for _ in range(STEPS):
         hardship(service, chance)
         # Some come together, some are watched as they come.
-        await asyncio.sleep(chance.choice((0.0, 0.0, 0.001, 0.01)))
+        await asyncio.sleep(chance.choice((0.0, 0.0, 0.0005, 0.002)))
     service.stall_after.clear()
     service.break_after.clear()
 

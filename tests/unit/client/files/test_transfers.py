@@ -20,6 +20,7 @@ from lading_client.spec import File
 from lading_client.transport.calls import Calls
 from tests.unit.client.conftest import DEADLINE
 from tests.unit.client.fake_service import abort
+from tests.unit.client.service_transport import ServiceTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,19 +108,13 @@ class FakeFiles(file_service_pb2_grpc.FileServiceServicer):
 
 
 @pytest.fixture
-async def service(socket: Path) -> AsyncIterator[FakeFiles]:
-    fake = FakeFiles()
-    server = grpc.aio.server()
-    file_service_pb2_grpc.add_FileServiceServicer_to_server(fake, server)  # type: ignore[no-untyped-call]
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
-    yield fake
-    await server.stop(None)
+async def service() -> FakeFiles:
+    return FakeFiles()
 
 
 @pytest.fixture
-async def calls(service: FakeFiles, socket: Path) -> AsyncIterator[Calls]:
-    calls = Calls(f"unix:{socket}", token=None, tls=None, timeout=5.0, renew=None)
+async def calls(service: FakeFiles) -> AsyncIterator[Calls]:
+    calls = Calls(ServiceTransport(service), timeout=5.0)
     calls.open()
     yield calls
     await calls.close()

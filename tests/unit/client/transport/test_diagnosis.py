@@ -175,9 +175,7 @@ async def test_files_that_cannot_be_used_name_their_option(ports: dict[str, int]
     assert "LADING_TOKEN" in nothing.err
 
 
-async def test_a_token_that_is_not_accepted_names_its_option(
-    service: FakeService, lading: Lading, socket: Path
-) -> None:
+async def test_a_token_that_is_not_accepted_names_its_option(served: FakeService, lading: Lading, socket: Path) -> None:
     folder = socket.parent
     (folder / "token.txt").write_text(f"{TOKEN}\n")
     known = {"LADING_SERVER": f"unix:{socket}"}
@@ -186,7 +184,7 @@ async def test_a_token_that_is_not_accepted_names_its_option(
         (("--token-file", "token.txt"), {}, "--token-file has to name another one"),
         ((), {"LADING_TOKEN": TOKEN}, "LADING_TOKEN or LADING_TOKEN_FILE has to name"),
     ):
-        service.failures.append((grpc.StatusCode.UNAUTHENTICATED, ()))
+        served.failures.append((grpc.StatusCode.UNAUTHENTICATED, ()))
         result = await run(lading, folder, *options, "pause", "a", **known, **environment)
         assert result.status == 2
         assert re.search(rf"unix:{socket} does not let you in: as the test wants; .*{helps}", result.err), result.err
