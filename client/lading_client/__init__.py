@@ -72,7 +72,8 @@ from lading_client.transport.transport import Transport
 
 if TYPE_CHECKING:
     from lading_client.client import Client
-    from lading_client.files.upload import FileChanged, StoredFile
+    from lading_client.files.persistence import FileChanged
+    from lading_client.files.upload import StoredFile
 
 __all__ = [
     "AT_REST",
@@ -140,7 +141,7 @@ __all__ = [
     "WatchKind",
 ]
 
-_SLOW = {"Client": "client", "FileChanged": "files.upload", "StoredFile": "files.upload"}
+_SLOW = {"Client": "client", "FileChanged": "files.persistence", "StoredFile": "files.upload"}
 """What loads gRPC, and where it is: not every command needs it."""
 
 

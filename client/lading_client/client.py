@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2
 from lading_client.errors import NotFound
-from lading_client.files import upload as files
+from lading_client.files import download, upload
 from lading_client.job_run import Run
-from lading_client.messages import job as wire
+from lading_client.messages import job as messages
+from lading_client.messages.spec import spec_message
 from lading_client.spec import JobSpec
 from lading_client.transport.calls import Calls
 from lading_client.transport.channel import GrpcTransport
@@ -104,24 +105,24 @@ class Client:
         (reason REQUEST_JOB_DELETED). With ``validate_only`` all is checked and nothing stored.
         """
         request = job_service_pb2.CreateJobRequest(
-            job=job_pb2.Job(label=label, description=description, shared=shared, spec=wire.spec_message(_whole(spec))),
+            job=job_pb2.Job(label=label, description=description, shared=shared, spec=spec_message(_whole(spec))),
             job_id=job_id,
             # With an id of its own the request can be repeated: it makes one job.
             request_id=request_id or str(uuid.uuid4()),
             validate_only=validate_only,
         )
-        return wire.job(await self._calls.repeatable("CreateJob", request))
+        return messages.job(await self._calls.repeatable("CreateJob", request))
 
     async def get_job(self, name: str) -> Job:
         """The job as it is now."""
-        return wire.job(await self._calls.repeatable("GetJob", job_service_pb2.GetJobRequest(name=name)))
+        return messages.job(await self._calls.repeatable("GetJob", job_service_pb2.GetJobRequest(name=name)))
 
     async def clone_job(self, name: str, *, label: str = "", job_id: str = "", request_id: str = "") -> Job:
         """Make a new job in EDITING with the spec and the texts of another one. An empty label is that one's too."""
         request = job_service_pb2.CloneJobRequest(
             name=name, job_id=job_id, request_id=request_id or str(uuid.uuid4()), label=label
         )
-        return wire.job(await self._calls.repeatable("CloneJob", request))
+        return messages.job(await self._calls.repeatable("CloneJob", request))
 
     async def list_jobs(self, *, filter: str = "", order_by: str = "", page_size: int = 0) -> AsyncGenerator[Job, None]:
         """The jobs, the newest first where ``order_by`` says nothing else.
@@ -132,7 +133,7 @@ class Client:
         request = job_service_pb2.ListJobsRequest(filter=filter, order_by=order_by, page_size=page_size)
         async for response in self._calls.pages("ListJobs", request):
             for message in response.jobs:
-                yield wire.job(message)
+                yield messages.job(message)
 
     async def update_job(
         self,
@@ -160,9 +161,9 @@ class Client:
             request.job.shared = shared
             request.update_mask.paths.append("shared")
         if spec is not None:
-            request.job.spec.CopyFrom(wire.spec_message(_whole(spec)))
+            request.job.spec.CopyFrom(spec_message(_whole(spec)))
             request.update_mask.paths.append("spec")
-        return wire.job(await self._calls.once("UpdateJob", request))
+        return messages.job(await self._calls.once("UpdateJob", request))
 
     async def delete_job(self, name: str, *, etag: str = "") -> None:
         """Remove the job with its journal and rejects."""
@@ -172,15 +173,15 @@ class Client:
 
     async def start_job(self, name: str, *, etag: str = "") -> Job:
         """Queue the job, continue a paused one, try a failed one again. Raises CommandNotAllowed."""
-        return wire.job(await self._calls.once("StartJob", job_service_pb2.StartJobRequest(name=name, etag=etag)))
+        return messages.job(await self._calls.once("StartJob", job_service_pb2.StartJobRequest(name=name, etag=etag)))
 
     async def pause_job(self, name: str, *, etag: str = "") -> Job:
         """PAUSING at once; PAUSED when the chunks in flight are done. Raises CommandNotAllowed."""
-        return wire.job(await self._calls.once("PauseJob", job_service_pb2.PauseJobRequest(name=name, etag=etag)))
+        return messages.job(await self._calls.once("PauseJob", job_service_pb2.PauseJobRequest(name=name, etag=etag)))
 
     async def cancel_job(self, name: str, *, etag: str = "") -> Job:
         """CANCELING at once; CANCELED when nothing of the job runs any more. Raises CommandNotAllowed."""
-        return wire.job(await self._calls.once("CancelJob", job_service_pb2.CancelJobRequest(name=name, etag=etag)))
+        return messages.job(await self._calls.once("CancelJob", job_service_pb2.CancelJobRequest(name=name, etag=etag)))
 
     def run(
         self,
@@ -230,7 +231,7 @@ class Client:
 
         def stream(after: int) -> AsyncGenerator[WatchEvent, None]:
             request = job_service_pb2.WatchJobsRequest(name=name, filter=filter, revision=after)
-            return self._calls.stream("WatchJobs", request, wire.watch_event, silence=SILENCE_SECONDS)
+            return self._calls.stream("WatchJobs", request, messages.watch_event, silence=SILENCE_SECONDS)
 
         return follow_jobs(
             stream,
@@ -251,7 +252,7 @@ class Client:
         request = job_service_pb2.ListJournalEntriesRequest(parent=name, page_size=page_size)
         async for response in self._calls.pages("ListJournalEntries", request):
             for message in response.journal_entries:
-                yield wire.journal_entry(message)
+                yield messages.journal_entry(message)
 
     def watch_journal(
         self, name: str, *, sequence: int = 0, give_up_after: float | None = None
@@ -260,7 +261,7 @@ class Client:
 
         def stream(after: int) -> AsyncGenerator[JournalEntry, None]:
             request = job_service_pb2.WatchJournalRequest(parent=name, sequence=after)
-            return self._calls.stream("WatchJournal", request, wire.watched_entry)
+            return self._calls.stream("WatchJournal", request, messages.watched_entry)
 
         return follow_numbered(stream, sequence=sequence, give_up_after=give_up_after)
 
@@ -274,7 +275,7 @@ class Client:
                     if left <= 0:
                         return
                     left -= 1
-                yield wire.reject(message)
+                yield messages.reject(message)
             if left == 0:
                 return
 
@@ -288,7 +289,7 @@ class Client:
 
         def stream(after: int) -> AsyncGenerator[RejectEvent, None]:
             request = job_service_pb2.WatchRejectsRequest(parent=name, sequence=after)
-            return self._calls.stream("WatchRejects", request, wire.reject_event)
+            return self._calls.stream("WatchRejects", request, messages.reject_event)
 
         return follow_numbered(stream, sequence=sequence, give_up_after=give_up_after)
 
@@ -307,11 +308,11 @@ class Client:
         With the ``upload_id``, a UUID, of one that was given up it goes on after what is there. ``progress`` is told
         how many bytes have gone, of how many. Raises OSError, FileChanged, QuotaExceeded.
         """
-        return await files.upload(self._calls, path, file_name=file_name, upload_id=upload_id, progress=progress)
+        return await upload.upload(self._calls, path, file_name=file_name, upload_id=upload_id, progress=progress)
 
     async def delete_upload(self, name: str) -> None:
         """Remove `uploads/ID`. The daemon does it by itself when no job has named the file for a while."""
-        await files.delete_upload(self._calls, name)
+        await upload.delete_upload(self._calls, name)
 
     async def download(
         self,
@@ -325,7 +326,7 @@ class Client:
 
         Raises OSError, FileNotFound, FileChanged.
         """
-        return await files.download(self._calls, file, to, overwrite=overwrite, progress=progress)
+        return await download.download(self._calls, file, to, overwrite=overwrite, progress=progress)
 
     # For admins
 
@@ -339,7 +340,7 @@ class Client:
                     if left <= 0:
                         return
                     left -= 1
-                yield wire.audit_entry(message)
+                yield messages.audit_entry(message)
             if left == 0:
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from lading_client.errors import (
     Aborted,
@@ -24,10 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
 
-    from lading_client.client import Client
     from lading_client.model import Job, WatchEvent
 
 _TRIES = 5
+
+
+class Jobs(Protocol):
+    """The calls that a run makes. `Client` has them."""
+
+    async def get_job(self, name: str) -> Job: ...
+
+    async def start_job(self, name: str, *, etag: str = "") -> Job: ...
+
+    async def cancel_job(self, name: str) -> Job: ...
+
+    def watch(self, name: str, *, revision: int, give_up_after: float | None) -> AsyncGenerator[WatchEvent, None]: ...
 
 
 class Run:
@@ -39,13 +50,13 @@ class Run:
 
     def __init__(
         self,
-        client: Client,
+        jobs: Jobs,
         make: Callable[[], Awaitable[Job]],
         *,
         cancel_on_error: bool,
         give_up_after: float | None,
     ) -> None:
-        self._client = client
+        self._jobs = jobs
         self._make = make
         self._cancel_on_error = cancel_on_error
         self._give_up_after = give_up_after
@@ -143,10 +154,10 @@ class Run:
         tries = _TRIES
         while job.state is State.EDITING:
             try:
-                job = await self._client.start_job(job.name, etag=job.etag)
+                job = await self._jobs.start_job(job.name, etag=job.etag)
             except (Aborted, CommandNotAllowed):
                 # An earlier try came through, or somebody else was faster.
-                job = await self._client.get_job(job.name)
+                job = await self._jobs.get_job(job.name)
             except Unavailable as error:
                 tries -= 1
                 if error.reason or not tries:
@@ -156,7 +167,7 @@ class Run:
 
     async def _follow(self, name: str, revision: int) -> None:
         try:
-            watch = self._client.watch(name, revision=revision, give_up_after=self._give_up_after)
+            watch = self._jobs.watch(name, revision=revision, give_up_after=self._give_up_after)
             async with aclosing(watch) as events:
                 async for event in events:
                     if event.job is not None and self._note(event, event.job):
@@ -199,7 +210,7 @@ class Run:
         if not self._cancel_on_error:
             return
         try:
-            await self._client.cancel_job(self.name)
+            await self._jobs.cancel_job(self.name)
         except CommandNotAllowed as refusal:
             if refusal.state == State.EDITING:
                 error.add_note(f"{self.name} was made and not started")

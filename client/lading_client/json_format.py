@@ -42,14 +42,14 @@ def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
     from google.protobuf import json_format
 
     from lading.v1 import spec_pb2
-    from lading_client.messages import job as wire
+    from lading_client.messages.spec import spec_from
 
     message = spec_pb2.JobSpec()
     try:
         json_format.ParseDict(_with_prefixes(document), message)
     except json_format.ParseError as error:
         raise BadSpec(f"the spec is no lading.v1.JobSpec: {error}") from error
-    return wire.spec(message)
+    return spec_from(message)
 
 
 _PREFIXES = {"onRestart": "ON_RESTART_", "on_restart": "ON_RESTART_", "header": "HEADER_"}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lading_client.cli.arguments.options import Format
 from lading_client.cli.display.columns import printable
-from lading_client.cli.display.output import Format, Output
+from lading_client.cli.display.output import Output
 from lading_client.errors import (
     Aborted,
     AlreadyExists,

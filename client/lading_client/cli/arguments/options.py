@@ -1,10 +1,17 @@
 """Options and arguments that several commands share."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from lading_client.cli.display.output import Format
+
+class Format(StrEnum):
+    """How results are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 ServerOption = Annotated[
     str | None,

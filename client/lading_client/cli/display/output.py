@@ -8,23 +8,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from lading_client.cli.arguments.options import Format
 from lading_client.cli.display.columns import printable_lines
 from lading_client.json_format import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-class Format(StrEnum):
-    """How results are written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class Output:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
+from lading_client.cli.arguments.options import Format
 from lading_client.cli.display import formatting as figures
 from lading_client.cli.display import states
 from lading_client.cli.display.bill import bill_lines, ending
 from lading_client.cli.display.columns import aligned, printable, printable_lines, shortened, width
 from lading_client.cli.display.configuration import advice
 from lading_client.cli.display.job_view import general
-from lading_client.cli.display.output import Format, Output
+from lading_client.cli.display.output import Output
 from lading_client.cli.display.reject_view import block
 from lading_client.model import (
     Bill,

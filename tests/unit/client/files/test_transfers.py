@@ -15,7 +15,9 @@ from google.rpc import error_details_pb2 as details
 from lading.v1 import file_service_pb2 as pb
 from lading.v1 import file_service_pb2_grpc
 from lading_client.errors import FileNotFound, QuotaExceeded, Unavailable, UploadMismatch
-from lading_client.files.upload import FileChanged, delete_upload, download, upload
+from lading_client.files.download import download
+from lading_client.files.persistence import FileChanged
+from lading_client.files.upload import delete_upload, upload
 from lading_client.spec import File
 from lading_client.transport.calls import Calls
 from tests.unit.client.conftest import DEADLINE

@@ -1,0 +1,96 @@
+"""Specs as messages of `lading.v1`, both ways."""
+
+from __future__ import annotations
+
+from lading.v1 import spec_pb2
+from lading_client.errors import BadSpec
+from lading_client.messages.enums import enum_values
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+
+_ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_")
+_HEADERS = enum_values(Header, spec_pb2.Header.DESCRIPTOR, "HEADER_")
+
+
+def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
+    """A spec from the wire. Raises BadSpec where it says neither import nor export."""
+    restart = _ON_RESTART.get(message.on_restart, OnRestart.UNSPECIFIED)
+    kind = message.WhichOneof("kind")
+    if kind == "import_spec":
+        return JobSpec(kind=_import(message.import_spec), on_restart=restart)
+    if kind == "export_spec":
+        return JobSpec(kind=_export(message.export_spec), on_restart=restart)
+    raise BadSpec("the spec has neither importSpec nor exportSpec")
+
+
+def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
+    return ImportSpec(
+        files=tuple(_file(file) for file in message.files),
+        csv=_csv(message.csv),
+        target=_table(message.target),
+        types=dict(message.types),
+        chunk_bytes=message.chunk_bytes,
+    )
+
+
+def _export(message: spec_pb2.ExportSpec) -> ExportSpec:
+    return ExportSpec(
+        table=_table(message.table),
+        file=_file(message.file),
+        csv=_csv(message.csv),
+        overwrite=message.overwrite,
+        chunk_keys=message.chunk_keys,
+    )
+
+
+def _file(message: spec_pb2.File) -> File:
+    return File(root=message.root or "local", path=message.path)
+
+
+def _table(message: spec_pb2.Table) -> Table:
+    return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
+
+
+def _csv(message: spec_pb2.CsvFormat) -> CsvFormat:
+    header = _HEADERS.get(message.header, Header.UNSPECIFIED)
+    return CsvFormat(delimiter=message.delimiter, quote=message.quote, header=header)
+
+
+def spec_message(value: JobSpec) -> spec_pb2.JobSpec:
+    """A spec for the wire."""
+    restart = f"ON_RESTART_{value.on_restart}"
+    if isinstance(value.kind, ImportSpec):
+        return spec_pb2.JobSpec(import_spec=_import_message(value.kind), on_restart=restart)
+    return spec_pb2.JobSpec(export_spec=_export_message(value.kind), on_restart=restart)
+
+
+def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
+    return spec_pb2.ImportSpec(
+        files=[_file_message(file) for file in value.files],
+        csv=_csv_message(value.csv),
+        target=_table_message(value.target),
+        types=value.types,
+        chunk_bytes=value.chunk_bytes,
+    )
+
+
+def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:
+    return spec_pb2.ExportSpec(
+        table=_table_message(value.table),
+        file=_file_message(value.file),
+        csv=_csv_message(value.csv),
+        overwrite=value.overwrite,
+        chunk_keys=value.chunk_keys,
+    )
+
+
+def _file_message(value: File) -> spec_pb2.File:
+    return spec_pb2.File(root=value.root, path=value.path)
+
+
+def _table_message(value: Table) -> spec_pb2.Table:
+    return spec_pb2.Table(connection=value.connection, schema=value.schema, table=value.table)
+
+
+def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
+    header = f"HEADER_{value.header}"
+    return spec_pb2.CsvFormat(delimiter=value.delimiter, quote=value.quote, header=header)
