@@ -21,8 +21,10 @@ from ladingd.data.databases.postgres.session import close_idle
 from ladingd.data.databases.registry import target_of
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.target import Target
+from ladingd.data.files.roots import open_source
+from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.importer import TableImport
-from ladingd.data.mapping.batch import read_batch
+from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.storage.work_dir import Workplace
 from tests.chaos.database import Database, PostgresServer, SqliteFile
 from tests.chaos.failpoint import Action, Moment, Switch
@@ -65,8 +67,9 @@ class Attempt:
     def read(self, ordinal: int) -> Callable[[], Counts]:
         """Read a chunk, as a worker does that is stopped after that; what it does when it goes on."""
         target, chunk = self.dock.target, self.chunks[ordinal]
-        data = self.dock.file.read_bytes()[chunk.start : chunk.end]
-        batch = read_batch(data, self.plan, chunk, target.readings(self.plan))
+        with open_source(self.dock.transfer.roots, {}, self.plan.file) as source:
+            piece = format_of(self.plan.layout).read(source, self.plan, chunk)
+        batch = CompiledMapping.of(self.plan, target.readings(self.plan)).apply(piece, chunk)
 
         def keep(faults: Faults) -> None:
             assert not faults

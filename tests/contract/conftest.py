@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from ladingd.core.job import Failure, Job
-from ladingd.core.plan import Column, Dialect, ExportPlan, Fingerprint, ImportPlan
+from ladingd.core.plan import Column, ExportPlan, Fingerprint, ImportPlan
 from ladingd.core.ports import JobStore
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
 from ladingd.core.state import Event, State
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.store.jobs import SqlJobStore
 
 
@@ -102,7 +103,7 @@ IMPORT = ImportSpec(
 IMPORT_PLAN = ImportPlan(
     file=FILE,
     fingerprint=Fingerprint(size=1 << 50, head="ab", tail="cd"),
-    dialect=Dialect(delimiter="\t", quote="'"),
+    layout=Dialect(delimiter="\t", quote="'").layout(),
     columns=COLUMNS,
     target=TABLE,
     create_table=True,
@@ -117,8 +118,7 @@ EXPORT_PLAN = ExportPlan(
     columns=COLUMNS,
     key=None,
     file=FILE,
-    dialect=Dialect(delimiter=",", quote='"'),
-    header=True,
+    layout=Dialect(delimiter=",", quote='"').layout(),
     overwrite=True,
     start=-(1 << 63),
     end=(1 << 63) - 1,

@@ -5,7 +5,9 @@ A plan is made before a job is stored, and written down with it: every attempt o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from ladingd.core.bill import Counts
@@ -31,13 +33,16 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dialect:
-    """How the records of a delimited file are told apart. Each is one character."""
+class Layout:
+    """How a file's records are written.
 
-    delimiter: str
-    quote: str
-    escape: str = ""
-    """What makes the quote behind it a plain one, beside doubling it; empty: nothing does."""
+    The format gives ``details`` their meaning; nothing else reads them. It also defines the unit of ``start`` and
+    ``end`` in plans and chunks of files: bytes in all text formats.
+    """
+
+    format: str
+    """The name of a format: ``csv``."""
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +57,13 @@ class Column:
     """The type was guessed from some of the values: one that it would change is refused, not changed."""
 
 
+class Phase(StrEnum):
+    """A step of a job. The chunks of a phase start when all chunks of the phase before it are committed."""
+
+    LOAD = "LOAD"
+    """Records move from the source into the target."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportPlan:
     """A file into a table. The records stand in the bytes from ``start`` to ``end`` of the file."""
@@ -59,7 +71,7 @@ class ImportPlan:
     kind: Literal["import"] = "import"
     file: File
     fingerprint: Fingerprint
-    dialect: Dialect
+    layout: Layout
     columns: tuple[Column, ...]
     target: Table
     create_table: bool
@@ -73,6 +85,7 @@ class ImportPlan:
     """How the file is read, in one line: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
     """What people should know before they start: a column whose type does not fit some of the values."""
+    phases: tuple[Phase, ...] = (Phase.LOAD,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +98,7 @@ class ExportPlan:
     key: str | None
     """What the ranges are ranges of. None: the table has nothing usable, the export is one chunk."""
     file: File
-    dialect: Dialect
-    header: bool
+    layout: Layout
     overwrite: bool
     start: int
     end: int
@@ -94,6 +106,7 @@ class ExportPlan:
     notes: tuple[str, ...] = ()
     identity: str = ""
     """By what the database tells the table from another one of its name. Plans of older versions have none."""
+    phases: tuple[Phase, ...] = (Phase.LOAD,)
 
 
 Plan = ImportPlan | ExportPlan
@@ -116,6 +129,8 @@ class Chunk:
     records: int | None = None
     refused: str | None = None
     digest: str | None = None
+    phase: int = 0
+    """The phase of the plan that the chunk belongs to, counted from 0. Ordinals continue across phases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,6 +59,8 @@ class ImportSpec:
 
     kind: Literal["import"] = "import"
     file: File
+    format: str = ""
+    """The name of the file's format; empty: by the name of the file and its content."""
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +75,8 @@ class ExportSpec:
     kind: Literal["export"] = "export"
     source: Table
     file: File
+    format: str = ""
+    """The name of the file's format; empty: by the name of the file."""
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = DEFAULT_CHUNK_KEYS

@@ -12,7 +12,7 @@ from ladingd.store.errors import StoreUnusable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest step in ``migrations/versions``. The numbers of the steps sort as text."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

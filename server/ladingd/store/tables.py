@@ -100,6 +100,7 @@ chunks = Table(
     Column("records", Number),
     Column("refused", Text),
     Column("digest", Text),
+    Column("phase", Number, nullable=False, server_default="0"),
     Column("counts", Document(documents.COUNTS)),
 )
 

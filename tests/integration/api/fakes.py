@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ladingd.core.access import AuditEntry, Deed, Principal, Role, Token
 from ladingd.core.errors import JobNotFound, ShuttingDown
 from ladingd.core.job import Job
-from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
+from ladingd.core.plan import Fingerprint, ImportPlan
 from ladingd.core.ports import Page
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.data.files.downloads import RootFiles
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.files.uploads.store import UploadFiles
+from ladingd.data.formats.csv.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -36,7 +37,7 @@ def a_job(**facts: Any) -> Job:
     plan = ImportPlan(
         file=spec.file,
         fingerprint=Fingerprint(size=0, head="", tail=""),
-        dialect=Dialect(delimiter=",", quote='"'),
+        layout=Dialect(delimiter=",", quote='"').layout(),
         columns=(),
         target=spec.target,
         create_table=True,

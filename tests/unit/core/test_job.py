@@ -10,9 +10,10 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.job import Change, ChangeKind, Failure, Job, Level, Progress
 from ladingd.core.journal import describe
-from ladingd.core.plan import Dialect, Fingerprint, ImportPlan
+from ladingd.core.plan import Fingerprint, ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import ENDED, TRANSITIONS, Event, State, next_state
+from ladingd.data.formats.csv.dialect import Dialect
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 BEGUN = MADE + timedelta(hours=1)
@@ -28,7 +29,7 @@ FRESH = Job(
     plan=ImportPlan(
         file=FILE,
         fingerprint=Fingerprint(size=0, head="", tail=""),
-        dialect=Dialect(delimiter=",", quote='"'),
+        layout=Dialect(delimiter=",", quote='"').layout(),
         columns=(),
         target=TARGET,
         create_table=True,

@@ -14,11 +14,12 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.maintenance import JobFiles
-from ladingd.core.plan import Chunk, CommittedChunk, Dialect, Fingerprint, ImportPlan, Plan
+from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.report import Report, heard_by, report
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.run.attempt.execution import Execution
 from ladingd.run.attempt.timeouts import Patience
 from ladingd.run.disk_space import Room
@@ -48,7 +49,7 @@ def plan_of(chunks: int) -> ImportPlan:
     return ImportPlan(
         file=SPEC.file,
         fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
-        dialect=Dialect(delimiter=",", quote='"'),
+        layout=Dialect(delimiter=",", quote='"').layout(),
         columns=(),
         target=SPEC.target,
         create_table=False,

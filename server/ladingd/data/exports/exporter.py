@@ -1,4 +1,4 @@
-"""One export: a table into a delimited file.
+"""One export: a table into a file.
 
 A chunk is written into its place in the draft of the file as soon as it is known where that is: when all chunks before
 it are done. Until then it is a part file. An entry for each chunk that is done is the ledger: its counts and its size.
@@ -24,9 +24,9 @@ from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import source_of
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
 from ladingd.data.exports.destination import Destination
+from ladingd.data.exports.rows import write_rows, writer_of
 from ladingd.data.files.digest import digest_all, is_digest
 from ladingd.data.files.uploads.quota import UploadRoom
-from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.storage.spool import Spool
 from ladingd.data.storage.work_dir import Workplace, draft_of, sync_directory, write_durably, writing
 
@@ -96,7 +96,7 @@ class TableExport:
         source = self._source(plan)
         source.verify(plan, partial(self._exported, job_uid))
         with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
-            rows = source.write(plan, chunk, spool.file)
+            rows = write_rows(source, plan, chunk, spool.file)
             if self.upload_room is not None and plan.file.root == UPLOADS:
                 self.upload_room.check(spool.size())
             self._wait_a_moment(job_uid, chunk)
@@ -318,9 +318,7 @@ def _keep_front(workplace: Workplace, job_uid: str, front: _Front) -> None:
 
 
 def _header(plan: ExportPlan) -> bytes:
-    if not plan.header:
-        return b""
-    return CsvWriter(dialect=plan.dialect).header([column.target for column in plan.columns])
+    return writer_of(plan).header()
 
 
 def _remove(parts: Sequence[Path]) -> None:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.files import UPLOADS
-from ladingd.core.plan import Dialect, ExportPlan
-from ladingd.core.spec import Header
+from ladingd.core.plan import ExportPlan
 from ladingd.data.databases.connection import find_connection
 from ladingd.data.databases.registry import source_of
 from ladingd.data.files.own_files import Guard
 from ladingd.data.files.roots import PathRefused, destination_directory, destination_path
-from ladingd.data.formats.csv.dialect import check_format
-from ladingd.data.formats.signature import check_writable
+from ladingd.data.formats.registry import format_to_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +36,8 @@ def plan_export(
     """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
     if spec.chunk_keys < 1:
         raise InvalidSpec("chunk_keys", "must be greater than 0")
-    check_format(spec.csv)
-    check_writable(spec.file.path)
+    form = format_to_write(spec)
+    form.check(spec)
     if upload_room is not None and spec.file.root == UPLOADS:
         upload_room.check(1)
     source = source_of(find_connection(connections, spec.source.connection, "source.connection"), workplace)
@@ -50,8 +48,7 @@ def plan_export(
         columns=table.columns,
         key=table.key,
         file=spec.file,
-        dialect=Dialect(delimiter=spec.csv.delimiter or ",", quote=spec.csv.quote or '"'),
-        header=spec.csv.header is not Header.ABSENT,
+        layout=form.layout(spec),
         overwrite=spec.overwrite,
         start=table.start,
         end=table.end,

@@ -8,9 +8,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ladingd.core.errors import InvalidSpec
-
-LOOK = 8 << 10
-"""How many of the first bytes of a file tell its format."""
+from ladingd.data.formats.format import SAMPLE
 
 
 class _Format(NamedTuple):
@@ -23,7 +21,6 @@ class _Format(NamedTuple):
 
 
 _JSON = _Format("JSON")
-_JSON_LINES = _Format("JSON Lines")
 _PARQUET = _Format("Parquet")
 _AVRO = _Format("Avro")
 _ORC = _Format("ORC")
@@ -43,7 +40,6 @@ _ZIP = _Format("a ZIP archive", "unpack it first with unzip", "pack the file aft
 
 _NAMES = {
     _JSON: ("json", "geojson"),
-    _JSON_LINES: ("jsonl", "ndjson"),
     _PARQUET: ("parquet", "pq"),
     _AVRO: ("avro",),
     _ORC: ("orc",),
@@ -91,7 +87,7 @@ _OBJECT = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*+"\s*:')
 
 def check_readable(path: str, head: bytes) -> None:
     """See that a file to import is delimited text as far as its name and its first bytes tell. Raises InvalidSpec."""
-    form = _by_name(path) or _by_beginning(head[:LOOK])
+    form = _by_name(path) or _by_beginning(head)
     if form is not None:
         raise InvalidSpec("files[0].path", f"{path} is {form.is_a}, which Lading cannot read yet: {form.first}")
 
@@ -119,12 +115,10 @@ def _by_beginning(head: bytes) -> _Format | None:
     if not text.startswith((b"{", b"[")):
         return None
     line, *rest = re.split(rb"[\r\n]+", text, maxsplit=1)
-    if not rest and len(head) == LOOK:
-        return _JSON if _OBJECT.match(line) else None  # the line goes on
+    if not rest and len(head) == SAMPLE:
+        return _JSON if _OBJECT.match(line) else None  # The line continues after the sample.
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict | list):
-        return None
-    return _JSON_LINES if rest and rest[0] else _JSON
+    return _JSON if isinstance(value, list) or (isinstance(value, dict) and not (rest and rest[0])) else None

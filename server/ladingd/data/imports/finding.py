@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ladingd.core.plan import ImportPlan
-    from ladingd.data.formats.csv.dialect import Layout
-
-_MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+    from ladingd.data.formats.format import Outline
 
 _NAME = 80
 
@@ -16,15 +14,10 @@ _COLUMNS = 40
 """So many columns are named, and the others are counted."""
 
 
-def describe(plan: ImportPlan, layout: Layout) -> str:
+def describe(plan: ImportPlan, outline: Outline) -> str:
     """How the file is read, where it goes, and what is in doubt."""
-    dialect = layout.dialect
-    header = "yes" if layout.header else "no"
     parts = {
-        "delimiter": _MARKS.get(dialect.delimiter) or _shown(dialect.delimiter),
-        "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
-        "header": f"{header} (in doubt: {layout.doubt})" if layout.doubt else header,
-        "encoding": "UTF-8",
+        **outline.detected,
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
         "columns": _columns(plan),
     }

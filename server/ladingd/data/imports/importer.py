@@ -1,4 +1,4 @@
-"""One import: a delimited file into a table."""
+"""One import: a file into a table."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import InvalidSpec, SourceChanged
+from ladingd.core.errors import InvalidSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import target_of
 from ladingd.data.files import fingerprint
-from ladingd.data.files.digest import digest, digest_all
-from ladingd.data.files.roots import Source, open_source, reopen_source
-from ladingd.data.formats.csv import chunker as cut
-from ladingd.data.formats.csv.chunker import RECORD_LIMIT
+from ladingd.data.files.roots import open_source, reopen_source
+from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.planner import plan_import
-from ladingd.data.mapping.batch import read_batch, refused_batch
+from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.storage.work_dir import Workplace
 from ladingd.data.values.casting import Known
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target
-    from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
 
 
@@ -66,7 +63,7 @@ class TableImport:
     def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         """The next record-aligned chunks."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
-            return cut.cut(source, plan, previous, limit)
+            return format_of(plan.layout).cut(source, plan, previous, limit)
 
     def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """See that the file still holds what these chunks were cut from."""
@@ -77,7 +74,10 @@ class TableImport:
         """Do all that needs no transaction first."""
         target = self._target(plan.target.connection)
         with reopen_source(self.roots, self.own_files, plan.file) as source:
-            batch = _read(source, plan, chunk, target, job_uid)
+            piece = format_of(plan.layout).read(source, plan, chunk)
+        readings = target.readings(plan)
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
+        batch = CompiledMapping(plan=plan, readings=readings, known=known).apply(piece, chunk)
 
         def keep_rejects(faults: Faults) -> None:
             write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
@@ -106,16 +106,3 @@ class TableImport:
 def _known(job_uid: str, kinds: tuple[str, ...]) -> tuple[Known, ...]:
     """What this process has found in the columns of a job, as long as they are read as these kinds. It saves time."""
     return tuple(Known() for _ in kinds)
-
-
-def _read(source: Source, plan: ImportPlan, chunk: Chunk, target: Target, job_uid: str) -> Batch:
-    if source.size < plan.end:
-        raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
-    if chunk.refused is None:
-        data = source.read(chunk.start, chunk.end)
-        fingerprint.check_chunk(source, chunk, digest(data))
-        readings = target.readings(plan)
-        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
-        return read_batch(data, plan, chunk, readings, known)
-    fingerprint.check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
-    return refused_batch(source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3)), plan, chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ladingd.data.mapping.matching import fold
+from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

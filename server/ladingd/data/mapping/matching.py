@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, TargetChanged
 from ladingd.core.plan import Column
+from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from ladingd.data.values.types import FieldType
 
 FIELD = "target.table"
-
-
-def fold(name: str) -> str:
-    """A name without regard to the case of ASCII letters, and of them alone: as SQLite compares names."""
-    return name.encode().lower().decode()
 
 
 def match_columns(

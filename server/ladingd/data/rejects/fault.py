@@ -14,7 +14,7 @@ from ladingd.core.job import Connector, RejectType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ladingd.data.formats.csv.marks import Positions
+    from ladingd.data.values.positions import Positions
 
 _TEXTS = ("code", "message", "column", "value", "connector", "type")
 _SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.string()) for name in _TEXTS)])

@@ -41,7 +41,7 @@ def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
         for name, column in zip(block.schema.names, block.columns, strict=True):
             is_text = pa.types.is_string(column.type)
             mark = '"' if is_text else ""
-            parts += [f'{separator}"{name}":{mark}', _escaped(column) if is_text else column.cast(pa.string())]
+            parts += [f'{separator}"{name}":{mark}', escaped(column) if is_text else column.cast(pa.string())]
             separator = f"{mark},"
         yield content(pc.binary_join_element_wise(*parts, f"{separator[:-1]}}}\n", ""))
 
@@ -61,7 +61,7 @@ def shortened(values: pa.Array, cap: int) -> pa.Array:
     return pa.array([shorten(value.encode(), cap) for value in values.to_pylist()], pa.string())
 
 
-def _escaped(column: pa.Array) -> pa.Array:
+def escaped(column: pa.Array) -> pa.Array:
     """Texts as JSON has them between its quotes."""
     codes = np.frombuffer(content(column), np.uint8)
     if codes.size and codes.min() < _FIRST_PRINTABLE:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ladingd.data.formats.csv.marks import Positions
     from ladingd.data.values.converters import Convert, Reading
+    from ladingd.data.values.positions import Positions
     from ladingd.data.values.types import FieldType
 
     Offsets = npt.NDArray[np.int32]

@@ -21,7 +21,7 @@ from ladingd.data.values.types import EXACT_DIGITS, PATTERNS, TEXT, FieldType, K
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ladingd.data.formats.csv.marks import Positions as Rows
+    from ladingd.data.values.positions import Positions as Rows
 
 WOULD_CHANGE = "WOULD_CHANGE"
 

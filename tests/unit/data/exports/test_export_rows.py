@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.errors import InvalidSpec, SourceUnreadable
-from ladingd.core.plan import Dialect
 from ladingd.core.report import Report, heard_by
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
 from ladingd.data.databases.sqlite import table_rows
 from ladingd.data.databases.sqlite.session import connected
 from ladingd.data.databases.sqlite.table_rows import Rows, read_text
 from ladingd.data.databases.sqlite.text_columns import text_columns
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
 
 if TYPE_CHECKING:

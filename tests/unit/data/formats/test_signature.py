@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.unit.data.conftest import Yard
 
 NAMES = [
-    ("x.jsonl", "JSON Lines"),
-    ("x.ndjson", "JSON Lines"),
     ("x.json", "JSON"),
     ("x.parquet", "Parquet"),
     ("x.xlsx", "an Excel workbook"),
@@ -75,13 +73,10 @@ def database(directory: Path) -> bytes:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (b'{"id":1,"name":"Anna"}\n{"id":2,"name":"Bob"}\n', "JSON Lines"),
-        (b'{"id":1,"name":"A"}\r\n\r\n{"id":2,"name":"B"}', "JSON Lines"),
-        (b"[1,2]\n[3,4]\n", "JSON Lines"),
+        (b"[1,2]\n[3,4]\n", "JSON"),
         (b'[{"id":1}]\n', "JSON"),
         (b'[\n  {"id": 1}\n]\n', "JSON"),
         (b'\n{\n  "id": 1\n}\n', "JSON"),
-        (b'{"id":1}\n', "JSON"),
         (b'{"rows": [' + b"1," * 10_000 + b"1]}\n", "JSON"),
         (b'<?xml version="1.0"?>\n<a/>\n', "XML"),
         (b"<!DOCTYPE html>\n<p>\n", "HTML"),

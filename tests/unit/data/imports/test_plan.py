@@ -134,7 +134,7 @@ def test_without_a_header_columns_are_matched_by_place(yard: Yard) -> None:
 )
 def test_dialects_are_detected(yard: Yard, text: str, delimiter: str, names: list[str]) -> None:
     plan = yard.plan_import(text)
-    assert (plan.dialect.delimiter, [column.source for column in plan.columns]) == (delimiter, names)
+    assert (plan.layout.details["delimiter"], [column.source for column in plan.columns]) == (delimiter, names)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from ladingd.data.databases.sqlite.converters import sqlite_reading
-from ladingd.data.mapping.batch import read_batch
+from ladingd.data.files.roots import open_source
+from ladingd.data.formats.csv.format import Csv
+from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.fault import Faults
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.values.types import TEXT
@@ -21,7 +23,9 @@ def test_rejects_are_written_without_holding_them_all(yard: Yard, tmp_path: Path
     data = b"x\n" * 20_000
     plan = yard.plan_import("a,b\n1,2\n" + data.decode())
     (chunk,) = yard.chunks(plan)
-    batch = read_batch(b"1,2\n" + data, plan, chunk, [sqlite_reading(TEXT, inferred=False)] * 2)
+    with open_source({"local": tmp_path}, {}, plan.file) as source:
+        piece = Csv().read(source, plan, chunk)
+    batch = CompiledMapping.of(plan, [sqlite_reading(TEXT, inferred=False)] * 2).apply(piece, chunk)
     path = tmp_path / "rejects"
     tracemalloc.start()
     try:

@@ -24,7 +24,7 @@ from ladingd.data.databases.postgres.violations import ROW, Probe
 
 if TYPE_CHECKING:
     from ladingd.data.databases.postgres.session import Session
-    from ladingd.data.formats.csv.marks import Positions
+    from ladingd.data.values.positions import Positions
 
     Wait = Callable[[Session, Sequence[int]], None]
 

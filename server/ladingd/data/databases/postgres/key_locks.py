@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.formats.csv.marks import Positions
 from ladingd.data.storage.work_dir import Workplace, draft_of, writing
+from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,12 +25,13 @@ from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.databases.postgres.identity import Identity, read_identity
 from ladingd.data.databases.postgres.session import Address, connected, technical
 from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, Counted, SourceTable, TableSource, chunk_sizes
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.values.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ladingd.core.plan import Chunk, Dialect, ExportPlan
+    from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.postgres.catalog import TableShape
     from ladingd.data.databases.postgres.session import Session
@@ -170,16 +171,17 @@ class PostgresSource(TableSource):
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
     def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+        dialect = Dialect.of(plan.layout)
         query = sql.SQL(_COPY).format(
             fields=_fields(plan.columns),
             table=_identifier(plan),
             rows=_rows(plan.key, chunk),
-            delimiter=sql.Literal(plan.dialect.delimiter),
-            quote=sql.Literal(plan.dialect.quote),
+            delimiter=sql.Literal(dialect.delimiter),
+            quote=sql.Literal(dialect.quote),
         )
         with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
-            written = session.copy_out(query, write, partial(_unlike_mark, dialect=plan.dialect))
+            written = session.copy_out(query, write, partial(_unlike_mark, dialect=dialect))
             if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
                 _same(session, plan, Identity.decode(plan.identity))
             return written

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.sqlite.attempts import Attempts
     from ladingd.data.databases.sqlite.session import Transaction
     from ladingd.data.databases.sqlite.uniques import Unique
-    from ladingd.data.formats.csv.marks import Positions
+    from ladingd.data.values.positions import Positions
 
 _NOT_BYTES = "NOT_BYTES"
 

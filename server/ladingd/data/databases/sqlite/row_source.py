@@ -18,6 +18,7 @@ from ladingd.data.databases.sqlite.session import connected, is_there, statement
 from ladingd.data.databases.sqlite.suitability import check_schema
 from ladingd.data.databases.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.databases.sqlite.text_columns import text_columns
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.values.types import Affinity, of_declaration
 
@@ -119,7 +120,7 @@ class SqliteSource(TableSource):
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
     def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
-        writer = CsvWriter(dialect=plan.dialect)
+        writer = CsvWriter(dialect=Dialect.of(plan.layout))
         count = 0
         with _reading(plan), connected(self.path, read_only=True) as database:
             shape = _shape(database, plan)

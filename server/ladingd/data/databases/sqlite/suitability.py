@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.mapping.matching import FIELD, fold
+from ladingd.data.mapping.matching import FIELD
+from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from ladingd.core.spec import Table

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.data.databases.sqlite.session import Database, TableShape
-    from ladingd.data.formats.csv.marks import Positions
+    from ladingd.data.values.positions import Positions
 
 _KEY = "SELECT name, type FROM pragma_table_xinfo(?) WHERE pk > 0"
 # An expression in an index has no name. The newest index comes first, as SQLite looks at them.

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.core.job import Connector
-from ladingd.data.formats.csv.marks import Positions
 from ladingd.data.rejects.fault import Faults
 from ladingd.data.rejects.lines import shortened
 from ladingd.data.values.casting import VALUE_CAP
+from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

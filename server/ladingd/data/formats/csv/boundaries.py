@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ladingd.data.formats.csv.marks import CR, LF, Hits, Positions, quotes_in, read_marks
+from ladingd.data.formats.csv.marks import CR, LF, Hits, quotes_in, read_marks
 from ladingd.data.formats.csv.quoting import Kind, grammar_of
+from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
-    from ladingd.core.plan import Dialect
+    from ladingd.data.formats.csv.dialect import Dialect
 
 Codes = npt.NDArray[np.uint8]
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from ladingd.core.plan import Dialect
+    from ladingd.data.formats.csv.dialect import Dialect
+    from ladingd.data.values.positions import Positions
 
-Positions = npt.NDArray[np.int64]
 Hits = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 

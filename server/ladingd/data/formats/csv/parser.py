@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ladingd.data.formats.csv.boundaries import frame
-from ladingd.data.formats.csv.marks import CR, LF, Positions, has_blank_lines, read_marks
+from ladingd.data.formats.csv.marks import CR, LF, has_blank_lines, read_marks
 from ladingd.data.formats.csv.quoting import grammar_of
+from ladingd.data.formats.lines import BOM, RecordPlaces, is_utf8, without_line_end
+from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ladingd.core.plan import Dialect
-
-BOM = b"\xef\xbb\xbf"
+    from ladingd.data.formats.csv.dialect import Dialect
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +65,7 @@ def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
     """Read whole records into ``width`` columns."""
     if not has_blank_lines(data):
         return _parse_filled(data, dialect, width)
-    places = RecordPlaces.of(data, dialect)
+    places = record_places(data, dialect)
     codes = np.frombuffer(data, np.uint8)
     firsts = codes[places.starts]
     blank = np.flatnonzero((firsts == LF) | (firsts == CR))
@@ -143,24 +143,6 @@ def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
     return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
 
 
-def is_utf8(data: bytes) -> bool:
-    """Whether all of it is UTF-8. Looks at the bytes where they are."""
-    offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
-    try:
-        pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def without_line_end(record: bytes) -> bytes:
-    """A record without what ends it."""
-    for mark in (b"\r\n", b"\n", b"\r"):
-        if record.endswith(mark):
-            return record[: -len(mark)]
-    return record
-
-
 def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Parsed:
     misshapen: list[Misshapen] = []
 
@@ -198,40 +180,10 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
     return Parsed(columns=[column.combine_chunks() for column in table.columns], misshapen=misshapen)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordPlaces:
-    """Where each record of a chunk stands."""
-
-    starts: Positions
-    ends: Positions
-    line_ends: Positions
-
-    @classmethod
-    def of(cls, data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:
-        """Find the records of whole-record data. How many they are saves time, where it is known."""
-        frames = frame(data, dialect, final=True, records=records)
-        ends = frames.record_ends
-        return cls(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=frames.line_ends)
-
-    @classmethod
-    def of_one(cls, data: bytes) -> RecordPlaces:
-        """Data that is one record, or the beginning of one."""
-        return cls(starts=np.zeros(1, np.int64), ends=np.array([len(data)]), line_ends=np.empty(0, np.int64))
-
-    def raw(self, data: bytes, indexes: Positions) -> pa.Array:
-        """These records, which are in order, without their line ends."""
-        records, places = np.unique(indexes, return_inverse=True)
-        codes = np.frombuffer(data, np.uint8)
-        starts, ends = self.starts[records], self.ends[records]
-        for mark in b"\n\r":
-            ends = ends - ((ends > starts) & (codes.take(ends - 1, mode="clip") == mark))
-        bounds = np.zeros(2 * records.size + 1, np.int32)
-        bounds[:-1:2], bounds[1::2] = starts, ends
-        bounds[-1] = bounds[-2] if records.size else 0
-        # Every second value is what stands between two of these records.
-        pieces = pa.Array.from_buffers(pa.binary(), 2 * records.size, [None, pa.py_buffer(bounds), pa.py_buffer(data)])
-        return pieces.take(pa.array(2 * places))
-
-    def lines(self, indexes: Positions) -> Positions:
-        """How many lines stand before each of these records."""
-        return np.searchsorted(self.line_ends, self.starts[indexes], side="right")
+def record_places(data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:
+    """Find the records of whole-record data. How many they are saves time, where it is known."""
+    frames = frame(data, dialect, final=True, records=records)
+    ends = frames.record_ends
+    return RecordPlaces(
+        starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=frames.line_ends
+    )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ladingd.core.plan import Dialect
+    from ladingd.data.formats.csv.dialect import Dialect
 
 TEXT_AFTER_QUOTE = "TEXT_AFTER_QUOTE"
 UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"

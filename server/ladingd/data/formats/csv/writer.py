@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.core.plan import Dialect
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.format import Writer
 
 # Made once: pyarrow looks for a module that is not there whenever it makes a scalar of a text.
 _NOTHING, _NEWLINE = pa.scalar(""), pa.scalar("\n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CsvWriter:
+class CsvWriter(Writer):
     """Quotes what needs it. Null is an unquoted nothing, empty text a quoted one.
 
     A null that is alone in its record is quoted as well: an empty line would be no record at all.
     """
 
+    delimited: ClassVar[bool] = True
     dialect: Dialect
+    names: Sequence[str] = ()
+    """What the header names; empty: the file has no header."""
 
-    def header(self, names: Sequence[str]) -> bytes:
+    def header(self) -> bytes:
         """The record with the names of the columns."""
-        return b"".join(self.records([pa.array([name]) for name in names]))
+        return b"".join(self.records([pa.array([name]) for name in self.names])) if self.names else b""
 
     def records(self, columns: Sequence[pa.Array]) -> list[bytes | memoryview]:
-        """The records of some rows, in pieces."""
         fields = [self._fields(column, alone=len(columns) == 1) for column in columns]
         fields[-1] = pc.binary_join_element_wise(fields[-1], _NEWLINE, _NOTHING)
         joined = pc.binary_join_element_wise(*fields, self.dialect.delimiter)

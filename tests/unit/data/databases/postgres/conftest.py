@@ -12,11 +12,13 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from ladingd.core.plan import Chunk, Column, Dialect, Fingerprint, ImportPlan
+from ladingd.core.plan import Chunk, Column, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.databases.postgres.catalog import TableShape, read_shape
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
 from ladingd.data.databases.postgres.target import PostgresTarget
+from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.lines import OneRecord
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.storage.work_dir import Workplace
@@ -56,7 +58,7 @@ class Quay:
         return ImportPlan(
             file=File(path="in.csv"),
             fingerprint=Fingerprint(size=0, head="", tail=""),
-            dialect=Dialect(delimiter=",", quote='"'),
+            layout=Dialect(delimiter=",", quote='"').layout(),
             columns=tuple(
                 Column(
                     source=f"s_{name}", target=name, type=(types or {}).get(name, "text"), nullable=name not in required
@@ -73,7 +75,13 @@ class Quay:
 
     def batch(self, plan: ImportPlan, chunk: Chunk, columns: Mapping[str, pa.Array]) -> Batch:
         records = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-        return Batch(plan=plan, chunk=chunk, data=b"", records=records, indexes=np.arange(records.num_rows))
+        return Batch(
+            plan=plan,
+            chunk=chunk,
+            records=records,
+            indexes=np.arange(records.num_rows),
+            origins=OneRecord(text=b"", line=1),
+        )
 
     def write(self, columns: Mapping[str, Any], *, ordinal: int = 0, attempt: int = 1, job: str = "job") -> Counts:
         """Begin, and write one chunk of plain values, or of Arrow arrays. The faults are kept."""

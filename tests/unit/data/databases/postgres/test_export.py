@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetUnavailable
-from ladingd.core.plan import Chunk, Dialect, ExportPlan
+from ladingd.core.plan import Chunk, ExportPlan
 from ladingd.core.report import Report, heard_by
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
 from ladingd.data.databases import row_source as table_source
@@ -27,6 +27,7 @@ from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.row_source import PostgresSource
 from ladingd.data.databases.postgres.session import Address, connected
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.transfer import BulkTransfer
 from tests.unit.data.databases.postgres.conftest import Quay
@@ -192,10 +193,10 @@ def test_the_server_writes_what_our_own_writer_would(
             )
         layout = CsvFormat(delimiter=delimiter, quote=quote, header=Header.PRESENT)
         file = ramp.export(csv=layout, chunk_keys=size)
-        writer = CsvWriter(dialect=Dialect(delimiter=delimiter, quote=quote))
+        writer = CsvWriter(dialect=Dialect(delimiter=delimiter, quote=quote), names=("a", "b", "id"))
         columns = [pa.array([row[0] for row in rows], pa.string()), pa.array([row[1] for row in rows], pa.string())]
         columns.append(pa.array([str(number) for number in range(len(rows))], pa.string()))
-        expected = writer.header(["a", "b", "id"]) + b"".join(bytes(part) for part in writer.records(columns))
+        expected = writer.header() + b"".join(bytes(part) for part in writer.records(columns))
         assert file == expected
         if rows:
             assert ramp.load("out.csv", "back", layout).inserted == len(rows)

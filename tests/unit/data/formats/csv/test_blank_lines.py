@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ladingd.core.plan import Dialect
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.parser import parse
 
 DIALECT = Dialect(delimiter=",", quote='"')

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladingd.core.plan import Chunk, Dialect
 from ladingd.data.files.roots import Source
 from ladingd.data.formats.csv.chunker import count_lines, cut
+from ladingd.data.formats.csv.dialect import Dialect
 from tests.unit.data.formats.csv.test_quoting import plan_of, read_slowly
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Chunk
 
 DIALECT = Dialect(delimiter=",", quote='"')
 LIMIT = 24

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladingd.core.plan import Chunk, Dialect, Fingerprint, ImportPlan
+from ladingd.core.plan import Chunk, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.files.roots import Source
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.chunker import cut
+from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.parser import parse
 
 PLAIN = Dialect(delimiter=",", quote='"')
@@ -149,7 +150,7 @@ def plan_of(data: bytes, chunk_bytes: int, dialect: Dialect) -> ImportPlan:
     return ImportPlan(
         file=File(path="x"),
         fingerprint=Fingerprint(size=len(data), head="", tail=""),
-        dialect=dialect,
+        layout=dialect.layout(),
         columns=(),
         target=Table(table="t"),
         create_table=True,

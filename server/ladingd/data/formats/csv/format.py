@@ -1,0 +1,93 @@
+"""Delimited text: CSV, TSV, and their relatives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from ladingd.core.spec import Header
+from ladingd.data.formats.csv.chunker import cut
+from ladingd.data.formats.csv.dialect import NAME, Dialect, check_options
+from ladingd.data.formats.csv.parser import parse, record_places
+from ladingd.data.formats.csv.reader import read_piece
+from ladingd.data.formats.csv.sample import read_head
+from ladingd.data.formats.csv.writer import CsvWriter
+from ladingd.data.formats.format import Format, Outline
+from ladingd.data.formats.lines import blank_lines, find_beginning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Chunk, Column, ImportPlan, Layout
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.csv.sample import Head
+    from ladingd.data.formats.format import Piece
+
+_MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+
+
+class Csv(Format):
+    """One record a line, its fields separated by a delimiter; a field in quotes may contain both."""
+
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = "CSV"
+    endings: ClassVar[frozenset[str]] = frozenset({"csv", "tsv", "tab", "psv"})
+
+    def recognises(self, sample: bytes) -> bool:
+        return False  # Any text may be delimited.
+
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        check_options(spec.csv)
+
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        beginning = find_beginning(source, size)
+        first_line, notes = 1 + beginning.lines, blank_lines(beginning.lines)
+        if beginning.start == size:
+            layout = Dialect.wanted(spec.csv).layout()
+            return Outline(layout=layout, start=size, end=size, first_line=first_line, notes=notes)
+        head = read_head(source, beginning, size, spec.csv, column_limit)
+        first_line += head.header_lines
+        parsed = parse(head.records, head.dialect, len(head.names))
+        places = record_places(head.records, head.dialect)
+        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.blank.tolist())
+        kept = [index for index in range(places.ends.size) if index not in left_out]
+        return Outline(
+            layout=head.dialect.layout(),
+            start=beginning.start + head.header_end,
+            end=size,
+            first_line=first_line,
+            names=head.names,
+            named=head.named,
+            columns=parsed.columns,
+            lines=(first_line + places.lines(np.array(kept, np.int64))).tolist(),
+            detected=_detected(head),
+            notes=notes,
+        )
+
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        return cut(source, plan, previous, limit)
+
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        return read_piece(source, plan, chunk)
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        header = Header.ABSENT if spec.csv.header is Header.ABSENT else Header.PRESENT
+        return Dialect.wanted(spec.csv).layout(header)
+
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> CsvWriter:
+        names = [column.target for column in columns] if layout.details.get("header") != "absent" else []
+        return CsvWriter(dialect=Dialect.of(layout), names=names)
+
+
+def _detected(head: Head) -> dict[str, str]:
+    dialect = head.dialect
+    header = "yes" if head.named else "no"
+    delimiter = dialect.delimiter
+    return {
+        "delimiter": _MARKS.get(delimiter) or (delimiter if delimiter.isprintable() else repr(delimiter)),
+        "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
+        "header": f"{header} (in doubt: {head.doubt})" if head.doubt else header,
+        "encoding": "UTF-8",
+    }

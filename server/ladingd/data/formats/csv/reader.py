@@ -1,0 +1,102 @@
+"""Reads a chunk of a delimited file: its records as columns of text, and those that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.core.errors import BillImbalance
+from ladingd.core.job import RejectType
+from ladingd.core.plan import Chunk
+from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.csv.parser import parse, record_places
+from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
+from ladingd.data.formats.format import Origins, Piece
+from ladingd.data.formats.lines import read_chunk, refused_record
+from ladingd.data.rejects.fault import Fault
+from ladingd.data.rejects.lines import content, texts
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import ImportPlan
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.lines import RecordPlaces
+    from ladingd.data.values.positions import Positions
+
+_REFUSALS = {
+    UNTERMINATED_QUOTE: "a quote is opened in this line, and none closes it at the end of a field",
+    TEXT_AFTER_QUOTE: "text follows a closing quote before the next delimiter",
+}
+"""Why the first line of a record whose quotes are not regular is refused."""
+
+QUOTE_KEPT = "QUOTE_KEPT"
+_KEPT = "a value begins with a quote that does not enclose it; it was kept as it stands, with its quotes"
+
+
+def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+    """The records of a chunk. Raises SourceChanged, and BillImbalance where they are not as many as were cut."""
+    if chunk.refused is not None:
+        return refused_record(source, plan, chunk, _REFUSALS)
+    data = read_chunk(source, plan, chunk)
+    dialect, width = Dialect.of(plan.layout), len(plan.columns)
+    parsed = parse(data, dialect, width)
+    if parsed.records != chunk.records:
+        raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
+    faults = {each.index: _misshapen(each.index, each.columns, width) for each in parsed.misshapen}
+    # Read literally, a record with such a quote must have as many fields as the others, or the quote is not literal.
+    misread = faults.keys() & set(parsed.literal)
+    for index, code in {**parsed.refused, **dict.fromkeys(misread, TEXT_AFTER_QUOTE)}.items():
+        faults[index] = Fault(index=index, code=code, message=_REFUSALS[code])
+    warnings = [
+        Fault(index=index, code=QUOTE_KEPT, message=_KEPT, type=RejectType.WARNING)
+        for index in parsed.literal
+        if index not in misread
+    ]
+    indexes = np.arange(parsed.records, dtype=np.int64)
+    if faults or parsed.blank.size:
+        indexes = np.delete(indexes, np.concatenate((np.array(list(faults), np.int64), parsed.blank)))
+    return Piece(
+        columns=parsed.columns,
+        indexes=indexes,
+        origins=CsvOrigins(data=data, dialect=dialect, width=width, chunk=chunk),
+        faults=[*faults.values()],
+        warnings=warnings,
+        empty=int(parsed.blank.size),
+        nul=b"\0" in data,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvOrigins(Origins):
+    """The records of a chunk in its bytes."""
+
+    data: bytes
+    dialect: Dialect
+    width: int
+    chunk: Chunk
+
+    @cached_property
+    def _places(self) -> RecordPlaces:
+        return record_places(self.data, self.dialect, records=self.chunk.records)
+
+    def lines(self, records: Positions) -> Positions:
+        return self.chunk.first_line + self._places.lines(records)
+
+    def raw(self, records: Positions) -> pa.Array:
+        return texts(self._places.raw(self.data, records))
+
+    def texts(self, records: Positions, column: int) -> pa.Array:
+        raws = self._places.raw(self.data, records)
+        data = content(pc.binary_join_element_wise(raws, b"\n", b"")).to_pybytes()
+        fields = parse(data, self.dialect, self.width).columns[column]
+        return texts(fields.fill_null(b"" if pa.types.is_binary(fields.type) else ""))
+
+
+def _misshapen(index: int, columns: int, expected: int) -> Fault:
+    code = "TOO_FEW_COLUMNS" if columns < expected else "TOO_MANY_COLUMNS"
+    noun = "column" if columns == 1 else "columns"
+    return Fault(index=index, code=code, message=f"{columns} {noun}, expected {expected}")

@@ -1,0 +1,146 @@
+"""What a file format provides: detection, cutting, reading, writing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import pyarrow as pa
+
+from ladingd.core.plan import Layout
+from ladingd.data.rejects.fault import Fault
+from ladingd.data.values.positions import Positions
+from ladingd.data.values.types import FieldType
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Chunk, Column, ImportPlan
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+
+SAMPLE = 8 << 10
+"""The bytes at the beginning of a file that are enough to recognise its format."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """What a format finds at the beginning of a file."""
+
+    layout: Layout
+    start: int
+    """Where the first record begins, in the unit of the format."""
+    end: int
+    """Where the last record ends."""
+    first_line: int
+    """The line, counted from 1, that ``start`` is in."""
+    names: Sequence[str] = ()
+    """The names of the columns. Empty: the file has no record and no header."""
+    named: bool = True
+    """The file itself names its columns. Otherwise their position identifies them."""
+    columns: Sequence[pa.Array] = ()
+    """A sample of the records: one array of text for each column."""
+    lines: Sequence[int] = ()
+    """The line of each record in the sample."""
+    types: Mapping[str, FieldType] = field(default_factory=dict)
+    """The types of the columns that the format itself declares, by column name."""
+    detected: Mapping[str, str] = field(default_factory=dict)
+    """What people are told about the layout: ``{"delimiter": "comma"}``."""
+    notes: tuple[str, ...] = ()
+    """What people should know about the beginning of the file."""
+
+
+class Origins(ABC):
+    """Where the records of a chunk come from. Rejects ask for it; good records do not pay for it."""
+
+    @abstractmethod
+    def lines(self, records: Positions) -> Positions:
+        """The line of the file that each record begins in; 0 if the format has no lines."""
+
+    @abstractmethod
+    def raw(self, records: Positions) -> pa.Array:
+        """The text of each record as the file has it, without its line end. ``records`` are in order."""
+
+    @abstractmethod
+    def texts(self, records: Positions, column: int) -> pa.Array:
+        """The text of one field of each record. A missing field is empty. ``records`` are in order and well formed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """The records of one chunk, before conversion to the types of the target.
+
+    Invariant: every record of the chunk is a row, has a fault, or is empty.
+    """
+
+    columns: Sequence[pa.Array]
+    """One array for each column of the plan: text, bytes that are not all UTF-8, or typed values. Null: no value."""
+    indexes: Positions
+    """The record of the chunk, counted from 0, that each row is."""
+    origins: Origins
+    faults: Sequence[Fault] = ()
+    """The records that are refused."""
+    warnings: Sequence[Fault] = ()
+    """What people should know about records that are not refused."""
+    empty: int = 0
+    nul: bool = False
+    """Values may contain NUL bytes."""
+
+
+class Writer(ABC):
+    """Writes the rows of an export in one layout."""
+
+    delimited: ClassVar[bool] = False
+    """Records are delimited text, which a database may write by itself."""
+
+    @abstractmethod
+    def header(self) -> bytes:
+        """What the file begins with."""
+
+    @abstractmethod
+    def records(self, columns: Sequence[pa.Array]) -> list[bytes | memoryview]:
+        """The records of some rows, in pieces. ``columns``: one array of text for each column of the export."""
+
+
+class Format(ABC):
+    """A file format.
+
+    A format is deterministic: the same file and plan give the same chunks and the same piece for each chunk. It puts
+    every record into exactly one chunk, and needs memory for one chunk and one record, whatever the size of the file.
+    """
+
+    name: ClassVar[str]
+    """As the API and the command line spell it: ``json_lines``."""
+    title: ClassVar[str]
+    """As messages call it: ``JSON Lines``."""
+    endings: ClassVar[frozenset[str]]
+    """How the names of its files end: ``jsonl``."""
+
+    @abstractmethod
+    def recognises(self, sample: bytes) -> bool:
+        """Whether a file that begins with ``sample`` is in this format, beyond doubt."""
+
+    @abstractmethod
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        """Raise InvalidSpec if the options of the spec make no sense for this format."""
+
+    @abstractmethod
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        """Look at the beginning of the first ``size`` bytes of a file. Raises InvalidSpec if it cannot be imported."""
+
+    @abstractmethod
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        """The next chunks after the previous one, at most ``limit``; none: the file ends there."""
+
+    @abstractmethod
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        """The records of a chunk. Raises SourceChanged if the chunk is not what it was when it was cut, BillImbalance
+        if it does not have as many records as then."""
+
+    @abstractmethod
+    def layout(self, spec: ExportSpec) -> Layout:
+        """The layout that an export writes."""
+
+    @abstractmethod
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> Writer:
+        """Writes rows with these columns in a layout of this format."""

@@ -1,0 +1,68 @@
+"""The file formats that Lading knows. A new one is one module, or one package, and one line here."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.data.formats.csv.format import Csv
+from ladingd.data.formats.format import SAMPLE
+from ladingd.data.formats.json_lines import JsonLines
+from ladingd.data.formats.signature import check_readable, check_writable
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import Layout
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Format
+
+FORMATS: tuple[Format, ...] = (JsonLines(), Csv())
+"""Asked in this order whether they recognise a file; the last one takes what no other recognises."""
+
+_BY_NAME = {each.name: each for each in FORMATS}
+
+
+def format_of(layout: Layout) -> Format:
+    """The format that made a layout."""
+    return _BY_NAME[layout.format]
+
+
+def format_to_read(source: Source, spec: ImportSpec) -> Format:
+    """The format of a file: what the spec says, else what the name says, else what the content shows.
+
+    Raises InvalidSpec if Lading cannot read it.
+    """
+    if spec.format:
+        return _named(spec.format)
+    by_name = _by_ending(source.path)
+    if by_name is not None and by_name is not FORMATS[-1]:
+        return by_name
+    sample = source.read(0, min(SAMPLE, source.size))
+    recognised = next((each for each in FORMATS if each.recognises(sample)), None)
+    if recognised is None:
+        check_readable(source.path, sample)
+    return recognised or FORMATS[-1]
+
+
+def format_to_write(spec: ExportSpec) -> Format:
+    """The format of a file to export: what the spec says, else what the name says, else CSV.
+
+    Raises InvalidSpec if the name promises a format that Lading cannot write.
+    """
+    if spec.format:
+        return _named(spec.format)
+    check_writable(spec.file.path)
+    return _by_ending(spec.file.path) or FORMATS[-1]
+
+
+def _named(name: str) -> Format:
+    if name not in _BY_NAME:
+        known = ", ".join(sorted(_BY_NAME))
+        raise InvalidSpec("format", f"there is no format {name!r}; there are: {known}")
+    return _BY_NAME[name]
+
+
+def _by_ending(path: str) -> Format | None:
+    ending = PurePosixPath(path).suffix[1:].lower()
+    return next((each for each in FORMATS if ending in each.endings), None)
