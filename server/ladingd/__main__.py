@@ -49,10 +49,10 @@ def _heed_signals() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ladingd.commands.error import Problem
+    from ladingd.commands.error import CommandError
     from ladingd.config import ConfigError
-    from ladingd.core.errors import LadingError
-    from ladingd.store.errors import StoreUnusable
+    from ladingd.core.errors import LadingError, StoreUnusable
+    from ladingd.host.instance_lock import AlreadyRuns
 
     if arguments.command is None:
         return _serve(arguments)
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = import_module(COMMANDS[arguments.command]).run(arguments)
     except ConfigError as error:
         return _say(str(error), EXIT_USAGE)
-    except (Problem, StoreUnusable, LadingError) as error:
+    except (CommandError, AlreadyRuns, StoreUnusable, LadingError) as error:
         return _say(str(error), EXIT_ERROR)
     return status
 
@@ -95,7 +95,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _say(text: str, status: int) -> int:
-    from ladingd.commands.terminal import printable_lines
+    from ladingd.core.printable import printable_lines
 
     with suppress(OSError):  # What it leads to may be full; the status tells all the same.
         sys.stderr.write(f"ladingd: {printable_lines(text)}\n")

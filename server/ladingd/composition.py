@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.api.interceptors.limits import CallClass
 from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.config.own_files import own_files
-from ladingd.core.access import SOCKET, Principal, Role
-from ladingd.core.errors import DiskFull, StoreBusy
+from ladingd.core.access import SOCKET, CallClass, Principal, Role
+from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
 from ladingd.core.files import UPLOADS
 from ladingd.core.reloadable import Live
 from ladingd.data.databases.connection import Connection, connections_of
@@ -42,7 +41,6 @@ from ladingd.run.watch.watch import Watch
 from ladingd.run.workers.pool import Workers
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.discards import SqlDiscardStore
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.retention import SqlRetentionStore
@@ -170,7 +168,7 @@ async def compose(
     control = Control(
         store=store, transfer=transfer, workers=planners, announcer=announcer, discards=discards, room=room
     )
-    retention = Retention(_rules(settings), jobs=records, old=SqlRetentionStore(database), files=files, control=control)
+    retention = Retention(_rules(settings), jobs=records, old=SqlRetentionStore(database), files=files, deleter=control)
     scheduler = Scheduler(
         slots=settings.slots,
         patience=_patience(settings),
@@ -230,7 +228,7 @@ async def compose(
         supervision=Supervision(
             notifier,
             store=store,
-            announcer=announcer,
+            listen=announcer.listen,
             watchers=lambda: server.running[CallClass.WATCHES],
             waits=lambda: database.trouble,
         ),

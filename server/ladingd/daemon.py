@@ -15,7 +15,7 @@ from ladingd.composition import compose
 from ladingd.config.change import change
 from ladingd.config.reload import NotReloaded, read_anew
 from ladingd.core.deadline import answering_within
-from ladingd.core.errors import DiskFull, StoreBusy
+from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
 from ladingd.host.instance_lock import CannotStart, Status, claimed
 from ladingd.host.open_files import allow_many
 from ladingd.host.sd_notify import Notifier
@@ -23,7 +23,6 @@ from ladingd.host.supervision import awaited_start
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.workers.forkserver import FORKSERVER
 from ladingd.run.workers.idle_reaper import Repose
-from ladingd.store.errors import StoreUnusable
 from ladingd.telemetry import logs
 from ladingd.telemetry.log_events import Occasion, tell
 

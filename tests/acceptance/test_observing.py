@@ -147,7 +147,7 @@ async def test_the_life_of_a_job_line_by_line(make_daemon: Callable[..., DaemonP
     assert (bill["read"], bill["inserted"], bill["rejected"]) == (3, 2, 1)
     (worker,) = [line for line in lines(daemon) if line["logger"] == "ladingd.data.transfer"]
     assert (worker["job"], worker["attempt"], worker["chunk"], worker["call"]) == (job, 1, 0, "shop-7-start")
-    audit = [line["call"] for line in lines(daemon) if line["logger"] == "ladingd.api.services.audit"]
+    audit = [line["call"] for line in lines(daemon) if line["logger"] == "ladingd.api.trail"]
     assert audit == ["shop-7-create", "shop-7-start", "tidy"]
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ladingd.core.errors import DiskFull
+from ladingd.core.errors import DiskFull, StoreUnusable
 from ladingd.core.state import Event, State
 from ladingd.store import migration
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.sqlite import backup

@@ -15,9 +15,8 @@ import pytest
 
 from ladingd.core.access import Deed
 from ladingd.core.deadline import answering_within
-from ladingd.core.errors import DiskFull, StoreBusy
+from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
 from ladingd.store.audit import SqlAuditStore
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.sqlite import ballast, lane
 from ladingd.store.sqlite.ballast import full

@@ -18,8 +18,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from ladingd.core.errors import StoreUnusable
 from ladingd.store import migration, migrations
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.tables import metadata
 

@@ -24,9 +24,11 @@ from ladingd.api.interceptors.guard import Guard
 from ladingd.api.interceptors.limits import Limits
 from ladingd.api.messages.paging import MAX_MESSAGE_BYTES, MAX_REJECT_BYTES
 from ladingd.api.permits import Permits
-from ladingd.api.services.audit import AuditServicer, Trail
+from ladingd.api.services.audit import AuditServicer
 from ladingd.api.services.files import FileServicer
-from ladingd.api.services.jobs import JobServicer, utc_now
+from ladingd.api.services.jobs import JobServicer
+from ladingd.api.trail import Trail
+from ladingd.core.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ladingd.api.interceptors.guard import Begun
-    from ladingd.api.interceptors.limits import CallClass
     from ladingd.api.listener import Listener
-    from ladingd.core.access import Principal
+    from ladingd.core.access import CallClass, Principal
     from ladingd.core.files import FileSender, InUse, UploadStore
     from ladingd.core.ports import AuditStore, JobStore, RejectReader, TokenStore
     from ladingd.run.control import Control

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ladingd.commands.terminal import printable
+from ladingd.core.printable import printable
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,12 +7,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
+from ladingd.commands.replaceable import check_replaceable
 from ladingd.commands.terminal import write
 from ladingd.config.document import document
 from ladingd.config.finding import Finding, Severity, in_order
 from ladingd.config.loader import read
-from ladingd.config.replaceable import check_replaceable
 from ladingd.config.settings import config_file, missing
 from ladingd.config.surroundings import examine
 
@@ -27,7 +27,7 @@ EXIT_ERRORS = 2
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises Problem."""
+    """Do what the command line asks for; the exit status. Raises CommandError."""
     if arguments.action == "init":
         if arguments.output is not None:
             settings = read(arguments.config, user=arguments.user).settings
@@ -49,9 +49,9 @@ def _init(output: Path | None, *, user: bool, force: bool) -> None:
         with os.fdopen(os.open(output, flags, 0o644), "w") as file:
             file.write(text)
     except FileExistsError:
-        raise Problem(f"{output} is there already; --force overwrites it") from None
+        raise CommandError(f"{output} is there already; --force overwrites it") from None
     except OSError as error:
-        raise Problem(f"{output} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{output} cannot be written: {error.strerror}") from error
     sys.stderr.write(f"ladingd: written to {output}; every key in it is commented out, so the defaults hold\n")
 
 

@@ -1,7 +1,7 @@
-"""What ends a command of ``ladingd``."""
+"""The error that ends a command of ``ladingd``."""
 
 from __future__ import annotations
 
 
-class Problem(Exception):
-    """What was asked for cannot be; the text says why."""
+class CommandError(Exception):
+    """The command cannot do what was asked; the text says why and what to do instead."""

@@ -9,10 +9,10 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
+from ladingd.commands.replaceable import check_replaceable
 from ladingd.commands.terminal import write
 from ladingd.config import load
-from ladingd.config.replaceable import check_replaceable
 from ladingd.config.settings import config_file
 from ladingd.host.instance_lock import without_daemon
 from ladingd.store.migration import HEAD
@@ -35,7 +35,7 @@ EXIT_UNSOUND = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
+    """Do what the command line asks for; the exit status. Raises CommandError, ConfigError, StoreUnusable."""
     settings = load(arguments.config, user=arguments.user)
     path = store_of(settings, arguments)
     facts: Mapping[str, Any]
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 def store_of(settings: Settings, arguments: argparse.Namespace) -> Path:
     """The store of a daemon that has one: no command makes it, least of all for another daemon than is meant.
 
-    Raises Problem.
+    Raises CommandError.
     """
     path = settings.state_dir / STORE
     implied = arguments.config is None and not arguments.user
@@ -72,14 +72,16 @@ def store_of(settings: Settings, arguments: argparse.Namespace) -> Path:
     except FileNotFoundError:
         owner, there = os.geteuid(), False
     except OSError as error:
-        raise Problem(f"the state directory {settings.state_dir} cannot be read: {error.strerror}{other}") from error
+        raise CommandError(
+            f"the state directory {settings.state_dir} cannot be read: {error.strerror}{other}"
+        ) from error
     if owner != os.geteuid():
         # Even who only reads leaves files beside the store that the daemon could not write to.
-        raise Problem(
+        raise CommandError(
             f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user{other}"
         )
     if not there:
-        raise Problem(f"there is no store {path}: the first start of its daemon makes it{other}")
+        raise CommandError(f"there is no store {path}: the first start of its daemon makes it{other}")
     return path
 
 
@@ -87,11 +89,11 @@ def _backup(path: Path, to: Path, *, force: bool) -> int:
     try:
         return backup.copy(path, to, replace=force)
     except FileExistsError as error:
-        raise Problem(f"there is a file {to} already; --force replaces it") from error
+        raise CommandError(f"there is a file {to} already; --force replaces it") from error
     except OSError as error:
-        raise Problem(f"{to} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{to} cannot be written: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise Problem(f"the store {path} cannot be copied: {error}") from error
+        raise CommandError(f"the store {path} cannot be copied: {error}") from error
 
 
 def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
@@ -103,10 +105,10 @@ def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             if is_busy(error):
-                raise Problem(
+                raise CommandError(
                     f"the store {path} is locked by {holder(path)} and is as it was: let that process finish, or end it"
                 ) from error
-            raise Problem(
+            raise CommandError(
                 f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
             ) from error
         return before, backup.size_of(path)

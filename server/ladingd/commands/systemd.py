@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,7 @@ next:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises Problem."""
+    """Do what the command line asks for; the exit status. Raises CommandError."""
     if arguments.action == "show":
         sys.stdout.write(unit())
     else:
@@ -59,9 +59,9 @@ def _quoted(path: str) -> str:
 def _install(directory: Path) -> None:
     """Write the unit; into the directory of the running system also make its user and have systemd read it."""
     if os.geteuid() != 0 and directory == SYSTEM_UNITS:
-        raise Problem("only root can install a service: run this as root, or name another --directory")
+        raise CommandError("only root can install a service: run this as root, or name another --directory")
     for path, problem in _out_of_sight(_installation()):
-        raise Problem(
+        raise CommandError(
             f"{path} {problem}, and the service runs from there as the user {USER}: install Lading where it can,"
             " as by: python3 -m venv /opt/lading && /opt/lading/bin/pip install lading"
         )
@@ -75,7 +75,7 @@ def _install(directory: Path) -> None:
         fresh.chmod(0o644)
         fresh.rename(directory / UNIT)
     except OSError as error:
-        raise Problem(f"{error.filename} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{error.filename} cannot be written: {error.strerror}") from error
     sys.stdout.write(f"{directory / UNIT} is written\n")
     if here:
         if Path("/run/systemd/system").is_dir():
@@ -104,7 +104,7 @@ def _out_of_sight(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 def _call(*command: str) -> None:
     program = shutil.which(command[0])
     if program is None:
-        raise Problem(f"there is no {command[0]} here: is this a machine with systemd?")
+        raise CommandError(f"there is no {command[0]} here: is this a machine with systemd?")
     done = subprocess.run(
         [program, *command[1:]],
         stdin=subprocess.DEVNULL,
@@ -114,4 +114,4 @@ def _call(*command: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise Problem(f"{command[0]} says: {(done.stderr or done.stdout).strip()}")
+        raise CommandError(f"{command[0]} says: {(done.stderr or done.stdout).strip()}")

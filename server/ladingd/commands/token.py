@@ -8,14 +8,15 @@ import re
 import sqlite3
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
 from ladingd.commands.store import store_of
 from ladingd.commands.terminal import write
 from ladingd.config import load
 from ladingd.core.access import SOCKET, TOKEN_NAME, Deed, Role, issue
+from ladingd.core.clock import utc_now
 from ladingd.host.instance_lock import without_daemon
 from ladingd.store.audit import SqlAuditStore
 from ladingd.store.migration import HEAD
@@ -38,7 +39,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises Problem, ConfigError, StoreUnusable."""
+    """Do what the command line asks for; the exit status. Raises CommandError, ConfigError, StoreUnusable."""
     asyncio.run(_run(load(arguments.config, user=arguments.user), arguments))
     return 0
 
@@ -54,10 +55,10 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
                 sys.stdout.write(f"{text}\n")
             case "revoke":
                 if not await tokens.revoke(arguments.name):
-                    raise Problem(f"there is no token {arguments.name} to revoke")
+                    raise CommandError(f"there is no token {arguments.name} to revoke")
                 await _note(database, "revoke", arguments.name)
             case "list":
-                write(_lines(await tokens.list(), datetime.now(UTC)))
+                write(_lines(await tokens.list(), utc_now()))
 
 
 @asynccontextmanager
@@ -82,18 +83,18 @@ def _is_of_old(path: Path) -> bool:
 
 
 async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse.Namespace) -> str:
-    role, now = Role(arguments.role), datetime.now(UTC)
+    role, now = Role(arguments.role), utc_now()
     if not TOKEN_NAME.fullmatch(arguments.name):
-        raise Problem("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
+        raise CommandError("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
     if arguments.name == SOCKET:
-        raise Problem(f"the name {SOCKET} is reserved for local users without a token; choose another name")
+        raise CommandError(f"the name {SOCKET} is reserved for local users without a token; choose another name")
     if role is Role.SUBMITTER:
         _check_known("connection", arguments.connection, settings.connections)
         _check_known("root", arguments.root, settings.roots)
         if not arguments.connection:
-            raise Problem("a submitter needs at least one --connection")
+            raise CommandError("a submitter needs at least one --connection")
     elif arguments.connection or arguments.root:
-        raise Problem(f"--connection and --root are for a submitter; {role} has no limits of this kind")
+        raise CommandError(f"--connection and --root are for a submitter; {role} has no limits of this kind")
     token, text = issue(
         arguments.name,
         role,
@@ -103,7 +104,7 @@ async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse
         expire_time=now + _span(arguments.expires_in) if arguments.expires_in else None,
     )
     if not await tokens.add(token):
-        raise Problem(f"there is a token {token.name} already; revoke it first, or take another name")
+        raise CommandError(f"there is a token {token.name} already; revoke it first, or take another name")
     return text
 
 
@@ -111,19 +112,19 @@ def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             listed = ", ".join(sorted(known)) or "none at all"
-            raise Problem(f"there is no {what} {name!r} in the configuration, which has {listed}")
+            raise CommandError(f"there is no {what} {name!r} in the configuration, which has {listed}")
 
 
 def _span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise Problem(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
+        raise CommandError(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 async def _note(database: Database, action: str, name: str) -> None:
     deed = Deed(
-        time=datetime.now(UTC),
+        time=utc_now(),
         principal=f"user {os.getuid()}",
         role=Role.ADMIN,
         peer=f"process {os.getpid()}",

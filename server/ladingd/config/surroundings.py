@@ -6,7 +6,6 @@ import difflib
 import os
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from ladingd.config.loader import read
 from ladingd.config.overlap import overlaps
 from ladingd.config.side_by_side import PATIENCE, side_by_side
 from ladingd.core.access import Role
+from ladingd.core.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +111,7 @@ def _tls(settings: Settings, source: Source) -> Iterator[Finding]:
     tls = settings.tls
     if tls is None:
         return
-    for fault in faults(tls, datetime.now(UTC)):
+    for fault in faults(tls, utc_now()):
         yield source.finding(fault.severity, ("tls", fault.key), fault.message)
     for name, client in tls.clients.items():
         for key, named, known in (

@@ -54,6 +54,18 @@ class Right(StrEnum):
     ADMINISTER = "ADMINISTER"
 
 
+class CallClass(StrEnum):
+    """Calls of one class share a limit on how many run at a time. Callers are told the value."""
+
+    COMMANDS = "commands"
+    """Change something."""
+    READS = "reads"
+    WATCHES = "watches"
+    """Stay until something ends them."""
+    TRANSFERS = "transfers"
+    """Carry the bytes of files."""
+
+
 HOLDERS: Mapping[Right, tuple[Role, ...]] = MappingProxyType(
     {
         Right.READ: (Role.VIEWER, Role.OPERATOR, Role.SUBMITTER, Role.ADMIN),

@@ -39,12 +39,17 @@ LadingError
       +-- WorkerLost         worker processes died again and again on one chunk
       +-- DiskFull           no room to write: nothing is lost, and it can go on when there is room
 
+StoreUnusable                the store itself fails: no caller and no job is to blame, so it is no LadingError
+
 The errors know no status codes; ``api/status.py`` has the table. They cross process borders, hence ``__reduce__``.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class LadingError(Exception):
@@ -399,3 +404,15 @@ class DiskFull(TechnicalError):
     def __init__(self, problem: str, place: str = "") -> None:
         self.place = place
         super().__init__(problem)
+
+
+class StoreUnusable(Exception):
+    """The store's file cannot be opened, read or written: it is locked, damaged, too new, or not a store.
+
+    The daemon stops on it.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"the store {path} cannot be used: {problem}")

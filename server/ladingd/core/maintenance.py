@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ladingd.core.plan import Plan
 
@@ -85,6 +85,16 @@ class EndedJob:
     id: str
     uid: str
     etag: str
+
+
+class JobDeleter(Protocol):
+    """Deletes jobs as a caller of the API does, so that watchers hear of it."""
+
+    async def delete(self, job_id: str, *, etag: str = "", wait: bool = True) -> None:
+        """Delete a job and what it left; with ``wait``, return when that is gone.
+
+        Raises JobNotFound, EtagMismatch, CommandNotAllowed.
+        """
 
 
 class RetentionStore(ABC):

@@ -9,8 +9,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ladingd.core.job import Job
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
@@ -70,3 +73,16 @@ def working_on(chunk: int) -> Iterator[None]:
 def correlation_id(wanted: str | None) -> str:
     """What a caller wants to be known by, where that is a plain word; otherwise a new one."""
     return wanted if wanted is not None and _SANE.fullmatch(wanted) else secrets.token_hex(8)
+
+
+@dataclass(slots=True)
+class Effect:
+    """What a call has changed so far. It holds even if the caller never gets the answer."""
+
+    job: Job | None = None
+    upload: str = ""
+    """The name of an upload that the call removed, as the API writes it."""
+
+
+effect: ContextVar[Effect] = ContextVar("effect")
+"""Set by whoever wants to know the effect of a call, before the call."""

@@ -21,8 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.commands.error import Problem
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -234,10 +232,10 @@ def _holder(lock: Path) -> str:
 
 @contextmanager
 def without_daemon(state_dir: Path) -> Iterator[None]:
-    """Hold the lock of the daemon, for what it would be kept waiting for or must not see. Raises Problem."""
+    """Hold the daemon's lock while a command does what a running daemon must not see. Raises AlreadyRuns."""
     with (state_dir / "lock").open("a") as file:
         if not _lock(file.fileno()):
-            raise Problem(f"a daemon runs in {state_dir}: stop it first")
+            raise AlreadyRuns(f"a daemon runs in {state_dir}: stop it first")
         yield
 
 

@@ -7,16 +7,14 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import DiskFull
+from ladingd.core.errors import DiskFull, StoreUnusable
 from ladingd.core.state import ACTIVE, State
-from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from ladingd.core.ports import JobStore
     from ladingd.host.sd_notify import Notifier
-    from ladingd.run.watch.notifier import Announcer
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +34,15 @@ class Supervision:
         notifier: Notifier,
         *,
         store: JobStore,
-        announcer: Announcer,
+        listen: Callable[[], asyncio.Event],
         watchers: Callable[[], int],
         waits: Callable[[], str] = str,
     ) -> None:
-        """``waits`` says what the store waits for, in words; empty where it does not."""
+        """``listen`` returns an event that the next change of any job sets; ``waits`` says what the store waits for,
+        and is empty if it does not wait."""
         self._notifier = notifier
         self._store = store
-        self._announcer = announcer
+        self._listen = listen
         self._watchers = watchers
         self._waits = waits
         self._told = ""
@@ -65,7 +64,7 @@ class Supervision:
     async def tell(self) -> None:
         """Tell what the daemon is doing."""
         while self._notifier.listened_to:
-            rung = self._announcer.listen()
+            changed = self._listen()
             try:
                 if (status := await self.status()) != self._told:
                     self._notifier.status(status)
@@ -75,7 +74,7 @@ class Supervision:
             await asyncio.sleep(STATUS_SECONDS)
             try:
                 async with asyncio.timeout(LOOK_SECONDS - STATUS_SECONDS):
-                    await rung.wait()
+                    await changed.wait()
             except TimeoutError:
                 continue
 

@@ -9,14 +9,13 @@ import asyncio
 import logging
 import secrets
 import uuid
-from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.core.job import Job
 from ladingd.core.maintenance import Discard
+from ladingd.core.origin import effect
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
@@ -43,20 +42,8 @@ ID_LENGTH = 12
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Effect:
-    """What a call has changed by now, whatever becomes of the call."""
-
-    job: Job | None = None
-    upload: str = ""
-    """As the API has it, where one was removed."""
-
-
 Permit: TypeAlias = "Callable[[JobSpec], Awaitable[None]]"
 """Whether somebody may use what a spec names: it raises where they may not."""
-
-effect: ContextVar[Effect] = ContextVar("effect")
-"""Whoever wants to know it puts one here before the call."""
 
 
 class Control:
@@ -109,7 +96,7 @@ class Control:
             return earlier
         self._room.check()
         plan = await self._plan(spec)
-        now = datetime.now(UTC)
+        now = utc_now()
         job = Job(
             id=job_id or "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH)),
             uid=str(uuid.uuid4()),

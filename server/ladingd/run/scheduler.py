@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import DiskFull, JobNotFound, StoreBusy
+from ladingd.core.errors import DiskFull, JobNotFound, StoreBusy, StoreUnusable
 from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
 from ladingd.run.attempt.execution import Execution
 from ladingd.run.workers.calls import defect
-from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

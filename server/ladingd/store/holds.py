@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, select
 
+from ladingd.core.clock import utc_now
 from ladingd.core.job import Level
 from ladingd.core.maintenance import Hold, HoldStore
 from ladingd.core.state import Event, State
@@ -16,6 +16,7 @@ from ladingd.store.tables import journal as entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -34,14 +35,10 @@ _LAST_CODE = (
 """What the journal of a job said last."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SqlHoldStore(HoldStore):
     """Each method is one function of this module, in one transaction, done when there is room for it."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._now = now
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.origin import current
 from ladingd.core.ports import JobStore, Page
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
@@ -15,6 +15,7 @@ from ladingd.store.sqlite.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
+    from datetime import datetime
     from pathlib import Path
 
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from ladingd.core.state import Event, State
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SqlJobStore(JobStore):
     """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any.
 
@@ -35,13 +32,13 @@ class SqlJobStore(JobStore):
     has the store locked all wait, but one that is not patient no longer than its answer may take: then ``StoreBusy``.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now, *, patient: bool = False) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now, *, patient: bool = False) -> None:
         self._database = database
         self._write = database.write_patiently if patient else database.write
         self._now = now
 
     @classmethod
-    async def open(cls, path: Path, *, now: Callable[[], datetime] = _utc_now) -> SqlJobStore:
+    async def open(cls, path: Path, *, now: Callable[[], datetime] = utc_now) -> SqlJobStore:
         """Open the store in this file, made where there is none. Raises StoreUnusable, StoreBusy."""
         database = Database(path)
         await database.open()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 
-from ladingd.store.errors import StoreUnusable
+from ladingd.core.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

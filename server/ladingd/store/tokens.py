@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, select, update
 
 from ladingd.core.access import Token
+from ladingd.core.clock import utc_now
 from ladingd.core.ports import TokenStore
 from ladingd.store.tables import tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -38,14 +39,10 @@ _REVOKE = (
 """Makes the tokens of a name invalid."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SqlTokenStore(TokenStore):
     """Each method is one function of this module, in one transaction. ``StoreUnusable`` may come out of any."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._now = now
 

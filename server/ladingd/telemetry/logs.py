@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from ladingd.commands.terminal import printable
 from ladingd.core.origin import current
+from ladingd.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import logging
 import platform
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from ladingd.api.interceptors.limits import CallClass
+from ladingd.core.access import CallClass
 from ladingd.core.job import EDITS, ChangeKind
 from ladingd.core.state import Event, State
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from ladingd.core.job import Change, Job
-    from ladingd.run.workers.pool import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +46,22 @@ _MIDDLE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
 
 _OUTCOMES = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
+
+
+class Pool(Protocol):
+    """Worker processes, as they are counted here."""
+
+    @property
+    def busy(self) -> int:
+        """How many work on a call now."""
+
+    @property
+    def idle(self) -> int:
+        """How many have started and have no call."""
+
+    @property
+    def deaths(self) -> int:
+        """How many have ended without being told to, since the daemon started."""
 
 
 @final
@@ -185,7 +200,7 @@ class Metrics:
         *,
         jobs: Callable[[], Awaitable[Mapping[State, int]]],
         calls: Callable[[], Mapping[CallClass, int]],
-        workers: Workers,
+        workers: Pool,
         waits: Callable[[], str] = str,
     ) -> None:
         """Look at these whenever somebody asks: how many jobs there are in each state, how many calls of each class
@@ -230,7 +245,7 @@ class Metrics:
 
 
 class _Deaths(Collector):
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Pool) -> None:
         self._workers = workers
 
     def collect(self) -> Iterator[CounterMetricFamily]:

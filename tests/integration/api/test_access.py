@@ -23,15 +23,16 @@ from lading.v1 import job_service_pb2 as pb
 from lading.v1.audit_service_pb2_grpc import AuditServiceStub
 from lading.v1.file_service_pb2_grpc import FileServiceStub
 from ladingd.api.interceptors import access
-from ladingd.api.interceptors.access import METHODS, Access
+from ladingd.api.interceptors.access import Access
+from ladingd.api.methods import METHODS
 from ladingd.api.permits import Permits
 from ladingd.api.server import ApiServer
-from ladingd.api.services.audit import Trail
+from ladingd.api.trail import Trail
 from ladingd.core.access import HOLDERS, Deed, Principal, Role, issue
 from ladingd.core.errors import PermissionDenied, Unauthenticated
+from ladingd.core.origin import effect
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.files.uploads.store import UploadFiles
-from ladingd.run.control import effect
 from ladingd.run.watch.watch import WatchEvent, WatchKind
 from tests.harness.certificates import Authority
 from tests.integration.api.answers import refused, unpacked
@@ -523,7 +524,7 @@ async def test_what_changes_something_is_written_down_and_what_reads_is_not(api,
         Deed(**known, method="lading.v1.JobService/DeleteJob", resource="jobs/b2", outcome="OK"),
         Deed(**known, method="lading.v1.JobService/StartJob", resource="jobs/a1", outcome="INTERNAL"),
     ]
-    lines = [record.getMessage() for record in caplog.records if record.name == "ladingd.api.services.audit"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "ladingd.api.trail"]
     assert lines[1] == "lading.v1.JobService/DeleteJob by 'socket' (admin) from unix:: OK 'jobs/b2'"
     assert len(lines) == 3
     assert "s3cret" not in "".join(lines)
@@ -533,7 +534,7 @@ async def test_a_resource_does_not_write_lines_of_its_own_into_the_log(api, capl
     viewer = await shown(api, Role.VIEWER)
     request = pb.StartJobRequest(name="jobs/a\nCRITICAL all is lost " + "x" * 1000)
     await refused(api.stub.StartJob(request, metadata=viewer, timeout=DEADLINE))
-    (record,) = (record for record in caplog.records if record.name == "ladingd.api.services.audit")
+    (record,) = (record for record in caplog.records if record.name == "ladingd.api.trail")
     assert record.levelname == "WARNING"
     assert "\n" not in record.getMessage()
     assert len(record.getMessage()) < 500

@@ -23,7 +23,9 @@ import lading.v1
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer, JobServiceStub, add_JobServiceServicer_to_server
 from ladingd.api.interceptors.guard import Guard
-from ladingd.api.interceptors.limits import CLASSES, CallClass, Limits
+from ladingd.api.interceptors.limits import Limits
+from ladingd.api.methods import METHODS
+from ladingd.core.access import CallClass
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, eventually
 
@@ -39,16 +41,16 @@ SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 <<
 
 
 def methods() -> Iterator[tuple[str, MethodDescriptor]]:
-    """Every method of every service of the package, as a call names it."""
+    """Every method of every service of the package, by its full name."""
     for module in pkgutil.iter_modules(lading.v1.__path__):
         if module.name.endswith("_pb2"):
             file = importlib.import_module(f"lading.v1.{module.name}").DESCRIPTOR
             for service in file.services_by_name.values():
                 for method in service.methods:
-                    yield f"/{service.full_name}/{method.name}", method
+                    yield f"{service.full_name}/{method.name}", method
 
 
-METHODS = dict(methods())
+OF_LADING = dict(methods())
 
 
 class JobServicer(JobServiceServicer):
@@ -139,23 +141,24 @@ async def serving(folder: Path, **limits: Any) -> AsyncIterator[Served]:
 
 class TestTheTable:
     def test_every_method_of_every_service_has_an_entry(self):
-        assert set(CLASSES) == set(METHODS)
-        assert {"/lading.v1.JobService/GetJob", "/lading.v1.FileService/UploadFile"} < set(METHODS)
+        assert {name for name, method in METHODS.items() if method.call_class} == set(OF_LADING)
+        assert {"lading.v1.JobService/GetJob", "lading.v1.FileService/UploadFile"} < set(OF_LADING)
 
-    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("name", OF_LADING)
     def test_what_streams_is_a_watch_or_a_transfer(self, name: str):
-        method = METHODS[name]
+        method = OF_LADING[name]
         streams = method.client_streaming or method.server_streaming
-        assert streams == (CLASSES[name] in (CallClass.WATCHES, CallClass.TRANSFERS))
+        assert streams == (METHODS[name].call_class in (CallClass.WATCHES, CallClass.TRANSFERS))
 
-    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("name", OF_LADING)
     def test_the_name_of_a_method_says_its_class(self, name: str):
         verb = name.rpartition("/")[2]
-        assert (CLASSES[name] is CallClass.WATCHES) == verb.startswith("Watch")
-        assert (CLASSES[name] is CallClass.READS) == verb.startswith(("Get", "List"))
+        assert (METHODS[name].call_class is CallClass.WATCHES) == verb.startswith("Watch")
+        assert (METHODS[name].call_class is CallClass.READS) == verb.startswith(("Get", "List"))
 
     def test_health_and_reflection_are_free(self):
-        assert not [name for name in CLASSES if not name.startswith("/lading.")]
+        free = {name.partition("/")[0] for name, method in METHODS.items() if method.call_class is None}
+        assert free == {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
         assert descriptor_pool.Default().FindServiceByName("grpc.health.v1.Health") is not None
 
 

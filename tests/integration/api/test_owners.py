@@ -10,9 +10,9 @@ import pytest
 
 from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
-from ladingd.api.interceptors.access import METHODS, Rule
 from ladingd.api.messages.encoded_events import Shown
 from ladingd.api.messages.filter import selection_in
+from ladingd.api.methods import METHODS, Method
 from ladingd.core.access import HOLDERS, Act, Right, Role, Standing, issue
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.run.watch.watch import WatchEvent, WatchKind
@@ -194,7 +194,7 @@ def test_a_job_that_is_withdrawn_ends_without_a_word() -> None:
 
 
 async def test_a_method_without_an_act_touches_no_job(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ladingd.api.interceptors.access.METHODS", {f"{JOBS}/GetJob": Rule(Right.READ)})
+    monkeypatch.setattr("ladingd.api.interceptors.access.METHODS", {f"{JOBS}/GetJob": Method(Right.READ)})
     api.store.put(a_job())
     failed, _ = await refused(api.stub.GetJob(pb.GetJobRequest(name="jobs/a1"), timeout=DEADLINE))
     assert failed.code() is grpc.StatusCode.INTERNAL

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ladingd.commands import systemd
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
 from tests.harness.waiting import PATIENCE
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -73,7 +73,7 @@ def test_install_refuses_what_the_service_could_not_see(tmp_path: Path, monkeypa
     for hidden, problem in ((tmp_path, "which a service does not see"), (Path("/root"), "only its owner may enter")):
         monkeypatch.setattr(systemd, "_HIDDEN", (hidden,))
         monkeypatch.setattr(systemd, "_installation", lambda: [shut / "python"])
-        with pytest.raises(Problem, match=problem):
+        with pytest.raises(CommandError, match=problem):
             systemd._install(tmp_path)
     shut.rmdir()
     assert not list(tmp_path.iterdir())
@@ -81,8 +81,8 @@ def test_install_refuses_what_the_service_could_not_see(tmp_path: Path, monkeypa
 
 def test_install_refuses_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(Problem, match="run this as root, or name another --directory"):
+    with pytest.raises(CommandError, match="run this as root, or name another --directory"):
         systemd._install(systemd.SYSTEM_UNITS)
     monkeypatch.setattr(systemd, "_installation", list)
-    with pytest.raises(Problem, match="/proc/nowhere cannot be written"):
+    with pytest.raises(CommandError, match="/proc/nowhere cannot be written"):
         systemd._install(Path("/proc/nowhere"))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.commands.doctor.report import ok, page
-from ladingd.commands.terminal import printable, printable_lines, write
+from ladingd.commands.terminal import write
+from ladingd.core.printable import printable, printable_lines
 from ladingd.telemetry.logs import TextLines
 from tests.harness.waiting import PATIENCE
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -228,13 +228,9 @@ def test_a_certificate_that_expires_soon_and_one_that_is_not_valid_yet(
         (datetime(2999, 12, 20, tzinfo=UTC), Severity.WARNING, "expires on 3000-01-01"),
         (datetime(1999, 1, 1, tzinfo=UTC), Severity.WARNING, "is the clock right?"),
     ):
-        monkeypatch.setattr(module, "datetime", clock(now))
+        monkeypatch.setattr(module, "utc_now", lambda now=now: now)
         found = findings(file, text)
         assert {(finding.severity, said in finding.message) for finding in found} == {(severity, True)}
-
-
-def clock(now: datetime) -> Any:
-    return type("Clock", (), {"now": staticmethod(lambda _zone: now)})
 
 
 def test_files_of_tls_that_are_of_no_use(file: Path) -> None:

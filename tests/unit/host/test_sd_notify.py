@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ladingd.core.errors import StoreUnusable
 from ladingd.core.state import State
 from ladingd.host.sd_notify import Notifier
 from ladingd.host.supervision import Supervision, awaited_start
 from ladingd.run.watch.notifier import Announcer
-from ladingd.store.errors import StoreUnusable
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import until
 
@@ -115,7 +115,7 @@ class FakeStore:
 def supervision(manager: ServiceManager, store: Any) -> tuple[Supervision, Announcer]:
     announcer = Announcer()
     notifier = Notifier(manager.address, watchdog_seconds=0.15)
-    return Supervision(notifier, store=store, announcer=announcer, watchers=lambda: 1), announcer
+    return Supervision(notifier, store=store, listen=announcer.listen, watchers=lambda: 1), announcer
 
 
 async def test_signs_of_life_depend_on_the_store(manager: ServiceManager) -> None:
@@ -158,7 +158,7 @@ async def test_the_status_says_what_the_store_waits_for_without_asking_it(manage
     telling = Supervision(
         notifier,
         store=None,
-        announcer=Announcer(),
+        listen=Announcer().listen,
         watchers=lambda: 1,
         waits=lambda: "the store is locked by process 7",
     )  # type: ignore[arg-type]

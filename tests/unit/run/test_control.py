@@ -17,9 +17,10 @@ from ladingd.core.errors import (
     ShuttingDown,
     TargetUnavailable,
 )
+from ladingd.core.origin import Effect, effect
 from ladingd.core.state import Event, State
 from ladingd.run import control as control_module
-from ladingd.run.control import Control, Effect, effect
+from ladingd.run.control import Control
 from tests.unit.run.conftest import SPEC
 
 if TYPE_CHECKING:

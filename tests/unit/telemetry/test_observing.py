@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ladingd.api.interceptors.limits import CallClass
+from ladingd.core.access import CallClass
 from ladingd.core.bill import Counts
 from ladingd.core.job import Change, ChangeKind, Failure
 from ladingd.core.origin import Origin, working_for

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,24 +16,26 @@ from lading.v1 import file_service_pb2
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.caller import Caller, caller
 from ladingd.api.messages.job import job_name
-from ladingd.api.messages.request import fields_to_edit
+from ladingd.api.messages.request import fields_to_edit, upload_id_in
+from ladingd.api.methods import EDITS, METHODS, Method
 from ladingd.api.permits import DEFAULT
 from ladingd.api.rpc_handler import Context, behaviour_of, run_to_end, with_behaviour, within
-from ladingd.api.services.audit import REFUSED
-from ladingd.api.services.files import upload_id_in
 from ladingd.api.status import CODES
+from ladingd.api.trail import REFUSED
 from ladingd.config.certificates import validity
-from ladingd.core.access import Act, Deed, Principal, Right, recognise, token_id
+from ladingd.core.access import Act, Deed, Principal, recognise, token_id
+from ladingd.core.clock import utc_now
 from ladingd.core.deadline import seconds_to_answer
 from ladingd.core.errors import DiskFull, PermissionDenied, StoreBusy, Unauthenticated
-from ladingd.run.control import Effect, effect
+from ladingd.core.origin import Effect, effect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
+    from datetime import datetime
 
     from ladingd.api.permits import Permits
     from ladingd.api.rpc_handler import Handler
-    from ladingd.api.services.audit import Trail
+    from ladingd.api.trail import Trail
     from ladingd.core.ports import TokenStore
 
     Req = TypeVar("Req")
@@ -48,76 +48,12 @@ _ENTRY_PATIENCE = 5.0
 _CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a method takes. No right at all: it is open to those that nobody knows.
-
-    ``acts`` is what it does with the jobs that it names or shows.
-    """
-
-    right: Right | None
-    acts: Set[Act] = frozenset()
-    changes: bool = False
-
-
-_OPEN = Rule(None)
-_READ = Rule(Right.READ)
-_SUBMIT = Rule(Right.SUBMIT, changes=True)
-
-_EDITS = {
-    "label": Act.EDIT_TEXTS,
-    "description": Act.EDIT_TEXTS,
-    "spec": Act.EDIT_SPEC,
-    "shared": Act.SHARE,
-}
-"""What an edit of each field is."""
-
-
-def _of_job(right: Right, *acts: Act) -> Rule:
-    return Rule(right, frozenset(acts), changes=right is not Right.READ)
-
-
-METHODS: Mapping[str, Rule] = MappingProxyType(
-    {
-        "grpc.health.v1.Health/Check": _OPEN,
-        "grpc.health.v1.Health/List": _READ,
-        "grpc.health.v1.Health/Watch": _OPEN,
-        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _READ,
-        "lading.v1.AuditService/ListAuditEntries": Rule(Right.ADMINISTER),
-        "lading.v1.FileService/DeleteUpload": _SUBMIT,
-        "lading.v1.FileService/DownloadFile": Rule(Right.SUBMIT),
-        "lading.v1.FileService/GetUpload": Rule(Right.SUBMIT),
-        "lading.v1.FileService/UploadFile": _SUBMIT,
-        "lading.v1.JobService/CancelJob": _of_job(Right.OPERATE, Act.CANCEL),
-        "lading.v1.JobService/CloneJob": _of_job(Right.SUBMIT, Act.CLONE),
-        "lading.v1.JobService/CreateJob": _SUBMIT,
-        "lading.v1.JobService/DeleteJob": _of_job(Right.OPERATE, Act.DELETE),
-        "lading.v1.JobService/GetJob": _of_job(Right.READ, Act.SEE),
-        "lading.v1.JobService/ListJobs": _of_job(Right.READ, Act.SEE),
-        "lading.v1.JobService/ListJournalEntries": _of_job(Right.READ, Act.SEE),
-        "lading.v1.JobService/ListRejects": _of_job(Right.READ, Act.READ_REJECTS),
-        "lading.v1.JobService/PauseJob": _of_job(Right.OPERATE, Act.PAUSE),
-        "lading.v1.JobService/StartJob": _of_job(Right.OPERATE, Act.START),
-        "lading.v1.JobService/UpdateJob": _of_job(Right.OPERATE, *_EDITS.values()),
-        "lading.v1.JobService/WatchJobs": _of_job(Right.READ, Act.SEE),
-        "lading.v1.JobService/WatchJournal": _of_job(Right.READ, Act.SEE),
-        "lading.v1.JobService/WatchRejects": _of_job(Right.READ, Act.READ_REJECTS),
-    }
-)
-"""What is not here nobody may call. ``core.access.REACH`` says who may do these acts with whose jobs. More than this is
-asked of the requests themselves: see ``permits``."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(kw_only=True, slots=True)
 class _Call:
     """A call, and what is known by now of who makes it."""
 
     method: str
-    rule: Rule | None
+    rule: Method | None
     request: Any
     context: Context
     principal: str = ""
@@ -165,7 +101,8 @@ class Access(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Req, Res] | None:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method.removeprefix("/")
-        if handler is None or METHODS.get(method) is _OPEN:
+        rule = METHODS.get(method)
+        if handler is None or (rule is not None and rule.is_open):
             return handler
         return self._controlled(handler, method)
 
@@ -323,10 +260,10 @@ async def _durable(writing: Awaitable[None]) -> None:
     await within(max(seconds_to_answer() or 0.0, _ENTRY_PATIENCE), writing)
 
 
-def _acts(rule: Rule, request: Any) -> Set[Act]:
+def _acts(rule: Method, request: Any) -> Set[Act]:
     """What a call does with its job: an edit does what the fields come to, and at least sees it."""
     if isinstance(request, pb.UpdateJobRequest):
-        return frozenset({Act.SEE, *(_EDITS[field] for field in fields_to_edit(request))})
+        return frozenset({Act.SEE, *(EDITS[field] for field in fields_to_edit(request))})
     return rule.acts
 
 

@@ -16,9 +16,8 @@ from grpc_status import rpc_status
 from ladingd.api.rpc_handler import behaviour_of, run_to_end, with_behaviour
 from ladingd.api.status import internal_status, status_of
 from ladingd.core.deadline import answer_within
-from ladingd.core.errors import InvalidRequest, ShuttingDown
+from ladingd.core.errors import InvalidRequest, ShuttingDown, StoreUnusable
 from ladingd.core.origin import Origin, correlation_id, current, work_for
-from ladingd.store.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence

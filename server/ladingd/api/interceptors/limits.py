@@ -1,4 +1,4 @@
-"""How many calls of each class run at a time, and how long a call may take that has no deadline of its own.
+"""How many calls of each class run at a time, and how long a call without a deadline of its own may take.
 
 gRPC's own limit counts watchers and health checks alike: a thousand of the first would keep out the second.
 """
@@ -6,13 +6,14 @@ gRPC's own limit counts watchers and health checks alike: a thousand of the firs
 from __future__ import annotations
 
 from contextlib import contextmanager
-from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
+from ladingd.api.methods import METHODS
 from ladingd.api.rpc_handler import behaviour_of, run_to_end, with_behaviour, within
+from ladingd.core.access import CallClass
 from ladingd.core.errors import TooManyCalls
 
 if TYPE_CHECKING:
@@ -22,44 +23,6 @@ if TYPE_CHECKING:
 
     Req = TypeVar("Req")
     Res = TypeVar("Res")
-
-
-class CallClass(StrEnum):
-    """What calls have their limit in common. The values are told to callers."""
-
-    COMMANDS = "commands"
-    """Change something."""
-    READS = "reads"
-    WATCHES = "watches"
-    """Stay until something ends them."""
-    TRANSFERS = "transfers"
-    """Carry the bytes of files."""
-
-
-CLASSES: Mapping[str, CallClass] = MappingProxyType(
-    {
-        "/lading.v1.JobService/CreateJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/UpdateJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/CloneJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/DeleteJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/StartJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/PauseJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/CancelJob": CallClass.COMMANDS,
-        "/lading.v1.JobService/GetJob": CallClass.READS,
-        "/lading.v1.JobService/ListJobs": CallClass.READS,
-        "/lading.v1.JobService/ListJournalEntries": CallClass.READS,
-        "/lading.v1.JobService/ListRejects": CallClass.READS,
-        "/lading.v1.JobService/WatchJobs": CallClass.WATCHES,
-        "/lading.v1.JobService/WatchJournal": CallClass.WATCHES,
-        "/lading.v1.JobService/WatchRejects": CallClass.WATCHES,
-        "/lading.v1.FileService/UploadFile": CallClass.TRANSFERS,
-        "/lading.v1.FileService/DownloadFile": CallClass.TRANSFERS,
-        "/lading.v1.FileService/GetUpload": CallClass.READS,
-        "/lading.v1.FileService/DeleteUpload": CallClass.COMMANDS,
-        "/lading.v1.AuditService/ListAuditEntries": CallClass.READS,
-    }
-)
-"""A method that is not here has no limit: health and reflection, which must answer whatever else goes on."""
 
 
 class Limits(grpc.aio.ServerInterceptor):
@@ -102,8 +65,10 @@ class Limits(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Req, Res] | None:
         handler = await continuation(handler_call_details)
-        call_class = CLASSES.get(handler_call_details.method)
-        return handler if handler is None or call_class is None else self._limited(handler, call_class)
+        method = METHODS.get(handler_call_details.method.removeprefix("/"))
+        if handler is None or method is None or method.call_class is None:
+            return handler
+        return self._limited(handler, method.call_class)
 
     def _limited(self, handler: Handler, call_class: CallClass) -> Handler:
         behaviour = behaviour_of(handler)

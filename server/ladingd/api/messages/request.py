@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lading.v1 import job_service_pb2
 from ladingd.core.errors import InvalidRequest
+from ladingd.core.files import UPLOADS, is_upload_id
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -36,6 +37,14 @@ def job_id_in(name: str, field: str = "name") -> str:
     if collection != "jobs" or not _JOB_ID.fullmatch(job_id):
         raise InvalidRequest(field, f"{name[:80]!r} is not the name of a job, as in jobs/k3v9x2")
     return job_id
+
+
+def upload_id_in(name: str) -> str:
+    """The last part of an upload's name. Raises InvalidRequest."""
+    collection, _, upload_id = name.partition("/")
+    if collection != UPLOADS or not is_upload_id(upload_id.lower()):
+        raise InvalidRequest("name", f"{name[:80]!r} is not the name of an upload, as in {UPLOADS}/UUID")
+    return upload_id.lower()
 
 
 def wanted_job_id(job_id: str) -> str:

@@ -1,10 +1,7 @@
-"""Who did what: written when the outcome is known, read by admins."""
+"""The service that shows the audit trail to admins."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from lading.v1 import audit_service_pb2 as pb
@@ -13,96 +10,9 @@ from ladingd.api.messages.paging import fitting
 from ladingd.api.messages.request import page_size_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from ladingd.api.rpc_handler import Context
-    from ladingd.core.access import AuditEntry, Deed
+    from ladingd.core.access import AuditEntry
     from ladingd.core.ports import AuditStore
-
-_log = logging.getLogger(__name__)
-
-REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
-"""Outcomes that are written down of any call."""
-
-_A_MINUTE, _HOSTS = 20, 1_000
-_MOST_WAITING = 10_000
-"""Deeds that wait for a store that cannot be written now; further ones are in the log alone."""
-
-
-class _Strangers:
-    """How often nobody knows who has called, in the present minute."""
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._calls: Counter[tuple[str, str]] = Counter()
-
-    def counts(self, deed: Deed) -> bool:
-        """Whether a call is one of the first of its method and host, and worth an entry."""
-        minute = int(deed.time.timestamp()) // 60
-        if minute != self._minute:
-            self._minute = minute
-            self._calls.clear()
-        host = deed.peer.rpartition(":")[0] if len(self._calls) < _HOSTS else "any"
-        self._calls[deed.method, host] += 1
-        return self._calls[deed.method, host] <= _A_MINUTE
-
-
-class Trail:
-    """Writes deeds down. Those that come while others are being written share one transaction."""
-
-    def __init__(self, store: AuditStore) -> None:
-        self._store = store
-        self._waiting: list[tuple[Deed, asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
-        self._strangers = _Strangers()
-
-    def note(self, deed: Deed, reason: str = "") -> Awaitable[None]:
-        """Write a deed down, whoever waits for it: what is returned is done when it is durable, or in the log as lost.
-
-        ``reason`` is for the log. Of calls by nobody knows whom only some a minute are written: they cost them nothing.
-        """
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if deed.outcome == "UNAUTHENTICATED" and not self._strangers.counts(deed):
-            written.set_result(None)
-            return written
-        _log.log(
-            logging.WARNING if deed.outcome in REFUSED else logging.INFO,
-            "%s by %r (%s) from %s: %s %s%s",
-            deed.method,
-            deed.principal,
-            deed.role or "no role",
-            deed.peer,
-            deed.outcome,
-            # It may be anything, line ends too.
-            ascii(deed.resource),
-            f", {reason!a}" if reason else "",
-        )
-        if len(self._waiting) >= _MOST_WAITING:
-            _log.error("this deed is not in the audit trail, %d wait to be written: %r", _MOST_WAITING, deed)
-            written.set_result(None)
-            return written
-        self._waiting.append((deed, written))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write(), name="audit")
-        return asyncio.shield(written)
-
-    async def close(self) -> None:
-        """Wait until everything is written."""
-        if self._writer is not None:
-            await self._writer
-
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            deeds = [deed for deed, _ in batch]
-            try:
-                await self._store.add(deeds)
-            except Exception:
-                # The calls are over, and cannot be undone.
-                _log.exception("these deeds are not in the audit trail: %r", deeds)
-            for _, written in batch:
-                if not written.done():
-                    written.set_result(None)
 
 
 class AuditServicer(AuditServiceServicer):

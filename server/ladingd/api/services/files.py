@@ -17,8 +17,8 @@ from ladingd.api.messages.job import timestamp
 from ladingd.api.permits import DEFAULT
 from ladingd.core.errors import DeadlineExceeded, InvalidRequest
 from ladingd.core.files import PIECE_BYTES, UPLOADS, Announcement, is_upload_id
+from ladingd.core.origin import effect
 from ladingd.core.spec import File
-from ladingd.run.control import effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -62,10 +62,10 @@ class FileServicer(FileServiceServicer):
             return upload_message(await coming.finish())
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Context) -> pb.Upload:
-        return upload_message(await self._uploads.get(upload_id_in(request.name)))
+        return upload_message(await self._uploads.get(shape.upload_id_in(request.name)))
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Context) -> Empty:
-        removing = asyncio.ensure_future(self._remove(upload_id_in(request.name)))
+        removing = asyncio.ensure_future(self._remove(shape.upload_id_in(request.name)))
         try:
             await asyncio.shield(removing)
         except asyncio.CancelledError:
@@ -133,14 +133,6 @@ def data_in(message: pb.UploadFileRequest) -> bytes:
     if len(message.data) > PIECE_BYTES:
         raise InvalidRequest("data", f"is larger than {PIECE_BYTES} bytes")
     return message.data
-
-
-def upload_id_in(name: str) -> str:
-    """The last part of an upload's name. Raises InvalidRequest."""
-    collection, _, upload_id = name.partition("/")
-    if collection != UPLOADS or not is_upload_id(upload_id.lower()):
-        raise InvalidRequest("name", f"{name[:80]!r} is not the name of an upload, as in {UPLOADS}/UUID")
-    return upload_id.lower()
 
 
 def upload_message(upload: Upload) -> pb.Upload:

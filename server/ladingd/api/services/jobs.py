@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -19,11 +18,13 @@ from ladingd.api.messages.job import job_message, journal_entry_message, reject_
 from ladingd.api.messages.paging import fitting, journal_token, sequence_in
 from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
 from ladingd.core.access import Act
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import RejectsLost, RequestIdReused
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from datetime import datetime
 
     import grpc
 
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class JobServicer(JobServiceServicer):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.commands.doctor.report import Line, fail, ok, warn
+from ladingd.core.clock import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def versions() -> Iterator[Line]:
 
 def clock() -> Iterator[Line]:
     """The time of this machine by itself. Those of the databases are told with the connections."""
-    now = datetime.now(UTC)
+    now = utc_now()
     zone = time.strftime("%Z (%z)")
     installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
     if now < installed:

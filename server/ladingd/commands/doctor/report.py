@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from ladingd.commands.terminal import printable
+from ladingd.core.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.job import Level
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Deadline:
 
     def notice(self, in_flight: Sequence[str]) -> tuple[Level, str, str]:
         """The journal entry that shows the deadline."""
-        due = datetime.now(UTC) + timedelta(seconds=self.seconds_left() or 0.0)
+        due = utc_now() + timedelta(seconds=self.seconds_left() or 0.0)
         message = f"in flight: {', '.join(in_flight)}; their workers are killed at {due:%H:%M:%S} UTC"
         return Level.INFO, "KILL_DEADLINE", message
 

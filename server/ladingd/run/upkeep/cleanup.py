@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
 from ladingd.run.workers.calls import defect
 
@@ -67,7 +68,7 @@ class Discards:
             for uid in there.keys() - await self._store.known():
                 await self._files.set_aside(uid)
                 log.warning("the store knows no job %s: its files are set aside for %d days", uid, STRANGER_DAYS)
-            await self._files.forget_strangers(datetime.now(UTC) - timedelta(days=STRANGER_DAYS))
+            await self._files.forget_strangers(utc_now() - timedelta(days=STRANGER_DAYS))
         except LadingError as error:
             log.warning("%s", error.message)
 

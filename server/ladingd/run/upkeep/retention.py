@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import DiskFull, Refusal
 from ladingd.core.selection import LAST_CHANGED_FIRST
 from ladingd.core.state import State
@@ -16,9 +17,8 @@ from ladingd.core.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ladingd.core.maintenance import EndedJob, JobFiles, RetentionStore
+    from ladingd.core.maintenance import EndedJob, JobDeleter, JobFiles, RetentionStore
     from ladingd.core.ports import JobStore
-    from ladingd.run.control import Control
 
 PAUSE = 600.0
 """How many seconds pass between two looks."""
@@ -73,10 +73,10 @@ class Retention:
         jobs: JobStore,
         old: RetentionStore,
         files: JobFiles,
-        control: Control,
+        deleter: JobDeleter,
         pause: float = PAUSE,
         breath: float = BREATH,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] = utc_now,
         steady: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         """``steady`` gives seconds that nobody sets; they go on while the machine sleeps."""
@@ -84,7 +84,7 @@ class Retention:
         self._jobs = jobs
         self._old = old
         self._files = files
-        self._control = control
+        self._deleter = deleter
         self._pause = pause
         self._breath = breath
         self._clock = clock
@@ -189,7 +189,7 @@ class Retention:
     async def _delete(self, job: EndedJob) -> bool:
         """Whether it is gone by this; not where somebody was faster, or has started it again."""
         try:
-            await self._control.delete(job.id, etag=job.etag, wait=False)
+            await self._deleter.delete(job.id, etag=job.etag, wait=False)
         except Refusal:
             return False
         await asyncio.sleep(self._breath / 10)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.state import State
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Sweep:
 
     async def _needed(self) -> list[File]:
         """The files that jobs may still need."""
-        before = datetime.now(UTC) - FAILED_FOR
+        before = utc_now() - FAILED_FOR
         jobs = await self._store.in_states(_MAY_NEED)
         return [job.spec.file for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before]
 
@@ -52,7 +53,7 @@ class Sweep:
         """Until it is cancelled."""
         while True:
             try:
-                for upload_id in await self._uploads.sweep(datetime.now(UTC), self.in_use):
+                for upload_id in await self._uploads.sweep(utc_now(), self.in_use):
                     log.info("removed uploads/%s, which no job needs", upload_id)
             except OSError as error:
                 log.warning("what no job needs cannot be removed: %s", error)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import JobNotFound, RejectsLost, RevisionCompacted, ShuttingDown
 from ladingd.core.job import EDITS, ChangeKind, Job
 from ladingd.core.selection import EVERY, OLDEST_FIRST, Field
@@ -198,7 +199,7 @@ class Watch:
                     if self._quiet:
                         break
                     if job.revision <= revision and selection.holds(job):
-                        yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=datetime.now(UTC), job=job)
+                        yield WatchEvent(kind=WatchKind.PROGRESS, revision=revision, time=utc_now(), job=job)
                 pulse = self._pulse
                 if last:
                     raise ShuttingDown
@@ -459,4 +460,4 @@ def _event(selection: Selection, change: Change) -> WatchEvent | None:
 
 
 def _bookmark(revision: int) -> WatchEvent:
-    return WatchEvent(kind=WatchKind.BOOKMARK, revision=revision, time=datetime.now(UTC))
+    return WatchEvent(kind=WatchKind.BOOKMARK, revision=revision, time=utc_now())

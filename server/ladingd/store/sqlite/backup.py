@@ -7,10 +7,10 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ladingd.store.errors import StoreUnusable
+from ladingd.core.clock import utc_now
+from ladingd.core.errors import StoreUnusable
 from ladingd.store.sqlite.lane import is_busy
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def before_migration(path: Path) -> None:
             f"its schema {version} has to be brought to this program's, after a copy of it was made, and for both there"
             f" is no room in {path.parent}: {needed:,} bytes are needed, {free:,} are free",
         )
-    to = path.with_name(f"{path.stem}-{version}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.db.bak")
+    to = path.with_name(f"{path.stem}-{version}-{utc_now():%Y%m%dT%H%M%S.%fZ}.db.bak")
     try:
         copy(path, to)
     except (OSError, sqlite3.Error) as error:

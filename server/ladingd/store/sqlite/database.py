@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
-from ladingd.core.errors import DiskFull, StoreBusy
+from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
 from ladingd.store import migration
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.sqlite import backup
 from ladingd.store.sqlite.ballast import Ballast, full
 from ladingd.store.sqlite.lane import LOOK, Lane, is_busy

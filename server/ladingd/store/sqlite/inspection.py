@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ladingd.core.bill import Counts
+from ladingd.core.errors import StoreUnusable
 from ladingd.core.state import State
 from ladingd.store import documents
-from ladingd.store.errors import StoreUnusable
 from ladingd.store.migration import HEAD
 from ladingd.store.sqlite.backup import opened, size_of
 

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ladingd.commands.error import Problem
+from ladingd.commands.error import CommandError
 from ladingd.config.overlap import what_is
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 def check_replaceable(path: Path, settings: Settings | None, config: Path, *, but: str = "") -> None:
     """See that at a path there is nothing, or a regular file that is none of the daemon's own, or is the one that is
-    meant. Raises Problem."""
+    meant. Raises CommandError."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
         mode = stat.S_IFREG  # Nothing is there, or whoever writes finds out.
     if stat.S_ISDIR(mode):
-        raise Problem(f"{path} is a directory: name a file in it")
+        raise CommandError(f"{path} is a directory: name a file in it")
     if not stat.S_ISREG(mode):
-        raise Problem(f"{path} is not a regular file: choose another file")
+        raise CommandError(f"{path} is not a regular file: choose another file")
     if settings is not None and (what := what_is(path, settings, config)) not in ("", but):
-        raise Problem(f"{path} is {what}: choose another file")
+        raise CommandError(f"{path} is {what}: choose another file")
