@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ladingd.data.databases.registry import preload
 from tests.chaos.failpoint import Failpoint, Failpoints, Moment, Side, Switch, install, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ladingd.data.databases.postgres.ledger import Ledger
-    from ladingd.data.databases.sqlite.session import Transaction
+    from ladingd.data.databases.sqlite.session import Session
 
 POSTGRES = "ladingd.data.databases.postgres"
 SQLITE = "ladingd.data.databases.sqlite"
 
+COMMIT = "ladingd.data.databases.commit:ChunkCommit"
+
 install(
     (
-        Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{POSTGRES}.ledger:Ledger.claim"),
-        Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{SQLITE}.ledger:claim"),
-        Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.claim"),
-        Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{SQLITE}.ledger:claim"),
+        Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{COMMIT}._claim"),
+        Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{COMMIT}._claim"),
         Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.storage.work_dir:sync_file"),
         Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
-        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.ledger:Ledger.count"),
-        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{SQLITE}.ledger:count"),
-        Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{POSTGRES}.target:PostgresTarget.write"),
-        Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{SQLITE}.target:SqliteTarget.write"),
-        Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{POSTGRES}.target:check_table"),
-        Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{SQLITE}.target:check_table"),
+        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._write"),
+        Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{COMMIT}.run"),
+        *(
+            Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{module}:check_table")
+            for module in preload()
+            if module.endswith(".target")
+        ),
     )
 )
 
@@ -45,10 +47,10 @@ def _postgres_claim(claim: Callable[[Ledger, str, int, int], bool]) -> Callable[
     return claimed
 
 
-def _sqlite_claim(claim: Callable[[Transaction, str, int, int], bool]) -> Callable[[Transaction, str, int, int], bool]:
+def _sqlite_claim(claim: Callable[[Session, str, int, int], bool]) -> Callable[[Session, str, int, int], bool]:
     """The same for SQLite."""
 
-    def claimed(transaction: Transaction, job_uid: str, attempt: int, chunk: int) -> bool:
+    def claimed(transaction: Session, job_uid: str, attempt: int, chunk: int) -> bool:
         if Failpoints.of_environment().lacks(Switch.LEDGER):
             transaction.run("DELETE FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
         return claim(transaction, job_uid, attempt, chunk)

@@ -1,18 +1,34 @@
-"""How counts are kept in a ledger: a JSON object without the zeros."""
+"""What all ledgers have in common: how counts are stored, and how an attempt is compared with the current one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
+from ladingd.core.errors import AttemptSuperseded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+FORGOTTEN = "the job was discarded, or the connection leads to another database"
+"""Why a ledger knows nothing of a job."""
 
 
 def encode_counts(counts: Counts) -> str:
-    """Counts as they are kept."""
+    """Counts as a JSON object without the zeros."""
     return json.dumps({name: number for name, number in asdict(counts).items() if number})
 
 
 def decode_counts(text: str) -> Counts:
-    """Counts as they were kept."""
+    """Counts from a JSON object."""
     return Counts(**json.loads(text))
+
+
+def compare_attempt(found: Sequence[tuple[int]], attempt: int) -> None:
+    """Raise AttemptSuperseded unless the one row that the ledger has for the job holds this attempt."""
+    if not found or found[0][0] != attempt:
+        current = f"attempt {found[0][0]} has begun" if found else FORGOTTEN
+        raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")

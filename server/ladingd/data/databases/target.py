@@ -95,12 +95,11 @@ class Target(ABC):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
-        """Write the records of a chunk and commit them with their ledger entry; return the balanced counts.
+        """Commit the records of a chunk with their ledger entry, by `ChunkCommit`; return the balanced counts.
 
-        In one transaction: the entry first, then the check that the attempt is the current one, the rows, the counts.
-        ``keep_rejects`` gets the faults of the chunk, those that the table found too, and makes them durable before
-        the commit. Where the ledger has the chunk already, nothing is written and the counts of then are returned.
-        What an unknown outcome of a commit was is settled from the ledger. Raises AttemptSuperseded.
+        ``keep_rejects`` gets the faults of the chunk, including those that the table found, and makes them durable
+        before the commit. If the ledger already has the chunk, nothing is written and the counts of then are returned.
+        Raises AttemptSuperseded, TargetChanged.
         """
 
     @abstractmethod

@@ -9,9 +9,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ladingd.core.errors import AttemptSuperseded, TargetRefused
+from ladingd.core.errors import TargetRefused
 from ladingd.core.plan import CommittedChunk
-from ladingd.data.databases.ledger import decode_counts, encode_counts
+from ladingd.data.databases.ledger import compare_attempt, decode_counts, encode_counts
 from ladingd.data.databases.postgres.identity import Identity
 from ladingd.data.databases.postgres.session import Session
 
@@ -81,14 +81,14 @@ class Ledger:
             ),
             (job_uid, attempt),
         )
-        _compare(found, attempt)
+        compare_attempt(found, attempt)
 
     def check_attempt(self, job_uid: str, attempt: int) -> None:
         """Keep later attempts waiting until the transaction ends. Raises AttemptSuperseded where one has begun."""
         found = self.session.rows(
             self._sql("SELECT attempt FROM {schema}.attempt WHERE job = %s FOR SHARE"), (job_uid,)
         )
-        _compare(found, attempt)
+        compare_attempt(found, attempt)
 
     def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
         """Enter a chunk, as the first write of its transaction; False where it is committed already.
@@ -180,12 +180,3 @@ class Ledger:
             f"the account {self.session.user} may not keep a ledger in schema {self.schema}; "
             f"an administrator can run: {statements};"
         )
-
-
-UNKNOWN = "the job was discarded, or the connection leads to another database"
-
-
-def _compare(found: list[tuple[int]], attempt: int) -> None:
-    if not found or found[0][0] != attempt:
-        current = f"attempt {found[0][0]} has begun" if found else UNKNOWN
-        raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")

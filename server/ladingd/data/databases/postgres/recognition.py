@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from ladingd.core.errors import AttemptSuperseded, TargetChanged, TargetRefused
+from ladingd.data.databases.ledger import FORGOTTEN
 from ladingd.data.databases.postgres.identity import Identity, read_identity
-from ladingd.data.databases.postgres.ledger import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def recognise(session: Session, ledger: Ledger, job_uid: str, shape: TableShape)
         return
     kept = ledger.identity(job_uid, for_update=True)  # Another chunk may have counted meanwhile.
     if kept is None:
-        raise AttemptSuperseded(f"the job must not write any more: {UNKNOWN}")
+        raise AttemptSuperseded(f"the job must not write any more: {FORGOTTEN}")
     if now is None:
         raise TargetChanged(gone(shape.name))
     if not kept.is_same(now):

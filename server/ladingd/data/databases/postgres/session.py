@@ -17,6 +17,7 @@ from psycopg.generators import fetch_many
 from psycopg.waiting import Wait
 
 from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.data.databases.commit import Conflict, OutcomeUnknown
 from ladingd.data.databases.postgres.backends import holder, session_name
 
 if TYPE_CHECKING:
@@ -67,20 +68,6 @@ _FULL = "53100"
 _LOCKED = "55P03"
 # libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
 _REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
-
-
-class TransactionConflict(TargetUnavailable):
-    """The database took the transaction back for the sake of another one; it may be done again at once."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TargetUnavailable, self.args  # The daemon, to which it may go, must not load this module.
-
-
-class OutcomeUnknown(TargetUnavailable):
-    """The connection was lost during COMMIT. Only the ledger knows whether it has happened."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TargetUnavailable, self.args
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +165,8 @@ class Session:
             outcome = self._connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             if self._connection.closed:
-                raise OutcomeUnknown("the connection was lost while a chunk was committed") from error
+                trouble = TargetUnavailable("the connection was lost while a chunk was committed")
+                raise OutcomeUnknown(trouble) from error
             raise
         if outcome != "COMMIT":
             raise TargetRefused("the database took the transaction back instead of committing it")
@@ -244,7 +232,7 @@ def technical(address: Address, error: psycopg.Error) -> TechnicalError:
     text = _without_secrets(address, told)
     text = f"connection {address.name}: {text}"
     if state in _CONFLICTS:
-        return TransactionConflict(text)
+        return Conflict(text)
     if state == _FULL:
         return DiskFull(text)
     if state == _LOCKED:

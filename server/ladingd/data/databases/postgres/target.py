@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused
+from ladingd.core.plan import Chunk
+from ladingd.data.databases.commit import ChunkCommit, Conflict, Transaction
 from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.databases.postgres.bulk_load import Load
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
@@ -21,30 +24,27 @@ from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
 from ladingd.data.databases.postgres.recognition import check_unlogged, gone, keep, recognise
 from ladingd.data.databases.postgres.refusal import faults_of
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
-from ladingd.data.databases.postgres.session import Address, OutcomeUnknown, Session, TransactionConflict, connected
+from ladingd.data.databases.postgres.session import Address, Session, connected
 from ladingd.data.databases.postgres.types import admitting, declaration
 from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
 from ladingd.data.mapping.matching import FIELD, check_table
-from ladingd.data.rejects.fault import Faults
+from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.storage.work_dir import Workplace
 from ladingd.data.values import types as field_type
 from ladingd.data.values.converters import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.plan import CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
-    from ladingd.data.mapping.batch import Batch
     from ladingd.data.values.converters import Reading
     from ladingd.data.values.types import FieldType
-
-CONFLICT_TRIES = 5
-"""How often a chunk is done anew where the database took its transaction back for another one's sake."""
 
 NAME_BYTES = 63
 
@@ -175,82 +175,41 @@ class PostgresTarget(Target):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
-        for _ in range(CONFLICT_TRIES):
-            try:
-                return self._write(job_uid, attempt, plan, chunk, batch, keep_rejects)
-            except TransactionConflict:
-                self._in_flight(job_uid).remember(chunk.ordinal)
-            except ShapeOutdated:
-                _shapes.pop((self.address, plan.target), None)  # It is read again the next time.
-            except OutcomeUnknown as unknown:
-                counts = self._settle(job_uid, attempt, chunk)
-                if counts is None:
-                    raise TargetUnavailable(unknown.message) from unknown
-                return counts
-        raise TargetUnavailable(
-            f"connection {self.address.name}: chunk {chunk.ordinal} was taken back {CONFLICT_TRIES} times because "
-            "others work on the same records"
-        )
+        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+        return commit.run(partial(self._opened, job_uid, plan, chunk))
 
-    def _write(
-        self,
-        job_uid: str,
-        attempt: int,
-        plan: ImportPlan,
-        chunk: Chunk,
-        batch: Batch,
-        keep_rejects: Callable[[Faults], None],
-    ) -> Counts:
-        load = None
+    @contextmanager
+    def _opened(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch | None) -> Iterator[Transaction]:
+        """Prepare a batch for its table, and begin a transaction."""
+        loading = None
+        if batch is not None and batch.records.num_rows:
+            loading = self._loading(job_uid, plan, chunk, batch)
+        try:
+            with connected(self.address, table=_identifier(plan.target)) as session, ExitStack() as until_committed:
+                yield PostgresTransaction(
+                    session=session, ledger=self._ledger(session), loading=loading, until_committed=until_committed
+                )
+        except Conflict:
+            self._in_flight(job_uid).remember(chunk.ordinal)
+            raise
+        except ShapeOutdated as outdated:
+            _shapes.pop((self.address, plan.target), None)  # The next try reads it again.
+            raise Conflict(outdated.message) from outdated
+
+    def _loading(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch) -> Loading:
+        shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
         in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
-        if batch.records.num_rows:
-            shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
-            batch = in_key_order(keepable(batch, shape.encoding), shape.key)
-        if batch.records.num_rows:
+        kept = keepable(batch, shape.encoding)
+        faults = kept.faults[len(batch.faults) :]
+        kept = in_key_order(kept, shape.key)
+        load = None
+        if kept.records.num_rows:
             likely = in_flight.likely(chunk.ordinal)
             each = abs(chunk.ordinal - known.tried) <= RECENT
-            load = Load.of(batch.records, shape, probed=likely and not shape.rewrites, each=each)
-        table = _identifier(plan.target)
-        with connected(self.address, table=table) as session, ExitStack() as until_committed:
-            ledger = self._ledger(session)
-            if not ledger.claim(job_uid, attempt, chunk.ordinal):
-                return _entry(ledger, job_uid, chunk)
-            ledger.check_attempt(job_uid, attempt)
-            faults = Faults.of(batch.faults)
-            if load is not None:
-                _lock(session, load.shape)
-                recognise(session, ledger, job_uid, load.shape)
-
-                def enter(keys: pa.Table | None) -> Common:
-                    return until_committed.enter_context(in_flight.entered(session, chunk.ordinal, keys))
-
-                refusals = load.run(session, enter, in_flight.wait)
-                places = {column.target: place for place, column in enumerate(plan.columns)}
-                faults += faults_of(refusals, batch, places)
-                if refusals:
-                    in_flight.remember(chunk.ordinal)
-                    if load.attempts:
-                        known.tried = chunk.ordinal
-                refused = [refusal.row for refusal in refusals]
-                move_past(session, load.shape, load.columns, batch.records, refused)
-            counts = batch.counts(faults)
-            # Before the commit: after a crash there may be rejects of a chunk that is not committed, but never the
-            # other way round.
-            keep_rejects(faults)
-            ledger.count(job_uid, chunk.ordinal, counts)
-            session.commit()
-        return counts
-
-    def _settle(self, job_uid: str, attempt: int, chunk: Chunk) -> Counts | None:
-        """The counts of a chunk whose commit nobody saw; None where it has not happened, and cannot any more.
-
-        Entering the chunk again waits for the transaction that may still be about to commit it.
-        """
-        with connected(self.address) as session:
-            ledger = self._ledger(session)
-            if ledger.claim(job_uid, attempt, chunk.ordinal):
-                return None
-            return _entry(ledger, job_uid, chunk)
+            load = Load.of(kept.records, shape, probed=likely and not shape.rewrites, each=each)
+        return Loading(
+            job_uid=job_uid, chunk=chunk, batch=kept, faults=faults, load=load, in_flight=in_flight, known=known
+        )
 
     def _prepare_table(self, session: Session, plan: ImportPlan, *, used: bool) -> None:
         """See that the table is the planned one, or make it. Raises TargetChanged."""
@@ -283,6 +242,69 @@ class PostgresTarget(Target):
 
 class ShapeOutdated(TargetChanged):
     """The table has changed since this process looked at it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """A batch that is ready for its table."""
+
+    job_uid: str
+    chunk: Chunk
+    batch: Batch
+    faults: Sequence[Fault]
+    """The records that are not in ``batch``: the database lacks one of their characters."""
+    load: Load | None
+    """None if no record is left."""
+    in_flight: InFlight
+    known: Experience
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresTransaction(Transaction):
+    """A transaction of a session."""
+
+    session: Session
+    ledger: Ledger
+    loading: Loading | None
+    until_committed: ExitStack
+    """Ends when the transaction has ended."""
+
+    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
+        return self.ledger.claim(job_uid, attempt, chunk)
+
+    def check_attempt(self, job_uid: str, attempt: int) -> None:
+        self.ledger.check_attempt(job_uid, attempt)
+
+    def entry(self, job_uid: str, chunk: int) -> Counts | None:
+        return self.ledger.entry(job_uid, chunk)
+
+    def insert(self, batch: Batch) -> Faults:
+        loading = self.loading
+        if loading is None:
+            return Faults.of([])
+        faults, load, chunk, kept = Faults.of(loading.faults), loading.load, loading.chunk, loading.batch
+        if load is None:
+            return faults
+        _lock(self.session, load.shape)
+        recognise(self.session, self.ledger, loading.job_uid, load.shape)
+
+        def enter(keys: pa.Table | None) -> Common:
+            return self.until_committed.enter_context(loading.in_flight.entered(self.session, chunk.ordinal, keys))
+
+        refusals = load.run(self.session, enter, loading.in_flight.wait)
+        places = {column.target: place for place, column in enumerate(kept.plan.columns)}
+        if refusals:
+            loading.in_flight.remember(chunk.ordinal)
+            if load.attempts:
+                loading.known.tried = chunk.ordinal
+        move_past(self.session, load.shape, load.columns, kept.records, [refusal.row for refusal in refusals])
+        return faults + faults_of(refusals, kept, places)
+
+    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        self.ledger.count(job_uid, chunk, counts)
+
+    def commit(self) -> None:
+        self.session.commit()
 
 
 def _shape(session: Session, table: Table) -> TableShape:
@@ -376,10 +398,3 @@ def _check_privileges(session: Session, shape: TableShape) -> None:
 def _forbidden(session: Session, what: str, grants: Sequence[sql.Composed]) -> InvalidSpec:
     statements = "; ".join(grant.as_string() for grant in grants)
     return InvalidSpec(FIELD, f"the account {session.user} may not {what}; an administrator can run: {statements};")
-
-
-def _entry(ledger: Ledger, job_uid: str, chunk: Chunk) -> Counts:
-    counts = ledger.entry(job_uid, chunk.ordinal)
-    if counts is None:
-        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
-    return counts

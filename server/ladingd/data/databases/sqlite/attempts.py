@@ -16,7 +16,7 @@ import numpy as np
 
 from ladingd.core.errors import TargetRefused
 from ladingd.data.databases.sqlite import session as database
-from ladingd.data.databases.sqlite.session import TableShape, Transaction, alone, placed, quoted, technical
+from ladingd.data.databases.sqlite.session import Session, TableShape, alone, placed, quoted, technical
 from ladingd.data.databases.sqlite.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _PRIMARY = 0xFF
 _BLOCK = 4096
 
 
-class Attempts(Transaction):
+class Attempts(Session):
     """A transaction of Python's own sqlite3, which moves records one by one."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

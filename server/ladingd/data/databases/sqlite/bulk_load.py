@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from ladingd.core.errors import BillImbalance, TargetRefused
 from ladingd.core.job import Connector
+from ladingd.data.databases.commit import Conflict
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.sqlite.affinity import changed_texts, keepable, with_bytes
 from ladingd.data.databases.sqlite.session import Database, RecordRefused, TableShape
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ladingd.data.databases.sqlite.attempts import Attempts
-    from ladingd.data.databases.sqlite.session import Transaction
+    from ladingd.data.databases.sqlite.session import Session
     from ladingd.data.databases.sqlite.uniques import Unique
     from ladingd.data.values.positions import Positions
 
@@ -44,8 +45,11 @@ RECENT = 8
 """Refusals in one of so many chunks before make them likely in a chunk."""
 
 
-class OnlyTryingTells(Exception):
-    """No query tells which records of a batch the table refuses. Nothing is committed."""
+class OnlyTryingTells(Conflict):
+    """No query tells which records of a batch the table refuses: the chunk is written again, record by record."""
+
+    def __init__(self) -> None:
+        super().__init__("only trying tells which records the table refuses")
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ def load_each(attempts: Attempts, batch: Batch, known: Experience) -> Faults:
     return changed + faults(batch, shape.name, verdicts)
 
 
-def _shape(transaction: Transaction, batch: Batch) -> TableShape:
+def _shape(transaction: Session, batch: Batch) -> TableShape:
     table = batch.plan.target.table
     shape = transaction.shape(table)
     if shape is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ladingd.data.databases.sqlite.session import TableShape, Transaction
+    from ladingd.data.databases.sqlite.session import Session, TableShape
 
 _ROOT = "SELECT rootpage FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?"
 
@@ -56,7 +56,7 @@ class Identity:
         return cls(**json.loads(text))
 
 
-def read_identity(database: Transaction, path: Path, shape: TableShape, *, ends: bool = True) -> Identity:
+def read_identity(database: Session, path: Path, shape: TableShape, *, ends: bool = True) -> Identity:
     """The signs of a table as it is now; the outer rowids, too, where they are wanted."""
     state = path.stat()
     first = last = None
@@ -73,12 +73,12 @@ def read_identity(database: Transaction, path: Path, shape: TableShape, *, ends:
     )
 
 
-def keep(database: Transaction, path: Path, job_uid: str, shape: TableShape) -> None:
+def keep(database: Session, path: Path, job_uid: str, shape: TableShape) -> None:
     """Write down by what the job's table is recognised."""
     ledger.keep_identity(database, job_uid, read_identity(database, path, shape).encode())
 
 
-def recognise(database: Transaction, path: Path, job_uid: str, shape: TableShape) -> None:
+def recognise(database: Session, path: Path, job_uid: str, shape: TableShape) -> None:
     """See that a table still has what the job has loaded into it, and count its rows if a sign has changed.
 
     Raises TargetChanged.
@@ -100,7 +100,7 @@ def recognise(database: Transaction, path: Path, job_uid: str, shape: TableShape
 
 
 @contextmanager
-def nothing_vanishing(database: Transaction, shape: TableShape) -> Iterator[None]:
+def nothing_vanishing(database: Session, shape: TableShape) -> Iterator[None]:
     """See that no trigger deletes rows of the table meanwhile. Raises TargetRefused."""
     if not shape.triggers:
         yield
@@ -118,7 +118,7 @@ def nothing_vanishing(database: Transaction, shape: TableShape) -> Iterator[None
         )
 
 
-def _has_end(database: Transaction, shape: TableShape, kept: Identity) -> bool:
+def _has_end(database: Session, shape: TableShape, kept: Identity) -> bool:
     """Whether one of the outer rows of then is still there, if there were any."""
     if shape.rowid is None or kept.last is None:
         return True

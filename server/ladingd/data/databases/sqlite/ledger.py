@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import AttemptSuperseded
 from ladingd.core.plan import CommittedChunk
-from ladingd.data.databases.ledger import decode_counts, encode_counts
+from ladingd.data.databases.ledger import compare_attempt, decode_counts, encode_counts
 
 if TYPE_CHECKING:
     from ladingd.core.bill import Counts
-    from ladingd.data.databases.sqlite.session import Transaction
+    from ladingd.data.databases.sqlite.session import Session
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS lading_ledger (
@@ -29,74 +28,70 @@ INSERT INTO lading_attempt (job, attempt) VALUES (?, ?)
 ON CONFLICT (job) DO UPDATE SET attempt = max(attempt, excluded.attempt)
 """
 _CLAIM = "INSERT INTO lading_ledger (job, chunk, attempt, counts) VALUES (?, ?, ?, '') ON CONFLICT DO NOTHING"
-UNKNOWN = "the job was discarded, or this is another database"
 
 
-def exists(transaction: Transaction) -> bool:
+def exists(transaction: Session) -> bool:
     """Whether any job has ever kept a ledger here."""
     found = transaction.rows("SELECT count(*) FROM sqlite_master WHERE name IN ('lading_ledger', 'lading_attempt')")
     return bool(found[0][0] == 2)
 
 
-def create(transaction: Transaction) -> None:
+def create(transaction: Session) -> None:
     """Make the tables of the ledger, if they are not there."""
     transaction.run(_CREATE_LEDGER)
     transaction.run(_CREATE_ATTEMPT)
     transaction.run(_CREATE_TARGET)  # Ledgers of older versions do not have it.
 
 
-def raise_attempt(transaction: Transaction, job_uid: str, attempt: int) -> None:
+def raise_attempt(transaction: Session, job_uid: str, attempt: int) -> None:
     """Shut out all attempts before this one. Raises AttemptSuperseded where a later one has begun."""
     transaction.run(_RAISE_ATTEMPT, (job_uid, attempt))
     check_attempt(transaction, job_uid, attempt)
 
 
-def check_attempt(transaction: Transaction, job_uid: str, attempt: int) -> None:
+def check_attempt(transaction: Session, job_uid: str, attempt: int) -> None:
     """Raises AttemptSuperseded where the attempt is not the job's current one."""
-    found = transaction.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_uid,))
-    if not found or found[0][0] != attempt:
-        current = f"attempt {found[0][0]} has begun" if found else UNKNOWN
-        raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")
+    compare_attempt(transaction.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_uid,)), attempt)
 
 
-def claim(transaction: Transaction, job_uid: str, attempt: int, chunk: int) -> bool:
+def claim(transaction: Session, job_uid: str, attempt: int, chunk: int) -> bool:
     """Enter a chunk, as the first write of its transaction; False where it is committed already."""
     transaction.run(_CLAIM, (job_uid, chunk, attempt))
     return bool(transaction.rows("SELECT changes()")[0][0])
 
 
-def claimed(transaction: Transaction, job_uid: str, chunk: int) -> bool:
+def claimed(transaction: Session, job_uid: str, chunk: int) -> bool:
     """Whether a chunk is entered, be it committed or not."""
     query = "SELECT count(*) FROM lading_ledger WHERE job = ? AND chunk = ?"
     return bool(transaction.rows(query, (job_uid, chunk))[0][0])
 
 
-def count(transaction: Transaction, job_uid: str, chunk: int, counts: Counts) -> None:
+def count(transaction: Session, job_uid: str, chunk: int, counts: Counts) -> None:
     """Write down what became of the records of a claimed chunk."""
     transaction.run(
         "UPDATE lading_ledger SET counts = ? WHERE job = ? AND chunk = ?", (encode_counts(counts), job_uid, chunk)
     )
 
 
-def entry(transaction: Transaction, job_uid: str, chunk: int) -> Counts | None:
+def entry(transaction: Session, job_uid: str, chunk: int) -> Counts | None:
     """The counts of one committed chunk."""
     found = transaction.rows("SELECT counts FROM lading_ledger WHERE job = ? AND chunk = ?", (job_uid, chunk))
     return decode_counts(found[0][0]) if found else None
 
 
-def entries(transaction: Transaction, job_uid: str) -> tuple[CommittedChunk, ...]:
+def entries(transaction: Session, job_uid: str) -> tuple[CommittedChunk, ...]:
     """All committed chunks of a job."""
     found = transaction.rows("SELECT chunk, counts FROM lading_ledger WHERE job = ? ORDER BY chunk", (job_uid,))
     return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
 
 
-def identity(transaction: Transaction, job_uid: str) -> str | None:
+def identity(transaction: Session, job_uid: str) -> str | None:
     """By what the job's table is recognised, as it was kept; None for a job that an older version has begun."""
     found = transaction.rows("SELECT identity FROM lading_target WHERE job = ?", (job_uid,))
     return str(found[0][0]) if found else None
 
 
-def keep_identity(transaction: Transaction, job_uid: str, identity: str) -> None:
+def keep_identity(transaction: Session, job_uid: str, identity: str) -> None:
     """Write down by what the job's table is recognised."""
     transaction.run(
         "INSERT INTO lading_target (job, identity) VALUES (?, ?)"
@@ -105,14 +100,14 @@ def keep_identity(transaction: Transaction, job_uid: str, identity: str) -> None
     )
 
 
-def inserted(transaction: Transaction, job_uid: str) -> int:
+def inserted(transaction: Session, job_uid: str) -> int:
     """How many records of a job are committed."""
     # The chunk that is being written is entered without counts.
     found = transaction.rows("SELECT counts FROM lading_ledger WHERE job = ? AND counts <> ''", (job_uid,))
     return sum(decode_counts(counts).inserted for (counts,) in found)
 
 
-def forget(transaction: Transaction, job_uid: str) -> None:
+def forget(transaction: Session, job_uid: str) -> None:
     """Remove all that the ledger has of a job."""
     if transaction.rows("SELECT 1 FROM sqlite_master WHERE name = 'lading_target'"):
         transaction.run("DELETE FROM lading_target WHERE job = ?", (job_uid,))

@@ -20,6 +20,7 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
+from ladingd.data.databases.commit import OutcomeUnknown
 from ladingd.data.values.types import Affinity, affinity
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class Transaction(ABC):
+class Session(ABC):
     """An open connection with a transaction that has begun. What it raises is a TechnicalError."""
 
     @abstractmethod
@@ -218,7 +219,7 @@ def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
     return ", ".join(expressions), pa.RecordBatch.from_arrays(columns, names=names)
 
 
-class Database(Transaction):
+class Database(Session):
     """A transaction of the driver, which moves records in batches."""
 
     def __init__(self, cursor: Any, connection: Any) -> None:
@@ -343,6 +344,8 @@ def placed(path: Path) -> Iterator[None]:
     it is."""
     try:
         yield
+    except OutcomeUnknown:
+        raise  # `ChunkCommit` raises the error that it holds.
     except (DiskFull, TargetRefused, TargetBusy, TargetUnavailable) as error:
         full = isinstance(error, DiskFull)
         if full or (error.message == _IO_ERROR and shutil.disk_usage(path.parent).free < _CRAMPED):

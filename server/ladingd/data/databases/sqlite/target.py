@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.data.databases.commit import ChunkCommit, OutcomeUnknown, Transaction
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.sqlite.attempts import attempting
-from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells, experience, load, load_each
+from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
 from ladingd.data.databases.sqlite.converters import sqlite_reading
 from ladingd.data.databases.sqlite.courtesy import courteous
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
-from ladingd.data.databases.sqlite.session import Transaction, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.session import Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
 from ladingd.data.databases.target import Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table
-from ladingd.data.rejects.fault import Faults
 from ladingd.data.storage.work_dir import Workplace
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.sqlite.session import TableShape
     from ladingd.data.mapping.batch import Batch
+    from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
-
-T = TypeVar("T", bound=Transaction)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,53 +112,11 @@ class SqliteTarget(Target):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
+        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
         known = experience(self.path, job_uid)
+        opening = _Opening(path=self.path, job_uid=job_uid, known=known, each=known.attempt(chunk.ordinal))
         with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
-            if not known.attempt(chunk.ordinal):
-                insert = partial(load, job_uid=job_uid, batch=batch, known=known)
-                try:
-                    return self._enter(connected, insert, job_uid, attempt, chunk, batch, keep_rejects)
-                except OnlyTryingTells:
-                    pass  # not swallowed: the other way is left
-            insert_each = partial(load_each, batch=batch, known=known)
-            return self._enter(attempting, insert_each, job_uid, attempt, chunk, batch, keep_rejects)
-
-    def _enter(
-        self,
-        opened: Callable[[Path], AbstractContextManager[T]],
-        insert: Callable[[T], Faults],
-        job_uid: str,
-        attempt: int,
-        chunk: Chunk,
-        batch: Batch,
-        keep_rejects: Callable[[Faults], None],
-    ) -> Counts:
-        with opened(self.path) as transaction:
-            if not ledger.claim(transaction, job_uid, attempt, chunk.ordinal):
-                return _entry(transaction, job_uid, chunk)
-            ledger.check_attempt(transaction, job_uid, attempt)
-            faults = Faults.of(batch.faults)
-            if batch.records.num_rows:
-                shape = _shape(transaction, batch.plan)
-                recognise(transaction, self.path, job_uid, shape)
-                with nothing_vanishing(transaction, shape):
-                    faults += insert(transaction)
-            counts = batch.counts(faults)
-            # Before the commit, and only while nobody else can be at this chunk: after a crash there may be rejects
-            # of a chunk that is not committed, but never the other way round.
-            keep_rejects(faults)
-            ledger.count(transaction, job_uid, chunk.ordinal, counts)
-            if batch.records.num_rows:
-                keep(transaction, self.path, job_uid, shape)
-            failure = _commit(transaction)
-        if failure is not None:
-            # Nobody knows whether a commit that failed has happened. The ledger does.
-            with connected(self.path) as database:
-                kept = ledger.entry(database, job_uid, chunk.ordinal)
-            if kept is None:
-                raise failure
-            return kept
-        return counts
+            return commit.run(opening.begin)
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
@@ -203,7 +160,7 @@ def _as_target(shape: TableShape) -> TargetTable:
     )
 
 
-def _shape(database: Transaction, plan: ImportPlan) -> TableShape:
+def _shape(database: Session, plan: ImportPlan) -> TableShape:
     """What is known of a table that was there. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     if shape is None:
@@ -211,7 +168,7 @@ def _shape(database: Transaction, plan: ImportPlan) -> TableShape:
     return shape
 
 
-def _prepare_table(database: Transaction, plan: ImportPlan, *, used: bool) -> None:
+def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
     """See that the table is the planned one, or make it. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     problem = unusable(shape) if shape is not None else None
@@ -225,16 +182,61 @@ def _prepare_table(database: Transaction, plan: ImportPlan, *, used: bool) -> No
         database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({columns})")
 
 
-def _entry(database: Transaction, job_uid: str, chunk: Chunk) -> Counts:
-    counts = ledger.entry(database, job_uid, chunk.ordinal)
-    if counts is None:
-        raise BillImbalance(f"the ledger has lost chunk {chunk.ordinal} while it was looked at")
-    return counts
+@dataclass(kw_only=True, slots=True)
+class _Opening:
+    """Begins the transactions of a chunk."""
+
+    path: Path
+    job_uid: str
+    known: Experience
+    each: bool
+    """Whether the records are tried one by one, with Python's own sqlite3."""
+
+    @contextmanager
+    def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
+        if self.each and batch is not None:
+            with attempting(self.path) as attempts:
+                yield SqliteTransaction(self, attempts, partial(load_each, attempts))
+            return
+        try:
+            with connected(self.path) as database:
+                yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
+        except OnlyTryingTells:
+            self.each = True
+            raise
 
 
-def _commit(transaction: Transaction) -> TechnicalError | None:
-    try:
-        transaction.commit()
-    except TechnicalError as error:
-        return error
-    return None
+class SqliteTransaction(Transaction):
+    """A transaction of either driver. ``load`` inserts a batch with it."""
+
+    def __init__(self, opening: _Opening, session: Session, load: Callable[[Batch, Experience], Faults]) -> None:
+        self._opening = opening
+        self._session = session
+        self._load = load
+
+    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
+        return ledger.claim(self._session, job_uid, attempt, chunk)
+
+    def check_attempt(self, job_uid: str, attempt: int) -> None:
+        ledger.check_attempt(self._session, job_uid, attempt)
+
+    def entry(self, job_uid: str, chunk: int) -> Counts | None:
+        return ledger.entry(self._session, job_uid, chunk)
+
+    def insert(self, batch: Batch) -> Faults:
+        path, job_uid = self._opening.path, self._opening.job_uid
+        shape = _shape(self._session, batch.plan)
+        recognise(self._session, path, job_uid, shape)
+        with nothing_vanishing(self._session, shape):
+            faults = self._load(batch, self._opening.known)
+        keep(self._session, path, job_uid, shape)
+        return faults
+
+    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        ledger.count(self._session, job_uid, chunk, counts)
+
+    def commit(self) -> None:
+        try:
+            self._session.commit()
+        except TechnicalError as error:
+            raise OutcomeUnknown(error) from error

@@ -75,7 +75,7 @@ def test_what_removes_no_row_is_no_change(yard: Yard, look: Callable[[], object]
 
 def test_a_database_without_the_job_is_not_written_into(yard: Yard, plan: ImportPlan) -> None:
     change(yard, "DELETE FROM lading_attempt")
-    with pytest.raises(AttemptSuperseded, match="this is another database"):
+    with pytest.raises(AttemptSuperseded, match="leads to another database"):
         yard.transfer.process(JOB, 1, plan, yard.chunks(plan)[2])
 
 

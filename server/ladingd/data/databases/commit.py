@@ -1,0 +1,166 @@
+"""The exactly-once protocol: how the records of a chunk get into a target.
+
+The ledger entry of a chunk and its rows are written in one transaction, in this order:
+
+1. Claim the chunk: insert its ledger entry. An entry that is already there says that the chunk is committed.
+2. Check that the attempt is the job's current one.
+3. Insert the rows, and find the records that the table refuses.
+4. Make the rejects of the chunk durable.
+5. Write the counts into the ledger entry.
+6. Commit.
+
+After a crash at any point, either the entry, the rows and the rejects are all there, or the chunk is processed again
+and replaces its rejects. If the outcome of the commit is unknown, the ledger tells it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ladingd.core.errors import BillImbalance, TargetUnavailable, TechnicalError
+from ladingd.core.plan import Chunk
+from ladingd.data.mapping.batch import Batch
+from ladingd.data.rejects.fault import Faults
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ladingd.core.bill import Counts
+
+CONFLICT_TRIES = 5
+"""How often a chunk is written if the database keeps taking its transaction back for the sake of others."""
+
+
+class Conflict(TargetUnavailable):
+    """The transaction was taken back, and the same chunk can be written again at once."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args  # The daemon does not load this module.
+
+
+class OutcomeUnknown(TargetUnavailable):
+    """A commit failed, and only the ledger knows whether it happened. ``trouble`` is the error if it did not."""
+
+    def __init__(self, trouble: TechnicalError) -> None:
+        self.trouble = trouble
+        super().__init__(trouble.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TargetUnavailable, self.args
+
+
+class Transaction(ABC):
+    """One transaction in a target, for one chunk.
+
+    All methods raise TargetUnavailable, TargetRefused or DiskFull if the database cannot do what they ask, and Conflict
+    if it took the transaction back for the sake of another one.
+    """
+
+    @abstractmethod
+    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
+        """Insert the ledger entry of a chunk as the first write; False if the chunk is committed already.
+
+        Waits for any other transaction that has inserted the same entry until that one has ended.
+        """
+
+    @abstractmethod
+    def check_attempt(self, job_uid: str, attempt: int) -> None:
+        """Keep later attempts of the job waiting until the end. Raises AttemptSuperseded if one has begun."""
+
+    @abstractmethod
+    def entry(self, job_uid: str, chunk: int) -> Counts | None:
+        """The counts of a committed chunk."""
+
+    @abstractmethod
+    def insert(self, batch: Batch) -> Faults:
+        """Insert the records of a batch; return a fault for each record that the table refused.
+
+        A refused record costs no other record anything. Raises TargetChanged if the table is not the one that the job
+        began with.
+        """
+
+    @abstractmethod
+    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        """Write counts into the ledger entry of a claimed chunk."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make everything durable. Raises OutcomeUnknown if nobody can say whether that happened."""
+
+
+Opening = Callable[["Batch | None"], "AbstractContextManager[Transaction]"]
+"""Begins a transaction, which is taken back at the end of the ``with`` unless it was committed.
+
+It gets the batch that will be inserted, so that whatever needs no transaction can be done before one begins. It gets
+None if only the ledger is going to be asked.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkCommit:
+    """A batch on its way into a target, by the protocol of this module."""
+
+    job_uid: str
+    attempt: int
+    chunk: Chunk
+    batch: Batch
+    keep_rejects: Callable[[Faults], None]
+    """Makes the faults of the chunk durable as its rejects."""
+
+    def run(self, opening: Opening) -> Counts:
+        """Commit the chunk unless it is committed already; return its counts.
+
+        Raises AttemptSuperseded, TargetChanged, TargetUnavailable, TargetRefused, DiskFull, BillImbalance.
+        """
+        for _ in range(CONFLICT_TRIES):
+            try:
+                with opening(self.batch) as transaction:
+                    if not self._claim(transaction):
+                        return self._entry(transaction)
+                    transaction.check_attempt(self.job_uid, self.attempt)
+                    counts = self._write(transaction)
+                    transaction.commit()
+                return counts
+            except Conflict:
+                continue
+            except OutcomeUnknown as unknown:
+                counts_of_then = self._settle(opening)
+                if counts_of_then is None:
+                    raise unknown.trouble from unknown
+                return counts_of_then
+        raise TargetUnavailable(
+            f"chunk {self._ordinal} was taken back {CONFLICT_TRIES} times because others work on the same records"
+        )
+
+    @property
+    def _ordinal(self) -> int:
+        return self.chunk.ordinal
+
+    def _claim(self, transaction: Transaction) -> bool:
+        return transaction.claim(self.job_uid, self.attempt, self._ordinal)
+
+    def _write(self, transaction: Transaction) -> Counts:
+        faults = Faults.of(self.batch.faults)
+        if self.batch.records.num_rows:
+            faults += self._insert(transaction)
+        counts = self.batch.counts(faults)
+        self.keep_rejects(faults)
+        transaction.count(self.job_uid, self._ordinal, counts)
+        return counts
+
+    def _insert(self, transaction: Transaction) -> Faults:
+        return transaction.insert(self.batch)
+
+    def _settle(self, opening: Opening) -> Counts | None:
+        """The counts of the chunk whose commit failed; None if it is not committed, and cannot be any more."""
+        with opening(None) as transaction:
+            return None if transaction.claim(self.job_uid, self.attempt, self._ordinal) else self._entry(transaction)
+
+    def _entry(self, transaction: Transaction) -> Counts:
+        counts = transaction.entry(self.job_uid, self._ordinal)
+        if counts is None:
+            raise BillImbalance(f"the ledger lost chunk {self._ordinal} while it was read")
+        return counts
