@@ -6,111 +6,71 @@ from typing import Annotated, Any
 
 import typer
 
-from lading_client.cli.arguments.options import OutputOption
+from lading_client.cli.arguments.server_options import Command, Program
 from lading_client.cli.commands import audit, daemon, download, jobs, transfers, watching
 from lading_client.cli.display.columns import printable_lines
-from lading_client.cli.session import DETACHED, Settings
+from lading_client.cli.session import DETACHED, Session
 from lading_client.local_daemon import SILENT
-from lading_client.transport.credentials import Tls
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer has it from click, or from a copy of click of its own, and does not export it."""
 
 app = typer.Typer(
     name="lading",
-    help="Move records in bulk between files and database tables, and watch the progress.",
+    cls=Program,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     # Plain help: no import of rich, and no values of variables in a traceback.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("import")(transfers.import_file)
-app.command("export")(transfers.export_table)
-app.command("run")(transfers.run_spec)
-app.command("ls")(jobs.list_jobs)
-app.command("show")(jobs.show)
-app.command("watch")(watching.watch)
-app.command("share")(jobs.share)
-app.command("unshare")(jobs.unshare)
-app.command("clone")(jobs.clone)
-app.command("start")(jobs.start)
-app.command("pause")(jobs.pause)
-app.command("cancel")(jobs.cancel)
-app.command("delete")(jobs.delete)
-app.command("journal")(watching.journal)
-app.command("rejects")(watching.rejects)
-app.command("download")(download.download)
-app.command("audit")(audit.audit)
+for _name, _function in (
+    ("import", transfers.import_file),
+    ("export", transfers.export_table),
+    ("run", transfers.run_spec),
+    ("ls", jobs.list_jobs),
+    ("show", jobs.show),
+    ("watch", watching.watch),
+    ("share", jobs.share),
+    ("unshare", jobs.unshare),
+    ("clone", jobs.clone),
+    ("start", jobs.start),
+    ("pause", jobs.pause),
+    ("cancel", jobs.cancel),
+    ("delete", jobs.delete),
+    ("journal", watching.journal),
+    ("rejects", watching.rejects),
+    ("download", download.download),
+    ("audit", audit.audit),
+):
+    app.command(_name, cls=Command)(_function)
 app.add_typer(daemon.app, name="daemon")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"lading {version('lading')}")
-        raise typer.Exit
-
-
-@app.callback()
-def settings(
+@app.callback(invoke_without_command=True)
+def lading(
     context: typer.Context,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            "--server",
-            envvar="LADING_SERVER",
-            metavar="ADDRESS",
-            help="The daemon: unix:/path, or host:port for TLS. Default: your own daemon.",
-        ),
-    ] = None,
-    token_file: Annotated[
-        str | None,
-        typer.Option(
-            "--token-file",
-            metavar="FILE",
-            help="A file with the token. Default: LADING_TOKEN, else the file that LADING_TOKEN_FILE names.",
-        ),
-    ] = None,
-    ca: Annotated[
-        str | None,
-        typer.Option(
-            "--ca",
-            envvar="LADING_CA",
-            metavar="FILE",
-            help="The authority that signs the daemon's certificate, in PEM. Default: the well-known ones.",
-        ),
-    ] = None,
-    certificate: Annotated[
-        str | None,
-        typer.Option(
-            "--certificate",
-            envvar="LADING_CERTIFICATE",
-            metavar="FILE",
-            help="The client's own certificate, in PEM, if the daemon asks for one.",
-        ),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", envvar="LADING_KEY", metavar="FILE", help="Its private key, in PEM.")
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(
-            "--server-name",
-            envvar="LADING_SERVER_NAME",
-            metavar="NAME",
-            help="The name in the daemon's certificate, if it is not the one in the address.",
-        ),
-    ] = None,
-    output: OutputOption = None,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Options --server and --output may stand after the command as well."""
-    tls = Tls(ca=ca, certificate=certificate, key=key, server_name=server_name)
-    context.obj = Settings(server=server, form=output, token_file=token_file, tls=tls)
+    """Move records in bulk between files and database tables, and watch the progress.
+
+    Every command also takes the options --server to --output after its name. The last one counts.
+    """
+    if version:
+        _print_version(Session.of(context))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+
+
+def _print_version(ours: Session) -> None:
+    from importlib.metadata import version
+
+    found = version("lading")
+    if ours.output.json:
+        ours.output.document({"version": found})
+    else:
+        ours.output.text([f"lading {found}"])
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lading_client.cli.arguments.options import Format
+from lading_client.cli.arguments.server_options import ServerOptions
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.output import Output
 from lading_client.errors import (
@@ -85,16 +86,6 @@ _CREDENTIALS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the options before the command say."""
-
-    server: str | None
-    form: Format | None
-    token_file: str | None = None
-    tls: Tls | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Session:
     """One command's daemon and output. ``server`` None is the user's own daemon."""
 
@@ -104,14 +95,19 @@ class Session:
     tls: Tls | None = None
 
     @classmethod
-    def of(cls, context: typer.Context, server: str | None, form: Format | None) -> Session:
-        """What the options after the command say, else those before it."""
-        before = context.find_object(Settings) or Settings(server=None, form=None)
+    def of(cls, context: typer.Context) -> Session:
+        """The session that the server options ask for, or else the environment."""
+        given = context.find_object(ServerOptions) or ServerOptions()
         return cls(
-            server=server or before.server,
-            output=Output(form or before.form or Format.TEXT),
-            token_file=before.token_file,
-            tls=before.tls,
+            server=given.server or os.environ.get("LADING_SERVER") or None,
+            output=Output(given.output or Format.TEXT),
+            token_file=given.token_file,
+            tls=Tls(
+                ca=given.ca or os.environ.get("LADING_CA") or None,
+                certificate=given.certificate or os.environ.get("LADING_CERTIFICATE") or None,
+                key=given.key or os.environ.get("LADING_KEY") or None,
+                server_name=given.server_name or os.environ.get("LADING_SERVER_NAME") or None,
+            ),
         )
 
     @asynccontextmanager

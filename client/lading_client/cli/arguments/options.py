@@ -13,18 +13,6 @@ class Format(StrEnum):
     JSON = "json"
 
 
-ServerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        metavar="ADDRESS",
-        help="The daemon: unix:/path, or host:port for TLS. Default: LADING_SERVER, else your own daemon.",
-    ),
-]
-OutputOption = Annotated[
-    Format | None,
-    typer.Option("--output", help="The form of results.", show_default="text"),
-]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
 LabelOption = Annotated[
     str, typer.Option("--label", metavar="TEXT", help="A text to recognise the job by.", show_default=False)

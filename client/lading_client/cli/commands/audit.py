@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading_client.cli.arguments.options import OutputOption, ServerOption
 from lading_client.cli.display import formatting as figures
 from lading_client.cli.display.columns import aligned, printable
 from lading_client.cli.session import Session
@@ -20,11 +19,9 @@ _HEADING = ("TIME", "WHO", "ROLE", "CALL", "RESOURCE", "OUTCOME", "FROM")
 def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = _LIMIT,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Print who changed what, and who was refused; the newest first. For admins."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         rows = [_HEADING]

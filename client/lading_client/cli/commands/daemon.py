@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lading_client.cli.arguments.options import OutputOption
+from lading_client.cli.arguments.server_options import Command, Group
 from lading_client.cli.display.columns import aligned
 from lading_client.cli.session import FAILED, Session
 from lading_client.errors import DaemonUnreachable, LadingError
@@ -15,7 +15,10 @@ from lading_client.local_daemon import OwnDaemon
 _POLL_SECONDS = 0.2
 _WORDS = {"stateDirectory": "state directory"}
 
+_EPILOG = "The command concerns your own daemon. It takes every server option and uses only --output."
+
 app = typer.Typer(
+    cls=Group,
     help="Your own daemon, which the commands start if no server is named.",
     short_help="Show, stop and read the log of your own daemon.",
     no_args_is_help=True,
@@ -23,10 +26,10 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def status(context: typer.Context, output: OutputOption = None) -> None:
+@app.command(cls=Command, epilog=_EPILOG)
+def status(context: typer.Context) -> None:
     """Say whether the daemon runs, and where its things are."""
-    ours = Session.of(context, None, output)
+    ours = Session.of(context)
 
     async def work() -> int:
         daemon = OwnDaemon.of(os.environ)
@@ -67,10 +70,10 @@ def _comma_pid(pid: int | None) -> str:
     return "" if pid is None else f", pid {pid}"
 
 
-@app.command()
-def stop(context: typer.Context, output: OutputOption = None) -> None:
+@app.command(cls=Command, epilog=_EPILOG)
+def stop(context: typer.Context) -> None:
     """Stop the daemon. Jobs that run go on after its next start."""
-    ours = Session.of(context, None, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         pid = await OwnDaemon.of(os.environ).stop()
@@ -82,14 +85,13 @@ def stop(context: typer.Context, output: OutputOption = None) -> None:
     ours.run(work())
 
 
-@app.command()
+@app.command(cls=Command, epilog=_EPILOG)
 def logs(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until Ctrl-C.")] = False,
-    output: OutputOption = None,
 ) -> None:
     """Print the daemon's log."""
-    ours = Session.of(context, None, output)
+    ours = Session.of(context)
 
     async def work() -> int:
         path = OwnDaemon.of(os.environ).log

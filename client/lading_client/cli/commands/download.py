@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading_client.cli.arguments.options import JobArgument, OutputOption, ServerOption, job_name
+from lading_client.cli.arguments.options import JobArgument, job_name
 from lading_client.cli.arguments.paths import UPLOADS, BadPath, check_free
 from lading_client.cli.display import formatting as figures
 from lading_client.cli.display.file_progress import progress_of
@@ -24,11 +24,9 @@ def download(
     job: JobArgument,
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write here.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Fetch the file that a finished export has written."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
     try:
         check_free(to, overwrite=overwrite)
     except BadPath as error:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lading_client.cli.arguments.options import JobArgument, OutputOption, RejectsOption, ServerOption, job_name
+from lading_client.cli.arguments.options import JobArgument, RejectsOption, job_name
 from lading_client.cli.display import states
 from lading_client.cli.display.job_view import general, job_list
 from lading_client.cli.session import Session
@@ -33,11 +33,9 @@ def list_jobs(
             show_default=False,
         ),
     ] = "",
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """List jobs, the newest first."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -56,9 +54,9 @@ def list_jobs(
     ours.run(work())
 
 
-def show(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def show(context: typer.Context, job: JobArgument) -> None:
     """Show everything about a job."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -81,11 +79,9 @@ def clone(
             "--label", metavar="TEXT", help="The label of the new job; default: that of the job.", show_default=False
         ),
     ] = "",
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Make a new job like another one, and print its name; start runs it."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -104,11 +100,9 @@ def start(
     job: JobArgument,
     waits: Annotated[bool, typer.Option("--wait", help="Wait until the job rests, and report.")] = False,
     fail_on_rejects: RejectsOption = False,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Start a job, continue a paused one, try a failed one again."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> int:
         async with ours.client() as client:
@@ -123,9 +117,9 @@ def start(
     ours.run(work())
 
 
-def pause(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def pause(context: typer.Context, job: JobArgument) -> None:
     """Pause a job: the chunks in flight finish, start continues it."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -134,9 +128,9 @@ def pause(context: typer.Context, job: JobArgument, server: ServerOption = None,
     ours.run(work())
 
 
-def cancel(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def cancel(context: typer.Context, job: JobArgument) -> None:
     """Cancel a job for good; committed records stay."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -145,9 +139,9 @@ def cancel(context: typer.Context, job: JobArgument, server: ServerOption = None
     ours.run(work())
 
 
-def delete(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def delete(context: typer.Context, job: JobArgument) -> None:
     """Delete a job with its journal and rejects; its records stay."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
     name = job_name(job)
 
     async def work() -> None:
@@ -161,14 +155,14 @@ def delete(context: typer.Context, job: JobArgument, server: ServerOption = None
     ours.run(work())
 
 
-def share(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def share(context: typer.Context, job: JobArgument) -> None:
     """Let everybody who may use the daemon read a job, its journal and its rejects."""
-    _set_shared(Session.of(context, server, output), job, shared=True)
+    _set_shared(Session.of(context), job, shared=True)
 
 
-def unshare(context: typer.Context, job: JobArgument, server: ServerOption = None, output: OutputOption = None) -> None:
+def unshare(context: typer.Context, job: JobArgument) -> None:
     """Share a job no longer; whoever reads it now is cut off."""
-    _set_shared(Session.of(context, server, output), job, shared=False)
+    _set_shared(Session.of(context), job, shared=False)
 
 
 def _set_shared(ours: Session, job: str, *, shared: bool) -> None:

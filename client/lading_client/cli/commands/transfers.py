@@ -13,10 +13,8 @@ from lading_client.cli.arguments.options import (
     DelimiterOption,
     DetachOption,
     LabelOption,
-    OutputOption,
     QuoteOption,
     RejectsOption,
-    ServerOption,
     SharedOption,
     character,
 )
@@ -60,11 +58,9 @@ def import_file(
     detach: DetachOption = False,
     fail_on_rejects: RejectsOption = False,
     chunk_bytes: Annotated[int, typer.Option("--chunk-bytes", hidden=True, min=0)] = 0,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Import a file into a table."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
     remote = is_remote(ours.server)
     with _usage(ours):
         source = File(path=file_to_send(file)) if remote else file_at(file)
@@ -97,11 +93,9 @@ def export_table(
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Export a table to a file."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
     remote = is_remote(ours.server)
     with _usage(ours):
         destination = file_to_fetch(to, overwrite=overwrite) if remote else file_to_write(to)
@@ -122,8 +116,6 @@ def run_spec(
     shared: SharedOption = False,
     detach: DetachOption = False,
     fail_on_rejects: RejectsOption = False,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Run a job that a file describes.
 
@@ -132,7 +124,7 @@ def run_spec(
     # Its parsers are needed by this command only.
     from lading_client.cli.arguments import spec_file
 
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
     try:
         given = spec_file.read(spec)
     except BadSpec as error:

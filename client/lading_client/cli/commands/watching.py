@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading_client.cli.arguments.options import JobArgument, OutputOption, ServerOption, job_name
+from lading_client.cli.arguments.options import JobArgument, job_name
 from lading_client.cli.display import formatting as figures
 from lading_client.cli.display.bill import route
 from lading_client.cli.display.columns import printable
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 def watch(
     context: typer.Context,
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="jobs/ID or ID; without it, all jobs.")] = None,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Watch a job until it has ended, or all jobs until Ctrl-C."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> int:
         async with ours.client() as client:
@@ -99,11 +97,9 @@ def journal(
     context: typer.Context,
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Print the journal of a job."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         async with ours.client() as client:
@@ -127,11 +123,9 @@ def rejects(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = None,
-    server: ServerOption = None,
-    output: OutputOption = None,
 ) -> None:
     """Print every record of a job that was refused, and why."""
-    ours = Session.of(context, server, output)
+    ours = Session.of(context)
 
     async def work() -> None:
         shown = 0

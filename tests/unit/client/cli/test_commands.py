@@ -567,10 +567,9 @@ async def test_a_reader_that_has_had_enough_is_no_error(service: FakeService, so
     assert (process.returncode, err) == (0, b"")
 
 
-async def test_help_and_version(lading: Lading) -> None:
+async def test_help(lading: Lading) -> None:
     assert "import" in (await lading("-h")).out
     assert "--into" in (await lading("import", "-h")).out
-    assert (await lading("--version")).out.startswith("lading ")
 
 
 async def watch_all(socket: Path, home: Path, *, stderr: int) -> asyncio.subprocess.Process:

@@ -126,16 +126,21 @@ async def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -
         await Client("unix:/s", tls=Tls(ca=site.ca)).__aenter__()
 
 
-async def test_the_command_line_takes_them_from_its_options(site: Site, lading: Lading, tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [False, True], ids=["before the name", "after the name"])
+async def test_the_command_line_takes_them_from_its_options(
+    site: Site, lading: Lading, tmp_path: Path, after: bool
+) -> None:
     token = tmp_path / "token"
     token.write_text(f"{TOKEN}\n")
     bare = clean_environment(tmp_path)
-    options = ("--server", site.address, "--ca", str(site.ca), "--token-file", str(token))
-    result = await lading(*options, "show", "a", "--output", "json", environment=bare)
+    numbers = site.address.replace("localhost", "127.0.0.1")
+    options = ("--server", numbers, "--server-name", "localhost", "--ca", str(site.ca), "--token-file", str(token))
+    result = await lading(*(("ls", *options) if after else (*options, "ls")), environment=bare)
     assert (result.status, result.err) == (0, "")
     assert site.service.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
-    options = ("--ca", str(site.ca), "--certificate", str(site.certificate), "--key", str(site.key))
-    result = await lading(*options, "ls", "--server", site.mutual, environment=bare)
+    pair = ("--ca", str(site.ca), "--certificate", str(site.certificate), "--key", str(site.key))
+    options = (*pair, "--server", site.mutual)
+    result = await lading(*(("ls", *options) if after else (*options, "ls")), environment=bare)
     assert (result.status, result.err) == (0, "")
 
 
