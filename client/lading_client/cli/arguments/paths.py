@@ -8,7 +8,6 @@ import stat
 import uuid
 from pathlib import PurePosixPath
 
-from lading_client.cli.display.columns import printable
 from lading_client.files.destination import destination
 from lading_client.spec import File
 from lading_client.transport.address import is_socket
@@ -56,9 +55,9 @@ def file_to_send(path: str) -> str:
         mode = os.stat(path).st_mode
     except OSError as error:
         problem = "does not exist" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
-        raise BadPath(f"{printable(path)} {problem}") from error
+        raise BadPath(f"{path} {problem}") from error
     if not stat.S_ISREG(mode):
-        raise BadPath(f"{printable(path)} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
+        raise BadPath(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
     return _sendable_name(path)
 
 
@@ -74,12 +73,12 @@ def check_free(path: str, *, overwrite: bool) -> str:
     _check_destination(path)
     name = _sendable_name(path)
     if os.path.lexists(path) and not overwrite:
-        raise BadPath(f"{printable(path)} exists; --overwrite replaces it")
+        raise BadPath(f"{path} exists; --overwrite replaces it")
     directory = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(directory):
-        raise BadPath(f"the directory of {printable(path)} does not exist")
+        raise BadPath(f"the directory of {path} does not exist")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise BadPath(f"{printable(directory)} cannot be written into")
+        raise BadPath(f"{directory} cannot be written into")
     return name
 
 
@@ -95,7 +94,7 @@ def _check_destination(path: str) -> None:
     try:
         destination(path)
     except OSError as error:
-        raise BadPath(f"{printable(path)} {_problem(error)}") from error
+        raise BadPath(f"{path} {_problem(error)}") from error
 
 
 def _problem(error: OSError) -> str:
@@ -107,7 +106,7 @@ def _problem(error: OSError) -> str:
 def _sendable_name(path: str) -> str:
     name = os.path.basename(path)
     if not name:
-        raise BadPath(f"{printable(path) or 'an empty path'} is no file's name")
+        raise BadPath(f"{path or 'an empty path'} is no file's name")
     try:
         name.encode()
     except UnicodeEncodeError as error:

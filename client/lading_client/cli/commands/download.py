@@ -9,6 +9,7 @@ import typer
 from lading_client.cli.arguments.options import JobArgument, job_name
 from lading_client.cli.arguments.paths import UPLOADS, BadPath, check_free
 from lading_client.cli.display import formatting as figures
+from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
 from lading_client.cli.session import Session
 from lading_client.errors import DaemonError
@@ -30,7 +31,7 @@ def download(
     try:
         check_free(to, overwrite=overwrite)
     except BadPath as error:
-        raise ours.usage(error) from None
+        raise ours.usage(printable(str(error))) from None
 
     async def work() -> None:
         async with ours.client() as client:

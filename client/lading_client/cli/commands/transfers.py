@@ -20,6 +20,7 @@ from lading_client.cli.arguments.options import (
 )
 from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_send, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
+from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
@@ -233,7 +234,7 @@ def _usage(ours: Session) -> Iterator[None]:
     try:
         yield
     except (BadPath, table_name.BadTableName) as error:
-        raise ours.usage(error) from None
+        raise ours.usage(printable(str(error))) from None
 
 
 def _header(given: bool | None) -> Header:
