@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,11 @@ from ladingd.core.plan import Column, ExportPlan, Fingerprint, ImportPlan
 from ladingd.core.ports import JobStore
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
 from ladingd.core.state import Event, State
+from ladingd.data.databases.registry import providers
 from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.storage.work_dir import Workplace
 from ladingd.store.jobs import SqlJobStore
+from tests.contract.databases import TestDatabase, database_of
 
 
 class Clock:
@@ -83,6 +86,18 @@ async def store(stores: Any) -> JobStore:
     """An empty store."""
     opened: JobStore = await stores.open()
     return opened
+
+
+@pytest.fixture(params=providers(), ids=lambda provider: provider.name)
+def database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """An empty database of each kind that the registry lists."""
+    with database_of(request.param, request) as made:
+        yield made
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    return Workplace(directory=tmp_path / "work")
 
 
 TABLE = Table(connection="crm", schema="Öffentlich", table="re\"cip'ients")

@@ -6,7 +6,6 @@ import csv
 import errno
 import io
 import os
-import random
 import shutil
 import tempfile
 from dataclasses import replace
@@ -40,7 +39,7 @@ from ladingd.data.storage import spool
 from tests.unit.data.conftest import Yard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from io import FileIO
 
     from ladingd.core.plan import Chunk
@@ -293,37 +292,6 @@ def test_rows_written_after_planning_are_exported(yard: Yard) -> None:
     again = yard.plan_export(path="again.csv", chunk_keys=2**61)
     assert all(-(2**63) <= key < 2**63 for chunk in yard.chunks(again) for key in (chunk.start, chunk.end))
     assert yard.run(again, job_id="again").read == 7
-
-
-GAPPY = {
-    "dense": range(1, 1001),
-    "outlier": [*range(1, 1000), 2**63 - 1],
-    "negative": range(-(2**63), -(2**63) + 1000 * 2**50, 2**50),
-    "snowflakes": range(7 << 40, (7 << 40) + 1000 * 4096 * 7, 4096 * 7),
-    "random": sorted(map(random.Random(3).randrange, [-(2**63)] * 1000, [2**63] * 1000)),
-    "both ends": [-(2**63), *range(998), 2**63 - 1],
-}
-
-
-@pytest.mark.parametrize("keys", GAPPY.values(), ids=GAPPY.keys())
-@pytest.mark.parametrize("declared", ["INTEGER PRIMARY KEY, a", "a"])
-def test_ranges_hold_equally_many_rows_however_many_gaps_the_keys_have(
-    yard: Yard, declared: str, keys: Sequence[int]
-) -> None:
-    yard.sql(f"CREATE TABLE t ({'id ' if 'KEY' in declared else ''}{declared})")
-    with connected(yard.database) as database:
-        key = "id" if "KEY" in declared else "rowid"
-        database.run(f"INSERT INTO t ({key}, a) VALUES {', '.join(f'({number}, {number})' for number in keys)}")
-        database.commit()
-    plan = yard.plan_export(chunk_keys=100)
-    chunks = yard.chunks(plan)
-    assert chunks == yard.chunks(plan), "the same ranges again"
-    yard.transfer.begin("job", 1, plan)
-    read = [yard.transfer.process("job", 1, plan, chunk).read for chunk in chunks]
-    assert read == [100] * 10
-    yard.transfer.finish("job", plan, chunks)
-    lines = (yard.directory / "out.csv").read_text().splitlines()[1:]
-    assert [int(line.split(",")[-1]) for line in lines] == list(keys)
 
 
 def test_rows_that_come_and_go_between_chunks_are_neither_doubled_nor_lost(yard: Yard) -> None:

@@ -31,10 +31,9 @@ from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.transfer import BulkTransfer
 from tests.unit.data.databases.postgres.conftest import Quay
-from tests.unit.data.exports.test_export import GAPPY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 CLOSED = [
     "CREATE VIEW t AS SELECT 1 AS a, pg_terminate_backend(pg_backend_pid()) AS b",
@@ -262,15 +261,6 @@ def test_chunks_have_equally_many_rows_however_sparse_the_keys_are(ramp: Ramp) -
     assert ramp.run(plan) == everything
     assert ramp.run(empty) == everything, "rows written after the plan go along"
     assert ramp.export(chunk_keys=2**62) == everything
-
-
-@pytest.mark.parametrize("keys", GAPPY.values(), ids=GAPPY.keys())
-def test_ranges_hold_equally_many_rows_however_many_gaps_the_keys_have(ramp: Ramp, keys: Sequence[int]) -> None:
-    ramp.quay.sql("CREATE TABLE t (id bigint PRIMARY KEY)")
-    ramp.quay.sql(f"INSERT INTO t VALUES {', '.join(f'({key})' for key in keys)}; ANALYZE t")
-    plan = ramp.plan(chunk_keys=100)
-    assert len(ramp.chunks(plan)) == 10
-    assert ramp.run(plan).decode().split() == ["id", *map(str, keys)]
 
 
 def test_ranges_of_dense_keys_need_no_counting(ramp: Ramp) -> None:

@@ -1,0 +1,125 @@
+"""One database of each kind for the contract suites, and the words that differ between their dialects of SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from abc import ABC, abstractmethod
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString, cast
+
+import psycopg
+import pytest
+
+from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.postgres.session import close_idle
+from ladingd.data.databases.registry import provider_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ladingd.data.databases.provider import DatabaseProvider
+
+
+class TestDatabase(ABC):
+    """An empty database, and a way to work in it beside the product."""
+
+    __test__ = False
+    key: ClassVar[str] = "BIGINT PRIMARY KEY"
+    """How an integer key is declared."""
+    truncate: ClassVar[str] = "TRUNCATE t"
+    """Removes all rows of a table."""
+    codes: ClassVar[Mapping[str, str]]
+    """The codes of rejects by the kind of the constraint that refused the record."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it is."""
+
+    @property
+    def connection(self) -> Connection:
+        return Connection(name="harbour", url=self.url)
+
+    @property
+    def provider(self) -> DatabaseProvider:
+        return provider_of(self.url)
+
+    @abstractmethod
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements and commit each; return the rows of the last one."""
+
+
+class SqliteDatabase(TestDatabase):
+    """A file."""
+
+    key = "INTEGER PRIMARY KEY"
+    truncate = "DELETE FROM t"
+    codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "CONSTRAINT", "CHECK": "CONSTRAINT"}
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite://{self.path}"
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
+class PostgresDatabase(TestDatabase):
+    """A database of its own on the server of this run."""
+
+    codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "UNIQUE", "CHECK": "CHECK"}
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(cast("LiteralString", statement))
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+
+@contextmanager
+def sqlite_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """A file that the first statement makes."""
+    yield SqliteDatabase(request.getfixturevalue("tmp_path") / "harbour's.sqlite")
+
+
+@contextmanager
+def postgres_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """A new database, which is dropped again."""
+    server = request.getfixturevalue("postgres")
+    name = f"harbour_{uuid.uuid4().hex[:12]}"
+    url = server.replace("/postgres?", f"/{name}?")
+    assert url != server
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(cast("LiteralString", f"CREATE DATABASE {name}"))
+    yield PostgresDatabase(url)
+    close_idle()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(cast("LiteralString", f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+DATABASES = {"SQLite": sqlite_database, "PostgreSQL": postgres_database}
+"""A database for each provider, by the provider's name."""
+
+
+@contextmanager
+def database_of(provider: DatabaseProvider, request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """An empty database of a kind. A provider that has none here fails the suites."""
+    if provider.name not in DATABASES:
+        pytest.fail(f"tests/contract/databases.py has no database of {provider.name}")
+    with DATABASES[provider.name](request) as database:
+        yield database
