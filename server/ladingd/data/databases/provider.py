@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ladingd.data.databases.connection import Connection
-    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
@@ -68,7 +68,7 @@ class DatabaseProvider(ABC):
         """Where imports write. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod
-    def row_source(self, connection: Connection, workplace: Workplace) -> TableSource:
+    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
         """Where exports read. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod

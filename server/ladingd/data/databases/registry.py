@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.provider import Answer, DatabaseProvider
-    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
@@ -45,7 +45,7 @@ def target_of(connection: Connection, workplace: Workplace) -> Target:
     return provider_of(connection.url).target(connection, workplace)
 
 
-def source_of(connection: Connection, workplace: Workplace) -> TableSource:
+def source_of(connection: Connection, workplace: Workplace) -> RowSource:
     """Where exports through a connection read. Raises TargetRefused if its password cannot be read."""
     return provider_of(connection.url).row_source(connection, workplace)
 

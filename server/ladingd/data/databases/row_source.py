@@ -1,4 +1,4 @@
-"""What exports need of a database, and what whoever provides it must keep to."""
+"""What exports need of a database, and what each kind of database must keep to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.core.plan import Column
-from ladingd.core.report import report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from _typeshed import ReadableBuffer
+    import pyarrow as pa
 
     from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
@@ -45,27 +44,6 @@ class SourceTable:
     """By what it is told from another table of its name."""
 
 
-class Counted:
-    """A file that is written record by record, and reports them: for a chunk that is a whole table.
-
-    ``expected`` is how many records there should be, which may be an estimate.
-    """
-
-    _EVERY = 1 << 12
-
-    def __init__(self, file: BinaryIO, expected: int) -> None:
-        self._write = file.write
-        self._expected = expected
-        self._records = 0
-
-    def write(self, record: ReadableBuffer) -> int:
-        """Write one record."""
-        self._records += 1
-        if not self._records % self._EVERY:
-            report(self._records, self._expected)
-        return self._write(record)
-
-
 def chunk_sizes(plan: ExportPlan, previous: Chunk | None, limit: int) -> list[int]:
     """How many rows the next chunks shall have, at most ``limit`` of them; none where only the last chunk is left."""
     first = 0 if previous is None else previous.ordinal + 1
@@ -73,11 +51,11 @@ def chunk_sizes(plan: ExportPlan, previous: Chunk | None, limit: int) -> list[in
     return [min(plan.chunk_keys << (ordinal // DOUBLING), LAST_KEY) for ordinal in ordinals]
 
 
-class TableSource(ABC):
-    """A database that records are exported from. Nothing is changed in it.
+class RowSource(ABC):
+    """A database that rows are exported from. It changes nothing there.
 
-    All methods block and may be repeated. They raise TargetUnavailable where trying again later may help; no text of
-    theirs holds a secret.
+    All methods block and may be repeated. They raise TargetUnavailable if a later try may help. Their messages hold no
+    secret.
     """
 
     @abstractmethod
@@ -105,12 +83,17 @@ class TableSource(ABC):
         """
 
     @abstractmethod
-    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
-        """Write the rows of a chunk as delimited records, in the order of their keys; return how many there are.
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """The rows of a chunk in the order of their keys, in batches of bounded size.
 
-        A chunk that is a whole table reports how far it is.
-
-        The format is that of ``CsvWriter`` whatever the database: NULL is an unquoted nothing and empty text a quoted
-        one; a NULL that is alone in its record is quoted as well. Raises SourceUnreadable, SourceChanged
-        where another table has the name, and OSError of the file.
+        A batch has the columns of the plan, as text; null is NULL. A chunk that is a whole table reports how far it
+        is. Raises SourceUnreadable, and SourceChanged if another table has the name now.
         """
+
+    def write_text(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int | None:
+        """Write the same rows as delimited records; return how many. None: the database does not write text itself.
+
+        The records are those that ``CsvWriter`` makes of ``read``: NULL is empty, empty text is quoted, and a NULL
+        that is alone in its record is quoted as well. Raises as ``read`` does, and OSError of the file.
+        """
+        return None

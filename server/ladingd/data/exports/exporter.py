@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import FileIO
 
-    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.row_source import RowSource
 
 _BLOCK = 1 << 20
 _MOMENT = 0.1
@@ -153,7 +153,7 @@ class TableExport:
             if destination is not None:
                 destination.clear()
 
-    def _source(self, plan: ExportPlan) -> TableSource:
+    def _source(self, plan: ExportPlan) -> RowSource:
         connection = find_connection(self.connections, plan.source.connection, "source.connection")
         return source_of(connection, self.workplace)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ladingd.data.databases.connection import Connection
-    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
@@ -63,7 +63,7 @@ class PostgresProvider(DatabaseProvider):
             address=Address.of(connection), workplace=workplace, ledger_schema=connection.ledger_schema
         )
 
-    def row_source(self, connection: Connection, workplace: Workplace) -> TableSource:
+    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
         from ladingd.data.databases.postgres.row_source import PostgresSource
         from ladingd.data.databases.postgres.session import Address
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, BinaryIO
 
 import psycopg
+import pyarrow as pa
 from psycopg import sql
 
 from ladingd.core.errors import (
@@ -20,16 +20,20 @@ from ladingd.core.errors import (
     TargetUnavailable,
 )
 from ladingd.core.plan import Column
+from ladingd.core.report import report
 from ladingd.data.databases.postgres.backends import end_sessions
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.databases.postgres.identity import Identity, read_identity
 from ladingd.data.databases.postgres.session import Address, connected, technical
-from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, Counted, SourceTable, TableSource, chunk_sizes
+from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
 from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.csv.parser import parse
 from ladingd.data.values.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg.abc import Buffer
 
     from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
@@ -76,13 +80,17 @@ COPY (SELECT {fields} FROM {table}{rows}) TO STDOUT (FORMAT csv, DELIMITER {deli
 """
 _ADVICE = "put that table back under this name and start the job again, or export the new one: lading clone"
 _BOM = "\ufeff".encode()
+_DIALECT = Dialect(delimiter=",", quote='"')
+_AT_ONCE = 4 << 20
+"""Bytes of delimited text that are parsed at once."""
+_REPORTED = 1 << 12
 
 _counted: dict[str, Identity] = {}
 """The identities of plans whose table has got new storage since, and with which it has its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PostgresSource(TableSource):
+class PostgresSource(RowSource):
     """A database on a server. Chunks are ranges of an integer key that hold about equally many rows."""
 
     address: Address
@@ -170,21 +178,68 @@ class PostgresSource(TableSource):
         ends = [key for key in found if key < plan.end]
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
-    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        # A second field: in a record of one field an empty line would not tell NULL from nothing.
+        fields = [*_fields(plan.columns), sql.SQL("0")]
+        names = [column.source for column in plan.columns]
+        with self._copying(plan, chunk, fields, _DIALECT) as records:
+            for data in _blocks(records):
+                columns = parse(data, _DIALECT, len(fields)).columns[:-1]
+                yield pa.RecordBatch.from_arrays(columns, names)
+
+    def write_text(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
         dialect = Dialect.of(plan.layout)
+        fields = _fields(plan.columns)
+        if len(plan.columns) == 1 and plan.columns[0].nullable:
+            fields = [sql.SQL("concat({})").format(*fields)]  # NULL becomes an empty text, which is quoted
+        written = 0
+        with self._copying(plan, chunk, fields, dialect) as records:
+            for record in records:
+                file.write(record if written else _unlike_mark(bytes(record), dialect))
+                written += 1
+        return written
+
+    @contextmanager
+    def _copying(
+        self, plan: ExportPlan, chunk: Chunk, fields: Sequence[sql.Composable], dialect: Dialect
+    ) -> Iterator[Iterator[Buffer]]:
+        """The rows of a chunk as delimited records, one by one."""
         query = sql.SQL(_COPY).format(
-            fields=_fields(plan.columns),
+            fields=sql.SQL(", ").join(fields),
             table=_identifier(plan),
             rows=_rows(plan.key, chunk),
             delimiter=sql.Literal(dialect.delimiter),
             quote=sql.Literal(dialect.quote),
         )
         with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
-            write = file.write if plan.key else Counted(file, _estimate(session, plan)).write
-            written = session.copy_out(query, write, partial(_unlike_mark, dialect=dialect))
+            expected = None if plan.key else _estimate(session, plan)
+            records = session.copy_out(query)
+            yield records if expected is None else _reported(records, expected)
             if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
                 _same(session, plan, Identity.decode(plan.identity))
-            return written
+
+
+def _blocks(records: Iterator[Buffer]) -> Iterator[bytes]:
+    """Records put together, as many as are parsed at once."""
+    waiting: list[Buffer] = []
+    size = 0
+    for record in records:
+        waiting.append(record)
+        size += len(record)
+        if size >= _AT_ONCE:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _reported(records: Iterator[Buffer], expected: int) -> Iterator[Buffer]:
+    """The records of a chunk that is a whole table; every few thousand, how far it is."""
+    for number, record in enumerate(records, 1):
+        if not number % _REPORTED:
+            report(number, expected)
+        yield record
 
 
 def _estimate(session: Session, plan: ExportPlan) -> int:
@@ -215,7 +270,7 @@ def _key(session: Session, shape: TableShape) -> str | None:
 
 def _bounds(session: Session, shape: TableShape, columns: Sequence[Column], key: str | None) -> tuple[int, int]:
     """See whether the table can be read, and from which key to which. Raises psycopg's errors."""
-    session.rows(sql.SQL(_NOTHING).format(fields=_fields(columns), table=shape.identifier))
+    session.rows(sql.SQL(_NOTHING).format(fields=sql.SQL(", ").join(_fields(columns)), table=shape.identifier))
     if key is None:
         return 0, 1
     lowest, highest = session.rows(sql.SQL(_BOUNDS).format(key=sql.Identifier(key), table=shape.identifier))[0]
@@ -240,17 +295,15 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _fields(columns: Sequence[Column]) -> sql.Composed:
+def _fields(columns: Sequence[Column]) -> list[sql.Composable]:
     """What the server is asked for, where its own text is not that of our files."""
-    fields = []
+    fields: list[sql.Composable] = []
     for column in columns:
         field: sql.Composable = sql.Identifier(column.source)
         if column.type == Kind.BOOLEAN:
             field = sql.SQL("{}::text").format(field)  # true, where the server would write t
-        if len(columns) == 1 and column.nullable:
-            field = sql.SQL("concat({})").format(field)  # NULL becomes an empty text, which is quoted
         fields.append(field)
-    return sql.SQL(", ").join(fields)
+    return fields
 
 
 def _rows(key: str | None, chunk: Chunk) -> sql.Composed:

@@ -21,7 +21,7 @@ from ladingd.data.databases.commit import Conflict, OutcomeUnknown
 from ladingd.data.databases.postgres.backends import holder, session_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from psycopg.abc import Buffer, PQGen
     from psycopg.pq.abc import PGconn, PGresult
@@ -123,17 +123,13 @@ class Session:
                     copy.write(part)
             return cursor.rowcount
 
-    def copy_out(self, query: Query, write: Callable[[Buffer], object], amend_first: Callable[[bytes], bytes]) -> int:
-        """Execute a COPY … TO STDOUT and write its records one by one, the first amended; the number of records."""
+    def copy_out(self, query: Query) -> Iterator[Buffer]:
+        """Execute a COPY … TO STDOUT; its records, one by one."""
         with self._connection.cursor() as cursor, cursor.copy(_composable(query)) as copy:
-            first = copy.read()
-            if not first:
-                return 0
-            write(amend_first(bytes(first)))
-            result = self._connection.wait(_received(self._connection.pgconn, write))
-        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
-        return result.command_tuples or 0
+            if not (first := copy.read()):
+                return
+            yield first
+            yield from _received(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -306,20 +302,32 @@ def _connect(address: Address) -> psycopg.Connection[Any]:
     return connection
 
 
-def _received(pgconn: PGconn, write: Callable[[Buffer], object]) -> PQGen[PGresult]:
+def _received(connection: psycopg.Connection[Any]) -> Iterator[Buffer]:
     """Take records from libpq while it has some, one by one, as it frees them fastest then; psycopg waits in between.
 
     The same as to read from psycopg's ``Copy``, which costs three times as much for each record.
     """
-    for length, record in map(pgconn.get_copy_data, repeat(1)):
-        if length > 0:
-            write(record)
-        elif length < 0:
+    pgconn = connection.pgconn
+    while True:
+        for length, record in map(pgconn.get_copy_data, repeat(1)):
+            if length <= 0:
+                break
+            yield record
+        if length < 0:
             break
-        else:
-            while not (yield Wait.R):
-                pass
-            pgconn.consume_input()
+        connection.wait(_readable())
+        pgconn.consume_input()
+    result = connection.wait(_result(pgconn))
+    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def _readable() -> PQGen[None]:
+    while not (yield Wait.R):
+        pass
+
+
+def _result(pgconn: PGconn) -> PQGen[PGresult]:
     results: list[PGresult] = yield from fetch_many(pgconn)
     return results[0]
 

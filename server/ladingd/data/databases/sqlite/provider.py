@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ladingd.data.databases.connection import Connection
-    from ladingd.data.databases.row_source import TableSource
+    from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
@@ -36,7 +36,7 @@ class SqliteProvider(FileDatabaseProvider):
 
         return SqliteTarget(path=self.database_file(connection.url), workplace=workplace)
 
-    def row_source(self, connection: Connection, workplace: Workplace) -> TableSource:
+    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
         from ladingd.data.databases.sqlite.row_source import SqliteSource
 
         return SqliteSource(path=self.database_file(connection.url))

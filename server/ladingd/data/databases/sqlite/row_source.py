@@ -5,21 +5,19 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused
 from ladingd.core.plan import Column
-from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, SourceTable, TableSource, chunk_sizes
+from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
 from ladingd.data.databases.sqlite.identity import Identity, read_identity
 from ladingd.data.databases.sqlite.misfits import strangers
 from ladingd.data.databases.sqlite.session import connected, is_there, statement
 from ladingd.data.databases.sqlite.suitability import check_schema
 from ladingd.data.databases.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.databases.sqlite.text_columns import text_columns
-from ladingd.data.formats.csv.dialect import Dialect
-from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.values.types import Affinity, of_declaration
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ _counted: dict[str, Identity] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SqliteSource(TableSource):
+class SqliteSource(RowSource):
     """A database file. Chunks are ranges of the rowid that hold equally many rows."""
 
     path: Path
@@ -119,9 +117,7 @@ class SqliteSource(TableSource):
                 ends.append(start)
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
-    def write(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
-        writer = CsvWriter(dialect=Dialect.of(plan.layout))
-        count = 0
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         with _reading(plan), connected(self.path, read_only=True) as database:
             shape = _shape(database, plan)
             if plan.identity:
@@ -134,9 +130,7 @@ class SqliteSource(TableSource):
             rows = Rows(table=shape.name, key=plan.key, first=chunk.start, last=last)
             with closing(read_text(database, rows, [found[column.source] for column in plan.columns])) as batches:
                 for texts in batches:
-                    file.writelines(writer.records(texts))
-                    count += len(texts[0])
-        return count
+                    yield pa.RecordBatch.from_arrays(texts, [column.source for column in plan.columns])
 
     def _same(self, database: Database, plan: ExportPlan, shape: TableShape) -> Identity:
         """The table as it is now. Raises SourceChanged if it is not the planned one, also after a VACUUM: that may give

@@ -469,9 +469,9 @@ def test_a_full_disk_does_not_cost_the_next_chunk(ramp: Ramp) -> None:
     source = PostgresSource(address=ramp.quay.target.address)
     (chunk,) = ramp.chunks(plan)
     with pytest.raises(OSError, match="No space left"):
-        source.write(plan, chunk, Full())
+        source.write_text(plan, chunk, Full())
     file = BytesIO()
-    assert source.write(plan, chunk, file) == file.getvalue().count(b"\n") == 200_000
+    assert source.write_text(plan, chunk, file) == file.getvalue().count(b"\n") == 200_000
 
 
 def test_a_reading_session_sees_one_state_and_writes_nothing(quay: Quay) -> None:
