@@ -32,6 +32,8 @@ class TestDatabase(ABC):
     """Removes all rows of a table."""
     codes: ClassVar[Mapping[str, str]]
     """The codes of rejects by the kind of the constraint that refused the record."""
+    names_checked_columns: ClassVar[bool] = False
+    """The reject of a CHECK over one column names the column and shows its value."""
 
     @property
     @abstractmethod
@@ -49,6 +51,10 @@ class TestDatabase(ABC):
     @abstractmethod
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements and commit each; return the rows of the last one."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """The names of all tables, in whatever schema."""
 
 
 class SqliteDatabase(TestDatabase):
@@ -69,11 +75,15 @@ class SqliteDatabase(TestDatabase):
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return [connection.execute(statement).fetchall() for statement in statements][-1]
 
+    def tables(self) -> list[str]:
+        return [name for (name,) in self.sql("SELECT name FROM sqlite_schema")] if self.path.exists() else []
+
 
 class PostgresDatabase(TestDatabase):
     """A database of its own on the server of this run."""
 
     codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "UNIQUE", "CHECK": "CHECK"}
+    names_checked_columns = True
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -89,6 +99,10 @@ class PostgresDatabase(TestDatabase):
                 cursor = connection.execute(cast("LiteralString", statement))
                 rows = cursor.fetchall() if cursor.description else []
         return rows
+
+    def tables(self) -> list[str]:
+        query = "SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text !~ '^(pg_|information_schema)'"
+        return [name for (name,) in self.sql(query)]
 
 
 @contextmanager

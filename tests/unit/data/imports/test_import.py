@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, InvalidRequest, SourceChanged, TargetRefused, TargetUnavailable
+from ladingd.core.errors import InvalidRequest, SourceChanged, TargetUnavailable
 from ladingd.core.job import Connector, Reject
-from ladingd.data.databases.sqlite.session import Database, connected
+from ladingd.data.databases.sqlite.session import connected
 from ladingd.data.rejects.files import RejectFiles
 
 if TYPE_CHECKING:
@@ -55,65 +55,6 @@ def test_the_sample_file_balances_and_its_troubles_are_named(yard: Yard) -> None
     assert types["postal_code"] == "text"
     assert types["balance"] == "decimal(15,2)"
     assert types["newsletter"] == "boolean"
-
-
-def test_a_replayed_chunk_gives_the_same_counts_and_no_second_rows(yard: Yard) -> None:
-    plan = yard.plan_import("a,b\n1,x\n2,y\nz,z\n", types={"a": "integer"})
-    counts = yard.run(plan)
-    (chunk,) = yard.chunks(plan)
-    assert yard.transfer.process("job", 1, plan, chunk) == counts
-    assert yard.transfer.begin("job", 2, plan) == yard.transfer.committed("job", 2, plan)
-    assert yard.transfer.committed("job", 2, plan)[0].counts == counts
-    assert yard.transfer.process("job", 2, plan, chunk) == counts
-    assert yard.sql("SELECT count(*) FROM t") == [(2,)]
-    assert len(rejects_of(yard, plan)) == 1
-
-
-def test_an_earlier_attempt_cannot_write(yard: Yard) -> None:
-    plan = yard.plan_import("a\n1\n")
-    (chunk,) = yard.chunks(plan)
-    yard.transfer.begin("job", 1, plan)
-    yard.transfer.committed("job", 2, plan)
-    with pytest.raises(AttemptSuperseded):
-        yard.transfer.process("job", 1, plan, chunk)
-    with pytest.raises(AttemptSuperseded):
-        yard.transfer.begin("job", 1, plan)
-    assert yard.sql("SELECT count(*) FROM t") == [(0,)]
-    assert yard.transfer.process("job", 2, plan, chunk).inserted == 1
-
-
-def test_nothing_is_committed_where_the_commit_fails(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = yard.plan_import("a\n1\nx\n", types={"a": "integer"})
-    (chunk,) = yard.chunks(plan)
-    yard.transfer.begin("job", 1, plan)
-    with monkeypatch.context() as patch:
-
-        def fail(_: Database) -> None:
-            assert yard.workplace.rejects("job", 0).exists(), "rejects are there before the commit"
-            raise TargetRefused("disk I/O error")
-
-        patch.setattr(Database, "commit", fail)
-        with pytest.raises(TargetRefused):
-            yard.transfer.process("job", 1, plan, chunk)
-    assert yard.sql("SELECT count(*) FROM t") == [(0,)]
-    assert yard.transfer.begin("job", 2, plan) == ()
-    assert yard.transfer.process("job", 2, plan, chunk) == Counts(read=2, inserted=1, rejected=1, errors=1)
-
-
-def test_a_commit_that_only_seemed_to_fail_is_found_in_the_ledger(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = yard.plan_import("a\n1\n")
-    (chunk,) = yard.chunks(plan)
-    yard.transfer.begin("job", 1, plan)
-    commit = Database.commit
-
-    def commit_and_fail(database: Database) -> None:
-        commit(database)
-        raise TargetUnavailable("connection lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Database, "commit", commit_and_fail)
-        assert yard.transfer.process("job", 1, plan, chunk).inserted == 1
-    assert yard.sql("SELECT count(*) FROM t") == [(1,)]
 
 
 @pytest.mark.parametrize("trigger", [False, True])

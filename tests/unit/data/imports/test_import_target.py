@@ -71,23 +71,6 @@ def test_a_table_that_the_plan_does_not_fit_any_more(yard: Yard, change: str, wo
         yard.transfer.begin(JOB, 2, plan)
 
 
-def test_a_table_that_was_dropped_with_records_of_the_job_is_not_made_again(yard: Yard) -> None:
-    plan = yard.plan_import("a,b\n1,x\n")
-    yard.run(plan, JOB)
-    yard.sql("DROP TABLE t")
-    with pytest.raises(TargetChanged, match="gone"):
-        yard.transfer.begin(JOB, 2, plan)
-
-
-def test_reading_the_ledger_makes_nothing(yard: Yard) -> None:
-    plan = yard.plan_import("a\n1\n")
-    assert yard.transfer.committed(JOB, 1, plan) == ()
-    assert not yard.database.exists()
-    yard.sql("CREATE TABLE other (a)")
-    assert yard.transfer.committed(JOB, 1, plan) == ()
-    assert yard.sql("SELECT name FROM sqlite_master") == [("other",)]
-
-
 @pytest.mark.parametrize("word", ["ROLLBACK", "REPLACE", "IGNORE", "FAIL"])
 def test_tables_that_resolve_conflicts_in_their_own_way_are_refused(yard: Yard, word: str) -> None:
     yard.sql(f"CREATE TABLE t (a INTEGER UNIQUE /* so */ ON\n conflict {word}, b)")

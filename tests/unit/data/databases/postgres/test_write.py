@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
-from ladingd.core.plan import Chunk, CommittedChunk
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
+from ladingd.core.plan import Chunk
 from ladingd.core.spec import Table
 from ladingd.data.databases.postgres.session import Address, Session
 from ladingd.data.databases.postgres.target import PostgresTarget
@@ -96,39 +96,6 @@ def test_the_server_reads_what_comes_as_text(quay: Quay) -> None:
     ]
 
 
-def test_a_chunk_that_is_committed_is_not_written_again(quay: Quay) -> None:
-    quay.sql("CREATE TABLE t (id int)")
-    first = quay.write({"id": [1, 2]})
-    quay.faults = []
-    assert quay.write({"id": [1, 2]}, attempt=2) == first
-    assert quay.sql("SELECT count(*) FROM t") == [(2,)]
-    assert quay.target.begin("job", 2, quay.plan(["id"])) == (CommittedChunk(ordinal=0, counts=first),)
-    assert quay.target.committed("job", 3) == (CommittedChunk(ordinal=0, counts=first),)
-
-
-def test_an_earlier_attempt_is_shut_out(quay: Quay) -> None:
-    quay.sql("CREATE TABLE t (id int)")
-    plan = quay.plan(["id"])
-    quay.target.begin("job", 1, plan)
-    quay.target.committed("job", 2)
-    chunk = Chunk(ordinal=0, start=0, end=0, records=1)
-    batch = quay.batch(plan, chunk, {"id": pa.array([1], pa.int32())})
-    with pytest.raises(AttemptSuperseded, match="attempt 2 has begun"):
-        quay.target.write("job", 1, plan, chunk, batch, quay.keep)
-    with pytest.raises(AttemptSuperseded):
-        quay.target.begin("job", 1, plan)
-    quay.target.discard("job")
-    with pytest.raises(AttemptSuperseded, match="discarded"):
-        quay.target.write("job", 2, plan, chunk, batch, quay.keep)
-    assert quay.sql("SELECT count(*) FROM t") == [(0,)]
-
-
-def test_there_is_no_ledger_before_the_first_job(quay: Quay) -> None:
-    assert quay.target.committed("job", 1) == ()
-    quay.target.discard("job")
-    assert quay.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'lading'") == [(0,)]
-
-
 def test_the_table_is_made_of_the_plan(quay: Quay) -> None:
     types = {"id": "integer", "amount": "decimal(10,2)", "at": "timestamp", "x y": "text"}
     plan = quay.plan(list(types), create=True, types=types)
@@ -144,23 +111,6 @@ def test_the_table_is_made_of_the_plan(quay: Quay) -> None:
         "at": "timestamp without time zone",
         "x y": "text",
     }
-
-
-def test_rejects_are_durable_before_the_commit(quay: Quay) -> None:
-    quay.sql("CREATE TABLE t (id int)")
-    plan = quay.plan(["id"])
-    quay.target.begin("job", 1, plan)
-    chunk = Chunk(ordinal=0, start=0, end=0, records=1)
-    batch = quay.batch(plan, chunk, {"id": pa.array([1], pa.int32())})
-
-    def fail(_: object) -> None:
-        assert quay.sql("SELECT count(*) FROM t") == [(0,)]
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        quay.target.write("job", 1, plan, chunk, batch, fail)
-    assert quay.sql("SELECT count(*) FROM t") == [(0,)]
-    assert quay.target.committed("job", 1) == ()
 
 
 @pytest.mark.parametrize("happened", [True, False])
