@@ -51,9 +51,13 @@ class CsvFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Files into a table. ``types`` overrides what would be detected, by source column; ``chunk_bytes`` 0 is 8 MiB."""
+    """Files into a table. ``types`` overrides what would be detected, by source column; ``chunk_bytes`` 0 is 8 MiB.
+
+    ``file_format`` is ``csv`` or ``json_lines``; empty: the one that the name of the file or its content shows.
+    """
 
     files: tuple[File, ...]
+    file_format: str = ""
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
@@ -62,10 +66,14 @@ class ImportSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSpec:
-    """A table into a file. ``chunk_keys`` 0 is 100,000."""
+    """A table into a file. ``chunk_keys`` 0 is 100,000.
+
+    ``file_format`` is ``csv`` or ``json_lines``; empty: the one that the name of the file ends with, or CSV.
+    """
 
     table: Table
     file: File
+    file_format: str = ""
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = 0

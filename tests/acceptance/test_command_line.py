@@ -103,6 +103,24 @@ def test_the_main_line(home: Home) -> None:
     assert home.rows("SELECT count(*) FROM again") == [(bill["inserted"],)]
 
 
+def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
+    home.write("people", '{"id": 1, "name": "Ann"}\n{"id": 2, "name": null}\n{"id": 3\n{"name": "", "id": 4}\n')
+    done = home.lading("import", "people", "--into", "people")
+    assert "detected: format: JSON Lines; encoding: UTF-8; table: people (created)" in done.stdout
+    assert "NOT_JSON" in home.lading("rejects", done.stdout.split("all of them: lading rejects ")[1].split()[0]).stdout
+    for name, options in (("out.jsonl", ()), ("out.txt", ("--format", "json-lines"))):
+        home.lading("export", "people", "--to", name, *options)
+        assert (home.folder / name).read_text() == ('{"id":1,"name":"Ann"}\n{"id":2,"name":null}\n{"id":4,"name":""}\n')
+    home.lading("import", "out.txt", "--into", "again")
+    assert home.rows("SELECT * FROM people EXCEPT SELECT * FROM again") == []
+    for command in (("import", "people", "--into", "x"), ("export", "people", "--to", "x")):
+        refused = home.lading(*command, "--format", "parquet", status=2).stderr
+        assert "--format names no format that Lading knows: 'parquet' (it knows csv and json_lines)" in refused
+        assert "--header has no meaning for JSON Lines" in (
+            home.lading(*command, "--format", "json_lines", "--header", status=2).stderr
+        )
+
+
 def test_one_daemon_for_commands_at_the_same_time(home: Home) -> None:
     home.write("a.csv", "id\n1\n")
     started = [

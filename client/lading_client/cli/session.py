@@ -69,7 +69,11 @@ _ARGUMENTS: Mapping[str, str] = {
     "order_by": "--order-by",
     "job.spec.import_spec.csv.delimiter": "--delimiter",
     "job.spec.import_spec.csv.quote": "--quote",
+    "job.spec.import_spec.csv.header": "--header",
+    "job.spec.import_spec.file_format": "--format",
     "job.spec.export_spec.csv.delimiter": "--delimiter",
+    "job.spec.export_spec.csv.header": "--header",
+    "job.spec.export_spec.file_format": "--format",
 }
 """What people wrote, for the fields whose errors do not name it themselves."""
 

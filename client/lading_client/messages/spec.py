@@ -25,6 +25,7 @@ def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
 def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
     return ImportSpec(
         files=tuple(_file(file) for file in message.files),
+        file_format=message.file_format,
         csv=_csv(message.csv),
         target=_table(message.target),
         types=dict(message.types),
@@ -36,6 +37,7 @@ def _export(message: spec_pb2.ExportSpec) -> ExportSpec:
     return ExportSpec(
         table=_table(message.table),
         file=_file(message.file),
+        file_format=message.file_format,
         csv=_csv(message.csv),
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys,
@@ -66,6 +68,7 @@ def spec_message(value: JobSpec) -> spec_pb2.JobSpec:
 def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(file) for file in value.files],
+        file_format=value.file_format,
         csv=_csv_message(value.csv),
         target=_table_message(value.target),
         types=value.types,
@@ -77,6 +80,7 @@ def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:
     return spec_pb2.ExportSpec(
         table=_table_message(value.table),
         file=_file_message(value.file),
+        file_format=value.file_format,
         csv=_csv_message(value.csv),
         overwrite=value.overwrite,
         chunk_keys=value.chunk_keys,

@@ -59,8 +59,8 @@ class ImportSpec:
 
     kind: Literal["import"] = "import"
     file: File
-    format: str = ""
-    """The name of the file's format; empty: by the name of the file and its content."""
+    file_format: str = ""
+    """``csv`` or the name of another format; empty: the one that the name of the file or its content shows."""
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class ExportSpec:
     kind: Literal["export"] = "export"
     source: Table
     file: File
-    format: str = ""
-    """The name of the file's format; empty: by the name of the file."""
+    file_format: str = ""
+    """``csv`` or the name of another format; empty: the one that the name of the file ends with, or CSV."""
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = DEFAULT_CHUNK_KEYS

@@ -22,6 +22,15 @@ SharedOption = Annotated[
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Start the job and do not wait for it.")]
 RejectsOption = Annotated[bool, typer.Option("--fail-on-rejects", help="Exit with status 4 if records were rejected.")]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="csv or json_lines.",
+        show_default="by the name of the file, or its content",
+    ),
+]
 DelimiterOption = Annotated[
     str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
 ]
@@ -34,6 +43,11 @@ QuoteOption = Annotated[
 def job_name(text: str) -> str:
     """The name of a job, however it was written."""
     return text if text.startswith("jobs/") else f"jobs/{text}"
+
+
+def format_name(text: str) -> str:
+    """The name of a format, which people may write with a hyphen."""
+    return text.replace("-", "_")
 
 
 def character(text: str) -> str:

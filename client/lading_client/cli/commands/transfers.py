@@ -12,11 +12,13 @@ from lading_client.cli.arguments import table_name
 from lading_client.cli.arguments.options import (
     DelimiterOption,
     DetachOption,
+    FormatOption,
     LabelOption,
     QuoteOption,
     RejectsOption,
     SharedOption,
     character,
+    format_name,
 )
 from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_send, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
@@ -46,6 +48,7 @@ def import_file(
             help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
         ),
     ] = None,
+    file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
     header: Annotated[
@@ -68,7 +71,12 @@ def import_file(
         target = table_name.parse(into)
     csv = CsvFormat(delimiter=character(delimiter), quote=character(quote), header=_header(header))
     wanted = ImportSpec(
-        files=(source,), csv=csv, target=target, types=_types(ours, types or []), chunk_bytes=chunk_bytes
+        files=(source,),
+        file_format=format_name(file_format),
+        csv=csv,
+        target=target,
+        types=_types(ours, types or []),
+        chunk_bytes=chunk_bytes,
     )
     label = label or f"{basename(source.path)} into {target.table}"
     if remote:
@@ -86,6 +94,7 @@ def export_table(
     table: Annotated[str, typer.Argument(metavar=_TABLE, help="The table to read.")],
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     header: Annotated[
         bool | None,
@@ -102,7 +111,9 @@ def export_table(
         destination = file_to_fetch(to, overwrite=overwrite) if remote else file_to_write(to)
         source = table_name.parse(table)
     csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
-    wanted = ExportSpec(table=source, file=destination, csv=csv, overwrite=overwrite)
+    wanted = ExportSpec(
+        table=source, file=destination, file_format=format_name(file_format), csv=csv, overwrite=overwrite
+    )
     label = label or f"{source.table} to {basename(to if remote else destination.path)}"
     if remote:
         ours.run(_export_and_fetch(ours, wanted, to, label, shared=shared, detach=detach))

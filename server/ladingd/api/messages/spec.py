@@ -99,6 +99,7 @@ def _import_spec(message: spec_pb2.ImportSpec, on_restart: OnRestart) -> ImportS
         target = _table(message.target)
     return ImportSpec(
         file=file,
+        file_format=message.file_format,
         csv=csv,
         target=target,
         types=dict(message.types),
@@ -119,6 +120,7 @@ def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportS
     return ExportSpec(
         source=source,
         file=file,
+        file_format=message.file_format,
         csv=csv,
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys or DEFAULT_CHUNK_KEYS,
@@ -165,6 +167,7 @@ def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
 def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(spec.file)],
+        file_format=spec.file_format,
         csv=_csv_message(spec.csv),
         target=_table_message(spec.target),
         types=spec.types,
@@ -176,6 +179,7 @@ def _export_message(spec: ExportSpec) -> spec_pb2.ExportSpec:
     return spec_pb2.ExportSpec(
         table=_table_message(spec.source),
         file=_file_message(spec.file),
+        file_format=spec.file_format,
         csv=_csv_message(spec.csv),
         overwrite=spec.overwrite,
         chunk_keys=spec.chunk_keys,

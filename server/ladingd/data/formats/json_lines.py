@@ -22,6 +22,7 @@ import pyarrow.json as pajson
 
 from ladingd.core.errors import BillImbalance, InvalidSpec
 from ladingd.core.plan import Chunk, Column, ImportPlan, Layout
+from ladingd.core.spec import CsvFormat
 from ladingd.data.files.digest import digest, digest_all
 from ladingd.data.formats.format import SAMPLE, Format, Origins, Outline, Piece, Writer
 from ladingd.data.formats.lines import (
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from ladingd.data.values.positions import Positions
 
 NAME = "json_lines"
+
+_NO_OPTIONS = CsvFormat()
 
 HEAD = 1 << 20
 """Bytes at the beginning of a file that the columns and their types are taken from."""
@@ -98,8 +101,9 @@ class JsonLines(Format):
             return False
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        if spec.csv.delimiter:
-            raise InvalidSpec("csv.delimiter", "JSON Lines have no delimiter")
+        for name in ("delimiter", "quote", "header"):
+            if getattr(spec.csv, name) != getattr(_NO_OPTIONS, name):
+                raise InvalidSpec(f"csv.{name}", "has no meaning for JSON Lines")
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)

@@ -33,8 +33,8 @@ def format_to_read(source: Source, spec: ImportSpec) -> Format:
 
     Raises InvalidSpec if Lading cannot read it.
     """
-    if spec.format:
-        return _named(spec.format)
+    if spec.file_format:
+        return _named(spec.file_format)
     by_name = _by_ending(source.path)
     if by_name is not None and by_name is not FORMATS[-1]:
         return by_name
@@ -50,16 +50,16 @@ def format_to_write(spec: ExportSpec) -> Format:
 
     Raises InvalidSpec if the name promises a format that Lading cannot write.
     """
-    if spec.format:
-        return _named(spec.format)
+    if spec.file_format:
+        return _named(spec.file_format)
     check_writable(spec.file.path)
     return _by_ending(spec.file.path) or FORMATS[-1]
 
 
 def _named(name: str) -> Format:
     if name not in _BY_NAME:
-        known = ", ".join(sorted(_BY_NAME))
-        raise InvalidSpec("format", f"there is no format {name!r}; there are: {known}")
+        known = " and ".join(sorted(_BY_NAME))
+        raise InvalidSpec("file_format", f"names no format that Lading knows: {name!r} (it knows {known})")
     return _BY_NAME[name]
 
 

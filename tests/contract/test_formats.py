@@ -1,0 +1,286 @@
+"""What every file format keeps to, whatever its records look like.
+
+A format joins by its line in the registry. It brings its files here: a format without any fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from ladingd.core.errors import InvalidSpec, SourceChanged
+from ladingd.core.plan import Column, ImportPlan, Layout
+from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.data.databases.connection import Connection
+from ladingd.data.files.roots import Source, open_source
+from ladingd.data.formats.registry import FORMATS, format_of, format_to_read, format_to_write
+from ladingd.data.transfer import BulkTransfer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ladingd.core.plan import Chunk
+    from ladingd.data.formats.format import Format
+
+NAMES = ("id", "name", "note")
+ROWS = [(str(number), f"name é{number}", None if number % 7 else f'a "note", {number}') for number in range(1, 400)]
+"""What the regular file of every format holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A file of one format: its bytes, and what is in it."""
+
+    name: str
+    data: bytes
+    rows: list[tuple[str | None, ...]]
+    refused: tuple[int, ...] = ()
+    """The records, counted from 1, that are refused."""
+    empty: int = 0
+
+
+def _csv(rows: list[tuple[str | None, ...]]) -> list[bytes]:
+    quoted = [["" if value is None else '"' + value.replace('"', '""') + '"' for value in row] for row in rows]
+    return [",".join(row).encode() for row in quoted]
+
+
+def _json_lines(rows: list[tuple[str | None, ...]]) -> list[bytes]:
+    return [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False).encode() for row in rows]
+
+
+CSV, JSON = _csv(ROWS), _json_lines(ROWS)
+SAMPLES = {
+    "csv": [
+        Sample(name="regular.csv", data=b"\n".join([b"id,name,note", *CSV, b""]), rows=ROWS),
+        Sample(name="no_end.csv", data=b"\r\n".join([b"id,name,note", *CSV]), rows=ROWS),
+        Sample(
+            name="faults.csv",
+            data=b"\n".join([b"id,name,note", *CSV[:9], b"1,2", b"", *CSV[9:], b"1,2,3,4", b""]),
+            rows=ROWS,
+            refused=(10, 402),
+            empty=1,
+        ),
+    ],
+    "json_lines": [
+        Sample(name="regular.jsonl", data=b"\n".join([*JSON, b""]), rows=ROWS),
+        Sample(name="no_end.ndjson", data=b"\r\n".join(JSON), rows=ROWS),
+        Sample(
+            name="faults.jsonl",
+            data=b"\n".join([*JSON[:9], b"[1]", b" ", *JSON[9:], b'{"id":', b""]),
+            rows=ROWS,
+            refused=(10, 402),
+            empty=1,
+        ),
+    ],
+}
+"""Files for each format, by its name."""
+
+ALL = [pytest.param(each, sample, id=sample.name) for each in FORMATS for sample in SAMPLES.get(each.name, [])]
+
+
+@dataclass
+class Watched:
+    """A source that says how much was read at once."""
+
+    source: Source
+    most: int = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.source, name)
+
+    def read(self, start: int, end: int) -> bytes:
+        self.most = max(self.most, end - start)
+        return self.source.read(start, end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A sample on disk, with its plan."""
+
+    source: Source
+    plan: ImportPlan
+
+
+def opened(directory: Path, name: str, data: bytes, chunk_bytes: int) -> Opened:
+    (directory / name).write_bytes(data)
+
+    connection = Connection(name="local", url=f"sqlite://{directory}/target.sqlite")
+    transfer = BulkTransfer(connections={"local": connection}, roots={"local": directory}, work_dir=directory / "work")
+    file = File(path=name)
+    plan = transfer.plan(ImportSpec(file=file, target=Table(table="t"), chunk_bytes=chunk_bytes))
+    assert plan.kind == "import"
+    return Opened(source=open_source({"local": directory}, {}, file), plan=plan)
+
+
+def chunks_of(kind: Format, source: Source, plan: ImportPlan, limit: int = 3) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    while more := kind.cut(source, plan, chunks[-1] if chunks else None, limit):
+        chunks += more
+    return chunks
+
+
+def texts(array: pa.Array) -> list[str | None]:
+    return pc.cast(array, pa.string()).to_pylist()
+
+
+def read_all(kind: Format, source: Source, plan: ImportPlan, chunks: list[Chunk]) -> Iterator[tuple[int, int, object]]:
+    """(record, line, values or the code of the fault) of all records but the empty ones."""
+    for chunk in chunks:
+        piece = kind.read(source, plan, chunk)
+        assert len(piece.indexes) + len({fault.index for fault in piece.faults}) + piece.empty == chunk.records
+        lines = piece.origins.lines(piece.indexes)
+        rows = zip(*(texts(column) for column in piece.columns), strict=True)
+        for index, line, row in zip(piece.indexes.tolist(), lines.tolist(), rows, strict=True):
+            yield chunk.first_record + index, line, row
+        for fault in piece.faults:
+            yield chunk.first_record + fault.index, 0, fault.code
+
+
+def test_every_format_has_files_here() -> None:
+    assert {each.name for each in FORMATS} == set(SAMPLES)
+    assert all(SAMPLES.values())
+
+
+def test_names_and_endings_belong_to_one_format_each() -> None:
+    endings = [ending for each in FORMATS for ending in each.endings]
+    assert len(endings) == len(set(endings))
+    assert len({each.name for each in FORMATS}) == len(FORMATS)
+
+
+@pytest.mark.parametrize(("kind", "sample"), ALL)
+def test_a_file_is_known_by_its_content(kind: Format, sample: Sample, tmp_path: Path) -> None:
+    (tmp_path / "unnamed").write_bytes(sample.data)
+    spec = ImportSpec(file=File(path="unnamed"), target=Table(table="t"))
+    with open_source({"local": tmp_path}, {}, spec.file) as source:
+        assert format_to_read(source, spec) is kind
+        for other in FORMATS:
+            assert format_to_read(source, replace(spec, file_format=other.name)) is other
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_a_file_to_write_is_named_or_asked_for(kind: Format) -> None:
+    spec = ExportSpec(source=Table(table="t"), file=File(path="out.txt"))
+    assert format_to_write(replace(spec, file_format=kind.name)) is kind
+    for ending in kind.endings:
+        assert format_to_write(replace(spec, file=File(path=f"out.{ending}"))) is kind
+    layout = kind.layout(spec)
+    assert format_of(Layout(format=layout.format, details=json.loads(json.dumps(dict(layout.details))))) is kind
+
+
+@pytest.mark.parametrize("wrong", ["", "x"])
+def test_a_format_that_is_not_there_is_refused(wrong: str, tmp_path: Path) -> None:
+    name = "no such format" + wrong
+    (tmp_path / "a").write_bytes(b"a,b\n")
+    spec = ImportSpec(file=File(path="a"), target=Table(table="t"), file_format=name)
+    with open_source({"local": tmp_path}, {}, spec.file) as source, pytest.raises(InvalidSpec, match=name) as caught:
+        format_to_read(source, spec)
+    assert caught.value.field == "file_format"
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 3000, 8 << 20])
+@pytest.mark.parametrize(("kind", "sample"), ALL)
+def test_every_record_is_in_one_chunk_and_read_as_it_is(
+    kind: Format, sample: Sample, chunk_bytes: int, tmp_path: Path
+) -> None:
+    at = opened(tmp_path, sample.name, sample.data, chunk_bytes)
+    with at.source as source:
+        plan = at.plan
+        chunks = chunks_of(kind, source, plan)
+        assert (chunks[0].start, chunks[-1].end) == (plan.start, plan.end)
+        assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
+        for before, after in itertools.pairwise(chunks):
+            assert after.start == before.end > before.start
+            assert after.first_record == before.first_record + (before.records or 0)
+        records = sorted(read_all(kind, source, plan, chunks), key=itemgetter(0))
+        good = [row for _, _, row in records if isinstance(row, tuple)]
+        assert good == [tuple(value if value != "" else None for value in row) for row in sample.rows]
+        assert tuple(number for number, _, row in records if isinstance(row, str)) == sample.refused
+        assert sum(chunk.records or 0 for chunk in chunks) == len(sample.rows) + len(sample.refused) + sample.empty
+        assert chunks_of(kind, source, plan, limit=1) == chunks
+        assert sorted(read_all(kind, source, plan, chunks), key=itemgetter(0)) == records
+
+
+@pytest.mark.parametrize(("kind", "sample"), ALL)
+def test_a_record_is_told_by_its_line_and_text(kind: Format, sample: Sample, tmp_path: Path) -> None:
+    at = opened(tmp_path, sample.name, sample.data, 3000)
+    lines = [line.removesuffix(b"\r").decode() for line in sample.data.split(b"\n")]
+    told = 0
+    with at.source as source:
+        for chunk in chunks_of(kind, source, at.plan):
+            piece = kind.read(source, at.plan, chunk)
+            places = piece.indexes
+            for line, raw in zip(piece.origins.lines(places).tolist(), texts(piece.origins.raw(places)), strict=True):
+                assert raw == lines[line - 1]
+                told += 1
+            for column, values in enumerate(piece.columns):
+                assert texts(piece.origins.texts(places, column)) == [value or "" for value in texts(values)]
+    assert told == len(sample.rows)
+
+
+@pytest.mark.parametrize(("kind", "sample"), ALL)
+def test_a_file_that_changed_is_noticed(kind: Format, sample: Sample, tmp_path: Path) -> None:
+    at = opened(tmp_path, sample.name, sample.data, 3000)
+    with at.source as source:
+        chunks = chunks_of(kind, source, at.plan)
+        path = tmp_path / sample.name
+        path.write_bytes(sample.data.replace("é11".encode(), "é12".encode()))
+        changed = 0
+        for chunk in chunks:
+            try:
+                kind.read(source, at.plan, chunk)
+            except SourceChanged:
+                changed += 1
+        assert changed >= 1
+        path.write_bytes(sample.data[:-2000])
+        with pytest.raises(SourceChanged):
+            kind.read(source, at.plan, chunks[-1])
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_memory_is_bounded_by_a_chunk(kind: Format, tmp_path: Path) -> None:
+    sample = SAMPLES[kind.name][0]
+    body = sample.data[-20_000:].partition(b"\n")[2]
+    at = opened(tmp_path, sample.name, sample.data + body * 300, 50_000)
+    with at.source as source:
+        watched = Watched(source)
+        chunks = chunks_of(kind, watched, at.plan)  # type: ignore[arg-type]
+        kind.read(watched, at.plan, chunks[-1])  # type: ignore[arg-type]
+        assert watched.most < 1 << 20 < source.size
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_what_is_written_is_read_again(kind: Format, tmp_path: Path) -> None:
+    rows = [*ROWS, ("500", "", "line\nend"), ("501", '"', "\\"), ("502", "\t", "null"), ("503", "é☃𝄞", "{}")]
+    columns = [Column(source=name, target=name, type="text") for name in NAMES]
+    layout = kind.layout(ExportSpec(source=Table(table="t"), file=File(path="out")))
+    writer = kind.writer(layout, columns)
+    arrays = [pa.array([row[place] for row in rows], pa.string()) for place in range(len(NAMES))]
+    (ending, *_) = kind.endings
+    data = b"".join([writer.header(), *map(bytes, writer.records(arrays))])
+    at = opened(tmp_path, f"out.{ending}", data, 8 << 20)
+    with at.source as source:
+        chunks = chunks_of(kind, source, at.plan)
+        assert [row for _, _, row in sorted(read_all(kind, source, at.plan, chunks))] == rows
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"\n\n\r\n", b"\xef\xbb\xbf", b"\x00\x01\x02", b"x", b"\xff\xfe\xff", b"{" * 5000, b"[" * 9000]
+)
+def test_odd_beginnings_are_planned_or_refused_in_words(kind: Format, data: bytes, tmp_path: Path) -> None:
+    (ending, *_) = kind.endings
+    try:
+        at = opened(tmp_path, f"odd.{ending}", data, 100)
+    except InvalidSpec:
+        return
+    with at.source as source:
+        chunks = chunks_of(kind, source, at.plan)
+        assert sum(chunk.records or 0 for chunk in chunks) >= len(list(read_all(kind, source, at.plan, chunks)))

@@ -1,0 +1,243 @@
+"""JSON Lines as people have them: every value is stored as it was written, or its record is rejected by line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ladingd.core.bill import Counts
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.spec import CsvFormat, File, Header, ImportSpec, Table
+from tests.unit.data.imports.test_import import rejects_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ladingd.core.plan import ImportPlan
+    from tests.unit.data.conftest import Yard
+
+
+def planned(yard: Yard, text: str | bytes, **spec: object) -> ImportPlan:
+    plan = yard.transfer.plan(
+        ImportSpec(file=yard.write(text, "in.jsonl"), target=Table(table="t"), **spec)  # type: ignore[arg-type]
+    )
+    assert plan.kind == "import"
+    return plan
+
+
+def types_of(plan: ImportPlan) -> dict[str, str]:
+    return {column.source: column.type for column in plan.columns}
+
+
+def test_values_keep_their_types(yard: Yard) -> None:
+    plan = planned(
+        yard,
+        '{"id": 1, "name": "Ann", "score": 1.5, "ok": true, "born": "2024-02-29", "more": null}\n'
+        '{"id": 2, "name": "", "score": 2, "ok": false, "born": null, "more": "x"}\n',
+    )
+    assert types_of(plan) == {
+        "id": "integer", "name": "text", "score": "real", "ok": "boolean", "born": "date", "more": "text",
+    }  # fmt: skip
+    assert yard.run(plan) == Counts(read=2, inserted=2)
+    assert yard.sql("SELECT * FROM t ORDER BY id") == [
+        (1, "Ann", 1.5, 1, "2024-02-29", None),
+        (2, "", 2.0, 0, None, "x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "stored"),
+    [
+        (["1", '"2"'], "text", ["1", "2"]),
+        (['"1"', '"2"'], "text", ["1", "2"]),
+        (['"true"', '"false"'], "text", ["true", "false"]),
+        (["1", "1.5"], "real", [1.0, 1.5]),
+        (["1e3", "2E-2"], "real", [1000.0, 0.02]),
+        (["1", "x1"], None, None),
+        (["9223372036854775807", "-9223372036854775808"], "integer", [2**63 - 1, -(2**63)]),
+        (["true", "1"], "text", ["true", "1"]),
+        (["[1, 2]", '{"a": {"b": 1.0}}'], "text", ["[1, 2]", '{"a": {"b": 1.0}}']),
+        (['"2024-01-01"', '"x"'], "text", ["2024-01-01", "x"]),
+        (['"a\\u00e9\\n\\"\\/"', '"\\ud834\\udd1e"'], "text", ['aé\n"/', "𝄞"]),
+        (["null", "null"], "text", [None, None]),
+    ],
+)
+def test_a_column_has_the_type_of_all_its_values(
+    yard: Yard, values: list[str], kind: str | None, stored: list[object]
+) -> None:
+    text = "".join(f'{{"n": {number}, "v": {value}}}\n' for number, value in enumerate(values))
+    plan = planned(yard, text)
+    if kind is None:
+        assert yard.run(plan).rejected == 1
+        return
+    assert types_of(plan)["v"] == kind
+    assert yard.run(plan) == Counts(read=2, inserted=2)
+    assert [value for (value,) in yard.sql("SELECT v FROM t ORDER BY n")] == stored
+
+
+def test_digits_are_kept(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER, price DECIMAL(20,4), big TEXT)")
+    plan = planned(yard, '{"id": 1, "price": 12345678.7891, "big": 12345678901234567890.50}\n')
+    assert yard.run(plan).inserted == 1
+    assert yard.sql("SELECT price, big FROM t") == [(12345678.7891, "12345678901234567890.50")]
+
+
+FAULTS = [
+    ("[1]", "NOT_JSON"),
+    ("1", "NOT_JSON"),
+    ("null", "NOT_JSON"),
+    ('"x"', "NOT_JSON"),
+    ('{"id": 1', "NOT_JSON"),
+    ('{"id": }', "NOT_JSON"),
+    ('{"id": 1,}', "NOT_JSON"),
+    ('{"id" 1}', "NOT_JSON"),
+    ("{'id': 1}", "NOT_JSON"),
+    ("{id: 1}", "NOT_JSON"),
+    ('{"id": 01}', "NOT_JSON"),
+    ('{"id": NaN}', "NOT_JSON"),
+    ('{"id": Infinity}', "NOT_JSON"),
+    ('{"name": "a\tb"}', "NOT_JSON"),
+    ('{"name": "\\x41"}', "NOT_JSON"),
+    ('{"name": "\\ud800"}', "NOT_JSON"),
+    ('{"id": 1} {"id": 2}', "NOT_JSON"),
+    ('{"id": 1}x', "NOT_JSON"),
+    ('{"id": 1, "id": 2}', "DUPLICATE_KEY"),
+    ('{"id": 1, "extra": 2}', "UNEXPECTED_KEY"),
+    ('{"id": "x"}', "NOT_AN_INTEGER"),
+    ('{"id": 1.5}', "NOT_AN_INTEGER"),
+    ('{"id": 9223372036854775808}', "OUT_OF_RANGE"),
+    ('{"id": true}', "NOT_AN_INTEGER"),
+    ("{" * 3000, "NOT_JSON"),
+    ('{"name": ' + "[" * 3000, "NOT_JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "code"), FAULTS, ids=[f"{number}-{code}" for number, (_, code) in enumerate(FAULTS)])
+def test_a_line_that_is_no_record_is_rejected_alone(yard: Yard, line: str, code: str) -> None:
+    good = [f'{{"id": {number}, "name": "n"}}' for number in range(3000)]
+    plan = planned(yard, "\n".join([*good[:2500], line, *good[2500:], ""]))
+    assert yard.run(plan) == Counts(read=3001, inserted=3000, rejected=1, errors=1)
+    (reject,) = rejects_of(yard, plan)
+    assert (reject.line, reject.record, reject.raw, reject.code) == (2501, 2501, line, code)
+    assert yard.sql("SELECT count(*), sum(id) FROM t") == [(3000, 4498500)]
+
+
+def test_faults_in_every_line_are_told_each(yard: Yard) -> None:
+    lines = ['{"id": 1}'] + [f'{{"id": {number}' for number in range(500)]
+    plan = planned(yard, "\n".join(lines), chunk_bytes=500)
+    assert yard.run(plan) == Counts(read=501, inserted=1, rejected=500, errors=500)
+    assert [reject.line for reject in rejects_of(yard, plan)] == list(range(2, 502))
+
+
+def test_bytes_that_are_not_utf8_cost_their_line(yard: Yard) -> None:
+    data = b'{"id": 1, "name": "a"}\n{"id": 2, "name": "\xff"}\n{"id": 3, "name": "\xc3\xa9"}\n'
+    plan = planned(yard, data.replace(b"\xff", b"b"))
+    (yard.directory / "in.jsonl").write_bytes(data)
+    plan = planned(yard, b'{"id": 0, "name": "a"}\n' * 60_000 + data)
+    assert yard.run(plan) == Counts(read=60_003, inserted=60_002, rejected=1, errors=1)
+    (reject,) = rejects_of(yard, plan)
+    assert (reject.line, reject.code) == (60_002, "NOT_UTF8")
+
+
+def test_blank_lines_are_empty_records(yard: Yard) -> None:
+    plan = planned(yard, '{"id": 1}\n\n  \t\n{"id": 2}\r\n\r\n{"id": 3}')
+    assert yard.run(plan) == Counts(read=6, inserted=3, empty=3)
+
+
+def test_a_mark_and_blank_lines_at_the_beginning(yard: Yard) -> None:
+    plan = planned(yard, b'\xef\xbb\xbf\n\n{"id": 1}\n{"id": "x"}\n{"id": 2}\n', types={"id": "integer"})
+    counts = yard.run(plan)
+    assert (counts.inserted, counts.rejected) == (2, 1)
+    assert [reject.line for reject in rejects_of(yard, plan)] == [4]
+
+
+def test_keys_may_come_in_any_order_or_not_at_all(yard: Yard) -> None:
+    plan = planned(yard, '{"a": 1, "b": "x"}\n{"b": "y", "a": 2}\n{"c": 3}\n{}\n')
+    assert yard.run(plan) == Counts(read=4, inserted=4)
+    assert yard.sql("SELECT a, b, c FROM t") == [(1, "x", None), (2, "y", None), (None, None, 3), (None, None, None)]
+
+
+def test_a_null_byte_is_refused_by_the_target_and_not_cut(yard: Yard) -> None:
+    plan = planned(yard, '{"id": 1, "name": "a\\u0000b"}\n{"id": 2, "name": "c"}\n')
+    counts = yard.run(plan)
+    assert counts.read == 2
+    stored = yard.sql("SELECT length(CAST(name AS BLOB)) FROM t WHERE id = 1")
+    assert counts.rejected == 1 or stored == [(3,)]
+
+
+def test_a_long_record_is_read_or_refused_whole(yard: Yard) -> None:
+    fits, beyond = "x" * (2 << 20), "y" * ((16 << 20) + 1)
+    plan = planned(yard, f'{{"v": "{fits}"}}\n{{"v": "{beyond}"}}\n{{"v": "z"}}\n', chunk_bytes=100)
+    assert yard.run(plan) == Counts(read=3, inserted=2, rejected=1, errors=1)
+    (reject,) = rejects_of(yard, plan)
+    assert (reject.line, reject.code) == (2, "RECORD_TOO_LONG")
+    assert yard.sql("SELECT length(v) FROM t ORDER BY 1") == [(1,), (len(fits),)]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [('{"id" 1}\n', "files[0]"), ("{}\n{}\n", "files[0]"), ('[{"id": 1}]\n', "files[0]")],
+)
+def test_a_beginning_without_columns_is_refused_by_line(yard: Yard, text: str, field: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        planned(yard, text)
+    assert caught.value.field.startswith(field)
+    assert "in.jsonl" in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "csv", [CsvFormat(delimiter=";"), CsvFormat(quote="'"), CsvFormat(header=Header.PRESENT)], ids=str
+)
+def test_options_of_csv_are_refused(yard: Yard, csv: CsvFormat) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        planned(yard, '{"id": 1}\n', csv=csv)
+    assert caught.value.field.startswith("csv.")
+    yard.sql("CREATE TABLE t (id INTEGER)")
+    with pytest.raises(InvalidSpec):
+        yard.plan_export(path="out.jsonl", csv=csv)
+
+
+def test_an_export_is_read_again(yard: Yard) -> None:
+    columns = "(id INTEGER PRIMARY KEY, name TEXT, score REAL, flag BOOLEAN, price DECIMAL(8,2), born DATE)"
+    yard.sql(f"CREATE TABLE t {columns}")
+    yard.sql(
+        "INSERT INTO t VALUES (1, 'a\"b\\c' || char(10, 9, 1), 1.5, 1, 12.5, '2024-02-29'),"
+        "(2, '', -0.0, 0, -0.01, NULL), (3, NULL, 1e22, NULL, NULL, NULL), (4, 'é☃𝄞', 0.1, 1, 3, '0001-01-01'),"
+        "(5, 'null', 9e999, 1, 1, NULL)"
+    )
+    yard.run(yard.plan_export(path="out.jsonl"), job_id="out")
+    written = (yard.directory / "out.jsonl").read_text().splitlines()
+    first, second = json.loads(written[0]), json.loads(written[1])
+    assert first == {"id": 1, "name": 'a"b\\c\n\t\x01', "score": 1.5, "flag": True, "price": 12.5, "born": "2024-02-29"}
+    assert (second["name"], second["born"]) == ("", None)
+    yard.sql(f"CREATE TABLE again {columns}")
+    plan = yard.transfer.plan(ImportSpec(file=File(path="out.jsonl"), target=Table(table="again")))
+    assert yard.run(plan, job_id="in") == Counts(read=5, inserted=5)
+    assert yard.sql("SELECT * FROM t EXCEPT SELECT * FROM again") == []
+
+
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), values, min_size=1), min_size=1, max_size=50))
+def test_whatever_json_says_is_stored_or_told(
+    make_yard: Callable[[Path], Yard], tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
+) -> None:
+    yard = make_yard(tmp_path_factory.mktemp("yard"))
+    plan = planned(yard, "".join(json.dumps(row) + "\n" for row in rows), chunk_bytes=100)
+    counts = yard.run(plan)
+    assert (counts.read, counts.inserted, counts.rejected) == (len(rows), len(rows), 0)
+    names = [column.target for column in plan.columns]
+    for stored, row in zip(yard.sql(f"SELECT {', '.join(names)} FROM t ORDER BY rowid"), rows, strict=True):
+        for name, value in zip(names, stored, strict=True):
+            wanted = row.get(name)
+            assert value == wanted or (isinstance(value, str) and value == json.dumps(wanted))
