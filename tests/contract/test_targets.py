@@ -31,8 +31,9 @@ from ladingd.core.plan import Chunk, Column, CommittedChunk, ExportPlan, Fingerp
 from ladingd.core.spec import File, Table
 from ladingd.data.databases.commit import CONFLICT_TRIES, ChunkCommit, Conflict, OutcomeUnknown, Transaction
 from ladingd.data.databases.registry import source_of, target_of
-from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY, TableSource
+from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY, RowSource
 from ladingd.data.databases.target import Target
+from ladingd.data.exports.rows import write_rows
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.format import Origins
 from ladingd.data.mapping.batch import Batch
@@ -75,7 +76,7 @@ class Dock:
 
     database: TestDatabase
     target: Target
-    source: TableSource
+    source: RowSource
     rejects: dict[int, list[Fault]] = field(default_factory=dict)
     kept: int = 0
     """How often rejects were kept."""
@@ -171,7 +172,7 @@ class Dock:
             identity=found.identity,
         )
         file = io.BytesIO()
-        self.source.write(plan, Chunk(ordinal=0, start=FIRST_KEY, end=LAST_KEY), file)
+        write_rows(self.source, plan, Chunk(ordinal=0, start=FIRST_KEY, end=LAST_KEY), file)
         return file.getvalue().decode().splitlines()
 
 
