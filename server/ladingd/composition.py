@@ -17,7 +17,7 @@ from ladingd.config.own_files import own_files
 from ladingd.core.access import SOCKET, CallClass, Principal, Role
 from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
 from ladingd.core.files import UPLOADS
-from ladingd.core.reloadable import Live
+from ladingd.core.reloadable import Reloadable
 from ladingd.data.databases.connection import Connection, connections_of
 from ladingd.data.files.downloads import RootFiles
 from ladingd.data.files.uploads.quota import UploadRoom
@@ -27,16 +27,16 @@ from ladingd.data.storage.job_files import WorkplaceFiles
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.host.instance_lock import CannotStart
 from ladingd.host.supervision import Supervision, awaited_start
-from ladingd.run.attempt.timeouts import Patience
+from ladingd.run.attempt.timeouts import Timeouts
 from ladingd.run.control import Control
-from ladingd.run.disk_space import Room
+from ladingd.run.disk_space import DiskSpace
 from ladingd.run.scheduler import Scheduler
-from ladingd.run.upkeep.cleanup import Discards
+from ladingd.run.upkeep.cleanup import Cleanup
 from ladingd.run.upkeep.retention import Retention, Rules
 from ladingd.run.upkeep.settlement import Settlement
-from ladingd.run.upkeep.upload_sweeper import Sweep
-from ladingd.run.watch.change_feed import Chronicle
-from ladingd.run.watch.notifier import Announcer
+from ladingd.run.upkeep.upload_sweeper import UploadSweeper
+from ladingd.run.watch.change_feed import ChangeFeed
+from ladingd.run.watch.notifier import Notifier
 from ladingd.run.watch.watch import Watch
 from ladingd.run.workers.pool import Workers
 from ladingd.store.audit import SqlAuditStore
@@ -48,7 +48,7 @@ from ladingd.store.sqlite.database import STORE, Database
 from ladingd.store.tokens import SqlTokenStore
 from ladingd.telemetry import logs
 from ladingd.telemetry.log_events import tell_change, tell_wait
-from ladingd.telemetry.metrics_server import ScrapeServer
+from ladingd.telemetry.metrics_server import MetricsServer
 from ladingd.telemetry.traces import configured
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from ladingd.config import Settings
-    from ladingd.host.sd_notify import Notifier
+    from ladingd.host.sd_notify import SdNotify
     from ladingd.telemetry.metrics import Metrics  # noqa: TC004 - nobody evaluates it, and it is slow to load
 
 PLANNERS = 3
 """Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
-SETTLERS = 3
+UPKEEP_WORKERS = 3
 """The same for ledgers that are asked, and jobs that are discarded, beside the work."""
 
 
@@ -71,31 +71,31 @@ class Parts:
 
     workers: Workers
     planners: Workers
-    settlers: Workers
+    upkeep_workers: Workers
     database: Database
     store: SqlJobStore
     records: SqlJobStore
-    announcer: Announcer
-    chronicle: Chronicle
-    room: Room
+    notifier: Notifier
+    change_feed: ChangeFeed
+    disk_space: DiskSpace
     watch: Watch
-    connections: Live[Connection]
-    roots: Live[Path]
+    connections: Reloadable[Connection]
+    roots: Reloadable[Path]
     config: Path
     socket: Path
-    own_files: Live[Path]
+    own_files: Reloadable[Path]
     upload_room: UploadRoom
     uploads: UploadFiles
-    sweep: Sweep
+    upload_sweeper: UploadSweeper
     control: Control
-    discards: Discards
+    cleanup: Cleanup
     retention: Retention
     scheduler: Scheduler
     settlement: Settlement
     server: ApiServer
     supervision: Supervision
     metrics: Metrics | None
-    scrapes: ScrapeServer | None
+    metrics_server: MetricsServer | None
 
     def adjust(self, settings: Settings) -> None:
         """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
@@ -105,15 +105,15 @@ class Parts:
         self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
         self.uploads.file_limit = settings.upload_limit
         self.upload_room.limit = settings.uploads_limit
-        self.room.reserve = settings.disk_reserve
+        self.disk_space.reserve = settings.disk_reserve
         self.retention.rules = _rules(settings)
-        self.scheduler.adjust(slots=settings.slots, patience=_patience(settings))
+        self.scheduler.adjust(slots=settings.slots, timeouts=_timeouts(settings))
         self.server.admit(local=_local(settings), clients=_clients(settings))
         logging.getLogger().setLevel(settings.log_level)
 
 
 async def compose(
-    settings: Settings, config: Path, notifier: Notifier, stack: AsyncExitStack, *, socket: Path
+    settings: Settings, config: Path, sd_notify: SdNotify, stack: AsyncExitStack, *, socket: Path
 ) -> Parts:
     """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack. ``config`` is the
     file of the settings.
@@ -129,13 +129,13 @@ async def compose(
     stack.push_async_callback(workers.close)
     planners = pool(PLANNERS, observers=[traces.worked] if traces else ())
     stack.push_async_callback(planners.close)
-    settlers = pool(SETTLERS)
-    stack.push_async_callback(settlers.close)
+    upkeep_workers = pool(UPKEEP_WORKERS)
+    stack.push_async_callback(upkeep_workers.close)
     database = Database(
         settings.state_dir / STORE, observe_commit=metrics and metrics.committed, observe_wait=tell_wait
     )
     try:
-        async with awaited_start(notifier, lambda: database.trouble):
+        async with awaited_start(sd_notify, lambda: database.trouble):
             await database.open()
     except (StoreUnusable, DiskFull, StoreBusy) as error:
         raise CannotStart(str(error)) from error
@@ -143,41 +143,41 @@ async def compose(
     store = SqlJobStore(database)
     # Of runs: what they have done must be written down, however long the disk is full.
     records = SqlJobStore(database, patient=True)
-    announcer = Announcer()
-    chronicle = Chronicle(store, announcer, [tell_change, *(meter.changed for meter in meters)])
+    notifier = Notifier()
+    change_feed = ChangeFeed(store, notifier, [tell_change, *(meter.changed for meter in meters)])
     files = WorkplaceFiles(settings.state_dir)
-    room = Room(
+    disk_space = DiskSpace(
         SqlHoldStore(database),
-        announcer,
+        notifier,
         directory=settings.state_dir,
         reserve=settings.disk_reserve,
         refill=database.ballast.restore,
     )
     rejects = RejectFiles(settings.state_dir)
-    watch = Watch(store, announcer, rejects)
+    watch = Watch(store, notifier, rejects)
     upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
     uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
-    sweep = Sweep(store, uploads)
-    connections = Live(connections_of(settings.connections))
-    roots = Live({**settings.roots, UPLOADS: uploads.root})
-    own = Live(_own_files(settings, config, socket))
+    upload_sweeper = UploadSweeper(store, uploads)
+    connections = Reloadable(connections_of(settings.connections))
+    roots = Reloadable({**settings.roots, UPLOADS: uploads.root})
+    own = Reloadable(_own_files(settings, config, socket))
     transfer = BulkTransfer(
         connections=connections, roots=roots, work_dir=settings.state_dir, own_files=own, upload_room=upload_room
     )
-    discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=settlers)
+    cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=upkeep_workers)
     control = Control(
-        store=store, transfer=transfer, workers=planners, announcer=announcer, discards=discards, room=room
+        store=store, transfer=transfer, workers=planners, notifier=notifier, cleanup=cleanup, disk_space=disk_space
     )
     retention = Retention(_rules(settings), jobs=records, old=SqlRetentionStore(database), files=files, deleter=control)
     scheduler = Scheduler(
         slots=settings.slots,
-        patience=_patience(settings),
+        timeouts=_timeouts(settings),
         store=records,
         transfer=transfer,
         workers=workers,
-        announcer=announcer,
+        notifier=notifier,
         watch=watch,
-        room=room,
+        disk_space=disk_space,
         observe=metrics and metrics.counted,
     )
     server = ApiServer(
@@ -188,7 +188,7 @@ async def compose(
         watch=watch,
         uploads=uploads,
         sender=RootFiles(roots, own),
-        in_use=sweep.in_use,
+        in_use=upload_sweeper.in_use,
         tokens=SqlTokenStore(database),
         audit=SqlAuditStore(database),
         local=_local(settings),
@@ -203,13 +203,13 @@ async def compose(
     return Parts(
         workers=workers,
         planners=planners,
-        settlers=settlers,
+        upkeep_workers=upkeep_workers,
         database=database,
         store=store,
         records=records,
-        announcer=announcer,
-        chronicle=chronicle,
-        room=room,
+        notifier=notifier,
+        change_feed=change_feed,
+        disk_space=disk_space,
         watch=watch,
         connections=connections,
         roots=roots,
@@ -218,22 +218,22 @@ async def compose(
         own_files=own,
         upload_room=upload_room,
         uploads=uploads,
-        sweep=sweep,
+        upload_sweeper=upload_sweeper,
         control=control,
-        discards=discards,
+        cleanup=cleanup,
         retention=retention,
         scheduler=scheduler,
-        settlement=Settlement(store=records, transfer=transfer, workers=settlers, announcer=announcer),
+        settlement=Settlement(store=records, transfer=transfer, workers=upkeep_workers, notifier=notifier),
         server=server,
         supervision=Supervision(
-            notifier,
+            sd_notify,
             store=store,
-            listen=announcer.listen,
+            listen=notifier.listen,
             watchers=lambda: server.running[CallClass.WATCHES],
             waits=lambda: database.trouble,
         ),
         metrics=metrics,
-        scrapes=_scrapes(settings, metrics),
+        metrics_server=_metrics_server(settings, metrics),
     )
 
 
@@ -246,10 +246,10 @@ def _metrics(settings: Settings) -> Metrics | None:
     return Metrics()
 
 
-def _scrapes(settings: Settings, metrics: Metrics | None) -> ScrapeServer | None:
+def _metrics_server(settings: Settings, metrics: Metrics | None) -> MetricsServer | None:
     if settings.metrics is None or metrics is None:
         return None
-    return ScrapeServer(metrics.render, listen=settings.metrics.listen, socket=settings.metrics.socket)
+    return MetricsServer(metrics.render, listen=settings.metrics.listen, socket=settings.metrics.socket)
 
 
 def _own_files(settings: Settings, config: Path, socket: Path) -> dict[str, Path]:
@@ -262,8 +262,8 @@ def _own_files(settings: Settings, config: Path, socket: Path) -> dict[str, Path
     return {**files, "the file system of processes": Path("/proc")}
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         pause_grace=settings.pause_grace, cancel_grace=settings.cancel_grace, target=settings.target_patience
     )
 

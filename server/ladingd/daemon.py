@@ -16,15 +16,15 @@ from ladingd.config.change import change
 from ladingd.config.reload import NotReloaded, read_anew
 from ladingd.core.deadline import answering_within
 from ladingd.core.errors import DiskFull, StoreBusy, StoreUnusable
-from ladingd.host.instance_lock import CannotStart, Status, claimed
+from ladingd.host.instance_lock import CannotStart, Status, locked_instance
 from ladingd.host.open_files import allow_many
-from ladingd.host.sd_notify import Notifier
+from ladingd.host.sd_notify import SdNotify
 from ladingd.host.supervision import awaited_start
 from ladingd.run.recovery import interrupt, recover
 from ladingd.run.workers.forkserver import FORKSERVER
-from ladingd.run.workers.idle_reaper import Repose
+from ladingd.run.workers.idle_reaper import IdleReaper
 from ladingd.telemetry import logs
-from ladingd.telemetry.log_events import Occasion, tell
+from ladingd.telemetry.log_events import LogEvent, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from ladingd.composition import Parts
     from ladingd.config import Settings
     from ladingd.config.reload import Configuration
-    from ladingd.host.instance_lock import Claim
+    from ladingd.host.instance_lock import InstanceLock
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE = 60.0
+START_TIMEOUT = 60.0
 """Seconds that another process may have the store locked while the daemon starts."""
 CALLS_GRACE = 2.0
 """Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
@@ -67,7 +67,7 @@ def run(configure: Callable[[], Configuration], config: Path, *, own: Path | Non
     # The watchdog ends a daemon that hangs by SIGABRT; this way the log says where it hung.
     faulthandler.enable()
     allow_many()
-    tell(Occasion.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
+    tell(LogEvent.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
     for warning in warnings:
         log.warning("%s", warning)
     try:
@@ -93,7 +93,7 @@ class Daemon:
         self._config = config
         self._configure = configure
         self._own = own
-        self._notifier = Notifier.from_environment()
+        self._sd_notify = SdNotify.from_environment()
         self._starting: asyncio.Task[None] | None = None
         self._hangup = asyncio.Event()
         self._stop = asyncio.Event()
@@ -116,38 +116,40 @@ class Daemon:
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
-            claim = stack.enter_context(claimed(self._settings.state_dir, self._settings.socket, own=self._own))
+            instance = stack.enter_context(
+                locked_instance(self._settings.state_dir, self._settings.socket, own=self._own)
+            )
             stack.push_async_callback(asyncio.to_thread, FORKSERVER.end)
-            with answering_within(START_PATIENCE):
-                parts = await compose(self._settings, self._config, self._notifier, stack, socket=claim.socket)
+            with answering_within(START_TIMEOUT):
+                parts = await compose(self._settings, self._config, self._sd_notify, stack, socket=instance.socket)
             await self._start(parts, stack)
             self._starting = None
             async with asyncio.TaskGroup() as tasks:
                 jobs = tasks.create_task(self._run_jobs(parts), name="scheduler")
-                chronicling = tasks.create_task(parts.chronicle.run(), name="chronicle")
+                feeding = tasks.create_task(parts.change_feed.run(), name="change_feed")
                 helpers = [tasks.create_task(work, name=name) for name, work in self._helpers(parts)]
-                self._say_ready(parts, claim)
+                self._say_ready(parts, instance)
                 await self._stop.wait()
-                claim.say(Status.STOPPING)
+                instance.say(Status.STOPPING)
                 await self._shut_down(parts, jobs, helpers, tasks)
-                chronicling.cancel()
+                feeding.cancel()
         if self._unwritten:
             raise Broken(self._unwritten)
-        tell(Occasion.DAEMON_STOPPED, "stopped")
+        tell(LogEvent.DAEMON_STOPPED, "stopped")
 
     async def _start(self, parts: Parts, stack: AsyncExitStack) -> None:
         """Take over what a predecessor has left, then serve. Raises CannotStart."""
-        await parts.chronicle.begin()
+        await parts.change_feed.begin()
         # When nothing can change any more.
-        stack.push_async_callback(parts.chronicle.catch_up)
+        stack.push_async_callback(parts.change_feed.catch_up)
         await self._recover(parts)
-        await parts.room.begin()
-        if parts.scrapes is not None:
-            stack.push_async_callback(parts.scrapes.stop)
+        await parts.disk_space.begin()
+        if parts.metrics_server is not None:
+            stack.push_async_callback(parts.metrics_server.stop)
             try:
-                log.info("metrics at %s", await parts.scrapes.start())
+                log.info("metrics at %s", await parts.metrics_server.start())
             except OSError as error:
-                raise CannotStart(f"cannot serve metrics on {parts.scrapes}: {error}") from error
+                raise CannotStart(f"cannot serve metrics on {parts.metrics_server}: {error}") from error
         stack.push_async_callback(parts.server.stop, CALLS_GRACE)
         try:
             await parts.server.start()
@@ -157,8 +159,8 @@ class Daemon:
     async def _recover(self, parts: Parts) -> None:
         """Take over the jobs that a predecessor has left, where that can be written. Raises CannotStart."""
         try:
-            async with awaited_start(self._notifier, lambda: parts.database.trouble):
-                with answering_within(START_PATIENCE):
+            async with awaited_start(self._sd_notify, lambda: parts.database.trouble):
+                with answering_within(START_TIMEOUT):
                     await recover(parts.store)
             self._recovered = True
         except DiskFull as full:
@@ -175,7 +177,7 @@ class Daemon:
                 await recover(parts.records)
             except (DiskFull, StoreBusy):
                 return  # Only at the end does it give up: the next start takes them over.
-            parts.announcer.announce_all()
+            parts.notifier.notify_all()
         await parts.scheduler.run()
 
     def _helpers(self, parts: Parts) -> Iterator[tuple[str, Coroutine[object, object, None]]]:
@@ -184,13 +186,13 @@ class Daemon:
         yield "warm-up of planners", parts.planners.warm(1)
         yield "warm-up of workers", parts.workers.warm()
         yield "settlement", parts.settlement.run()
-        yield "room", parts.room.run()
-        yield "discards", parts.discards.run()
+        yield "disk space", parts.disk_space.run()
+        yield "cleanup", parts.cleanup.run()
         yield "retention", parts.retention.run()
         yield "recheck of tokens", parts.server.recheck()
-        yield "sweep of uploads", parts.sweep.run()
-        pools = (parts.workers, parts.planners, parts.settlers)
-        yield "repose", Repose(*pools, after=self._settings.workers_idle_exit).run()
+        yield "upload sweeper", parts.upload_sweeper.run()
+        pools = (parts.workers, parts.planners, parts.upkeep_workers)
+        yield "idle reaper", IdleReaper(*pools, after=self._settings.workers_idle_exit).run()
         yield "signs of life", parts.supervision.live()
         yield "status", parts.supervision.tell()
         yield "reload", self._heed_hangups(parts)
@@ -198,19 +200,19 @@ class Daemon:
         if parts.metrics is not None:
             yield "lag", parts.metrics.measure_lag()
 
-    def _say_ready(self, parts: Parts, claim: Claim) -> None:
-        claim.say(Status.READY)
+    def _say_ready(self, parts: Parts, instance: InstanceLock) -> None:
+        instance.say(Status.READY)
         settings = self._settings
-        places = ", ".join([str(claim.socket), *(f"port {port} (TLS)" for port in parts.server.ports)])
+        places = ", ".join([str(instance.socket), *(f"port {port} (TLS)" for port in parts.server.ports)])
         pattern = "ready on %s, state in %s, process %d"
-        tell(Occasion.DAEMON_READY, pattern, places, settings.state_dir, os.getpid())
-        self._notifier.ready("ready")
+        tell(LogEvent.DAEMON_READY, pattern, places, settings.state_dir, os.getpid())
+        self._sd_notify.ready("ready")
 
     async def _shut_down(
         self, parts: Parts, jobs: asyncio.Task[None], helpers: list[asyncio.Task[None]], tasks: asyncio.TaskGroup
     ) -> None:
         """Have every active job interrupted and seen to be, then let what is in flight come to its end."""
-        tell(Occasion.DAEMON_STOPPING, "shutting down")
+        tell(LogEvent.DAEMON_STOPPING, "shutting down")
         parts.control.close()
         grace = self._settings.shutdown_grace
         parts.database.hurry(grace)
@@ -223,7 +225,7 @@ class Daemon:
         # In this order: no job becomes RUNNING after all that run were interrupted.
         await parts.scheduler.close()
         try:
-            await interrupt(parts.store, parts.announcer)
+            await interrupt(parts.store, parts.notifier)
         except (DiskFull, StoreBusy) as error:
             self._unwritten = (
                 f"what runs cannot be written down as interrupted, the next start finds it: {error.message}"
@@ -242,14 +244,14 @@ class Daemon:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
-            self._notifier.reloading()
-            tell(Occasion.DAEMON_RELOADING, "reading the configuration anew")
+            self._sd_notify.reloading()
+            tell(LogEvent.DAEMON_RELOADING, "reading the configuration anew")
             try:
                 message, well = await self._reload(parts), True
             except NotReloaded as error:
                 message, well = str(error), False
             parts.supervision.reloaded(message, well=well)
-            self._notifier.ready(message)
+            self._sd_notify.ready(message)
 
     async def _reload(self, parts: Parts) -> str:
         """Put into force what can be while the daemon runs; what to say of it. Raises NotReloaded: nothing has changed
@@ -266,7 +268,7 @@ class Daemon:
     async def _watch_idleness(self, parts: Parts) -> None:
         limit = self._settings.idle_exit
         while limit is not None:
-            busy = parts.scheduler.busy or parts.room.busy
+            busy = parts.scheduler.busy or parts.disk_space.busy
             idle = 0.0 if busy else parts.server.idle_seconds()
             if idle >= limit:
                 log.info("idle for %g s", limit)
@@ -298,7 +300,7 @@ class Daemon:
 
     def _end(self) -> None:
         """Begin to shut down, or break off the start."""
-        self._notifier.stopping("shutting down")
+        self._sd_notify.stopping("shutting down")
         self._stop.set()
         if self._starting is not None:
             self._starting.cancel()

@@ -135,7 +135,7 @@ def test_a_start_does_not_wait_for_ever(make_daemon: Callable[..., DaemonProcess
     daemon = make_daemon()
     daemon.start()
     assert daemon.stop() == 0
-    script = "import ladingd.daemon; ladingd.daemon.START_PATIENCE = 1.0; from ladingd.__main__ import main; main()"
+    script = "import ladingd.daemon; ladingd.daemon.START_TIMEOUT = 1.0; from ladingd.__main__ import main; main()"
     with held(daemon.state_dir / "store.db"):
         done = subprocess.run(
             [sys.executable, "-c", script, "--config", str(daemon.config)],

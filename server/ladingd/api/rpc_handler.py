@@ -46,9 +46,9 @@ def _unless_encoded(encode: Callable[[Any], bytes] | None) -> Callable[[Any], by
     return lambda answer: answer if encode is None or isinstance(answer, bytes) else encode(answer)
 
 
-async def run_to_end(call: Any, context: Context, patience: float | None = None) -> Any:
+async def run_to_end(call: Any, context: Context, seconds: float | None = None) -> Any:
     """Await a handler, or write what it yields. Raises DeadlineExceeded where the client does not take a message within
-    ``patience`` seconds.
+    ``seconds``.
 
     grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
     """
@@ -56,10 +56,10 @@ async def run_to_end(call: Any, context: Context, patience: float | None = None)
         return await call
     async with aclosing(call) as messages:
         async for message in messages:
-            if patience is None:
+            if seconds is None:
                 await context.write(message)
             else:
-                await within(patience, context.write(message))
+                await within(seconds, context.write(message))
     return None
 
 

@@ -53,7 +53,7 @@ SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION
 """All that the server answers, as reflection tells."""
 
 SOCKET_MODE = 0o660
-_PATIENCE = 0.5
+_TIMEOUT = 0.5
 """Seconds that the watchers of health have to hear that we are going."""
 _MAX_SOCKET_PATH = 107
 _MAX_METADATA_BYTES = 16 << 10
@@ -168,7 +168,7 @@ class ApiServer:
         """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
         for service in ("", JOB_SERVICE):
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_TIMEOUT):
                     await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
             except TimeoutError:
                 # A watcher that does not read holds up all others, and the end.

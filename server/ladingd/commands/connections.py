@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ladingd.config import Settings
     from ladingd.data.databases.connection import Connection
 
-PATIENCE = 15.0
+TIMEOUT = 15.0
 """Seconds that a database has to answer: longer than a driver takes to give up connecting."""
 SIDE_BY_SIDE = 8
 
@@ -56,9 +56,9 @@ async def _try_all(connections: Mapping[str, Connection]) -> dict[str, Answer | 
 async def _try(workers: Workers, slots: asyncio.Semaphore, connection: Connection) -> Answer | LadingError:
     async with slots:  # The seconds begin when there is a process for it.
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return await workers.call(check, connection)
         except TimeoutError:
-            return TargetUnavailable(f"no answer within {PATIENCE:g} s")
+            return TargetUnavailable(f"no answer within {TIMEOUT:g} s")
         except LadingError as error:
             return error

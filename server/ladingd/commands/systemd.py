@@ -25,7 +25,7 @@ USER = "lading"
 _USER_LINE = f'u {USER} - "Lading import/export job server" /var/lib/lading'
 _HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))
 """What the service does not see, by ProtectHome and PrivateTmp."""
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 _NEXT = f"""\
 next:
   the configuration is /etc/lading/ladingd.toml; where there is none the defaults hold
@@ -110,7 +110,7 @@ def _call(*command: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=_TIMEOUT,
         check=False,
     )
     if done.returncode:

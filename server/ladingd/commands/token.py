@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ladingd.core.access import Token
 
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Seconds that the store may be locked by another process."""
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -69,7 +69,7 @@ async def _store(settings: Settings, arguments: argparse.Namespace) -> AsyncIter
             # A daemon of an older program would not know the store any more.
             stack.enter_context(without_daemon(path.parent))
         database = Database(path)
-        database.hurry(_PATIENCE)
+        database.hurry(_TIMEOUT)
         await database.open()
         stack.push_async_callback(database.close)
         yield database

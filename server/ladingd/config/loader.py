@@ -69,7 +69,7 @@ def _says(value: str, path: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
+class Loaded:
     """What came of reading. ``settings`` are None where there are errors."""
 
     source: Source
@@ -88,13 +88,13 @@ def load(config: Path | None, *, user: bool) -> Settings:
     return reading.settings
 
 
-def read(config: Path | None, *, user: bool) -> Reading:
+def read(config: Path | None, *, user: bool) -> Loaded:
     """Read the file and the environment and check the form of what they say."""
     source, values, findings = _read_file(config, user=user)
     # Arguments of pydantic-settings: they would be heeded, and never get to be refused as keys.
     findings += tuple(source.finding(Severity.ERROR, [key], "there is no such key") for key in values if key[:1] == "_")
     if findings:
-        return Reading(source=source, settings=None, findings=findings)
+        return Loaded(source=source, settings=None, findings=findings)
     settings = None
     try:
         settings = Settings(**_merged(defaults(user=user), values))
@@ -104,7 +104,7 @@ def read(config: Path | None, *, user: bool) -> Reading:
         findings = (_no_json(source, error),)
     secrets = {connection.password_env for connection in settings.connections.values()} if settings else set()
     findings = (*findings, *_unheard_variables(source, secrets))
-    return Reading(source=source, settings=settings, findings=in_order(findings))
+    return Loaded(source=source, settings=settings, findings=in_order(findings))
 
 
 def _read_file(config: Path | None, *, user: bool) -> tuple[Source, dict[str, Any], tuple[Finding, ...]]:

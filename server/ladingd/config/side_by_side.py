@@ -13,7 +13,7 @@ K = TypeVar("K")
 A = TypeVar("A")
 T = TypeVar("T")
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that all have to answer."""
 
 
@@ -30,7 +30,7 @@ def side_by_side(look: Callable[[A], T], places: Mapping[K, A]) -> dict[K, T]:
     ]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0.0))
     return {name: seen[name] for name in places if name in seen}

@@ -13,7 +13,7 @@ from ladingd.config.certificates import faults
 from ladingd.config.finding import ConfigError, Severity, in_order
 from ladingd.config.loader import read
 from ladingd.config.overlap import overlaps
-from ladingd.config.side_by_side import PATIENCE, side_by_side
+from ladingd.config.side_by_side import TIMEOUT, side_by_side
 from ladingd.core.access import Role
 from ladingd.core.clock import utc_now
 
@@ -171,7 +171,7 @@ def _looks(roots: Mapping[str, Path]) -> dict[str, _Look]:
 
 
 def _no_answer(path: Path) -> _Look:
-    problem = f"{path} does not answer within {PATIENCE:g} s: is its file system away? Jobs that name files there hang"
+    problem = f"{path} does not answer within {TIMEOUT:g} s: is its file system away? Jobs that name files there hang"
     return _Look(place=path, problem=problem)
 
 

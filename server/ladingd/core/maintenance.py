@@ -137,5 +137,5 @@ class JobFiles(ABC):
         """Put those of a job that nobody knows where they are in nobody's way. Raises DestinationRefused."""
 
     @abstractmethod
-    async def forget_strangers(self, before: datetime) -> None:
+    async def forget_orphans(self, before: datetime) -> None:
         """Remove what was set aside before a time. Raises DestinationRefused."""

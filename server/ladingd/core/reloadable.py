@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Live(Mapping[str, T]):
+class Reloadable(Mapping[str, T]):
     """A mapping that whoever holds it looks up anew each time. Pickled, it is what it is at that moment."""
 
     def __init__(self, content: Mapping[str, T]) -> None:

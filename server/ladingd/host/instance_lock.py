@@ -69,7 +69,7 @@ class Record:
         return Path(self.address.removeprefix("unix:"))
 
 
-class Claim:
+class InstanceLock:
     """What a daemon holds. ``socket`` is where it serves."""
 
     def __init__(self, directories: Sequence[Path], socket: Path) -> None:
@@ -103,7 +103,7 @@ def record_in(directory: Path) -> Record | None:
 
 
 @contextmanager
-def claimed(state_dir: Path, socket: Path, *, own: Path | None = None) -> Iterator[Claim]:
+def locked_instance(state_dir: Path, socket: Path, *, own: Path | None = None) -> Iterator[InstanceLock]:
     """Hold the state directory and the socket for this process alone, and say in files who holds them.
 
     ``own`` is where the commands of the user look for the user's own daemon: mostly the state directory itself. gRPC
@@ -119,13 +119,13 @@ def claimed(state_dir: Path, socket: Path, *, own: Path | None = None) -> Iterat
             socket = stack.enter_context(_in_private_directory(socket.name))
         _make_directory(socket.parent, 0o750, "socket's directory")
         stack.enter_context(_locked(_lock_of(socket), f"the socket {socket}"))
-        claim = Claim(directories, socket)
-        claim.say(Status.STARTING)
+        instance = InstanceLock(directories, socket)
+        instance.say(Status.STARTING)
         for directory in directories:
             with _if_there_is_room(directory / PID_FILE):
                 (directory / PID_FILE).write_text(f"{os.getpid()}\n")
         try:
-            yield claim
+            yield instance
         finally:
             left = [directory / name for directory in directories for name in (PID_FILE, RECORD)]
             for path in (*left, socket):

@@ -13,11 +13,11 @@ import time
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.2
+TIMEOUT = 0.2
 """How many seconds a datagram may wait for room in the manager's queue: the event loop waits as well."""
 
 
-class Notifier:
+class SdNotify:
     """Tells the service manager how the daemon is. Where there is none to tell, nothing happens."""
 
     def __init__(self, address: str = "", *, watchdog_seconds: float | None = None) -> None:
@@ -29,7 +29,7 @@ class Notifier:
         """The manager ends a daemon that has not said for so long that it is alive. None: it does not look."""
 
     @classmethod
-    def from_environment(cls) -> Notifier:
+    def from_environment(cls) -> SdNotify:
         """As the manager wants it. Its variables are taken out of the environment: they are not for child processes."""
         address = os.environ.pop("NOTIFY_SOCKET", "")
         microseconds = os.environ.pop("WATCHDOG_USEC", "")
@@ -77,7 +77,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                sender.settimeout(PATIENCE)
+                sender.settimeout(TIMEOUT)
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             # The daemon does its work all the same, and has said so.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from ladingd.core.ports import JobStore
-    from ladingd.host.sd_notify import Notifier
+    from ladingd.host.sd_notify import SdNotify
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Supervision:
 
     def __init__(
         self,
-        notifier: Notifier,
+        sd_notify: SdNotify,
         *,
         store: JobStore,
         listen: Callable[[], asyncio.Event],
@@ -40,7 +40,7 @@ class Supervision:
     ) -> None:
         """``listen`` returns an event that the next change of any job sets; ``waits`` says what the store waits for,
         and is empty if it does not wait."""
-        self._notifier = notifier
+        self._sd_notify = sd_notify
         self._store = store
         self._listen = listen
         self._watchers = watchers
@@ -51,23 +51,23 @@ class Supervision:
     async def live(self) -> None:
         """Show the watchdog that the event loop turns and that the store takes what is written, or waits for a lock or
         for room: where either hangs, nothing is shown."""
-        if self._notifier.watchdog_seconds is None:
+        if self._sd_notify.watchdog_seconds is None:
             return
         while True:
             try:
                 await self._store.written()
-                self._notifier.alive()
+                self._sd_notify.alive()
             except (StoreUnusable, DiskFull) as error:
                 log.warning("no sign of life for the watchdog: %s", error)
-            await asyncio.sleep(self._notifier.watchdog_seconds / 3)
+            await asyncio.sleep(self._sd_notify.watchdog_seconds / 3)
 
     async def tell(self) -> None:
         """Tell what the daemon is doing."""
-        while self._notifier.listened_to:
+        while self._sd_notify.listened_to:
             changed = self._listen()
             try:
                 if (status := await self.status()) != self._told:
-                    self._notifier.status(status)
+                    self._sd_notify.status(status)
                     self._told = status
             except (StoreUnusable, DiskFull) as error:
                 log.warning("no status for the service manager: %s", error)
@@ -85,8 +85,8 @@ class Supervision:
 
     async def drain(self) -> None:
         """Ask for patience while chunks in flight come to their end. Whoever waits for them has a deadline."""
-        while self._notifier.listened_to:
-            self._notifier.extend(DRAIN_SECONDS * 10)
+        while self._sd_notify.listened_to:
+            self._sd_notify.extend(DRAIN_SECONDS * 10)
             await asyncio.sleep(DRAIN_SECONDS)
 
     async def status(self) -> str:
@@ -100,14 +100,14 @@ class Supervision:
 
 
 @asynccontextmanager
-async def awaited_start(notifier: Notifier, waits: Callable[[], str]) -> AsyncGenerator[None, None]:
+async def awaited_start(sd_notify: SdNotify, waits: Callable[[], str]) -> AsyncGenerator[None, None]:
     """While the block waits for the store, tell the manager so and ask it for patience."""
 
     async def tell() -> None:
         while True:
             if said := waits():
-                notifier.status(f"starting, waiting: {said}")
-                notifier.extend(DRAIN_SECONDS * 10)
+                sd_notify.status(f"starting, waiting: {said}")
+                sd_notify.extend(DRAIN_SECONDS * 10)
             await asyncio.sleep(DRAIN_SECONDS)
 
     telling = asyncio.create_task(tell(), name="start")

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Plan
     from ladingd.core.ports import Check, JobStore, Transfer
     from ladingd.core.spec import JobSpec
-    from ladingd.run.disk_space import Room
-    from ladingd.run.upkeep.cleanup import Discards
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.disk_space import DiskSpace
+    from ladingd.run.upkeep.cleanup import Cleanup
+    from ladingd.run.watch.notifier import Notifier
     from ladingd.run.workers.pool import Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """How many seconds source and target have to say what a plan needs to know."""
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -56,16 +56,16 @@ class Control:
         store: JobStore,
         transfer: Transfer,
         workers: Workers,
-        announcer: Announcer,
-        discards: Discards,
-        room: Room,
+        notifier: Notifier,
+        cleanup: Cleanup,
+        disk_space: DiskSpace,
     ) -> None:
         self._store = store
         self._transfer = transfer
         self._workers = workers
-        self._announcer = announcer
-        self._discards = discards
-        self._room = room
+        self._notifier = notifier
+        self._cleanup = cleanup
+        self._disk_space = disk_space
         self._closed = False
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -94,7 +94,7 @@ class Control:
         self._check_open()
         if request_id and (earlier := await self._store.made_by(owner, request_id, request_digest)):
             return earlier
-        self._room.check()
+        self._disk_space.check()
         plan = await self._plan(spec)
         now = utc_now()
         job = Job(
@@ -193,18 +193,18 @@ class Control:
         try:
             job = await self._told(self._store.delete(job_id, etag=etag, check=check))
         except asyncio.CancelledError:
-            self._discards.wake()  # It may be gone.
+            self._cleanup.wake()  # It may be gone.
             raise
         if not job.attempt:
             return  # It has left nothing.
         if wait:
             await asyncio.shield(self._keep(self._discard(job)))
         else:
-            self._discards.wake()
+            self._cleanup.wake()
 
     async def _discard(self, job: Job) -> None:
         try:
-            await self._discards.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
+            await self._cleanup.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
         except LadingError as error:
             # The job is gone all the same: what stays in an unreachable target is cleared away when it is back.
             log.warning("jobs/%s is deleted, what it left is cleared away later: %s", job.id, error.message)
@@ -224,7 +224,7 @@ class Control:
         """
         self._check_open()
         if command is Event.START:
-            self._room.check()
+            self._disk_space.check()
             check = await self._permitted(job_id, check, permit)
         return await self._told(self._store.command(job_id, command, etag=etag, check=check))
 
@@ -246,12 +246,12 @@ class Control:
         return still
 
     async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:
-        """Write and announce. Whoever gives up waiting for it does not undo what is written, nor keep it from the
+        """Write and notify. Whoever gives up waiting for it does not undo what is written, nor keep it from the
         others, and knows its effect all the same."""
 
         async def write() -> Job:
             job = await writing
-            self._announcer.announce(job.id)
+            self._notifier.notify(job.id)
             if (wanted := effect.get(None)) is not None:
                 wanted.job = job
             return job
@@ -276,10 +276,10 @@ class Control:
 
     async def _work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return await self._workers.call(function, *args, **kwargs)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
+            raise TargetUnavailable(f"no answer within {TIMEOUT:g} s") from None
 
     def _check_open(self) -> None:
         if self._closed:

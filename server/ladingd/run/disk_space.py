@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Job
     from ladingd.core.maintenance import Hold, HoldStore
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.notifier import Notifier
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -49,7 +49,7 @@ class _Try:
     free: int | None
 
 
-class Room:
+class DiskSpace:
     """Looks after the disk of the daemon's own directory, and after jobs that met a full one wherever it is.
 
     Below ``reserve`` free bytes all running jobs are paused and nothing begins; above half as many again those go on.
@@ -60,7 +60,7 @@ class Room:
     def __init__(
         self,
         holds: HoldStore,
-        announcer: Announcer,
+        notifier: Notifier,
         *,
         directory: Path,
         reserve: int,
@@ -68,7 +68,7 @@ class Room:
         free: Callable[[Path], int] = free_bytes,
     ) -> None:
         self._holds = holds
-        self._announcer = announcer
+        self._notifier = notifier
         self._directory = directory
         self.reserve = reserve
         self._refill = refill
@@ -108,7 +108,7 @@ class Room:
         if await self._holds.hold(job.id, reason, error.place) is not None:
             self._tries[job.id] = _Try(wait=wait, read=job.counts.read, since=time.monotonic(), free=free)
             self._held = None
-            self._announcer.announce(job.id)
+            self._notifier.notify(job.id)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -134,7 +134,7 @@ class Room:
         if self.short:
             self._short, self._told = None, False
             log.warning("there is room again in %s: %s bytes are free", self._directory, f"{free:,}")
-            self._announcer.announce()  # Slots are handed out again.
+            self._notifier.notify()  # Slots are handed out again.
         if free > 2 * self.reserve:
             await asyncio.to_thread(self._refill)
         await self._release_due(free)
@@ -151,11 +151,11 @@ class Room:
         self._short = DiskFull(reason, str(self._directory))  # Before anything is paused: nothing begins behind it.
         if begins:
             log.critical("%s", reason)
-            self._announcer.announce(*await self._holds.note_queued(reason))
+            self._notifier.notify(*await self._holds.note_queued(reason))
         held = await self._holds.hold_all(reason)
         if held:
             self._held = None
-            self._announcer.announce(*(job.id for job in held))
+            self._notifier.notify(*(job.id for job in held))
 
     async def _release_due(self, free: int) -> None:
         if self._held is None:
@@ -180,7 +180,7 @@ class Room:
             if self._held is not None:
                 self._held.pop(hold.job_id, None)
             if job is not None:
-                self._announcer.announce(job.id)
+                self._notifier.notify(job.id)
 
     async def _due(self, hold: Hold) -> bool:
         known = self._tries.get(hold.job_id)

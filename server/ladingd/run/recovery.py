@@ -11,7 +11,7 @@ from ladingd.core.state import ACTIVE, Event, State
 
 if TYPE_CHECKING:
     from ladingd.core.ports import JobStore
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.notifier import Notifier
 
 DIED = Failure(code="DAEMON_DIED", message="the daemon died while the job was running")
 STOPPED = Failure(code="DAEMON_STOPPED", message="the daemon was shut down while the job was running")
@@ -19,10 +19,10 @@ STOPPED = Failure(code="DAEMON_STOPPED", message="the daemon was shut down while
 log = logging.getLogger(__name__)
 
 
-async def interrupt(store: JobStore, announcer: Announcer) -> None:
+async def interrupt(store: JobStore, notifier: Notifier) -> None:
     """On shutdown: every active job is committed as its shutdown state, whatever its chunks do."""
     moved = await store.move_all(ACTIVE, Event.SHUTDOWN, failure=STOPPED)
-    announcer.announce(*(job.id for job in moved))
+    notifier.notify(*(job.id for job in moved))
 
 
 async def recover(store: JobStore) -> None:

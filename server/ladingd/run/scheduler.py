@@ -9,16 +9,16 @@ from ladingd.core.errors import DiskFull, JobNotFound, StoreBusy, StoreUnusable
 from ladingd.core.origin import Origin, working_for
 from ladingd.core.state import Event, State
 from ladingd.run.attempt.execution import Execution
-from ladingd.run.workers.calls import defect
+from ladingd.run.workers.calls import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ladingd.core.job import Job
     from ladingd.core.ports import JobStore, Transfer
-    from ladingd.run.attempt.timeouts import Patience
-    from ladingd.run.disk_space import Room
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.attempt.timeouts import Timeouts
+    from ladingd.run.disk_space import DiskSpace
+    from ladingd.run.watch.notifier import Notifier
     from ladingd.run.watch.watch import Watch
     from ladingd.run.workers.pool import Workers
 
@@ -30,24 +30,24 @@ class Scheduler:
         self,
         *,
         slots: int,
-        patience: Patience,
+        timeouts: Timeouts,
         store: JobStore,
         transfer: Transfer,
         workers: Workers,
-        announcer: Announcer,
+        notifier: Notifier,
         watch: Watch,
-        room: Room,
+        disk_space: DiskSpace,
         observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
         """``observe`` is told of counts: see ``Execution``."""
         self._slots = slots
-        self._patience = patience
+        self._timeouts = timeouts
         self._store = store
         self._transfer = transfer
         self._workers = workers
-        self._announcer = announcer
+        self._notifier = notifier
         self._watch = watch
-        self._room = room
+        self._disk_space = disk_space
         self._observe = observe
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -63,31 +63,31 @@ class Scheduler:
         """Hand out slots until closed, then wait until the last job rests. An execution that breaks breaks this."""
         async with asyncio.TaskGroup() as executions:
             while not self._closed:
-                changed = self._announcer.listen()
+                changed = self._notifier.listen()
                 async with self._filling:
                     await self._fill(executions)
                 await changed.wait()
 
-    def adjust(self, *, slots: int, patience: Patience) -> None:
+    def adjust(self, *, slots: int, timeouts: Timeouts) -> None:
         """Other limits from now on, for the jobs that run too. Where slots become fewer, those that run go on."""
         self._slots = slots
-        self._patience = patience
+        self._timeouts = timeouts
         for execution in self._executions:
-            execution.adjust(patience)
-        self._announcer.announce()
+            execution.adjust(timeouts)
+        self._notifier.notify()
 
     async def close(self) -> None:
         """Hand out no more slots: when this returns, no job becomes RUNNING any more."""
         self._closed = True
         async with self._filling:
-            self._announcer.announce()
+            self._notifier.notify()
 
     async def _fill(self, executions: asyncio.TaskGroup) -> None:
         if len(self._running) >= self._slots:
             return
         for job in await self._store.in_states({State.QUEUED}):
             # A job that was paused and started again may be queued while its last execution is still leaving.
-            if len(self._running) >= self._slots or self._closed or self._room.short:
+            if len(self._running) >= self._slots or self._closed or self._disk_space.short:
                 return
             if job.id in self._running:
                 continue
@@ -100,7 +100,7 @@ class Scheduler:
                     raise
                 return  # It stays queued.
             if moved is not None:
-                self._announcer.announce(job.id)
+                self._notifier.notify(job.id)
                 with working_for(_origin(moved)):
                     task = executions.create_task(self._execute(moved), name=f"job {job.id}")
                 self._running[job.id] = task
@@ -111,10 +111,10 @@ class Scheduler:
             store=self._store,
             transfer=self._transfer,
             workers=self._workers,
-            announcer=self._announcer,
+            notifier=self._notifier,
             watch=self._watch,
-            patience=self._patience,
-            room=self._room,
+            timeouts=self._timeouts,
+            disk_space=self._disk_space,
             observe=self._observe,
         )
         self._executions.add(execution)
@@ -128,12 +128,12 @@ class Scheduler:
             # Nothing of it can be written any more; the next start finds what the ledger has.
         except Exception as error:
             # Of one job, and no reason to stop the others.
-            await execution.abandon(defect(job.id, error))
+            await execution.abandon(internal_error(job.id, error))
         finally:
             self._executions.discard(execution)
             del self._running[job.id]
             self._watch.rested(job.id)
-            self._announcer.announce(job.id)
+            self._notifier.notify(job.id)
 
 
 def _origin(job: Job) -> Origin:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "ladingd"
-PATIENCE = 0.2
+TIMEOUT = 0.2
 """Seconds that the journal has to take a line, once: its queue is short, and who reads it is busy now and then."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -75,7 +75,7 @@ class JournalHandler(logging.Handler):
         """Whether the journal has it."""
         try:
             connected = self._connected()
-            connected.settimeout(0.0 if self._lost else PATIENCE)
+            connected.settimeout(0.0 if self._lost else TIMEOUT)
             try:
                 connected.send(datagram)
             except OSError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("ladingd")
 
 
-class Occasion(StrEnum):
+class LogEvent(StrEnum):
     """The value is the MESSAGE_ID of the journal, by which lines are found whatever they say. It never changes."""
 
     DAEMON_STARTING = "1f88567d6e5e43d4937eb99c1c376d03"
@@ -52,57 +52,57 @@ class Occasion(StrEnum):
 
     @property
     def fields(self) -> dict[str, object]:
-        """What tells a line of this occasion from others."""
+        """What tells a line of this event from others."""
         return {"event": self.name, "message_id": self.value}
 
 
 _BY_KIND = {
-    ChangeKind.CREATED: Occasion.JOB_CREATED,
-    ChangeKind.EDITED: Occasion.JOB_EDITED,
-    ChangeKind.SHARED: Occasion.JOB_SHARED,
-    ChangeKind.WITHDRAWN: Occasion.JOB_WITHDRAWN,
-    ChangeKind.DELETED: Occasion.JOB_DELETED,
+    ChangeKind.CREATED: LogEvent.JOB_CREATED,
+    ChangeKind.EDITED: LogEvent.JOB_EDITED,
+    ChangeKind.SHARED: LogEvent.JOB_SHARED,
+    ChangeKind.WITHDRAWN: LogEvent.JOB_WITHDRAWN,
+    ChangeKind.DELETED: LogEvent.JOB_DELETED,
 }
 _BY_CAUSE = {
-    Event.START: Occasion.JOB_STARTED,
-    Event.SLOT_FREE: Occasion.JOB_RUNNING,
-    Event.RESUME: Occasion.JOB_RESUMED,
+    Event.START: LogEvent.JOB_STARTED,
+    Event.SLOT_FREE: LogEvent.JOB_RUNNING,
+    Event.RESUME: LogEvent.JOB_RESUMED,
 }
 _BY_STATE = {
-    State.PAUSING: Occasion.JOB_PAUSING,
-    State.PAUSED: Occasion.JOB_PAUSED,
-    State.CANCELING: Occasion.JOB_CANCELING,
-    State.CANCELED: Occasion.JOB_CANCELED,
-    State.FINISHED: Occasion.JOB_FINISHED,
-    State.FAILED: Occasion.JOB_FAILED,
-    State.INTERRUPTED: Occasion.JOB_INTERRUPTED,
+    State.PAUSING: LogEvent.JOB_PAUSING,
+    State.PAUSED: LogEvent.JOB_PAUSED,
+    State.CANCELING: LogEvent.JOB_CANCELING,
+    State.CANCELED: LogEvent.JOB_CANCELED,
+    State.FINISHED: LogEvent.JOB_FINISHED,
+    State.FAILED: LogEvent.JOB_FAILED,
+    State.INTERRUPTED: LogEvent.JOB_INTERRUPTED,
 }
 _LEVELS = {Level.INFO: logging.INFO, Level.WARNING: logging.WARNING, Level.ERROR: logging.ERROR}
 
 
-def occasion_of(change: Change) -> Occasion:
-    """Which occasion a change is."""
+def log_event_of(change: Change) -> LogEvent:
+    """Which event a change is."""
     if change.kind is not ChangeKind.MOVED:
         return _BY_KIND[change.kind]
     return (change.cause and _BY_CAUSE.get(change.cause)) or _BY_STATE[change.job.state]
 
 
-def tell(occasion: Occasion, message: str, *arguments: object) -> None:
-    """Write the line of an occasion in the daemon's life."""
-    _log.info(message, *arguments, extra={"fields": occasion.fields})
+def tell(event: LogEvent, message: str, *arguments: object) -> None:
+    """Write the line of an event in the daemon's life."""
+    _log.info(message, *arguments, extra={"fields": event.fields})
 
 
 def tell_wait(waits: bool, message: str) -> None:
     """Write the line that what is to be written to the store waits, or waits no more. From any thread."""
-    occasion = Occasion.STORE_WAITING if waits else Occasion.STORE_WRITABLE
-    _log.log(logging.CRITICAL if waits else logging.WARNING, "%s", message, extra={"fields": occasion.fields})
+    event = LogEvent.STORE_WAITING if waits else LogEvent.STORE_WRITABLE
+    _log.log(logging.CRITICAL if waits else logging.WARNING, "%s", message, extra={"fields": event.fields})
 
 
 def tell_change(change: Change) -> None:
     """Write the line of a change of a job."""
-    job, occasion = change.job, occasion_of(change)
+    job, event = change.job, log_event_of(change)
     level, code, sentence = describe(change)
-    fields = occasion.fields | {"job": job.id, "revision": change.revision, "code": code, "call": change.correlation}
+    fields = event.fields | {"job": job.id, "revision": change.revision, "code": code, "call": change.correlation}
     if change.from_state is not None:
         fields["from_state"] = change.from_state.value
     if change.kind is not ChangeKind.DELETED:
@@ -111,7 +111,7 @@ def tell_change(change: Change) -> None:
         fields["cause"] = change.cause.value
     if job.attempt:
         fields["attempt"] = job.attempt
-    if occasion is Occasion.JOB_FINISHED:
+    if event is LogEvent.JOB_FINISHED:
         fields |= {"bill": asdict(job.counts)}
         sentence = f"{sentence}: {bill(job.counts)}"
     states = (change.from_state, None if change.kind is ChangeKind.DELETED else job.state)

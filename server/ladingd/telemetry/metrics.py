@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 LAG_SECONDS = 0.5
 """So often it is measured how late the event loop is."""
-STORE_PATIENCE = 2.0
+STORE_TIMEOUT = 2.0
 """Seconds that the store has to say how many jobs there are."""
 
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -221,7 +221,7 @@ class Metrics:
         self._workers.labels("idle").set(self._read_workers.idle)
         self._writable.set(0 if self._read_waits() else 1)
         try:
-            async with asyncio.timeout(STORE_PATIENCE):
+            async with asyncio.timeout(STORE_TIMEOUT):
                 numbers = await self._read_jobs()
         except Exception as error:
             # That is what this scrape has to tell.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PATH = "/metrics"
 SOCKET_MODE = 0o660
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that a scraper has for its question and for taking the answer."""
 _MOST = 16
 _HEAD_BYTES = 8 << 10
@@ -23,7 +23,7 @@ _HEAD_BYTES = 8 << 10
 _log = logging.getLogger(__name__)
 
 
-class ScrapeServer:
+class MetricsServer:
     """Serves what ``render`` says, for the ``Accept`` of the question, to a few at a time. A connection carries one
     question."""
 
@@ -74,7 +74,7 @@ class ScrapeServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await self._answer(head.decode("latin-1")))
                 await writer.drain()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _KEPT = 1_000
 """So many calls and attempts are remembered as parents of what is still to come."""
-_PATIENCE = 1.0
+_TIMEOUT = 1.0
 """Seconds that the last spans have to leave at the end."""
 _PLACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
@@ -139,10 +139,10 @@ class Traces:
 
         threading.Thread(target=send, name="traces", daemon=True).start()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 await sent.wait()
         except TimeoutError:
-            _log.warning("the last traces are lost: they were not taken within %g s", _PATIENCE)
+            _log.warning("the last traces are lost: they were not taken within %g s", _TIMEOUT)
 
     def _attempt(self, origin: Origin, begin: int) -> Span:
         """The span of an attempt, begun where there is none: a worker may be faster than the news of its job."""

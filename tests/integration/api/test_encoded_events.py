@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ladingd.api.messages import encoded_events as shown
-from ladingd.api.messages.encoded_events import Shown
+from ladingd.api.messages.encoded_events import EncodedEvents
 from ladingd.run.watch.watch import WatchEvent, WatchKind
 from tests.integration.api.fakes import a_job, eventually
 
@@ -22,7 +22,7 @@ def event(job: Job, revision: int, kind: WatchKind) -> WatchEvent:
 
 
 async def test_the_messages_of_changes_are_bounded_by_bytes() -> None:
-    kept = Shown(most_bytes=50_000)
+    kept = EncodedEvents(most_bytes=50_000)
     for revision in range(1, 200):
         job = replace(a_job(), description="x" * 1_000, revision=revision)
         message = kept.message(event(job, revision, WatchKind.CHANGED))
@@ -33,7 +33,7 @@ async def test_the_messages_of_changes_are_bounded_by_bytes() -> None:
 
 async def test_the_jobs_of_a_list_are_not_kept_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown, "LISTED_SECONDS", 0.01)
-    kept, job = Shown(), a_job()
+    kept, job = EncodedEvents(), a_job()
     first = kept.message(event(job, 1, WatchKind.SNAPSHOT))
     assert kept.message(event(job, 1, WatchKind.SNAPSHOT)) is first
     assert kept.size

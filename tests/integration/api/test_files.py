@@ -128,21 +128,23 @@ class Doorman(grpc.aio.ServerInterceptor):
 async def make_yard(folder: Path) -> AsyncIterator[Callable[..., Any]]:
     running: list[tuple[grpc.aio.Server, grpc.aio.Channel]] = []
 
-    async def make(*, patience: float = DEADLINE, places: int = 32, file_limit: int = MIB << 10, **limits: int) -> Yard:
+    async def make(
+        *, write_timeout: float = DEADLINE, places: int = 32, file_limit: int = MIB << 10, **limits: int
+    ) -> Yard:
         state, root = folder / "state", folder / "files"
         for directory in (state, root):
             directory.mkdir(exist_ok=True)
         files = UploadFiles(UploadRoom(directory=state, **{"disk_reserve": 0, **limits}), file_limit=file_limit)
         guard = Guard()
         server = grpc.aio.server(
-            interceptors=(guard, Doorman(), Limits(transfers=places, transfer_patience=patience)),
+            interceptors=(guard, Doorman(), Limits(transfers=places, transfer_timeout=write_timeout)),
             options=[("grpc.max_receive_message_length", 4 << 20)],
         )
         channel = grpc.aio.insecure_channel(f"unix:{folder}/s", options=[("grpc.use_local_subchannel_pool", 1)])
         stub = FileServiceStub(channel)  # type: ignore[no-untyped-call]
         yard = Yard(state, root, stub, files, guard)
         roots = {"files": root, "uploads": files.root}
-        servicer = FileServicer(files, RootFiles(roots, {}), yard.in_use, patience=patience)
+        servicer = FileServicer(files, RootFiles(roots, {}), yard.in_use, timeout=write_timeout)
         add_FileServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         server.add_insecure_port(f"unix:{folder}/s")
         await server.start()
@@ -355,7 +357,7 @@ async def test_sendings_that_fight_leave_the_right_file(yard: Yard) -> None:
 
 
 async def test_a_silent_client_is_sent_away_and_may_come_back(make_yard: Callable[..., Any]) -> None:
-    yard = await make_yard(patience=0.05)
+    yard = await make_yard(write_timeout=0.05)
     content = content_of(100)
     call = await yard.begun(yard.begin(content))
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -649,7 +651,7 @@ async def test_nothing_is_left_open_when_calls_are_cancelled_at_any_moment(yard:
 
 
 async def test_a_client_that_stops_reading_gives_its_place_to_others(make_yard: Callable[..., Any]) -> None:
-    yard = await make_yard(patience=0.2, places=1)
+    yard = await make_yard(write_timeout=0.2, places=1)
     content = os.urandom(32 * MIB)
     (yard.root / "large").write_bytes(content)
     (yard.root / "small").write_bytes(b"x")

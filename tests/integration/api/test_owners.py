@@ -10,7 +10,7 @@ import pytest
 
 from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
-from ladingd.api.messages.encoded_events import Shown
+from ladingd.api.messages.encoded_events import EncodedEvents
 from ladingd.api.messages.filter import selection_in
 from ladingd.api.methods import METHODS, Method
 from ladingd.core.access import HOLDERS, Act, Right, Role, Standing, issue
@@ -183,7 +183,7 @@ async def test_a_request_of_before_does_not_show_the_job_of_another(api: Any) ->
 def test_a_job_that_is_withdrawn_ends_without_a_word() -> None:
     """Also where others were shown the same change before."""
     job = a_job(owner="ben", label="secret", description="secret", revision=9)
-    shown = Shown()
+    shown = EncodedEvents()
     change = {"revision": 9, "time": NOON, "job": job}
     full = pb.WatchJobsResponse.FromString(shown.message(WatchEvent(kind=WatchKind.CHANGED, **change)))
     bare = pb.WatchJobsResponse.FromString(shown.message(WatchEvent(kind=WatchKind.WITHDRAWN, **change)))

@@ -331,7 +331,7 @@ def test_roots_that_are_not_there_or_are_none(file: Path) -> None:
 
 def test_a_root_that_does_not_answer_holds_nobody_up(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = threading.Event()
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "TIMEOUT", 0.05)
     monkeypatch.setattr(module, "_look", lambda _path: gone.wait(PATIENCE))
     try:
         assert "does not answer" in only(file, roots(file.parent, a="srv")).message

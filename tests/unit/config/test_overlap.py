@@ -168,7 +168,7 @@ def test_a_database_whose_place_does_not_answer_is_protected_by_its_path(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reload lists the daemon's files on the loop: a network file system that is gone must not stop it."""
-    monkeypatch.setattr(looking, "PATIENCE", 0.05)
+    monkeypatch.setattr(looking, "TIMEOUT", 0.05)
     answer, real = threading.Event(), os.path.realpath
 
     def realpath(path: Path) -> str:
@@ -206,7 +206,7 @@ def test_the_daemon_of_a_user_without_an_account_or_home_has_files_as_well(
 
 
 def test_a_place_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "PATIENCE", 0.05)
+    monkeypatch.setattr(looking, "TIMEOUT", 0.05)
     answer = threading.Event()
     try:
         assert side_by_side(lambda wait: not wait or answer.wait(30), {"away": True, "there": False}) == {"there": True}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 
-from ladingd.core.reloadable import Live
+from ladingd.core.reloadable import Reloadable
 
 
 def test_who_holds_it_sees_the_new_content_and_a_copy_the_old() -> None:
-    live = Live({"a": 1, "b": 2})
+    live = Reloadable({"a": 1, "b": 2})
     copy = pickle.loads(pickle.dumps(live))
     live.replace({"b": 3})
     assert (dict(live), live.get("a"), len(live)) == ({"b": 3}, None, 1)

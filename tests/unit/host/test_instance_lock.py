@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ladingd.host.instance_lock import PID_FILE, RECORD, claimed
+from ladingd.host.instance_lock import PID_FILE, RECORD, locked_instance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ def test_what_cannot_be_removed_at_the_end_is_said_and_no_failure(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state, socket = folder / "state", folder / "run" / "s"
-    with claimed(state, socket):
+    with locked_instance(state, socket):
         (state / PID_FILE).unlink()
         (state / PID_FILE).mkdir()  # Root may remove any file, but this is none.
         socket.touch()

@@ -11,9 +11,9 @@ import pytest
 
 from ladingd.core.errors import StoreUnusable
 from ladingd.core.state import State
-from ladingd.host.sd_notify import Notifier
+from ladingd.host.sd_notify import SdNotify
 from ladingd.host.supervision import Supervision, awaited_start
-from ladingd.run.watch.notifier import Announcer
+from ladingd.run.watch.notifier import Notifier
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import until
 
@@ -29,13 +29,13 @@ def manager(request: pytest.FixtureRequest, folder: Path) -> Iterator[ServiceMan
 
 
 def test_every_message_is_one_datagram(manager: ServiceManager) -> None:
-    notifier = Notifier(manager.address)
-    notifier.ready("serves\nby two lines")
-    notifier.status("1 job running")
-    notifier.reloading()
-    notifier.alive()
-    notifier.stopping("shutting down")
-    notifier.extend(2.5)
+    sd_notify = SdNotify(manager.address)
+    sd_notify.ready("serves\nby two lines")
+    sd_notify.status("1 job running")
+    sd_notify.reloading()
+    sd_notify.alive()
+    sd_notify.stopping("shutting down")
+    sd_notify.extend(2.5)
     manager.settle()
     ready, status, reloading, alive, stopping, extend = manager.heard
     assert ready == {"READY": "1", "STATUS": "serves by two lines"}
@@ -48,14 +48,14 @@ def test_every_message_is_one_datagram(manager: ServiceManager) -> None:
 
 
 def test_nothing_takes_the_end_back(manager: ServiceManager) -> None:
-    notifier = Notifier(manager.address)
-    notifier.stopping("shutting down")
-    notifier.reloading()
-    notifier.ready("ready")
-    notifier.status("1 job running")
-    notifier.alive()
-    notifier.stopping("shutting down")
-    notifier.extend(1)
+    sd_notify = SdNotify(manager.address)
+    sd_notify.stopping("shutting down")
+    sd_notify.reloading()
+    sd_notify.ready("ready")
+    sd_notify.status("1 job running")
+    sd_notify.alive()
+    sd_notify.stopping("shutting down")
+    sd_notify.extend(1)
     assert manager.said == ["STOPPING"]
     assert [*map(list, manager.heard)] == [["STOPPING", "STATUS"], ["EXTEND_TIMEOUT_USEC"]]
 
@@ -66,29 +66,29 @@ def test_the_environment_is_read_once_and_not_left_to_others(
     monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    notifier = Notifier.from_environment()
-    assert (notifier.listened_to, notifier.watchdog_seconds) == (True, 3.0)
+    sd_notify = SdNotify.from_environment()
+    assert (sd_notify.listened_to, sd_notify.watchdog_seconds) == (True, 3.0)
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys()
-    assert not Notifier.from_environment().listened_to
+    assert not SdNotify.from_environment().listened_to
 
 
 def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "@nobody")
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert Notifier.from_environment().watchdog_seconds is None
+    assert SdNotify.from_environment().watchdog_seconds is None
 
 
 def test_nobody_to_tell(caplog: pytest.LogCaptureFixture) -> None:
-    Notifier().ready("ready")
+    SdNotify().ready("ready")
     assert not caplog.records
 
 
 def test_a_manager_that_is_gone_is_told_of_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    notifier = Notifier(str(folder / "nobody"))
+    sd_notify = SdNotify(str(folder / "nobody"))
     with caplog.at_level(logging.WARNING):
-        notifier.ready("ready")
-        notifier.alive()
+        sd_notify.ready("ready")
+        sd_notify.alive()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "the service manager cannot be told (READY=1)"
     ]
@@ -112,10 +112,10 @@ class FakeStore:
         return self.states
 
 
-def supervision(manager: ServiceManager, store: Any) -> tuple[Supervision, Announcer]:
-    announcer = Announcer()
-    notifier = Notifier(manager.address, watchdog_seconds=0.15)
-    return Supervision(notifier, store=store, listen=announcer.listen, watchers=lambda: 1), announcer
+def supervision(manager: ServiceManager, store: Any) -> tuple[Supervision, Notifier]:
+    notifier = Notifier()
+    sd_notify = SdNotify(manager.address, watchdog_seconds=0.15)
+    return Supervision(sd_notify, store=store, listen=notifier.listen, watchers=lambda: 1), notifier
 
 
 async def test_signs_of_life_depend_on_the_store(manager: ServiceManager) -> None:
@@ -139,14 +139,14 @@ async def test_the_status_is_told_when_it_is_another_one(
 ) -> None:
     monkeypatch.setattr("ladingd.host.supervision.STATUS_SECONDS", 0.05)
     store = FakeStore()
-    telling, announcer = supervision(manager, store)
+    telling, notifier = supervision(manager, store)
     task = asyncio.create_task(telling.tell())
     await asyncio.to_thread(manager.hears, "STATUS", "2 jobs running, 0 waiting, 1 watcher")
     for _ in range(20):
-        announcer.announce("a")
+        notifier.notify("a")
         await asyncio.sleep(0.01)
     store.states = {State.RUNNING: 1, State.QUEUED: 2}
-    announcer.announce("a")
+    notifier.notify("a")
     await asyncio.to_thread(manager.hears, "STATUS", "1 job running, 2 waiting, 1 watcher")
     assert len(manager.heard) == 2
     task.cancel()
@@ -154,23 +154,23 @@ async def test_the_status_is_told_when_it_is_another_one(
 
 
 async def test_the_status_says_what_the_store_waits_for_without_asking_it(manager: ServiceManager) -> None:
-    notifier = Notifier(manager.address)
+    sd_notify = SdNotify(manager.address)
     telling = Supervision(
-        notifier,
+        sd_notify,
         store=None,
-        listen=Announcer().listen,
+        listen=Notifier().listen,
         watchers=lambda: 1,
         waits=lambda: "the store is locked by process 7",
     )  # type: ignore[arg-type]
     assert await telling.status() == "waiting: the store is locked by process 7"
-    async with awaited_start(notifier, lambda: "the store is locked by process 7"):
+    async with awaited_start(sd_notify, lambda: "the store is locked by process 7"):
         await asyncio.to_thread(manager.hears, "STATUS", "starting, waiting: the store is locked by process 7")
         await asyncio.to_thread(manager.hears, "EXTEND_TIMEOUT_USEC")
 
 
 def test_what_is_sent_leaves_no_descriptor_open(manager: ServiceManager) -> None:
-    notifier = Notifier(manager.address)
+    sd_notify = SdNotify(manager.address)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        notifier.alive()
+        sd_notify.alive()
     until(lambda: len(os.listdir("/proc/self/fd")) == before, "descriptors as before")

@@ -21,11 +21,11 @@ from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.run.attempt.execution import Execution
-from ladingd.run.attempt.timeouts import Patience
-from ladingd.run.disk_space import Room
-from ladingd.run.upkeep.cleanup import Discards
+from ladingd.run.attempt.timeouts import Timeouts
+from ladingd.run.disk_space import DiskSpace
+from ladingd.run.upkeep.cleanup import Cleanup
 from ladingd.run.upkeep.settlement import Settlement
-from ladingd.run.watch.notifier import Announcer
+from ladingd.run.watch.notifier import Notifier
 from ladingd.run.watch.watch import Watch
 from ladingd.store.discards import SqlDiscardStore
 from ladingd.store.holds import SqlHoldStore
@@ -158,12 +158,12 @@ class Rig:
     store: SqlJobStore
     transfer: FakeTransfer
     workers: FakeWorkers
-    announcer: Announcer
+    notifier: Notifier
     watch: Watch
     rejects: FakeRejects
-    room: Room
+    disk_space: DiskSpace
     disk: FakeDisk
-    discards: Discards
+    cleanup: Cleanup
     files: FakeFiles
 
     async def queued(self, chunks: int) -> Job:
@@ -186,21 +186,21 @@ class Rig:
             store=self.store,
             transfer=self.transfer,
             workers=cast("Workers", self.workers),
-            announcer=self.announcer,
+            notifier=self.notifier,
             watch=self.watch,
-            patience=Patience(pause_grace=pause_grace, cancel_grace=cancel_grace, target=target),
-            room=self.room,
+            timeouts=Timeouts(pause_grace=pause_grace, cancel_grace=cancel_grace, target=target),
+            disk_space=self.disk_space,
         )
 
     def settlement(self) -> Settlement:
         """With workers that are those of the chunks."""
         workers = cast("Workers", self.workers)
-        return Settlement(store=self.store, transfer=self.transfer, workers=workers, announcer=self.announcer)
+        return Settlement(store=self.store, transfer=self.transfer, workers=workers, notifier=self.notifier)
 
     async def command(self, job_id: str, command: Event) -> Job:
         """As people do it."""
         job = await self.store.command(job_id, command)
-        self.announcer.announce(job_id)
+        self.notifier.notify(job_id)
         return job
 
     async def codes(self, job_id: str) -> list[str]:
@@ -242,7 +242,7 @@ class FakeFiles(JobFiles):
     async def set_aside(self, uid: str) -> None:
         self.aside[uid] = self.there.pop(uid)
 
-    async def forget_strangers(self, before: datetime) -> None:
+    async def forget_orphans(self, before: datetime) -> None:
         """None is so old."""
 
 
@@ -280,13 +280,13 @@ def a_reject(ordinal: int, place: int) -> Reject:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = await SqlJobStore.open(tmp_path / "store.db")
-    announcer, rejects = Announcer(), FakeRejects()
+    notifier, rejects = Notifier(), FakeRejects()
     database, disk, files = store._database, FakeDisk(), FakeFiles()
-    room = Room(
-        SqlHoldStore(database), announcer, directory=tmp_path, reserve=RESERVE, free=disk.free_at, refill=disk.refill
+    disk_space = DiskSpace(
+        SqlHoldStore(database), notifier, directory=tmp_path, reserve=RESERVE, free=disk.free_at, refill=disk.refill
     )
     transfer, workers = FakeTransfer(), FakeWorkers()
-    discards = Discards(SqlDiscardStore(database), files, transfer=transfer, workers=cast("Workers", workers))
-    watch = Watch(store, announcer, rejects)
-    yield Rig(store, transfer, workers, announcer, watch, rejects, room, disk, discards, files)
+    cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=cast("Workers", workers))
+    watch = Watch(store, notifier, rejects)
+    yield Rig(store, transfer, workers, notifier, watch, rejects, disk_space, disk, cleanup, files)
     await store.close()

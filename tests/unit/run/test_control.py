@@ -42,9 +42,9 @@ def control(rig: Rig) -> Control:
         store=rig.store,
         transfer=rig.transfer,
         workers=workers,
-        announcer=rig.announcer,
-        discards=rig.discards,
-        room=rig.room,
+        notifier=rig.notifier,
+        cleanup=rig.cleanup,
+        disk_space=rig.disk_space,
     )
 
 
@@ -96,7 +96,7 @@ async def test_what_was_written_is_announced_though_nobody_waits_for_it(
     rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await rig.queued(1)
-    rung = rig.announcer.listen(job.id)
+    rung = rig.notifier.listen(job.id)
     written, gate = asyncio.Event(), asyncio.Event()
     command = rig.store.command
 
@@ -151,7 +151,7 @@ async def test_a_deletion_that_nobody_waits_for_has_an_effect_all_the_same(
 
 
 async def test_a_spec_is_not_checked_for_ever(rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_module, "PATIENCE", 0.01)
+    monkeypatch.setattr(control_module, "TIMEOUT", 0.01)
     rig.workers.hold("plan")
     with pytest.raises(TargetUnavailable, match="no answer within"):
         await control.create(SPEC, label="", description="")

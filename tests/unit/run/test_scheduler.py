@@ -9,7 +9,7 @@ import pytest
 
 from ladingd.core.state import Event, State
 from ladingd.run.attempt.execution import Execution
-from ladingd.run.attempt.timeouts import Patience
+from ladingd.run.attempt.timeouts import Timeouts
 from ladingd.run.scheduler import Scheduler
 from tests.harness.waiting import until_async
 
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.timeout(30)
 async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
     scheduler = Scheduler(
         slots=2,
-        patience=Patience(pause_grace=60.0, cancel_grace=60.0, target=60.0),
+        timeouts=Timeouts(pause_grace=60.0, cancel_grace=60.0, target=60.0),
         store=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
-        announcer=rig.announcer,
+        notifier=rig.notifier,
         watch=rig.watch,
-        room=rig.room,
+        disk_space=rig.disk_space,
     )
     task = asyncio.create_task(scheduler.run())
     yield scheduler
@@ -48,7 +48,7 @@ async def test_jobs_get_their_slots_in_the_order_they_wait(rig: Rig, scheduler: 
     rig.workers.hold("begin")
     for chunks in (3, 1, 2):
         job = await rig.queued(chunks)
-        rig.announcer.announce(job.id)
+        rig.notifier.notify(job.id)
     await until_async(lambda: states(rig, State.RUNNING), "a job runs")
     await until_async(lambda: both(rig), "both slots are taken")
     assert await states(rig, State.QUEUED) == ["job2"]
@@ -69,7 +69,7 @@ async def three(rig: Rig) -> bool:
 async def test_a_job_that_is_cancelled_while_it_waits_gets_no_slot(rig: Rig, scheduler: Scheduler) -> None:
     rig.workers.hold("begin")
     for chunks in (1, 2, 3):
-        rig.announcer.announce((await rig.queued(chunks)).id)
+        rig.notifier.notify((await rig.queued(chunks)).id)
     await until_async(lambda: states(rig, State.RUNNING), "a job runs")
     await rig.command("job3", Event.CANCEL)
     rig.workers.gates["begin"].set()
@@ -95,7 +95,7 @@ async def test_a_defect_in_the_run_of_one_job_stops_that_job_alone(
 
     monkeypatch.setattr(Execution, "_collect", sometimes)
     for job in (broken, sound):
-        rig.announcer.announce(job.id)
+        rig.notifier.notify(job.id)
 
     async def both_rest() -> bool:
         return {(await rig.store.get(job.id)).state for job in (broken, sound)} == {State.FAILED, State.FINISHED}
@@ -110,7 +110,7 @@ async def test_a_defect_in_the_run_of_one_job_stops_that_job_alone(
 
 async def test_nothing_is_kept_of_jobs_that_nobody_watched(rig: Rig, scheduler: Scheduler) -> None:
     job = await rig.queued(3)
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     await until_async(lambda: states(rig, State.FINISHED), "the job is done")
 
     async def idle() -> bool:
@@ -118,4 +118,4 @@ async def test_nothing_is_kept_of_jobs_that_nobody_watched(rig: Rig, scheduler: 
 
     await until_async(idle, "its run is over")
     assert (rig.watch._progress, rig.watch._fresh) == ({}, {})
-    assert not rig.announcer._each
+    assert not rig.notifier._each

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.telemetry import metrics_server as scrape
-from ladingd.telemetry.metrics_server import ScrapeServer
+from ladingd.telemetry.metrics_server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def shown(accept: str) -> tuple[bytes, str]:
 
 @pytest.fixture
 async def place(folder: Path) -> AsyncIterator[Path]:
-    server = ScrapeServer(shown, socket=folder / "m")
+    server = MetricsServer(shown, socket=folder / "m")
     assert await server.start() == str(folder / "m")
     yield folder / "m"
     await server.stop()
@@ -71,12 +71,12 @@ async def test_nothing_else_is_there(place: Path, question: str, status: str) ->
 
 async def test_a_question_without_an_end_is_not_read_for_ever(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await ask(place, "GET /metrics HTTP/1.1\r\n" + "x" * 20_000) == ""
-    monkeypatch.setattr(scrape, "PATIENCE", 0.05)
+    monkeypatch.setattr(scrape, "TIMEOUT", 0.05)
     assert await ask(place, "GET /metr") == ""
 
 
 async def test_a_crowd_is_sent_away_and_those_that_wait_do_not_hold_up_the_end(folder: Path) -> None:
-    server = ScrapeServer(shown, socket=folder / "m")
+    server = MetricsServer(shown, socket=folder / "m")
     await server.start()
     idle = [await asyncio.open_unix_connection(folder / "m") for _ in range(20)]
     async with asyncio.timeout(5):
@@ -94,18 +94,18 @@ async def test_a_crowd_is_sent_away_and_those_that_wait_do_not_hold_up_the_end(f
 
 async def test_a_socket_in_use_is_not_taken_over_and_a_dead_one_is(folder: Path, place: Path) -> None:
     with pytest.raises(FileExistsError, match="another program"):
-        await ScrapeServer(shown, socket=place).start()
+        await MetricsServer(shown, socket=place).start()
     left = folder / "left"
     server = await asyncio.start_unix_server(lambda *_: None, left)
     server.close()
     await server.wait_closed()
-    again = ScrapeServer(shown, socket=left)
+    again = MetricsServer(shown, socket=left)
     await again.start()
     await again.stop()
 
 
 async def test_a_port_is_served_too() -> None:
-    server = ScrapeServer(shown, listen="127.0.0.1:0")
+    server = MetricsServer(shown, listen="127.0.0.1:0")
     host, _, port = (await server.start()).rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")

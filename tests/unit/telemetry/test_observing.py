@@ -18,7 +18,7 @@ from ladingd.core.state import TRANSITIONS, Event, State
 from ladingd.run.workers.pool import Workers
 from ladingd.telemetry import journald
 from ladingd.telemetry import log_events as occasions
-from ladingd.telemetry.log_events import Occasion, occasion_of, tell, tell_change
+from ladingd.telemetry.log_events import LogEvent, log_event_of, tell, tell_change
 from ladingd.telemetry.logs import _add_origin
 from ladingd.telemetry.metrics import Metrics
 from tests.integration.api.fakes import NOON, a_job
@@ -72,16 +72,16 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 def test_the_message_ids_are_those_of_the_document() -> None:
     said = dict(re.findall(r"^\| `([A-Z_]+)` \| `([0-9a-f]{32})` \|", TEXT, re.MULTILINE))
-    assert said == {occasion.name: occasion.value for occasion in Occasion}
+    assert said == {event.name: event.value for event in LogEvent}
 
 
 def test_every_change_is_an_occasion_and_every_occasion_of_a_job_is_one_of_a_change() -> None:
-    assert {occasion_of(change) for change in changes()} == {one for one in Occasion if one.name.startswith("JOB_")}
+    assert {log_event_of(change) for change in changes()} == {one for one in LogEvent if one.name.startswith("JOB_")}
 
 
 def test_the_fields_of_lines_are_those_of_the_document(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    tell(Occasion.DAEMON_READY, "ready")
+    tell(LogEvent.DAEMON_READY, "ready")
     with working_for(Origin(call="c", job="j", attempt=1, chunk=0)):
         for change in changes():
             tell_change(change)
@@ -116,7 +116,7 @@ def test_the_end_of_a_job_says_why_and_what_came_of_it(caplog: pytest.LogCapture
     assert said[1][:2] == ("ERROR", "jobs/a1 RUNNING → FAILED: it is away")
     assert said[1][2] == {
         "event": "JOB_FAILED",
-        "message_id": Occasion.JOB_FAILED.value,
+        "message_id": LogEvent.JOB_FAILED.value,
         "job": "a1",
         "revision": 9,
         "code": "TARGET_LOST",
@@ -208,7 +208,7 @@ async def test_labels_are_few_whatever_happens(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("kind", ChangeKind)
 def test_a_change_of_any_kind_is_told_and_counted(kind: ChangeKind) -> None:
-    """What the chronicle cannot tell would end the daemon."""
+    """What the change feed cannot tell would end the daemon."""
     moved = {"from_state": State.EDITING, "cause": Event.START} if kind is ChangeKind.MOVED else {}
     change = Change(revision=1, kind=kind, job=a_job(state=State.QUEUED), time=NOON, **moved)
     tell_change(change)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Res = TypeVar("Res")
 
 _MAX_RESOURCE = 200
-_ENTRY_PATIENCE = 5.0
+_ENTRY_TIMEOUT = 5.0
 """Seconds that the entry of a deed may take, however little time the caller has left."""
 
 _CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
@@ -257,7 +257,7 @@ def _end_of(certificate: bytes) -> datetime:
 
 async def _durable(writing: Awaitable[None]) -> None:
     """Wait until an entry is written. Raises DeadlineExceeded: what the caller wanted may be done by then."""
-    await within(max(seconds_to_answer() or 0.0, _ENTRY_PATIENCE), writing)
+    await within(max(seconds_to_answer() or 0.0, _ENTRY_TIMEOUT), writing)
 
 
 def _acts(rule: Method, request: Any) -> Set[Act]:

@@ -39,7 +39,7 @@ TRACE = "traceparent"
 Begun: TypeAlias = "Callable[[str], Callable[[str], None]]"
 """Takes the method of a call that begins, and returns what takes gRPC's word for its outcome when it is over."""
 
-UNASKED_PATIENCE = 20.0
+DEFAULT_TIMEOUT = 20.0
 """Seconds that a call may wait for the store that has no deadline of its own."""
 _MARGIN = 1.0
 """Seconds before its deadline by which a caller has an answer."""
@@ -93,7 +93,7 @@ class Guard(grpc.aio.ServerInterceptor):
             call = correlation_id(_shown(CORRELATION, context))
             context.set_trailing_metadata(((CORRELATION, call),))
             work_for(Origin(call=call, trace=_shown(TRACE, context) or ""))
-            answer_within(_patience(context.time_remaining()))
+            answer_within(_timeout(context.time_remaining()))
             with self._observed(method, context):
                 return await answered(encoded, context)
 
@@ -155,9 +155,9 @@ class Guard(grpc.aio.ServerInterceptor):
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
 
 
-def _patience(remaining: float | None) -> float:
+def _timeout(remaining: float | None) -> float:
     """For how many seconds an answer may be waited for so that it comes before the caller gives up."""
-    return UNASKED_PATIENCE if remaining is None else remaining - min(_MARGIN, remaining / 2)
+    return DEFAULT_TIMEOUT if remaining is None else remaining - min(_MARGIN, remaining / 2)
 
 
 def _shown(name: str, context: Context) -> str | None:

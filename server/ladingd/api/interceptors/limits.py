@@ -30,7 +30,7 @@ class Limits(grpc.aio.ServerInterceptor):
 
     A call that is answered by one message and came without a deadline gets one: ``command_seconds`` or
     ``read_seconds``, then it is cancelled and DeadlineExceeded is raised; the same becomes of a transfer whose client
-    takes nothing for ``transfer_patience`` seconds. Belongs inside the guard, which maps both.
+    takes nothing for ``transfer_timeout`` seconds. Belongs inside the guard, which maps both.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Limits(grpc.aio.ServerInterceptor):
         transfers: int = 32,
         command_seconds: float = 30.0,
         read_seconds: float = 30.0,
-        transfer_patience: float = 300.0,
+        transfer_timeout: float = 300.0,
     ) -> None:
-        self._transfer_patience = transfer_patience
+        self._transfer_timeout = transfer_timeout
         self._most = {
             CallClass.COMMANDS: commands,
             CallClass.READS: reads,
@@ -74,11 +74,11 @@ class Limits(grpc.aio.ServerInterceptor):
         behaviour = behaviour_of(handler)
         seconds = self._seconds.get(call_class)
         # Whoever stops reading a file must not keep others from theirs. Watchers may: there is room for many.
-        patience = self._transfer_patience if call_class is CallClass.TRANSFERS else None
+        timeout = self._transfer_timeout if call_class is CallClass.TRANSFERS else None
 
         async def limited(request: Any, context: Context) -> Any:
             with self._place(call_class):
-                answer = run_to_end(behaviour(request, context), context, patience)
+                answer = run_to_end(behaviour(request, context), context, timeout)
                 if seconds is None or context.time_remaining() is not None:
                     return await answer
                 return await within(seconds, answer)

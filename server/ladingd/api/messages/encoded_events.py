@@ -19,7 +19,7 @@ _MESSAGE_BYTES = 200
 _OF_CHANGES = frozenset({WatchKind.CHANGED, WatchKind.DELETED})
 
 
-class Shown:
+class EncodedEvents:
     """The latest changes, as many as fit. To convert one takes as long as to send it."""
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:

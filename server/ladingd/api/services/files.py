@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds that a client may be silent in the middle of a file. Then it has to begin again where it was."""
 
 _SHA256_BYTES = 32
@@ -40,11 +40,11 @@ _MAX_NAME_BYTES = 200
 class FileServicer(FileServiceServicer):
     """Reads the next message only when the last one is on the disk, and the next piece when the last one is sent."""
 
-    def __init__(self, uploads: UploadStore, sender: FileSender, in_use: InUse, *, patience: float = PATIENCE) -> None:
+    def __init__(self, uploads: UploadStore, sender: FileSender, in_use: InUse, *, timeout: float = TIMEOUT) -> None:
         self._uploads = uploads
         self._sender = sender
         self._in_use = in_use
-        self._patience = patience
+        self._timeout = timeout
 
     async def UploadFile(self, request_iterator: AsyncIterator[pb.UploadFileRequest], context: Context) -> pb.Upload:
         messages = aiter(request_iterator)
@@ -97,7 +97,7 @@ class FileServicer(FileServiceServicer):
         self, messages: AsyncIterator[pb.UploadFileRequest], coming: Reception | None
     ) -> pb.UploadFileRequest | None:
         try:
-            async with asyncio.timeout(self._patience) as limit:
+            async with asyncio.timeout(self._timeout) as limit:
                 if coming is not None:
                     coming.check()
                     coming.when_taken_over(lambda: limit.reschedule(0))
@@ -105,7 +105,7 @@ class FileServicer(FileServiceServicer):
         except TimeoutError:
             if coming is not None:
                 coming.check()
-            raise DeadlineExceeded(self._patience) from None
+            raise DeadlineExceeded(self._timeout) from None
         finally:
             if coming is not None:
                 coming.when_taken_over(None)

@@ -12,7 +12,7 @@ from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer
 from ladingd.api.caller import caller
 from ladingd.api.messages import request as shape
-from ladingd.api.messages.encoded_events import Shown
+from ladingd.api.messages.encoded_events import EncodedEvents
 from ladingd.api.messages.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.messages.job import job_message, journal_entry_message, reject_message
 from ladingd.api.messages.paging import fitting, journal_token, sequence_in
@@ -58,7 +58,7 @@ class JobServicer(JobServiceServicer):
         self._control = control
         self._watch = watch
         self._permits = permits
-        self._shown = Shown()
+        self._shown = EncodedEvents()
         self._clock = clock
 
     def _message(self, job: Job) -> job_pb2.Job:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNIT = "ladingd.service"
 PACKAGES = ("grpcio", "pyarrow", "psycopg", "duckdb", "adbc-driver-sqlite", "sqlalchemy", "pydantic")
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that systemd has to answer."""
 WORKER_BYTES = 150 << 20
 DAEMON_BYTES = 120 << 20
@@ -139,7 +139,7 @@ def systemd() -> Iterator[Line]:
             ["systemctl", "show", UNIT, f"--property={wanted}"],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:

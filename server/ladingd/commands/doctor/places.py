@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LITTLE = 2 << 30
 TOO_LITTLE = 256 << 20
 """Bytes: below this no uploads are taken any more."""
-PATIENCE = 5.0
+TIMEOUT = 5.0
 # A shell is there for every user; this Python may lie in somebody's home.
 _LOOK = """
 for path; do
@@ -133,7 +133,7 @@ def access_of(user: int, paths: Sequence[Path]) -> Sequence[tuple[bool, bool] | 
             ["/bin/sh", "-c", _LOOK, "sh", *map(str, paths)],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=True,
             cwd="/",
             user=None if user == ours else user,

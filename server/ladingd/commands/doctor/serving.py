@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ladingd.config import Settings
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that a daemon has to say how it is."""
 _CREDENTIALS = Struct("3i")
 
@@ -38,7 +38,7 @@ def find(path: Path) -> Daemon | OSError:
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT)
         try:
             connection.connect(str(path))
         except OSError as error:
@@ -95,11 +95,11 @@ def _health(path: Path) -> Line:
 
     with grpc.insecure_channel(f"unix:{quote(str(path))}") as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
         except grpc.RpcError as error:
             code = error.code().name
             if code == "DEADLINE_EXCEEDED":
-                code = f"no answer within {PATIENCE:g} s"
+                code = f"no answer within {TIMEOUT:g} s"
             return fail("health", code, "look into its log; kill -9 and a new start lose nothing")
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ok("health", "serving")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ladingd.config import Settings
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds for the check of the file."""
 _STEPS = 10_000
 
@@ -35,7 +35,7 @@ def store(settings: Settings, *, running: bool) -> Iterator[Line]:
         yield warn("store", f"{path}: {error.strerror}", "ask as the daemon's user, or as root")
         return
     try:
-        with closing(sqlite3.connect(_uri(path, running=running), uri=True, timeout=PATIENCE)) as connection:
+        with closing(sqlite3.connect(_uri(path, running=running), uri=True, timeout=TIMEOUT)) as connection:
             yield _schema(connection)
             yield _jobs(connection, size)
             yield _whole(connection)
@@ -72,14 +72,14 @@ def _jobs(connection: sqlite3.Connection, size: int) -> Line:
 
 
 def _whole(connection: sqlite3.Connection) -> Line:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
     except sqlite3.OperationalError as error:
         if time.monotonic() < deadline:
             raise
-        return warn("integrity", f"not looked at whole within {PATIENCE:g} s ({error})", "`ladingd store check` does")
+        return warn("integrity", f"not looked at whole within {TIMEOUT:g} s ({error})", "`ladingd store check` does")
     if found != ["ok"]:
         advice = "stop the daemon, keep a copy of the file, and put a backup in its place"
         return fail("integrity", f"the file is damaged: {'; '.join(found)}", advice)

@@ -30,8 +30,8 @@ class WorkplaceFiles(JobFiles):
     async def set_aside(self, uid: str) -> None:
         await asyncio.to_thread(self._workplace.set_aside, uid)
 
-    async def forget_strangers(self, before: datetime) -> None:
-        await asyncio.to_thread(self._workplace.forget_strangers, before.timestamp())
+    async def forget_orphans(self, before: datetime) -> None:
+        await asyncio.to_thread(self._workplace.forget_orphans, before.timestamp())
 
     def _sizes(self) -> dict[str, int]:
         return {uid: _bytes_in(self._workplace.job(uid)) for uid in self._workplace.uids()}

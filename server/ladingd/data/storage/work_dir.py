@@ -66,7 +66,7 @@ class Workplace:
             os.utime(directory)  # Since when it is there.
             directory.replace(strangers / job_uid)
 
-    def forget_strangers(self, before: float) -> None:
+    def forget_orphans(self, before: float) -> None:
         """Remove those that were set aside before a time, in seconds since 1970. Raises DestinationRefused."""
         strangers = self.directory / "strangers"
         with writing(strangers):

@@ -13,7 +13,7 @@ from ladingd.core.job import Level
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.run.attempt.timeouts import Patience
+    from ladingd.run.attempt.timeouts import Timeouts
 
 
 class Stop(Enum):
@@ -27,22 +27,22 @@ class Stop(Enum):
 class Deadline:
     """What is in flight has a grace to end by itself; each new reason to stop begins its own."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         self._grace = 0.0
         self._stop: Stop | None = None
         self._due: float | None = None
 
-    def adjust(self, patience: Patience) -> None:
+    def adjust(self, timeouts: Timeouts) -> None:
         """Give other graces from the next reason to stop on."""
-        self._patience = patience
+        self._timeouts = timeouts
 
     def set(self, stop: Stop | None) -> bool:
         """Take note of why the job is to stop, None where it goes on; whether a grace has begun by that."""
         if stop is self._stop:
             return False
         self._stop = stop
-        self._grace = self._patience.pause_grace if stop is Stop.PAUSE else self._patience.cancel_grace
+        self._grace = self._timeouts.pause_grace if stop is Stop.PAUSE else self._timeouts.cancel_grace
         self._due = None if stop is None else time.monotonic() + self._grace
         return stop is not None
 

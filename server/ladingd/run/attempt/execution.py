@@ -24,12 +24,12 @@ from ladingd.core.origin import working_on
 from ladingd.core.plan import CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.attempt.deadline import Deadline, Stop
-from ladingd.run.attempt.in_flight import Flight
+from ladingd.run.attempt.in_flight import InFlight
 from ladingd.run.attempt.outage import Outage
 from ladingd.run.attempt.tally import Tally
 from ladingd.run.recovery import STOPPED
 from ladingd.run.upkeep.settlement import check_ledger, unreadable
-from ladingd.run.workers.calls import defect
+from ladingd.run.workers.calls import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk
     from ladingd.core.ports import JobStore, Transfer
     from ladingd.core.report import Report
-    from ladingd.run.attempt.timeouts import Patience
-    from ladingd.run.disk_space import Room
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.attempt.timeouts import Timeouts
+    from ladingd.run.disk_space import DiskSpace
+    from ladingd.run.watch.notifier import Notifier
     from ladingd.run.watch.watch import Watch
     from ladingd.run.workers.pool import Workers
 
@@ -60,8 +60,8 @@ BUSY_RECKONING = 2.0
 class Execution:
     """Hands out the chunks of one job and acts on what people want of it meanwhile.
 
-    It is told of commands through the announcer and finds the intent in the job's state: RUNNING hands out, any other
-    state waits for what is in flight, and has its worker processes killed when ``patience`` is over. While the target
+    It is told of commands through the notifier and finds the intent in the job's state: RUNNING hands out, any other
+    state waits for what is in flight, and has its worker processes killed when its grace is over. While the target
     cannot be reached, one call at a time tries whether it is back, and what was in flight waits for that.
     """
 
@@ -72,10 +72,10 @@ class Execution:
         store: JobStore,
         transfer: Transfer,
         workers: Workers,
-        announcer: Announcer,
+        notifier: Notifier,
         watch: Watch,
-        patience: Patience,
-        room: Room,
+        timeouts: Timeouts,
+        disk_space: DiskSpace,
         observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
         """``observe`` is told when counts were written: the job before and after, and how many of the plan's units
@@ -84,16 +84,16 @@ class Execution:
         self._store = store
         self._transfer = transfer
         self._workers = workers
-        self._announcer = announcer
+        self._notifier = notifier
         self._watch = watch
-        self._patience = patience
-        self._room = room
+        self._timeouts = timeouts
+        self._disk_space = disk_space
         self._observe = observe
-        self._deadline = Deadline(patience)
+        self._deadline = Deadline(timeouts)
         self._tally = Tally(job.plan)
         self._error: LadingError | None = None
         self._outage: Outage | None = None
-        self._flight = Flight(job.id)
+        self._in_flight = InFlight(job.id)
         self._waiting: deque[Chunk] = deque()
         self._last_cut: Chunk | None = None
         self._all_cut = False
@@ -113,24 +113,24 @@ class Execution:
                     await self._reckon()
                 resting = await self._rest(event)
         except asyncio.CancelledError:
-            self._flight.give_up()
+            self._in_flight.give_up()
             raise
 
-    def adjust(self, patience: Patience) -> None:
+    def adjust(self, timeouts: Timeouts) -> None:
         """Be as patient as this from the next occasion on; a deadline that is set stays."""
-        self._patience = patience
-        self._deadline.adjust(patience)
+        self._timeouts = timeouts
+        self._deadline.adjust(timeouts)
 
     async def abandon(self, error: LadingError) -> None:
         """Bring the job to rest after its run has broken off. Its ledger is asked later."""
-        self._flight.give_up()
-        if tasks := self._flight.tasks:
+        self._in_flight.give_up()
+        if tasks := self._in_flight.tasks:
             await asyncio.wait(tasks)
         failure = Failure(code=error.code, message=error.message)
         job_id = self._job.id
         if await self._store.move(job_id, Event.ERROR, failure=failure) is None:
             await self._store.move(job_id, Event.QUIESCENT)
-        self._announcer.announce(job_id)
+        self._notifier.notify(job_id)
 
     # The beginning
 
@@ -173,11 +173,11 @@ class Execution:
     async def _work(self) -> Event:
         """Hand out chunks and collect their counts until the job may move; say by which event."""
         while True:
-            changed = self._announcer.listen(self._job.id)
+            changed = self._notifier.listen(self._job.id)
             self._job = await self._store.get(self._job.id)
             if self._job.state is State.RUNNING and self._error is None and not self._shut_down:
                 self._hand_out()
-            if not self._flight.tasks:
+            if not self._in_flight.tasks:
                 if self._shut_down:
                     return Event.SHUTDOWN
                 if self._error is not None and self._job.state is not State.CANCELING:
@@ -192,26 +192,26 @@ class Execution:
 
     def _hand_out(self) -> None:
         """Start what can be done now. While the target is away that is one call, whenever a try is due."""
-        flight = self._flight
+        in_flight = self._in_flight
         at_most = self._workers.size + 1  # The next chunk lies ready when a worker becomes free.
         if self._outage is not None:
-            if flight.tasks or self._outage.seconds_to_try():
+            if in_flight.tasks or self._outage.seconds_to_try():
                 return
             self._outage.try_now()
             at_most = 1
-        while self._waiting and len(flight.chunks) < at_most:
+        while self._waiting and len(in_flight.chunks) < at_most:
             chunk = self._waiting.popleft()
             job = self._job
             with working_on(chunk.ordinal):
-                flight.send(chunk, self._process(job, chunk))
-        if flight.step is not None or (self._outage is not None and flight.chunks):
+                in_flight.send(chunk, self._process(job, chunk))
+        if in_flight.step is not None or (self._outage is not None and in_flight.chunks):
             return
         if not self._begun:
-            flight.prepare("begin", self._begin())
+            in_flight.prepare("begin", self._begin())
         elif not self._all_cut and len(self._waiting) <= self._workers.size:
-            flight.prepare("cut", self._cut())
-        elif self._all_cut and not flight.chunks and not self._complete:
-            flight.prepare("finish", self._finish())
+            in_flight.prepare("cut", self._cut())
+        elif self._all_cut and not in_flight.chunks and not self._complete:
+            in_flight.prepare("finish", self._finish())
 
     async def _cut(self) -> None:
         """Cut further chunks and write them down before any is used."""
@@ -226,25 +226,27 @@ class Execution:
 
     async def _wait(self, changed: asyncio.Event) -> None:
         """Until something is done, the job changed, its workers are to be killed, or the target is to be tried."""
-        await self._flight.land(changed, self._seconds_to_act())
-        if self._deadline.seconds_left() == 0 and (names := self._flight.names):
+        await self._in_flight.land(changed, self._seconds_to_act())
+        if self._deadline.seconds_left() == 0 and (names := self._in_flight.names):
             await self._note(*self._deadline.killing(names))
-            self._flight.give_up()
+            self._in_flight.give_up()
             self._deadline.used_up()
 
     def _seconds_to_act(self) -> float | None:
         times = [self._deadline.seconds_left()]
         if self._outage is not None and self._error is None:
-            times.append((self._outage.seconds_left() or None) if self._flight.tasks else self._outage.seconds_to_try())
+            times.append(
+                (self._outage.seconds_left() or None) if self._in_flight.tasks else self._outage.seconds_to_try()
+            )
         return min((seconds for seconds in times if seconds is not None), default=None)
 
     async def _heed_deadline(self) -> None:
         """Show by when what is in flight must end, where it must."""
         stop = self._why_stop()
-        if self._deadline.set(stop) and self._outage is None and (names := self._flight.names):
+        if self._deadline.set(stop) and self._outage is None and (names := self._in_flight.names):
             await self._note(*self._deadline.notice(names))
         if self._outage is not None and (self._job.state is not State.RUNNING or self._error is not None):
-            self._flight.give_up()  # Nobody waits for a target that is away.
+            self._in_flight.give_up()  # Nobody waits for a target that is away.
 
     def _why_stop(self) -> Stop | None:
         if self._job.state is State.CANCELING:
@@ -255,7 +257,7 @@ class Execution:
 
     async def _collect(self) -> None:
         """Take over what is done: errors, and the counts of committed chunks."""
-        ended = self._flight.ended()
+        ended = self._in_flight.ended()
         committed = []
         extent = 0
         for task, chunk in ended:
@@ -276,7 +278,7 @@ class Execution:
             self._watch.progressed(self._job)
         for task, _ in ended:
             await self._heed_outcome(task)
-        if ended and not self._flight.tasks and self._outage is not None and not self._outage.seconds_left():
+        if ended and not self._in_flight.tasks and self._outage is not None and not self._outage.seconds_left():
             self._fail(self._outage.error)
 
     async def _heed_outcome(self, task: asyncio.Task[Any]) -> None:
@@ -287,9 +289,9 @@ class Execution:
         if error is not None and not isinstance(error, LadingError):
             raise error
         busy = isinstance(error, TargetBusy)
-        if isinstance(error, TargetUnavailable) and (self._patience.target or busy):
+        if isinstance(error, TargetUnavailable) and (self._timeouts.target or busy):
             if outage is None or (outage.trying and outage.busy != busy):
-                self._outage = outage = Outage(error, patience=self._patience.target)
+                self._outage = outage = Outage(error, timeout=self._timeouts.target)
                 await self._note(*outage.loss())
             elif outage.trying:  # Else it was begun before, and says nothing new.
                 outage.failed(error)
@@ -297,7 +299,7 @@ class Execution:
                     await self._note(*outage.loss())
         elif error is not None:
             if isinstance(error, DiskFull):
-                await self._room.full(self._job, error)
+                await self._disk_space.full(self._job, error)
             else:
                 self._fail(error)
             if outage is not None and outage.trying:
@@ -336,10 +338,10 @@ class Execution:
         """Make the job's counts agree with the ledger, asking it where a chunk was given up."""
         if not self._begun:
             # Nothing of this attempt was handed out: what the store knows still holds.
-            if self._flight.abandoned:
+            if self._in_flight.abandoned:
                 await self._clear_away()
             return
-        if self._tally.uncertain or self._flight.abandoned:
+        if self._tally.uncertain or self._in_flight.abandoned:
             try:
                 await self._ask_ledger()
             except ShuttingDown:
@@ -383,13 +385,13 @@ class Execution:
         # A pause can still be called off, and then this attempt goes on.
         final = job.state is not State.PAUSING or self._error is not None
         attempt = job.attempt + 1 if final else job.attempt
-        patience = RECKONING if self._outage is None else BUSY_RECKONING
+        timeout = RECKONING if self._outage is None else BUSY_RECKONING
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 committed = await self._call(self._transfer.committed, job.uid, attempt, job.plan)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {patience:g} s") from None
-        self._flight.abandoned = False
+            raise TargetUnavailable(f"no answer within {timeout:g} s") from None
+        self._in_flight.abandoned = False
         return committed, final
 
     async def _rest(self, event: Event) -> bool:
@@ -403,10 +405,10 @@ class Execution:
             failure = Failure(code=self._error.code, message=self._error.message)
         elif event is Event.SHUTDOWN:
             failure = STOPPED
-        settled = self._begun and not self._tally.uncertain and not self._flight.abandoned
+        settled = self._begun and not self._tally.uncertain and not self._in_flight.abandoned
         moved = await self._store.move(self._job.id, event, failure=failure, settled=settled)
         self._job = moved or await self._store.get(self._job.id)
-        self._announcer.announce(self._job.id)
+        self._notifier.notify(self._job.id)
         return self._job.state not in ACTIVE
 
     # Around it
@@ -434,7 +436,7 @@ class Execution:
         except LadingError:
             raise
         except Exception as error:
-            raise defect(self._job.id, error) from error
+            raise internal_error(self._job.id, error) from error
 
     def _fail(self, error: LadingError) -> None:
         """Remember what stops the job; of several errors the first."""
@@ -447,4 +449,4 @@ class Execution:
 
     async def _note(self, level: Level, code: str, message: str) -> None:
         await self._store.write_journal(self._job.id, level, code, message)
-        self._announcer.announce(self._job.id)
+        self._notifier.notify(self._job.id)

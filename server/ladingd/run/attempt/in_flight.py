@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk
 
 
-class Flight:
+class InFlight:
     """Chunks that are processed, and beside them one step: the attempt's beginning, a cutting, or its finish."""
 
     def __init__(self, job_id: str) -> None:

@@ -25,13 +25,13 @@ class Outage:
     """One outage, from the first call that failed to the first try that succeeds.
 
     A try is one call for the whole job. After each one that fails comes a wait, twice as long as the one before it, and
-    each shortened by chance so that many jobs do not come back at once. The last try comes when ``patience`` seconds
+    each shortened by chance so that many jobs do not come back at once. The last try comes when ``timeout`` seconds
     are over. A target that is ``busy`` with others is not away: it is tried for as long as it takes, and that is said
     once. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
-        self, error: TargetUnavailable, *, patience: float, clock: Callable[[], float] = time.monotonic
+        self, error: TargetUnavailable, *, timeout: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.error = error
         self.busy = isinstance(error, TargetBusy)
@@ -39,7 +39,7 @@ class Outage:
         """A try is under way."""
         self._clock = clock
         self._begin = clock()
-        self._patience = math.inf if self.busy else patience
+        self._timeout = math.inf if self.busy else timeout
         self._tries = 0
         self._longest_wait = FIRST_WAIT
         self._next_try = self._begin
@@ -64,15 +64,15 @@ class Outage:
     def _wait(self) -> None:
         wait = self._longest_wait * random.uniform(0.5, 1.0)
         self._longest_wait = min(self._longest_wait * 2, LONGEST_BUSY_WAIT if self.busy else LONGEST_WAIT)
-        self._next_try = min(self._clock() + wait, self._begin + self._patience)
+        self._next_try = min(self._clock() + wait, self._begin + self._timeout)
 
     def seconds_to_try(self) -> float:
         """Until the next try is due."""
         return max(self._next_try - self._clock(), 0.0)
 
     def seconds_left(self) -> float:
-        """Until the job's patience is over."""
-        return max(self._begin + self._patience - self._clock(), 0.0)
+        """Until the job's timeout is over."""
+        return max(self._begin + self._timeout - self._clock(), 0.0)
 
     @property
     def lasted(self) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.bill import total
 from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import CommittedChunk
-from ladingd.run.attempt.throughput import Gauge
+from ladingd.run.attempt.throughput import Throughput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Tally:
 
     def __init__(self, plan: Plan, committed: Sequence[CommittedChunk] = ()) -> None:
         self._plan = plan
-        self._gauge = Gauge(plan.end - plan.start, time.monotonic)
+        self._throughput = Throughput(plan.end - plan.start, time.monotonic)
         self._counts: dict[int, Counts] = {}
         self._uncertain: set[int] = set()
         self.take_ledger(committed)
@@ -37,22 +37,22 @@ class Tally:
 
     def begin(self, kept: Sequence[Chunk]) -> None:
         """Begin to measure, after these chunks were cut by earlier attempts."""
-        self._gauge.restart(sum(self._extent(chunk) for chunk in kept if chunk.ordinal in self._counts))
+        self._throughput.restart(sum(self._extent(chunk) for chunk in kept if chunk.ordinal in self._counts))
 
     def add(self, chunk: Chunk, counts: Counts) -> None:
         """A chunk is committed."""
         self._counts[chunk.ordinal] = counts
         self._uncertain.discard(chunk.ordinal)
-        self._gauge.add(chunk.ordinal, self._extent(chunk), counts.read)
+        self._throughput.add(chunk.ordinal, self._extent(chunk), counts.read)
 
     def hear(self, chunk: Chunk, report: Report) -> None:
         """A chunk is so far; nothing of it counts before it is committed."""
-        self._gauge.hear(chunk.ordinal, report.share * self._extent(chunk), report.records)
+        self._throughput.hear(chunk.ordinal, report.share * self._extent(chunk), report.records)
 
     def doubt(self, chunk: Chunk) -> None:
         """A chunk was given up while it was worked on."""
         self._uncertain.add(chunk.ordinal)
-        self._gauge.drop(chunk.ordinal)
+        self._throughput.drop(chunk.ordinal)
 
     @property
     def uncertain(self) -> bool:
@@ -70,7 +70,7 @@ class Tally:
 
     def progress(self, *, at_rest: bool = False) -> Progress:
         """How far the job is, and how fast."""
-        return self._gauge.rest() if at_rest else self._gauge.progress()
+        return self._throughput.rest() if at_rest else self._throughput.progress()
 
     def bill(self, chunks: Sequence[Chunk]) -> Counts:
         """The sums, where every record of these chunks is in them. Raises BillImbalance."""

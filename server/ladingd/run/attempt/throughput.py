@@ -18,7 +18,7 @@ LONGEST = 10 * 365 * 86400.0
 """Nothing is said of more seconds than these: a few keys may be spread over all the numbers there are."""
 
 
-class Gauge:
+class Throughput:
     """Counts units (bytes or keys, of ``total``) and records of one attempt. ``clock`` gives monotonic seconds."""
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:

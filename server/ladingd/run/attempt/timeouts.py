@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class Timeouts:
     """All in seconds. The graces are those of what is in flight when a job is to stop, ``target`` is that with a
     target that cannot be reached; 0 means not to try again."""
 

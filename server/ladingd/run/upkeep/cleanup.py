@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.clock import utc_now
 from ladingd.core.errors import InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
-from ladingd.run.workers.calls import defect
+from ladingd.run.workers.calls import internal_error
 
 if TYPE_CHECKING:
     from ladingd.core.maintenance import Discard, DiscardStore, JobFiles
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 EVERY = 60.0
 """Seconds between two looks: a target that is away now is there later."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """How many seconds a target has to forget a job."""
-STRANGER_DAYS = 30
+ORPHAN_DAYS = 30
 """So long the files of jobs are kept that the store does not know."""
 
 log = logging.getLogger(__name__)
 
 
-class Discards:
+class Cleanup:
     """What is to be discarded stands in the store from the moment the job is deleted, so nothing is left by a crash.
 
     ``workers`` are not those of chunks: a target that does not answer must not keep jobs waiting.
@@ -67,8 +67,8 @@ class Discards:
         try:
             for uid in there.keys() - await self._store.known():
                 await self._files.set_aside(uid)
-                log.warning("the store knows no job %s: its files are set aside for %d days", uid, STRANGER_DAYS)
-            await self._files.forget_strangers(utc_now() - timedelta(days=STRANGER_DAYS))
+                log.warning("the store knows no job %s: its files are set aside for %d days", uid, ORPHAN_DAYS)
+            await self._files.forget_orphans(utc_now() - timedelta(days=ORPHAN_DAYS))
         except LadingError as error:
             log.warning("%s", error.message)
 
@@ -96,14 +96,14 @@ class Discards:
     async def discard(self, discard: Discard) -> None:
         """Clear away what one job has left. Raises LadingError where that cannot be now."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._workers.call(self._transfer.discard, discard.uid, discard.plan)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
+            raise TargetUnavailable(f"no answer within {TIMEOUT:g} s") from None
         except LadingError:
             raise
         except Exception as error:
-            raise defect(discard.job_id, error) from error
+            raise internal_error(discard.job_id, error) from error
         await self._store.done(discard.uid)
         self._told.discard(discard.uid)
         self._bare.discard(discard.uid)

@@ -16,7 +16,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Level
 from ladingd.core.state import ACTIVE, State
-from ladingd.run.workers.calls import defect
+from ladingd.run.workers.calls import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from ladingd.core.job import Job
     from ladingd.core.plan import CommittedChunk, Plan
     from ladingd.core.ports import JobStore, KeptChunk, Transfer
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.notifier import Notifier
     from ladingd.run.workers.pool import Workers
 
 EVERY = 60.0
 """Seconds between two looks: a target that is away now is there later."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """How many seconds a ledger has to answer."""
 
 
@@ -39,11 +39,11 @@ class Settlement:
     ``workers`` are not those of chunks: a target that does not answer must not keep other jobs waiting.
     """
 
-    def __init__(self, *, store: JobStore, transfer: Transfer, workers: Workers, announcer: Announcer) -> None:
+    def __init__(self, *, store: JobStore, transfer: Transfer, workers: Workers, notifier: Notifier) -> None:
         self._store = store
         self._transfer = transfer
         self._workers = workers
-        self._announcer = announcer
+        self._notifier = notifier
         self._told: set[str] = set()
         """The uids of jobs whose journal says already that their ledger cannot be read."""
 
@@ -74,20 +74,20 @@ class Settlement:
                 continue  # Deleted, or begun again, meanwhile.
             except LadingError as error:
                 await self._tell(job, error)
-            self._announcer.announce(job.id)
+            self._notifier.notify(job.id)
 
     async def _settle(self, job: Job) -> None:
         if (await self._store.get(job.id)).uid != job.uid:
             raise JobNotFound(job.id)  # Deleted since it was listed: nothing of it is to be left in the target.
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 committed = await self._workers.call(self._transfer.committed, job.uid, job.attempt + 1, job.plan)
         except TimeoutError:
-            raise TargetUnavailable(f"no answer within {PATIENCE:g} s") from None
+            raise TargetUnavailable(f"no answer within {TIMEOUT:g} s") from None
         except LadingError:
             raise
         except Exception as error:
-            raise defect(job.id, error) from error
+            raise internal_error(job.id, error) from error
         check_ledger(await self._store.chunks(job.id), committed)
         await self._store.settle(
             job.id, committed, uid=job.uid, attempt=job.attempt, total=None, progress=job.progress, settled=True

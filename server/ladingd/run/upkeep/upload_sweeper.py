@@ -28,7 +28,7 @@ _MAY_NEED = frozenset(State) - {State.FINISHED, State.CANCELED}
 """A job in one of the others never changes again."""
 
 
-class Sweep:
+class UploadSweeper:
     """Looks after uploads, and after what exports have left beside them."""
 
     def __init__(self, store: JobStore, uploads: UploadStore, *, pause: float = PAUSE) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Change
     from ladingd.core.ports import JobStore
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.notifier import Notifier
 
 BATCH = 500
 GATHERING = 0.05
@@ -22,15 +22,15 @@ GATHERING = 0.05
 log = logging.getLogger(__name__)
 
 
-class Chronicle:
+class ChangeFeed:
     """A cursor over the stored changes, as a watcher is one: there is no other road, so nothing goes by it.
 
     ``tell`` are called with one change after the other, on the loop, and must not raise.
     """
 
-    def __init__(self, store: JobStore, announcer: Announcer, tell: Sequence[Callable[[Change], None]]) -> None:
+    def __init__(self, store: JobStore, notifier: Notifier, tell: Sequence[Callable[[Change], None]]) -> None:
         self._store = store
-        self._announcer = announcer
+        self._notifier = notifier
         self._tell = tell
         self._told = 0
 
@@ -41,7 +41,7 @@ class Chronicle:
     async def run(self) -> None:
         """Tell of changes as they come, until cancelled; ``catch_up`` tells what is left then."""
         while True:
-            rung = self._announcer.listen()
+            rung = self._notifier.listen()
             await self.catch_up()
             await rung.wait()
             await asyncio.sleep(GATHERING)

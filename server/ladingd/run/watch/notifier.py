@@ -6,7 +6,7 @@ import asyncio
 from weakref import WeakValueDictionary
 
 
-class Announcer:
+class Notifier:
     """A bell for all jobs, and one for each.
 
     Listen first, then read the store, then wait: a change between reading and waiting is not missed.
@@ -17,7 +17,7 @@ class Announcer:
         # Whoever listens holds the bell. One that nobody holds any more is gone, though its job never changes again.
         self._each: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
-    def announce(self, *job_ids: str) -> None:
+    def notify(self, *job_ids: str) -> None:
         """Wake everybody who listens to all jobs or to one of these."""
         self._all.set()
         self._all = asyncio.Event()
@@ -25,9 +25,9 @@ class Announcer:
             if bell := self._each.pop(job_id, None):
                 bell.set()
 
-    def announce_all(self) -> None:
+    def notify_all(self) -> None:
         """Wake everybody."""
-        self.announce(*self._each)
+        self.notify(*self._each)
 
     def listen(self, job_id: str = "") -> asyncio.Event:
         """An event that the next announcement sets: of this job, or of any where none is named."""

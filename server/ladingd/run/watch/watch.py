@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ladingd.core.job import Change, JournalEntry, Reject
     from ladingd.core.ports import Check, JobStore, RejectReader
     from ladingd.core.selection import Selection
-    from ladingd.run.watch.notifier import Announcer
+    from ladingd.run.watch.notifier import Notifier
 
 BOOKMARK_SECONDS = 15.0
 PULSE_SECONDS = 0.2
@@ -80,9 +80,9 @@ class _Listed:
 class Watch:
     """The fan-out. ``progressed`` is told by the runs, changes are read from the store when announced."""
 
-    def __init__(self, store: JobStore, announcer: Announcer, rejects: RejectReader) -> None:
+    def __init__(self, store: JobStore, notifier: Notifier, rejects: RejectReader) -> None:
         self._store = store
-        self._announcer = announcer
+        self._notifier = notifier
         self._rejects = rejects
         self._closed = False
         self._quiet = False
@@ -127,7 +127,7 @@ class Watch:
         self._listed.clear()
         jobs = tuple(self._fresh)
         self._fresh.clear()
-        self._announcer.announce(*jobs)
+        self._notifier.notify(*jobs)
 
     def still(self) -> None:
         """Show no more progress: what matters now are the last changes, and many watchers want to hear of them."""
@@ -141,7 +141,7 @@ class Watch:
         """End all watches, each after the last change there is."""
         self.still()
         self._closed = True
-        self._announcer.announce_all()
+        self._notifier.notify_all()
 
     async def jobs(
         self, *, revision: int = 0, job_id: str = "", selection: Selection = EVERY, check: Check | None = None
@@ -174,7 +174,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         bookmark_due = loop.time() + BOOKMARK_SECONDS
         while True:
-            rung = self._announcer.listen()
+            rung = self._notifier.listen()
             last = self._closed
             changes = await self._changes(revision)
             for change in changes:
@@ -218,10 +218,10 @@ class Watch:
         ``check`` is repeated whenever something has happened to the job. Raises what it raises, JobNotFound, also when
         the job is deleted meanwhile, and ShuttingDown.
         """
-        permission = _Permission(self._store, self._announcer, job_id, check)
+        permission = _Permission(self._store, self._notifier, job_id, check)
         await permission.ask()
         while True:
-            rung = self._announcer.listen(job_id)
+            rung = self._notifier.listen(job_id)
             last = self._closed or (await permission.ask()).state in ENDED
             entries = await self._store.journal(job_id, after=after, limit=BATCH, check=check)
             for entry in entries:
@@ -245,10 +245,10 @@ class Watch:
         """
         ordinal = number = 0
         lost: RejectsLost | None = None
-        permission = _Permission(self._store, self._announcer, job_id, check)
+        permission = _Permission(self._store, self._notifier, job_id, check)
         uid = (await permission.ask()).uid
         while True:
-            rung = self._announcer.listen(job_id)
+            rung = self._notifier.listen(job_id)
             last = self._closed
             job = await permission.ask()
             if job.uid != uid:
@@ -308,7 +308,7 @@ class Watch:
                     yield WatchEvent(kind=WatchKind.SNAPSHOT, revision=revision, time=job.update_time, job=job)
 
     async def _one_page(self, job_id: str, check: Check | None) -> AsyncGenerator[_Listed, None]:
-        rung = self._announcer.listen()
+        rung = self._notifier.listen()
         revision = await self._store.revision()
         job = await self._store.get(job_id)
         if check is not None:
@@ -331,7 +331,7 @@ class Watch:
             key = (selection, token)
             page = self._listed.get(key)
             if page is None or page.revision < revision or self._fresh:
-                rung = self._announcer.listen()
+                rung = self._notifier.listen()
                 # Before the page: what is read after it is at least as new.
                 known = await self._store.revision()
                 found = await self._store.list(size=PAGE, token=token, selection=selection, order=OLDEST_FIRST)
@@ -367,7 +367,7 @@ class Watch:
             recent = self._recent
             if recent is not None and self._read_for is not None and not self._read_for.is_set():
                 return recent
-            rung = self._announcer.listen()
+            rung = self._notifier.listen()
             if recent is None:
                 recent = self._recent = Recent(await self._store.revision())
                 self._withdrawn = dict(await self._store.withdrawn())
@@ -418,16 +418,16 @@ class Watch:
 class _Permission:
     """Whether a job may still be read: asked again once something has happened to it."""
 
-    def __init__(self, store: JobStore, announcer: Announcer, job_id: str, check: Check | None) -> None:
+    def __init__(self, store: JobStore, notifier: Notifier, job_id: str, check: Check | None) -> None:
         self._store = store
-        self._announcer = announcer
+        self._notifier = notifier
         self._job_id = job_id
         self._check = check
-        self._bell = announcer.listen(job_id)
+        self._bell = notifier.listen(job_id)
 
     async def ask(self) -> Job:
         """The job as it is. Raises JobNotFound, and what the check raises."""
-        self._bell = self._announcer.listen(self._job_id)
+        self._bell = self._notifier.listen(self._job_id)
         job = await self._store.get(self._job_id)
         if self._check is not None:
             self._check(job)

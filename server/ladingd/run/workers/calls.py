@@ -10,7 +10,7 @@ from ladingd.core.errors import LadingError
 log = logging.getLogger(__name__)
 
 
-def defect(job_id: str, error: BaseException) -> LadingError:
+def internal_error(job_id: str, error: BaseException) -> LadingError:
     """Write it to the log whole, and give it an id to tell people: its text may hold secrets."""
     error_id = secrets.token_hex(4)
     log.error(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ladingd.run.workers.pool import Workers
 
 
-class Repose:
+class IdleReaper:
     """The next call starts them again, which takes half a second."""
 
     def __init__(self, *pools: Workers, after: float) -> None:

@@ -155,7 +155,7 @@ def test_sockets_that_nobody_serves(folder: Path) -> None:
 
 
 def test_a_daemon_that_accepts_and_does_not_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "PATIENCE", 0.2)
+    monkeypatch.setattr(serving, "TIMEOUT", 0.2)
     (folder / "state").mkdir()
     (folder / "state/lock").write_text("0.0.1")
     with socket.socket(socket.AF_UNIX) as hung:
@@ -207,7 +207,7 @@ async def test_a_store_that_is_damaged(folder: Path) -> None:
 
 async def test_the_check_of_a_large_store_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await made(folder)
-    monkeypatch.setattr(stores, "PATIENCE", 0.0)
+    monkeypatch.setattr(stores, "TIMEOUT", 0.0)
     monkeypatch.setattr(stores, "_STEPS", 1)
     lines = list(stores.store(settings(folder), running=False))
     assert (lines[-1].name, lines[-1].verdict) == ("integrity", Verdict.WARN)

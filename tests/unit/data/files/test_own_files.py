@@ -15,7 +15,7 @@ import pytest
 
 from ladingd.core.errors import DestinationRefused, InvalidRequest, InvalidSpec, SourceUnreadable
 from ladingd.core.files import UPLOADS
-from ladingd.core.reloadable import Live
+from ladingd.core.reloadable import Reloadable
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.exports.destination import Destination
 from ladingd.data.files.downloads import RootFiles
@@ -50,7 +50,7 @@ def guarded(tmp_path: Path, make_yard: Callable[[Path], Yard]) -> Yard:
     roots = {"srv": srv, "machine": Path("/"), UPLOADS: state / UPLOADS, **yard.transfer.roots}
     yard.sql("CREATE TABLE t (a)")
     yard.sql("INSERT INTO t VALUES (1)")
-    return replace(yard, transfer=replace(yard.transfer, roots=roots, own_files=Live(own)))
+    return replace(yard, transfer=replace(yard.transfer, roots=roots, own_files=Reloadable(own)))
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -216,7 +216,7 @@ def test_a_connection_that_a_reload_adds_is_protected_from_jobs_that_run(guarded
     chunks = guarded.chunks(plan)
     for chunk in chunks:
         guarded.transfer.process("job", 1, plan, chunk)
-    assert isinstance(own, Live)
+    assert isinstance(own, Reloadable)
     own.replace({**own, "the database of connection 'new'": out})
     for again in (
         lambda: guarded.transfer.process("job", 1, plan, replace(chunks[0], ordinal=7)),

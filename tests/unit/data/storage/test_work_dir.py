@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def test_strangers_are_kept_for_a_time(tmp_path: Path) -> None:
     workplace = Workplace(directory=tmp_path)
-    workplace.forget_strangers(before=0.0)
+    workplace.forget_orphans(before=0.0)
     for uid in ("one", "two"):
         workplace.rejects(uid, 0).parent.mkdir(parents=True)
         workplace.rejects(uid, 0).write_text("{}")
@@ -25,9 +25,9 @@ def test_strangers_are_kept_for_a_time(tmp_path: Path) -> None:
     assert workplace.uids() == []
     strangers = tmp_path / "strangers"
     since = (strangers / "one").stat().st_mtime
-    workplace.forget_strangers(before=since)
+    workplace.forget_orphans(before=since)
     os.utime(strangers / "two", (since - 1, since - 1))
-    workplace.forget_strangers(before=since)
+    workplace.forget_orphans(before=since)
     assert [path.relative_to(strangers).as_posix() for path in strangers.rglob("*.jsonl")] == [
         "one/rejects/000000.jsonl"
     ]

@@ -278,7 +278,7 @@ async def test_a_shutdown_leaves_the_job_unsettled_for_the_next_start(rig: Rig) 
     rig.workers.hold("process")
     running = asyncio.create_task((await rig.execution(job.id)).run())
     await rig.workers.reached["process"].wait()
-    await interrupt(rig.store, rig.announcer)
+    await interrupt(rig.store, rig.notifier)
     assert (await rig.store.get(job.id)).state is State.INTERRUPTED
     rig.transfer.errors["process"] = [ShuttingDown() for _ in range(8)]
     rig.workers.gates["process"].set()

@@ -40,7 +40,7 @@ async def lost(rig: Rig, job_id: str) -> bool:
 
 def test_waits_double_and_the_last_try_comes_when_patience_ends() -> None:
     now = 0.0
-    outage = Outage(TargetUnavailable("away"), patience=100.0, clock=lambda: now)
+    outage = Outage(TargetUnavailable("away"), timeout=100.0, clock=lambda: now)
     waits = []
     while outage.seconds_left():
         waits.append(outage.seconds_to_try())
@@ -161,7 +161,7 @@ async def test_a_job_that_waits_for_its_target_comes_to_rest_at_once(
     running = asyncio.create_task((await rig.execution(job.id, target=10_000.0)).run())
     await until_async(lambda: lost(rig, job.id), "the target is missed")
     if what == "shutdown":
-        await interrupt(rig.store, rig.announcer)
+        await interrupt(rig.store, rig.notifier)
     else:
         await rig.command(job.id, Event(what.upper()))
     async with asyncio.timeout(20):

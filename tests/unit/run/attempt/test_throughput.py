@@ -4,52 +4,52 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ladingd.run.attempt.throughput import LONGEST, Gauge
+from ladingd.run.attempt.throughput import LONGEST, Throughput
 
 
 def test_the_rate_of_the_last_seconds_and_what_is_left() -> None:
     time = [0.0]
-    gauge = Gauge(1000, lambda: time[0])
+    throughput = Throughput(1000, lambda: time[0])
     time[0] = 2.0
-    gauge.add(1, 100, 10)
-    progress = gauge.progress()
+    throughput.add(1, 100, 10)
+    progress = throughput.progress()
     assert (progress.fraction, progress.rate, progress.time_left) == (0.1, 5.0, timedelta(seconds=18))
 
 
 def test_nothing_is_said_of_ages() -> None:
     """Keys from one to the greatest there is would take longer than a timedelta can hold."""
     time = [0.0]
-    gauge = Gauge(2**64, lambda: time[0])
+    throughput = Throughput(2**64, lambda: time[0])
     time[0] = 1.0
-    gauge.add(2, 1, 1)
-    assert gauge.progress().time_left is None
-    gauge = Gauge(int(LONGEST) + 1, lambda: time[0])
+    throughput.add(2, 1, 1)
+    assert throughput.progress().time_left is None
+    throughput = Throughput(int(LONGEST) + 1, lambda: time[0])
     time[0] = 2.0
-    gauge.add(3, 1, 1)
-    assert gauge.progress().time_left is None
-    gauge.add(4, 1, 1)
-    assert gauge.progress().time_left == timedelta(seconds=(LONGEST - 1) / 2)
+    throughput.add(3, 1, 1)
+    assert throughput.progress().time_left is None
+    throughput.add(4, 1, 1)
+    assert throughput.progress().time_left == timedelta(seconds=(LONGEST - 1) / 2)
 
 
 def test_a_chunk_that_says_how_far_it_is_counts_until_it_is_done() -> None:
     time = [0.0]
-    gauge = Gauge(1, lambda: time[0])
+    throughput = Throughput(1, lambda: time[0])
     time[0] = 2.0
-    gauge.hear(0, 0.25, 100)
-    progress = gauge.progress()
+    throughput.hear(0, 0.25, 100)
+    progress = throughput.progress()
     assert (progress.fraction, progress.rate, progress.time_left) == (0.25, 50.0, timedelta(seconds=6))
-    gauge.hear(0, 1.0, 400)
-    progress = gauge.progress()
+    throughput.hear(0, 1.0, 400)
+    progress = throughput.progress()
     assert (progress.fraction, progress.time_left) == (0.99, None), "not all before it is committed"
     time[0] = 4.0
-    gauge.add(0, 1, 400)
-    progress = gauge.progress()
+    throughput.add(0, 1, 400)
+    progress = throughput.progress()
     assert (progress.fraction, progress.time_left) == (1.0, None), "the job still has to come to its end"
-    assert gauge.rest().rate == 100.0
+    assert throughput.rest().rate == 100.0
 
 
 def test_a_chunk_that_was_given_up_is_not_counted() -> None:
-    gauge = Gauge(10, lambda: 0.0)
-    gauge.hear(0, 0.5, 100)
-    gauge.drop(0)
-    assert gauge.progress().fraction == 0.0
+    throughput = Throughput(10, lambda: 0.0)
+    throughput.hear(0, 0.5, 100)
+    throughput.drop(0)
+    assert throughput.progress().fraction == 0.0

@@ -38,9 +38,9 @@ def control_of(rig: Rig) -> Control:
         store=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
-        announcer=rig.announcer,
-        discards=rig.discards,
-        room=rig.room,
+        notifier=rig.notifier,
+        cleanup=rig.cleanup,
+        disk_space=rig.disk_space,
     )
 
 
@@ -53,7 +53,7 @@ async def test_it_is_noted_in_the_transaction_that_deletes_the_job(rig: Rig) -> 
     job = await ended(rig)
     await rig.store.delete(job.id)
     assert await pending(rig) == [job.id]
-    await rig.discards.clear()
+    await rig.cleanup.clear()
     assert rig.transfer.discarded == [job.uid]
     assert await pending(rig) == []
 
@@ -81,11 +81,11 @@ async def test_a_target_that_is_away_is_asked_again_once_a_time(
     rig.transfer.errors["discard"] = [error] * 4
     for job in jobs:
         await control_of(rig).delete(job.id)
-    await rig.discards.clear()
-    await rig.discards.clear()
+    await rig.cleanup.clear()
+    await rig.cleanup.clear()
     assert rig.transfer.errors["discard"] == [], "one call for both jobs, twice"
     assert await pending(rig) == [job.id for job in jobs]
-    await rig.discards.clear()
+    await rig.cleanup.clear()
     assert rig.transfer.discarded == [job.uid for job in jobs]
     assert caplog.text.count("cannot be cleared away yet") == 1
 
@@ -96,7 +96,7 @@ async def test_the_files_of_all_its_jobs_go_while_a_target_is_away(rig: Rig) -> 
     for job in jobs:
         await rig.store.delete(job.id)
     rig.transfer.errors["discard"] = [TargetUnavailable("away")]
-    await rig.discards.clear()
+    await rig.cleanup.clear()
     assert rig.files.there == {}
     assert await pending(rig) == [job.id for job in jobs]
 
@@ -106,14 +106,14 @@ async def test_one_that_cannot_be_now_holds_up_no_other(rig: Rig) -> None:
     for job in jobs:
         await rig.store.delete(job.id)
     rig.transfer.errors["discard"] = [DestinationRefused("no right to"), ValueError("a defect")]
-    await rig.discards.clear()
+    await rig.cleanup.clear()
     assert await pending(rig) == [job.id for job in jobs[:2]]
 
 
 async def test_a_target_that_does_not_answer_is_not_waited_for_for_ever(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discards_module, "PATIENCE", 0.01)
+    monkeypatch.setattr(discards_module, "TIMEOUT", 0.01)
     job = await ended(rig)
     rig.workers.hold("discard")
     await control_of(rig).delete(job.id)
@@ -126,7 +126,7 @@ async def test_files_of_jobs_that_nobody_knows_are_set_aside_at_start(rig: Rig) 
     await rig.store.delete(deleted.id)
     rig.files.there = {known.uid: 1, deleted.uid: 1, "stranger": 1}
     rig.workers.hold("discard")
-    running = asyncio.create_task(rig.discards.run())
+    running = asyncio.create_task(rig.cleanup.run())
     await rig.workers.reached["discard"].wait()
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -136,7 +136,7 @@ async def test_files_of_jobs_that_nobody_knows_are_set_aside_at_start(rig: Rig) 
 
 
 async def test_it_looks_at_once_when_it_is_woken(rig: Rig) -> None:
-    running = asyncio.create_task(rig.discards.run())
+    running = asyncio.create_task(rig.cleanup.run())
     job = await ended(rig)
     await control_of(rig).delete(job.id, wait=False)
 

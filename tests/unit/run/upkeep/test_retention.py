@@ -52,9 +52,9 @@ def retention_of(rig: Rig, rules: Rules, clocks: Clocks | None = None) -> Retent
         store=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
-        announcer=rig.announcer,
-        discards=rig.discards,
-        room=rig.room,
+        notifier=rig.notifier,
+        cleanup=rig.cleanup,
+        disk_space=rig.disk_space,
     )
     return Retention(
         rules,
@@ -176,7 +176,7 @@ async def test_watchers_hear_of_it_and_what_was_left_is_to_be_discarded(rig: Rig
     await retention_of(rig, replace(FOR_EVER, jobs_days=1)).forget_jobs()
     (change,) = await rig.store.changes(revision, limit=10)
     assert (change.kind, change.job.id) == (ChangeKind.DELETED, "old")
-    await rig.discards.clear()
+    await rig.cleanup.clear()
     assert rig.transfer.discarded == [job.uid]
 
 

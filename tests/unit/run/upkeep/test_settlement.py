@@ -83,7 +83,7 @@ async def test_a_defect_is_told_and_stops_nothing(rig: Rig, caplog: pytest.LogCa
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_for_ever(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "PATIENCE", 0.01)
+    monkeypatch.setattr(settlement, "TIMEOUT", 0.01)
     job = await unsettled(rig)
     rig.workers.hold("committed")
     await rig.settlement().settle()

@@ -10,7 +10,7 @@ import pytest
 
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.core.state import State
-from ladingd.run.upkeep.upload_sweeper import Sweep
+from ladingd.run.upkeep.upload_sweeper import UploadSweeper
 from tests.integration.api.fakes import a_job
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Uploads:
         return ("b",)
 
 
-def sweep_of(jobs: Any, uploads: Any = None) -> Sweep:
-    return Sweep(jobs, uploads, pause=0.01)
+def sweep_of(jobs: Any, uploads: Any = None) -> UploadSweeper:
+    return UploadSweeper(jobs, uploads, pause=0.01)
 
 
 def importing(path: str, state: State, root: str = "uploads", ended: timedelta = timedelta()) -> Job:

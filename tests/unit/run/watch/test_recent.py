@@ -97,13 +97,13 @@ async def test_a_job_that_rests_is_not_kept_in_mind_by_the_watch(rig: Rig) -> No
     for number in range(2, 7):
         job = await rig.queued(number)
         assert (await rig.store.move(job.id, Event.SLOT_FREE)) is not None
-        rig.announcer.announce(job.id)
+        rig.notifier.notify(job.id)
         while (event := await anext(events)).job is None or event.job.state is not State.RUNNING:
             pass
         rig.watch.progressed(event.job)
         assert rig.watch._revisions
         await rig.store.move(job.id, Event.COMPLETE)
-        rig.announcer.announce(job.id)
+        rig.notifier.notify(job.id)
         while (event := await anext(events)).job is None or event.job.state is not State.FINISHED:
             pass
         assert (rig.watch._revisions, rig.watch._fresh, rig.watch._progress) == ({}, {}, {})

@@ -47,7 +47,7 @@ async def test_a_snapshot_then_every_change(rig: Rig) -> None:
     assert [event.job.state for event in changes if event.job] == [State.PAUSED, State.QUEUED]
     await rig.store.command(job.id, Event.CANCEL)
     await rig.store.delete(job.id)
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     kinds = [event.kind for event in await take(events, 2)]
     assert kinds == [WatchKind.CHANGED, WatchKind.DELETED]
     await events.aclose()
@@ -58,7 +58,7 @@ async def test_a_watch_of_one_job_ends_when_it_is_deleted(rig: Rig) -> None:
     events = rig.watch.jobs(revision=job.revision, job_id=job.id)
     await rig.command(job.id, Event.CANCEL)
     await rig.store.delete(job.id)
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     assert [event.kind for event in await take(events, 2)] == [WatchKind.CHANGED, WatchKind.DELETED]
     with pytest.raises(JobNotFound):
         await anext(events)
@@ -97,7 +97,7 @@ async def test_only_the_job_that_is_named(rig: Rig) -> None:
 
 async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "Recent", partial(fan_out.Recent, most=4))
-    watch = fan_out.Watch(rig.store, rig.announcer, rig.rejects)
+    watch = fan_out.Watch(rig.store, rig.notifier, rig.rejects)
     job = await rig.queued(1)
     slow = watch.jobs(revision=job.revision)
     await rig.command(job.id, Event.PAUSE)
@@ -119,7 +119,7 @@ async def test_watchers_that_come_back_after_a_restart_cost_the_store_one_readin
     for _ in range(5):
         await rig.command(job.id, Event.PAUSE)
         await rig.command(job.id, Event.START)
-    restarted = fan_out.Watch(rig.store, rig.announcer, rig.rejects)
+    restarted = fan_out.Watch(rig.store, rig.notifier, rig.rejects)
     read: list[int] = []
     changes = rig.store.changes
 
@@ -179,7 +179,7 @@ async def test_a_journal_ends_with_its_job(rig: Rig) -> None:
 
     following = asyncio.create_task(follow())
     await rig.store.write_journal(job.id, Level.INFO, "NOTE", "hello")
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     await rig.command(job.id, Event.CANCEL)
     await following
     assert seen == ["CREATED", "QUEUED", "NOTE", "CANCELED"]
@@ -212,7 +212,7 @@ async def test_a_change_of_texts_is_told_whatever_the_label(rig: Rig) -> None:
     await rig.store.edit(job.id, label="other")
     await rig.command(job.id, Event.PAUSE)
     await rig.store.edit(job.id, label="nightly again")
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     labels = [event.job.label for event in await take(events, 3) if event.job]
     assert labels == ["nightly load", "other", "nightly again"]
     await events.aclose()
@@ -233,7 +233,7 @@ async def test_rejects_by_number_as_soon_as_all_chunks_before_are_committed(rig:
     await commit(rig, job, 3)
     assert [(await anext(rejects))[0] for _ in range(2)] == [5, 6]
     await rig.store.move(job.id, Event.COMPLETE, settled=True)
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     with pytest.raises(StopAsyncIteration):
         await anext(rejects)
     later = [(number, reject.line, reject.record) async for number, reject in rig.watch.rejects(job.id, after=2)]
@@ -338,7 +338,7 @@ async def test_a_watch_that_begins_holds_one_page_of_jobs(rig: Rig, monkeypatch:
     await rig.command(first.id, Event.PAUSE)
     paused = await rig.command(last.id, Event.PAUSE)
     late = await rig.queued(6)
-    rig.announcer.announce_all()
+    rig.notifier.notify_all()
     told += await take(events, 7)
     seen = [(event.kind, event.job.id if event.job else None, event.job.state if event.job else None) for event in told]
     assert seen == [
@@ -382,7 +382,7 @@ async def test_rejects_of_an_id_that_was_given_out_again_are_another_job_s(rig: 
     await rig.command(job.id, Event.CANCEL)
     await rig.store.delete(job.id)
     await rig.store.create(replace(job, uid="another", state=State.EDITING))
-    rig.announcer.announce(job.id)
+    rig.notifier.notify(job.id)
     with pytest.raises((JobNotFound, StopAsyncIteration)):
         await waiting
 

@@ -47,13 +47,13 @@ async def make(rig: Rig, job_id: str, owner: str, *, shared: bool = False, uid: 
         update_time=now,
     )
     made = await rig.store.create(job)
-    rig.announcer.announce(job_id)
+    rig.notifier.notify(job_id)
     return made
 
 
 async def edit(rig: Rig, job_id: str, **fields: Any) -> Job:
     job = await rig.store.edit(job_id, **fields)
-    rig.announcer.announce(job_id)
+    rig.notifier.notify(job_id)
     return job
 
 
@@ -75,7 +75,7 @@ async def told(rig: Rig, events: AsyncGenerator[WatchEvent, None]) -> Told:
         if event.revision == last.revision and event.kind is WatchKind.CHANGED:
             break
     await rig.store.delete("last")
-    rig.announcer.announce("last")
+    rig.notifier.notify("last")
     return seen[:-1]
 
 
@@ -181,7 +181,7 @@ async def test_many_withdrawn_jobs_do_not_have_all_of_them_read_with_every_chang
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ladingd.run.watch.watch._WITHDRAWN", 4)
-    watch = Watch(rig.store, rig.announcer, rig.rejects)
+    watch = Watch(rig.store, rig.notifier, rig.rejects)
     asked = 0
 
     async def withdrawn() -> Mapping[str, int]:
