@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import random
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -46,6 +48,19 @@ _BAD = (
 def write(path: Path, number: int) -> None:
     """Clean records, their ids in order; the same ones for the same number."""
     _write(path, _records(number))
+
+
+def write_json_lines(source: Path, path: Path) -> None:
+    """The records of a file that `write` has made, each as a JSON object with the same digits."""
+    plain = {name for name, kind in COLUMNS.items() if kind.startswith(("INTEGER", "DECIMAL", "DOUBLE", "BOOLEAN"))}
+    with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as lines:
+        for record in csv.DictReader(file):
+            fields = (
+                f"{json.dumps(name)}:"
+                + ("null" if not value else value if name in plain else json.dumps(value, ensure_ascii=False))
+                for name, value in record.items()
+            )
+            lines.write("{" + ",".join(fields) + "}\n")
 
 
 def bad_share(number: int) -> int:

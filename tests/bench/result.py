@@ -113,6 +113,22 @@ def cost(
     )
 
 
+def later(
+    case: str, ours: Sequence[float], reference: str, others: Sequence[float], *, goal: float, aim: float
+) -> Figure:
+    """How many seconds longer than another run of our own this one takes, by the medians."""
+    return Figure(
+        case=case,
+        what=f"time more than {reference}",
+        ours=spread(ours),
+        other=f"{reference}: {spread(others)}",
+        value=statistics.median(ours) - statistics.median(others),
+        unit="s",
+        goal=goal,
+        aim=aim,
+    )
+
+
 def table(figures: Sequence[Figure]) -> str:
     """All figures as one Markdown table: medians with minimum and maximum."""
     head = ("case", "ours", "beside", "figure", "value", "goal", "aim", "reached")

@@ -1,4 +1,4 @@
-"""Files of other shapes: few columns, many columns, long texts."""
+"""Files of other shapes: few columns, many columns, long texts, quoted values."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Shape:
     columns: Mapping[str, str]
     record_bytes: int
     record: Callable[[random.Random], str]
+    goal: float
+    aim: float = 1.5
 
     def write(self, path: Path, number: int) -> None:
         """So many records with a header, the same ones for the same number."""
@@ -62,23 +64,40 @@ def _long(chance: random.Random) -> str:
     return f'{chance.choice(_WORDS).strip(",;")},"{text[:500]} ""so it was"",\n{text[500:1000]}"'
 
 
+def _quoted(chance: random.Random) -> str:
+    company = f'"{chance.choice(_WORDS).strip(",;")}, ""{chance.choice(_WORDS).strip(",;")}"" & Sons"'
+    remark = f'"{chance.choice(_WORDS).strip(",;")}, said ""{chance.randrange(1000)}"""'
+    return f"{company},{remark},{chance.randrange(10**6) / 100:.2f}"
+
+
 SHAPES = (
     Shape(
         name="narrow",
         columns={"id": "INTEGER", "name": "TEXT", "amount": "DECIMAL(10,2)"},
         record_bytes=27,
         record=_narrow,
+        goal=1.26,
     ),
     Shape(
         name="wide",
         columns={"id": "INTEGER", **{f"column_{index + 1}": _KINDS[index % len(_KINDS)] for index in range(199)}},
         record_bytes=1_500,
         record=_wide,
+        goal=1.21,
     ),
     Shape(
         name="text",
         columns={"id": "INTEGER", "title": "TEXT", "body": "TEXT"},
         record_bytes=1_040,
         record=_long,
+        goal=1.4,
+    ),
+    Shape(
+        name="quoted",
+        columns={"id": "INTEGER", "company": "TEXT", "remark": "TEXT", "amount": "DECIMAL(10,2)"},
+        record_bytes=75,
+        record=_quoted,
+        goal=1.5,
+        aim=1.8,
     ),
 )

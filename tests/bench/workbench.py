@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.bench import records
@@ -20,7 +22,6 @@ from tests.harness.daemon import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LADING = (sys.executable, "-m", "lading_client")
 
@@ -60,12 +61,16 @@ class Workbench:
         self.postgres = self._stack.enter_context(Postgres(self.work / "postgres"))
         home = self.work / "daemon"
         home.mkdir()
-        self.daemon = DaemonProcess(home, connections={"warehouse": self.postgres.url})
+        self.daemon = self.daemon_in(home)
         self._stack.callback(self.daemon.clean_up)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def daemon_in(self, home: Path, **settings: object) -> DaemonProcess:
+        """A daemon with a folder of its own that is not started yet."""
+        return DaemonProcess(home, connections={"warehouse": self.postgres.url}, **settings)
 
     @property
     def setting(self) -> str:
@@ -83,8 +88,8 @@ class Workbench:
         return self.daemon.process.pid
 
     def file(self, name: str, write: Callable[[Path], object]) -> Path:
-        """A file that is written once per folder, whole or not at all."""
-        path = self._files / f"{name}.csv"
+        """A file that is written once per folder, whole or not at all. Without an ending it is a CSV."""
+        path = self._files / (name if "." in name else f"{name}.csv")
         if not path.exists():
             unfinished = path.with_suffix(".unfinished")
             write(unfinished)
@@ -96,15 +101,22 @@ class Workbench:
         return self.file(f"clean-{number}", lambda path: records.write(path, number))
 
     @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Have the daemon run, and stop in order unless the case failed."""
-        self.daemon.start()
+    def serving(self, **settings: object) -> Iterator[None]:
+        """Have the daemon run, or another one with these settings, and stop in order unless the case failed."""
+        usual = self.daemon
+        if settings:
+            home = Path(tempfile.mkdtemp(dir=self.work))
+            self.daemon = self.daemon_in(home, **settings)
         try:
-            yield
-        except BaseException:
-            self.daemon.clean_up()
-            raise
-        self.daemon.stop()
+            self.daemon.start()
+            try:
+                yield
+            except BaseException:
+                self.daemon.clean_up()
+                raise
+            self.daemon.stop()
+        finally:
+            self.daemon = usual
 
     def lading(self, *arguments: str) -> str:
         """What a command of ours says to programs. Raises CommandFailed."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-import": postgres.clean,
+    "postgres-cold": postgres.cold,
+    "json-lines": postgres.json_lines,
     "postgres-rejects": postgres.rejects,
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,

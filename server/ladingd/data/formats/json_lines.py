@@ -1,7 +1,8 @@
-"""JSON Lines: one JSON object a line (https://jsonlines.org). Numbers keep their digits, strings stay strings.
+"""JSON Lines: one JSON object a line (https://jsonlines.org). Strings stay strings. Numbers are those of the column's
+type; in a column of text they keep their digits.
 
-pyarrow reads the lines typed, and refuses all of them if one does not fit. Such lines are found by halves, and only
-those are read by Python's own parser, which finds every fault.
+pyarrow reads the lines typed, and refuses all of them if one does not fit. Halving finds those lines. Python's own
+parser reads them and finds every fault. A record has the same fate in both, whatever stands beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
@@ -67,11 +69,20 @@ _SAMPLED = 2_000
 _FEW = 32
 """So few records are not halved any more: each is read by itself."""
 
+_MANY, _PROBE = 4096, 8
+"""Of so many records, so many are tried in two places before they are halved. If a text column holds numbers, pyarrow
+refuses nearly every record, and halving takes longer than reading each by itself."""
+
 _NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
 _BLANK = b" \t\r"
 _NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
 
-Record = dict[str, str | None]
+Value = tuple[str | None, bool]
+"""The text of a value, and whether it is a string. Numbers, arrays and objects have the text that the file has."""
+
+Record = dict[str, Value]
+
+_ABSENT: Value = (None, False)
 
 
 class _NotARecord(Exception):
@@ -118,7 +129,7 @@ class JsonLines(Format):
         head, whole = _head(source, beginning.start, size)
         lines = decodable(head, source.path, beginning, whole=whole).splitlines() if head else []
         names: dict[str, None] = {}
-        records: list[tuple[int, dict[str, tuple[str | None, bool]]]] = []
+        records: list[tuple[int, Record]] = []
         for number, line in enumerate(lines[:_SAMPLED]):
             if not line.strip(_BLANK):
                 continue
@@ -138,7 +149,7 @@ class JsonLines(Format):
             )
         if records and not names:
             raise InvalidSpec(FILE_FIELD, f"{source.path}: the first records have no keys, so there are no columns")
-        columns = [[fields.get(name, (None, False)) for _, fields in records] for name in names]
+        columns = [[fields.get(name, _ABSENT) for _, fields in records] for name in names]
         arrays = [pa.array([text for text, _ in column], pa.string()) for column in columns]
         types = {
             name: _type_of(values, [text for text, quoted in column if quoted], column)
@@ -191,15 +202,15 @@ def _head(source: Source, start: int, size: int) -> tuple[bytes, bool]:
     return text[: text.rindex(b"\n") + 1], False
 
 
-def _type_of(
-    values: pa.Array, strings: list[str | None], column: Sequence[tuple[str | None, bool]]
-) -> FieldType | None:
+def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value]) -> FieldType | None:
     """The type of a column by what JSON says of its values. None: that of its text."""
     present = sum(text is not None for text, _ in column)
     kind = infer(values)
+    is_plain = kind.kind in _NUMBERS or kind.kind is Kind.BOOLEAN
     if strings:
-        is_number = kind.kind in _NUMBERS or kind.kind is Kind.BOOLEAN
-        return field_type.TEXT if is_number or len(strings) < present else None
+        return field_type.TEXT if is_plain or len(strings) < present else None
+    if is_plain:
+        return kind
     numbers = values.drop_null()
     if kind.kind is Kind.TEXT and len(numbers) and pc.all(pc.match_substring_regex(numbers, _NUMBER)).as_py():
         return FieldType(kind=Kind.REAL)
@@ -249,7 +260,7 @@ class JsonOrigins(Origins):
 
     def texts(self, records: Positions, column: int) -> pa.Array:
         lines = self.places.raw(self.data, records).to_pylist()
-        return pa.array([_fields(line).get(self.names[column], (None, False))[0] or "" for line in lines], pa.string())
+        return pa.array([_fields(line).get(self.names[column], _ABSENT)[0] or "" for line in lines], pa.string())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,13 +297,9 @@ class _Reader:
         parts: list[list[pa.Array]] = []
         faults: list[Fault] = []
         self._read(filled, regular[filled] & is_utf8(self.data), parts, faults)
-        typed = [each.type for each in self.schema]
-        if any([array.type for array in part] != typed for part in parts):
-            parts = [[pc.cast(array, pa.string()) for array in part] for part in parts]
-            typed = [pa.string()] * len(typed)
         columns = [
-            pa.concat_arrays([part[place] for part in parts]) if parts else pa.array([], kind)
-            for place, kind in enumerate(typed)
+            _joined([part[place] for part in parts]) if parts else pa.array([], column.type)
+            for place, column in enumerate(self.schema)
         ]
         refused = {fault.index for fault in faults}
         indexes = filled if not refused else filled[~np.isin(filled, list(refused))]
@@ -331,12 +338,16 @@ class _Reader:
             return
         if regular.all() and (columns := self._typed(lines)) is not None:
             parts.append(columns)
-        elif lines.size <= _FEW:
+        elif lines.size <= _FEW or (lines.size <= _MANY and self._are_mostly_unfit(lines)):
             parts.append(self._one_by_one(lines, faults))
         else:
             half = lines.size // 2
             self._read(lines[:half], regular[:half], parts, faults)
             self._read(lines[half:], regular[half:], parts, faults)
+
+    def _are_mostly_unfit(self, lines: Positions) -> bool:
+        """Whether pyarrow refuses some lines at the beginning and some in the middle: halving would find no end."""
+        return all(self._typed(lines[start : start + _PROBE]) is None for start in (0, lines.size // 2))
 
     def _typed(self, lines: Positions) -> list[pa.Array] | None:
         """The columns of these lines, read by pyarrow; None if one of them does not fit."""
@@ -353,14 +364,7 @@ class _Reader:
         if table.num_rows != lines.size:
             return None  # Several objects in one line.
         columns = [column.combine_chunks() for column in table.columns]
-        for column in columns:
-            if (
-                pa.types.is_floating(column.type)
-                and not pc.all(pc.is_finite(column)).as_py()
-                and column.null_count < len(column)
-            ):
-                return None  # NaN is no JSON.
-        return columns
+        return None if any(map(_is_infinite, columns)) else columns  # NaN is no JSON.
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []
@@ -377,8 +381,11 @@ class _Reader:
                     Fault(index=index, code=error.code, message=str(error), column=error.column, value=error.value)
                 )
                 continue
-            records.append({name: text for name, (text, _) in fields.items()})
-        return [pa.array([record.get(name) for record in records], pa.string()) for name in self.names]
+            records.append(fields)
+        return [
+            _typed_if_all([record.get(column.name, _ABSENT) for record in records], column.type)
+            for column in self.schema
+        ]
 
 
 def _arrow_type(word: str) -> pa.DataType:
@@ -391,8 +398,54 @@ def _arrow_type(word: str) -> pa.DataType:
             return pa.float64()
         case Kind.BOOLEAN:
             return pa.bool_()
+        case Kind.DECIMAL:
+            # pyarrow reads a string as well as a number here.
+            return pa.decimal128(field_type.DECIMAL_DIGITS, kind.scale)
     return pa.string()
 
+
+def _typed_if_all(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
+    """Values as pyarrow would have read them, if it took each of them; else their texts.
+
+    Among those texts, a value that pyarrow takes has the text that its type would give it.
+    """
+    texts = [text for text, _ in values]
+    if pa.types.is_string(kind):
+        return pa.array(texts, pa.string())
+    try:
+        return _typed(values, kind)
+    except pa.ArrowInvalid:
+        for place, value in enumerate(values):
+            with suppress(pa.ArrowInvalid):
+                texts[place] = pc.cast(_typed([value], kind), pa.string())[0].as_py()
+        return pa.array(texts, pa.string())
+
+
+def _typed(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
+    """Values as pyarrow reads them. Raises ArrowInvalid if it would refuse one."""
+    if any(is_string for _, is_string in values):
+        raise pa.ArrowInvalid("a string is no number")
+    texts = pa.array([text for text, _ in values], pa.string())
+    if pa.types.is_boolean(kind) and not pc.all(pc.is_in(texts, _BOOLEANS)).as_py():
+        raise pa.ArrowInvalid("not a boolean")
+    column = pc.cast(texts, kind)
+    if _is_infinite(column):
+        raise pa.ArrowInvalid("out of range")
+    return column
+
+
+def _is_infinite(column: pa.Array) -> bool:
+    """Whether a number was too large for its type, or is none."""
+    return bool(pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False)
+
+
+def _joined(arrays: Sequence[pa.Array]) -> pa.Array:
+    """One column of several parts: typed if all of them are."""
+    kinds = {array.type for array in arrays}
+    return pa.concat_arrays(arrays if len(kinds) == 1 else [pc.cast(array, pa.string()) for array in arrays])
+
+
+_BOOLEANS = pa.array(["true", "false", None], pa.string())
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -404,17 +457,54 @@ def _constant(name: str) -> Any:
 _scan = make_scanner(json.JSONDecoder(parse_constant=_constant))  # type: ignore[arg-type]
 
 
-def _fields(line: bytes) -> dict[str, tuple[str | None, bool]]:
-    """The fields of a line: the text of each value, and whether it is a string. Numbers, arrays and objects are kept
-    as they are written. Raises _NotARecord."""
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+_quick = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_constant
+).raw_decode
+_WORDS = {True: "true", False: "false", None: None}
+
+
+def _fields(line: bytes) -> Record:
+    """The fields of a line by their keys. Raises _NotARecord."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise _NotARecord("NOT_UTF8", f"byte {error.start + 1} of the line is not UTF-8") from error
+    return _fields_of_plain(text) or _fields_of(text)
+
+
+def _fields_of_plain(text: str) -> Record | None:
+    """The fields of a line if it is an object without faults, arrays and objects; else None."""
+    try:
+        pairs, end = _quick(text)
+    except (ValueError, RecursionError):
+        return None
+    if not text.startswith("{") or text[end:].strip(" \t\r\n") or "\\u" in text:
+        return None
+    fields: Record = {}
+    for name, value in pairs:
+        if isinstance(value, _Number):
+            fields[name] = (value, False)
+        elif isinstance(value, str):
+            fields[name] = (value, True)
+        elif isinstance(value, tuple | list):
+            return None
+        else:
+            fields[name] = (_WORDS[value], False)
+    return fields if len(fields) == len(pairs) else None
+
+
+def _fields_of(text: str) -> Record:
+    """The fields of any line, or what is wrong with it."""
     place = _skip(text, 0)
     if text[place : place + 1] != "{":
         raise _NotARecord("NOT_JSON", "the line is not a JSON object")
-    fields: dict[str, tuple[str | None, bool]] = {}
+    fields: Record = {}
     place = _skip(text, place + 1)
     try:
         while text[place : place + 1] != "}":

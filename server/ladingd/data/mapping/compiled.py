@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,10 +90,18 @@ def _is_text(values: pa.Array) -> bool:
     return bool(pa.types.is_string(values.type) or pa.types.is_binary(values.type))
 
 
+def _is_exact(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
+
+
 def _converted(values: pa.Array, reading: Reading, known: Known, *, nul: bool) -> Cast:
     """Values that the format has typed already stay as they are, if the target takes them so."""
     if _is_text(values):
         return cast(values, reading, known, nul=nul)
-    if values.type == reading.convert(pa.array([], pa.string())).type:
+    wanted = reading.convert(pa.array([], pa.string())).type
+    if _is_exact(values.type) and _is_exact(wanted):
+        with suppress(pa.ArrowInvalid):  # Out of range: the text tells which.
+            values = pc.cast(values, wanted)
+    if values.type == wanted:
         return Cast(values=values, misfits={})
     return cast(pc.cast(values, pa.string()), reading, known, nul=False)

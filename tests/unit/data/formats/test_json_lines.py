@@ -221,6 +221,34 @@ def test_an_export_is_read_again(yard: Yard) -> None:
     assert yard.sql("SELECT * FROM t EXCEPT SELECT * FROM again") == []
 
 
+TOKENS = {
+    "integer": ["1", "-0", "0", "9223372036854775807", "1.0", "1e2", "true", "9223372036854775808"],
+    "real": ["1", "1.50", "2e3", "-0.0", "1e400", "12345678901234567890.5", "5e-324", "true"],
+    "decimal(10,2)": ["1", "1.5", "1.50", "-0.01", "1.234", "1e1", "99999999.99", "100000000"],
+    "boolean": ["true", "false", "1", "0"],
+    "text": ["1.50", "true", "[1, 2]", '{"a":1}', '"x"', '"1"'],
+    "date": ['"2024-02-29"', '"2024-02-30"', "20240229"],
+}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_a_record_has_the_same_fate_beside_a_broken_one(yard: Yard, kind: str) -> None:
+    fates = []
+    for table, broken in (("alone", ""), ("beside", '{"n": 100, "v": "?"}\n{"n": 101, "v":\n')):
+        for number, token in enumerate(TOKENS[kind]):
+            text = '{"n": 0, "v": null}\n' * 50 + f'{{"n": {number + 1}, "v": {token}}}\n' + broken
+            plan = yard.transfer.plan(
+                ImportSpec(
+                    file=yard.write(text, "in.jsonl"), target=Table(table=table), types={"n": "integer", "v": kind}
+                )
+            )
+            yard.run(plan, job_id=f"{table}{number}")
+        told = "SELECT n, typeof(v), v FROM {} WHERE n BETWEEN 1 AND 99 ORDER BY n"
+        fates.append(yard.sql(told.format(table)))
+    assert fates[0] == fates[1]
+    assert fates[0] != []
+
+
 values = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
