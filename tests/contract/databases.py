@@ -12,8 +12,10 @@ import psycopg
 import pytest
 
 from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.duckdb.session import connected
 from ladingd.data.databases.postgres.session import close_idle
 from ladingd.data.databases.registry import provider_of
+from ladingd.data.storage.work_dir import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -105,6 +107,30 @@ class PostgresDatabase(TestDatabase):
         return [name for (name,) in self.sql(query)]
 
 
+class DuckdbDatabase(TestDatabase):
+    """A file."""
+
+    codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "UNIQUE", "CHECK": "CHECK"}
+
+    def __init__(self, path: Path, workplace: Workplace) -> None:
+        self.path = path
+        self.workplace = workplace
+
+    @property
+    def url(self) -> str:
+        return f"duckdb://{self.path}"
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        # A process opens a file once: the tests take turns with the product by its own session.
+        with connected(self.path, self.workplace, create=True) as database:
+            return [database.rows(statement) for statement in statements][-1]
+
+    def tables(self) -> list[str]:
+        query = "SELECT schema_name || '.' || table_name FROM duckdb_tables()"
+        found = [name for (name,) in self.sql(query)] if self.path.exists() else []
+        return [name.removeprefix("main.") for name in found]
+
+
 @contextmanager
 def sqlite_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
     """A file that the first statement makes."""
@@ -126,7 +152,14 @@ def postgres_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
         connection.execute(cast("LiteralString", f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-DATABASES = {"SQLite": sqlite_database, "PostgreSQL": postgres_database}
+@contextmanager
+def duckdb_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    """A file that the first statement makes."""
+    directory = request.getfixturevalue("tmp_path")
+    yield DuckdbDatabase(directory / "harbour's.duckdb", Workplace(directory=directory / "work"))
+
+
+DATABASES = {"SQLite": sqlite_database, "PostgreSQL": postgres_database, "DuckDB": duckdb_database}
 """A database for each provider, by the provider's name."""
 
 

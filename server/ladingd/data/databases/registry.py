@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PROVIDERS = (
     "ladingd.data.databases.sqlite.provider:SqliteProvider",
     "ladingd.data.databases.postgres.provider:PostgresProvider",
+    "ladingd.data.databases.duckdb.provider:DuckdbProvider",
 )
 """The providers as ``module:class``. A new kind of database is a folder beside this file, and a line here."""
 

@@ -75,21 +75,35 @@ class Workplace:
                     shutil.rmtree(strangers / uid)
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Wait for the lock of that name and hold it. The kernel lets go of it when the process dies.
+    def locked(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """Wait for the lock of that name and hold it, alone or together with others that share it.
 
-        Raises DestinationRefused.
+        The kernel lets go of it when the process dies. Raises DestinationRefused.
         """
-        locks = self.directory / "locks"
-        with writing(locks):
-            locks.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._lock(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = self._opened(name)
         try:
-            with writing(locks):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with writing(self.directory / "locks"):
+                fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def is_locked(self, name: str) -> bool:
+        """Whether anybody holds the lock of that name. Raises DestinationRefused."""
+        descriptor = self._opened(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _opened(self, name: str) -> int:
+        locks = self.directory / "locks"
+        with writing(locks):
+            locks.mkdir(parents=True, exist_ok=True)
+            return os.open(self._lock(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _lock(self, name: str) -> Path:
         return self.directory / "locks" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"

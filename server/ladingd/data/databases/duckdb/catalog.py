@@ -1,0 +1,180 @@
+"""What DuckDB's catalog says of a table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ladingd.data.databases.duckdb.session import quoted, statement
+from ladingd.data.databases.duckdb.types import KEYS, ColumnType, of_declaration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.duckdb.session import Database
+
+DEFAULT_SCHEMA = "main"
+
+# The table or view with a name; DuckDB's names differ by more than the case of their letters.
+_TABLE = """
+SELECT schema_name, table_name, 'table', sql FROM duckdb_tables()
+WHERE database_name = current_database() AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)
+UNION ALL
+SELECT schema_name, view_name, 'view', sql FROM duckdb_views()
+WHERE database_name = current_database() AND NOT internal
+    AND lower(schema_name) = lower($1) AND lower(view_name) = lower($2)
+"""
+# Its columns in their order.
+_COLUMNS = """
+SELECT column_name, data_type, is_nullable, column_default, is_generated FROM duckdb_columns()
+WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 ORDER BY column_index
+"""
+# What its records must keep to.
+_CONSTRAINTS = """
+SELECT constraint_type, constraint_column_names, expression, referenced_table, referenced_column_names
+FROM duckdb_constraints()
+WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 ORDER BY constraint_index
+"""
+# Indexes that allow no value twice.
+_UNIQUE_INDEXES = """
+SELECT index_name, sql FROM duckdb_indexes()
+WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 AND is_unique ORDER BY index_name
+"""
+_SCHEMA = """
+SELECT count(*) FROM duckdb_schemas() WHERE database_name = current_database() AND lower(schema_name) = lower($1)
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableColumn:
+    """A column of a table or a view."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    default: str | None
+    """An expression."""
+    generated: bool
+
+    @property
+    def optional(self) -> bool:
+        """An insert may leave it out."""
+        return self.nullable or self.default is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unique:
+    """A key that no two rows share. ``columns`` is empty if it consists of other expressions than columns."""
+
+    said: str
+    """As messages call it: ``PRIMARY KEY (id)``."""
+    expressions: tuple[str, ...]
+    columns: tuple[str, ...]
+    primary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignKey:
+    """Columns whose values must be in another table."""
+
+    columns: tuple[str, ...]
+    table: str
+    referenced: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableShape:
+    """A table or a view."""
+
+    schema: str
+    name: str
+    kind: str
+    """``table`` or ``view``."""
+    declaration: str
+    columns: tuple[TableColumn, ...]
+    uniques: tuple[Unique, ...] = ()
+    checks: tuple[str, ...] = ()
+    """Expressions."""
+    foreign_keys: tuple[ForeignKey, ...] = ()
+
+    @property
+    def identifier(self) -> str:
+        """Its name in a statement."""
+        return statement("{schema}.{name}", schema=self.schema, name=self.name)
+
+    def column(self, name: str) -> TableColumn | None:
+        """The column with this name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def key(self) -> str | None:
+        """An integer column without NULL whose values differ; None if there is none."""
+        by_name = {column.name: column for column in self.columns}
+        for unique in sorted(self.uniques, key=lambda unique: not unique.primary):
+            if len(unique.columns) == 1:
+                column = by_name[unique.columns[0]]
+                if column.type.declared in KEYS and not column.nullable:
+                    return column.name
+        return None
+
+
+def read_shape(database: Database, table: Table) -> TableShape | None:
+    """The table as the catalog has it now; None if there is none."""
+    found = database.rows(_TABLE, (table.schema or DEFAULT_SCHEMA, table.table))
+    if not found:
+        return None
+    schema, name, kind, declaration = found[0]
+    columns = tuple(
+        TableColumn(
+            name=column,
+            type=of_declaration(declared),
+            nullable=bool(nullable),
+            default=default,
+            generated=bool(generated),
+        )
+        for column, declared, nullable, default, generated in database.rows(_COLUMNS, (schema, name))
+    )
+    uniques: list[Unique] = []
+    checks: list[str] = []
+    foreign_keys: list[ForeignKey] = []
+    for constraint, names, expression, referenced, others in database.rows(_CONSTRAINTS, (schema, name)):
+        match constraint:
+            case "PRIMARY KEY" | "UNIQUE":
+                uniques.append(
+                    Unique(
+                        said=f"{constraint} ({', '.join(names)})",
+                        expressions=tuple(map(quoted, names)),
+                        columns=tuple(names),
+                        primary=constraint == "PRIMARY KEY",
+                    )
+                )
+            case "CHECK":
+                checks.append(expression)
+            case "FOREIGN KEY":
+                foreign_keys.append(ForeignKey(columns=tuple(names), table=referenced, referenced=tuple(others)))
+    for index, sql in database.rows(_UNIQUE_INDEXES, (schema, name)):
+        uniques += _of_index(index, sql)
+    return TableShape(
+        schema=schema,
+        name=name,
+        kind=kind,
+        declaration=declaration or "",
+        columns=columns,
+        uniques=tuple(uniques),
+        checks=tuple(checks),
+        foreign_keys=tuple(foreign_keys),
+    )
+
+
+def has_schema(database: Database, schema: str) -> bool:
+    """Whether the database has a schema."""
+    return bool(database.rows(_SCHEMA, (schema,))[0][0])
+
+
+def _of_index(name: str, sql: str) -> Iterator[Unique]:
+    """The key of a unique index: whatever stands between the parentheses of its statement."""
+    found = re.search(r"\((?P<keys>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*;?\s*$", sql)
+    if found is not None:
+        yield Unique(said=f"unique index {name}", expressions=(f"({found['keys']})",), columns=())

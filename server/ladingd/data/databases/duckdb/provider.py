@@ -1,0 +1,63 @@
+"""DuckDB: a database in a file, for analysis."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import TargetRefused
+from ladingd.data.databases.provider import Answer, FileDatabaseProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ladingd.data.databases.connection import Connection
+    from ladingd.data.databases.row_source import RowSource
+    from ladingd.data.databases.target import Target
+    from ladingd.data.storage.work_dir import Workplace
+
+
+class DuckdbProvider(FileDatabaseProvider):
+    """Databases of DuckDB."""
+
+    name = "DuckDB"
+    schemes = ("duckdb",)
+    url_form = "duckdb:///absolute/path"
+    preload = ("ladingd.data.databases.duckdb.target", "ladingd.data.databases.duckdb.row_source")
+
+    def files_beside(self) -> Mapping[str, str]:
+        return {
+            ".wal": "the write-ahead log",
+            ".wal.checkpoint": "the write-ahead log of a checkpoint",
+            ".wal.recovery": "the write-ahead log of a recovery",
+            ".tmp": "the directory of temporary files",
+        }
+
+    def target(self, connection: Connection, workplace: Workplace) -> Target:
+        from ladingd.data.databases.duckdb.target import DuckdbTarget
+
+        path = self.database_file(connection.url)
+        return DuckdbTarget(path=path, workplace=workplace, ledger_schema=connection.ledger_schema)
+
+    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
+        from ladingd.data.databases.duckdb.row_source import DuckdbSource
+
+        return DuckdbSource(path=self.database_file(connection.url), workplace=workplace)
+
+    def check(self, connection: Connection) -> Answer:
+        from ladingd.data.databases.duckdb.session import is_there, server_version
+
+        path = self.database_file(connection.url)
+        directory = path.parent
+        if not is_there(path):
+            if not directory.is_dir():
+                raise TargetRefused(f"there is no directory {directory} for the database; make it")
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise TargetRefused(f"the user {os.getuid()} may not make the database in {directory}")
+            return Answer(server="DuckDB, no file yet: the first import makes it")
+        version = server_version(path)
+        reservation = ""
+        if not os.access(path, os.W_OK) or not os.access(directory, os.W_OK | os.X_OK):
+            # DuckDB makes its write-ahead log beside the file.
+            reservation = f"the user {os.getuid()} may not write to {path} and its directory: it serves exports alone"
+        return Answer(server=f"DuckDB {version}", reservation=reservation)

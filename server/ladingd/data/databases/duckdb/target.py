@@ -1,0 +1,280 @@
+"""DuckDB as the target of imports."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.data.databases.commit import ChunkCommit, Conflict, OutcomeUnknown, Transaction
+from ladingd.data.databases.duckdb.bulk_load import Experience, RecordRefused, experience, load
+from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, read_shape
+from ladingd.data.databases.duckdb.ledger import Ledger
+from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
+from ladingd.data.databases.duckdb.types import declaration, of_declaration
+from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.values.types import FieldType, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
+    from ladingd.core.spec import Table
+    from ladingd.data.databases.duckdb.catalog import TableShape
+    from ladingd.data.mapping.batch import Batch
+    from ladingd.data.rejects.fault import Faults
+    from ladingd.data.values.converters import Reading
+
+# How many rows a table has. DuckDB knows it without reading them.
+_ROWS = "SELECT count(*) FROM {table}"
+_CREATE = "CREATE TABLE {table} ({columns})"
+
+_declared: dict[tuple[Path, Table], dict[str, str]] = {}
+"""The declared types of the columns of tables, as this process saw them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DuckdbTarget(Target):
+    """A database file. The processes of the daemon take turns to write into it."""
+
+    path: Path
+    workplace: Workplace
+    ledger_schema: str = "lading"
+
+    column_limit = 10_000  # DuckDB has no limit; with more columns a chunk holds few records.
+
+    def table(self, table: Table) -> TargetTable | None:
+        schema = table.schema or DEFAULT_SCHEMA
+        if schema.lower() == self.ledger_schema.lower():
+            raise InvalidSpec("target.schema", f"schema {schema} is where lading keeps its ledger")
+        if not table.table or "\0" in table.table:
+            raise InvalidSpec(FIELD, "the table needs a name")
+        if not is_there(self.path):
+            if schema != DEFAULT_SCHEMA:
+                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; make it first")
+            return None
+        if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK | os.X_OK):
+            # DuckDB makes its write-ahead log beside the file.
+            raise InvalidSpec(
+                "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
+            )
+        with connected(self.path, self.workplace, read_only=True) as database:
+            shape = read_shape(database, table)
+            if shape is None and not has_schema(database, schema):
+                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; make it first")
+        if shape is None:
+            return None
+        if shape.kind != "table":
+            raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; records go into tables only")
+        return _as_target(shape)
+
+    def check_type(self, kind: FieldType) -> None:
+        """There is a column for each of them."""
+
+    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+        declared = {} if plan.create_table else self._declared_types(plan)
+        kinds = [parse(column.type) for column in plan.columns]
+        return [
+            of_declaration(declared.get(column.target) or declaration(kind)).reading(kind, inferred=column.inferred)
+            for kind, column in zip(kinds, plan.columns, strict=True)
+        ]
+
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
+        _declared.pop((self.path, plan.target), None)
+        with self._connected(create=True) as database:
+            database.begin()
+            ledger = self._ledger(database)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            entries = ledger.entries(job_uid)
+            _prepare_table(database, plan, used=bool(entries))
+            if plan.columns:
+                _recognise(database, ledger, job_uid, _shape(database, plan))
+            database.commit()
+        return entries
+
+    def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
+        if not self._exists():
+            return ()
+        with self._connected() as database:
+            ledger = self._ledger(database)
+            if not ledger.exists():
+                return ()
+            database.begin()
+            ledger.raise_attempt(job_uid, attempt)
+            entries = ledger.entries(job_uid)
+            database.commit()
+        return entries
+
+    def write(
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        batch: Batch,
+        keep_rejects: Callable[[Faults], None],
+    ) -> Counts:
+        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+
+        @contextmanager
+        def opening(batch: Batch | None) -> Iterator[Transaction]:
+            with self._connected(linger=True) as database:
+                database.begin()
+                yield DuckdbTransaction(
+                    database=database,
+                    ledger=self._ledger(database),
+                    job_uid=job_uid,
+                    known=experience(self.path, job_uid),
+                )
+
+        return commit.run(opening)
+
+    def verify(self, job_uid: str, plan: ImportPlan) -> None:
+        if plan.columns:
+            with self._connected() as database:
+                _recognise(database, self._ledger(database), job_uid, _shape(database, plan))
+
+    def discard(self, job_uid: str) -> None:
+        if not self._exists():
+            return
+        with self._connected() as database:
+            ledger = self._ledger(database)
+            if ledger.exists():
+                database.begin()
+                ledger.forget(job_uid)
+                database.commit()
+
+    def _connected(self, **options: bool) -> AbstractContextManager[Database]:
+        return connected(self.path, self.workplace, **options)
+
+    def _ledger(self, database: Database) -> Ledger:
+        return Ledger(database=database, schema=self.ledger_schema)
+
+    def _exists(self) -> bool:
+        """Whether the file exists; if even its directory is missing, the database is away. Raises TargetUnavailable."""
+        if is_there(self.path):
+            return True
+        if not self.path.parent.is_dir():
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+        return False
+
+    def _declared_types(self, plan: ImportPlan) -> dict[str, str]:
+        """The declared types of the columns, which this process reads once for each attempt of a job."""
+        key = (self.path, plan.target)
+        if key not in _declared:
+            with self._connected(linger=True) as database:
+                shape = _shape(database, plan)
+            _declared[key] = {column.name: column.type.declared for column in shape.columns}
+        return _declared[key]
+
+
+@dataclass(kw_only=True, slots=True)
+class DuckdbTransaction(Transaction):
+    """A transaction of a database that no other transaction runs in."""
+
+    database: Database
+    ledger: Ledger
+    job_uid: str
+    known: Experience
+    claimed: tuple[str, int, int] | None = None
+    """The job, the attempt and the chunk."""
+
+    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
+        self.claimed = job_uid, attempt, chunk
+        return self.ledger.claim(job_uid, attempt, chunk)
+
+    def check_attempt(self, job_uid: str, attempt: int) -> None:
+        self.ledger.check_attempt(job_uid, attempt)
+
+    def entry(self, job_uid: str, chunk: int) -> Counts | None:
+        return self.ledger.entry(job_uid, chunk)
+
+    def insert(self, batch: Batch) -> Faults:
+        shape = _shape(self.database, batch.plan)
+        _recognise(self.database, self.ledger, self.job_uid, shape)
+        try:
+            return load(self.database, shape, batch, self.known)
+        except RecordRefused:
+            self._begin_again()
+            return load(self.database, shape, batch, self.known)
+
+    def _begin_again(self) -> None:
+        """Begin the transaction anew. This process has the turn: nobody else has written in between."""
+        self.database.end()
+        self.database.begin()
+        if self.claimed is not None:
+            self.ledger.claim(*self.claimed)
+
+    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        self.ledger.count(job_uid, chunk, counts)
+
+    def commit(self) -> None:
+        try:
+            self.database.commit()
+        except Conflict:
+            raise
+        except TechnicalError as error:
+            raise OutcomeUnknown(error) from error
+
+
+def _as_target(shape: TableShape) -> TargetTable:
+    return TargetTable(
+        name=shape.name,
+        columns=tuple(
+            TargetColumn(
+                name=column.name,
+                declared=column.type.declared,
+                type=column.type.field_type,
+                nullable=column.nullable,
+                optional=column.optional,
+                generated=column.generated,
+            )
+            for column in shape.columns
+        ),
+    )
+
+
+def _shape(database: Database, plan: ImportPlan) -> TableShape:
+    """A table that was there. Raises TargetChanged."""
+    shape = read_shape(database, plan.target)
+    if shape is None:
+        raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
+    if shape.kind != "table":
+        raise TargetChanged(f"{shape.name} has become a {shape.kind}")
+    return shape
+
+
+def _recognise(database: Database, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
+    """See that a table can still have what the job has inserted. Raises TargetChanged.
+
+    A table of DuckDB has no identity that outlives the process. The number of its rows is what tells.
+    """
+    committed = ledger.inserted(job_uid)
+    there = int(database.rows(_ROWS.format(table=shape.identifier))[0][0])
+    if there < committed:
+        raise TargetChanged(
+            f"rows were removed from table {shape.name}, or it is another table now: this job has inserted "
+            f"{committed:,} records and the table has {there:,}; put the table back and start the job again, or load "
+            f"all records again: lading clone"
+        )
+
+
+def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
+    """See that the table is the planned one, or make it. Raises TargetChanged."""
+    shape = read_shape(database, plan.target)
+    if shape is not None and shape.kind != "table":
+        raise TargetChanged(f"{shape.name} has become a {shape.kind}")
+    declarations = [declaration(parse(column.type)) for column in plan.columns]
+    if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
+        table = statement("{schema}.{table}", schema=plan.target.schema or DEFAULT_SCHEMA, table=plan.target.table)
+        columns = ", ".join(
+            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, declarations, strict=True)
+        )
+        database.run(_CREATE.format(table=table, columns=columns))

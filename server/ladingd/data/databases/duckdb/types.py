@@ -1,0 +1,132 @@
+"""What the columns of DuckDB hold: the type of fields for each, and how values become text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.databases.duckdb.session import statement
+from ladingd.data.values.converters import BOOLEAN_WORDS, Reading, Words, checked, put_reals, typed
+from ladingd.data.values.types import DECIMAL_DIGITS, TEXT, FieldType, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DECIMAL = re.compile(r"DECIMAL\(([0-9]+),([0-9]+)\)")
+_INTEGERS: Mapping[str, pa.DataType] = {
+    "TINYINT": pa.int8(),
+    "SMALLINT": pa.int16(),
+    "INTEGER": pa.int32(),
+    "BIGINT": pa.int64(),
+    "UTINYINT": pa.uint8(),
+    "USMALLINT": pa.uint16(),
+    "UINTEGER": pa.uint32(),
+    "UBIGINT": pa.uint64(),
+}
+KEYS = frozenset(_INTEGERS) - {"UBIGINT"}
+"""The integers that have room in 64 bits with a sign."""
+_REALS: Mapping[str, pa.DataType] = {"FLOAT": pa.float32(), "DOUBLE": pa.float64()}
+_OTHERS: Mapping[str, Kind] = {
+    "BOOLEAN": Kind.BOOLEAN,
+    "DATE": Kind.DATE,
+    "TIME": Kind.TIME,
+    "TIMESTAMP": Kind.TIMESTAMP,
+    "TIMESTAMP WITH TIME ZONE": Kind.TIMESTAMPTZ,
+    "UUID": Kind.UUID,
+    "VARCHAR": Kind.TEXT,
+    "BLOB": Kind.TEXT,
+}
+_DECLARED = {
+    Kind.INTEGER: "BIGINT",
+    Kind.REAL: "DOUBLE",
+    Kind.BOOLEAN: "BOOLEAN",
+    Kind.DATE: "DATE",
+    Kind.TIME: "TIME",
+    Kind.TIMESTAMP: "TIMESTAMP",
+    Kind.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
+    Kind.UUID: "UUID",
+    Kind.TEXT: "VARCHAR",
+}
+_REAL_WORDS = Words(pattern=r"^(?i:[+-]?inf(inity)?|nan)$", put=put_reals)
+_BYTES = r"^\\x([0-9a-fA-F]{2})*$"
+
+
+def declaration(kind: FieldType) -> str:
+    """The type of a column in CREATE TABLE, as DuckDB then says it itself."""
+    return f"DECIMAL({kind.precision},{kind.scale})" if kind.kind is Kind.DECIMAL else _DECLARED[kind.kind]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnType:
+    """The type of a column."""
+
+    declared: str
+    field_type: FieldType
+    arrow: pa.DataType | None = None
+    """What its values are read as; None: Arrow's own type for the field type."""
+    native: bool = True
+    """Lading reads its values. Otherwise DuckDB makes them from text: INTERVAL, ENUM, JSON, lists, structs."""
+
+    def reading(self, planned: FieldType, *, inferred: bool = False) -> Reading:
+        """How fields become values of this column."""
+        if self.declared == "BLOB":
+            return Reading(kind=TEXT, convert=_to_bytes, name="text")
+        if not self.native or (self.field_type == TEXT and planned != TEXT):
+            return checked(planned)
+        if self.field_type.kind is Kind.UUID:
+            return checked(self.field_type)
+        reading = typed(self.field_type, self.arrow, self._name)
+        if inferred:
+            return reading
+        if self.field_type.kind is Kind.REAL:
+            return replace(reading, words=_REAL_WORDS)
+        if self.field_type.kind is Kind.BOOLEAN:
+            return replace(reading, words=BOOLEAN_WORDS)
+        return reading
+
+    @property
+    def _name(self) -> str:
+        return self.declared.lower() if self.declared in _INTEGERS and self.declared != "BIGINT" else ""
+
+    def expression(self, name: str) -> str:
+        """What an export asks for."""
+        if self.declared == "BLOB":
+            return statement("'\\x' || lower(hex({c}))", c=name)
+        if self.declared in _REALS:
+            return statement("{c}", c=name)
+        return statement("CAST({c} AS VARCHAR)", c=name)
+
+    def text(self, values: pa.Array) -> pa.Array:
+        """What it asked for as text. Reals have the shortest text that reads back as the same number."""
+        return values if values.type == pa.string() else values.cast(pa.string())
+
+
+def of_declaration(declared: str) -> ColumnType:
+    """The type of a column by what DuckDB says of it."""
+    decimal = _DECIMAL.fullmatch(declared)
+    if decimal is not None and int(decimal[1]) <= DECIMAL_DIGITS:
+        kind = FieldType(kind=Kind.DECIMAL, precision=int(decimal[1]), scale=int(decimal[2]))
+        return ColumnType(declared=declared, field_type=kind)
+    if declared in _INTEGERS:
+        return ColumnType(declared=declared, field_type=FieldType(kind=Kind.INTEGER), arrow=_INTEGERS[declared])
+    if declared in _REALS:
+        return ColumnType(declared=declared, field_type=FieldType(kind=Kind.REAL), arrow=_REALS[declared])
+    if declared in _OTHERS:
+        return ColumnType(declared=declared, field_type=FieldType(kind=_OTHERS[declared]))
+    return ColumnType(declared=declared, field_type=TEXT, native=False)
+
+
+def _to_bytes(texts: pa.Array) -> pa.Array:
+    """Bytes: pairs of hexadecimal digits after ``\\x``, as exports write them; of any other text its UTF-8."""
+    hexadecimal = pc.fill_null(pc.match_substring_regex(texts, _BYTES), False)
+    if not pc.any(hexadecimal, min_count=0).as_py():
+        return texts.cast(pa.binary())
+    values = [
+        None if text is None else bytes.fromhex(text[2:]) if is_hexadecimal else text.encode()
+        for text, is_hexadecimal in zip(texts.to_pylist(), hexadecimal.to_pylist(), strict=True)
+    ]
+    return pa.array(values, pa.binary())
