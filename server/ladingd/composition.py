@@ -127,7 +127,7 @@ async def compose(
     pool = partial(Workers, preload=PRELOAD, prepare=partial(logs.set_up, logs.choose(settings.log_format)))
     workers = pool(settings.workers, observers=[meter.worked for meter in meters])
     stack.push_async_callback(workers.close)
-    planners = pool(PLANNERS, observers=[traces.worked] if traces else ())
+    planners = pool(PLANNERS, observers=[traces.worked] if traces else (), successor=workers)
     stack.push_async_callback(planners.close)
     upkeep_workers = pool(UPKEEP_WORKERS)
     stack.push_async_callback(upkeep_workers.close)

@@ -83,15 +83,19 @@ class Workers:
         *,
         prepare: Callable[[int], None] = _not_at_all,
         observers: Sequence[Callable[[str, float], None]] = (),
+        successor: Workers | None = None,
     ) -> None:
         """``prepare`` is called in every process before its first task with the level of the log, and again when that
         has changed. ``observers`` are told, in the task that called, of every call that a process answered: the
-        function's name, and the seconds it took."""
+        function's name, and the seconds it took. ``successor`` is the pool that the same job goes to next: if it has
+        no process, its processes start together with the first one of this pool."""
         self.size = size
         self.deaths = 0
         """Processes that ended by themselves, or were ended by others."""
         self._prepare = prepare
         self._observers = observers
+        self._successor = successor
+        self._warming: asyncio.Task[None] | None = None
         # A forkserver, because forking after gRPC has started is unsupported, and because its children share the
         # pages of the modules loaded once.
         FORKSERVER.preload(preload)
@@ -131,7 +135,7 @@ class Workers:
             while deaths < TRIES:
                 if self._draining or self._closed:
                     raise ShuttingDown
-                worker = self._idle.pop() if self._idle else Worker(self._prepare)
+                worker = self._idle.pop() if self._idle else self._new()
                 begin = time.perf_counter()
                 try:
                     ok, answer = await self._ask(worker, task, hear)
@@ -168,6 +172,17 @@ class Workers:
                     return answer  # type: ignore[no-any-return]
                 raise answer
         raise WorkerLost(lost)
+
+    def _new(self) -> Worker:
+        pool = self._successor
+        if pool is not None and not (pool.busy or pool.idle) and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(self._warm(pool))
+        return Worker(self._prepare)
+
+    @staticmethod
+    async def _warm(pool: Workers) -> None:
+        with suppress(ShuttingDown):
+            await pool.warm()
 
     @property
     def busy(self) -> int:
@@ -213,6 +228,9 @@ class Workers:
     async def close(self) -> None:
         """Kill all processes and wait until they are gone. Calls under way end with ShuttingDown."""
         self._closed = True
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait([self._warming])
         for worker in [*self._busy, *self._idle]:
             worker.kill()
         for worker in self._idle:

@@ -221,6 +221,13 @@ def test_an_export_is_read_again(yard: Yard) -> None:
     assert yard.sql("SELECT * FROM t EXCEPT SELECT * FROM again") == []
 
 
+def test_a_column_alone_keeps_null_and_empty_text_apart(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (v TEXT)")
+    yard.sql("INSERT INTO t VALUES (NULL), (''), ('x')")
+    yard.run(yard.plan_export(path="out.jsonl"), job_id="out")
+    assert (yard.directory / "out.jsonl").read_text() == '{"v":null}\n{"v":""}\n{"v":"x"}\n'
+
+
 TOKENS = {
     "integer": ["1", "-0", "0", "9223372036854775807", "1.0", "1e2", "true", "9223372036854775808"],
     "real": ["1", "1.50", "2e3", "-0.0", "1e400", "12345678901234567890.5", "5e-324", "true"],

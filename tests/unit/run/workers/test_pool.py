@@ -19,7 +19,7 @@ from ladingd.core.report import Report, report
 from ladingd.run.workers.forkserver import FORKSERVER
 from ladingd.run.workers.pool import Unreadable, Workers
 from tests.harness.daemon import lives
-from tests.harness.waiting import until
+from tests.harness.waiting import until, until_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -224,6 +224,27 @@ async def test_answers_and_deaths_are_counted(tmp_path: Path) -> None:
         assert (workers.busy, workers.idle, workers.deaths, seen) == (0, 1, 1, ["die"])
     finally:
         await workers.close()
+
+
+async def test_the_next_pool_starts_its_processes_meanwhile() -> None:
+    workers = Workers(2)
+    planners = Workers(1, successor=workers)
+
+    async def two_idle() -> bool:
+        return workers.idle == 2
+
+    try:
+        for _ in range(2):
+            await planners.call(os.getpid)
+            await until_async(two_idle, "the workers are there")
+            await planners.call(os.getpid)
+            assert await planners.rest(0.0)
+            assert await workers.rest(0.0)
+        await planners.call(os.getpid)
+    finally:
+        await planners.close()
+        await workers.close()
+    assert (workers.idle, workers.busy) == (0, 0)
 
 
 async def test_idle_processes_end_and_come_back(workers: Workers) -> None:
