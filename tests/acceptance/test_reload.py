@@ -224,7 +224,7 @@ async def test_limits_of_uploads(daemon: DaemonProcess, folder: Path) -> None:
     set_first(daemon, "upload_limit = 10")
     assert reload(daemon).endswith("changed: upload_limit")
     async with Client(daemon.address) as client:
-        with pytest.raises(LadingError, match="at most 10 are taken"):
+        with pytest.raises(LadingError, match="the limit is 10"):
             await client.upload(people)
 
 

@@ -1,1 +1,1 @@
-"""Files: where they lie, what they are, how they are read."""
+"""Files: roots, fingerprints, uploads and downloads."""

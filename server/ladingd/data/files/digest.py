@@ -1,4 +1,4 @@
-"""What tells bytes from changed ones: XXH3 with 128 bits, by which no two pieces of a file are alike by accident."""
+"""Digests of bytes: XXH3 with 128 bits, which makes accidental collisions practically impossible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MARK = "xxh3:"
-"""Earlier versions kept sums of words, without a mark. A sum does not notice exchanged bytes."""
+"""The prefix of a digest. Earlier versions kept sums of words without a prefix; a sum misses exchanged bytes."""
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -19,7 +19,7 @@ def digest(data: bytes | memoryview) -> str:
 
 
 def digest_all(blocks: Iterable[bytes]) -> str:
-    """The same digest of bytes that come in pieces."""
+    """The same digest for bytes in pieces."""
     state = xxhash.xxh3_128()
     for block in blocks:
         state.update(block)
@@ -27,5 +27,5 @@ def digest_all(blocks: Iterable[bytes]) -> str:
 
 
 def is_digest(text: str | None) -> bool:
-    """Whether a stored text is such a digest, and so proves anything."""
+    """Whether a stored text is a real digest. A sum of words proves nothing."""
     return text is not None and text.startswith(_MARK)

@@ -1,4 +1,4 @@
-"""Files beneath the daemon's roots, on their way to clients."""
+"""Sends files beneath the daemon's roots to clients."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class RootFiles(FileSender):
-    """Opens each file component by component beneath its root: a link that is put there meanwhile is not followed. None
-    of the ``own_files`` is given out."""
+    """Opens files component by component beneath their roots, so that a link swapped in later is not followed.
+
+    The daemon's ``own_files`` are never sent.
+    """
 
     def __init__(self, roots: Mapping[str, Path], own_files: Mapping[str, Path]) -> None:
         self._roots = roots
@@ -49,7 +51,7 @@ class RootFiles(FileSender):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _State:
-    """What tells a file from another one, and from what it was before."""
+    """Identifies a file and its content at one moment."""
 
     device: int
     inode: int
@@ -71,7 +73,7 @@ class _OpenFile:
         self.handle.close()
 
     def read(self, place: int) -> bytes:
-        """The piece at a place. Raises SourceUnreadable."""
+        """The bytes at an offset. Raises SourceUnreadable."""
         try:
             piece = self.handle.read(min(PIECE_BYTES, self.state.size - place), place)
             changed = not piece or _State.of(self.handle.stat()) != self.state
@@ -87,7 +89,7 @@ class _Dispatch(Dispatch):
         self._opened = opened
         self._offset = offset
         self.size = opened.state.size
-        # Nobody outside needs to know the numbers of inodes.
+        # Clients must not learn inode numbers.
         self.etag = hashlib.sha256(repr(opened.state).encode()).hexdigest()[:32]
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:

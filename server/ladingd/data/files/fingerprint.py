@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was planned."""
+"""Checks that a file is still the planned one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def take(source: Source, size: int, reach: int, state: str) -> Fingerprint:
-    """The fingerprint of the first ``size`` bytes of a file; its head is the first ``reach`` of them.
+    """The fingerprint of the first ``size`` bytes of a file. The head is the first ``reach`` bytes.
 
-    ``state`` is that of the file before anything was read of it.
+    ``state`` is the state of the file before the first read.
     """
     return Fingerprint(
         size=size,
@@ -33,7 +33,7 @@ def take(source: Source, size: int, reach: int, state: str) -> Fingerprint:
 
 
 def check(source: Source, planned: Fingerprint) -> None:
-    """Raises SourceChanged where the file is not the planned one any more."""
+    """Raise SourceChanged if the file is no longer the planned one."""
     size = source.size
     now = take(source, min(size, planned.size), planned.reach, "")
     if now != planned:
@@ -46,7 +46,7 @@ def check(source: Source, planned: Fingerprint) -> None:
 
 
 def check_chunk(source: Source, chunk: Chunk, found: str) -> None:
-    """Raises SourceChanged where the digest of a chunk's bytes is not the one that they had when it was cut."""
+    """Raise SourceChanged if the bytes of a chunk no longer have the digest of the cut."""
     if is_digest(chunk.digest) and found != chunk.digest:
         raise SourceChanged(
             f"{source.path} is not the file the job was planned with: its bytes {chunk.start:,} to {chunk.end:,} "
@@ -55,7 +55,7 @@ def check_chunk(source: Source, chunk: Chunk, found: str) -> None:
 
 
 def check_chunks(source: Source, planned: Fingerprint, chunks: Sequence[Chunk]) -> None:
-    """The same for chunks that were cut some time ago, if the file may have been written since it was planned."""
+    """The same for chunks that were cut earlier, if the file may have been written since the plan."""
     if _is_untouched(source, planned):
         return
     for chunk in chunks:
@@ -68,8 +68,10 @@ def check_chunks(source: Source, planned: Fingerprint, chunks: Sequence[Chunk]) 
 
 
 def _is_untouched(source: Source, planned: Fingerprint) -> bool:
-    """Whether nobody can have written the file since. Anybody can set back the time of the last write, but not that of
-    the last change of the inode."""
+    """Whether the file is certainly unwritten since the plan.
+
+    Anybody can set back the time of the last write, but not the time of the inode's last change.
+    """
     return source.state == planned.state if planned.state else source.modified == planned.modified
 
 

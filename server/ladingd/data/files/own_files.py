@@ -1,4 +1,4 @@
-"""The daemon's own files. No job reads or writes them, by whatever name, link, mount or root it comes to them."""
+"""Protects the daemon's own files. No job reads or writes them, under any name, link, mount or root."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ladingd.core.spec import File
 
 Identity = tuple[int, int]
-"""Device and inode: what a file is, whatever its names are."""
+"""Device and inode, which identify a file under all its names."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _WHOLE = Path("/")
@@ -28,28 +28,30 @@ _WHOLE = Path("/")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guard:
-    """Tells the daemon's own files from others, for whoever comes by one root.
+    """Recognises the daemon's own files, for jobs that name files beneath one root.
 
-    ``own`` has the path of each by what it is, as in "the database of connection 'local'". A directory stands for all
-    beneath it; a path that does not exist yet keeps its name. Everything is looked up anew at each question.
+    ``own`` maps what a file is ("the database of connection 'local'") to its path. A directory stands for all files
+    beneath it. A path that does not exist yet is protected by name. Every check looks at the file system anew.
     """
 
     own: Mapping[str, Path]
     uploads: Path | None
-    """The directory that is open although it lies among the own files: that of uploads, by its own root."""
+    """The one directory among the own files that jobs may use: uploads, through its own root."""
     frank: bool
-    """Say what a file is. Who may name files beneath one directory alone learns no more than that it is not theirs."""
+    """Whether messages say what a file is. Callers who are confined to one directory only learn that a file is
+    protected."""
 
     @classmethod
     def of(cls, own: Mapping[str, Path], roots: Mapping[str, Path], file: File) -> Guard:
-        """The guard of the root that a file is named by."""
+        """The guard for the root of a file."""
         root = roots[file.root].resolve()
         return cls(own=own, uploads=root if file.root == UPLOADS else None, frank=root == root.parent)
 
     def objection(self, directory: int, name: str, found: os.stat_result | None) -> str:
-        """Why a name in an open directory is not for jobs, as what follows the name in a sentence; empty where it is.
+        """Why jobs may not use a name in an open directory, as the rest of a sentence after the name; empty if they
+        may.
 
-        ``found`` is what stands there, links not followed; None where nothing does. Raises OSError.
+        ``found`` is the entry there, without following links; None if there is none. Raises OSError.
         """
         reason = self._reason(directory, name, found)
         return reason if self.frank or not reason else "belongs to the daemon"
@@ -60,7 +62,7 @@ class Guard:
         if name == reserved:
             return f"is {what}"
         if reserved and found is None:
-            # Where the file system makes no such difference it would be the same file.
+            # On a file system that ignores the difference, it would be the same file.
             return f"differs only by case or Unicode form from {what}"
         if found is not None and _identity(found) in seen.files:
             return f"is {seen.files[_identity(found)]}"
@@ -78,14 +80,14 @@ class Guard:
 
 
 class _Seen:
-    """The own files as they are at one moment."""
+    """The own files at one moment."""
 
     def __init__(self, own: Mapping[str, Path]) -> None:
         self.files: dict[Identity, str] = {}
         self.trees: dict[Identity, str] = {}
         self.directories: list[tuple[str, Path]] = []
         self.names: dict[tuple[Identity, str], tuple[str, str]] = {}
-        """By the directory and the folded name: the name, and what has it."""
+        """The name, and what it is, by directory and folded name."""
         self._parents: dict[str, os.stat_result | None] = {}
         for what, path in own.items():
             self._add(what, str(path))
@@ -131,7 +133,7 @@ def _folded(name: str) -> str:
 
 
 def _upwards(directory: int) -> Iterator[Identity]:
-    """An open directory and all that it lies in, up to that of the whole machine."""
+    """An open directory and all its parents, up to the root of the machine."""
     step = os.dup(directory)
     try:
         before = None
@@ -146,14 +148,16 @@ def _upwards(directory: int) -> Iterator[Identity]:
 
 @lru_cache(maxsize=64)
 def _is_in(tree: Path, one: Identity, changed: int, but: Path | None) -> bool:
-    """Whether a file has a name in a directory or below. The files are searched once for each time that the file
-    ``changed``: no name comes or goes without that."""
+    """Whether a file has a name in a directory or below.
+
+    The search is repeated only if the file ``changed``: a new or removed name changes the inode.
+    """
     return any(_identity(entry.stat(follow_symlinks=False)) == one for entry in _entries(tree, one[1], but))
 
 
 def _entries(tree: Path, inode: int, but: Path | None) -> Iterator[os.DirEntry[str]]:
-    """The files of that inode's number in a directory and below."""
-    with suppress(FileNotFoundError), os.scandir(tree) as entries:  # It may be removed meanwhile.
+    """The files with an inode number in a directory and below."""
+    with suppress(FileNotFoundError), os.scandir(tree) as entries:  # It may have been removed.
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 if entry.inode() == inode:
@@ -164,7 +168,7 @@ def _entries(tree: Path, inode: int, but: Path | None) -> Iterator[os.DirEntry[s
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Mount:
-    """``root`` is the directory of the device that is seen at the ``point``."""
+    """A mount: directory ``root`` of a device appears at ``point``."""
 
     device: str
     root: Path
@@ -173,8 +177,10 @@ class _Mount:
 
 @lru_cache(maxsize=1)
 def _mounts(lines: bytes) -> tuple[_Mount, ...]:
-    """All mounts that the kernel lists, the later ones over the earlier ones; none where each shows a whole device:
-    from there the way up leads past whatever is protected."""
+    """All mounts of the kernel's list, later ones over earlier ones; none if each shows a whole device.
+
+    In a whole device, the parents of a file lead to every protected directory above it.
+    """
     mounts = []
     for line in lines.splitlines():
         _, _, device, root, point, *_ = line.split(b" ")
@@ -190,7 +196,7 @@ def _unescaped(field: bytes) -> Path:
 
 @lru_cache(maxsize=64)
 def _shows(mounts: tuple[_Mount, ...], directory: Path) -> tuple[Path, ...]:
-    """Where else something in a directory is mounted: from there no way leads up to the directory."""
+    """Other mounts of something in a directory, from where the parents do not lead to that directory."""
     under = [mount for mount in mounts if directory.is_relative_to(mount.point)]
     if not under:
         return ()

@@ -26,30 +26,30 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """An open file to import. Reads by position: it has no cursor."""
+    """An open file to import. It is read by position and has no cursor."""
 
     descriptor: int
     path: str
-    """As people know it."""
+    """The path in messages."""
 
     @property
     def size(self) -> int:
-        """In bytes, now."""
+        """The current size in bytes."""
         return os.fstat(self.descriptor).st_size
 
     @property
     def modified(self) -> int:
-        """When it was written last, in nanoseconds since 1970."""
+        """The time of the last write, in nanoseconds since 1970."""
         return os.fstat(self.descriptor).st_mtime_ns
 
     @property
     def state(self) -> str:
-        """Which inode it is, and when that was changed last. The same means: nothing was written meanwhile."""
+        """The inode and the time of its last change. An equal state means that nothing was written in between."""
         facts = os.fstat(self.descriptor)
         return f"{facts.st_dev} {facts.st_ino} {facts.st_mtime_ns} {facts.st_ctime_ns}"
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes of a range. Raises SourceChanged where the file ends before it, SourceUnreadable."""
+        """The bytes of a range. Raises SourceChanged if the file ends earlier, and SourceUnreadable."""
         pieces: list[bytes] = []
         position = start
         while position < end:
@@ -64,7 +64,7 @@ class Source:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def blocks(self, start: int, end: int, size: int = _BLOCK) -> Iterator[bytes]:
-        """The bytes of a range, a bounded piece at a time."""
+        """The bytes of a range in pieces of bounded size."""
         for position in range(start, end, size):
             yield self.read(position, min(position + size, end))
 
@@ -86,8 +86,10 @@ class PathRefused(Exception):
 
 
 def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
-    """Open a regular file that is none of the daemon's own. Links that stay beneath the root are followed, and no
-    others, also where one is put there meanwhile. Raises PathRefused."""
+    """Open a regular file that does not belong to the daemon. Raises PathRefused.
+
+    Only links that stay beneath the root are followed, even if somebody swaps one in at the last moment.
+    """
     base, inner = _beneath(roots, file)
     guard = Guard.of(own_files, roots, file)
     try:
@@ -109,7 +111,7 @@ def open_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: 
 
 
 def reopen_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:
-    """Open a file that was there when the job was planned. Raises SourceUnreadable."""
+    """Open the file of a planned job. Raises SourceUnreadable."""
     try:
         return open_beneath(roots, own_files, file)
     except PathRefused as error:
@@ -117,7 +119,7 @@ def reopen_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file
 
 
 class Directory:
-    """An open directory. Names are looked up in it, whatever becomes of the path that led to it."""
+    """An open directory. Names are looked up in it even if its path changes."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -125,19 +127,21 @@ class Directory:
 
     @property
     def path(self) -> Path:
-        """A path to it for this process, while this object is there."""
+        """A path to it that is valid in this process while this object exists."""
         return Path(f"/proc/self/fd/{self._descriptor}")
 
     def look(self, name: str) -> os.stat_result | None:
-        """What stands at a name, links not followed; None where nothing does. Raises OSError."""
+        """The entry with a name, without following links; None if there is none. Raises OSError."""
         try:
             return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def check_writable(self, name: str, guard: Guard) -> None:
-        """See that an export may write the file of a name: nothing stands there, or a regular file, and it is none of
-        the daemon's own. Raises PathRefused, OSError."""
+        """Check that an export may write to a name: it is free, or a regular file that does not belong to the daemon.
+
+        Raises PathRefused, OSError.
+        """
         found = self.look(name)
         if objection := guard.objection(self._descriptor, name, found):
             raise PathRefused("path", f"{name} {objection}; a job cannot write to it: choose another file")
@@ -148,18 +152,19 @@ class Directory:
         above = os.fstat(self._descriptor)
         if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, above.st_uid, found.st_uid):
             raise PathRefused(
-                "path", f"{name} belongs to another user, whom this directory protects from it: choose another file"
+                "path",
+                f"{name} belongs to another user, and the sticky bit of its directory protects it: choose another file",
             )
 
     def reopen(self, name: str, guard: Guard) -> int:
-        """Open a regular file that the daemon has made, to read and write. Raises Unsuitable, OSError."""
+        """Open a regular file that the daemon has created, for reading and writing. Raises Unsuitable, OSError."""
         return _open_regular(self._descriptor, name, os.O_RDWR, guard)
 
 
 def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool = False) -> Directory:
-    """The directory that an exported file goes into. No link that is put there meanwhile leads out of its root.
+    """The directory for an exported file. A link that is swapped in later cannot lead out of its root.
 
-    With ``make`` that of a file for whoever asks to download it is made. Raises InvalidSpec, DiskFull.
+    ``make``: create the directory of an export for download. Raises InvalidSpec, DiskFull.
     """
     path = destination_path(roots, file)
     base = roots[file.root].resolve()
@@ -172,9 +177,9 @@ def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool =
 
 
 def destination_path(roots: Mapping[str, Path], file: File) -> Path:
-    """Where an exported file goes: beneath its root, in a directory that is there. Raises InvalidSpec.
+    """The path of an exported file beneath its root, in an existing directory. Raises InvalidSpec.
 
-    Beneath the root of uploads it is `UUID/NAME`, for whoever asks to download it; that directory may be lacking.
+    Beneath the root of uploads, the path of an export for download is `UUID/NAME`, and the directory may be missing.
     """
     try:
         base, inner = _beneath(roots, file)
@@ -195,8 +200,10 @@ def destination_path(roots: Mapping[str, Path], file: File) -> Path:
 
 
 def shown(base: Path, inner: PurePosixPath) -> str:
-    """A path as people know it: whole where the root is the whole machine, else as the spec has it. Where a root
-    lies is the daemon's own affair."""
+    """A path for messages: absolute if the root is the whole machine, else as in the spec.
+
+    Clients must not learn where a root is.
+    """
     return str(base / inner if base == base.parent else inner)
 
 
@@ -209,7 +216,7 @@ def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath
     if not file.path or "\0" in file.path or inner.name == "":
         raise PathRefused("path", "a path beneath the root is needed")
     if file.path.endswith(("/", "/.")):
-        raise PathRefused("path", f"{file.path} ends like the path of a directory: name a file in it")
+        raise PathRefused("path", f"{file.path} is the path of a directory: name a file in it")
     if inner.is_absolute() or ".." in inner.parts:
         raise PathRefused("path", f"{file.path} must be relative to its root, without ..")
     return root.resolve(), inner
@@ -234,13 +241,13 @@ def _make_room(directory: Path) -> None:
 
 
 def _touch(directory: Path) -> None:
-    """Somebody uses what is there: it is not to be swept for a while."""
+    """Mark an upload as used, so that the sweeper keeps it for a while."""
     with suppress(OSError):
         os.utime(directory, follow_symlinks=False)
 
 
 def _open_below(base: Path, inner: Path, guard: Guard) -> int:
-    """Open step by step without following links, so that nobody can swap one in after the path was resolved."""
+    """Open step by step without following links, because somebody may swap one in after the path was resolved."""
     *directories, name = inner.parts or (".",)
     step = _descend(base, directories)
     try:
@@ -250,8 +257,11 @@ def _open_below(base: Path, inner: Path, guard: Guard) -> int:
 
 
 def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
-    """Take hold of a file, look at it, and only then open it. To open a device may do something by itself; to open
-    and close a database of this process takes its locks away (sqlite.org/howtocorrupt.html, 2.2)."""
+    """Hold a file by O_PATH, check it, and only then open it.
+
+    Opening a device may have effects. Opening and closing a database of this process drops its locks
+    (sqlite.org/howtocorrupt.html, 2.2).
+    """
     hold = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         found = os.fstat(hold)
@@ -267,7 +277,8 @@ def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
 
 
 def _descend(base: Path, directories: Sequence[str]) -> int:
-    """Open directories, each in the one before. Who may not list one may still be allowed to pass through it."""
+    """Open directories, each inside the one before. Passing through a directory does not require the right to list
+    it."""
     step = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for directory in directories:
         try:
@@ -279,7 +290,7 @@ def _descend(base: Path, directories: Sequence[str]) -> int:
 
 
 class Unsuitable(OSError):
-    """The text says why it is not opened."""
+    """A file that cannot be opened. The text says why."""
 
 
 _WRITING = {

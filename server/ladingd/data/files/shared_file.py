@@ -1,4 +1,4 @@
-"""Open files that threads work with while the event loop goes on, and may be cancelled."""
+"""Open files that threads use while the event loop continues and may be cancelled."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """Somebody has closed the file."""
+    """The file is closed."""
 
 
 class Handle:
-    """A descriptor that is closed only when no thread is using it: its number may be another file's a moment later.
+    """A descriptor that is closed only when no thread uses it: the number may belong to another file a moment later.
 
     Methods block. All but ``close`` raise Closed and OSError.
     """
@@ -34,12 +34,12 @@ class Handle:
             return os.fstat(self._open)
 
     def read(self, size: int, place: int) -> bytes:
-        """At most so many bytes from a place on; fewer at the end of the file alone."""
+        """At most ``size`` bytes from an offset; fewer only at the end of the file."""
         with self._lock:
             return os.pread(self._open, size, place)
 
     def write(self, data: bytes, place: int) -> None:
-        """Put bytes at a place."""
+        """Write bytes at an offset."""
         left = memoryview(data)
         with self._lock:
             while left:
@@ -47,17 +47,17 @@ class Handle:
                 left, place = left[written:], place + written
 
     def truncate(self, size: int) -> None:
-        """Leave the first ``size`` bytes."""
+        """Truncate the file to ``size`` bytes."""
         with self._lock:
             os.ftruncate(self._open, size)
 
     def sync(self) -> None:
-        """Make durable what was written."""
+        """Make all writes durable."""
         with self._lock:
             os.fdatasync(self._open)
 
     def close(self) -> None:
-        """Wait for whoever uses it, then close it. May be repeated."""
+        """Wait for its users, then close it. May be repeated."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -72,8 +72,10 @@ class Handle:
 
 @asynccontextmanager
 async def held(make: Callable[[], T], release: Callable[[T], None]) -> AsyncIterator[T]:
-    """What a thread makes, for the length of a block. A thread releases it, also where the caller was cancelled while
-    it was being made."""
+    """A resource that a thread acquires, for the duration of a block.
+
+    A thread also releases it if the caller was cancelled during the acquisition.
+    """
     making = asyncio.ensure_future(asyncio.to_thread(make))
     try:
         thing = await asyncio.shield(making)
@@ -83,7 +85,7 @@ async def held(make: Callable[[], T], release: Callable[[T], None]) -> AsyncIter
     try:
         yield thing
     finally:
-        # A thread that has not begun yet would never do so where its caller is cancelled once more.
+        # A second cancellation would keep a queued thread from starting.
         await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(release, thing)))
 
 

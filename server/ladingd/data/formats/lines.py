@@ -1,4 +1,4 @@
-"""What all formats of text share: the beginning of a file, lines, the cursor over chunks."""
+"""Lines, shared by all text formats: the beginning of a file, line ends, and the cursor over chunks."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _SMALL_CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beginning:
-    """Where the text begins: behind a byte order mark and ``lines`` blank lines."""
+    """Where the text begins: after a byte order mark and ``lines`` blank lines."""
 
     start: int
     lines: int
 
 
 def find_beginning(source: Source, size: int) -> Beginning:
-    """Look for the first line of a file that has something on it. Raises InvalidSpec."""
+    """Find the first line of a file that is not blank. Raises InvalidSpec."""
     mark = len(BOM) if source.read(0, min(len(BOM), size)) == BOM else 0
     start = mark
     for block in source.blocks(mark, size):
@@ -72,12 +72,12 @@ def blank_lines(lines: int) -> tuple[str, ...]:
 
 
 def decodable(head: bytes, path: str, beginning: Beginning, *, whole: bool) -> bytes:
-    """The head without a character that was cut in two. Raises InvalidSpec where it is not text in UTF-8."""
+    """The head without a character that was cut in two. Raises InvalidSpec if it is not UTF-8 text."""
     for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         if head.startswith(mark):
             raise InvalidSpec(FILE_FIELD, f"{path} is UTF-16; only UTF-8 can be read yet: convert it first")
     first_line = head.split(b"\n", 1)[0]
-    # A record with a NUL byte in it is refused alone; a file that is full of them, or begins so, is no text.
+    # One record with a NUL byte is refused alone. A file with many of them, or with one at the start, is not text.
     if b"\0" in first_line or head.count(0) * 1000 > len(head) + 1000:
         raise InvalidSpec(FILE_FIELD, f"{path} is a binary file: byte {beginning.start + head.index(0)} is NUL")
     try:
@@ -108,12 +108,12 @@ def unique_names(fields: Sequence[str | None], path: str) -> list[str]:
 
 
 def lines_in(text: bytes) -> int:
-    """How many lines end in a piece of text."""
+    """The number of line ends in a piece of text."""
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
 def count_lines(source: Source, start: int, end: int) -> int:
-    """How many lines end in a range; a carriage return and a line feed end one together."""
+    """The number of line ends in a range. A carriage return with a line feed is one line end."""
     lines, before = 0, b""
     for block in source.blocks(start, end):
         codes = np.frombuffer(block, np.uint8)
@@ -126,7 +126,7 @@ def count_lines(source: Source, start: int, end: int) -> int:
 
 
 def end_of_line(source: Source, start: int, end: int) -> int:
-    """Where the line ends that begins at ``start``."""
+    """The end of the line that begins at ``start``."""
     position, returned = start, False
     for block in source.blocks(start, end):
         if returned:
@@ -140,7 +140,7 @@ def end_of_line(source: Source, start: int, end: int) -> int:
 
 
 def without_line_end(record: bytes) -> bytes:
-    """A record without what ends it."""
+    """A record without its line end."""
     for mark in (b"\r\n", b"\n", b"\r"):
         if record.endswith(mark):
             return record[: -len(mark)]
@@ -157,7 +157,7 @@ def read_chunk(source: Source, plan: ImportPlan, chunk: Chunk) -> bytes:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether all of it is UTF-8. Looks at the bytes where they are."""
+    """Whether bytes are UTF-8. They are not copied."""
     offsets = pa.py_buffer(np.array([0, len(data)], np.int32))
     try:
         pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)]).cast(pa.string())
@@ -168,14 +168,14 @@ def is_utf8(data: bytes) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordPlaces:
-    """Where each record of a chunk stands."""
+    """The position of each record in a chunk."""
 
     starts: Positions
     ends: Positions
     line_ends: Positions
 
     def raw(self, data: bytes, indexes: Positions) -> pa.Array:
-        """These records, which are in order, without their line ends."""
+        """The text of these records without line ends. ``records`` are in order."""
         records, places = np.unique(indexes, return_inverse=True)
         codes = np.frombuffer(data, np.uint8)
         starts, ends = self.starts[records], self.ends[records]
@@ -184,22 +184,22 @@ class RecordPlaces:
         bounds = np.zeros(2 * records.size + 1, np.int32)
         bounds[:-1:2], bounds[1::2] = starts, ends
         bounds[-1] = bounds[-2] if records.size else 0
-        # Every second value is what stands between two of these records.
+        # Every second value lies between two of these records.
         pieces = pa.Array.from_buffers(pa.binary(), 2 * records.size, [None, pa.py_buffer(bounds), pa.py_buffer(data)])
         return pieces.take(pa.array(2 * places))
 
     def lines(self, indexes: Positions) -> Positions:
-        """How many lines stand before each of these records."""
+        """The number of lines before each of these records."""
         return np.searchsorted(self.line_ends, self.starts[indexes], side="right")
 
 
 RAW_CAP = 64 << 10
-"""How many bytes a reject shows of a record that is longer than any record may be. All other rejects are whole."""
+"""How many bytes a reject keeps of a record over the length limit. All other rejects are whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OneRecord(Origins):
-    """A chunk that is one record, or the beginning of one."""
+    """A chunk that is a single record, or the beginning of one."""
 
     text: bytes
     line: int
@@ -218,8 +218,10 @@ class OneRecord(Origins):
 
 
 def refused_record(source: Source, plan: ImportPlan, chunk: Chunk, messages: Mapping[str, str]) -> Piece:
-    """The piece of a chunk that was cut as one refused record, with a message for each code. Of a record that is too
-    long, only a part is read."""
+    """The piece of a chunk that was cut as one refused record. ``messages`` has a message for each code.
+
+    Only a part of a record that is too long is read.
+    """
     check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
     text = source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3))
     message = {
@@ -238,7 +240,7 @@ def refused_record(source: Source, plan: ImportPlan, chunk: Chunk, messages: Map
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cursor:
-    """Where the next chunk begins."""
+    """The place where the next chunk begins."""
 
     ordinal: int
     start: int
@@ -275,7 +277,7 @@ class Cursor:
 
 
 def chunk_size(plan: ImportPlan, start: int) -> int:
-    """Small ones to begin with, so that no worker waits until it has one, and small ones at the end, so that none is
-    at a large one when the others have nothing left."""
+    """The size of the next chunk. The first chunks are small, so that every worker starts at once; the last ones are
+    small, so that no worker has a large one left when the others are done."""
     done, left = start - plan.start, plan.end - start
     return min(plan.chunk_bytes, max(min(done // 2, left // 4), _SMALL_CHUNK))

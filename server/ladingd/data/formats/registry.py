@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ladingd.data.formats.format import Format
 
 FORMATS: tuple[Format, ...] = (JsonLines(), Csv())
-"""Asked in this order whether they recognise a file; the last one takes what no other recognises."""
+"""All formats. The first one that recognises a file reads it; the last one takes every other file."""
 
 _BY_NAME = {each.name: each for each in FORMATS}
 
@@ -29,7 +29,7 @@ def format_of(layout: Layout) -> Format:
 
 
 def format_to_read(source: Source, spec: ImportSpec) -> Format:
-    """The format of a file: what the spec says, else what the name says, else what the content shows.
+    """The format of a file to import: from the spec, else from its name, else from its content.
 
     Raises InvalidSpec if Lading cannot read it.
     """
@@ -46,7 +46,7 @@ def format_to_read(source: Source, spec: ImportSpec) -> Format:
 
 
 def format_to_write(spec: ExportSpec) -> Format:
-    """The format of a file to export: what the spec says, else what the name says, else CSV.
+    """The format of a file to export: from the spec, else from its name, else CSV.
 
     Raises InvalidSpec if the name promises a format that Lading cannot write.
     """

@@ -1,4 +1,4 @@
-"""Files that are not delimited text: recognised by their names and by their first bytes, and refused."""
+"""Recognises files in formats that Lading cannot read, by their names and first bytes, and refuses them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _NAMES = {
     _XZ: ("xz", "txz"),
     _ZIP: ("zip",),
 }
-"""How the names of files in each format end."""
+"""The endings of file names in each format."""
 
 _BY_ENDING = {ending: form for form, endings in _NAMES.items() for ending in endings}
 
@@ -86,14 +86,14 @@ _OBJECT = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*+"\s*:')
 
 
 def check_readable(path: str, head: bytes) -> None:
-    """See that a file to import is delimited text as far as its name and its first bytes tell. Raises InvalidSpec."""
+    """Raise InvalidSpec if the name or the first bytes of a file show a format that Lading cannot read."""
     form = _by_name(path) or _by_beginning(head)
     if form is not None:
         raise InvalidSpec("files[0].path", f"{path} is {form.is_a}, which Lading cannot read yet: {form.first}")
 
 
 def check_writable(path: str) -> None:
-    """See that the name of a file to export promises delimited text. Raises InvalidSpec."""
+    """Raise InvalidSpec if the name of a file promises a format that Lading cannot write."""
     form = _by_name(path)
     if form is not None:
         raise InvalidSpec(

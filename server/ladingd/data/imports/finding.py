@@ -1,4 +1,4 @@
-"""What was detected of a file, in one line for people."""
+"""Describes what was detected in a file, in one line for people."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 _NAME = 80
 
 _COLUMNS = 40
-"""So many columns are named, and the others are counted."""
+"""How many columns the line names. It counts the rest."""
 
 
 def describe(plan: ImportPlan, outline: Outline) -> str:
-    """How the file is read, where it goes, and what is in doubt."""
+    """How the file is read, where its records go, and which findings are uncertain."""
     parts = {
         **outline.detected,
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
@@ -36,6 +36,6 @@ def _columns(plan: ImportPlan) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name that stays on the line, and leaves room for others."""
+    """A name without line ends, shortened to leave room for other names."""
     shortened = name if len(name) <= _NAME else f"{name[:_NAME]}…"
     return shortened if shortened.isprintable() else repr(shortened)

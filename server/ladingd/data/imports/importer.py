@@ -51,13 +51,13 @@ class TableImport:
             return plan
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Check the source and the table, make what is not there, shut out earlier attempts."""
+        """Check the source and the table, create what is missing, and shut out earlier attempts."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
         return self._target(plan.target.connection).begin(job_uid, attempt, plan)
 
     def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts and read the ledger, where there is one."""
+        """Shut out earlier attempts and read the ledger if it exists."""
         return self._target(plan.target.connection).committed(job_uid, attempt)
 
     def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -66,12 +66,12 @@ class TableImport:
             return format_of(plan.layout).cut(source, plan, previous, limit)
 
     def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-        """See that the file still holds what these chunks were cut from."""
+        """Check that the file still holds the bytes that these chunks were cut from."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
-        """Do all that needs no transaction first."""
+        """Convert the chunk before the transaction begins, then commit it."""
         target = self._target(plan.target.connection)
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             piece = format_of(plan.layout).read(source, plan, chunk)
@@ -85,14 +85,14 @@ class TableImport:
         return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-        """See that all chunks were of one file and are in one table."""
+        """Check that all chunks came from one file and went into one table."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
         self._target(plan.target.connection).verify(job_uid, plan)
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
-        """Forget the job in the target's ledger and remove its rejects, these also where the target is away."""
+        """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""
         try:
             self._target(plan.target.connection).discard(job_uid)
         finally:
@@ -104,5 +104,5 @@ class TableImport:
 
 @lru_cache(maxsize=4)
 def _known(job_uid: str, kinds: tuple[str, ...]) -> tuple[Known, ...]:
-    """What this process has found in the columns of a job, as long as they are read as these kinds. It saves time."""
+    """What this process knows of the columns of a job from earlier chunks. A change of a column's type discards it."""
     return tuple(Known() for _ in kinds)

@@ -1,4 +1,4 @@
-"""Gives memory back to the system."""
+"""Returns memory to the operating system."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEPT = 32 << 20
-"""Bytes that a process may have grown by and keep: to look for them takes 10 ms and more."""
+"""A process that grew by fewer bytes keeps them: a collection takes 10 ms or more."""
 
 
 @contextmanager
 def memory_given_back() -> Iterator[None]:
-    """Have the allocators keep little of what the block needed: the next plan may be a long time away, and small."""
+    """Return the memory of the block to the system when the block ends: the next plan may come much later."""
     before = _resident()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Checks an import against its real file and table, before anything runs."""
+"""Checks an import against its file and its table before anything runs."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _wanted_types(spec: ImportSpec, names: list[str], path: str, target: Target)
 
 
 def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:
-    """What the table and its columns have to say to those who fill them."""
+    """The notes of the table and of the columns that the import fills."""
     filled = {column.target for column in columns}
     if table is None:
         return ()
@@ -105,8 +105,10 @@ def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[s
 
 
 def _misfits(columns: tuple[Column, ...], readings: Sequence[Reading], outline: Outline) -> tuple[str, ...]:
-    """A sentence for each column with values in the sample that will be refused. It goes into the journal, which more
-    people may read than records: so it does not show the values."""
+    """A sentence for each column of the sample with values that will be refused.
+
+    The journal shows it. More people may read the journal than the records, so it repeats no value.
+    """
     notes = []
     for column, reading, values in zip(columns, readings, outline.columns, strict=True):
         misfits = cast(values, reading).misfits

@@ -1,4 +1,4 @@
-"""A chunk of a file as a batch of typed columns, and the records that are not in it."""
+"""A chunk of a file as a batch of typed columns, with the records that were refused."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The good records of a chunk as a record batch with the target's columns, and what became of the others."""
+    """The good records of a chunk as a record batch with the target's columns, and the fate of all other records."""
 
     plan: ImportPlan
     chunk: Chunk
     records: pa.RecordBatch
     indexes: Positions
-    """Which record of the chunk each row is."""
+    """The record of the chunk that each row is, counted from 0."""
     origins: Origins
     faults: Sequence[Fault] = ()
     warnings: Sequence[Fault] = ()
-    """What people should know of records that are not refused for it."""
+    """Warnings about records that are not refused."""
     empty: int = 0
 
     def with_records(self, columns: list[pa.Array], indexes: Positions) -> Batch:
-        """The batch with other good records."""
+        """The same batch with other good records."""
         records = pa.RecordBatch.from_arrays(columns, names=self.records.schema.names)
         return replace(self, records=records, indexes=indexes)
 
     def texts(self, rows: Positions, place: int) -> pa.Array:
-        """A field of these good records, which are in order, as the file has it; empty for nothing."""
+        """One field of these good records as the file spells it; empty if it is missing. ``rows`` are in order."""
         return self.origins.texts(self.indexes[rows], place)
 
     def lines(self, rows: Positions) -> Positions:
-        """The lines of the file that these good records begin at."""
+        """The lines of the file in which these good records begin."""
         return self.origins.lines(self.indexes[rows])
 
     def counts(self, faults: Faults) -> Counts:
-        """What became of the chunk's records, those with faults refused in the end. Raises BillImbalance."""
+        """The counts of the chunk, with all records that have faults rejected. Raises BillImbalance."""
         chunk, rejected = self.chunk, len(faults)
         counts = Counts(
             read=chunk.records or 0,
@@ -68,9 +68,9 @@ class Batch:
         return counts
 
     def rejects(self, faults: Faults) -> Iterator[pa.RecordBatch]:
-        """The rejects of these faults, and the warnings, in the order of the source: fields of `Reject` as columns.
+        """The rejects of these faults, and the warnings, in the order of the source: the fields of `Reject` as columns.
 
-        They come in blocks: there may be as many as records.
+        They come in blocks, because every record may be rejected.
         """
         ordered = (faults + Faults.of(self._warnings_beside(faults))).in_order()
         now = datetime.now(UTC).isoformat()
@@ -89,7 +89,7 @@ class Batch:
             yield pa.RecordBatch.from_pydict(columns)
 
     def _warnings_beside(self, faults: Faults) -> list[Fault]:
-        """The warnings of records that were not refused: what they say of a record is untrue of a refused one."""
+        """The warnings of records that were not refused. A warning says how a record was stored."""
         if not self.warnings:
             return []
         refused = set(faults.indexes.tolist())
@@ -97,7 +97,7 @@ class Batch:
 
 
 def leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:
-    """Columns and the indexes of their records without some rows."""
+    """Columns, and the indexes of their records, without some rows."""
     kept = np.ones(indexes.size, np.bool_)
     kept[rows] = False
     mask = pa.array(kept)

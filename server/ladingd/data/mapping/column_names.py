@@ -1,4 +1,4 @@
-"""What a database makes of the names of a file's columns: it may keep a part of a name, and have taken some itself."""
+"""Names of a file's columns in a new table: a database may shorten a name, and reserves some for itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def kept_names(names: Sequence[str], target: Target) -> list[str]:
-    """The names that a new table gets, in their order. They differ, and are the same each time."""
+    """The column names of a new table, in order. No two are equal, and the same names always give the same result."""
     taken = {fold(name) for name in names if _fits(name, target)}
     kept = []
     for name in names:
@@ -30,7 +30,7 @@ def kept_names(names: Sequence[str], target: Target) -> list[str]:
 
 
 def renamed(names: Sequence[str], kept: Sequence[str], target: Target) -> tuple[str, ...]:
-    """A sentence for each column whose name the database does not take as it is."""
+    """A sentence for each column that the database cannot call by its own name."""
     return tuple(
         f"column {name!r} becomes {new!r}: "
         + (
@@ -44,7 +44,7 @@ def renamed(names: Sequence[str], kept: Sequence[str], target: Target) -> tuple[
 
 
 def cut(name: str, size: int) -> str:
-    """The first characters of a name that have at most so many bytes."""
+    """The longest beginning of a name, in whole characters, that fits into a number of bytes."""
     return name.encode()[:size].decode(errors="ignore")
 
 

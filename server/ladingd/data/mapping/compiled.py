@@ -32,15 +32,15 @@ class CompiledMapping:
     readings: Sequence[Reading]
     """How the target wants the values of each column of the plan."""
     known: Sequence[Known]
-    """What earlier chunks have shown of each column."""
+    """What earlier chunks have revealed about each column."""
 
     @classmethod
     def of(cls, plan: ImportPlan, readings: Sequence[Reading]) -> CompiledMapping:
-        """The mapping of a plan of which no chunk has been read yet."""
+        """The mapping of a plan before its first chunk."""
         return cls(plan=plan, readings=readings, known=[Known() for _ in plan.columns])
 
     def apply(self, piece: Piece, chunk: Chunk) -> Batch:
-        """Convert the values; leave out the records with one that cannot be converted."""
+        """Convert the values; refuse each record with a value that cannot be converted."""
         indexes = piece.indexes
         converted: list[pa.Array] = []
         refused: dict[int, Fault] = {}
@@ -95,12 +95,12 @@ def _is_exact(kind: pa.DataType) -> bool:
 
 
 def _converted(values: pa.Array, reading: Reading, known: Known, *, nul: bool) -> Cast:
-    """Values that the format has typed already stay as they are, if the target takes them so."""
+    """The values as the target wants them. Values that the format has typed that way stay as they are."""
     if _is_text(values):
         return cast(values, reading, known, nul=nul)
     wanted = reading.convert(pa.array([], pa.string())).type
     if _is_exact(values.type) and _is_exact(wanted):
-        with suppress(pa.ArrowInvalid):  # Out of range: the text tells which.
+        with suppress(pa.ArrowInvalid):  # Out of range: converting the text finds the values.
             values = pc.cast(values, wanted)
     if values.type == wanted:
         return Cast(values=values, misfits={})

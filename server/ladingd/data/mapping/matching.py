@@ -1,4 +1,4 @@
-"""Which columns of a table the columns of a file go to, and whether a table still is the planned one."""
+"""Matches the columns of a file to those of a table, and checks that the table is still the planned one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FIELD = "target.table"
 def match_columns(
     names: list[str], table: TargetTable, *, kept: list[str], by_name: bool, types: Mapping[str, FieldType]
 ) -> tuple[Column, ...]:
-    """Where each column of the file goes: by its name, or by its place where the file has no header.
+    """The target of each column of the file: by name, or by position if the file has no header.
 
-    The exact name comes first, then one that differs in the case of letters alone, then what the database has ``kept``
-    of a name in a table that it made for such a file. Raises InvalidSpec where a column
-    has no counterpart, or the table cannot do without one the file lacks.
+    An exact name wins over one that differs only in case, and that over the shortened name that the database ``kept``
+    when it created the table for such a file. Raises InvalidSpec if a column of the file has no counterpart, or if the
+    table requires a column that the file lacks.
     """
     settable = [column for column in table.columns if not column.generated]
     if by_name:
@@ -72,9 +72,9 @@ def _check_different(names: list[str], matched: Sequence[TargetColumn], table: T
 
 
 def check_table(plan: ImportPlan, table: TargetTable | None, declarations: Sequence[str], *, used: bool) -> bool:
-    """See that a table is the planned one; whether it is to be made, with columns of these declared types.
+    """Check that a table is the planned one; return whether it still has to be created with these declared types.
 
-    ``used``: records of the job are in it. Raises TargetChanged.
+    ``used``: the table holds records of the job. Raises TargetChanged.
     """
     if not plan.columns:  # the file is empty
         return False

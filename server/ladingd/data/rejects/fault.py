@@ -1,4 +1,4 @@
-"""What is wrong with records, in columns: there may be as many faults as records."""
+"""Faults of records, stored in columns: every record may have one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.string()) for name in _T
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wrong with a record. ``index`` counts the records of the chunk from 0."""
+    """Why a record is refused. ``index`` counts the records of the chunk from 0."""
 
     index: int
     code: str
@@ -35,19 +35,19 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Faults whose fields are the columns of a record batch."""
+    """Faults as a record batch with a column for each field."""
 
     columns: pa.RecordBatch
 
     @classmethod
     def of(cls, faults: Sequence[Fault]) -> Faults:
-        """The same faults."""
+        """A list of faults, in columns."""
         fields = [list(map(attrgetter(name), faults)) for name in _SCHEMA.names]
         return cls(pa.RecordBatch.from_arrays(list(map(pa.array, fields, _SCHEMA.types)), schema=_SCHEMA))
 
     @classmethod
     def alike(cls, indexes: Positions, **fields: str | pa.Array) -> Faults:
-        """A fault of each of these records. A text is the same for all of them."""
+        """One fault for each of these records. A field given as text is the same in all of them."""
         texts = {"column": "", "value": "", "type": RejectType.ERROR, **fields}
         arrays = [
             pa.repeat(pa.scalar(str(text)), indexes.size) if isinstance(text, str) else text
@@ -69,19 +69,19 @@ class Faults:
 
     @property
     def indexes(self) -> Positions:
-        """The record of each fault."""
+        """The index of each fault's record."""
         return self.columns.column("index").to_numpy()  # type: ignore[no-any-return]
 
     def field(self, name: str) -> pa.Array:
-        """A field of each fault."""
+        """One field of all faults."""
         return self.columns.column(name)
 
     def slice(self, first: int, number: int) -> Faults:
-        """So many faults, or as many as there are."""
+        """At most ``number`` faults from ``first`` on."""
         return Faults(self.columns.slice(first, number))
 
     def in_order(self) -> Faults:
-        """The same in the order of the source."""
+        """The same faults in the order of their records."""
         indexes = self.indexes
         if bool(np.all(indexes[1:] >= indexes[:-1])):
             return self

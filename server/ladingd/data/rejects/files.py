@@ -1,6 +1,6 @@
-"""The rejects of chunks: one file of JSON lines for each chunk that has some (`reject_lines.py` writes them).
+"""Reads the rejects of chunks: one file of JSON lines for each chunk with rejects. `lines.py` writes them.
 
-Standard library only: the daemon reads them, and does not load Arrow.
+Standard library only: the daemon reads rejects, and must not load Arrow.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 PAGE_BYTES = 3 << 20
-"""A page is full with so many bytes of rejects, which fit into one message; a longer one is a page of its own."""
+"""The size of a page in bytes, small enough for one message. A longer reject gets a page of its own."""
 _LOST = -1
-"""The offset of the page that comes after all others if rejects are lost."""
+"""The offset of the last page, which says that rejects are lost."""
 
 
 class RejectFiles(RejectReader):
-    """Reads the rejects that workers have written beneath a working directory."""
+    """Reads the rejects that workers have written into the work directory."""
 
     def __init__(self, work_dir: Path) -> None:
         self._workplace = Workplace(directory=work_dir)
@@ -39,7 +39,7 @@ class RejectFiles(RejectReader):
     def _read(self, job_uid: str, chunks: Sequence[int], size: int, token: str) -> Page[Reject]:
         first, offset = _decode(token) if token else (None, 0)
         if first is not None and first not in chunks:
-            raise InvalidRequest("page_token", "is none of this list's")
+            raise InvalidRequest("page_token", "does not belong to this list")
         if offset == _LOST:
             return self._last(job_uid, chunks, ())
         items: list[Reject] = []
@@ -49,7 +49,7 @@ class RejectFiles(RejectReader):
             try:
                 opened = path.open("rb")
             except FileNotFoundError:
-                continue  # The last page tells.
+                continue  # The last page says so.
             with opened as file:
                 if chunk == first:
                     _seek(file, offset)
@@ -71,11 +71,11 @@ class RejectFiles(RejectReader):
 
 
 def _seek(file: BinaryIO, offset: int) -> None:
-    """Go to the line that a token names."""
+    """Move to the line that a page token names."""
     if offset > 0:
         file.seek(offset - 1)
     if offset < 0 or (offset > 0 and file.read(1) != b"\n"):
-        raise InvalidRequest("page_token", "is none of this list's")
+        raise InvalidRequest("page_token", "does not belong to this list")
 
 
 def _reject(line: bytes) -> Reject:
@@ -101,4 +101,4 @@ def _decode(token: str) -> tuple[int, int]:
             raise ValueError
         return int(chunk), int(offset)
     except ValueError as error:
-        raise InvalidRequest("page_token", "is none of this list's") from error
+        raise InvalidRequest("page_token", "does not belong to this list") from error

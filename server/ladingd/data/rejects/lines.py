@@ -1,4 +1,4 @@
-"""Writes the rejects of a chunk: JSON lines, made column by column, as there may be as many as records."""
+"""Writes the rejects of a chunk as JSON lines, column by column: every record may be rejected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIRST_PRINTABLE = 0x20
 
 
 def write_rejects(path: Path, lines: Iterable[pa.Buffer]) -> None:
-    """Write the rejects of a chunk durably, in place of those that an earlier try of it has left."""
+    """Write the rejects of a chunk durably. They replace those of an earlier try."""
     pieces = iter(lines)
     first = next(pieces, None)
     if first is not None:
@@ -34,7 +34,7 @@ def write_rejects(path: Path, lines: Iterable[pa.Buffer]) -> None:
 
 
 def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
-    """Rejects as JSON lines, whose keys are the names of the columns in their order."""
+    """Rejects as JSON lines. The keys are the names of the columns, in order."""
     for block in blocks:
         parts: list[pa.Array | str] = []
         separator = "{"
@@ -47,7 +47,7 @@ def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
 
 
 def texts(values: pa.Array) -> pa.Array:
-    """Bytes as text; U+FFFD stands for what is no UTF-8."""
+    """Bytes as text, with U+FFFD for bytes that are not UTF-8."""
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
@@ -55,14 +55,14 @@ def texts(values: pa.Array) -> pa.Array:
 
 
 def shortened(values: pa.Array, cap: int) -> pa.Array:
-    """Texts, each no longer than `shorten` leaves it."""
+    """Texts, each shortened as `shorten` does."""
     if not len(values) or pc.max(pc.binary_length(values)).as_py() <= cap:
         return values
     return pa.array([shorten(value.encode(), cap) for value in values.to_pylist()], pa.string())
 
 
 def escaped(column: pa.Array) -> pa.Array:
-    """Texts as JSON has them between its quotes."""
+    """Texts, escaped as JSON strings without their quotes."""
     codes = np.frombuffer(content(column), np.uint8)
     if codes.size and codes.min() < _FIRST_PRINTABLE:
         return pa.array([encode_basestring(text)[1:-1] for text in column.to_pylist()], pa.string())
@@ -73,7 +73,7 @@ def escaped(column: pa.Array) -> pa.Array:
 
 
 def content(column: pa.Array) -> pa.Buffer:
-    """The bytes of all texts of a column without nulls, one behind the other."""
+    """The concatenated bytes of a column of texts without nulls."""
     _, offsets, data = column.buffers()
     if not len(column) or data is None:
         return pa.py_buffer(b"")

@@ -1,4 +1,4 @@
-"""The files of jobs in the work directory, as the daemon looks after them. Standard library only."""
+"""The daemon's view of the files of jobs in the work directory. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WorkplaceFiles(JobFiles):
-    """Beneath ``jobs`` each job has a directory, named after its uid."""
+    """Each job has a directory beneath ``jobs``, named after its uid."""
 
     def __init__(self, work_dir: Path) -> None:
         self._workplace = Workplace(directory=work_dir)

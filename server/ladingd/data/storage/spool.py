@@ -1,4 +1,4 @@
-"""What one chunk of an export comes to, until it has its place: in memory as long as it is small, else in a file."""
+"""The bytes of one chunk of an export: in memory while they are few, else in a file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MEMORY = 32 << 20
-"""How many bytes are kept in memory."""
+"""How many bytes stay in memory."""
 
 _BLOCK = 1 << 20
 _BUFFER = 1 << 18
 
 
 class Spool:
-    """Bytes to be written once, by ``file``, and read any number of times. ``path`` is where they may go meanwhile.
+    """Bytes that are written once, through ``file``, and read any number of times. A large spool goes to ``path``.
 
-    At the end of a ``with`` block it is empty, and the file is gone unless it was given another name. The file's errors
+    The end of a ``with`` block empties the spool and removes the file, unless the file was renamed. Errors of the file
     are raised as DestinationRefused.
     """
 
@@ -41,12 +41,12 @@ class Spool:
         self.path.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """How many bytes were written."""
+        """The number of bytes written."""
         self.file.flush()
         return self._pieces.size
 
     def blocks(self) -> Iterator[bytes]:
-        """What was written."""
+        """The bytes written."""
         self.file.flush()
         if self._pieces.spilt is None:
             yield from self._pieces.kept
@@ -57,14 +57,14 @@ class Spool:
                 yield block
 
     def keep(self) -> None:
-        """Have all of it in the file, durably."""
+        """Move all bytes into the file, durably."""
         self.file.flush()
         with writing(self.path.parent):
             sync_file(self._pieces.spill())
 
 
 class _Pieces(io.RawIOBase):
-    """What comes out of the buffer."""
+    """Takes what the buffer flushes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +78,7 @@ class _Pieces(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         piece = bytes(data)
-        if self._discarded:  # closing the buffer empties it to here
+        if self._discarded:  # Closing the buffer flushes it to here.
             return len(piece)
         self.size += len(piece)
         with writing(self.path.parent):
@@ -89,7 +89,7 @@ class _Pieces(io.RawIOBase):
         return len(piece)
 
     def spill(self) -> io.BufferedWriter:
-        """The file, with all that was written so far."""
+        """The file, with all bytes written so far."""
         if self.spilt is None:
             self.spilt = self.path.open("wb")
             self.spilt.writelines(self.kept)

@@ -1,4 +1,4 @@
-"""The directory that jobs keep their rejects and parts in, and how files get there durably."""
+"""The directory for the rejects and parts of jobs, and durable writes into it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Workplace:
     directory: Path
 
     def job(self, job_uid: str) -> Path:
-        """The job's own directory. Raises ValueError for one that would lead elsewhere."""
+        """The job's own directory. Raises ValueError if the uid would lead out of ``jobs``."""
         if _JOB_UID.fullmatch(job_uid) is None:
-            raise ValueError(f"{job_uid!r} is no uid of a job")
+            raise ValueError(f"{job_uid!r} is not the uid of a job")
         return self.directory / "jobs" / job_uid
 
     def rejects(self, job_uid: str, ordinal: int) -> Path:
@@ -39,13 +39,13 @@ class Workplace:
         return self.job(job_uid) / "rejects" / f"{ordinal:06d}.jsonl"
 
     def part(self, job_uid: str, ordinal: int) -> Path:
-        """The file with the exported records of one chunk; its counts stand beside it."""
+        """The file with the exported records of one chunk. The file with its counts is next to it."""
         return self.job(job_uid) / "parts" / f"{ordinal:06d}.csv"
 
     def forget(self, job_uid: str) -> None:
-        """Remove the job's directory and its locks, if there are any. Raises DestinationRefused.
+        """Remove the job's directory and its locks if they exist. Raises DestinationRefused.
 
-        Who waits for a lock of it then gets one of no use, and finds the job gone.
+        Whoever waits for one of these locks gets it, and then finds the job gone.
         """
         directory = self.job(job_uid)
         with writing(directory):
@@ -55,19 +55,19 @@ class Workplace:
                 self._lock(name).unlink(missing_ok=True)
 
     def uids(self) -> list[str]:
-        """The uids of the jobs that have a directory. What else stands beside them is not ours."""
+        """The uids of the jobs that have a directory. Other entries do not belong to Lading."""
         return _uids(self.directory / "jobs")
 
     def set_aside(self, job_uid: str) -> None:
-        """Put the job's directory among the strangers. Raises DestinationRefused."""
+        """Move the job's directory to the orphans. Raises DestinationRefused."""
         directory, strangers = self.job(job_uid), self.directory / "strangers"
         with writing(strangers):
             strangers.mkdir(mode=0o700, exist_ok=True)
-            os.utime(directory)  # Since when it is there.
+            os.utime(directory)  # When it became an orphan.
             directory.replace(strangers / job_uid)
 
     def forget_orphans(self, before: float) -> None:
-        """Remove those that were set aside before a time, in seconds since 1970. Raises DestinationRefused."""
+        """Remove the orphans that were set aside before a time, in seconds since 1970. Raises DestinationRefused."""
         strangers = self.directory / "strangers"
         with writing(strangers):
             for uid in _uids(strangers):
@@ -76,9 +76,9 @@ class Workplace:
 
     @contextmanager
     def locked(self, name: str, *, shared: bool = False) -> Iterator[None]:
-        """Wait for the lock of that name and hold it, alone or together with others that share it.
+        """Wait for a lock and hold it, alone or shared.
 
-        The kernel lets go of it when the process dies. Raises DestinationRefused.
+        The kernel releases the lock when the process dies. Raises DestinationRefused.
         """
         descriptor = self._opened(name)
         try:
@@ -89,7 +89,7 @@ class Workplace:
             os.close(descriptor)
 
     def is_locked(self, name: str) -> bool:
-        """Whether anybody holds the lock of that name. Raises DestinationRefused."""
+        """Whether anybody holds a lock. Raises DestinationRefused."""
         descriptor = self._opened(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -117,7 +117,7 @@ def _uids(directory: Path) -> list[str]:
 
 
 def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put a file into its place all at once: whoever looks sees the old one, or the whole new one on the disk.
+    """Replace a file atomically and durably: readers see the old file or the whole new one.
 
     Raises DestinationRefused.
     """
@@ -133,8 +133,7 @@ def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Raises DiskFull, or DestinationRefused, naming the directory of the daemon's own that is full or cannot be
-    used."""
+    """Turn an OSError into DiskFull or DestinationRefused, with the name of the daemon's directory."""
     try:
         yield
     except OSError as error:
@@ -144,21 +143,21 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def disk_full(error: OSError, what: str, directory: Path) -> DiskFull | None:
-    """What an error means where it says that there is no room; None where it says something else."""
+    """DiskFull if the error says that the disk or the quota is full; else None."""
     if error.errno == errno.ENOSPC:
         return DiskFull(f"{what}: {error.strerror}", str(directory))
-    if error.errno == errno.EDQUOT:  # How much room a quota leaves the directory does not show.
+    if error.errno == errno.EDQUOT:  # The file system does not report how much a quota leaves.
         return DiskFull(f"{what}: {error.strerror}")
     return None
 
 
 def draft_of(path: Path) -> Path:
-    """Where this process writes a file before it gets its name. A process that was given up cannot write into it."""
+    """The name under which this process writes a file at first. An abandoned process uses another name."""
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Make what was written into a file durable."""
+    """Make the content of a file durable."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -1,4 +1,4 @@
-"""Turns columns of text into columns of values, and finds the values that cannot be."""
+"""Converts columns of text to typed columns, and finds the values that do not fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Offsets = npt.NDArray[np.int32]
 
 VALUE_CAP = 1 << 10
-"""The longest value in bytes that is shown whole."""
+"""The length in bytes from which a message shortens a value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,33 +37,35 @@ class Misfit:
     value: str
     code: str
     problem: str
-    """As in `is not a date`: for the journal, which shows no values."""
+    """``is not a date``: for the journal, which shows no values."""
     told: str = ""
-    """The same with values, where it takes more of them than this one."""
+    """The same with the other values that it involves; empty if there are none."""
 
     @property
     def message(self) -> str:
-        """What a reject says."""
+        """The message of a reject."""
         return f"'{self.value}' {self.told or self.problem}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cast:
-    """The values, null where a misfit was, and the misfits by their rows, in order."""
+    """The values, with null for each misfit, and the misfits by row, in order."""
 
     values: pa.Array
     misfits: Mapping[int, Misfit]
 
 
 class Known:
-    """Values of one column that were misfits before. Troubles repeat themselves from chunk to chunk, and to look for a
-    few values takes a fifth of the time that it takes to find out what is wrong."""
+    """Misfits of one column in earlier chunks.
+
+    Bad values recur from chunk to chunk. Looking for known ones takes a fifth of the time of a diagnosis.
+    """
 
     def __init__(self) -> None:
         self._misfits: dict[str, Misfit] = {}
 
     def take_out(self, column: pa.Array) -> tuple[pa.Array, dict[int, Misfit]]:
-        """The column without them, and where they were. They are forgotten when there are none any more."""
+        """The column without known misfits, and their rows. If a chunk has none of them, they are forgotten."""
         if not self._misfits:
             return column, {}
         rows = _rows(pc.is_in(column, value_set=pa.array(list(self._misfits), pa.string())))
@@ -74,19 +76,19 @@ class Known:
         return _blanked(column, rows), found
 
     def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit]) -> None:
-        """Keep those that were there twice."""
+        """Remember the misfits that occur more than once."""
         for text, times in Counter(texts).items():
             if times > 1 and len(text) <= _KNOWN_LENGTH and len(self._misfits) < _KNOWN_VALUES:
                 self._misfits[text] = misfits[text]
 
 
-# What pyarrow's casts take and our patterns do not; values that show such signs are looked at more closely.
+# Bytes of values that pyarrow converts although our patterns refuse them. Such values get a closer look.
 _SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
 _LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26), Kind.TIMESTAMPTZ: (19, 32), Kind.TIME: (5, 15)}
 _GUESSES = 8
 _KNOWN_VALUES, _KNOWN_LENGTH = 64, 64
 _NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
-# The bytes and the lengths that values have. What has others may be a value all the same: then it is one in disguise.
+# The bytes and lengths of usual values. A value with other bytes or another length is checked against the pattern.
 _ANY = (1 << 31) - 1
 _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
     Kind.INTEGER: (b"0123456789-", 1, _ANY),
@@ -102,13 +104,13 @@ _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
 
 
 def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul: bool = True) -> Cast:
-    """Read a column of text, or of bytes. Empty text is null in every type but text. ``nul``: there may be NUL bytes.
+    """Convert a column of text or bytes. Empty text is null, except in text columns.
 
-    The whole column is tried first, which costs next to nothing; only where that fails are the offenders looked for.
-    ``known``: what was found in other chunks of the same column, to which this one's misfits are added.
+    The whole column is tried at once, which is cheap; the offenders are searched only if that fails. ``known`` holds
+    the misfits of earlier chunks and gets those of this one. ``nul``: values may contain NUL bytes.
     """
     if nul and _contains(column, 0):
-        # pyarrow may keep the bytes of a value that has become null, so that one was found proves nothing.
+        # pyarrow may keep the bytes of a value that has become null, so a NUL byte proves nothing yet.
         broken = _rows(pc.match_substring(column, "\0"))
         if broken.size:
             return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte")
@@ -148,7 +150,7 @@ def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul:
 
 
 def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, Positions]:
-    """The values that look like the type, in a form that a conversion takes, and the rows of those that do not."""
+    """The values that look like the type, ready for conversion, and the rows of all others."""
     kind = reading.kind.kind
     rows = _doubtful_rows(column, kind)
     texts = column.take(pa.array(rows))
@@ -162,7 +164,7 @@ def _without_misshapen(column: pa.Array, reading: Reading) -> tuple[pa.Array, Po
 
 
 def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
-    """The rows whose length, or one of whose bytes, no value of the kind has. A pattern would take far longer."""
+    """The rows whose length or bytes are unusual for the kind. A pattern on every value would take far longer."""
     letters, shortest, longest = _LOOKS[kind]
     bounds, buffer = _layout(column)
     lengths = np.diff(bounds)
@@ -176,9 +178,9 @@ def _doubtful_rows(column: pa.Array, kind: Kind) -> Positions:
 
 
 def _without_unfit(column: pa.Array, reading: Reading, error: pa.ArrowInvalid | None) -> tuple[pa.Array, Positions]:
-    """What values become that look like the type, and the rows that are out of range, or not in the calendar.
+    """The converted values, and the rows that look like the type but are out of range or not in the calendar.
 
-    ``error``: what the conversion said, where it was tried already. Such troubles repeat themselves.
+    ``error``: the error of the first conversion, if one was tried. Its value usually recurs.
     """
     unfit: list[Positions] = []
     for turn in range(_GUESSES):
@@ -199,8 +201,10 @@ def _without_unfit(column: pa.Array, reading: Reading, error: pa.ArrowInvalid | 
 
 
 def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> Positions | None:
-    """The rows that a conversion failed by: those of the value that it names, or those out of range. None: neither
-    tells."""
+    """The rows at fault for a failed conversion: those with the value that the error names, or those out of range.
+
+    None if the error points to no row.
+    """
     named = re.search(r"Failed to parse string: '(.*)' as a scalar|'(.*)'", str(error), re.DOTALL)
     value = named and (named[1] if named[1] is not None else named[2])
     try:
@@ -223,7 +227,7 @@ def _told(error: pa.ArrowInvalid, column: pa.Array, reading: Reading) -> Positio
 
 
 def _large(column: pa.Array, kind: FieldType) -> Positions:
-    """The rows of decimals that may be out of range, by their length and where the point is."""
+    """The rows of decimals that may be out of range, by their length and the position of the point."""
     bounds, buffer = _layout(column)
     lengths = np.diff(bounds)
     if not kind.scale or not buffer:
@@ -233,7 +237,7 @@ def _large(column: pa.Array, kind: FieldType) -> Positions:
 
 
 def _shortest(column: pa.Array) -> pa.Array:
-    """Decimals without zeros that mean nothing: with them there may be too many digits."""
+    """Decimals without needless zeros, which would count as digits."""
     column = pc.replace_substring_regex(column, r"(\.[0-9]*?)0+$", r"\1")
     column = pc.replace_substring_regex(column, r"^([+-]?)\.$", r"\10")
     return pc.replace_substring_regex(column, r"^([+-]?)0+([0-9])", r"\1\2")
@@ -248,9 +252,9 @@ def _misfit(reading: Reading, value: str) -> Misfit:
 
 
 def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str) -> Cast:
-    """Cast the rest of a column with values that are broken whatever the type."""
+    """Cast a column whose ``broken`` rows fit no type."""
     misfits = {row: _broken(column[row].as_py(), code, problem) for row in broken.tolist()}
-    # A copy without their bytes: these are looked for in what is left.
+    # A copy drops the bytes of the broken values; later checks look for such bytes.
     rest = cast(only(column, pc.invert(_mask(len(column), broken))), reading)
     return Cast(values=rest.values, misfits=dict(sorted({**misfits, **rest.misfits}.items())))
 
@@ -261,10 +265,10 @@ def _broken(value: str | bytes, code: str, problem: str) -> Misfit:
 
 
 def shorten(text: bytes, cap: int) -> str:
-    """The text, with a mark where more than ``cap`` bytes of it were cut off; U+FFFD stands for what is no UTF-8."""
+    """The first ``cap`` bytes as text, with a mark if bytes were cut off and U+FFFD for bytes that are not UTF-8."""
     if len(text) <= cap:
         return text.decode(errors="replace")
-    # A character cut in two is left out.
+    # A character that would be cut in two is dropped.
     head = text[:cap]
     while head and head[-1] & 0xC0 == 0x80 and cap - len(head) < 3:
         head = head[:-1]
@@ -284,16 +288,16 @@ def _suspect(column: pa.Array, kind: Kind) -> bool:
 
 
 def _contains(column: pa.Array, byte: int) -> bool:
-    """Whether a byte stands anywhere in the values."""
+    """Whether any value contains a byte."""
     bounds, buffer = _layout(column)
     if buffer is None or byte not in buffer.slice(bounds[0], bounds[-1] - bounds[0]).to_pybytes():
         return False
-    # It may be in a value that has become null.
+    # The byte may belong to a value that has become null.
     return column.null_count == 0 or _contains(column.drop_null(), byte)
 
 
 def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
-    """The rows that make a conversion fail: pyarrow does not say which, so halves are tried, and halves of halves."""
+    """The rows that make a conversion fail, found by halving: pyarrow does not name them all."""
     try:
         convert(column)
     except pa.ArrowInvalid:
@@ -305,13 +309,13 @@ def _offenders(column: pa.Array, convert: Convert, first: int = 0) -> list[int]:
 
 
 def _layout(column: pa.Array) -> tuple[Offsets, pa.Buffer | None]:
-    """Where the values of a column of text begin, and the last one ends, in its bytes."""
+    """The offsets of a column of text (the start of each value, then the end of the last), and its bytes."""
     _, offsets, buffer = column.buffers()
     return np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1], buffer
 
 
 def _blanked(column: pa.Array, rows: Positions) -> pa.Array:
-    """The column with nulls in some rows. Its bytes stay where they are, theirs too."""
+    """The column with nulls in some rows. No bytes are moved or removed."""
     valid = np.ones(column.offset + len(column), np.bool_)
     valid[column.offset :] = _valid(column)
     valid[column.offset + rows] = False

@@ -1,4 +1,4 @@
-"""How the text of a field becomes a value: what a target asks for, whatever its database."""
+"""Converts the text of fields to the values that a target wants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ladingd.data.values.types import DECIMAL_DIGITS, FieldType, Kind
 
 Convert = Callable[[pa.Array], pa.Array]
-"""Makes values of a column of text, or raises ArrowInvalid where one of them is none. Nulls stay nulls."""
+"""Converts a column of text, or raises ArrowInvalid if one value does not fit. Nulls stay nulls."""
 
 _FIRST_DAY = date(1, 1, 1)
 _SECONDS_END, _COLON = len("2024-05-01 12:00:00"), ord(":")
@@ -24,35 +24,35 @@ _NO_HEX = 0xFF
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """Values that a database has beyond those of the kind, by the pattern of their text: ``infinity``, ``t``."""
+    """Further values that a database knows for a kind, as a pattern of their text: ``infinity``, ``t``."""
 
     pattern: str
     put: Callable[[pa.Array, pa.Array, pa.Array], pa.Array]
-    """Completes the values of a column. Takes them, null where there are words; the text of all that is no misfit;
-    and the mask of the words."""
+    """Completes the values of a column. Arguments: the values, null for each word; the text of all values that fit; and
+    the mask of the words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """A type of fields and what its values become. ``name`` is what a message calls the type."""
+    """How fields of a type are converted. Messages call the type ``name``."""
 
     kind: FieldType
     convert: Convert
     name: str
     beyond: Convert | None = None
-    """Tells of each value that looks like the kind whether it is out of range; raises ArrowInvalid where it cannot."""
+    """Whether each value that looks like the kind is out of range. Raises ArrowInvalid if it cannot tell."""
     words: Words | None = None
 
 
 def typed(kind: FieldType, arrow: pa.DataType | None = None, name: str = "") -> Reading:
-    """A reading that gives values of Arrow's own type for the kind, or of a narrower one."""
+    """A reading into Arrow's natural type for the kind, or into a narrower one."""
     arrow = arrow or natural(kind)
     beyond = partial(out_of_range, arrow=arrow) if kind.kind is Kind.DECIMAL else None
     return Reading(kind=kind, convert=_converter(kind, arrow), name=name or str(kind), beyond=beyond)
 
 
 def natural(kind: FieldType) -> pa.DataType:
-    """Arrow's own type for a kind."""
+    """Arrow's natural type for a kind."""
     match kind.kind:
         case Kind.INTEGER:
             return pa.int64()
@@ -97,7 +97,7 @@ def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
 
 
 def checked(kind: FieldType) -> Reading:
-    """A reading for columns that keep text: the text itself, once it is known to be of the kind."""
+    """A reading that checks the text and keeps it as it is."""
     check = typed(kind)
     return Reading(kind=kind, convert=partial(_as_it_is, check=check), name=str(kind), beyond=check.beyond)
 
@@ -108,12 +108,12 @@ def _as_it_is(column: pa.Array, check: Reading) -> pa.Array:
 
 
 def only(column: pa.Array, wanted: pa.Array) -> pa.Array:
-    """The wanted values; null in the place of the others."""
+    """The values where ``wanted`` is true; null elsewhere."""
     return pc.if_else(wanted, column, pa.scalar(None, column.type))
 
 
 def to_finite(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    """Reals, none of them infinite or not a number."""
+    """Finite reals."""
     values = column.cast(pa.float64()).cast(arrow)
     if pc.all(pc.is_finite(values), min_count=0).as_py() is False:
         raise pa.ArrowInvalid("not finite")
@@ -133,43 +133,43 @@ def put_reals(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
 
 
 def leave_text(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
-    """The whole column as text, for a server that reads it itself: it has values that Arrow's type has not."""
+    """The whole column as text, for the server to parse: some of its values have no counterpart in Arrow's type."""
     return texts
 
 
-# "Boolean Type" in PostgreSQL's manual: these words and whatever begins only one of them.
+# "Boolean Type" in PostgreSQL's manual: these words and their unique prefixes.
 BOOLEAN_WORDS = Words(
     pattern=r"^(?i:t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|1|0)$", put=_put_booleans
 )
 
 
 def to_decimals(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    """Decimals of a type, each of them exactly what the text says."""
+    """Decimals that equal their text exactly."""
     long = (pc.max(pc.binary_length(column)).as_py() or 0) > DECIMAL_DIGITS
     if long and (pc.max(pc.count_substring_regex(column, "[0-9]")).as_py() or 0) > DECIMAL_DIGITS:
-        # pyarrow makes another number of one with more digits.
+        # pyarrow changes a number with more digits.
         raise pa.ArrowInvalid("too many digits")
-    # It lets numbers overflow that have room in no decimal of this scale.
+    # pyarrow lets a number overflow if it fits no decimal of this scale.
     if arrow.precision + arrow.scale > DECIMAL_DIGITS and pc.any(_too_large(column, arrow)).as_py():
         raise pa.ArrowInvalid("out of range")
     return column.cast(arrow)
 
 
 def out_of_range(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    """Which decimals have too many digits before or behind the point. pyarrow only says that there are some."""
+    """Which decimals have too many digits before or after the point. pyarrow only reports that some have."""
     behind = pc.utf8_rtrim(pc.replace_substring_regex(column, r"^[^.]*\.?", ""), "0")
     small = pc.greater(pc.binary_length(behind), arrow.scale)
     return pc.fill_null(pc.or_(_too_large(column, arrow), small), False)
 
 
 def _too_large(column: pa.Array, arrow: pa.DataType) -> pa.Array:
-    """Which decimals have too many digits before the point; zeros in front do not count."""
+    """Which decimals have too many digits before the point. Leading zeros do not count."""
     whole = pc.replace_substring_regex(pc.utf8_ltrim(column, "+-0"), r"\..*$", "")
     return pc.greater(pc.binary_length(whole), arrow.precision - arrow.scale)
 
 
 def after_christ(values: pa.Array) -> pa.Array:
-    """Dates or timestamps from the year 1 on, which is where calendars begin; pyarrow knows a year 0."""
+    """Dates or timestamps from the year 1 on. pyarrow also accepts a year 0, which never was."""
     first = pc.min(values)
     if first.is_valid and first.value < pa.scalar(_FIRST_DAY).cast(values.type).value:
         raise pa.ArrowInvalid("there was no year 0")
@@ -182,15 +182,15 @@ def to_times(column: pa.Array) -> pa.Array:
 
 
 def to_instants(column: pa.Array) -> pa.Array:
-    """Timestamps of UTC, of text with a zone and, as UTC, of text without."""
+    """Timestamps in UTC. Text without a zone is read as UTC."""
     zoned = pa.timestamp("us", "UTC")
     if not _has_seconds(column):
-        # pyarrow takes a zone without a colon for minutes, or minutes for a zone.
+        # pyarrow confuses zones without a colon and minutes.
         raise pa.ArrowInvalid("no time to the second")
     try:
         return after_christ(column.cast(zoned))
     except pa.ArrowInvalid:
-        pass  # not swallowed: those without a zone are read in another way
+        pass  # Text without a zone is read in another way below.
     has_zone = pc.match_substring_regex(column, _ZONE)
     nothing = pa.scalar(None, pa.string())
     local = pc.if_else(has_zone, nothing, column).cast(pa.timestamp("us"))
@@ -199,7 +199,7 @@ def to_instants(column: pa.Array) -> pa.Array:
 
 
 def _has_seconds(column: pa.Array) -> bool:
-    """Whether all values have colons where the time of a timestamp has them."""
+    """Whether all values have the colons of a timestamp's time."""
     _, offsets, buffer = column.buffers()
     bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
@@ -213,7 +213,7 @@ def _has_seconds(column: pa.Array) -> bool:
 
 
 def to_uuids(column: pa.Array) -> pa.Array:
-    """The sixteen bytes of UUIDs that are written with their four hyphens."""
+    """The sixteen bytes of UUIDs that are written with four hyphens."""
     if pc.all(pc.equal(pc.binary_length(column), 36), min_count=0).as_py() is False:
         raise pa.ArrowInvalid("no UUID")
     texts = pc.fill_null(column, "0" * 36).cast(pa.binary(36))

@@ -1,4 +1,4 @@
-"""Decimals as text, with all their places and without an exponent."""
+"""Writes decimals as text, with all digits of their scale and without an exponent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _PLAIN_SCALE = 6
-"""pyarrow writes an exponent where more zeros than these follow the point."""
+"""pyarrow writes an exponent if more zeros than this follow the point."""
 
 
 def decimal_text(decimals: pa.Array) -> pa.Array:

@@ -1,8 +1,8 @@
-"""Which type the values of a column have.
+"""Infers the type of a column from a sample of its values.
 
-A type is taken only if no value of the sample that is of the type would be changed by it: all would be written back as
-the same text. ``0123`` stays text, and so does ``1e5``. Decimals get all the digits that SQLite can keep, as a sample
-does not know the largest value. Values behind the sample are held to the same rule, one by one.
+A type is chosen only if it changes no value: each value of that type must be written back as the same text. ``0123``
+stays text, and so does ``1e5``. Decimals get as many digits as SQLite can keep, because the sample may not hold the
+largest value. Values after the sample follow the same rule, one by one.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 WOULD_CHANGE = "WOULD_CHANGE"
 
 _CERTAIN_FROM = 100
-"""With fewer values all of them must fit, with more 99 of a hundred."""
+"""With fewer values, all of them must fit; with more, 99 %."""
 
 _ZERO, _POINT = b"0."
 _PLAIN_DIGITS = 10
 
 
 def infer(column: pa.Array) -> FieldType:
-    """The first type, from the strictest on, that the values fit. ``column`` is text; nulls and nothing count not."""
+    """The strictest type that the values fit. ``column`` is text; nulls and empty fields do not count."""
     values = column.filter(pc.greater(pc.fill_null(pc.binary_length(column), 0), 0))
     for kind in _candidates(values) if len(values) else ():
         shaped = values.filter(pc.match_substring_regex(values, PATTERNS[kind.kind]))
@@ -63,7 +63,7 @@ def _candidates(values: pa.Array) -> list[FieldType]:
 
 
 def altered(column: pa.Array, values: pa.Array, kind: FieldType, name: str) -> dict[int, Misfit]:
-    """The values that an inferred type would change, with what it would make of them. ``column`` is text or bytes."""
+    """The values that an inferred type would change, by row. ``column`` is text or bytes."""
     rows = _altered_rows(column, values, kind)
     if not rows.size:
         return {}
@@ -79,7 +79,7 @@ def altered(column: pa.Array, values: pa.Array, kind: FieldType, name: str) -> d
 
 
 def _altered_rows(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
-    """A look at a few bytes of each value finds those in doubt, which costs next to nothing; only they are compared."""
+    """The rows whose value would change. A few bytes of each value show which are doubtful; only those are compared."""
     if kind.kind not in (Kind.INTEGER, Kind.DECIMAL, Kind.REAL, Kind.BOOLEAN) or values.null_count == len(values):
         return np.empty(0, np.int64)
     rows = _doubtful(column, values, kind)
@@ -92,7 +92,7 @@ def _altered_rows(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
 
 
 def _written_back(values: pa.Array, kind: FieldType) -> pa.Array:
-    """The text of values as an export has it."""
+    """The text that an export writes for values."""
     if kind.kind is Kind.DECIMAL:
         return decimal_text(values.cast(pa.decimal128(EXACT_DIGITS, kind.scale)))
     if kind.kind is Kind.REAL:
@@ -107,7 +107,7 @@ def _doubtful(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
     bounds = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
     starts, ends = bounds[:-1], bounds[1:]
     codes = np.frombuffer(buffer, np.uint8)
-    # A sign, a zero or a point in front is in doubt, whatever the type; all three stand before the other digits.
+    # A leading sign, zero or point is doubtful in every type. All three sort before the other digits.
     firsts = codes.take(starts, mode="clip")
     doubtful = firsts <= _ZERO
     if kind.kind is Kind.INTEGER:
@@ -115,12 +115,12 @@ def _doubtful(column: pa.Array, values: pa.Array, kind: FieldType) -> Rows:
         seconds = codes.take(starts[rows] + 1, mode="clip")
         rows = rows[(ends[rows] - starts[rows] > 1) & ((firsts[rows] == _ZERO) | (seconds == _ZERO))]
     elif kind.kind is Kind.DECIMAL:
-        # A zero and the point are as they should be: no look at each share that is smaller than one.
+        # A zero before the point is regular: fractions below one need no closer look.
         doubtful &= (firsts != _ZERO) | (codes.take(starts + 1, mode="clip") != _POINT)
         doubtful |= codes.take(ends - (kind.scale + 1), mode="clip") != _POINT
         rows = np.flatnonzero(doubtful | (ends - starts < kind.scale + 2))
     else:
-        # Few digits, and none of them needless, come back as they were; from 1e10 on with an exponent.
+        # Few digits without needless zeros come back unchanged. From 1e10 on, reals are written with an exponent.
         lasts = codes.take(ends - 1, mode="clip")
         doubtful |= (ends - starts > _PLAIN_DIGITS) | (lasts <= _ZERO)
         if any(mark in memoryview(buffer).tobytes() for mark in b"eE"):

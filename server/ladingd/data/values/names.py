@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def fold(name: str) -> str:
-    """A name without regard to the case of ASCII letters, and of them alone: as SQLite compares names."""
+    """A name in lower case, for ASCII letters only: SQLite compares names this way."""
     return name.encode().lower().decode()

@@ -1,4 +1,4 @@
-"""The types of fields: how they are spelled in a spec, in a file and in SQLite."""
+"""The types of fields, and their spelling in specs, in files and in SQLite."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Kind(StrEnum):
     TIME = "time"
     TIMESTAMP = "timestamp"
     TIMESTAMPTZ = "timestamptz"
-    """A timestamp with a zone; one without is of UTC."""
+    """A timestamp with a zone. Without a zone it is in UTC."""
     UUID = "uuid"
     TEXT = "text"
 
 
 DECIMAL_DIGITS = 38
-"""How many digits a decimal can have: those of Arrow's decimal128."""
+"""The most digits of a decimal, which is the limit of Arrow's decimal128."""
 
 EXACT_DIGITS = 15
-"""How many decimal digits a double keeps. SQLite has nothing better for decimals, so more are out of range."""
+"""How many decimal digits a double keeps. SQLite stores decimals as doubles, so more digits are out of range."""
 
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 _YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # there was no year 0
@@ -44,7 +44,7 @@ PATTERNS: dict[Kind, str] = {
     Kind.TIMESTAMPTZ: rf"^{_DAY}[ T]{_CLOCK}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$",
     Kind.UUID: r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
 }
-"""What a value looks like. One that does is refused all the same where the calendar or the range says so."""
+"""What a value looks like. A value that matches may still be out of range or not in the calendar."""
 
 PHRASES: dict[Kind, str] = {
     Kind.INTEGER: "an integer",
@@ -78,7 +78,7 @@ _DECLARED: dict[str, Kind] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldType:
-    """A kind, and for decimals how many digits there are and how many of them stand behind the point."""
+    """A kind; for decimals also the number of digits, and how many of them follow the point."""
 
     kind: Kind
     precision: int = 0
@@ -94,7 +94,7 @@ class FieldType:
 
     @property
     def with_article(self) -> str:
-        """The type as a sentence has it: ``an integer``."""
+        """The type with its article: ``an integer``."""
         return f"{_ARTICLES.get(self.kind, 'A').lower()} {self}"
 
     @property
@@ -116,24 +116,24 @@ def parse(word: str) -> FieldType:
     elif word.strip().lower() in set(Kind) - {Kind.DECIMAL}:
         return FieldType(kind=Kind(word.strip().lower()))
     raise ValueError(
-        f"{word!r} is no type; there are text, integer, real, decimal(P,S) with P up to {DECIMAL_DIGITS}, boolean, "
+        f"{word!r} is not a type; types are text, integer, real, decimal(P,S) with P up to {DECIMAL_DIGITS}, boolean, "
         "date, time, timestamp, timestamptz and uuid"
     )
 
 
 class Affinity(StrEnum):
-    """What a column of SQLite makes of the values it is given (sqlite.org/datatype3.html, 3.1)."""
+    """How a column of SQLite converts values (sqlite.org/datatype3.html, 3.1)."""
 
     INTEGER = "integer"
     TEXT = "text"
     BLOB = "blob"
-    """It keeps them as they are."""
+    """Values are kept as they are."""
     REAL = "real"
     NUMERIC = "numeric"
 
 
 def affinity(declared: str) -> Affinity:
-    """The affinity that a declared type gives a column."""
+    """The affinity of a declared type."""
     word = declared.upper()
     if "INT" in word:
         return Affinity.INTEGER
@@ -167,5 +167,5 @@ def of_declaration(declared: str) -> FieldType:
 
 
 def has_text_affinity(declared: str) -> bool:
-    """Whether SQLite turns every number in such a column into text, so that no reals can be in it."""
+    """Whether SQLite turns every number in the column into text, so that it cannot hold reals."""
     return affinity(declared) is Affinity.TEXT

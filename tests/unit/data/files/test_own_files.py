@@ -409,7 +409,7 @@ def test_devices_of_this_machine(yard: Yard) -> None:
 def test_paths_of_directories(yard: Yard, path: str) -> None:
     yard.sql("CREATE TABLE t (a)")
     (yard.directory / "sub").mkdir()
-    with pytest.raises(InvalidSpec, match="ends like the path of a directory: name a file in it"):
+    with pytest.raises(InvalidSpec, match="is the path of a directory: name a file in it"):
         yard.plan_export(path=path)
 
 

@@ -184,7 +184,7 @@ async def test_an_id_is_theirs_who_have_named_it_first_until_it_is_removed(store
     assert await store.owner(ID) == ""
     assert await store.claim(ID, "ada") == "ada"
     assert await store.claim(ID, "bob") == "ada"
-    with pytest.raises(UploadMismatch, match="somebody else's"):
+    with pytest.raises(UploadMismatch, match="belongs to somebody else"):
         async with store.receive(announced(), 0, "bob"):
             pass
     await send(store)

@@ -1,4 +1,4 @@
-"""How much room the files of clients take, and may take."""
+"""The quota for uploads and exports for download."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 TOTAL_LIMIT = 256 << 30
 DISK_RESERVE = 256 << 20
-"""What uploads leave free on the disk: the store of jobs is there as well, and stops the daemon where it is full."""
+"""Bytes that uploads leave free on the disk. The store of jobs needs them: a full disk stops the daemon."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(kw_only=True, slots=True)
 class UploadRoom:
-    """Beneath a directory: ``uploads/ID/NAME`` are whole files, and drafts of exports; ``receiving`` has what comes.
+    """The directories of uploads: ``uploads/ID/NAME`` holds whole files and drafts of exports, ``receiving`` the rest.
 
-    ``limit`` is for all that is kept, and can be changed at any time, ``disk_reserve`` for what is left free; bytes.
+    ``limit`` is the quota in bytes and may change at any time; ``disk_reserve`` is the free space to keep, in bytes.
     """
 
     directory: Path
@@ -35,17 +35,19 @@ class UploadRoom:
 
     @property
     def root(self) -> Path:
-        """Where whole files are."""
+        """The directory of whole files."""
         return self.directory / UPLOADS
 
     @property
     def receiving(self) -> Path:
-        """Where files are as long as they come, and what is known of all."""
+        """The directory of files in transfer and of all records."""
         return self.directory / "receiving"
 
     def check(self, coming: int, *, promised: int = 0, given_up: int = 0) -> None:
-        """See that so many bytes may come beside those that are promised to others. ``given_up`` of those that are
-        there will go. Raises QuotaExceeded."""
+        """Check that ``coming`` bytes fit into the quota, beside the bytes promised to others. Raises QuotaExceeded.
+
+        ``given_up`` is the number of stored bytes that will be removed.
+        """
         kept = self._kept() + promised - given_up
         if kept + coming > self.limit:
             raise QuotaExceeded(
@@ -56,7 +58,7 @@ class UploadRoom:
         self.check_disk(promised + coming - given_up)
 
     def check_disk(self, coming: int) -> None:
-        """See that the disk has room for so many bytes. Raises QuotaExceeded."""
+        """Check that the disk has room for ``coming`` bytes. Raises QuotaExceeded."""
         directory = next(path for path in (self.receiving, *self.receiving.parents) if path.exists())
         disk = os.statvfs(directory)
         if disk.f_bavail * disk.f_frsize < coming + self.disk_reserve:
@@ -68,7 +70,7 @@ class UploadRoom:
 
 @contextmanager
 def disk() -> Iterator[None]:
-    """Raises QuotaExceeded where the disk is full."""
+    """Turn an OSError of a full disk into QuotaExceeded."""
     try:
         yield
     except OSError as error:
@@ -78,7 +80,7 @@ def disk() -> Iterator[None]:
 
 
 def entries(directory: Path) -> list[Path]:
-    """What is in a directory; nothing where there is none."""
+    """The entries of a directory; none if it does not exist."""
     try:
         return list(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +88,7 @@ def entries(directory: Path) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """A file's bytes; none where there is no file."""
+    """The size of a file; 0 if it does not exist."""
     try:
         return path.lstat().st_size
     except FileNotFoundError:
@@ -94,5 +96,5 @@ def size(path: Path) -> int:
 
 
 def sizes(directory: Path) -> list[int]:
-    """The bytes of each file in a directory."""
+    """The size of each file in a directory."""
     return [size(path) for path in entries(directory)]

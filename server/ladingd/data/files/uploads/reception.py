@@ -1,4 +1,4 @@
-"""One client's sending of one file, as it comes."""
+"""Receives one file from one client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYNC_BYTES = 64 << 20
 
 
 class UploadReception(Reception):
-    """Without a part where the whole file is there already. ``former`` are those it has taken over from."""
+    """``part`` is None if the whole file is stored already. ``former`` are the calls that this one replaces."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class UploadReception(Reception):
         self._part = part
         self._received = offset
         self._unsynced = 0
-        # What was there before is hashed at the end, once, however often the sending breaks off.
+        # Bytes of earlier calls are hashed once, at the end, however often the upload breaks off.
         self._hash = hashlib.sha256() if offset == 0 else None
         self._closed = False
         self._told: Callable[[], None] | None = None
@@ -57,16 +57,16 @@ class UploadReception(Reception):
         self._told = call
 
     def tell(self) -> None:
-        """Say in the event loop that another one has taken over."""
+        """Tell the event loop that another call has taken over."""
         if self._told is not None:
             self._told()
 
     def check(self) -> None:
         if self._closed:
-            raise UploadMismatch(f"another call goes on with {self.record.name}, or removes it", self._received)
+            raise UploadMismatch(f"another call continues or removes {self.record.name}", self._received)
 
     def close(self) -> None:
-        """Let nothing more be written; waits for what is being written."""
+        """Stop all writes. Waits for a write under way."""
         self._closed = True
         if self._part is not None:
             self._part.close()
@@ -78,7 +78,7 @@ class UploadReception(Reception):
         return await asyncio.to_thread(self._finish)
 
     def release(self) -> None:
-        """Make what has come durable and let go of it."""
+        """Make the received bytes durable and close the file."""
         if self._part is None:
             return
         try:
@@ -92,7 +92,7 @@ class UploadReception(Reception):
     def _write(self, data: bytes) -> None:
         if len(data) > self.missing or self._part is None:
             self._store.drop(self)
-            raise UploadMismatch(f"more came of {self.record.name} than was announced; nothing of it was kept", 0)
+            raise UploadMismatch(f"{self.record.name} is longer than announced; nothing of it was kept", 0)
         try:
             with disk():
                 self._part.write(data, self._received)
@@ -108,7 +108,7 @@ class UploadReception(Reception):
             self.check()
             raise
         except QuotaExceeded:
-            # The daemon itself needs the room more than half a file does.
+            # The daemon needs the space more than half an upload does.
             self._store.drop(self)
             raise
 
@@ -117,9 +117,9 @@ class UploadReception(Reception):
         if self._part is None:
             return self.record.upload(announced.size, complete=True)
         if self.missing:
-            # Also what a broken connection looks like from here.
+            # A broken connection looks the same from here.
             raise UploadMismatch(
-                f"{self._received} of {announced.size} bytes of {self.record.name} have come; go on from there",
+                f"{self._received} of {announced.size} bytes of {self.record.name} were received; continue from there",
                 self._received,
             )
         try:
@@ -132,7 +132,7 @@ class UploadReception(Reception):
             raise
         if digest != announced.sha256:
             self._store.drop(self)
-            raise UploadMismatch(f"what came of {self.record.name} has another hash; nothing of it was kept", 0)
+            raise UploadMismatch(f"{self.record.name} does not have the announced hash; nothing of it was kept", 0)
         self._store.publish(self)
         return self.record.upload(announced.size, complete=True)
 

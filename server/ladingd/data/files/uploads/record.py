@@ -1,4 +1,4 @@
-"""What is known of a file that a client sends."""
+"""The record of a file that a client sends."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ladingd.core.files import UPLOADS, Announcement, Upload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadRecord:
-    """What was announced, and when."""
+    """The announced name, size and hash, and the time of the announcement."""
 
     announced: Announcement
     create_time: datetime
 
     @property
     def id(self) -> str:
-        """The upload's."""
+        """The id of the upload."""
         return self.announced.upload_id
 
     @property
     def name(self) -> str:
-        """As the API has it."""
+        """The name in the API: `uploads/ID`."""
         return f"{UPLOADS}/{self.id}"
 
     def upload(self, received: int, *, complete: bool) -> Upload:
-        """The upload, of which so many bytes are there."""
+        """The upload with the number of bytes received."""
         return Upload(
             id=self.id,
             file_name=self.announced.file_name,
@@ -38,7 +38,7 @@ class UploadRecord:
         )
 
     def to_json(self) -> bytes:
-        """As it is kept."""
+        """The stored form."""
         facts = {
             "file_name": self.announced.file_name,
             "size": self.announced.size,
@@ -49,7 +49,7 @@ class UploadRecord:
 
     @classmethod
     def from_json(cls, upload_id: str, text: bytes) -> UploadRecord:
-        """The record that was kept."""
+        """The record from its stored form."""
         facts = json.loads(text)
         announced = Announcement(
             upload_id=upload_id,

@@ -1,4 +1,4 @@
-"""What clients send: kept apart while it comes, and put beneath the root of uploads when it is whole."""
+"""The uploads of clients: kept apart during the transfer, and moved beneath the root of uploads when they are whole."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ FILE_LIMIT = 64 << 30
 
 
 class UploadFiles(UploadStore):
-    """In the room: ``uploads/ID/NAME`` is a whole file, ``receiving/ID.part`` one that comes, ``receiving/ID.json``
-    what was announced of it, as long as either is there, and ``receiving/ID.owner`` who has named the id first.
+    """The uploads in a directory.
 
-    ``file_limit`` is for one file, in bytes; it can be changed at any time.
+    ``uploads/ID/NAME`` is a whole file, ``receiving/ID.part`` a file in transfer, ``receiving/ID.json`` its record
+    while either exists, and ``receiving/ID.owner`` the caller who used the id first. ``file_limit`` is the limit for
+    one file in bytes and may change at any time.
     """
 
     def __init__(self, room: UploadRoom, *, file_limit: int = FILE_LIMIT) -> None:
@@ -48,7 +49,7 @@ class UploadFiles(UploadStore):
 
     @asynccontextmanager
     async def receive(self, announced: Announcement, offset: int, owner: str) -> AsyncIterator[Reception]:
-        # The one that sent the same file before may hang in a dead connection for minutes: so the new one takes over.
+        # The earlier call for the same file may hang in a dead connection for minutes, so the new one takes over.
         async with held(lambda: self._begin(announced, offset, owner), UploadReception.release) as reception:
             for former in reception.former:
                 former.tell()
@@ -81,7 +82,7 @@ class UploadFiles(UploadStore):
         removed = []
         for upload_id in await asyncio.to_thread(self._ids):
             whole = await asyncio.to_thread(self._is_whole, upload_id)
-            # Also where nothing is there: whose an id is must not be forgotten before its export begins.
+            # Even without a file: the owner of an id must be known until its export begins.
             if await in_use(File(root=UPLOADS, path=upload_id)):
                 await asyncio.to_thread(self._touch, upload_id, now)
             elif await asyncio.to_thread(self._expire, upload_id, now - (unused_for if whole else incomplete_for)):
@@ -112,14 +113,14 @@ class UploadFiles(UploadStore):
     def _begin(self, announced: Announcement, offset: int, owner: str) -> UploadReception:
         with self._lock, disk():
             if self._claim(announced.upload_id, owner) != owner:
-                raise UploadMismatch(f"{UPLOADS}/{announced.upload_id} is somebody else's; make a new id", 0)
+                raise UploadMismatch(f"{UPLOADS}/{announced.upload_id} belongs to somebody else; use a new id", 0)
             record = self._record(announced.upload_id)
             if record is not None and record.announced != announced:
                 raise UploadMismatch(
-                    f"{record.name} was begun with another name, size or hash; make a new id", self._there(record)
+                    f"{record.name} was begun with another name, size or hash; use a new id", self._there(record)
                 )
             if announced.size > self.file_limit:
-                raise QuotaExceeded(f"the file has {announced.size} bytes; at most {self.file_limit} are taken")
+                raise QuotaExceeded(f"the file has {announced.size} bytes; the limit is {self.file_limit}")
             new = record is None
             if record is None:
                 record = UploadRecord(announced=announced, create_time=datetime.now(UTC))
@@ -128,8 +129,8 @@ class UploadFiles(UploadStore):
             former = self._end_running(record.id)
             there = self._there(record)
             if offset > there:
-                raise UploadMismatch(f"of {record.name} only {there} bytes are there; go on from them", there)
-            # What others have announced and not sent counts as long as they are sending.
+                raise UploadMismatch(f"only {there} bytes of {record.name} were received; continue from there", there)
+            # Bytes that others have announced count while they send.
             promised = sum(each.missing for each in self._running.values())
             self._room.check(announced.size - offset, promised=promised, given_up=there - offset)
             self._make_directories()
@@ -146,11 +147,11 @@ class UploadFiles(UploadStore):
             return reception
 
     def check_disk(self, coming: int) -> None:
-        """See that so many bytes have room. Raises QuotaExceeded."""
+        """Check that the bytes fit. Raises QuotaExceeded."""
         self._room.check_disk(coming)
 
     def publish(self, reception: UploadReception) -> None:
-        """Give a whole file its name, unless another one has taken over. Raises UploadMismatch."""
+        """Publish a whole file, unless another call has taken over. Raises UploadMismatch."""
         record = reception.record
         with self._lock, disk():
             reception.check()
@@ -164,7 +165,7 @@ class UploadFiles(UploadStore):
             self._running.pop(record.id, None)
 
     def drop(self, reception: UploadReception) -> None:
-        """Remove what has come, unless another one has taken over."""
+        """Remove the received bytes, unless another call has taken over."""
         with self._lock:
             if self._running.get(reception.record.id) is reception:
                 reception.close()
@@ -172,7 +173,7 @@ class UploadFiles(UploadStore):
                 self._forget(reception.record.id)
 
     def leave(self, reception: UploadReception) -> None:
-        """It receives no more; what has come stays."""
+        """End a reception. The received bytes stay."""
         with self._lock:
             if self._running.get(reception.record.id) is reception:
                 del self._running[reception.record.id]
@@ -209,7 +210,7 @@ class UploadFiles(UploadStore):
         former = self._running.pop(upload_id, None)
         if former is None:
             return ()
-        # What it is writing is written first; nothing of it comes after.
+        # A write under way ends first; no other follows.
         former.close()
         return (former,)
 
@@ -219,7 +220,7 @@ class UploadFiles(UploadStore):
             shutil.rmtree(directory)
         self._part(upload_id).unlink(missing_ok=True)
         self._record_path(upload_id).unlink(missing_ok=True)
-        # The last: as long as it is there, what is left is found again after a crash, and is nobody else's.
+        # The record goes last: with it, a crash leaves nothing that is not found again.
         self._owner_path(upload_id).unlink(missing_ok=True)
 
     def _ids(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""Where records end in delimited text, by the rule of ``quoting.py``. Lines end with \\n, \\r\\n or a lone \\r.
+"""Finds the ends of records in delimited text, by the rule of ``quoting.py``. Lines end with \\n, \\r\\n or a lone \\r.
 
-Text whose quotes are all regular is framed by numpy alone. In other text, numpy finds the lines that are not whole
-records by themselves, and only those are read one by one.
+numpy alone handles text with regular quotes. In other text, numpy finds the lines that are not whole records, and only
+those are read one by one.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Codes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frames:
-    """The ends of lines and of records in a piece of text; positions just behind the line end."""
+    """The ends of lines and records in a piece of text: positions just after the line end."""
 
     line_ends: Positions
     record_ends: Positions
-    """Of whole records only, but for the last one of a final piece, which may lack its line end."""
+    """The ends of whole records. The last record of a final piece may lack its line end."""
     open: bool = False
     """The piece ends inside quotes."""
     literal: list[int] = field(default_factory=list)
-    """The records with a field that begins with a quote and is kept as it stands, counted from 0."""
+    """The records, counted from 0, with a field that begins with a quote and is kept verbatim."""
     refused: dict[int, str] = field(default_factory=dict)
-    """The records that are refused, with their codes: each is the first line of one whose quotes are not regular."""
+    """The refused records with their codes. Each is the first line of a record whose quotes are not regular."""
 
     def lines_before(self, position: int) -> int:
-        """How many lines have ended there."""
+        """The number of lines that end at or before a position."""
         return int(np.searchsorted(self.line_ends, position, side="right"))
 
 
 def frame(data: bytes, dialect: Dialect, *, final: bool, records: int | None = None) -> Frames:
-    """Find the records of a piece that begins with one. ``final``: nothing follows the piece.
+    """Find the records of a piece that begins with a record. ``final``: nothing follows the piece.
 
-    ``records``: their number, if known; if there are as many lines, no quote needs to be looked at, and none is.
+    ``records``: their number, if it is known. If there are as many lines, quotes are ignored.
     """
     line_ends = _line_ends(data, final=final)
     if line_ends.size == records and line_ends[-1] == len(data):
@@ -66,7 +66,7 @@ def _line_ends(data: bytes, *, final: bool) -> Positions:
         return feeds + 1
     returns = np.flatnonzero(codes == CR)
     if not final and returns[-1] == len(data) - 1:
-        # Whether a line feed belongs to it is not known yet.
+        # A line feed may follow in the next piece.
         returns = returns[:-1]
     followers = np.append(codes, np.uint8(0))[returns + 1]
     ends = np.concatenate((feeds, returns[followers != LF])) + 1
@@ -119,7 +119,7 @@ def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, *, fina
 
 
 def _odd_lines(data: bytes, dialect: Dialect, ends: Positions) -> list[int]:
-    """The lines that are not regular records by themselves, should a record begin there."""
+    """The lines that would not be whole regular records if a record began there."""
     codes = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(quotes_in(data, dialect))
     lines = np.searchsorted(ends, quotes, side="right")
@@ -133,14 +133,14 @@ def _odd_lines(data: bytes, dialect: Dialect, ends: Positions) -> list[int]:
     right[1:] |= beside & ~closes[1:]
     right[:-1] |= beside & closes[:-1]
     regular = np.logical_and.reduceat(right, firsts) & (counts & 1 == 0)
-    # Where no quote stands at the start of a field, none means anything.
+    # Without a quote at the start of a field, no quote has a meaning.
     odd = ~regular & np.logical_or.reduceat(starts, firsts)
     found: list[int] = lines[firsts[odd]].tolist()
     return [line for line in found if line < ends.size]
 
 
 def _without_mark(data: bytes, end: int) -> int:
-    """Where a line ends without its line end."""
+    """The end of a line, without its line end."""
     if data[end - 1] == LF:
         return end - 2 if end > 1 and data[end - 2] == CR else end - 1
     return end - 1 if data[end - 1] == CR else end

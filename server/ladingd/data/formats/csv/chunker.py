@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
 
 QUOTE_LIMIT = 1 << 30
-"""How far an open quote is followed, to refuse a long field as one record and not line by line."""
+"""How many bytes an open quote is followed, to refuse a long field as one record instead of line by line."""
 
 
 def cut(
@@ -42,7 +42,7 @@ def cut(
 def _next(source: Source, plan: ImportPlan, cursor: Cursor, record_limit: int) -> tuple[Chunk, int]:
     """One chunk, and the number of lines in it."""
     size = chunk_size(plan, cursor.start)
-    # One byte more than the chunk may have: it tells whether a carriage return at its end is a line end of its own.
+    # One byte more than the chunk may have shows whether a line feed follows a carriage return at its end.
     data, frames = _window(source, plan, cursor.start, size + 1)
     fitting = int(np.searchsorted(frames.record_ends, size, side="right"))
     longest = max(record_limit, plan.chunk_bytes)
@@ -74,9 +74,9 @@ def _refused(source: Source, plan: ImportPlan, cursor: Cursor, record_limit: int
 
 
 def _end_of_record(source: Source, dialect: Dialect, start: int, end: int) -> int | None:
-    """Follow one record over any number of blocks. None: its quotes are not regular."""
+    """The end of one record over any number of blocks. None: its quotes are not regular."""
     delimiter, quote, escape = (mark.encode() for mark in (dialect.delimiter, dialect.quote, dialect.escape))
-    # Outside quotes only a line end matters, and a quote behind a delimiter. At the end of a block that may follow.
+    # Outside quotes, only a line end and a quote after a delimiter matter. Either may follow in the next block.
     outside = re.compile(rb"[\r\n]|%b(?:%b|\Z)" % (re.escape(delimiter), re.escape(quote)))
     inside = re.compile(rb"[%b%b]" % (re.escape(quote), re.escape(escape)))
     state, position, opened = "field start", start, start

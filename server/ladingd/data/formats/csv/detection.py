@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 _DELIMITERS = ",;\t|"
 
 _WIDEST_SNIFFED = 5000
-"""A line with more delimiters of a kind is no work for DuckDB: it takes 15 KB for each column."""
+"""A line with more delimiters is not given to DuckDB, which takes 15 KB for each column."""
 
 _ESCAPE = "\\"
 
 _RECORDS = 50
-"""So many records tell which delimiter parts them alike."""
+"""The number of records that decide on the delimiter."""
 
 
 def detect(head: bytes, wanted: CsvFormat, *, final: bool) -> Dialect:
-    """The dialect of a file by its head. What the spec says is not questioned. ``final``: the head is the file."""
+    """The dialect of a file, from its head. The spec takes precedence. ``final``: the head is the whole file."""
     quote = wanted.quote or '"'
     delimiter = wanted.delimiter or _sniff(head, quote) or _reason(head, quote, final=final)
     dialect = Dialect(delimiter=delimiter, quote=quote)
@@ -39,25 +39,25 @@ def detect(head: bytes, wanted: CsvFormat, *, final: bool) -> Dialect:
 
 
 def count_fields(record: bytes, dialect: Dialect, limit: int) -> int:
-    """How many fields a record that is not refused has; counting ends with the limit."""
+    """The number of fields of a record that is not refused, counted up to ``limit``."""
     return sum(1 for _ in islice(grammar_of(dialect).split(record), limit))
 
 
 def _sniff(head: bytes, quote: str) -> str | None:
-    """The delimiter as DuckDB sees it; None where it sees no more than one column, or nothing at all."""
+    """The delimiter that DuckDB detects; None if it finds one column or nothing."""
     first_line = _first_line(head)
     if max(first_line.count(mark.encode()) for mark in _DELIMITERS) > _WIDEST_SNIFFED:
         return None
-    import duckdb  # costs 100 ms, and only a plan needs it
+    import duckdb  # The import takes 100 ms, and only a plan needs it.
 
-    # The file is never opened a second time by its name: DuckDB reads a copy of the head in memory.
+    # DuckDB reads a copy of the head in memory: a second open by name could find another file.
     descriptor = os.memfd_create("head", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, head)
         query = "SELECT Delimiter, len(Columns) FROM sniff_csv(?, ignore_errors = true, skip = 0, quote = ?)"
         found = _sniffer().execute(query, [f"/proc/self/fd/{descriptor}", quote]).fetchone()
     except duckdb.Error:
-        return None  # our own reasoning follows, which always comes to a result
+        return None  # `_most_regular` follows, which always finds one.
     finally:
         os.close(descriptor)
     return found[0] if found is not None and len(found[0]) == 1 and found[1] > 1 else None
@@ -65,14 +65,15 @@ def _sniff(head: bytes, quote: str) -> str | None:
 
 @cache
 def _sniffer() -> DuckDBPyConnection:
-    """Made once in a process: to make one takes ten times as long as to look at a file with it."""
+    """One connection for the process: opening one takes ten times as long as a detection."""
     import duckdb
 
     return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
 def _reason(head: bytes, quote: str, *, final: bool) -> str:
-    """The delimiter that parts the most records into as many fields as the first one, and it into the most."""
+    """The delimiter by which the most records have as many fields as the first record; among equals, the one with the
+    most fields."""
 
     def score(mark: str) -> tuple[int, int]:
         dialect = Dialect(delimiter=mark, quote=quote)
@@ -84,7 +85,7 @@ def _reason(head: bytes, quote: str, *, final: bool) -> str:
 
 
 def _records(head: bytes, dialect: Dialect, *, final: bool) -> list[bytes]:
-    """Some of the first records; of one that goes on behind the head, its first line."""
+    """Some of the first records. A record that continues after the head counts with its first line."""
     frames = frame(head, dialect, final=final)
     ends = [0, *frames.record_ends[:_RECORDS].tolist()]
     records = [
@@ -112,7 +113,7 @@ def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
 
 
 def _irregular(head: bytes, dialect: Dialect, *, final: bool) -> int:
-    """How many records with a quote behind a backslash are not regular, or do not end."""
+    """The number of records with a backslash before a quote that are not regular or do not end."""
     frames = frame(head, dialect, final=final)
     mark = f"{_ESCAPE}{dialect.quote}".encode()
     ends = [0, *frames.record_ends.tolist()]

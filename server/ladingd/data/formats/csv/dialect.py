@@ -1,4 +1,4 @@
-"""The marks that separate the records and fields of a delimited file."""
+"""The marks that separate records and fields of a delimited file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NAME = "csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
-    """How the records of a delimited file are told apart. Each mark is one character."""
+    """The marks of a delimited file. Each is one character."""
 
     delimiter: str
     quote: str
     escape: str = ""
-    """The character that makes a quote after it a plain one. Empty: only a doubled quote does."""
+    """The character that escapes a quote. Empty: a quote is escaped by doubling it."""
 
     @classmethod
     def of(cls, layout: Layout) -> Dialect:
-        """The dialect that a layout of this format keeps."""
+        """The dialect in a layout."""
         details = layout.details
         return cls(delimiter=details["delimiter"], quote=details["quote"], escape=details.get("escape", ""))
 
@@ -36,7 +36,7 @@ class Dialect:
         return cls(delimiter=options.delimiter or ",", quote=options.quote or '"')
 
     def layout(self, header: Header = Header.DEFAULT) -> Layout:
-        """The layout that keeps this dialect. ``header``: whether an export writes the names of the columns."""
+        """The layout with this dialect. ``header``: an export writes the names of the columns."""
         details = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape}
         if header is not Header.DEFAULT:
             details["header"] = header.value.lower()
@@ -44,9 +44,9 @@ class Dialect:
 
 
 def check_options(wanted: CsvFormat) -> None:
-    """Raise InvalidSpec for a delimiter or a quote that cannot be one."""
+    """Raise InvalidSpec if the delimiter or the quote is unusable."""
     for field, mark in (("csv.delimiter", wanted.delimiter), ("csv.quote", wanted.quote)):
         if mark and (len(mark) != 1 or not mark.isascii() or mark in "\r\n\0"):
-            raise InvalidSpec(field, f"{mark!r} is not one ASCII character that can stand within a line")
+            raise InvalidSpec(field, f"{mark!r} is not a single ASCII character that may occur within a line")
     if wanted.delimiter and wanted.delimiter == (wanted.quote or '"'):
         raise InvalidSpec("csv.delimiter", "must not be the quote")

@@ -1,8 +1,8 @@
-"""Whether the first record of a file names the columns.
+"""Decides whether the first record of a file names the columns.
 
-A record that is taken for a header wrongly is lost, and a header that is taken for a record is one row too many. So a
-record is a header only if its values look like names, and something speaks for it: the columns below hold values of
-another kind, or the names are written as names are. Where nothing decides, it is a record.
+A record mistaken for a header is lost; a header mistaken for a record is one row too many. The first record is
+therefore a header only if its values look like names and there is further evidence: the columns below hold values of
+another kind, or the names are spelled as names are (``first_name``). Without evidence, it is a record.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _KINDS = {
     "coordinate": r"-?[0-9]+[.,][0-9]+[,; ]\s*-?[0-9]+[.,][0-9]+|[0-9]+°.*",
     "structure": r"[\[{].*[:,].*[\]}]|\[\]|\{\}",
 }
-"""What the values in records look like, in the order in which they are tried."""
+"""Patterns of values, in the order in which they are tried."""
 
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE | re.DOTALL) for kind, pattern in _KINDS.items()}
 
 _WORDS = frozenset({"boolean", "answer", "letter", "nothing"})
-"""Kinds of values that are words, and so may be names: only the column below tells."""
+"""Kinds of values that are words and may therefore be names. The column below decides."""
 
 _NO_CONTRAST = frozenset({None, "letter", "nothing"})
-"""Kinds of columns below which anything may stand."""
+"""Kinds of columns whose name may look like anything."""
 
 _NAME = re.compile(r"[^\W\d_]|[_@#$%&(]\s?[^\W\d]|№")
 _YEAR = re.compile("(?:19|20)[0-9][0-9]")
@@ -75,15 +75,14 @@ _COMMON = re.compile(
     |host|hostname|server|port|ip|domain|tags?|rank|score|rating|level|grade|points?|lat|lon|lng|latitude|longitude
     |location|place|site|station|line|row|column|field|index|position|reference|ref|parent|child|children|flag|active
     |enabled|deleted|nom|prénom|prenom|ville|pays|adresse|naam|stad|straat|vorname|nachname|straße|strasse|menge|preis
-    |betrag|datum|kommentar|beschreibung|nombre|apellido|ciudad|país|nome|cognome|città|fecha|data|valor
-    """,
+    |betrag|datum|kommentar|beschreibung|nombre|apellido|ciudad|país|nome|cognome|città|fecha|data|valor """,
     re.VERBOSE | re.IGNORECASE,
 )
 """Words that name columns, in several languages."""
 
 
 class Judgement(NamedTuple):
-    """Whether the first record is a header, and why that may be wrong; empty: it is clear."""
+    """Whether the first record is a header, and why that is uncertain; empty: it is certain."""
 
     header: bool
     doubt: str = ""
@@ -94,7 +93,7 @@ _ABSENT = "--no-header to override"
 
 
 def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) -> Judgement:
-    """Judge the fields of the first record by themselves and by the columns of values below it."""
+    """Judge the fields of the first record, alone and against the columns below."""
     texts = [(field or "").strip() for field in first]
     columns = [[value.strip() for value in column if value and value.strip()] for column in below]
     kinds = [_common_kind(column) for column in columns]
@@ -117,7 +116,7 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
 
 
 def _has_kind(texts: list[str]) -> bool:
-    """Whether a field is a value beyond doubt. Years may be names."""
+    """Whether a field is certainly a value. A year may be a name."""
     return any(_kind(text) not in (None, *_WORDS) and not _YEAR.fullmatch(text) for text in texts)
 
 
@@ -130,9 +129,9 @@ def _reason_against(texts: list[str], columns: list[list[str]], kinds: list[str 
         if not text:
             continue
         if kind is not None and (kind not in _WORDS or below == kind or (kind == "nothing" and below is not None)):
-            return f"{text[:40]!r} is no name"
+            return f"{text[:40]!r} is not a name"
         if not _NAME.search(text):
-            return f"{text[:40]!r} is no name"
+            return f"{text[:40]!r} is not a name"
         if text in column:
             return f"{text[:40]!r} occurs in its column again"
         if any(map(str.isdigit, text)) and column and _shape(text) == _shape(column[0]) == _shape(column[-1]):
@@ -150,7 +149,7 @@ def _kind(text: str) -> str | None:
 
 
 def _common_kind(column: list[str]) -> str | None:
-    """What nine of ten values of a column are, nothing aside; None: text."""
+    """The kind of nine in ten values of a column, without empty ones; None: text."""
     kinds = [_kind(value) for value in column]
     told = [kind for kind in kinds if kind != "nothing"] or kinds
     if not told:
@@ -165,7 +164,7 @@ def _is_common(text: str) -> bool:
 
 
 def _is_written_as_name(text: str) -> bool:
-    """In small letters, or with an underscore or a hump."""
+    """Whether a text is in lower case, or has an underscore or camel case."""
     return (
         len(text) <= _NAME_LENGTH and re.fullmatch(r"[^\W\dA-Z][^\WA-Z]*(?:[A-Z][^\WA-Z]*)*|\w*_\w*", text) is not None
     )

@@ -1,6 +1,7 @@
-"""The quotes of delimited text and what they enclose, as one bit for each byte in words of 64, the first byte lowest.
+"""The quotes of delimited text and the text that they enclose, as bits.
 
-Words tell of all bytes at once whether a quote opens or closes there. Positions would take twice as long.
+There is one bit for each byte, in words of 64 bits, the first byte in the lowest bit. Words handle 64 bytes at once;
+working on positions takes twice as long.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ class Marks:
     """The quotes of a text that begins with a record."""
 
     regular: bool
-    """Each quote that would open stands where a field starts, and each that would close where a field ends; or the two
-    stand side by side, and so are a doubled quote."""
+    """Every opening quote is at the start of a field and every closing quote at its end. Two adjacent quotes inside
+    are a doubled quote."""
     open: bool
     """The text ends inside quotes."""
     inside: Words
-    """The bytes in quotes: an opening one, and all before the closing one. Empty where there are no quotes."""
+    """The bytes in quotes: from an opening quote up to, but not including, the closing one. Empty without quotes."""
 
     def outside(self, positions: Positions) -> Hits:
-        """Which of these bytes are not in quotes."""
+        """Which of these bytes are outside quotes."""
         if not self.inside.size:
             return np.ones(positions.size, np.bool_)
         found: Hits = self.inside[positions >> 6] >> (positions & 63).astype(np.uint64) & _ONE == 0
@@ -43,7 +44,7 @@ class Marks:
 
 
 def read_marks(data: bytes, dialect: Dialect) -> Marks:
-    """Look at the quotes of a text."""
+    """Analyse the quotes of a text."""
     if dialect.quote.encode() not in data:
         return Marks(regular=True, open=False, inside=np.empty(0, np.uint64))
     codes = np.frombuffer(data, np.uint8)
@@ -67,7 +68,7 @@ def read_marks(data: bytes, dialect: Dialect) -> Marks:
 
 
 def has_blank_lines(data: bytes) -> bool:
-    """Whether there are lines with nothing on them; they may be parts of values in quotes."""
+    """Whether there are empty lines. They may be parts of quoted values."""
     if data.startswith((b"\n", b"\r")):
         return True
     codes = np.frombuffer(data, np.uint8)
@@ -88,7 +89,7 @@ def quotes_in(data: bytes, dialect: Dialect) -> Hits:
     hits: Hits = codes == quote[0]
     if not escape or escape + quote not in data:
         return hits
-    # Of escape characters in a row every other one is escaped itself.
+    # In a row of escape characters, every second one is itself escaped.
     marks = np.flatnonzero(codes == escape[0])
     begins = np.diff(marks, prepend=-2) != 1
     places = marks - np.maximum.accumulate(np.where(begins, marks, 0))
@@ -103,7 +104,7 @@ def _words(hits: Hits) -> Words:
 
 
 def _parity(words: Words) -> Words:
-    """Each bit tells whether the bits up to it, and it, are odd in number."""
+    """Each bit says whether the number of bits up to and including it is odd."""
     found = words.copy()
     for step in (1, 2, 4, 8, 16, 32):
         found ^= found << np.uint64(step)

@@ -1,8 +1,8 @@
 """Reads a chunk of delimited text into columns of text.
 
-pyarrow's parser knows regular quotes only: behind a closing one it drops the quotes and keeps the rest. So a chunk with
-others is read from a copy without the refused records, in which literal fields stand in quotes and nothing is escaped.
-Blank lines are left out, too: pyarrow would make a value for each column of each.
+pyarrow's parser handles regular quotes only: it drops a closing quote inside a field and keeps the rest. A chunk with
+irregular quotes is therefore copied, without the refused records, with literal fields quoted and with nothing escaped.
+The copy also lacks blank lines, which pyarrow would read as records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Misshapen:
-    """A record with another number of columns. ``index`` counts the records of the chunk from 0."""
+    """A record with a wrong number of columns. ``index`` counts the records of the chunk from 0."""
 
     index: int
     columns: int
@@ -36,9 +36,9 @@ class Misshapen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """The records of a chunk with the right number of columns, and those without.
+    """The records of a chunk: those with the right number of columns, and all others.
 
-    The columns are text, or bytes where the chunk is not all UTF-8. An unquoted nothing is null.
+    The columns are text, or bytes if the chunk is not UTF-8. An empty field without quotes is null.
     """
 
     columns: list[pa.Array]
@@ -46,18 +46,18 @@ class Parsed:
     refused: dict[int, str] = field(default_factory=dict)
     """The records whose quotes are not regular, with their codes."""
     literal: list[int] = field(default_factory=list)
-    """The records with a field that begins with a quote and is kept as it stands."""
+    """The records with a field that begins with a quote and is kept verbatim."""
     blank: Positions = field(default_factory=lambda: np.empty(0, np.int64))
-    """The records that are blank lines; they are not in the columns."""
+    """The records that are blank lines. They are not in the columns."""
 
     @property
     def rows(self) -> int:
-        """How many records there are in the columns."""
+        """The number of records in the columns."""
         return len(self.columns[0])
 
     @property
     def records(self) -> int:
-        """How many records there are altogether."""
+        """The number of all records."""
         return self.rows + len(self.misshapen) + len(self.refused) + self.blank.size
 
 
@@ -103,7 +103,7 @@ def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
             record = without_line_end(data[start:end])
             pieces.append(grammar.normal(record) + data[start + len(record) : end])
         elif pieces and pieces[-1].endswith(b"\r"):
-            # What is left out may stand before a line feed, which would join this carriage return.
+            # The removed text may precede a line feed, which would join this carriage return.
             pieces.append(b"\n")
         kept_from = end
     pieces.append(data[kept_from:])
@@ -114,7 +114,7 @@ def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
 
 
 def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
-    """The records with an escape character that means something."""
+    """The records with an escape character that has a meaning."""
     if not dialect.escape or dialect.escape.encode() not in data:
         return ()
     codes = np.frombuffer(data, np.uint8)
@@ -128,8 +128,8 @@ def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
 def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
     if is_utf8(data):
         return _parse(data, dialect, width, pa.string())
-    # pyarrow cannot hand over a misshapen record that is not UTF-8: such records are found in a copy that has the
-    # same shape in ASCII, and left out of the data before it is read.
+    # pyarrow cannot report a misshapen record that is not UTF-8. An ASCII copy of the same shape shows such records,
+    # and they are removed before the data is read.
     shape = np.frombuffer(data, np.uint8)
     letter = next(mark for mark in b"xyz" if chr(mark) not in (dialect.delimiter, dialect.quote))
     misshapen = _parse(np.where(shape < 128, shape, letter).tobytes(), dialect, width, pa.binary()).misshapen
@@ -138,7 +138,7 @@ def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
         ends = frame(data, dialect, final=True).record_ends
         starts = np.concatenate(([0], ends[:-1]))
         good = np.delete(np.arange(ends.size), [each.index for each in misshapen])
-        # Whoever leaves out what stands between a lone carriage return and a line feed makes one line end of both.
+        # Removing the text between a lone carriage return and a line feed would join them into one line end.
         kept = b"".join(without_line_end(data[starts[i] : ends[i]]) + b"\n" for i in good)
     return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
 
@@ -154,10 +154,10 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
     if not data:
         return Parsed(columns=[pa.array([], kind) for _ in names], misshapen=[])
     if not data.endswith((b"\n", b"\r")):
-        # pyarrow takes nothing in the last field for an empty text where a quoted field was before it.
+        # pyarrow reads an empty last field after a quoted field as empty text, not as null.
         data += b"\n"
     if data.startswith(BOM):
-        # pyarrow would take it for the mark at the beginning of a file. That one is before the first chunk.
+        # pyarrow would skip it as a byte order mark. The real one precedes the first chunk.
         data = BOM + data
     table = pacsv.read_csv(
         pa.py_buffer(data),
@@ -181,7 +181,7 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
 
 
 def record_places(data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:
-    """Find the records of whole-record data. How many they are saves time, where it is known."""
+    """Find the records of data that consists of whole records. Their number, if known, saves time."""
     frames = frame(data, dialect, final=True, records=records)
     ends = frames.record_ends
     return RecordPlaces(

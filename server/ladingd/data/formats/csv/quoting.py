@@ -1,10 +1,10 @@
-"""What quotes mean in delimited text, one record at a time.
+"""The rule for quotes in delimited text, applied to one record at a time.
 
-A quote is special only at the start of a field. Inside, a doubled quote is a quote. Behind the closing quote only a
-delimiter, a line end or the end of the text may follow. A field that breaks this rule is not a quoted field. If it
-begins with quoted words and ends otherwise, as in ``"B" Quay``, and its record is one line, it is kept as it stands.
-Any other record that breaks the rule loses its first line, and nothing more. Where the dialect has an escape character,
-a quote behind it is a quote that opens and closes nothing.
+A quote has a meaning only at the start of a field. Inside a quoted field, a doubled quote is a quote. Only a
+delimiter, a line end or the end of the text may follow the closing quote. A field that breaks this rule is not a
+quoted field. If it begins with quoted words, as in ``"B" Quay``, and its record is one line, the field is kept
+verbatim. Any other record that breaks the rule loses its first line and nothing more. If the dialect has an escape
+character, an escaped quote opens and closes nothing.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ UNTERMINATED_QUOTE = "UNTERMINATED_QUOTE"
 
 
 class Kind(Enum):
-    """What a record is."""
+    """The shape of a record."""
 
     REGULAR = auto()
-    """Its quotes keep the rule; it may have several lines."""
+    """The quotes follow the rule. The record may have several lines."""
     LITERAL = auto()
-    """One line, with a field that is kept as it stands."""
+    """One line, with a field that is kept verbatim."""
     REFUSED = auto()
-    """Only its first line is, and that is refused."""
+    """The quotes break the rule: the first line is refused."""
     UNDECIDED = auto()
-    """The text ends too early to tell."""
+    """The text ends before the record does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A record: what it is, where it ends (before the line end), and the code of its reject where it is refused."""
+    """A record: its shape, its end without the line end, and the code of its reject if it is refused."""
 
     kind: Kind
     end: int = 0
@@ -54,28 +54,31 @@ class Grammar:
     quote: bytes
     escape: bytes
     fields: re.Pattern[bytes]
-    """As many regular fields, each with its delimiter, as there are."""
+    """All regular fields at this position, each with its delimiter."""
     plain: re.Pattern[bytes]
     """A field without quotes around it."""
     opened: re.Pattern[bytes]
-    """A quote, and what stands up to the one that closes it."""
+    """A quote and the text up to the closing quote."""
     line: re.Pattern[bytes]
     """Fields of one line, regular or literal."""
     field: re.Pattern[bytes]
-    """One field of a record. Group 1 is what stands in quotes, group 2 a literal field."""
+    """One field of a record. Group 1 is the text in quotes, group 2 a literal field."""
     inside: re.Pattern[bytes]
-    """Two bytes that stand for one in a quoted field: group 1."""
+    """Two bytes that mean one (group 1) in a quoted field."""
     outside: re.Pattern[bytes]
     """The same for other fields."""
 
     def read(self, data: bytes, start: int, line_end: int | None, *, final: bool) -> Found:
-        """The record that begins at ``start``. ``line_end`` is where its first line ends, without the line end; None if
-        that is not in the data. ``final``: nothing follows the data."""
+        """The record that begins at ``start``.
+
+        ``line_end`` is the end of its first line, without the line end; None if the data ends before. ``final``:
+        nothing follows the data.
+        """
         fields = self.fields.match(data, start)
         last = start if fields is None else fields.end()
         opened, plain = self.opened.match(data, last), self.plain.match(data, last)
         closing = len(data) if opened is None else opened.end()
-        if plain is not None:  # No delimiter follows, or it would be among the fields.
+        if plain is not None:  # No delimiter follows: the pattern takes every field that has one.
             whole = plain.end()
         elif data.startswith(self.quote, closing) and data[closing + 1 : closing + 2] in (b"\r", b"\n", b""):
             whole = closing + 1
@@ -93,7 +96,7 @@ class Grammar:
         return Found(kind=Kind.REFUSED, end=end, code=TEXT_AFTER_QUOTE)
 
     def split(self, record: bytes) -> Iterator[re.Match[bytes]]:
-        """The fields of a record without its line end that is not refused."""
+        """The fields of a record that is not refused, without its line end."""
         position = 0
         while position <= len(record):
             match = self.field.match(record, position)
@@ -102,7 +105,7 @@ class Grammar:
             position = match.end() + 1
 
     def normal(self, record: bytes) -> bytes:
-        """A record without its line end, written so that it has no literal fields and no escapes."""
+        """A record without its line end, rewritten with regular quotes and without escapes."""
         return self.delimiter.join(map(self._normal, self.split(record)))
 
     def _normal(self, field: re.Match[bytes]) -> bytes:
@@ -121,7 +124,7 @@ class Grammar:
 
 
 def grammar_of(dialect: Dialect) -> Grammar:
-    """The patterns of a dialect, made once."""
+    """The compiled patterns of a dialect."""
     return _grammar(dialect.delimiter.encode(), dialect.quote.encode(), dialect.escape.encode())
 
 
@@ -130,13 +133,13 @@ def _grammar(delimiter: bytes, quote: bytes, escape: bytes) -> Grammar:
     d, q, e = re.escape(delimiter), re.escape(quote), re.escape(escape)
     escaped = rb"|%b(?:.|\Z)" % e if escape else b""
     body = rb"(?:[^%b%b]++|%b%b%b)*+" % (q, e, q, q, escaped)
-    # The same without a delimiter: what a delimiter stands in is not quoted words.
+    # The same without a delimiter: quoted words never contain one.
     words = rb"(?:[^%b%b%b]++|%b%b%b)*+" % (q, e, d, q, q, rb"|%b[^%b]" % (e, d) if escape else b"")
     plain = rb"(?!%b)[^%b\r\n]*+" % (q, d)
     regular = rb"(?:%b%b%b(?=[%b\r\n]|\Z)|%b)" % (q, body, q, d, plain)
     closed = rb"%b(?=%b|\Z)" % (q, d)
     literal = rb"%b%b%b(?=[^%b])[^%b]*+(?<!%b)(?=%b|\Z)" % (q, words, q, d, d, q, d)
-    # Without groups: in a possessive repetition they fail with a SystemError (Python 3.11).
+    # Groups in a possessive repetition fail with a SystemError in Python 3.11.
     one = rb"(?:%b%b%b|%b|%b)" % (q, body, closed, literal, plain)
     field = rb"%b(%b)%b|(%b)|%b" % (q, body, closed, literal, plain)
 

@@ -1,4 +1,4 @@
-"""Reads a chunk of a delimited file: its records as columns of text, and those that are refused."""
+"""Reads a chunk of a delimited file: columns of text, and the refused records."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _REFUSALS = {
 """Why the first line of a record whose quotes are not regular is refused."""
 
 QUOTE_KEPT = "QUOTE_KEPT"
-_KEPT = "a value begins with a quote that does not enclose it; it was kept as it stands, with its quotes"
+_KEPT = "a value begins with a quote that does not enclose it; the value was kept verbatim, with its quotes"
 
 
 def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
-    """The records of a chunk. Raises SourceChanged, and BillImbalance where they are not as many as were cut."""
+    """The records of a chunk. Raises SourceChanged, and BillImbalance if their number differs from the cut."""
     if chunk.refused is not None:
         return refused_record(source, plan, chunk, _REFUSALS)
     data = read_chunk(source, plan, chunk)
@@ -47,7 +47,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     if parsed.records != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
     faults = {each.index: _misshapen(each.index, each.columns, width) for each in parsed.misshapen}
-    # Read literally, a record with such a quote must have as many fields as the others, or the quote is not literal.
+    # A literal quote is only believed if the record has the right number of fields with it.
     misread = faults.keys() & set(parsed.literal)
     for index, code in {**parsed.refused, **dict.fromkeys(misread, TEXT_AFTER_QUOTE)}.items():
         faults[index] = Fault(index=index, code=code, message=_REFUSALS[code])

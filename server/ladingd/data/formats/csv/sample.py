@@ -1,4 +1,4 @@
-"""The beginning of a file to import: what stands before the records, and what the first of them say of the others."""
+"""Reads the beginning of a delimited file: the header, and a sample of the records."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ if TYPE_CHECKING:
     from ladingd.data.values.positions import Positions
 
 HEAD = 1 << 20
-"""How many bytes of a file are looked at, if the first records are not longer."""
+"""How many bytes of a file are read, unless the first records are longer."""
 
 _REFUSALS = {
     UNTERMINATED_QUOTE: "a quote is opened in the first record and never closed",
     TEXT_AFTER_QUOTE: "text follows a closing quote",
 }
-"""Why no columns are known."""
+"""Why the columns cannot be determined, by the code of the fault."""
 
 _LINE = re.compile(rb"\r\n|\r|\n")
 
 _FIRST = 2
-"""So many records decide: one that may be the header, and one behind it."""
+"""The number of records that decide: the possible header and the record after it."""
 
 _COUNTED = 1_000_000
-"""So far the columns of a record that has too many are counted, for the message."""
+"""The columns of a record with too many are counted up to this number, for the message."""
 
 _JUDGED_VALUES = 40_000
 _FEWEST_RECORDS = 20
-"""A wide file is judged by fewer records."""
+"""The most values in the sample. A wide file is judged by fewer records."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """The names of the columns, and the whole records behind the header."""
+    """The names of the columns, and the whole records after the header."""
 
     dialect: Dialect
     names: list[str]
     named: bool
     """The first record names the columns."""
     doubt: str
-    """Why that may be wrong, and which option changes it; empty: it is clear."""
+    """Why the decision on the header is uncertain, and which option overrides it; empty: it is certain."""
     header_end: int
-    """In bytes from the beginning of the text; 0 where there is no header."""
+    """The length of the header in bytes; 0 if there is none."""
     header_lines: int
     records: bytes
 
 
 def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat, column_limit: int) -> Head:
-    """Read the head of a file that is not empty. Only where the first records are longer, more of it is read.
+    """Read the head of a file that is not empty. If the first records are longer than the head, more is read.
 
     Raises InvalidSpec.
     """
@@ -113,7 +113,7 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
 
 
 def _judged(fields: list[str | None], behind: bytes, dialect: Dialect, wanted: CsvFormat) -> tuple[bool, str]:
-    """Whether the first record is a header, and why that is in doubt."""
+    """Whether the first record is a header, and why that is uncertain."""
     if wanted.header is not Header.DEFAULT:
         return wanted.header is Header.PRESENT, ""
     judged = max(_JUDGED_VALUES // len(fields), _FEWEST_RECORDS)
@@ -123,7 +123,7 @@ def _judged(fields: list[str | None], behind: bytes, dialect: Dialect, wanted: C
 
 
 def _first_ends(text: bytes, dialect: Dialect, *, final: bool) -> Positions:
-    """Where the first two records end, so far as they do. No look at the others: there may be very many."""
+    """The ends of the first two records, as far as they end. The other records are not read: there may be very many."""
     ends: list[int] = []
     position = 0
     while len(ends) < _FIRST and position < len(text):

@@ -13,21 +13,21 @@ import pyarrow.compute as pc
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.format import Writer
 
-# Made once: pyarrow looks for a module that is not there whenever it makes a scalar of a text.
+# A constant: creating a scalar takes longer than its use.
 _NOTHING, _NEWLINE = pa.scalar(""), pa.scalar("\n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvWriter(Writer):
-    """Quotes what needs it. Null is an unquoted nothing, empty text a quoted one.
+    """Quotes only the values that need it. Null is an empty field without quotes, empty text one with quotes.
 
-    A null that is alone in its record is quoted as well: an empty line would be no record at all.
+    A null that is the only value of its record is quoted as well: an empty line would not be a record.
     """
 
     delimited: ClassVar[bool] = True
     dialect: Dialect
     names: Sequence[str] = ()
-    """What the header names; empty: the file has no header."""
+    """The names in the header; empty: the file has no header."""
 
     def header(self) -> bytes:
         """The record with the names of the columns."""
@@ -56,11 +56,12 @@ class CsvWriter(Writer):
 
     @property
     def _specials(self) -> tuple[str, ...]:
-        # U+FEFF at the beginning of a file would be taken for a byte order mark.
+        # A reader would take U+FEFF at the beginning of a file for a byte order mark.
         return self.dialect.delimiter, self.dialect.quote, "\r", "\n", "\ufeff"
 
     def _may_need_quotes(self, column: pa.Array) -> bool:
-        """Looks at all values at once: most columns have none that needs quotes."""
+        """Quotes the values of a column. Most columns have none that needs quotes, which one look at all values
+        shows."""
         if pc.min(pc.binary_length(column)).as_py() == 0:
             return True
         values = column.buffers()[2]
