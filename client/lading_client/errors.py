@@ -225,7 +225,7 @@ class BadAddress(LadingError):
 
     def __init__(self, address: str, problem: str) -> None:
         self.address = address
-        super().__init__(f"{address!r} is no address of a daemon: {problem}")
+        super().__init__(f"{address!r} is not an address of a daemon: {problem}")
 
 
 class BadCredentials(LadingError):
@@ -299,8 +299,8 @@ class StateUnusable(OwnDaemonError):
     def __init__(self, directory: Path, problem: str) -> None:
         self.directory = directory
         super().__init__(
-            f"the daemon could not be started: its state directory {directory} cannot be made or written to: {problem};"
-            " XDG_STATE_HOME may name another place"
+            f"the daemon could not be started: its state directory {directory} cannot be created or written: {problem};"
+            " XDG_STATE_HOME can name another place"
         )
 
 
@@ -320,7 +320,7 @@ class DaemonUnreachable(OwnDaemonError):
         """Nobody listens where it says it does."""
         return cls(
             f"your daemon (pid {pid}) runs, but its socket {path} is gone or does not answer."
-            " To end the daemon: lading daemon stop; the next command starts another one, and its jobs go on",
+            " To stop the daemon: lading daemon stop; the next command starts another one, which continues the jobs",
             pid=pid,
         )
 
@@ -338,8 +338,8 @@ class DaemonUnreachable(OwnDaemonError):
         """It does not say where it is."""
         named = "a daemon" if pid is None else f"a daemon (pid {pid})"
         return cls(
-            f"{named} holds the state directory {directory} and does not say where its socket is: it is ending, or of"
-            " an older version. Try again in a few seconds, or end it: lading daemon stop",
+            f"{named} holds the state directory {directory} and does not say where its socket is: it is stopping, or is"
+            " an older version. Try again in a few seconds, or stop it: lading daemon stop",
             pid=pid,
             certain=False,
         )

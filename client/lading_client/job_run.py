@@ -77,7 +77,7 @@ class Run:
     def job(self) -> Job:
         """The job as it was seen last."""
         if self._job is None:
-            raise RuntimeError("the job is not there yet: use `async with client.run(spec) as run`")
+            raise RuntimeError("the job does not exist yet: use `async with client.run(spec) as run`")
         return self._job
 
     async def __aenter__(self) -> Self:
@@ -175,7 +175,7 @@ class Run:
         except LadingError as error:
             self._end(error)
         except Exception as error:
-            self._end(LadingError(f"the watch of {name} broke: {error!r}"))
+            self._end(LadingError(f"the watch of {name} failed: {error!r}"))
             raise
 
     def _note(self, event: WatchEvent, job: Job) -> bool:
@@ -213,6 +213,6 @@ class Run:
             await self._jobs.cancel_job(self.name)
         except CommandNotAllowed as refusal:
             if refusal.state == State.EDITING:
-                error.add_note(f"{self.name} was made and not started")
+                error.add_note(f"{self.name} was created but not started")
         except DaemonError as trouble:
             error.add_note(f"{self.name} could not be canceled: {trouble}")

@@ -48,7 +48,7 @@ def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
     try:
         json_format.ParseDict(_with_prefixes(document), message)
     except json_format.ParseError as error:
-        raise BadSpec(f"the spec is no lading.v1.JobSpec: {error}") from error
+        raise BadSpec(f"the spec is not a valid lading.v1.JobSpec: {error}") from error
     return spec_from(message)
 
 

@@ -104,10 +104,10 @@ class OwnDaemon:
                 # Somebody else was faster, or it was only slow.
                 return found.address
             if monotonic() > deadline:
-                raise DaemonNotStopped(f"the daemon is shutting down, and not gone after {END_SECONDS:.0f} s")
+                raise DaemonNotStopped(f"the daemon is shutting down and still runs after {END_SECONDS:.0f} s")
             if not told:
                 told = True
-                note("the daemon is ending: another one is started when it is gone")
+                note("the daemon is stopping: another one starts when it has stopped")
             await asyncio.sleep(_END_POLL_SECONDS)
         return await self._settled()._start(note)
 
@@ -167,8 +167,8 @@ class OwnDaemon:
     def _tell_of_other_store(self, note: Callable[[str], None]) -> None:
         if other := user_places.left_aside(self.environment, os.geteuid()):
             note(
-                f"warning: the jobs in {other}, which XDG_STATE_HOME names, are not in use: the jobs in"
-                f" {self.state_directory} are. To use the others: lading daemon stop; mv {self.state_directory}"
+                f"warning: XDG_STATE_HOME names {other}, but your daemon uses the jobs in {self.state_directory}."
+                f" To use the jobs in {other}: lading daemon stop; mv {self.state_directory}"
                 f" {self.state_directory}.old; ln -s {other} {self.state_directory}"
             )
 
@@ -194,15 +194,15 @@ class OwnDaemon:
                 raise
             pid = error.pid
         if pid is None:
-            raise DaemonNotStopped("your daemon runs in a container, or outside of this one: stop it there")
+            raise DaemonNotStopped("your daemon runs in another container, or outside this one: stop it there")
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = monotonic() + STOP_SECONDS
         while lives(pid):
             if monotonic() > deadline:
                 raise DaemonNotStopped(
-                    f"the daemon (pid {pid}) has not ended within {STOP_SECONDS:.0f} s; to end it at once:"
-                    f" kill -9 {pid} (its jobs go on at the next start)"
+                    f"the daemon (pid {pid}) has not stopped within {STOP_SECONDS:.0f} s; to kill it:"
+                    f" kill -9 {pid} (its jobs continue at the next start)"
                 )
             await asyncio.sleep(_POLL_SECONDS)
         return pid

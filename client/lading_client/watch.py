@@ -213,7 +213,7 @@ async def follow_jobs(
                     for shown in cursor.accept(event):
                         if bookmarks or shown.kind is not WatchKind.BOOKMARK:
                             yield shown
-            broken = Unavailable("the watch has ended by itself", code="UNAVAILABLE")
+            broken = Unavailable("the watch ended without an error", code="UNAVAILABLE")
         except RevisionCompacted as error:
             reconnection.answered()
             cursor.compacted(error.oldest)

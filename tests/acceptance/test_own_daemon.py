@@ -129,7 +129,7 @@ def test_one_that_was_killed_is_replaced_and_one_without_a_socket_is_told_of(use
         f"lading: your daemon (pid {second}) runs, but its socket {user.home / STATE}/ladingd.sock is gone or does not"
         " answer. To end the daemon: lading daemon stop; the next command starts another one, and its jobs go on\n"
     )
-    assert f"running, pid {second}, and cannot be called" in user.run("daemon", "status", environment={}).stdout
+    assert f"running, pid {second}, but cannot be reached" in user.run("daemon", "status", environment={}).stdout
     assert user.run("daemon", "stop", environment={}).stdout == f"stopped, pid was {second}\n"
     assert user.pid() != second
 

@@ -79,12 +79,12 @@ _ARGUMENTS: Mapping[str, str] = {
 
 
 _CREDENTIALS: Mapping[str, str] = {
-    "token": "--token-file names a file with the token alone, as `ladingd token create` prints it"
+    "token": "--token-file names a file with only the token, as `ladingd token create` prints it"
     " (without that option: LADING_TOKEN, LADING_TOKEN_FILE)",
     "ca": "--ca (or LADING_CA) names the authority's certificate, in PEM",
     "certificate": "--certificate (or LADING_CERTIFICATE) names the client's certificate, in PEM",
-    "key": "--key (or LADING_KEY) names the key of the client's certificate, in PEM, readable for you",
-    "": "--certificate and --key name both of one pair",
+    "key": "--key (or LADING_KEY) names the key of the client's certificate, in PEM; you must be able to read it",
+    "": "--certificate and --key must name a matching pair",
 }
 """What to type, for each kind of credentials that cannot be used."""
 
@@ -209,14 +209,14 @@ class Session:
         except LadingError as trouble:
             return trouble.message
         if found is None:
-            return "your daemon is gone; any command starts it again; why it ended: lading daemon logs"
+            return "your daemon has stopped; any command starts it again; to see why it stopped: lading daemon logs"
         return (
-            f"your daemon (pid {found.pid}) has not answered: {error.message}; what it does: lading daemon logs;"
-            " to end it (its jobs go on at the next start): lading daemon stop"
+            f"your daemon (pid {found.pid}) has not answered: {error.message}; to see what it does: lading daemon logs;"
+            " to stop it (its jobs continue at the next start): lading daemon stop"
         )
 
     def _way_in(self) -> str:
         if self.token_file or os.environ.get("LADING_TOKEN") or os.environ.get("LADING_TOKEN_FILE"):
             given = "--token-file" if self.token_file else "LADING_TOKEN or LADING_TOKEN_FILE"
-            return f"{given} has to name another one, which the daemon's administrator makes: ladingd token create"
-        return "name the file of a token by --token-file; the daemon's administrator makes one: ladingd token create"
+            return f"{given} must give another token; the daemon's administrator creates one: ladingd token create"
+        return "name a token file with --token-file; the daemon's administrator creates a token: ladingd token create"

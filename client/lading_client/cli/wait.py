@@ -53,11 +53,11 @@ async def wait(ours: Session, client: Client, job: Job, *, revision: int, throug
                         return event.job
         raise AssertionError("a watch does not end by itself")
     except Unavailable:
-        ours.output.note(f"lost the daemon while waiting for {job.name}; go on waiting: lading watch {job.name}")
+        ours.output.note(f"lost the daemon while waiting for {job.name}; to wait again: lading watch {job.name}")
         raise
     except asyncio.CancelledError:
         ours.output.note(
-            f"\n{job.name} goes on without this window.\n"
+            f"\n{job.name} continues in the daemon.\n"
             f"watch it: lading watch {job.name}\ncancel it: lading cancel {job.name}"
         )
         raise

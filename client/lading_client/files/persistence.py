@@ -27,7 +27,7 @@ class FileChanged(LadingError):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        super().__init__(f"{path} has changed while it was on its way; try again when nobody writes it")
+        super().__init__(f"{path} changed while it was being transferred; try again when no program writes to it")
 
 
 async def persistently(go_on: Callable[[], Awaitable[T]], gone: Callable[[], int], give_up_after: float) -> T:

@@ -132,7 +132,7 @@ def _open_channel(address: str, *, token: str | None, tls: Tls | None) -> grpc.a
     options = list(OPTIONS)
     if is_socket(address):
         if tls is not None:
-            raise BadCredentials(f"{address} is a Unix socket: there is no TLS on it")
+            raise BadCredentials(f"{address} is a Unix socket, which does not use TLS")
         if token is None:
             return grpc.aio.insecure_channel(target, options=options)
         # Nobody else can listen: gRPC gives a token to such a connection.

@@ -30,7 +30,7 @@ def pem(path: str | PathLike[str] | None, setting: str) -> bytes | None:
         return None
     content = _content(path, setting)
     if b"-----BEGIN " not in content:
-        raise BadCredentials(f"{os.fspath(path)} is not a file in PEM", setting=setting)
+        raise BadCredentials(f"{os.fspath(path)} is not a PEM file", setting=setting)
     return content
 
 
@@ -55,7 +55,7 @@ def check(tls: Tls) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise BadCredentials(f"the key {key} does not belong to the certificate {certificate}") from error
         if b"ENCRYPTED" in _content(tls.key, "key"):
-            raise BadCredentials(f"the key {key} has a passphrase: take one without", setting="key") from error
+            raise BadCredentials(f"the key {key} has a passphrase: use a key without one", setting="key") from error
         raise BadCredentials(f"{certificate} and {key} are not a certificate and its key") from error
 
 
@@ -68,7 +68,7 @@ def token_in(path: str | PathLike[str]) -> str:
         return checked_token(text)
     except BadCredentials as error:
         raise BadCredentials(
-            f"the token file {os.fspath(path)} does not hold a token and nothing else", setting="token"
+            f"the token file {os.fspath(path)} must hold one token and nothing else", setting="token"
         ) from error
 
 
@@ -83,5 +83,5 @@ def checked_token(text: str) -> str:
     """The token without the line end that files have. Raises BadCredentials, and never shows what was given."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise BadCredentials("the token is empty, or has characters that no token has", setting="token")
+        raise BadCredentials("the token is empty or has characters that are not allowed in a token", setting="token")
     return token

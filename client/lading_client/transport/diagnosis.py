@@ -34,16 +34,16 @@ def why_unreachable(address: str, tls: Tls | None) -> str:
         with _connected(host.strip("[]"), int(port)) as connection:
             return _of_connection(connection, host.strip("[]"), port, tls or Tls()) or _ANSWERS
     except socket.gaierror as error:
-        return f"the name {host} is not known ({error.strerror}): look at --server and at the name service"
+        return f"the name {host} is not known ({error.strerror}): check --server and the name service"
     except ConnectionRefusedError:
         return f"nothing listens there: does the daemon run, and is {port} the port of [tls] listen or listen_mutual?"
     except TimeoutError:
-        return f"no answer within {PATIENCE:g} s: look at --server, and for a firewall in between{_proxy()}"
+        return f"no answer within {PATIENCE:g} s: check --server, and look for a firewall in between{_proxy()}"
     except OSError as error:
         return f"{error.strerror or error}{_proxy()}"
 
 
-_ANSWERS = "it answers now, but did not a moment ago: try again"
+_ANSWERS = "it answers now, but did not answer a moment ago: try again"
 
 
 def _proxy() -> str:
@@ -62,23 +62,23 @@ def _of_socket(path: str) -> str:
             connection.connect(path)
             answer = _greeted(connection)
         except FileNotFoundError:
-            return "there is no such socket: does the daemon run? --server names another one"
+            return "the socket does not exist: does the daemon run? To name another socket: --server"
         except ConnectionRefusedError:
-            return "nobody listens on this socket any more: start the daemon again; its jobs go on"
+            return "nobody listens on this socket any more: start the daemon again; its jobs continue"
         except PermissionError:
-            return "this user may not open the socket: join the group it belongs to, or use a token over TLS"
+            return "this user may not open the socket: join the socket's group, or use a token over TLS"
         except TimeoutError:
-            return f"it accepts connections and says nothing for {PATIENCE:g} s: look into the daemon's log"
+            return f"it accepts connections but sends nothing for {PATIENCE:g} s: read the daemon's log"
         except OSError as error:
             return error.strerror or str(error)
-    return _ANSWERS if _is_http2(answer) else "what listens on this socket is not a Lading daemon: look at --server"
+    return _ANSWERS if _is_http2(answer) else "the program on this socket is not a Lading daemon: check --server"
 
 
 def _of_connection(connection: socket.socket, host: str, port: str, tls: Tls) -> str:
     try:
         with _context(tls).wrap_socket(connection, server_hostname=tls.server_name or host) as encrypted:
             if encrypted.selected_alpn_protocol() != "h2":
-                return f"it speaks TLS and not gRPC: is {port} the port of the daemon, or that of a web server?"
+                return f"it speaks TLS but not gRPC: is {port} the port of the daemon or of a web server?"
             return _of_greeting(encrypted, tls)
     except ssl.SSLCertVerificationError as error:
         return _of_certificate(error, host, port, tls)
@@ -107,10 +107,10 @@ def _context(tls: Tls) -> ssl.SSLContext:
 def _of_certificate(error: ssl.SSLCertVerificationError, host: str, port: str, tls: Tls) -> str:
     code = error.verify_code
     if code == _SELF_SIGNED:
-        return "its certificate is signed by itself alone, and not trusted: if it is the right one, name it by --ca"
+        return "its certificate is self-signed and not trusted: if it is the right one, name it with --ca"
     if code in _UNTRUSTED:
         signer = "a well-known authority" if tls.ca is None else f"the authority in {os.fspath(tls.ca)}"
-        return f"its certificate is not signed by {signer}: name the file of the authority that did by --ca"
+        return f"its certificate is not signed by {signer}: name the authority that signed it with --ca"
     if code == _EXPIRED:
         return "its certificate has expired: the daemon's administrator has to renew it (no option helps)"
     if code == _NOT_YET:
@@ -120,7 +120,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str, port: str, t
         said = f" but for {', '.join(names)}" if names else ""
         first = names[0] if names else "NAME"
         return f"its certificate is not for {tls.server_name or host}{said}: use that name, or --server-name {first}"
-    return f"its certificate is refused: {error.verify_message}: --ca names who signs it"
+    return f"its certificate is refused: {error.verify_message}: name the authority that signed it with --ca"
 
 
 def _names(host: str, port: str, tls: Tls) -> list[str]:
@@ -150,20 +150,20 @@ def _of_greeting(encrypted: ssl.SSLSocket, tls: Tls) -> str:
     try:
         answer = _greeted(encrypted)
     except TimeoutError:
-        return f"it says nothing for {PATIENCE:g} s: look into the daemon's log"
+        return f"it sends nothing for {PATIENCE:g} s: read the daemon's log"
     except OSError:
         answer = b""
     if answer:
-        return "" if _is_http2(answer) else "it does not speak gRPC: look at --server"
+        return "" if _is_http2(answer) else "it does not speak gRPC: check --server"
     if tls.certificate is None or tls.key is None:
         return (
-            "it asks for a certificate of the client: name one by --certificate and --key, or use the port of [tls]"
+            "it asks for a client certificate: name one with --certificate and --key, or use the port of [tls]"
             " listen with --token-file"
         )
     shown = f"the client's certificate {os.fspath(tls.certificate)}"
     if state := _validity(tls.certificate, tls.key):
-        return f"{shown} {state}: name another one by --certificate and --key"
-    return f"it does not trust {shown}: name one by --certificate and --key that its client_ca has signed"
+        return f"{shown} {state}: name another one with --certificate and --key"
+    return f"it does not trust {shown}: with --certificate and --key, name one that its client_ca has signed"
 
 
 def _validity(certificate: str | PathLike[str], key: str | PathLike[str]) -> str:

@@ -176,7 +176,7 @@ async def test_a_state_directory_that_cannot_be_made(lading: Lading, environment
     (folder / ".local").write_text("in the way")
     result = await lading("ls", environment=environment)
     assert result.status == 1
-    assert f"its state directory {folder}/{STATE} cannot be made or written to" in result.err
+    assert f"its state directory {folder}/{STATE} cannot be created or written" in result.err
     assert "Traceback" not in result.err
 
 
@@ -339,7 +339,7 @@ async def test_one_that_says_nothing_is_not_waited_for_for_long(folder: Path, st
     (state / "ladingd.pid").write_text(str(os.getpid()))
     with held(state):
         began = monotonic()
-        with pytest.raises(DaemonUnreachable, match=f"a daemon .pid {os.getpid()}. holds .*ending, or of an older"):
+        with pytest.raises(DaemonUnreachable, match=f"a daemon .pid {os.getpid()}. holds .*stopping, or is an older"):
             await of(folder, XDG_RUNTIME_DIR=str(folder / "run")).ensure()
         assert monotonic() - began < START_SECONDS / 4
 

@@ -78,7 +78,7 @@ def check_free(path: str, *, overwrite: bool) -> str:
     if not os.path.isdir(directory):
         raise BadPath(f"the directory of {path} does not exist")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise BadPath(f"{directory} cannot be written into")
+        raise BadPath(f"{directory} is not writable")
     return name
 
 
@@ -100,13 +100,13 @@ def _check_destination(path: str) -> None:
 def _problem(error: OSError) -> str:
     """What follows the path: the words of `destination`, or those of the system."""
     said = error.strerror or str(error)
-    return f"cannot be looked at: {said}" if said == os.strerror(error.errno or 0) else said
+    return f"cannot be checked: {said}" if said == os.strerror(error.errno or 0) else said
 
 
 def _sendable_name(path: str) -> str:
     name = os.path.basename(path)
     if not name:
-        raise BadPath(f"{path or 'an empty path'} is no file's name")
+        raise BadPath(f"{path or 'an empty path'} is not the name of a file")
     try:
         name.encode()
     except UnicodeEncodeError as error:

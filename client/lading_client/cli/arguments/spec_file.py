@@ -28,11 +28,11 @@ def read(path: str) -> SpecFile:
     where = "standard input" if path == "-" else path
     document = _document(path, where)
     if not isinstance(document, dict):
-        raise BadSpec(f"{where} holds no job spec: an object with importSpec or exportSpec is wanted")
+        raise BadSpec(f"{where} does not hold a job spec: write an object with importSpec or exportSpec")
     texts = {key: document.pop(key, "") for key in ("label", "description")}
     for key, text in texts.items():
         if not isinstance(text, str):
-            raise BadSpec(f"{where}: {key} is no text")
+            raise BadSpec(f"{where}: {key} is not text")
     return SpecFile(spec=spec_from_json(document), **texts)
 
 
@@ -42,9 +42,9 @@ def _document(path: str, where: str) -> Any:
     except OSError as error:
         raise BadSpec(f"{where} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadSpec(f"{where} is no text in UTF-8: {error}") from error
+        raise BadSpec(f"{where} is not UTF-8 text: {error}") from error
     try:
         return tomllib.loads(text) if path.endswith(".toml") else json.loads(text)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         language = "TOML" if path.endswith(".toml") else "JSON (TOML is read from a file that ends in .toml)"
-        raise BadSpec(f"{where} is no {language}: {error}") from error
+        raise BadSpec(f"{where} is not {language}: {error}") from error

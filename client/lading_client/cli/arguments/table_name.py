@@ -14,8 +14,8 @@ class BadTableName(ValueError):
 
     def __init__(self, text: str, problem: str) -> None:
         super().__init__(
-            f"{text!r} is no table: {problem}; write TABLE, CONNECTION.TABLE, or in quotes "
-            "what holds a dot: 'CONNECTION.\"my.table\"'"
+            f"{text!r} is not a table name: {problem}; write TABLE or CONNECTION.TABLE, "
+            "and put a name with a dot in quotes: 'CONNECTION.\"my.table\"'"
         )
 
 
@@ -26,14 +26,14 @@ def parse(text: str) -> Table:
     while True:
         match = _PART.match(text, position)
         if match is None:
-            raise BadTableName(text, "a name is empty, or a quote does not close")
+            raise BadTableName(text, "a name is empty, or a closing quote is missing")
         quoted = match["quoted"]
         parts.append(match["plain"] if quoted is None else quoted.replace('""', '"'))
         position = match.end()
         if position == len(text):
             break
         if text[position] != ".":
-            raise BadTableName(text, "something follows a closing quote")
+            raise BadTableName(text, "text follows a closing quote")
         position += 1
     match parts:
         case [table]:

@@ -28,7 +28,7 @@ app = typer.Typer(
 
 @app.command(cls=Command, epilog=_EPILOG)
 def status(context: typer.Context) -> None:
-    """Say whether the daemon runs, and where its things are."""
+    """Show whether the daemon runs, and where its files are."""
     ours = Session.of(context)
 
     async def work() -> int:
@@ -38,7 +38,7 @@ def status(context: typer.Context) -> None:
             found = daemon.look()
         except DaemonUnreachable as error:
             facts, problem = {"running": True} | _pid(error.pid) | {"problem": error.message}, error.message
-            said = f"running{_comma_pid(error.pid)}, and cannot be called"
+            said = f"running{_comma_pid(error.pid)}, but cannot be reached"
         else:
             facts = {"running": False} if found is None else {"running": True} | _pid(found.pid)
             said = "not running" if found is None else f"running{_comma_pid(found.pid)}"
@@ -72,7 +72,7 @@ def _comma_pid(pid: int | None) -> str:
 
 @app.command(cls=Command, epilog=_EPILOG)
 def stop(context: typer.Context) -> None:
-    """Stop the daemon. Jobs that run go on after its next start."""
+    """Stop the daemon. Running jobs continue after its next start."""
     ours = Session.of(context)
 
     async def work() -> None:

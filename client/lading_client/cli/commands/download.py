@@ -26,7 +26,7 @@ def download(
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write here.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Fetch the file that a finished export has written."""
+    """Download the file of a finished export."""
     ours = Session.of(context)
     try:
         check_free(to, overwrite=overwrite)
@@ -37,9 +37,9 @@ def download(
         async with ours.client() as client:
             found = await client.get_job(job_name(job))
             if not isinstance(found.spec.kind, ExportSpec):
-                raise ours.usage(f"{found.name} is an import: there is nothing to fetch")
+                raise ours.usage(f"{found.name} is an import: it has no file to download")
             if found.state is not State.FINISHED:
-                raise ours.usage(f"{found.name} is {found.state}: its file is there when it is FINISHED")
+                raise ours.usage(f"{found.name} is {found.state}: you can download its file when it is FINISHED")
             size = await fetch(ours, client, found.spec.kind, to, overwrite=overwrite)
         if ours.output.json:
             ours.output.document({"name": found.name, "file": to, "size": size})
@@ -62,4 +62,4 @@ async def fetch(ours: Session, client: "Client", export: ExportSpec, to: str, *,
 
 def later(name: str, to: str) -> str:
     """What is said of an export that is not finished when its command ends."""
-    return f"when it is finished, fetch its file within a day: lading download {name} --to {to}"
+    return f"when the job is finished, download its file within a day: lading download {name} --to {to}"

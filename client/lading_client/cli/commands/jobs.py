@@ -19,8 +19,8 @@ def list_jobs(
         typer.Option(
             "--filter",
             metavar="CONDITIONS",
-            help="Only jobs like these, as in 'state = RUNNING|PAUSED AND label = \"nightly*\"': "
-            "by state, type, label, owner, shared, create_time, update_time, start_time, end_time.",
+            help="Only matching jobs, as in 'state = RUNNING|PAUSED AND label = \"nightly*\"'. The fields are "
+            "state, type, label, owner, shared, create_time, update_time, start_time, end_time.",
             show_default=False,
         ),
     ] = "",
@@ -29,7 +29,7 @@ def list_jobs(
         typer.Option(
             "--order-by",
             metavar="FIELD",
-            help="One of those fields, as in 'end_time desc'; default: create_time desc.",
+            help="Sort by one of these fields, as in 'end_time desc'; default: create_time desc.",
             show_default=False,
         ),
     ] = "",
@@ -49,7 +49,7 @@ def list_jobs(
         elif filter:
             ours.output.note("no such jobs")
         else:
-            ours.output.note("no jobs yet: lading import FILE --into TABLE makes one")
+            ours.output.note("no jobs yet; to create one: lading import FILE --into TABLE")
 
     ours.run(work())
 
@@ -80,7 +80,7 @@ def clone(
         ),
     ] = "",
 ) -> None:
-    """Make a new job like another one, and print its name; start runs it."""
+    """Copy a job and print the name of the new one; start runs it."""
     ours = Session.of(context)
 
     async def work() -> None:
@@ -101,7 +101,7 @@ def start(
     waits: Annotated[bool, typer.Option("--wait", help="Wait until the job rests, and report.")] = False,
     fail_on_rejects: RejectsOption = False,
 ) -> None:
-    """Start a job, continue a paused one, try a failed one again."""
+    """Start a job, continue a paused one, or retry a failed one."""
     ours = Session.of(context)
 
     async def work() -> int:
@@ -161,7 +161,7 @@ def share(context: typer.Context, job: JobArgument) -> None:
 
 
 def unshare(context: typer.Context, job: JobArgument) -> None:
-    """Share a job no longer; whoever reads it now is cut off."""
+    """Stop sharing a job; other users lose access at once."""
     _set_shared(Session.of(context), job, shared=False)
 
 

@@ -131,7 +131,7 @@ def run_spec(
 ) -> None:
     """Run a job that a file describes.
 
-    The file is a lading.v1.JobSpec in JSON or TOML, with a label and a description beside.
+    The file is a lading.v1.JobSpec in JSON or TOML. It can also have a label and a description.
     """
     # Its parsers are needed by this command only.
     from lading_client.cli.arguments import spec_file

@@ -71,7 +71,7 @@ async def _watch_all(ours: Session, client: "Client") -> int:
                 job = event.job
                 if job is None:
                     if idle:
-                        ours.output.note("no job is under way; waiting for the next change (Ctrl-C ends)")
+                        ours.output.note("no job is active; waiting for the next change (Ctrl-C to stop)")
                     idle = None
                     continue
                 # Jobs that had ended before are no news: `lading ls` lists them.
@@ -124,7 +124,7 @@ def rejects(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = None,
 ) -> None:
-    """Print every record of a job that was refused, and why."""
+    """Print every rejected record of a job, and the reason."""
     ours = Session.of(context)
 
     async def work() -> None:

@@ -118,13 +118,13 @@ def _next_step(job: Job, own_database: Path | None) -> list[str]:
             return [f"try again from the last committed chunk: lading start {job.name} --wait"]
         case State.INTERRUPTED if job.spec.on_restart is not OnRestart.STAY:
             return [
-                "it goes on after its last committed chunk when the daemon starts again",
+                "it continues after its last committed chunk when the daemon starts again",
                 f"watch it: lading watch {job.name}",
             ]
         case State.PAUSED | State.INTERRUPTED:
             return [f"continue it: lading start {job.name} --wait"]
         case _:
-            return [f"committed records stay; more: lading show {job.name}"]
+            return [f"committed records stay; details: lading show {job.name}"]
 
 
 def _where(job: Job, own_database: Path | None) -> str:
@@ -132,7 +132,7 @@ def _where(job: Job, own_database: Path | None) -> str:
     if not isinstance(kind, ImportSpec):
         return f"records in {printable(paths.shown(kind.file))}"
     if not job.bill.read:
-        return "nothing was imported: there are no records in the file"
+        return "nothing was imported: the file has no records"
     text = f"rows in the table {printable(kind.target.table)} of connection {printable(kind.target.connection)}"
     if own_database is not None and kind.target.connection == "local":
         text += f": sqlite3 {own_database}"

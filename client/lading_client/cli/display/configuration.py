@@ -23,7 +23,7 @@ def advice(description: str, server: str | None) -> list[str]:
     if match is None:
         return []
     if server is not None and not is_socket(server):
-        return [f"to have it added, ask the administrator of the daemon at {server}"]
+        return [f"ask the administrator of the daemon at {server} to add it"]
     name = match["name"] if _NAME.fullmatch(match["name"]) else "NAME"
     entry = (
         [f"  [connections.{name}]", '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"']
@@ -34,14 +34,14 @@ def advice(description: str, server: str | None) -> list[str]:
         file = printable(str(user_places.config_file(os.environ, os.geteuid())))
         pid_file = printable(str(user_places.state_directory(os.environ, os.geteuid()) / "ladingd.pid"))
         return [
-            f"to add it, write into {file}:",
+            f"to add it, write in {file}:",
             *entry,
             "check it: ladingd --user config check --connect",
-            f"then have the daemon read it: kill -HUP $(cat {pid_file})",
+            f"then reload the daemon: kill -HUP $(cat {pid_file})",
         ]
     return [
-        f"to have it added, ask the daemon's administrator. In its configuration, mostly {_SYSTEM_FILE}:",
+        f"ask the daemon's administrator to add it to the configuration, usually {_SYSTEM_FILE}:",
         *entry,
         "check it: ladingd config check --connect",
-        "then have the daemon read it: systemctl reload ladingd",
+        "then reload the daemon: systemctl reload ladingd",
     ]

@@ -463,7 +463,7 @@ async def test_watch_of_all_jobs_says_that_none_is_under_way(
     assert process.stderr is not None
     async with asyncio.timeout(DEADLINE):
         said = (await process.stderr.readline()).decode()
-    assert said == "no job is under way; waiting for the next change (Ctrl-C ends)\n"
+    assert said == "no job is active; waiting for the next change (Ctrl-C to stop)\n"
     process.kill()
     await process.wait()
 
@@ -501,7 +501,7 @@ async def test_ctrl_c_leaves_the_job_alone(service: FakeService, client: Client,
     assert process.returncode == 130
     assert out == b""
     text = err.decode()
-    assert "jobs/1 goes on" in text
+    assert "jobs/1 continues" in text
     assert "lading watch jobs/1" in text
     assert "lading cancel jobs/1" in text
     assert "Traceback" not in text

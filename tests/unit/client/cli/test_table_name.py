@@ -29,5 +29,5 @@ def test_tables_that_are_understood(text: str, table: Table) -> None:
 
 @pytest.mark.parametrize("text", ["", ".t", "a.", "a..b", '"', '""', '"a"b', "a.b.c.d", '"a'])
 def test_tables_that_are_not(text: str) -> None:
-    with pytest.raises(BadTableName, match="is no table"):
+    with pytest.raises(BadTableName, match="is not a table name"):
         parse(text)

@@ -216,11 +216,11 @@ def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     missing = "there is no connection 'pg'; the daemon knows local"
     assert advice(missing, None) == [
-        f"to add it, write into {tmp_path}/.config/lading/ladingd.toml:",
+        f"to add it, write in {tmp_path}/.config/lading/ladingd.toml:",
         "  [connections.pg]",
         '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"',
         "check it: ladingd --user config check --connect",
-        f"then have the daemon read it: kill -HUP $(cat {tmp_path}/.local/state/lading/ladingd.pid)",
+        f"then reload the daemon: kill -HUP $(cat {tmp_path}/.local/state/lading/ladingd.pid)",
     ]
     assert advice("there is no root 'in'; the daemon knows local", None)[1:3] == [
         "  [roots]",
@@ -228,10 +228,10 @@ def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyP
     ]
     assert advice(missing, "unix:/run/lading/ladingd.sock")[-2:] == [
         "check it: ladingd config check --connect",
-        "then have the daemon read it: systemctl reload ladingd",
+        "then reload the daemon: systemctl reload ladingd",
     ]
     assert advice(missing, "db.example.org:7443") == [
-        "to have it added, ask the administrator of the daemon at db.example.org:7443"
+        "ask the administrator of the daemon at db.example.org:7443 to add it"
     ]
     assert advice("there is no file /r.csv", None) == []
     # What is no name of a connection is not proposed as one.
@@ -240,5 +240,5 @@ def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyP
 
 def test_an_import_of_nothing_says_so_once() -> None:
     lines = ending(Job(name="jobs/7", spec=IMPORT, state=State.FINISHED), journal=(), rejects=(), own_database=None)
-    assert lines[-1] == "nothing was imported: there are no records in the file"
+    assert lines[-1] == "nothing was imported: the file has no records"
     assert not [line for line in lines if "rows in" in line]

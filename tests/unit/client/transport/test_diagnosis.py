@@ -73,9 +73,13 @@ def certificate(name: str) -> tuple[str, ...]:
 
 
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "an authority that nobody knows": ("good", (), "is not signed by a well-known authority: name the file .* by --ca"),
-    "another authority": ("good", ("--ca", "other.pem"), "not signed by the authority in other.pem: .* by --ca"),
-    "signed by itself": ("itself", ("--ca", "ca.pem"), "signed by itself alone, and not trusted: .* by --ca"),
+    "an authority that nobody knows": (
+        "good",
+        (),
+        "is not signed by a well-known authority: name the authority .* with --ca",
+    ),
+    "another authority": ("good", ("--ca", "other.pem"), "not signed by the authority in other.pem: .* with --ca"),
+    "signed by itself": ("itself", ("--ca", "ca.pem"), "self-signed and not trusted: .* with --ca"),
     "expired": ("expired", ("--ca", "ca.pem"), "its certificate has expired: the daemon's administrator"),
     "not yet valid": ("early", ("--ca", "ca.pem"), "its certificate is not valid yet: compare the clocks"),
     "another name": (
@@ -84,12 +88,12 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         "not for localhost but for elsewhere.example: use that name, or --server-name elsewhere.example",
     ),
     "no TLS at all": ("plain", ("--ca", "ca.pem"), "does not speak TLS: is [0-9]+ the port of .tls. listen"),
-    "a web server": ("web", ("--ca", "ca.pem"), "speaks TLS and not gRPC: is [0-9]+ the port of the daemon"),
+    "a web server": ("web", ("--ca", "ca.pem"), "speaks TLS but not gRPC: is [0-9]+ the port of the daemon"),
     "nobody": ("nobody", ("--ca", "ca.pem"), "nothing listens there: does the daemon run"),
     "no certificate": (
         "mutual",
         ("--ca", "ca.pem"),
-        "asks for a certificate of the client: .* --certificate and --key",
+        "asks for a client certificate: .* --certificate and --key",
     ),
     "an expired certificate": ("mutual", certificate("late"), "certificate late.pem has expired: .* --certificate"),
     "an early certificate": (
@@ -136,7 +140,7 @@ async def test_a_name_that_nobody_knows_and_a_socket_that_is_not_there(
     unknown = await run(lading, folder, "pause", "a", "--server", "nowhere.invalid:7443")
     assert re.search("the name nowhere.invalid is not known .*--server", unknown.err)
     missing = await run(lading, folder, "pause", "a", "--server", f"unix:{socket}")
-    assert "there is no such socket: does the daemon run? --server names another one" in missing.err
+    assert "the socket does not exist: does the daemon run? To name another socket: --server" in missing.err
 
 
 async def test_a_right_certificate_is_let_in(ports: dict[str, int], lading: Lading, folder: Path) -> None:
@@ -155,7 +159,7 @@ async def test_files_that_cannot_be_used_name_their_option(ports: dict[str, int]
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
     for options, said, option in (
         (("--ca", "none.pem"), "none.pem cannot be read: No such file", "--ca "),
-        (("--ca", "words.txt"), "words.txt is not a file in PEM", "--ca "),
+        (("--ca", "words.txt"), "words.txt is not a PEM file", "--ca "),
         (("--ca", "broken.pem"), "broken.pem holds no certificate", "--ca "),
         (("--certificate", "robot.pem"), "a certificate without a key", "--key "),
         (("--key", "robot.key"), "a key without a certificate", "--certificate "),
@@ -164,8 +168,8 @@ async def test_files_that_cannot_be_used_name_their_option(ports: dict[str, int]
         (("--certificate", "robot.pem", "--key", "ca.pem"), "are not a certificate and its key", "--key "),
         (("--token-file", "none.txt"), "none.txt cannot be read", "--token-file "),
         (("--token-file", "empty.txt"), "empty.txt is empty", "--token-file "),
-        (("--token-file", "words.txt"), "words.txt does not hold a token", "--token-file "),
-        (("--token-file", "lines.txt"), "lines.txt does not hold a token", "--token-file "),
+        (("--token-file", "words.txt"), "words.txt must hold one token", "--token-file "),
+        (("--token-file", "lines.txt"), "lines.txt must hold one token", "--token-file "),
     ):
         result = await run(lading, folder, *options, "pause", "a", "--server", address)
         assert result.status == 2
@@ -180,9 +184,9 @@ async def test_a_token_that_is_not_accepted_names_its_option(served: FakeService
     (folder / "token.txt").write_text(f"{TOKEN}\n")
     known = {"LADING_SERVER": f"unix:{socket}"}
     for options, environment, helps in (
-        ((), {}, "by --token-file; .*ladingd token create"),
-        (("--token-file", "token.txt"), {}, "--token-file has to name another one"),
-        ((), {"LADING_TOKEN": TOKEN}, "LADING_TOKEN or LADING_TOKEN_FILE has to name"),
+        ((), {}, "with --token-file; .*ladingd token create"),
+        (("--token-file", "token.txt"), {}, "--token-file must give another token"),
+        ((), {"LADING_TOKEN": TOKEN}, "LADING_TOKEN or LADING_TOKEN_FILE must give"),
     ):
         served.failures.append((grpc.StatusCode.UNAUTHENTICATED, ()))
         result = await run(lading, folder, *options, "pause", "a", **known, **environment)

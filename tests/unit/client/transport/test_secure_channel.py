@@ -117,12 +117,12 @@ async def test_files_that_cannot_be_used_are_named(site: Site, tmp_path: Path) -
     odd.write_text("not in PEM")
     for tls, problem in (
         (Tls(ca=tmp_path / "none.pem"), "none.pem cannot be read: No such file or directory"),
-        (Tls(ca=odd), "odd.pem is not a file in PEM"),
+        (Tls(ca=odd), "odd.pem is not a PEM file"),
         (Tls(ca=site.ca, certificate=site.certificate), "there is a certificate without a key"),
     ):
         with pytest.raises(errors.BadCredentials, match=problem):
             await Client(site.address, tls=tls).__aenter__()
-    with pytest.raises(errors.BadCredentials, match="no TLS"):
+    with pytest.raises(errors.BadCredentials, match="does not use TLS"):
         await Client("unix:/s", tls=Tls(ca=site.ca)).__aenter__()
 
 
