@@ -117,6 +117,8 @@ class Bill:
     filtered: int = 0
     ignored_doubles: int = 0
     empty: int = 0
+    pending: int = 0
+    """Records that are staged for a later phase of the job; 0 once the job is FINISHED."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -154,7 +154,7 @@ async def compose(
         refill=database.ballast.restore,
     )
     rejects = RejectFiles(settings.state_dir)
-    watch = Watch(store, notifier, rejects)
+    watch = Watch(jobs=store, changes=store, chunks=store, journal=store, rejects=rejects, notifier=notifier)
     upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
     uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
     upload_sweeper = UploadSweeper(store, uploads)
@@ -166,13 +166,17 @@ async def compose(
     )
     cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=upkeep_workers)
     control = Control(
-        store=store, transfer=transfer, workers=planners, notifier=notifier, cleanup=cleanup, disk_space=disk_space
+        jobs=store, transfer=transfer, workers=planners, notifier=notifier, cleanup=cleanup, disk_space=disk_space
     )
-    retention = Retention(_rules(settings), jobs=records, old=SqlRetentionStore(database), files=files, deleter=control)
+    retention = Retention(
+        _rules(settings), jobs=records, changes=records, old=SqlRetentionStore(database), files=files, deleter=control
+    )
     scheduler = Scheduler(
         slots=settings.slots,
         timeouts=_timeouts(settings),
-        store=records,
+        jobs=records,
+        chunks=records,
+        journal=records,
         transfer=transfer,
         workers=workers,
         notifier=notifier,
@@ -182,7 +186,9 @@ async def compose(
     )
     server = ApiServer(
         socket=socket,
-        store=store,
+        jobs=store,
+        chunks=store,
+        journal=store,
         rejects=rejects,
         control=control,
         watch=watch,
@@ -223,11 +229,13 @@ async def compose(
         cleanup=cleanup,
         retention=retention,
         scheduler=scheduler,
-        settlement=Settlement(store=records, transfer=transfer, workers=upkeep_workers, notifier=notifier),
+        settlement=Settlement(
+            jobs=records, chunks=records, journal=records, transfer=transfer, workers=upkeep_workers, notifier=notifier
+        ),
         server=server,
         supervision=Supervision(
             sd_notify,
-            store=store,
+            jobs=store,
             listen=notifier.listen,
             watchers=lambda: server.running[CallClass.WATCHES],
             waits=lambda: database.trouble,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2
 from lading_client.messages.enums import duration_of, enum_values, time_of
 from lading_client.messages.spec import spec_from
@@ -24,7 +26,7 @@ from lading_client.model import (
 )
 
 _COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
-_BILL = ("read", "inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
+_BILL = tuple(field.name for field in fields(Bill))
 _STATES = enum_values(State, job_pb2.State.DESCRIPTOR, "STATE_")
 _LEVELS = enum_values(JournalLevel, job_pb2.JournalLevel.DESCRIPTOR, "JOURNAL_LEVEL_")
 _CONNECTORS = enum_values(Connector, job_pb2.Connector.DESCRIPTOR, "CONNECTOR_")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ladingd.api.listener import Listener
     from ladingd.core.access import CallClass, Principal
     from ladingd.core.files import FileSender, InUse, UploadStore
-    from ladingd.core.ports import AuditStore, JobStore, RejectReader, TokenStore
+    from ladingd.core.ports import AuditStore, ChunkStore, JobStore, JournalStore, RejectReader, TokenStore
     from ladingd.run.control import Control
     from ladingd.run.watch.watch import Watch
 
@@ -90,7 +90,9 @@ class ApiServer:
         self,
         *,
         socket: Path,
-        store: JobStore,
+        jobs: JobStore,
+        chunks: ChunkStore,
+        journal: JournalStore,
         rejects: RejectReader,
         control: Control,
         watch: Watch,
@@ -118,8 +120,8 @@ class ApiServer:
         )
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=(self._guard, self._access, self._limits), options=_OPTIONS)
-        jobs = JobServicer(store, rejects, control, watch, permits, clock=clock)
-        add_JobServiceServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
+        servicer = JobServicer(jobs, chunks, journal, rejects, control, watch, permits, clock=clock)
+        add_JobServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
         add_AuditServiceServicer_to_server(AuditServicer(audit), self._server)  # type: ignore[no-untyped-call]
         add_HealthServicer_to_server(self._health, self._server)

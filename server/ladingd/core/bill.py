@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """What became of the records of a chunk; of a job, as the sum over its chunks. All are numbers of records,
-    but ``errors`` and ``warnings``, which are numbers of rejects by type."""
+    """What became of the records of a chunk, or, as the sum over its chunks, of a job.
+
+    All are numbers of records, except ``errors`` and ``warnings``, which are numbers of rejects by type.
+    """
 
     read: int = 0
     inserted: int = 0
@@ -29,6 +31,9 @@ class Counts:
     warnings: int = 0
     doubles: int = 0
     duplicates: int = 0
+    pending: int = 0
+    """Records that are staged for a later phase: +n when n records are staged, -n when they are merged. So each chunk
+    balances, and a finished job has none."""
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -40,12 +45,13 @@ class Counts:
 
     @property
     def accounted(self) -> int:
-        """The right side of the bill."""
-        return self.success + self.rejected + self.filtered + self.ignored_doubles + self.empty
+        """The right side of the bill: the outcomes, and the records whose outcome a later phase decides."""
+        outcomes: tuple[int, ...] = _OUTCOMES_OF(self)
+        return sum(outcomes) + self.pending
 
     @property
     def all_rejected(self) -> bool:
-        """Whether records were rejected and no other record was there; empty ones do not count."""
+        """Whether every record that is not empty was rejected, and there was one."""
         return self.rejected > 0 and self.rejected + self.empty == self.read
 
     @property
@@ -54,11 +60,15 @@ class Counts:
         return self.read == self.accounted
 
 
+OUTCOMES = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
+"""What can become of a record, in the order of the bill. Each record has exactly one outcome."""
+
+_OUTCOMES_OF = attrgetter(*OUTCOMES)
 _NAMES = tuple(field.name for field in fields(Counts))
 _VALUES = attrgetter(*_NAMES)
 
 
 def total(parts: Iterable[Counts]) -> Counts:
-    """The sum. Of many it takes a twentieth of the time that adding them one by one does."""
+    """The sum. For many parts it takes a twentieth of the time of adding one by one."""
     columns = zip(*map(_VALUES, parts), strict=True)
     return Counts(**dict(zip(_NAMES, map(sum, columns), strict=False)))

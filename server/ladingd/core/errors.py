@@ -46,7 +46,7 @@ The errors know no status codes; ``api/status.py`` has the table. They cross pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -349,6 +349,11 @@ class TargetUnavailable(TechnicalError):
     """The database cannot be reached."""
 
     code = "TARGET_UNAVAILABLE"
+
+    @classmethod
+    def no_answer(cls, seconds: float) -> Self:
+        """The error of a target that takes longer than this to answer."""
+        return cls(f"no answer within {seconds:g} s")
 
 
 class TargetBusy(TargetUnavailable):

@@ -1,4 +1,4 @@
-"""What the domain needs of the world, and what whoever provides it must keep to."""
+"""What the domain needs from the outside, and the obligations of each implementation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 Check = Callable[["Job"], None]
-"""Whether somebody may do something with a job: it raises where they may not."""
+"""Raises if the caller may not do what they want with this job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page(Generic[T]):
-    """Some items, and the token that the next ones begin with; empty where there are none."""
+    """Some items, and the token of the next page; empty on the last page."""
 
     items: tuple[T, ...]
     next_token: str = ""
@@ -36,39 +36,42 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptChunk:
-    """A chunk as the store knows it; ``counts`` is None until the store has heard that it is committed."""
+    """A chunk in the store. ``counts`` is None until the store knows that the chunk is committed."""
 
     chunk: Chunk
     counts: Counts | None = None
 
 
+# The store
+#
+# Every method of a store is one transaction and durable when it returns; a method that raises has changed nothing. A
+# change of a job, its revision and its journal entry are one transaction. Revisions and sequence numbers grow in the
+# order of commits: a reader who has seen everything up to one never misses an earlier one. Methods that name a job
+# raise JobNotFound if it does not exist. A ``check`` is called in the transaction, with the job as it is, before
+# anything is changed or returned, and before etags are compared.
+
+
 class JobStore(ABC):
-    """Jobs, their changes, their journals and their chunks, durably.
+    """Jobs and their states.
 
-    Every method is one transaction and durable when it returns; one that raises has changed nothing. A change of a
-    job, its revision and its journal entry are one transaction. Revisions and sequence numbers grow in the order
-    of commits: whoever has read up to one never misses an earlier one. A state is assigned by ``Job.moved`` alone.
-    Methods that name a job raise JobNotFound where it is not there. What a call wants (create, edit, delete, command)
-    is written down with the call of ``origin.current()``, what comes of it by itself with the job's.
-    A ``check`` is called in the transaction with the job as it is before anything is done or told of it, etags too.
+    Only ``Job.moved`` assigns a state. Changes that a caller asks for (create, edit, delete, command) carry the call of
+    ``origin.current()``; changes that follow from them carry the call of the job.
     """
-
-    # Jobs
 
     @abstractmethod
     async def create(self, job: Job, *, request_id: str = "", request_digest: str = "") -> Job:
-        """Store a new job and return it with its revision. The notes of its plan go into its journal.
+        """Store a new job and return it with its revision. Write the notes of its plan into its journal.
 
-        With a ``request_id`` that the job's owner used before and the same digest, return the job of that time as it
-        is now and store nothing. Raises like ``made_by``, and JobExists where the id is taken.
+        If the job's owner has used this ``request_id`` before with the same digest, store nothing and return the job
+        that it made, as it is now. Raises like ``made_by``, and JobExists if the id is taken.
         """
 
     @abstractmethod
     async def made_by(self, owner: str, request_id: str, request_digest: str) -> Job | None:
-        """The job that an earlier request of this owner with this id made, as it is now.
+        """The job that an earlier request of this owner made under this id, as it is now.
 
-        A request that was made before requests had owners is everybody's. Raises RequestIdReused where the digest
-        differs, RequestJobDeleted where the job is gone: requests outlive their jobs.
+        Requests from before requests had owners belong to everybody. Raises RequestIdReused if the digest differs,
+        RequestJobDeleted if the job is gone: requests outlive their jobs.
         """
 
     @abstractmethod
@@ -78,14 +81,14 @@ class JobStore(ABC):
     async def list(
         self, *, size: int, token: str = "", selection: Selection = EVERY, order: Order = NEWEST_FIRST
     ) -> Page[Job]:
-        """The selected jobs in this order. Jobs that are made meanwhile shift no page.
+        """The selected jobs in this order. Jobs that are created meanwhile shift no page.
 
-        Raises InvalidRequest (field ``page_token``) for a token that this list did not give out.
+        Raises InvalidRequest (field ``page_token``) for a token that this list did not issue.
         """
 
     @abstractmethod
     async def in_states(self, states: Set[State]) -> tuple[Job, ...]:
-        """All jobs in these states, the one longest in its state first."""
+        """All jobs in these states. The job that is longest in its state comes first."""
 
     @abstractmethod
     async def numbers(self) -> Mapping[State, int]:
@@ -109,9 +112,9 @@ class JobStore(ABC):
         validate_only: bool = False,
         check: Check | None = None,
     ) -> Job:
-        """Change what is not None. A new spec comes with its plan, and only while the job is EDITING.
+        """Change every argument that is not None. A new spec needs its plan, and a job that is EDITING.
 
-        The notes of a new plan go into the journal. ``validate_only``: nothing is stored, and the job returned as it
+        Writes the notes of a new plan into the journal. ``validate_only`` stores nothing and returns the job as it
         would be. Raises EtagMismatch, CommandNotAllowed (command ``edit the spec of``).
         """
 
@@ -122,11 +125,9 @@ class JobStore(ABC):
         Raises EtagMismatch, and CommandNotAllowed (command ``delete``) outside ``core.state.DELETABLE``.
         """
 
-    # Changes of state
-
     @abstractmethod
     async def command(self, job_id: str, command: Event, *, etag: str = "", check: Check | None = None) -> Job:
-        """Apply a command of people or programs. One that is under way already changes nothing and returns the job.
+        """Apply a command. If the job already does what the command asks for, change nothing and return the job.
 
         Raises EtagMismatch, CommandNotAllowed.
         """
@@ -135,40 +136,55 @@ class JobStore(ABC):
     async def move(
         self, job_id: str, event: Event, *, failure: Failure | None = None, settled: bool = False
     ) -> Job | None:
-        """Apply an event of the job's run; None, and no change, where it cannot happen in the job's state.
+        """Apply an event of the job's run. If the job's state does not allow it, change nothing and return None.
 
-        ``settled``: the job is at rest with it, and its counts agree with the ledger.
+        ``settled``: the event brings the job to rest, and its counts agree with the ledger.
         """
 
     @abstractmethod
     async def move_all(self, states: Set[State], event: Event, *, failure: Failure | None = None) -> tuple[Job, ...]:
-        """Apply an event to every job in these states that it can happen to, all in one transaction."""
+        """Apply an event to every job in these states that allows it, all in one transaction."""
 
-    # Following
+    @abstractmethod
+    async def written(self) -> None:
+        """Wait until everything that was to be written before is written, or waits for a lock or for disk space.
+
+        A disk that hangs shows here.
+        """
+
+    @abstractmethod
+    async def replan(self, job_id: str, plan: Plan) -> Job:
+        """Replace the plan, remove all chunks, and write the plan's notes into the journal.
+
+        The job gets no new revision: nothing that users see changes.
+        """
+
+
+class ChangeStore(ABC):
+    """The history: what became of jobs at each revision."""
 
     @abstractmethod
     async def revision(self) -> int:
         """The last revision that was given out; 0 in a new store."""
 
     @abstractmethod
-    async def written(self) -> None:
-        """All that was to be written before this is written, or waits for a lock or for room: a disk that hangs is
-        noticed here."""
-
-    @abstractmethod
     async def changes(self, after: int, *, limit: int) -> tuple[Change, ...]:
-        """The changes after a revision, in order. Raises RevisionCompacted where some of them are gone."""
+        """The changes after a revision, in order. Raises RevisionCompacted if some of them are gone."""
 
     @abstractmethod
     async def withdrawn(self) -> Mapping[str, int]:
-        """By uid, the last revision at which each job ceased to be shared, as far as changes are kept."""
+        """The last revision at which each job stopped being shared, by uid, as far as changes are kept."""
 
     @abstractmethod
     async def compact(self, *, keep: int) -> int:
-        """Forget old changes, some thousands at a time, but never so many of the latest; the revision up to which they
-        are gone."""
+        """Remove old changes, some thousands at a time, but keep the latest ``keep``.
 
-    # Journal
+        Returns the revision up to which changes are gone.
+        """
+
+
+class JournalStore(ABC):
+    """The journals of jobs."""
 
     @abstractmethod
     async def write_journal(self, job_id: str, level: Level, code: str, message: str) -> None: ...
@@ -179,24 +195,21 @@ class JobStore(ABC):
     ) -> tuple[JournalEntry, ...]:
         """The entries of one job with a greater sequence number, in order."""
 
-    # Chunks
 
-    @abstractmethod
-    async def replan(self, job_id: str, plan: Plan) -> Job:
-        """Replace the plan, forget all chunks, and put the plan's notes into the journal. No revision: what people see
-        does not change by it."""
+class ChunkStore(ABC):
+    """The chunks of jobs, and the counts that they add up to."""
 
     @abstractmethod
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
-        """Write cut chunks down before they are used."""
+        """Write down chunks that were cut, before they are used."""
 
     @abstractmethod
     async def chunks(self, job_id: str, *, first: int = 0) -> tuple[KeptChunk, ...]:
-        """In the order of their ordinals, from this one on."""
+        """The chunks from this ordinal on, in order."""
 
     @abstractmethod
     async def commit_chunks(self, job_id: str, committed: Sequence[CommittedChunk], progress: Progress) -> Job:
-        """Note chunks as committed and add their counts to the job's. One that is noted already adds nothing."""
+        """Note chunks as committed and add their counts to the job's. A chunk that is noted already adds nothing."""
 
     @abstractmethod
     async def settle(
@@ -210,24 +223,20 @@ class JobStore(ABC):
         progress: Progress,
         settled: bool,
     ) -> Job:
-        """Make the store's chunks and the job's counts agree with the ledger, as it was seen during an attempt.
+        """Make the store's chunks and the job's counts agree with the ledger, as an attempt has seen it.
 
-        Chunks that the ledger lacks are uncommitted again. Where a later attempt has begun, or the job of that uid was
-        deleted and its id given out again, nothing changes.
-        ``settled``: nothing of the job runs any more. A ``total`` of None leaves the one that is there.
+        Chunks that the ledger lacks are uncommitted again. Nothing changes if a later attempt has begun, or if the job
+        of this uid was deleted and its id is in use again. ``settled``: nothing of the job runs any more. A ``total``
+        of None keeps the stored one.
         """
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Let go of the database. Methods that are waiting finish first."""
 
 
 class Transfer(ABC):
     """Moves records. Its methods block and run in worker processes; an instance is picklable and carries no secret.
 
-    The order of a job's life is plan, begin, cut, process, finish. All of them may be repeated after a crash.
-    A job is known by its ``uid``. Any of them raises InvalidSpec where the spec cannot be, TechnicalError where the
-    world does not play along.
+    The order of calls is plan, begin, then cut and process until the phase is committed, advance to the next phase, and
+    after the last phase finish. Every call may be repeated after a crash. A job is known by its ``uid``. Every method
+    raises InvalidSpec if the spec cannot be carried out, TechnicalError if source or target do not allow it.
     """
 
     @abstractmethod
@@ -236,35 +245,45 @@ class Transfer(ABC):
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
-        """Begin an attempt: check that the source is still the planned one, make ready what the target needs, shut
-        out all earlier attempts, and say what the ledger holds. Raises PlanOutdated."""
+        """Begin an attempt: check that the source is still the planned one, prepare the target, shut out all earlier
+        attempts, and return what the ledger holds. Raises PlanOutdated."""
 
     @abstractmethod
     def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
-        """Shut out all attempts before this one and say what the ledger holds, without beginning anything."""
+        """Shut out all attempts before this one and return what the ledger holds, without beginning anything."""
 
     @abstractmethod
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
-        """The next chunks after the previous one, at most ``limit``; none means that the source ends there.
+    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+        """The next chunks of this phase, at most ``limit``. Fewer than ``limit`` end the phase.
 
-        Deterministic: the same plan and the same previous chunk give the same chunks.
+        ``previous`` is the last chunk that was cut. It belongs to an earlier phase if this phase has no chunk yet.
+        Ordinals continue across phases, and each chunk names its phase. Deterministic: the same arguments give the same
+        chunks.
         """
 
     @abstractmethod
     def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        """Raises PlanOutdated where the source does not hold any more what these chunks were cut from."""
+        """Raises PlanOutdated if the source no longer holds what these chunks were cut from."""
 
     @abstractmethod
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         """Move the records of one chunk and commit them with their ledger entry; return the balanced counts.
 
-        Exactly once: where the ledger has the chunk already, nothing is written and the counts of then are returned.
-        The chunk's rejects are durable before the commit. Raises AttemptSuperseded, PlanOutdated.
+        Exactly once: if the ledger has the chunk already, write nothing and return the counts in the ledger. The
+        chunk's rejects are durable before the commit. Raises AttemptSuperseded, PlanOutdated.
+        """
+
+    @abstractmethod
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+        """All chunks of the phases before this one are committed: prepare this phase.
+
+        Idempotent and durable. It is called before the first chunk of the phase is cut, and again if the attempt ends
+        before that chunk is written down. Raises AttemptSuperseded.
         """
 
     @abstractmethod
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        """All chunks are committed: put the result in its place. May be repeated."""
+        """All chunks of all phases are committed: put the result in its place. May be repeated."""
 
     @abstractmethod
     def discard(self, job_uid: str, plan: Plan) -> None:
@@ -272,37 +291,37 @@ class Transfer(ABC):
 
 
 class RejectReader(ABC):
-    """Reads the rejects that chunks have left."""
+    """Reads the rejects of chunks."""
 
     @abstractmethod
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
-        """The rejects of these chunks, which all have some, in their order; fewer than ``size`` where they are long.
+        """The rejects of these chunks in order. Each chunk has some. A page of long rejects is shorter than ``size``.
 
         Raises InvalidRequest (field ``page_token``), and RejectsLost after all others were read.
         """
 
 
 class TokenStore(ABC):
-    """Tokens, durably. Every method is one transaction. A change counts for every process at the next call."""
+    """Tokens. Every method is one transaction. Other processes see a change at their next call."""
 
     @abstractmethod
     async def add(self, token: Token) -> bool:
-        """Keep a new token; False, and nothing kept, where one of its name is in force."""
+        """Store a new token. If a token of its name is in force, store nothing and return False."""
 
     @abstractmethod
     async def get(self, token_id: str) -> Token | None: ...
 
     @abstractmethod
     async def list(self) -> tuple[Token, ...]:
-        """All there ever were, the oldest first."""
+        """All tokens, also the revoked ones, the oldest first."""
 
     @abstractmethod
     async def revoke(self, name: str) -> bool:
-        """Make the token of this name invalid for good; False where none of this name is unrevoked."""
+        """Revoke the token of this name for good; False if no token of this name is in force."""
 
 
 class AuditStore(ABC):
-    """Who did what, durably. Nothing is ever changed in it. Every method is one transaction."""
+    """Who did what. Entries never change. Every method is one transaction."""
 
     @abstractmethod
     async def add(self, deeds: Sequence[Deed]) -> None:
@@ -310,4 +329,4 @@ class AuditStore(ABC):
 
     @abstractmethod
     async def list(self, *, size: int, token: str = "") -> Page[AuditEntry]:
-        """The newest first. Raises InvalidRequest (field ``page_token``) for a token that is none of ours."""
+        """The newest first. Raises InvalidRequest (field ``page_token``) for a token that this list did not issue."""

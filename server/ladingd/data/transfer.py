@@ -68,7 +68,7 @@ class BulkTransfer(Transfer):
             return self._import().committed(job_uid, attempt, plan)
         return self._export().committed(job_uid, attempt, plan)
 
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         if plan.kind == "import":
             return self._import().cut(plan, previous, limit)
         return self._export().cut(plan, previous, limit)
@@ -84,6 +84,9 @@ class BulkTransfer(Transfer):
             counts = self._export().process(job_uid, attempt, plan, chunk)
         _log.debug("a chunk is committed: %d records read, %d rejected", counts.read, counts.rejected)
         return counts
+
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+        """Nothing to prepare: imports and exports have one phase."""
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         if plan.kind == "import":

@@ -33,7 +33,7 @@ class Supervision:
         self,
         sd_notify: SdNotify,
         *,
-        store: JobStore,
+        jobs: JobStore,
         listen: Callable[[], asyncio.Event],
         watchers: Callable[[], int],
         waits: Callable[[], str] = str,
@@ -41,7 +41,7 @@ class Supervision:
         """``listen`` returns an event that the next change of any job sets; ``waits`` says what the store waits for,
         and is empty if it does not wait."""
         self._sd_notify = sd_notify
-        self._store = store
+        self._jobs = jobs
         self._listen = listen
         self._watchers = watchers
         self._waits = waits
@@ -55,7 +55,7 @@ class Supervision:
             return
         while True:
             try:
-                await self._store.written()
+                await self._jobs.written()
                 self._sd_notify.alive()
             except (StoreUnusable, DiskFull) as error:
                 log.warning("no sign of life for the watchdog: %s", error)
@@ -93,7 +93,7 @@ class Supervision:
         """What the daemon is doing, in a line."""
         if waits := self._waits():
             return f"waiting: {waits}"
-        numbers = await self._store.numbers()
+        numbers = await self._jobs.numbers()
         running = sum(numbers.get(state, 0) for state in ACTIVE)
         parts = [_counted(running, "job", " running"), f"{numbers.get(State.QUEUED, 0)} waiting"]
         return ", ".join([*parts, _counted(self._watchers(), "watcher")]) + self._trouble

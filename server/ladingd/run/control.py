@@ -1,6 +1,6 @@
-"""What people and programs tell the daemon to do with jobs.
+"""Carries out what users and programs ask of jobs.
 
-A command is an intent written to the store and then announced; scheduler and executions act on it.
+A command is an intent: it is written to the store, then the notifier wakes the scheduler and the executions.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import asyncio
 import logging
 import secrets
 import uuid
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ladingd.core.clock import utc_now
-from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown
 from ladingd.core.job import Job
 from ladingd.core.maintenance import Discard
 from ladingd.core.origin import effect
 from ladingd.core.state import Event
+from ladingd.run.workers.calls import answer_within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from ladingd.run.watch.notifier import Notifier
     from ladingd.run.workers.pool import Workers
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 TIMEOUT = 60.0
-"""How many seconds source and target have to say what a plan needs to know."""
+"""Seconds that source and target have to answer what a plan needs to know."""
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without characters that people mistake for one another."""
@@ -43,24 +43,26 @@ log = logging.getLogger(__name__)
 
 
 Permit: TypeAlias = "Callable[[JobSpec], Awaitable[None]]"
-"""Whether somebody may use what a spec names: it raises where they may not."""
+"""Raises if the caller may not use what a spec names."""
 
 
 class Control:
-    """Makes, edits, commands and deletes jobs. ``workers`` are not those of chunks: nobody waits for an import to have
-    a spec checked."""
+    """Creates, edits, commands and deletes jobs.
+
+    ``workers`` are not those of chunks: the check of a spec must not wait for an import.
+    """
 
     def __init__(
         self,
         *,
-        store: JobStore,
+        jobs: JobStore,
         transfer: Transfer,
         workers: Workers,
         notifier: Notifier,
         cleanup: Cleanup,
         disk_space: DiskSpace,
     ) -> None:
-        self._store = store
+        self._jobs = jobs
         self._transfer = transfer
         self._workers = workers
         self._notifier = notifier
@@ -70,7 +72,7 @@ class Control:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
-        """Take no more jobs and commands."""
+        """Refuse jobs and commands from now on."""
         self._closed = True
 
     async def create(
@@ -89,10 +91,10 @@ class Control:
         """Check the spec against its real source and target, and store a job in EDITING.
 
         Raises InvalidSpec, JobExists, RequestIdReused, RequestJobDeleted, ShuttingDown, DiskFull, and TechnicalError
-        where source or target cannot be reached.
+        if source or target cannot be reached.
         """
         self._check_open()
-        if request_id and (earlier := await self._store.made_by(owner, request_id, request_digest)):
+        if request_id and (earlier := await self._jobs.made_by(owner, request_id, request_digest)):
             return earlier
         self._disk_space.check()
         plan = await self._plan(spec)
@@ -111,7 +113,7 @@ class Control:
         )
         if validate_only:
             return job
-        return await self._told(self._store.create(job, request_id=request_id, request_digest=request_digest))
+        return await self._told(self._jobs.create(job, request_id=request_id, request_digest=request_digest))
 
     async def edit(
         self,
@@ -126,10 +128,10 @@ class Control:
         check: Check | None = None,
         permit: Permit | None = None,
     ) -> Job:
-        """Change what is not None.
+        """Change every argument that is not None.
 
-        ``permit`` is asked for the spec that a new one replaces. Raises what it and ``check`` raise, and JobNotFound,
-        EtagMismatch, CommandNotAllowed, InvalidSpec.
+        ``permit`` is asked about the spec that a new one replaces. Raises what ``permit`` and ``check`` raise, and
+        JobNotFound, EtagMismatch, CommandNotAllowed, InvalidSpec.
         """
         self._check_open()
         plan = None
@@ -137,7 +139,7 @@ class Control:
             check = await self._permitted(job_id, check, permit)
             plan = await self._plan(spec)
         return await self._told(
-            self._store.edit(
+            self._jobs.edit(
                 job_id,
                 label=label,
                 description=description,
@@ -162,15 +164,14 @@ class Control:
         request_id: str = "",
         request_digest: str = "",
     ) -> Job:
-        """Make a job with the spec and the texts of another one; its label may be a new one.
+        """Create a job with the spec and the texts of another job; ``label`` replaces its label.
 
-        ``check`` is called for that one. Raises like ``create``, and what ``permit`` raises where the caller may not
-        have a job with this spec.
+        ``check`` is called with the other job. Raises like ``create``, and what ``check`` and ``permit`` raise.
         """
         self._check_open()
-        if request_id and (earlier := await self._store.made_by(owner, request_id, request_digest)):
-            return earlier  # What was cloned may be gone by now.
-        model = await self._store.get(job_id)
+        if request_id and (earlier := await self._jobs.made_by(owner, request_id, request_digest)):
+            return earlier  # The cloned job may be gone by now.
+        model = await self._jobs.get(job_id)
         if check is not None:
             check(model)
         await permit(model.spec)
@@ -185,15 +186,15 @@ class Control:
         )
 
     async def delete(self, job_id: str, *, etag: str = "", wait: bool = True, check: Check | None = None) -> None:
-        """Remove a job and all that it left but its records; that is not waited for where nobody wants to.
+        """Remove a job and everything that it left, except its records. ``wait`` until all is gone.
 
         Raises JobNotFound, EtagMismatch, CommandNotAllowed.
         """
         self._check_open()
         try:
-            job = await self._told(self._store.delete(job_id, etag=etag, check=check))
+            job = await self._told(self._jobs.delete(job_id, etag=etag, check=check))
         except asyncio.CancelledError:
-            self._cleanup.wake()  # It may be gone.
+            self._cleanup.wake()  # The job may be deleted.
             raise
         if not job.attempt:
             return  # It has left nothing.
@@ -206,8 +207,8 @@ class Control:
         try:
             await self._cleanup.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
         except LadingError as error:
-            # The job is gone all the same: what stays in an unreachable target is cleared away when it is back.
-            log.warning("jobs/%s is deleted, what it left is cleared away later: %s", job.id, error.message)
+            # The job is deleted all the same. Its traces in an unreachable target are removed when the target is back.
+            log.warning("jobs/%s is deleted; what it left is removed later: %s", job.id, error.message)
 
     async def command(
         self,
@@ -218,21 +219,22 @@ class Control:
         check: Check | None = None,
         permit: Permit | None = None,
     ) -> Job:
-        """Start, pause or cancel. ``permit`` is asked for the spec of a job that is to start.
+        """Start, pause or cancel. ``permit`` is asked about the spec of a job that is to start.
 
-        Raises what it and ``check`` raise, and JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown, DiskFull.
+        Raises what ``permit`` and ``check`` raise, and JobNotFound, EtagMismatch, CommandNotAllowed, ShuttingDown,
+        DiskFull.
         """
         self._check_open()
         if command is Event.START:
             self._disk_space.check()
             check = await self._permitted(job_id, check, permit)
-        return await self._told(self._store.command(job_id, command, etag=etag, check=check))
+        return await self._told(self._jobs.command(job_id, command, etag=etag, check=check))
 
     async def _permitted(self, job_id: str, check: Check | None, permit: Permit | None) -> Check | None:
-        """A check that also holds the job to the spec that was permitted: somebody may edit it meanwhile."""
+        """A check that also refuses a job whose spec is no longer the permitted one: it may be edited meanwhile."""
         if permit is None:
             return check
-        job = await self._store.get(job_id)
+        job = await self._jobs.get(job_id)
         if check is not None:
             check(job)
         await permit(job.spec)
@@ -246,8 +248,10 @@ class Control:
         return still
 
     async def _told(self, writing: Coroutine[Any, Any, Job]) -> Job:
-        """Write and notify. Whoever gives up waiting for it does not undo what is written, nor keep it from the
-        others, and knows its effect all the same."""
+        """Write to the store, then notify.
+
+        A caller that stops waiting does not stop either, and its call still records the effect.
+        """
 
         async def write() -> Job:
             job = await writing
@@ -262,7 +266,7 @@ class Control:
         except asyncio.CancelledError:
             await asyncio.wait([task])
             if not task.cancelled() and (error := task.exception()) and not isinstance(error, LadingError):
-                log.error("what a caller has given up has failed", exc_info=error)
+                log.error("a call that its caller gave up has failed", exc_info=error)
             raise
 
     def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -272,14 +276,8 @@ class Control:
         return task
 
     async def _plan(self, spec: JobSpec) -> Plan:
-        return await self._work(self._transfer.plan, spec)
-
-    async def _work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                return await self._workers.call(function, *args, **kwargs)
-        except TimeoutError:
-            raise TargetUnavailable(f"no answer within {TIMEOUT:g} s") from None
+        async with answer_within(TIMEOUT):
+            return await self._workers.call(self._transfer.plan, spec)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -19,16 +19,16 @@ STOPPED = Failure(code="DAEMON_STOPPED", message="the daemon was shut down while
 log = logging.getLogger(__name__)
 
 
-async def interrupt(store: JobStore, notifier: Notifier) -> None:
+async def interrupt(jobs: JobStore, notifier: Notifier) -> None:
     """On shutdown: every active job is committed as its shutdown state, whatever its chunks do."""
-    moved = await store.move_all(ACTIVE, Event.SHUTDOWN, failure=STOPPED)
+    moved = await jobs.move_all(ACTIVE, Event.SHUTDOWN, failure=STOPPED)
     notifier.notify(*(job.id for job in moved))
 
 
-async def recover(store: JobStore) -> None:
+async def recover(jobs: JobStore) -> None:
     """At start: move the jobs that a dead daemon left active, and queue those that want to go on by themselves."""
-    for job in await store.move_all(ACTIVE, Event.ORPHAN, failure=DIED):
+    for job in await jobs.move_all(ACTIVE, Event.ORPHAN, failure=DIED):
         log.warning("jobs/%s was left by a daemon that died; it is %s now", job.id, job.state)
-    for job in await store.in_states({State.INTERRUPTED}):
+    for job in await jobs.in_states({State.INTERRUPTED}):
         if job.spec.on_restart is OnRestart.RESUME:
-            await store.move(job.id, Event.RESUME)
+            await jobs.move(job.id, Event.RESUME)

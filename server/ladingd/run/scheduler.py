@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ladingd.core.job import Job
-    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.core.ports import ChunkStore, JobStore, JournalStore, Transfer
     from ladingd.run.attempt.timeouts import Timeouts
     from ladingd.run.disk_space import DiskSpace
     from ladingd.run.watch.notifier import Notifier
@@ -31,7 +31,9 @@ class Scheduler:
         *,
         slots: int,
         timeouts: Timeouts,
-        store: JobStore,
+        jobs: JobStore,
+        chunks: ChunkStore,
+        journal: JournalStore,
         transfer: Transfer,
         workers: Workers,
         notifier: Notifier,
@@ -42,7 +44,9 @@ class Scheduler:
         """``observe`` is told of counts: see ``Execution``."""
         self._slots = slots
         self._timeouts = timeouts
-        self._store = store
+        self._jobs = jobs
+        self._chunks = chunks
+        self._journal = journal
         self._transfer = transfer
         self._workers = workers
         self._notifier = notifier
@@ -85,14 +89,14 @@ class Scheduler:
     async def _fill(self, executions: asyncio.TaskGroup) -> None:
         if len(self._running) >= self._slots:
             return
-        for job in await self._store.in_states({State.QUEUED}):
+        for job in await self._jobs.in_states({State.QUEUED}):
             # A job that was paused and started again may be queued while its last execution is still leaving.
             if len(self._running) >= self._slots or self._closed or self._disk_space.short:
                 return
             if job.id in self._running:
                 continue
             try:
-                moved = await self._store.move(job.id, Event.SLOT_FREE)
+                moved = await self._jobs.move(job.id, Event.SLOT_FREE)
             except JobNotFound:
                 continue  # Cancelled and deleted since it was listed.
             except (DiskFull, StoreBusy):
@@ -108,7 +112,9 @@ class Scheduler:
     async def _execute(self, job: Job) -> None:
         execution = Execution(
             job,
-            store=self._store,
+            jobs=self._jobs,
+            chunks=self._chunks,
+            journal=self._journal,
             transfer=self._transfer,
             workers=self._workers,
             notifier=self._notifier,

@@ -1,4 +1,4 @@
-"""The store of jobs in an SQLite file."""
+"""Jobs and everything that belongs to them, in the store's database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.clock import utc_now
 from ladingd.core.origin import current
-from ladingd.core.ports import JobStore, Page
+from ladingd.core.ports import ChangeStore, ChunkStore, JobStore, JournalStore, Page
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.store import changes, journal, pages, rows, transitions
 from ladingd.store import chunks as slices
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from ladingd.core.state import Event, State
 
 
-class SqlJobStore(JobStore):
-    """Each method is one function of this room, in one transaction. ``StoreUnusable`` may come out of any.
+class SqlJobStore(JobStore, ChangeStore, JournalStore, ChunkStore):
+    """Jobs with their changes, journals and chunks. Each method is one function of this package in one transaction.
 
-    While the disk is full, a ``patient`` one waits for room; from another one comes ``DiskFull``. While another process
-    has the store locked all wait, but one that is not patient no longer than its answer may take: then ``StoreBusy``.
+    Any method may raise StoreUnusable. While the disk is full, a ``patient`` store waits for space; others raise
+    DiskFull. While another process has the store locked, a patient store waits; others wait no longer than their caller
+    does, then raise StoreBusy.
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now, *, patient: bool = False) -> None:
@@ -39,7 +40,7 @@ class SqlJobStore(JobStore):
 
     @classmethod
     async def open(cls, path: Path, *, now: Callable[[], datetime] = utc_now) -> SqlJobStore:
-        """Open the store in this file, made where there is none. Raises StoreUnusable, StoreBusy."""
+        """Open the store in this file, which is created if missing. Raises StoreUnusable, StoreBusy."""
         database = Database(path)
         await database.open()
         return cls(database, now)
@@ -149,4 +150,5 @@ class SqlJobStore(JobStore):
         return await self._write(slices.settle, job_id, committed, uid, attempt, total, progress, settled)
 
     async def close(self) -> None:
+        """Close the database. Methods that wait finish first."""
         await self._database.close()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ladingd.core.bill import OUTCOMES
 from ladingd.core.job import ChangeKind, Level
 from ladingd.core.journal import describe
 from ladingd.core.state import Event, State
@@ -121,19 +122,8 @@ def tell_change(change: Change) -> None:
 
 def bill(counts: Counts) -> str:
     """The balance in words: what was read is the sum of what became of it."""
-    parts = {
-        "inserted": counts.inserted,
-        "updated": counts.updated,
-        "deleted": counts.deleted,
-        "unchanged": counts.unchanged,
-        "rejected": counts.rejected,
-        "filtered": counts.filtered,
-        "ignored doubles": counts.ignored_doubles,
-        "empty": counts.empty,
-    }
-    return f"{counts.read} read = " + (
-        " + ".join(f"{number} {what}" for what, number in parts.items() if number) or "0"
-    )
+    parts = ((name.replace("_", " "), getattr(counts, name)) for name in (*OUTCOMES, "pending"))
+    return f"{counts.read} read = " + (" + ".join(f"{number} {what}" for what, number in parts if number) or "0")
 
 
 def _known(fields: dict[str, object]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ladingd.core.access import CallClass
+from ladingd.core.bill import OUTCOMES
 from ladingd.core.job import EDITS, ChangeKind
 from ladingd.core.state import Event, State
 
@@ -44,8 +45,6 @@ STORE_TIMEOUT = 2.0
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _MIDDLE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
-
-_OUTCOMES = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
 
 
 class Pool(Protocol):
@@ -140,7 +139,7 @@ class Metrics:
         for state in State:
             self._changes.labels(state)
         for kind in ("import", "export"):
-            for outcome in _OUTCOMES:
+            for outcome in OUTCOMES:
                 self._records.labels(kind, outcome)
         for severity in ("error", "warning"):
             self._rejects.labels(severity)
@@ -165,7 +164,7 @@ class Metrics:
     def counted(self, before: Job, after: Job, extent: int) -> None:
         """The counts of a job were written. What a replay takes back is not taken back here."""
         kind, old, new = after.spec.kind, before.counts, after.counts
-        for outcome in _OUTCOMES:
+        for outcome in OUTCOMES:
             self._records.labels(kind, outcome).inc(max(getattr(new, outcome) - getattr(old, outcome), 0))
         self._rejects.labels("error").inc(max(new.errors - old.errors, 0))
         self._rejects.labels("warning").inc(max(new.warnings - old.warnings, 0))

@@ -56,7 +56,9 @@ async def api(folder: Path) -> AsyncIterator[Api]:
     socket = folder / "s"
     server = ApiServer(
         socket=socket,
-        store=store,
+        jobs=store,
+        chunks=store,
+        journal=store,
         rejects=rejects,
         control=control,
         watch=watch,

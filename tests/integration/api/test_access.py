@@ -33,7 +33,7 @@ from ladingd.core.errors import PermissionDenied, Unauthenticated
 from ladingd.core.origin import effect
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.files.uploads.store import UploadFiles
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.harness.certificates import Authority
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import (
@@ -98,7 +98,9 @@ def test_every_method_of_the_server_has_an_entry(folder, monkeypatch):
     async def build() -> None:
         ApiServer(
             socket=folder / "s",
-            store=FakeStore(),
+            jobs=FakeStore(),
+            chunks=FakeStore(),
+            journal=FakeStore(),
             rejects=FakeRejects(),
             control=FakeControl(),
             watch=FakeWatch(),

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.server import ApiServer
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.answers import refused
 from tests.integration.api.fakes import (
     ANYONE,
@@ -47,7 +47,9 @@ SERVICES = ["", "lading.v1.JobService"]
 def a_server(socket: Path) -> ApiServer:
     return ApiServer(
         socket=socket,
-        store=FakeStore(),
+        jobs=FakeStore(),
+        chunks=FakeStore(),
+        journal=FakeStore(),
         rejects=FakeRejects(),
         control=FakeControl(),
         watch=FakeWatch(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.api.messages import encoded_events as shown
 from ladingd.api.messages.encoded_events import EncodedEvents
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.fakes import a_job, eventually
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from lading.v1 import job_service_pb2 as pb
 from ladingd.api.interceptors.guard import Guard
 from ladingd.core.errors import JobNotFound
 from ladingd.core.origin import current
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, NOON, a_job, eventually
 from tests.integration.api.test_error_answers import EXAMPLES

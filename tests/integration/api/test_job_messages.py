@@ -14,7 +14,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.job import Connector, Failure, JournalEntry, Level, Progress, Reject, RejectType
 from ladingd.core.spec import Header, OnRestart
 from ladingd.core.state import State
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.fakes import NOON, NOW, a_job
 
 if TYPE_CHECKING:

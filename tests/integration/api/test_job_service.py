@@ -22,7 +22,7 @@ from ladingd.core.ports import KeptChunk
 from ladingd.core.selection import EVERY
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.answers import refused, unpacked
 from tests.integration.api.fakes import DEADLINE, NOON, NOW, a_job
 

@@ -15,7 +15,7 @@ from ladingd.api.messages.filter import selection_in
 from ladingd.api.methods import METHODS, Method
 from ladingd.core.access import HOLDERS, Act, Right, Role, Standing, issue
 from ladingd.core.spec import File, ImportSpec, Table
-from ladingd.run.watch.watch import WatchEvent, WatchKind
+from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.answers import refused
 from tests.integration.api.fakes import DEADLINE, NOON, a_job
 from tests.integration.api.test_access import CALLS, IMPORT, methods_of

@@ -14,8 +14,8 @@ NUMBERS = st.integers(min_value=0, max_value=1 << 62)
 COUNTS = st.builds(Counts, **{field.name: NUMBERS for field in fields(Counts)})
 BALANCED = COUNTS.map(lambda counts: replace(counts, read=counts.accounted))
 
-# read = inserted + updated + deleted + unchanged + rejected + filtered + ignored doubles + empty
-PARTS = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty")
+# read = inserted + updated + deleted + unchanged + rejected + filtered + ignored doubles + empty + pending
+PARTS = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty", "pending")
 BESIDE = ("errors", "warnings", "doubles", "duplicates")
 
 

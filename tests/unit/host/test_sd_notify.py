@@ -115,7 +115,7 @@ class FakeStore:
 def supervision(manager: ServiceManager, store: Any) -> tuple[Supervision, Notifier]:
     notifier = Notifier()
     sd_notify = SdNotify(manager.address, watchdog_seconds=0.15)
-    return Supervision(sd_notify, store=store, listen=notifier.listen, watchers=lambda: 1), notifier
+    return Supervision(sd_notify, jobs=store, listen=notifier.listen, watchers=lambda: 1), notifier
 
 
 async def test_signs_of_life_depend_on_the_store(manager: ServiceManager) -> None:
@@ -157,7 +157,7 @@ async def test_the_status_says_what_the_store_waits_for_without_asking_it(manage
     sd_notify = SdNotify(manager.address)
     telling = Supervision(
         sd_notify,
-        store=None,
+        jobs=None,
         listen=Notifier().listen,
         watchers=lambda: 1,
         waits=lambda: "the store is locked by process 7",

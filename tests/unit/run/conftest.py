@@ -92,7 +92,7 @@ class FakeTransfer(Transfer):
         self.attempts.append(attempt)
         return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_uid).items())
 
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         self._raise("cut")
         first = 0 if previous is None else previous.ordinal + 1
         return tuple(
@@ -107,6 +107,9 @@ class FakeTransfer(Transfer):
         self._raise("process")
         report(RECORDS // 2, RECORDS)
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
+
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+        self._raise("advance")
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         self._raise("finish")
@@ -183,7 +186,9 @@ class Rig:
         assert job is not None
         return Execution(
             job,
-            store=self.store,
+            jobs=self.store,
+            chunks=self.store,
+            journal=self.store,
             transfer=self.transfer,
             workers=cast("Workers", self.workers),
             notifier=self.notifier,
@@ -195,7 +200,14 @@ class Rig:
     def settlement(self) -> Settlement:
         """With workers that are those of the chunks."""
         workers = cast("Workers", self.workers)
-        return Settlement(store=self.store, transfer=self.transfer, workers=workers, notifier=self.notifier)
+        return Settlement(
+            jobs=self.store,
+            chunks=self.store,
+            journal=self.store,
+            transfer=self.transfer,
+            workers=workers,
+            notifier=self.notifier,
+        )
 
     async def command(self, job_id: str, command: Event) -> Job:
         """As people do it."""
@@ -277,6 +289,11 @@ def a_reject(ordinal: int, place: int) -> Reject:
     )
 
 
+def watch_of(store: SqlJobStore, notifier: Notifier, rejects: RejectReader) -> Watch:
+    """A watch over one store."""
+    return Watch(jobs=store, changes=store, chunks=store, journal=store, rejects=rejects, notifier=notifier)
+
+
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = await SqlJobStore.open(tmp_path / "store.db")
@@ -287,6 +304,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     )
     transfer, workers = FakeTransfer(), FakeWorkers()
     cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=cast("Workers", workers))
-    watch = Watch(store, notifier, rejects)
+    watch = watch_of(store, notifier, rejects)
     yield Rig(store, transfer, workers, notifier, watch, rejects, disk_space, disk, cleanup, files)
     await store.close()

@@ -39,7 +39,7 @@ async def anything(_: JobSpec) -> None:
 def control(rig: Rig) -> Control:
     workers = cast("Workers", rig.workers)
     return Control(
-        store=rig.store,
+        jobs=rig.store,
         transfer=rig.transfer,
         workers=workers,
         notifier=rig.notifier,

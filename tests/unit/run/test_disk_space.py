@@ -124,7 +124,7 @@ async def test_nothing_is_made_or_started_and_no_slot_is_given_meanwhile(rig: Ri
     assert (await rig.codes(job.id)).count("DISK_FULL") == 1
     workers = cast("Workers", rig.workers)
     control = Control(
-        store=rig.store,
+        jobs=rig.store,
         transfer=rig.transfer,
         workers=workers,
         notifier=rig.notifier,
@@ -138,7 +138,9 @@ async def test_nothing_is_made_or_started_and_no_slot_is_given_meanwhile(rig: Ri
     scheduler = Scheduler(
         slots=1,
         timeouts=Timeouts(pause_grace=1, cancel_grace=1, target=0),
-        store=rig.store,
+        jobs=rig.store,
+        chunks=rig.store,
+        journal=rig.store,
         transfer=rig.transfer,
         workers=workers,
         notifier=rig.notifier,

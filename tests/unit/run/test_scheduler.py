@@ -27,7 +27,9 @@ async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
     scheduler = Scheduler(
         slots=2,
         timeouts=Timeouts(pause_grace=60.0, cancel_grace=60.0, target=60.0),
-        store=rig.store,
+        jobs=rig.store,
+        chunks=rig.store,
+        journal=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
         notifier=rig.notifier,
@@ -117,5 +119,5 @@ async def test_nothing_is_kept_of_jobs_that_nobody_watched(rig: Rig, scheduler: 
         return not scheduler.busy
 
     await until_async(idle, "its run is over")
-    assert (rig.watch._progress, rig.watch._fresh) == ({}, {})
+    assert (rig.watch._pulse._shown, rig.watch._pulse._fresh) == ({}, {})
     assert not rig.notifier._each

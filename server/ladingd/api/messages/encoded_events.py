@@ -7,10 +7,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from ladingd.api.messages.job import watch_message, withdrawn_message
-from ladingd.run.watch.watch import LISTED_SECONDS, WatchKind
+from ladingd.run.watch.events import WatchKind
+from ladingd.run.watch.snapshot import LISTED_SECONDS
 
 if TYPE_CHECKING:
-    from ladingd.run.watch.watch import WatchEvent
+    from ladingd.run.watch.events import WatchEvent
 
 KEPT_BYTES = 2 << 20
 """What the messages of changes take at most, and what those of a list take."""

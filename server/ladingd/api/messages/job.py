@@ -10,13 +10,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lading.v1 import job_pb2, job_service_pb2, spec_pb2
 from ladingd.api.messages.spec import spec_message
+from ladingd.core.bill import OUTCOMES
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from ladingd.core.bill import Counts
     from ladingd.core.job import Failure, Job, JournalEntry, Progress, Reject
-    from ladingd.run.watch.watch import WatchEvent
+    from ladingd.run.watch.events import WatchEvent
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,17 +80,8 @@ def counters_message(counts: Counts, total: int | None) -> job_pb2.Counters:
 
 
 def bill_message(counts: Counts) -> job_pb2.Bill:
-    return job_pb2.Bill(
-        read=counts.read,
-        inserted=counts.inserted,
-        updated=counts.updated,
-        deleted=counts.deleted,
-        unchanged=counts.unchanged,
-        rejected=counts.rejected,
-        filtered=counts.filtered,
-        ignored_doubles=counts.ignored_doubles,
-        empty=counts.empty,
-    )
+    outcomes = {name: getattr(counts, name) for name in OUTCOMES}
+    return job_pb2.Bill(read=counts.read, pending=counts.pending, **outcomes)
 
 
 def journal_entry_message(entry: JournalEntry) -> job_pb2.JournalEntry:

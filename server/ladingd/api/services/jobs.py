@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ladingd.api.permits import Permits
     from ladingd.core.job import Job
-    from ladingd.core.ports import JobStore, RejectReader
+    from ladingd.core.ports import ChunkStore, JobStore, JournalStore, RejectReader
     from ladingd.core.spec import JobSpec
     from ladingd.run.control import Control
     from ladingd.run.watch.watch import Watch
@@ -45,7 +45,9 @@ class JobServicer(JobServiceServicer):
 
     def __init__(
         self,
-        store: JobStore,
+        jobs: JobStore,
+        chunks: ChunkStore,
+        journal: JournalStore,
         rejects: RejectReader,
         control: Control,
         watch: Watch,
@@ -53,7 +55,9 @@ class JobServicer(JobServiceServicer):
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._store = store
+        self._jobs = jobs
+        self._chunks = chunks
+        self._journal = journal
         self._rejects = rejects
         self._control = control
         self._watch = watch
@@ -84,7 +88,7 @@ class JobServicer(JobServiceServicer):
         return self._made(job, request_id)
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> job_pb2.Job:
-        job = await self._store.get(shape.job_id_in(request.name))
+        job = await self._jobs.get(shape.job_id_in(request.name))
         caller.get().check(job)
         return self._message(job)
 
@@ -93,7 +97,7 @@ class JobServicer(JobServiceServicer):
         selection = caller.get().principal.visible(selection_in(request.filter))
 
         async def page_of(size: int) -> pb.ListJobsResponse:
-            page = await self._store.list(size=size, token=request.page_token, selection=selection, order=order)
+            page = await self._jobs.list(size=size, token=request.page_token, selection=selection, order=order)
             return pb.ListJobsResponse(jobs=map(self._message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, shape.page_size_in(request.page_size))
@@ -180,7 +184,7 @@ class JobServicer(JobServiceServicer):
         after = sequence_in(request.page_token, job_id)
 
         async def page_of(size: int) -> pb.ListJournalEntriesResponse:
-            entries = await self._store.journal(job_id, after=after, limit=size + 1, check=caller.get().check)
+            entries = await self._journal.journal(job_id, after=after, limit=size + 1, check=caller.get().check)
             shown = entries[:size]
             return pb.ListJournalEntriesResponse(
                 journal_entries=map(journal_entry_message, shown),
@@ -201,9 +205,9 @@ class JobServicer(JobServiceServicer):
     async def ListRejects(self, request: pb.ListRejectsRequest, context: Context) -> pb.ListRejectsResponse:
         job_id = shape.job_id_in(request.parent, "parent")
         size = shape.page_size_in(request.page_size)
-        job = await self._store.get(job_id)
+        job = await self._jobs.get(job_id)
         caller.get().check(job)
-        kept = await self._store.chunks(job_id)
+        kept = await self._chunks.chunks(job_id)
         # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
         chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
 
@@ -211,7 +215,7 @@ class JobServicer(JobServiceServicer):
             try:
                 page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
             except RejectsLost:
-                await self._store.get(job_id)  # A deleted job loses its rejects, too.
+                await self._jobs.get(job_id)  # A deleted job loses its rejects, too.
                 raise
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 

@@ -1,15 +1,12 @@
-"""One attempt of one job: from the free slot until nothing of it runs any more."""
+"""One attempt of one job: from the free slot until nothing of it runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ladingd.core.errors import (
-    AllRejected,
     DiskFull,
     InvalidSpec,
     LadingError,
@@ -21,23 +18,22 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Failure, Level
 from ladingd.core.origin import working_on
-from ladingd.core.plan import CommittedChunk
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
-from ladingd.run.attempt.outage import Outage
-from ladingd.run.attempt.tally import Tally
+from ladingd.run.attempt.outage import Outages
+from ladingd.run.attempt.reckoning import Reckoning, bill_notice, check_ledger, check_not_all_rejected, unreadable
+from ladingd.run.attempt.supply import Supply
 from ladingd.run.recovery import STOPPED
-from ladingd.run.upkeep.settlement import check_ledger, unreadable
-from ladingd.run.workers.calls import internal_error
+from ladingd.run.workers.calls import JobCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ladingd.core.bill import Counts
     from ladingd.core.job import Job
-    from ladingd.core.plan import Chunk
-    from ladingd.core.ports import JobStore, Transfer
+    from ladingd.core.plan import Chunk, CommittedChunk
+    from ladingd.core.ports import ChunkStore, JobStore, JournalStore, Transfer
     from ladingd.core.report import Report
     from ladingd.run.attempt.timeouts import Timeouts
     from ladingd.run.disk_space import DiskSpace
@@ -45,31 +41,22 @@ if TYPE_CHECKING:
     from ladingd.run.watch.watch import Watch
     from ladingd.run.workers.pool import Workers
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-CUT_AHEAD = 16
-"""Chunks that are cut at a time, but for the first ones."""
-RECKONING = 5.0
-"""How many seconds a ledger has to say what became of chunks that were given up."""
-
-BUSY_RECKONING = 2.0
-"""The same where others hold the target: then a file's ledger cannot answer, and nobody is to wait for that."""
-
 
 class Execution:
-    """Hands out the chunks of one job and acts on what people want of it meanwhile.
+    """Hands out the chunks of one job and acts on what users want of it meanwhile.
 
-    It is told of commands through the notifier and finds the intent in the job's state: RUNNING hands out, any other
-    state waits for what is in flight, and has its worker processes killed when its grace is over. While the target
-    cannot be reached, one call at a time tries whether it is back, and what was in flight waits for that.
+    The notifier wakes it at every change of the job; the job's state holds the intent. While the state is RUNNING it
+    hands out chunks. In any other state it waits for what is in flight, and kills the worker processes when the grace
+    is over. While the target cannot be reached, one call at a time tries whether it is back.
     """
 
     def __init__(
         self,
         job: Job,
         *,
-        store: JobStore,
+        jobs: JobStore,
+        chunks: ChunkStore,
+        journal: JournalStore,
         transfer: Transfer,
         workers: Workers,
         notifier: Notifier,
@@ -78,33 +65,32 @@ class Execution:
         disk_space: DiskSpace,
         observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
-        """``observe`` is told when counts were written: the job before and after, and how many of the plan's units
-        the chunks take that were committed."""
+        """``observe`` receives changes of the job's counts: see ``Reckoning``."""
         self._job = job
-        self._store = store
+        self._jobs = jobs
+        self._chunks = chunks
+        self._journal = journal
         self._transfer = transfer
         self._workers = workers
         self._notifier = notifier
         self._watch = watch
         self._timeouts = timeouts
         self._disk_space = disk_space
-        self._observe = observe
+        self._calls = JobCalls(workers=workers, job_id=job.id)
+        self._supply = Supply(ahead=workers.size, chunks=chunks, transfer=transfer, calls=self._calls)
+        self._reckoning = Reckoning(job, chunks=chunks, transfer=transfer, calls=self._calls, observe=observe)
         self._deadline = Deadline(timeouts)
-        self._tally = Tally(job.plan)
-        self._error: LadingError | None = None
-        self._outage: Outage | None = None
+        self._outages = Outages()
         self._in_flight = InFlight(job.id)
-        self._waiting: deque[Chunk] = deque()
-        self._last_cut: Chunk | None = None
-        self._all_cut = False
+        self._error: LadingError | None = None
         self._begun = False
         self._complete = False
         self._shut_down = False
         """The workers are gone because the daemon ends."""
 
     async def run(self) -> None:
-        """Run until the job rests. What goes wrong with its records ends in its state and journal, not in an
-        exception; what goes wrong with the store is raised."""
+        """Run until the job rests. Errors with its records end in its state and journal; errors of the store are
+        raised."""
         resting = False
         try:
             while not resting:
@@ -117,64 +103,61 @@ class Execution:
             raise
 
     def adjust(self, timeouts: Timeouts) -> None:
-        """Be as patient as this from the next occasion on; a deadline that is set stays."""
+        """Use these timeouts from now on; a deadline that is set stays."""
         self._timeouts = timeouts
         self._deadline.adjust(timeouts)
 
     async def abandon(self, error: LadingError) -> None:
-        """Bring the job to rest after its run has broken off. Its ledger is asked later."""
+        """Bring the job to rest after its run broke off. Its ledger is asked later."""
         self._in_flight.give_up()
         if tasks := self._in_flight.tasks:
             await asyncio.wait(tasks)
         failure = Failure(code=error.code, message=error.message)
         job_id = self._job.id
-        if await self._store.move(job_id, Event.ERROR, failure=failure) is None:
-            await self._store.move(job_id, Event.QUIESCENT)
+        if await self._jobs.move(job_id, Event.ERROR, failure=failure) is None:
+            await self._jobs.move(job_id, Event.QUIESCENT)
         self._notifier.notify(job_id)
 
     # The beginning
 
     async def _begin(self) -> None:
         job = self._job
-        kept = await self._store.chunks(job.id)
-        if kept:  # Before anything is made in a target that may not be the one of the last attempt.
-            check_ledger(kept, await self._call(self._transfer.committed, job.uid, job.attempt, job.plan))
+        kept = await self._chunks.chunks(job.id)
+        if kept:  # Before begin: the target may not be the one of the last attempt, and must stay untouched then.
+            check_ledger(kept, await self._calls.call(self._transfer.committed, job.uid, job.attempt, job.plan))
+        cut = [one.chunk for one in kept]
         try:
-            committed = await self._call(self._transfer.begin, job.uid, job.attempt, job.plan)
+            committed = await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan)
             if kept:
-                await self._call(self._transfer.check_source, job.plan, [one.chunk for one in kept])
+                await self._calls.call(self._transfer.check_source, job.plan, cut)
         except PlanOutdated as changed:
             committed = await self._replan(changed)
-            kept = ()
-        check_ledger(kept, committed)
-        self._tally = Tally(self._job.plan, committed)
-        cut = [one.chunk for one in kept]
-        self._tally.begin(cut)
-        self._last_cut = cut[-1] if cut else None
-        self._waiting.extend(chunk for chunk in cut if not self._tally.has(chunk))
+            kept, cut = (), []
+        self._reckoning.resume(self._job, kept, committed)
+        self._supply.resume(cut, {chunk.ordinal for chunk in committed})
         self._begun = True
         if kept:
             await self._reckon()
-            message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; going on after them"
+            message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; the job continues after them"
             await self._note(Level.INFO, "CONTINUES", message)
 
     async def _replan(self, changed: PlanOutdated) -> tuple[CommittedChunk, ...]:
-        """Where nothing was committed yet, the plan is simply made again."""
+        """Plan again and begin, unless something was committed after the outdated plan."""
         job = self._job
-        if await self._call(self._transfer.committed, job.uid, job.attempt, job.plan):
+        if await self._calls.call(self._transfer.committed, job.uid, job.attempt, job.plan):
             raise changed
-        plan = await self._call(self._transfer.plan, job.spec)
-        self._job = await self._store.replan(job.id, plan)
-        await self._note(Level.WARNING, "PLANNED_ANEW", f"{changed.message}; nothing was committed yet: planned anew")
-        return await self._call(self._transfer.begin, job.uid, job.attempt, plan)
+        plan = await self._calls.call(self._transfer.plan, job.spec)
+        self._job = await self._jobs.replan(job.id, plan)
+        await self._note(Level.WARNING, "PLANNED_ANEW", f"{changed.message}; nothing was committed yet: planned again")
+        return await self._calls.call(self._transfer.begin, job.uid, job.attempt, plan)
 
     # The work
 
     async def _work(self) -> Event:
-        """Hand out chunks and collect their counts until the job may move; say by which event."""
+        """Hand out chunks and collect their counts until the job can move; return the event."""
         while True:
             changed = self._notifier.listen(self._job.id)
-            self._job = await self._store.get(self._job.id)
+            self._job = await self._jobs.get(self._job.id)
             if self._job.state is State.RUNNING and self._error is None and not self._shut_down:
                 self._hand_out()
             if not self._in_flight.tasks:
@@ -191,211 +174,155 @@ class Execution:
             await self._collect()
 
     def _hand_out(self) -> None:
-        """Start what can be done now. While the target is away that is one call, whenever a try is due."""
-        in_flight = self._in_flight
+        """Start what can be done now. While the target is away, that is one call whenever a try is due."""
+        job, in_flight = self._job, self._in_flight
         at_most = self._workers.size + 1  # The next chunk lies ready when a worker becomes free.
-        if self._outage is not None:
-            if in_flight.tasks or self._outage.seconds_to_try():
+        outage = self._outages.current
+        if outage is not None:
+            if in_flight.tasks or outage.seconds_to_try():
                 return
-            self._outage.try_now()
+            outage.try_now()
             at_most = 1
-        while self._waiting and len(in_flight.chunks) < at_most:
-            chunk = self._waiting.popleft()
-            job = self._job
+        while len(in_flight.chunks) < at_most and (chunk := self._supply.take()) is not None:
             with working_on(chunk.ordinal):
                 in_flight.send(chunk, self._process(job, chunk))
-        if in_flight.step is not None or (self._outage is not None and in_flight.chunks):
+        if in_flight.step is not None or (outage is not None and in_flight.chunks):
             return
         if not self._begun:
             in_flight.prepare("begin", self._begin())
-        elif not self._all_cut and len(self._waiting) <= self._workers.size:
-            in_flight.prepare("cut", self._cut())
-        elif self._all_cut and not in_flight.chunks and not self._complete:
-            in_flight.prepare("finish", self._finish())
+        elif self._supply.wants_cut:
+            in_flight.prepare("cut", self._supply.cut(job))
+        elif self._supply.phase_handed_out and not in_flight.chunks and not self._complete:
+            if self._supply.in_last_phase(job):
+                in_flight.prepare("finish", self._finish())
+            else:
+                in_flight.prepare("advance", self._supply.advance(job))
 
-    async def _cut(self) -> None:
-        """Cut further chunks and write them down before any is used."""
-        # To begin with only what can be handed out: workers wait for it.
-        limit = self._workers.size + 1 if self._last_cut is None else CUT_AHEAD
-        chunks = await self._call(self._transfer.cut, self._job.plan, self._last_cut, limit)
-        if chunks:
-            await self._store.add_chunks(self._job.id, chunks)
-            self._last_cut = chunks[-1]
-            self._waiting.extend(chunks)
-        self._all_cut = len(chunks) < limit
+    async def _process(self, job: Job, chunk: Chunk) -> Counts:
+        """Have a chunk processed, and show its progress."""
+
+        def hear(report: Report) -> None:
+            self._reckoning.tally.hear(chunk, report)
+            self._watch.progressed(replace(self._job, progress=self._reckoning.tally.progress()))
+
+        return await self._calls.follow(hear, self._transfer.process, job.uid, job.attempt, job.plan, chunk)
 
     async def _wait(self, changed: asyncio.Event) -> None:
-        """Until something is done, the job changed, its workers are to be killed, or the target is to be tried."""
-        await self._in_flight.land(changed, self._seconds_to_act())
+        """Wait until a call ends, the job changes, its workers must be killed, or a try of the target is due."""
+        times = [self._deadline.seconds_left()]
+        if self._error is None:
+            times.append(self._outages.seconds_to_act(in_flight=bool(self._in_flight.tasks)))
+        await self._in_flight.land(changed, min((seconds for seconds in times if seconds is not None), default=None))
         if self._deadline.seconds_left() == 0 and (names := self._in_flight.names):
             await self._note(*self._deadline.killing(names))
             self._in_flight.give_up()
             self._deadline.used_up()
 
-    def _seconds_to_act(self) -> float | None:
-        times = [self._deadline.seconds_left()]
-        if self._outage is not None and self._error is None:
-            times.append(
-                (self._outage.seconds_left() or None) if self._in_flight.tasks else self._outage.seconds_to_try()
-            )
-        return min((seconds for seconds in times if seconds is not None), default=None)
-
     async def _heed_deadline(self) -> None:
-        """Show by when what is in flight must end, where it must."""
-        stop = self._why_stop()
-        if self._deadline.set(stop) and self._outage is None and (names := self._in_flight.names):
+        """If what is in flight must end, show by when."""
+        if self._deadline.set(self._why_stop()) and self._outages.current is None and (names := self._in_flight.names):
             await self._note(*self._deadline.notice(names))
-        if self._outage is not None and (self._job.state is not State.RUNNING or self._error is not None):
+        if self._outages.current is not None and (self._job.state is not State.RUNNING or self._error is not None):
             self._in_flight.give_up()  # Nobody waits for a target that is away.
 
     def _why_stop(self) -> Stop | None:
         if self._job.state is State.CANCELING:
             return Stop.CANCEL
-        if self._error is not None or (self._outage is not None and not self._outage.seconds_left()):
+        if self._error is not None or self._outages.expired:
             return Stop.ERROR
         return Stop.PAUSE if self._job.state is State.PAUSING else None
 
     async def _collect(self) -> None:
-        """Take over what is done: errors, and the counts of committed chunks."""
+        """Take over the results of calls that have ended: the counts of committed chunks, and errors."""
         ended = self._in_flight.ended()
-        committed = []
-        extent = 0
+        done: list[tuple[Chunk, Counts]] = []
         for task, chunk in ended:
             if chunk is None:
                 continue
             if task.cancelled() or task.exception() is not None:
-                self._tally.doubt(chunk)
-                self._waiting.appendleft(chunk)
+                self._reckoning.tally.doubt(chunk)
+                self._supply.put_back(chunk)
             else:
-                self._tally.add(chunk, task.result())
-                extent += chunk.end - chunk.start
-                committed.append(CommittedChunk(ordinal=chunk.ordinal, counts=task.result()))
-        if committed:
-            before = self._job
-            self._job = await self._store.commit_chunks(self._job.id, committed, self._tally.progress())
-            if self._observe is not None:
-                self._observe(before, self._job, extent)
+                done.append((chunk, task.result()))
+        if done:
+            self._job = await self._reckoning.commit(self._job, done)
             self._watch.progressed(self._job)
         for task, _ in ended:
             await self._heed_outcome(task)
-        if ended and not self._in_flight.tasks and self._outage is not None and not self._outage.seconds_left():
-            self._fail(self._outage.error)
+        outage = self._outages.current
+        if ended and not self._in_flight.tasks and outage is not None and self._outages.expired:
+            self._fail(outage.error)
 
     async def _heed_outcome(self, task: asyncio.Task[Any]) -> None:
-        """What the end of a call means to the job. An error that is none of the domain is raised: the store is
-        broken."""
-        outage = self._outage
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, LadingError):
+        """Act on the end of a call. An error that is not a LadingError is raised: the store is broken."""
+        if task.cancelled():
+            self._outages.broken_off()
+            return
+        error = task.exception()
+        notice = None
+        if error is None:
+            notice = self._outages.reached()
+        elif not isinstance(error, LadingError):
             raise error
-        busy = isinstance(error, TargetBusy)
-        if isinstance(error, TargetUnavailable) and (self._timeouts.target or busy):
-            if outage is None or (outage.trying and outage.busy != busy):
-                self._outage = outage = Outage(error, timeout=self._timeouts.target)
-                await self._note(*outage.loss())
-            elif outage.trying:  # Else it was begun before, and says nothing new.
-                outage.failed(error)
-                if not busy:
-                    await self._note(*outage.loss())
-        elif error is not None:
+        elif isinstance(error, TargetUnavailable) and (self._timeouts.target or isinstance(error, TargetBusy)):
+            notice = self._outages.lost(error, self._timeouts.target)
+        else:
+            self._outages.refused()
             if isinstance(error, DiskFull):
                 await self._disk_space.full(self._job, error)
             else:
                 self._fail(error)
-            if outage is not None and outage.trying:
-                self._outage = None  # It was another error: the ledger may answer.
-        elif outage is not None and outage.trying:
-            if task.cancelled():
-                outage.broken_off()
-            else:
-                self._outage = None
-                await self._note(*outage.end())
+        if notice is not None:
+            await self._note(*notice)
 
     # The end
 
     async def _finish(self) -> None:
         """All chunks are committed: check the bill and put the result in its place."""
         job = self._job
-        chunks = [kept.chunk for kept in await self._store.chunks(job.id)]
-        counts = self._tally.bill(chunks)
-        await self._call(self._transfer.finish, job.uid, job.plan, chunks)
+        chunks = [kept.chunk for kept in await self._chunks.chunks(job.id)]
+        counts = self._reckoning.tally.bill(chunks)
+        await self._calls.call(self._transfer.finish, job.uid, job.plan, chunks)
         await self._reckon(total=counts.read)
-        parts = {
-            "inserted": counts.inserted,
-            "rejected": counts.rejected,
-            "empty": counts.empty,
-            "warning" if counts.warnings == 1 else "warnings": counts.warnings,
-        }
-        said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
-        records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
-        await self._note(Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}")
-        if counts.all_rejected:
-            which = "the only record was" if counts.rejected == 1 else f"all {counts.rejected:,} records were"
-            raise AllRejected(f"{which} rejected; nothing was loaded")
+        await self._note(*bill_notice(counts))
+        check_not_all_rejected(counts)
         self._complete = True
 
     async def _reckon(self, total: int | None = None) -> None:
-        """Make the job's counts agree with the ledger, asking it where a chunk was given up."""
+        """Make the job's counts agree with the ledger. Ask the ledger if calls were cancelled."""
         if not self._begun:
-            # Nothing of this attempt was handed out: what the store knows still holds.
+            # No chunk of this attempt was handed out: what the store knows still holds.
             if self._in_flight.abandoned:
-                await self._clear_away()
-            return
-        if self._tally.uncertain or self._in_flight.abandoned:
-            try:
                 await self._ask_ledger()
-            except ShuttingDown:
-                return  # Left unsettled: the next start of the daemon asks the ledger.
-            except LadingError as error:
-                await self._note(*unreadable(error))
-        before = self._job
-        self._job = await self._store.settle(
-            self._job.id,
-            self._tally.committed,
-            uid=self._job.uid,
-            attempt=self._job.attempt,
-            total=total,
-            progress=self._tally.progress(at_rest=True),
-            settled=False,
-        )
-        if self._observe is not None:
-            self._observe(before, self._job, 0)
+            return
+        if (self._reckoning.tally.uncertain or self._in_flight.abandoned) and not await self._ask_ledger():
+            return  # Left unsettled: the next start of the daemon asks the ledger.
+        self._job = await self._reckoning.settle(self._job, total)
 
-    async def _clear_away(self) -> None:
-        """Have nothing of a beginning that was given up go on in the target."""
-        try:
-            await self._committed()
-        except ShuttingDown:
-            return  # The next start of the daemon does it.
-        except LadingError as error:
-            await self._note(*unreadable(error))
+    async def _ask_ledger(self) -> bool:
+        """End in the target what was given up, and believe its ledger; False if the workers are gone.
 
-    async def _ask_ledger(self) -> None:
-        """Learn what is committed. Raises TargetUnavailable also where the answer takes too long: the job is to come
-        to rest."""
-        committed, final = await self._committed()
-        check_ledger(await self._store.chunks(self._job.id), committed)
-        self._tally.take_ledger(committed, final=final)
-
-    async def _committed(self) -> tuple[tuple[CommittedChunk, ...], bool]:
-        """What the ledger has, with everything ended that was given up; whether this attempt is shut out by that."""
-        if self._outage is not None and not self._outage.busy:
-            raise self._outage.error
+        A ledger that cannot be read is noted in the journal.
+        """
         job = self._job
         # A pause can still be called off, and then this attempt goes on.
         final = job.state is not State.PAUSING or self._error is not None
-        attempt = job.attempt + 1 if final else job.attempt
-        timeout = RECKONING if self._outage is None else BUSY_RECKONING
+        outage = self._outages.current
         try:
-            async with asyncio.timeout(timeout):
-                committed = await self._call(self._transfer.committed, job.uid, attempt, job.plan)
-        except TimeoutError:
-            raise TargetUnavailable(f"no answer within {timeout:g} s") from None
-        self._in_flight.abandoned = False
-        return committed, final
+            if outage is not None and self._outages.away:
+                raise outage.error
+            committed = await self._reckoning.ask_ledger(job, final=final, busy=outage is not None)
+            self._in_flight.abandoned = False
+            if self._begun:
+                await self._reckoning.take_ledger(job, committed, final=final)
+        except ShuttingDown:
+            return False
+        except LadingError as error:
+            await self._note(*unreadable(error))
+        return True
 
     async def _rest(self, event: Event) -> bool:
-        """Move the job by this event, where it still can; whether it rests now."""
+        """Move the job by this event if its state still allows it; return whether it rests now."""
         if event is not Event.ERROR and self._error is not None:
             await self._note(Level.ERROR, self._error.code, self._error.message)
         if event is Event.QUIESCENT and self._complete:
@@ -405,41 +332,14 @@ class Execution:
             failure = Failure(code=self._error.code, message=self._error.message)
         elif event is Event.SHUTDOWN:
             failure = STOPPED
-        settled = self._begun and not self._tally.uncertain and not self._in_flight.abandoned
-        moved = await self._store.move(self._job.id, event, failure=failure, settled=settled)
-        self._job = moved or await self._store.get(self._job.id)
+        settled = self._begun and not self._reckoning.tally.uncertain and not self._in_flight.abandoned
+        moved = await self._jobs.move(self._job.id, event, failure=failure, settled=settled)
+        self._job = moved or await self._jobs.get(self._job.id)
         self._notifier.notify(self._job.id)
         return self._job.state not in ACTIVE
 
-    # Around it
-
-    async def _process(self, job: Job, chunk: Chunk) -> Counts:
-        """Have a chunk processed, and show how far it is."""
-
-        def hear(report: Report) -> None:
-            self._tally.hear(chunk, report)
-            self._watch.progressed(replace(self._job, progress=self._tally.progress()))
-
-        with self._foreseen():
-            return await self._workers.follow(hear, self._transfer.process, job.uid, job.attempt, job.plan, chunk)
-
-    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a worker."""
-        with self._foreseen():
-            return await self._workers.call(function, *args, **kwargs)
-
-    @contextmanager
-    def _foreseen(self) -> Iterator[None]:
-        """What nobody foresaw leaves as LadingError."""
-        try:
-            yield
-        except LadingError:
-            raise
-        except Exception as error:
-            raise internal_error(self._job.id, error) from error
-
     def _fail(self, error: LadingError) -> None:
-        """Remember what stops the job; of several errors the first."""
+        """Remember the first error: it stops the job."""
         if isinstance(error, ShuttingDown):
             self._shut_down = True
             return
@@ -448,5 +348,5 @@ class Execution:
         self._error = self._error or error
 
     async def _note(self, level: Level, code: str, message: str) -> None:
-        await self._store.write_journal(self._job.id, level, code, message)
+        await self._journal.write_journal(self._job.id, level, code, message)
         self._notifier.notify(self._job.id)

@@ -1,4 +1,4 @@
-"""What an attempt knows of its chunks."""
+"""The chunks of one attempt: which of them are committed, and with what counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Which chunks are committed, with what counts, and of which only the ledger knows what became."""
+    """Which chunks are committed, with what counts, and which have an outcome that only the ledger knows."""
 
     def __init__(self, plan: Plan, committed: Sequence[CommittedChunk] = ()) -> None:
         self._plan = plan
@@ -30,13 +30,13 @@ class Tally:
         self.take_ledger(committed)
 
     def take_ledger(self, committed: Sequence[CommittedChunk], *, final: bool = True) -> None:
-        """What the ledger says holds. ``final``: this attempt is shut out, nothing can come to it any more."""
+        """Believe the ledger. ``final``: this attempt is shut out, so the ledger can get no more of its chunks."""
         self._counts = {chunk.ordinal: chunk.counts for chunk in committed}
         if final:
             self._uncertain.clear()
 
     def begin(self, kept: Sequence[Chunk]) -> None:
-        """Begin to measure, after these chunks were cut by earlier attempts."""
+        """Start the measurement. Earlier attempts have cut these chunks."""
         self._throughput.restart(sum(self._extent(chunk) for chunk in kept if chunk.ordinal in self._counts))
 
     def add(self, chunk: Chunk, counts: Counts) -> None:
@@ -46,11 +46,11 @@ class Tally:
         self._throughput.add(chunk.ordinal, self._extent(chunk), counts.read)
 
     def hear(self, chunk: Chunk, report: Report) -> None:
-        """A chunk is so far; nothing of it counts before it is committed."""
+        """A running chunk reports its progress. Its records count once it is committed."""
         self._throughput.hear(chunk.ordinal, report.share * self._extent(chunk), report.records)
 
     def doubt(self, chunk: Chunk) -> None:
-        """A chunk was given up while it was worked on."""
+        """The call of a chunk was cancelled or has failed: only the ledger knows its outcome."""
         self._uncertain.add(chunk.ordinal)
         self._throughput.drop(chunk.ordinal)
 
@@ -73,17 +73,22 @@ class Tally:
         return self._throughput.rest() if at_rest else self._throughput.progress()
 
     def bill(self, chunks: Sequence[Chunk]) -> Counts:
-        """The sums, where every record of these chunks is in them. Raises BillImbalance."""
+        """The sums over these chunks, all of which must be committed.
+
+        Raises BillImbalance if a record is missing, is counted twice or still waits for a later phase.
+        """
         counts = total(self._counts.values())
-        # How many records a chunk of a table holds is known only when it has been read.
+        # The number of records in a chunk of a table is known only after reading it.
         expected = sum(self._counts[chunk.ordinal].read if chunk.records is None else chunk.records for chunk in chunks)
         if not counts.balances or counts.read != expected:
             raise BillImbalance(
                 f"the bill does not balance: {expected} records in the source, {counts.read} read,"
                 f" {counts.accounted} accounted for"
             )
+        if counts.pending:
+            raise BillImbalance(f"the bill does not balance: {counts.pending} records are staged and were not merged")
         return counts
 
     def _extent(self, chunk: Chunk) -> int:
-        """How many of the plan's units a chunk takes; the outer chunks of a table are open to one side."""
+        """How many of the plan's units a chunk takes. The outer chunks of a table are open to one side."""
         return max(min(chunk.end, self._plan.end) - max(chunk.start, self._plan.start), 0)

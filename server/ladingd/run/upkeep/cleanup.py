@@ -1,4 +1,4 @@
-"""Clears away what deleted jobs have left in targets and in the work directory, however long that takes."""
+"""Removes what deleted jobs left in targets and in the work directory, and retries until it is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.clock import utc_now
 from ladingd.core.errors import InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
-from ladingd.run.workers.calls import internal_error
+from ladingd.run.workers.calls import JobCalls, answer_within
 
 if TYPE_CHECKING:
     from ladingd.core.maintenance import Discard, DiscardStore, JobFiles
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from ladingd.run.workers.pool import Workers
 
 EVERY = 60.0
-"""Seconds between two looks: a target that is away now is there later."""
+"""Seconds between two rounds."""
 TIMEOUT = 60.0
-"""How many seconds a target has to forget a job."""
+"""Seconds that a target has to forget a job."""
 ORPHAN_DAYS = 30
-"""So long the files of jobs are kept that the store does not know."""
+"""How many days files of unknown jobs are kept."""
 
 log = logging.getLogger(__name__)
 
 
 class Cleanup:
-    """What is to be discarded stands in the store from the moment the job is deleted, so nothing is left by a crash.
+    """Discards deleted jobs. The transaction that deletes a job notes the discard, so a crash leaves nothing behind.
 
     ``workers`` are not those of chunks: a target that does not answer must not keep jobs waiting.
     """
@@ -39,13 +39,13 @@ class Cleanup:
         self._transfer = transfer
         self._workers = workers
         self._told: set[str] = set()
-        """The uids of jobs of which the log says already that they cannot be discarded."""
+        """The uids of jobs that, according to the log, cannot be discarded now."""
         self._bare: set[str] = set()
-        """The uids of jobs whose files are gone while their target is away."""
+        """The uids of jobs whose files are removed, but whose target is away."""
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
-        """Clear away whatever can be, again and again, until cancelled."""
+        """Discard jobs in rounds, until cancelled."""
         await self.sweep()
         while True:
             self._woken.clear()
@@ -54,27 +54,29 @@ class Cleanup:
                 await asyncio.wait_for(self._woken.wait(), EVERY)
 
     def wake(self) -> None:
-        """Look at once: jobs were deleted whose discard nobody waits for."""
+        """Begin the next round now."""
         self._woken.set()
 
     async def sweep(self) -> None:
-        """Set aside files of jobs that nobody knows: somebody has put back an older store, or taken a part of it out.
+        """Set aside the files of unknown jobs, which an older or incomplete store leaves behind.
 
-        They are not removed at once: it may be the store that is the wrong one.
+        They are not removed at once: the store may be the wrong one.
         """
-        # In this order: a job that is made meanwhile is known before it has files.
+        # In this order: a job that is created meanwhile is known before it has files.
         there = await self._files.sizes()
         try:
             for uid in there.keys() - await self._store.known():
                 await self._files.set_aside(uid)
-                log.warning("the store knows no job %s: its files are set aside for %d days", uid, ORPHAN_DAYS)
+                log.warning("the store knows no job %s: its files are kept aside for %d days", uid, ORPHAN_DAYS)
             await self._files.forget_orphans(utc_now() - timedelta(days=ORPHAN_DAYS))
         except LadingError as error:
             log.warning("%s", error.message)
 
     async def clear(self) -> None:
-        """Clear away whatever can be now. A connection that is away is asked once, not for each of its jobs; their
-        files go all the same."""
+        """Discard every job whose target answers.
+
+        A connection that is away is asked once, not once for each job; the files of its jobs are removed all the same.
+        """
         away: set[str] = set()
         for discard in await self._store.pending():
             # An export leaves nothing in its database.
@@ -91,19 +93,13 @@ class Cleanup:
                 # InvalidSpec: the daemon knows no such connection any more.
                 if connection is not None and isinstance(error, TargetUnavailable | InvalidSpec):
                     away.add(connection)
-                    await self._forget_files(discard.uid)  # A worker that was killed has not come to that.
+                    await self._forget_files(discard.uid)  # A worker that was killed has not done so.
 
     async def discard(self, discard: Discard) -> None:
-        """Clear away what one job has left. Raises LadingError where that cannot be now."""
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                await self._workers.call(self._transfer.discard, discard.uid, discard.plan)
-        except TimeoutError:
-            raise TargetUnavailable(f"no answer within {TIMEOUT:g} s") from None
-        except LadingError:
-            raise
-        except Exception as error:
-            raise internal_error(discard.job_id, error) from error
+        """Remove everything that one job left. Raises LadingError if that is not possible now."""
+        async with answer_within(TIMEOUT):
+            calls = JobCalls(workers=self._workers, job_id=discard.job_id)
+            await calls.call(self._transfer.discard, discard.uid, discard.plan)
         await self._store.done(discard.uid)
         self._told.discard(discard.uid)
         self._bare.discard(discard.uid)
@@ -121,6 +117,4 @@ class Cleanup:
     def _tell(self, discard: Discard, error: LadingError) -> None:
         if discard.uid not in self._told:
             self._told.add(discard.uid)
-            log.warning(
-                "jobs/%s is deleted, but what it left cannot be cleared away yet: %s", discard.job_id, error.message
-            )
+            log.warning("jobs/%s is deleted, but what it left cannot be removed yet: %s", discard.job_id, error.message)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ladingd.core.maintenance import EndedJob, JobDeleter, JobFiles, RetentionStore
-    from ladingd.core.ports import JobStore
+    from ladingd.core.ports import ChangeStore, JobStore
 
 PAUSE = 600.0
 """How many seconds pass between two looks."""
@@ -71,6 +71,7 @@ class Retention:
         rules: Rules,
         *,
         jobs: JobStore,
+        changes: ChangeStore,
         old: RetentionStore,
         files: JobFiles,
         deleter: JobDeleter,
@@ -82,6 +83,7 @@ class Retention:
         """``steady`` gives seconds that nobody sets; they go on while the machine sleeps."""
         self.rules = rules
         self._jobs = jobs
+        self._changes = changes
         self._old = old
         self._files = files
         self._deleter = deleter
@@ -181,7 +183,7 @@ class Retention:
         """Forget all changes but the latest."""
         gone = -1
         while self.rules.changes_most:
-            before, gone = gone, await self._jobs.compact(keep=self.rules.changes_most)
+            before, gone = gone, await self._changes.compact(keep=self.rules.changes_most)
             if gone == before:
                 return
             await asyncio.sleep(self._breath)

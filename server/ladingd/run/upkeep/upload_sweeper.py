@@ -31,8 +31,8 @@ _MAY_NEED = frozenset(State) - {State.FINISHED, State.CANCELED}
 class UploadSweeper:
     """Looks after uploads, and after what exports have left beside them."""
 
-    def __init__(self, store: JobStore, uploads: UploadStore, *, pause: float = PAUSE) -> None:
-        self._store = store
+    def __init__(self, jobs: JobStore, uploads: UploadStore, *, pause: float = PAUSE) -> None:
+        self._jobs = jobs
         self._uploads = uploads
         self._pause = pause
 
@@ -46,7 +46,7 @@ class UploadSweeper:
     async def _needed(self) -> list[File]:
         """The files that jobs may still need."""
         before = utc_now() - FAILED_FOR
-        jobs = await self._store.in_states(_MAY_NEED)
+        jobs = await self._jobs.in_states(_MAY_NEED)
         return [job.spec.file for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before]
 
     async def run(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ladingd.core.job import Change
-    from ladingd.core.ports import JobStore
+    from ladingd.core.ports import ChangeStore
     from ladingd.run.watch.notifier import Notifier
 
 BATCH = 500
@@ -28,7 +28,7 @@ class ChangeFeed:
     ``tell`` are called with one change after the other, on the loop, and must not raise.
     """
 
-    def __init__(self, store: JobStore, notifier: Notifier, tell: Sequence[Callable[[Change], None]]) -> None:
+    def __init__(self, store: ChangeStore, notifier: Notifier, tell: Sequence[Callable[[Change], None]]) -> None:
         self._store = store
         self._notifier = notifier
         self._tell = tell

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.job import Change
 
-KEPT = 5_000
+KEPT = 2_500
 """How many changes are kept at most."""
 KEPT_BYTES = 8 << 20
 """How much memory they take at most, roughly: jobs with 2,000 columns are a thousand times larger than others."""

@@ -1,19 +1,76 @@
-"""Errors that nobody foresaw."""
+"""Calls to worker processes on behalf of one job: their time limit, and errors that nobody foresaw."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from ladingd.core.errors import LadingError
+from ladingd.core.errors import LadingError, TargetUnavailable
+from ladingd.run.workers.pool import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from ladingd.core.report import Report
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobCalls:
+    """Calls worker processes for a job. Every error that leaves a call is a LadingError."""
+
+    workers: Workers
+    job_id: str
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in a worker, as ``Workers.call`` does."""
+        with only_domain_errors(self.job_id):
+            return await self.workers.call(function, *args, **kwargs)
+
+    async def follow(
+        self, hear: Callable[[Report], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function in a worker and pass on what it reports, as ``Workers.follow`` does."""
+        with only_domain_errors(self.job_id):
+            return await self.workers.follow(hear, function, *args, **kwargs)
+
+
+@asynccontextmanager
+async def answer_within(seconds: float) -> AsyncIterator[None]:
+    """Raise TargetUnavailable if the block takes longer."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TargetUnavailable.no_answer(seconds) from None
+
+
+@contextmanager
+def only_domain_errors(job_id: str) -> Iterator[None]:
+    """Let LadingErrors pass; log every other error and raise an internal error in its place."""
+    try:
+        yield
+    except LadingError:
+        raise
+    except Exception as error:
+        raise internal_error(job_id, error) from error
+
+
 def internal_error(job_id: str, error: BaseException) -> LadingError:
-    """Write it to the log whole, and give it an id to tell people: its text may hold secrets."""
+    """Log an unforeseen error in full; return an error that names only its id, because its text may hold secrets."""
     error_id = secrets.token_hex(4)
     log.error(
-        "jobs/%s met with a defect, id %s", job_id, error_id, exc_info=error, extra={"fields": {"error_id": error_id}}
+        "internal error in jobs/%s, id %s", job_id, error_id, exc_info=error, extra={"fields": {"error_id": error_id}}
     )
     return LadingError(f"internal error, id {error_id}: the daemon's log says more")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.state import Event, State
-from ladingd.run.attempt import execution as executions
+from ladingd.run.attempt import reckoning
 from tests.harness.waiting import until_async
 from tests.unit.run.conftest import RECORDS
 
@@ -93,7 +93,7 @@ async def test_a_pause_that_is_called_off_takes_the_deadline_with_it(rig: Rig) -
 async def test_a_ledger_that_does_not_answer_keeps_no_job_from_its_rest(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executions, "RECKONING", 0.01)
+    monkeypatch.setattr(reckoning, "LEDGER_TIMEOUT", 0.01)
     job = await rig.queued(4)
     for method in ("process", "committed"):
         rig.workers.hold(method)

@@ -35,7 +35,7 @@ async def ended(rig: Rig, chunks: int = 1) -> Job:
 
 def control_of(rig: Rig) -> Control:
     return Control(
-        store=rig.store,
+        jobs=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
         notifier=rig.notifier,
@@ -87,7 +87,7 @@ async def test_a_target_that_is_away_is_asked_again_once_a_time(
     assert await pending(rig) == [job.id for job in jobs]
     await rig.cleanup.clear()
     assert rig.transfer.discarded == [job.uid for job in jobs]
-    assert caplog.text.count("cannot be cleared away yet") == 1
+    assert caplog.text.count("cannot be removed yet") == 1
 
 
 async def test_the_files_of_all_its_jobs_go_while_a_target_is_away(rig: Rig) -> None:

@@ -49,7 +49,7 @@ class Clocks:
 def retention_of(rig: Rig, rules: Rules, clocks: Clocks | None = None) -> Retention:
     clocks = clocks or Clocks()
     control = Control(
-        store=rig.store,
+        jobs=rig.store,
         transfer=rig.transfer,
         workers=cast("Workers", rig.workers),
         notifier=rig.notifier,
@@ -60,6 +60,7 @@ def retention_of(rig: Rig, rules: Rules, clocks: Clocks | None = None) -> Retent
         rules,
         pause=0.0,
         jobs=rig.store,
+        changes=rig.store,
         old=SqlRetentionStore(rig.store._database),
         files=rig.files,
         deleter=control,

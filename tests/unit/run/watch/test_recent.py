@@ -101,10 +101,10 @@ async def test_a_job_that_rests_is_not_kept_in_mind_by_the_watch(rig: Rig) -> No
         while (event := await anext(events)).job is None or event.job.state is not State.RUNNING:
             pass
         rig.watch.progressed(event.job)
-        assert rig.watch._revisions
+        assert rig.watch._pulse._revisions
         await rig.store.move(job.id, Event.COMPLETE)
         rig.notifier.notify(job.id)
         while (event := await anext(events)).job is None or event.job.state is not State.FINISHED:
             pass
-        assert (rig.watch._revisions, rig.watch._fresh, rig.watch._progress) == ({}, {}, {})
+        assert (rig.watch._pulse._revisions, rig.watch._pulse._fresh, rig.watch._pulse._shown) == ({}, {}, {})
     await events.aclose()

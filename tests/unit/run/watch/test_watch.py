@@ -16,16 +16,18 @@ from ladingd.core.job import Failure, Level, Progress
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.selection import Comparison, Condition, Field, Selection
 from ladingd.core.state import Event, State
-from ladingd.run.watch import watch as fan_out
-from ladingd.run.watch.watch import WatchKind
+from ladingd.run.watch import change_cache, progress_pulse
+from ladingd.run.watch import snapshot as snapshots
+from ladingd.run.watch.events import WatchKind
 from tests.integration.api.fakes import eventually
+from tests.unit.run.conftest import watch_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ladingd.core.job import Job
     from ladingd.core.ports import Page
-    from ladingd.run.watch.watch import WatchEvent
+    from ladingd.run.watch.events import WatchEvent
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
@@ -96,8 +98,8 @@ async def test_only_the_job_that_is_named(rig: Rig) -> None:
 
 
 async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "Recent", partial(fan_out.Recent, most=4))
-    watch = fan_out.Watch(rig.store, rig.notifier, rig.rejects)
+    monkeypatch.setattr(change_cache, "Recent", partial(change_cache.Recent, most=4))
+    watch = watch_of(rig.store, rig.notifier, rig.rejects)
     job = await rig.queued(1)
     slow = watch.jobs(revision=job.revision)
     await rig.command(job.id, Event.PAUSE)
@@ -114,12 +116,12 @@ async def test_a_watcher_that_lags_reads_the_store(rig: Rig, monkeypatch: pytest
 async def test_watchers_that_come_back_after_a_restart_cost_the_store_one_reading(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fan_out, "BATCH", 3)
+    monkeypatch.setattr(change_cache, "BATCH", 3)
     job = await rig.queued(1)
     for _ in range(5):
         await rig.command(job.id, Event.PAUSE)
         await rig.command(job.id, Event.START)
-    restarted = fan_out.Watch(rig.store, rig.notifier, rig.rejects)
+    restarted = watch_of(rig.store, rig.notifier, rig.rejects)
     read: list[int] = []
     changes = rig.store.changes
 
@@ -153,7 +155,7 @@ async def test_progress_is_merged_and_never_older_than_the_last_change(rig: Rig)
     await rig.command(job.id, Event.PAUSE)
     rig.watch.progressed(replace(running, progress=Progress(fraction=0.9)))
     assert (await anext(events)).kind is WatchKind.CHANGED
-    closing = asyncio.get_running_loop().call_later(2 * fan_out.PULSE_SECONDS, rig.watch.close)
+    closing = asyncio.get_running_loop().call_later(2 * progress_pulse.PULSE_SECONDS, rig.watch.close)
     with pytest.raises(ShuttingDown):  # and no progress of the time before the pause
         await anext(events)
     closing.cancel()
@@ -327,7 +329,7 @@ async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypa
 
 async def test_a_watch_that_begins_holds_one_page_of_jobs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes while the list is told is told once, and not backwards."""
-    monkeypatch.setattr(fan_out, "PAGE", 2)
+    monkeypatch.setattr(snapshots, "PAGE", 2)
     made = [await rig.queued(number) for number in range(1, 6)]
     begun = await rig.store.revision()
     events = rig.watch.jobs()
@@ -398,7 +400,7 @@ async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypat
         asked += 1
         current = await revision()
         if asked == 2:  # The first is for the watcher's own revision, the second for the list's.
-            rig.watch._listed.clear()  # As the next pulse of progress does.
+            rig.watch._snapshots.forget()  # As the next pulse of progress does.
         return current
 
     monkeypatch.setattr(rig.store, "revision", slow)
@@ -430,7 +432,7 @@ async def test_a_watch_that_lasts_does_not_hold_the_list_it_began_with(
         return replace(page, items=Listed(page.items))
 
     monkeypatch.setattr(rig.store, "list", marked)
-    monkeypatch.setattr(fan_out, "LISTED_SECONDS", 0.001)
+    monkeypatch.setattr(snapshots, "LISTED_SECONDS", 0.001)
     watches = []
     for _ in range(3):
         watches.append(rig.watch.jobs())

@@ -16,15 +16,15 @@ from ladingd.core.job import Job, Level, Progress
 from ladingd.core.plan import Chunk, CommittedChunk
 from ladingd.core.selection import EVERY
 from ladingd.core.state import Event, State
-from ladingd.run.watch.watch import Watch, WatchKind
+from ladingd.run.watch.events import WatchKind
 from ladingd.store.jobs import SqlJobStore
-from tests.unit.run.conftest import SPEC, plan_of
+from tests.unit.run.conftest import SPEC, plan_of, watch_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from ladingd.core.selection import Selection
-    from ladingd.run.watch.watch import WatchEvent
+    from ladingd.run.watch.events import WatchEvent
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
@@ -180,8 +180,8 @@ async def test_what_was_shared_is_not_told_once_it_is_no_longer(rig: Rig, restar
 async def test_many_withdrawn_jobs_do_not_have_all_of_them_read_with_every_change(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ladingd.run.watch.watch._WITHDRAWN", 4)
-    watch = Watch(rig.store, rig.notifier, rig.rejects)
+    monkeypatch.setattr("ladingd.run.watch.change_cache._WITHDRAWN", 4)
+    watch = watch_of(rig.store, rig.notifier, rig.rejects)
     asked = 0
 
     async def withdrawn() -> Mapping[str, int]:
@@ -201,7 +201,7 @@ async def test_many_withdrawn_jobs_do_not_have_all_of_them_read_with_every_chang
         assert (event.job.id, event.job.shared) == (f"his{number}", False)
     await events.aclose()
     assert asked < 8, "once at the beginning, and once for each five jobs"
-    assert len(watch._withdrawn) == 20, "of all of them changes are kept"
+    assert len(watch._changes._withdrawn) == 20, "of all of them changes are kept"
 
 
 async def test_a_slow_watcher_is_not_told_what_is_no_longer_shared(rig: Rig) -> None:
