@@ -38,6 +38,7 @@ from ladingd.data.formats.lines import (
     decodable,
     end_of_line,
     find_beginning,
+    in_one_piece,
     is_utf8,
     read_chunk,
     refused_record,
@@ -363,7 +364,7 @@ class _Reader:
             return None
         if table.num_rows != lines.size:
             return None  # Several objects in one line.
-        columns = [column.combine_chunks() for column in table.columns]
+        columns = [in_one_piece(column) for column in table.columns]
         return None if any(map(_is_infinite, columns)) else columns  # NaN is no JSON.
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:

@@ -156,6 +156,11 @@ def read_chunk(source: Source, plan: ImportPlan, chunk: Chunk) -> bytes:
     return data
 
 
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """A column that pyarrow has read from one block. It is not copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def is_utf8(data: bytes) -> bool:
     """Whether bytes are UTF-8. They are not copied."""
     offsets = pa.py_buffer(np.array([0, len(data)], np.int32))

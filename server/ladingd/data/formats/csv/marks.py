@@ -20,6 +20,8 @@ Hits = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
 LF, CR = 10, 13
+_BLOCK = 256 << 10
+"""Bytes that are handled at once. Their arrays stay in the processor's cache: less than half the time of 8 MiB."""
 _ONE, _LAST = np.uint64(1), np.uint64(63)
 
 
@@ -48,11 +50,8 @@ def read_marks(data: bytes, dialect: Dialect) -> Marks:
     if dialect.quote.encode() not in data:
         return Marks(regular=True, open=False, inside=np.empty(0, np.uint64))
     codes = np.frombuffer(data, np.uint8)
-    quotes = _words(quotes_in(data, dialect))
-    ends = (codes == ord(dialect.delimiter)) | (codes == LF)
-    if b"\r" in data:
-        ends |= codes == CR
-    borders = _words(ends)
+    quotes = _packed(quotes_in(data, dialect)) if _has_escapes(data, dialect) else _bits(codes, ord(dialect.quote))
+    borders = _bits(codes, ord(dialect.delimiter), LF, *([CR] if b"\r" in data else []))
     inside = _parity(quotes)
     opening, closing = quotes & inside, quotes & ~inside
     starts = _one_later(borders) | _one_later(closing)
@@ -72,25 +71,27 @@ def has_blank_lines(data: bytes) -> bool:
     if data.startswith((b"\n", b"\r")):
         return True
     codes = np.frombuffer(data, np.uint8)
-    line_ends = codes == LF
-    if (line_ends[1:] & line_ends[:-1]).any():
-        return True
-    if b"\r" not in data:
-        return False
-    returns = codes == CR
-    line_ends |= returns
-    return bool((returns[1:] & line_ends[:-1]).any())
+    has_returns = b"\r" in data
+    for start in range(0, codes.size, _BLOCK):
+        block = codes[start : start + _BLOCK + 1]
+        feeds = block == LF
+        if (feeds[1:] & feeds[:-1]).any():
+            return True
+        if has_returns:
+            returns = block == CR
+            if (returns[1:] & (feeds | returns)[:-1]).any():
+                return True
+    return False
 
 
 def quotes_in(data: bytes, dialect: Dialect) -> Hits:
     """Which bytes are quotes that are not escaped."""
-    quote, escape = dialect.quote.encode(), dialect.escape.encode()
     codes = np.frombuffer(data, np.uint8)
-    hits: Hits = codes == quote[0]
-    if not escape or escape + quote not in data:
+    hits: Hits = codes == ord(dialect.quote)
+    if not _has_escapes(data, dialect):
         return hits
     # In a row of escape characters, every second one is itself escaped.
-    marks = np.flatnonzero(codes == escape[0])
+    marks = np.flatnonzero(codes == ord(dialect.escape))
     begins = np.diff(marks, prepend=-2) != 1
     places = marks - np.maximum.accumulate(np.where(begins, marks, 0))
     behind = marks[places & 1 == 0] + 1
@@ -98,9 +99,31 @@ def quotes_in(data: bytes, dialect: Dialect) -> Hits:
     return hits
 
 
-def _words(hits: Hits) -> Words:
+def _has_escapes(data: bytes, dialect: Dialect) -> bool:
+    return bool(dialect.escape) and (dialect.escape + dialect.quote).encode() in data
+
+
+def _packed(hits: Hits) -> Words:
+    words = np.zeros(-(-hits.size // 64), np.uint64)
     packed = np.packbits(hits, bitorder="little")
-    return np.pad(packed, (0, -packed.size % 8)).view(np.uint64)
+    words.view(np.uint8)[: packed.size] = packed
+    return words
+
+
+def _bits(codes: npt.NDArray[np.uint8], *wanted: int) -> Words:
+    """One bit for each byte: whether it is one of the wanted ones. Works in blocks that stay in the processor's
+    cache."""
+    words = np.zeros(-(-codes.size // 64), np.uint64)
+    octets = words.view(np.uint8)
+    found, another = np.empty(_BLOCK, np.bool_), np.empty(_BLOCK, np.bool_)
+    for start in range(0, codes.size, _BLOCK):
+        block = codes[start : start + _BLOCK]
+        hits = np.equal(block, wanted[0], out=found[: block.size])
+        for code in wanted[1:]:
+            np.logical_or(hits, np.equal(block, code, out=another[: block.size]), out=hits)
+        packed = np.packbits(hits, bitorder="little")
+        octets[start // 8 : start // 8 + packed.size] = packed
+    return words
 
 
 def _parity(words: Words) -> Words:

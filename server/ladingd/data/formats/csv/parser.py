@@ -17,7 +17,7 @@ import pyarrow.csv as pacsv
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.marks import CR, LF, has_blank_lines, read_marks
 from ladingd.data.formats.csv.quoting import grammar_of
-from ladingd.data.formats.lines import BOM, RecordPlaces, is_utf8, without_line_end
+from ladingd.data.formats.lines import BOM, RecordPlaces, in_one_piece, is_utf8, without_line_end
 from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
             null_values=[""],
         ),
     )
-    return Parsed(columns=[column.combine_chunks() for column in table.columns], misshapen=misshapen)
+    return Parsed(columns=[in_one_piece(column) for column in table.columns], misshapen=misshapen)
 
 
 def record_places(data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:
