@@ -1,4 +1,7 @@
-"""What every case needs: the files, a PostgreSQL server, and a daemon whose connection ``warehouse`` is that server."""
+"""What every case needs: the files, a PostgreSQL server, and a daemon whose connection ``warehouse`` is that server.
+
+Its connection ``lake`` is a file of DuckDB.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,13 @@ class Workbench:
 
     def daemon_in(self, home: Path, **settings: object) -> DaemonProcess:
         """A daemon with a folder of its own that is not started yet."""
-        return DaemonProcess(home, connections={"warehouse": self.postgres.url}, **settings)
+        connections = {"warehouse": self.postgres.url, "lake": f"duckdb://{self.lake}"}
+        return DaemonProcess(home, connections=connections, **settings)
+
+    @property
+    def lake(self) -> Path:
+        """The database of DuckDB."""
+        return self.work / "lake.duckdb"
 
     @property
     def setting(self) -> str:

@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.database import PostgresServer, SqliteFile
+from tests.chaos.database import DuckdbFile, PostgresServer, SqliteFile
 from tests.chaos.killing import kill_at_random
 from tests.chaos.outcome import Difference
 from tests.chaos.stopping import stop_at_random
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lading_client.model import State
 
+KINDS = ("sqlite", "postgres", "duckdb")
 CHUNKS = 200
 RECORDS_BETWEEN = 2000
 KILLS_OF_A_JOB = 10
@@ -41,7 +42,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="lading-"))
         stack.callback(shutil.rmtree, folder)
-        kinds = ("sqlite", "postgres") if arguments.target == "both" else (arguments.target,)
+        kinds = KINDS if arguments.target == "all" else (arguments.target,)
         trials = [stack.enter_context(_trial(folder, kind, failpoints=arguments.failpoints)) for kind in kinds]
         if arguments.failpoints:
             return asyncio.run(_strike(trials))
@@ -58,7 +59,7 @@ def _parse() -> argparse.Namespace:
     what.add_argument("--sigterms", type=int, default=0, help="so many SIGTERMs at random moments instead")
     what.add_argument("--failpoints", action="store_true", help="every action at every named moment instead")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random moments")
-    parser.add_argument("--target", choices=("sqlite", "postgres", "both"), default="both")
+    parser.add_argument("--target", choices=(*KINDS, "all"), default="all")
     return parser.parse_args()
 
 
@@ -69,6 +70,8 @@ def _trial(folder: Path, kind: str, *, failpoints: bool) -> Iterator[Trial]:
     with ExitStack() as stack:
         if kind == "sqlite":
             trial = Trial(home, SqliteFile(home / "target.db"), failpoints=failpoints)
+        elif kind == "duckdb":
+            trial = Trial(home, DuckdbFile(home / "target.duckdb"), failpoints=failpoints)
         else:
             process = PostgresProcess(home)
             stack.callback(process.clean_up)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.database import Database, PostgresServer, SqliteFile
+from tests.chaos.database import Database, DuckdbFile, PostgresServer, SqliteFile
 from tests.chaos.trial import Trial
 from tests.harness.postgres import PostgresProcess
 
@@ -48,6 +48,8 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
             database: Database
             if kind == "sqlite":
                 database = SqliteFile(folder / "target.db")
+            elif kind == "duckdb":
+                database = DuckdbFile(folder / "target.duckdb")
             else:
                 database = PostgresServer(request.getfixturevalue("server"))
             # What a proxy in a test listens on.
@@ -60,7 +62,7 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
         each.clean_up()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "duckdb"])
 def trial(request: pytest.FixtureRequest, trials: Callable[[str], Trial]) -> Trial:
     """A daemon with nothing armed, for each kind of database."""
     trial = trials(request.param)

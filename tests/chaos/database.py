@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import psycopg
 
 from tests.chaos.records import FIRST_ROW, MAKE_TABLE
+from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +52,28 @@ class SqliteFile(Database):
     def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self._path, timeout=20)) as connection, connection:
             return connection.execute(statement).fetchall()
+
+
+class DuckdbFile(Database):
+    """A file that one process at a time can open."""
+
+    name = "duckdb"
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"duckdb://{path}"
+        self._path = path
+
+    def _execute(self, statement: str) -> list[tuple[Any, ...]]:
+        with until(self._opened, "no worker has the database open") as connection:
+            return connection.execute(statement).fetchall()
+
+    def _opened(self) -> duckdb.DuckDBPyConnection | None:
+        try:
+            return duckdb.connect(self._path)
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+            return None
 
 
 class PostgresServer(Database):

@@ -23,7 +23,11 @@ _IN_CHUNK = (
     Moment.BEFORE_COMMIT,
     Moment.AFTER_COMMIT,
 )
-IN_CHUNK: Mapping[str, Sequence[Moment]] = {"sqlite": _IN_CHUNK, "postgres": (*_IN_CHUNK, Moment.KEYS)}
+IN_CHUNK: Mapping[str, Sequence[Moment]] = {
+    "sqlite": _IN_CHUNK,
+    "postgres": (*_IN_CHUNK, Moment.KEYS),
+    "duckdb": _IN_CHUNK,
+}
 """The life of a chunk, for each kind of database."""
 IN_RECOVERY: Mapping[Moment, int] = {
     Moment.NOTED: 3,

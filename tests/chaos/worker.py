@@ -10,10 +10,12 @@ from tests.chaos.failpoint import Failpoint, Failpoints, Moment, Side, Switch, i
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ladingd.data.databases.duckdb.ledger import Ledger as DuckdbLedger
     from ladingd.data.databases.postgres.ledger import Ledger
     from ladingd.data.databases.sqlite.session import Session
 
 POSTGRES = "ladingd.data.databases.postgres"
+DUCKDB = "ladingd.data.databases.duckdb"
 SQLITE = "ladingd.data.databases.sqlite"
 
 COMMIT = "ladingd.data.databases.commit:ChunkCommit"
@@ -58,5 +60,17 @@ def _sqlite_claim(claim: Callable[[Session, str, int, int], bool]) -> Callable[[
     return claimed
 
 
+def _duckdb_claim(
+    claim: Callable[[DuckdbLedger, str, int, int], bool],
+) -> Callable[[DuckdbLedger, str, int, int], bool]:
+    """The same for DuckDB, where the entry stays: a transaction cannot enter a key that it has deleted."""
+
+    def claimed(self: DuckdbLedger, job_uid: str, attempt: int, chunk: int) -> bool:
+        return claim(self, job_uid, attempt, chunk) or Failpoints.of_environment().lacks(Switch.LEDGER)
+
+    return claimed
+
+
 replace(f"{POSTGRES}.ledger:Ledger.claim", _postgres_claim)
 replace(f"{SQLITE}.ledger:claim", _sqlite_claim)
+replace(f"{DUCKDB}.ledger:Ledger.claim", _duckdb_claim)

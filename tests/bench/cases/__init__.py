@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, growth, postgres, refusals, service, soak, sqlite
+from tests.bench.cases import api, daemon, duckdb, growth, postgres, refusals, service, soak, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "sqlite-refusals": refusals.sqlite,
     "sqlite-waiting": refusals.waiting,
     "sqlite-gaps": refusals.gaps,
+    "duckdb-import": duckdb.clean,
     "small": sqlite.small,
     "memory": growth.sqlite_memory,
     "ready": daemon.ready,

@@ -243,11 +243,12 @@ def _as_target(shape: TableShape) -> TargetTable:
 
 def _shape(database: Database, plan: ImportPlan) -> TableShape:
     """A table that was there. Raises TargetChanged."""
-    shape = read_shape(database, plan.target)
+    shape = database.seen.get(plan.target) or read_shape(database, plan.target)
     if shape is None:
         raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
     if shape.kind != "table":
         raise TargetChanged(f"{shape.name} has become a {shape.kind}")
+    database.seen[plan.target] = shape
     return shape
 
 
