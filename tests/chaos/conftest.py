@@ -62,7 +62,7 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
         each.clean_up()
 
 
-@pytest.fixture(params=["sqlite", "postgres", "duckdb"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def trial(request: pytest.FixtureRequest, trials: Callable[[str], Trial]) -> Trial:
     """A daemon with nothing armed, for each kind of database."""
     trial = trials(request.param)

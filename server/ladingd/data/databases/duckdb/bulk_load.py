@@ -14,7 +14,7 @@ import duckdb
 
 from ladingd.core.errors import BillImbalance, TargetChanged, TargetRefused
 from ladingd.data.databases.duckdb.session import BATCH, quoted
-from ladingd.data.databases.duckdb.violations import Search, bind_rows
+from ladingd.data.databases.duckdb.violations import Search
 from ladingd.data.rejects.fault import Faults
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RECENT = 8
 """Refusals in one of so many chunks before make them likely in a chunk."""
 
 # The bound records into their table.
-_INSERT = "INSERT INTO {table} ({names}) SELECT {names} FROM {batch}"
+_INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {batch}"
 
 
 class RecordRefused(Exception):
@@ -67,7 +67,7 @@ def load(database: Database, shape: TableShape, batch: Batch, known: Experience)
     if likely:
         search.refuse()
     if search.left.size:
-        bind_rows(database, batch.records, search.left)
+        search.bind()
         try:
             inserted = database.insert(_insertion(shape, batch))
         except duckdb.ConstraintException as error:
@@ -89,5 +89,10 @@ def load(database: Database, shape: TableShape, batch: Batch, known: Experience)
 
 
 def _insertion(shape: TableShape, batch: Batch) -> str:
-    names = ", ".join(quoted(name) for name in batch.records.schema.names)
-    return _INSERT.format(table=shape.identifier, names=names, batch=BATCH)
+    columns = [column for column in map(shape.column, batch.records.schema.names) if column is not None]
+    return _INSERT.format(
+        table=shape.identifier,
+        names=", ".join(quoted(column.name) for column in columns),
+        values=", ".join(column.type.value(column.name) for column in columns),
+        batch=BATCH,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from ladingd.data.databases.duckdb.session import quoted, statement
 from ladingd.data.databases.duckdb.types import KEYS, ColumnType, of_declaration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from ladingd.core.spec import Table
     from ladingd.data.databases.duckdb.session import Database
@@ -39,7 +38,7 @@ WHERE database_name = current_database() AND schema_name = $1 AND table_name = $
 """
 # Indexes that allow no value twice.
 _UNIQUE_INDEXES = """
-SELECT index_name, sql FROM duckdb_indexes()
+SELECT index_name, CAST(expressions AS VARCHAR[]) FROM duckdb_indexes()
 WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 AND is_unique ORDER BY index_name
 """
 _SCHEMA = """
@@ -154,8 +153,8 @@ def read_shape(database: Database, table: Table) -> TableShape | None:
                 checks.append(expression)
             case "FOREIGN KEY":
                 foreign_keys.append(ForeignKey(columns=tuple(names), table=referenced, referenced=tuple(others)))
-    for index, sql in database.rows(_UNIQUE_INDEXES, (schema, name)):
-        uniques += _of_index(index, sql)
+    for index, expressions in database.rows(_UNIQUE_INDEXES, (schema, name)):
+        uniques.append(_of_index(index, expressions, columns))
     return TableShape(
         schema=schema,
         name=name,
@@ -173,8 +172,12 @@ def has_schema(database: Database, schema: str) -> bool:
     return bool(database.rows(_SCHEMA, (schema,))[0][0])
 
 
-def _of_index(name: str, sql: str) -> Iterator[Unique]:
-    """The key of a unique index: whatever stands between the parentheses of its statement."""
-    found = re.search(r"\((?P<keys>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*;?\s*$", sql)
-    if found is not None:
-        yield Unique(said=f"unique index {name}", expressions=(f"({found['keys']})",), columns=())
+def _of_index(name: str, expressions: Sequence[str], columns: Sequence[TableColumn]) -> Unique:
+    """The key of a unique index."""
+    spelled = {text: column.name for column in columns for text in (column.name, quoted(column.name))}
+    known = tuple(spelled[text] for text in expressions if text in spelled)
+    return Unique(
+        said=f"unique index {name}",
+        expressions=tuple(expressions),
+        columns=known if len(known) == len(expressions) else (),
+    )

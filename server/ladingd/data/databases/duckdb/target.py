@@ -257,6 +257,8 @@ def _recognise(database: Database, ledger: Ledger, job_uid: str, shape: TableSha
 
     A table of DuckDB has no identity that outlives the process. The number of its rows is what tells.
     """
+    if ("recognised", job_uid) in database.seen:
+        return  # Since then, nobody else can have written.
     committed = ledger.inserted(job_uid)
     there = int(database.rows(_ROWS.format(table=shape.identifier))[0][0])
     if there < committed:
@@ -265,6 +267,7 @@ def _recognise(database: Database, ledger: Ledger, job_uid: str, shape: TableSha
             f"{committed:,} records and the table has {there:,}; put the table back and start the job again, or load "
             f"all records again: lading clone"
         )
+    database.seen["recognised", job_uid] = True
 
 
 def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ladingd.data.databases.duckdb.session import statement
 from ladingd.data.values.converters import BOOLEAN_WORDS, Reading, Words, checked, put_reals, typed
@@ -52,7 +51,9 @@ _DECLARED = {
     Kind.TEXT: "VARCHAR",
 }
 _REAL_WORDS = Words(pattern=r"^(?i:[+-]?inf(inity)?|nan)$", put=put_reals)
-_BYTES = r"^\\x([0-9a-fA-F]{2})*$"
+_BYTES = r"""
+CASE WHEN regexp_matches({c}, '^\\x([0-9a-fA-F][0-9a-fA-F])*$') THEN unhex(substr({c}, 3)) ELSE encode({c}) END
+"""
 
 
 def declaration(kind: FieldType) -> str:
@@ -73,8 +74,6 @@ class ColumnType:
 
     def reading(self, planned: FieldType, *, inferred: bool = False) -> Reading:
         """How fields become values of this column."""
-        if self.declared == "BLOB":
-            return Reading(kind=TEXT, convert=_to_bytes, name="text")
         if not self.native or (self.field_type == TEXT and planned != TEXT):
             return checked(planned)
         if self.field_type.kind is Kind.UUID:
@@ -91,6 +90,10 @@ class ColumnType:
     @property
     def _name(self) -> str:
         return self.declared.lower() if self.declared in _INTEGERS and self.declared != "BIGINT" else ""
+
+    def value(self, name: str) -> str:
+        """What an import inserts. Bytes are pairs of hexadecimal digits after ``\\x``; other text is its UTF-8."""
+        return statement(_BYTES.strip() if self.declared == "BLOB" else "{c}", c=name)
 
     def expression(self, name: str) -> str:
         """What an export asks for."""
@@ -118,15 +121,3 @@ def of_declaration(declared: str) -> ColumnType:
     if declared in _OTHERS:
         return ColumnType(declared=declared, field_type=FieldType(kind=_OTHERS[declared]))
     return ColumnType(declared=declared, field_type=TEXT, native=False)
-
-
-def _to_bytes(texts: pa.Array) -> pa.Array:
-    """Bytes: pairs of hexadecimal digits after ``\\x``, as exports write them; of any other text its UTF-8."""
-    hexadecimal = pc.fill_null(pc.match_substring_regex(texts, _BYTES), False)
-    if not pc.any(hexadecimal, min_count=0).as_py():
-        return texts.cast(pa.binary())
-    values = [
-        None if text is None else bytes.fromhex(text[2:]) if is_hexadecimal else text.encode()
-        for text, is_hexadecimal in zip(texts.to_pylist(), hexadecimal.to_pylist(), strict=True)
-    ]
-    return pa.array(values, pa.binary())

@@ -35,7 +35,7 @@ ROW = "lading row"
 _RECORDS = "SELECT {row}, {columns} FROM {batch}"
 # Records whose text DuckDB cannot turn into a value of the column.
 _UNCONVERTED = """
-SELECT {row} FROM {batch} WHERE {column} IS NOT NULL AND TRY_CAST({column} AS {type}) IS NULL ORDER BY {row}
+SELECT {row} FROM {batch} WHERE {column} IS NOT NULL AND TRY(CAST({column} AS {type})) IS NULL ORDER BY {row}
 """
 # Records for which the expression of a CHECK is false.
 _FAILED_CHECK = "SELECT {row} FROM ({records}) WHERE NOT ({expression}) ORDER BY {row}"
@@ -90,6 +90,8 @@ class Search:
     records: pa.RecordBatch
     left: Positions
     verdicts: list[Verdict]
+    bound: int = -1
+    """How many records are bound; they are those that were left when they were bound."""
 
     @classmethod
     def of(cls, database: Database, shape: TableShape, records: pa.RecordBatch) -> Search:
@@ -101,7 +103,7 @@ class Search:
         for name in self.records.schema.names:
             column = self.shape.column(name)
             if column is not None and not column.type.native:
-                self._bind()
+                self.bind()
                 rows = self._rows(_UNCONVERTED, column=quoted(name), type=column.type.declared)
                 self._refuse(rows, "INVALID_VALUE", f"the value is not of type {column.type.declared}", name)
 
@@ -113,14 +115,14 @@ class Search:
                 message = f"column {column.name} of table {self.shape.name} may not be empty"
                 self._refuse(np.intersect1d(self.left, nulls), "NOT_NULL", message, column.name)
         for expression in self.shape.checks:
-            self._bind()
+            self.bind()
             rows = self._rows(_FAILED_CHECK, records=self._typed(), expression=expression)
             self._refuse(rows, "CHECK", f"CHECK {expression} of table {self.shape.name} failed")
         for key in self.shape.foreign_keys:
-            self._bind()
+            self.bind()
             self._refuse_orphans(key)
         for unique in self.shape.uniques:
-            self._bind()
+            self.bind()
             others = f"SELECT {_named(unique.expressions)} FROM {self.shape.identifier}"  # noqa: S608 - quoted
             rows = self._rows(_TAKEN, keys=self._keys(unique.expressions), others=others, names=_names(unique))
             self._refuse(rows, "UNIQUE", self._taken(unique), unique.columns[0] if len(unique.columns) == 1 else "")
@@ -137,7 +139,7 @@ class Search:
 
     def _refuse_doubles(self) -> None:
         """Find the records whose key an earlier record has, record after record where keys are shared at all."""
-        self._bind()
+        self.bind()
         groups: dict[int, list[tuple[Unique, int]]] = {}
         for unique in self.shape.uniques:
             sql = self._sql(_SHARED, keys=self._keys(unique.expressions), names=_names(unique))
@@ -166,8 +168,11 @@ class Search:
             self.left = np.setdiff1d(self.left, rows, assume_unique=True)
             self.verdicts.append(Verdict(rows=rows, code=code, message=message, column=column, holders=holders))
 
-    def _bind(self) -> None:
-        bind_rows(self.database, self.records, self.left)
+    def bind(self) -> None:
+        """Bind the records that are left."""
+        if self.bound != self.left.size:
+            bind_rows(self.database, self.records, self.left)
+            self.bound = self.left.size
 
     def _rows(self, text: str, **words: str) -> Positions:
         return np.array([row for (row,) in self.database.rows(self._sql(text, **words))], np.int64)
@@ -181,7 +186,7 @@ class Search:
         columns = []
         for column in self.shape.columns:
             if not column.generated:
-                value = quoted(column.name) if column.name in there else column.default or "NULL"
+                value = column.type.value(column.name) if column.name in there else column.default or "NULL"
                 columns.append(f"CAST({value} AS {column.type.declared}) AS {quoted(column.name)}")
         return self._sql(_RECORDS, columns=", ".join(columns))
 
