@@ -76,7 +76,7 @@ def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> 
         if spots[one].has_other_name(spots[other]):
             message = (
                 f"its database has a second name, at {spots[one].place}, by which the connection {one} leads to it: "
-                "SQLite damages such databases; give both connections the same path"
+                "each name has journals of its own, which damages the database; give both connections the same path"
             )
             yield source.finding(Severity.ERROR, ("connections", other, "url"), message)
         else:

@@ -55,7 +55,7 @@ class ConnectionSettings(Table):
     """A database that jobs may name. Its password stands apart from the URL, in one of three places."""
 
     url: str = Field(examples=["postgresql://lading@db.example.org/warehouse"])
-    """sqlite:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
+    """sqlite:/// or duckdb:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
     password_file: AbsolutePath | None = Field(default=None, examples=["/etc/lading/warehouse"])
     """A file with nothing but the password, read anew for each connection."""
     password_env: str = ""
@@ -63,7 +63,7 @@ class ConnectionSettings(Table):
     password_credential: str = ""
     """The name of a systemd credential (LoadCredential=)."""
     ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
-    """The schema of PostgreSQL that the ledger of imports is kept in. The first job makes it."""
+    """The schema of PostgreSQL or DuckDB that holds the ledger of imports. The first job creates it."""
 
     @field_validator("url")
     @classmethod

@@ -26,7 +26,10 @@ def advice(description: str, server: str | None) -> list[str]:
         return [f"ask the administrator of the daemon at {server} to add it"]
     name = match["name"] if _NAME.fullmatch(match["name"]) else "NAME"
     entry = (
-        [f"  [connections.{name}]", '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"']
+        [
+            f"  [connections.{name}]",
+            '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:///path/to/file.db", "duckdb:///…"',
+        ]
         if match["kind"] == "connection"
         else ["  [roots]", f'  {name} = "/path/to/directory"']
     )

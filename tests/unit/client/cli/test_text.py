@@ -218,7 +218,7 @@ def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyP
     assert advice(missing, None) == [
         f"to add it, write in {tmp_path}/.config/lading/ladingd.toml:",
         "  [connections.pg]",
-        '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:////path/to/file.db"',
+        '  url = "postgresql://USER@HOST/DATABASE"    # or "sqlite:///path/to/file.db", "duckdb:///…"',
         "check it: ladingd --user config check --connect",
         f"then reload the daemon: kill -HUP $(cat {tmp_path}/.local/state/lading/ladingd.pid)",
     ]
