@@ -182,7 +182,7 @@ class PostgresSource(RowSource):
         # A second field: in a record of one field an empty line would not tell NULL from nothing.
         fields = [*_fields(plan.columns), sql.SQL("0")]
         names = [column.source for column in plan.columns]
-        with self._copying(plan, chunk, fields, _DIALECT) as records:
+        with self._copying(plan, chunk, fields, _DIALECT) as (_, records):
             for data in _blocks(records):
                 columns = parse(data, _DIALECT, len(fields)).columns[:-1]
                 yield pa.RecordBatch.from_arrays(columns, names)
@@ -192,17 +192,16 @@ class PostgresSource(RowSource):
         fields = _fields(plan.columns)
         if len(plan.columns) == 1 and plan.columns[0].nullable:
             fields = [sql.SQL("concat({})").format(*fields)]  # NULL becomes an empty text, which is quoted
-        written = 0
-        with self._copying(plan, chunk, fields, dialect) as records:
-            for record in records:
-                file.write(record if written else _unlike_mark(bytes(record), dialect))
-                written += 1
-        return written
+        with self._copying(plan, chunk, fields, dialect) as (session, records):
+            first = bytes(next(records, b""))
+            file.write(_unlike_mark(first, dialect))
+            file.writelines(records)
+            return session.copied
 
     @contextmanager
     def _copying(
         self, plan: ExportPlan, chunk: Chunk, fields: Sequence[sql.Composable], dialect: Dialect
-    ) -> Iterator[Iterator[Buffer]]:
+    ) -> Iterator[tuple[Session, Iterator[Buffer]]]:
         """The rows of a chunk as delimited records, one by one."""
         query = sql.SQL(_COPY).format(
             fields=sql.SQL(", ").join(fields),
@@ -214,7 +213,7 @@ class PostgresSource(RowSource):
         with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
             expected = None if plan.key else _estimate(session, plan)
             records = session.copy_out(query)
-            yield records if expected is None else _reported(records, expected)
+            yield session, records if expected is None else _reported(records, expected)
             if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
                 _same(session, plan, Identity.decode(plan.identity))
 

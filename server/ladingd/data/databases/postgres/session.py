@@ -92,6 +92,7 @@ class Session:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
+        self.copied = 0
 
     @property
     def server_version(self) -> int:
@@ -124,12 +125,26 @@ class Session:
             return cursor.rowcount
 
     def copy_out(self, query: Query) -> Iterator[Buffer]:
-        """Execute a COPY … TO STDOUT; its records, one by one."""
-        with self._connection.cursor() as cursor, cursor.copy(_composable(query)) as copy:
-            if not (first := copy.read()):
-                return
-            yield first
-            yield from _received(self._connection)
+        """Execute a COPY … TO STDOUT; its records, one by one. After the last one `copied` is their number.
+
+        It takes records from libpq itself as long as libpq has some, and lets psycopg wait in between: psycopg's own
+        ``Copy`` costs three times as much for each record.
+        """
+        connection, pgconn = self._connection, self._connection.pgconn
+        with connection.cursor() as cursor, cursor.copy(_composable(query)):
+            while True:
+                for length, record in map(pgconn.get_copy_data, repeat(1)):
+                    if length <= 0:
+                        break
+                    yield record
+                if length < 0:
+                    break
+                connection.wait(_readable())
+                pgconn.consume_input()
+            result = connection.wait(_result(pgconn))
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        self.copied = result.command_tuples or 0
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -300,26 +315,6 @@ def _connect(address: Address) -> psycopg.Connection[Any]:
         _close(connection)
         raise technical(address, error) from error
     return connection
-
-
-def _received(connection: psycopg.Connection[Any]) -> Iterator[Buffer]:
-    """Take records from libpq while it has some, one by one, as it frees them fastest then; psycopg waits in between.
-
-    The same as to read from psycopg's ``Copy``, which costs three times as much for each record.
-    """
-    pgconn = connection.pgconn
-    while True:
-        for length, record in map(pgconn.get_copy_data, repeat(1)):
-            if length <= 0:
-                break
-            yield record
-        if length < 0:
-            break
-        connection.wait(_readable())
-        pgconn.consume_input()
-    result = connection.wait(_result(pgconn))
-    if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result)
 
 
 def _readable() -> PQGen[None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
@@ -33,7 +33,7 @@ from ladingd.data.transfer import BulkTransfer
 from tests.unit.data.databases.postgres.conftest import Quay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 CLOSED = [
     "CREATE VIEW t AS SELECT 1 AS a, pg_terminate_backend(pg_backend_pid()) AS b",
@@ -461,6 +461,10 @@ class Full(BytesIO):
         if self.tell() > 1000:
             raise OSError(28, "No space left on device")
         return super().write(data)  # type: ignore[arg-type]
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
 
 
 def test_a_full_disk_does_not_cost_the_next_chunk(ramp: Ramp) -> None:
