@@ -77,6 +77,8 @@ class ExportSpec:
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = 0
+    consistent: bool = False
+    """The file shows one moment of the table. An export that is interrupted starts over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.duckdb.session import connected
 from ladingd.data.databases.postgres.session import close_idle
+from ladingd.data.databases.postgres.snapshots import let_go
 from ladingd.data.databases.registry import provider_of
 from ladingd.data.storage.work_dir import Workplace
 
@@ -148,6 +149,7 @@ def postgres_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
         connection.execute(cast("LiteralString", f"CREATE DATABASE {name}"))
     yield PostgresDatabase(url)
     close_idle()
+    let_go()
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(cast("LiteralString", f"DROP DATABASE {name} WITH (FORCE)"))
 

@@ -15,7 +15,7 @@ from ladingd.core.plan import Chunk, ExportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.databases import row_source
 from ladingd.data.databases.registry import providers, source_of
-from ladingd.data.databases.row_source import LAST_KEY, RowSource
+from ladingd.data.databases.row_source import LAST_KEY, MomentLost, RowSource
 from ladingd.data.exports.rows import write_rows
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
@@ -309,3 +309,30 @@ def test_an_export_changes_nothing(database: TestDatabase, reader: Reader, plan:
     assert database.sql("SELECT count(*) FROM t") == [(20,)]
     with pytest.raises(InvalidSpec):
         reader.inspect("lading_ledger")
+
+
+def test_reads_at_a_moment_see_it_or_say_that_it_is_lost(
+    database: TestDatabase, reader: Reader, plan: ExportPlan
+) -> None:
+    moment = reader.source.hold_moment(plan)
+    if moment is None:
+        assert not reader.source.keeps_moments
+        return
+    chunk = Chunk(ordinal=0, start=row_source.FIRST_KEY, end=LAST_KEY)
+    before = reader.text(plan, chunk)
+    then = replace(reader, source=reader.source.at(moment))
+    assert then.text(plan, chunk) == before
+    again = reader.source.hold_moment(plan)
+    assert again is not None
+    assert again.name == moment.name, "nothing was written in between"
+    database.sql("INSERT INTO t VALUES (1000)")
+    assert reader.text(plan, chunk) != before
+    if reader.source.keeps_moments:
+        then = replace(reader, source=reader.source.at(again))
+        assert then.text(plan, chunk) == before
+    else:
+        with pytest.raises(MomentLost):
+            then.text(plan, chunk)
+    later = reader.source.hold_moment(plan)
+    assert later is not None
+    assert later.name != moment.name

@@ -41,6 +41,7 @@ def _export(message: spec_pb2.ExportSpec) -> ExportSpec:
         csv=_csv(message.csv),
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys,
+        consistent=message.consistent,
     )
 
 
@@ -84,6 +85,7 @@ def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:
         csv=_csv_message(value.csv),
         overwrite=value.overwrite,
         chunk_keys=value.chunk_keys,
+        consistent=value.consistent,
     )
 
 

@@ -24,9 +24,7 @@ LadingError
  |    +-- RejectsLost        files with rejects are no longer in the work directory
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
       +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
-      |    +-- SourceChanged
-      |    +-- TargetChanged
-      +-- LedgerLost         the target's ledger lacks chunks that were committed
+     XX      +-- LedgerLost         the target's ledger lacks chunks that were committed
       +-- SourceUnreadable
       +-- SpecOutdated       source or target have changed so that the spec can no longer be done
       +-- TargetUnavailable
@@ -319,6 +317,12 @@ class SourceChanged(PlanOutdated):
     """The bytes below the checkpoint are not those the job began with."""
 
     code = "SOURCE_CHANGED"
+
+
+class StartsOver(PlanOutdated):
+    """What was done is of no use. The job forgets it and begins anew."""
+
+    code = "STARTS_OVER"
 
 
 class TargetChanged(PlanOutdated):

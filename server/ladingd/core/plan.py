@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ladingd.core.bill import Counts
 from ladingd.core.spec import File, Table
@@ -68,6 +68,8 @@ class Phase(StrEnum):
 class ImportPlan:
     """A file into a table. The records stand in the bytes from ``start`` to ``end`` of the file."""
 
+    keeps_sessions: ClassVar[bool] = False
+    """An attempt keeps sessions in a database between its chunks. `Transfer.committed` ends them."""
     kind: Literal["import"] = "import"
     file: File
     fingerprint: Fingerprint
@@ -92,6 +94,7 @@ class ImportPlan:
 class ExportPlan:
     """A table into a file. The rows have keys from ``start`` up to, but not including, ``end``."""
 
+    keeps_sessions: ClassVar[bool] = True
     kind: Literal["export"] = "export"
     source: Table
     columns: tuple[Column, ...]
@@ -103,6 +106,8 @@ class ExportPlan:
     start: int
     end: int
     chunk_keys: int
+    consistent: bool = False
+    """The file shows one moment of the table. An export that is interrupted starts over."""
     notes: tuple[str, ...] = ()
     identity: str = ""
     """By what the database tells the table from another one of its name. Plans of older versions have none."""

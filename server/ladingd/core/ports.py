@@ -282,8 +282,11 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        """All chunks of all phases are committed: put the result in its place. May be repeated."""
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+        """All chunks of all phases are committed: put the result in its place. May be repeated.
+
+        Returns what people should know of the result.
+        """
 
     @abstractmethod
     def discard(self, job_uid: str, plan: Plan) -> None:

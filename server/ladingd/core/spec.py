@@ -80,6 +80,8 @@ class ExportSpec:
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = DEFAULT_CHUNK_KEYS
+    consistent: bool = False
+    """The file shows one moment of the table. An export that is interrupted starts over."""
     on_restart: OnRestart = OnRestart.RESUME
 
 

@@ -88,11 +88,11 @@ class BulkTransfer(Transfer):
     def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
         """Nothing to prepare: imports and exports have one phase."""
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         if plan.kind == "import":
             self._import().finish(job_uid, plan, chunks)
-        else:
-            self._export().finish(job_uid, plan, chunks)
+            return ()
+        return self._export().finish(job_uid, plan, chunks)
 
     def discard(self, job_uid: str, plan: Plan) -> None:
         if plan.kind == "import":

@@ -111,9 +111,10 @@ class FakeTransfer(Transfer):
     def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
         self._raise("advance")
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         self._raise("finish")
         self.finished += 1
+        return ()
 
     def discard(self, job_uid: str, plan: Plan) -> None:
         self._raise("discard")

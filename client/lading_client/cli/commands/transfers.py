@@ -94,6 +94,10 @@ def export_table(
     table: Annotated[str, typer.Argument(metavar=_TABLE, help="The table to read.")],
     to: Annotated[str, typer.Option("--to", metavar="FILE", help="The file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    consistent: Annotated[
+        bool,
+        typer.Option("--consistent", help="Show one moment of the table; start over if the export is interrupted."),
+    ] = False,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     header: Annotated[
@@ -112,7 +116,12 @@ def export_table(
         source = table_name.parse(table)
     csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
     wanted = ExportSpec(
-        table=source, file=destination, file_format=format_name(file_format), csv=csv, overwrite=overwrite
+        table=source,
+        file=destination,
+        file_format=format_name(file_format),
+        csv=csv,
+        overwrite=overwrite,
+        consistent=consistent,
     )
     label = label or f"{source.table} to {basename(to if remote else destination.path)}"
     if remote:

@@ -124,6 +124,7 @@ def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportS
         csv=csv,
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys or DEFAULT_CHUNK_KEYS,
+        consistent=message.consistent,
         on_restart=on_restart,
     )
 
@@ -183,6 +184,7 @@ def _export_message(spec: ExportSpec) -> spec_pb2.ExportSpec:
         csv=_csv_message(spec.csv),
         overwrite=spec.overwrite,
         chunk_keys=spec.chunk_keys,
+        consistent=spec.consistent,
     )
 
 

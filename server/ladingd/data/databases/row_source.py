@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from datetime import datetime
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ladingd.core.plan import Column
 
@@ -44,6 +45,21 @@ class SourceTable:
     """By what it is told from another table of its name."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """A moment of a database. All reads at one moment see the same rows."""
+
+    name: str
+    """Equal names stand for the same rows."""
+    snapshot: str = ""
+    """How other sessions join it, if the database keeps it for them."""
+    time: datetime
+
+
+class MomentLost(Exception):
+    """The database does not show this moment any more. Nothing was read yet."""
+
+
 def chunk_sizes(plan: ExportPlan, previous: Chunk | None, limit: int) -> list[int]:
     """How many rows the next chunks shall have, at most ``limit`` of them; none where only the last chunk is left."""
     first = 0 if previous is None else previous.ordinal + 1
@@ -57,6 +73,9 @@ class RowSource(ABC):
     All methods block and may be repeated. They raise TargetUnavailable if a later try may help. Their messages hold no
     secret.
     """
+
+    keeps_moments: ClassVar[bool] = False
+    """Sessions can see a moment that is past. Otherwise only a single read is sure to see one moment."""
 
     @abstractmethod
     def inspect(self, table: Table) -> SourceTable:
@@ -81,6 +100,18 @@ class RowSource(ABC):
         Chunks hold about as many rows as `chunk_sizes` says, however many gaps the keys have. The ends grow, also
         where the table has changed since, and there are at most MOST_CHUNKS in all. Raises SourceUnreadable.
         """
+
+    def hold_moment(self, plan: ExportPlan) -> Moment | None:
+        """The present moment of the table. None: the database cannot tell one moment from another.
+
+        A database with snapshots keeps this one for the attempt that calls, until `end_sessions` ends it or the process
+        ends. Other databases only notice that others have written since.
+        """
+        return None
+
+    def at(self, moment: Moment) -> RowSource:
+        """This source, with reads that see one moment. They raise MomentLost."""
+        return self
 
     @abstractmethod
     def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:

@@ -6,38 +6,38 @@ it are done. Until then it is a part file. An entry for each chunk that is done 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import AttemptSuperseded, BillImbalance, DestinationRefused, LedgerLost
+from ladingd.core.errors import BillImbalance, DestinationRefused, StartsOver
 from ladingd.core.files import UPLOADS
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import source_of
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
 from ladingd.data.exports.destination import Destination
-from ladingd.data.exports.rows import write_rows, writer_of
+from ladingd.data.exports.ledger import Entry, Ledger
+from ladingd.data.exports.moments import moments_seen, write_at_one_moment
+from ladingd.data.exports.rows import writer_of
 from ladingd.data.files.digest import digest_all, is_digest
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.storage.spool import Spool
-from ladingd.data.storage.work_dir import Workplace, draft_of, sync_directory, write_durably, writing
+from ladingd.data.storage.work_dir import Workplace, draft_of, sync_directory, write_durably
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from io import FileIO
 
     from ladingd.data.databases.row_source import RowSource
 
 _BLOCK = 1 << 20
-_MOMENT = 0.1
+_WAIT = 0.1
 _FRONTS = 16
 
 
@@ -53,25 +53,29 @@ class TableExport:
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
-        self._source(plan).end_sessions(job_uid, attempt)
-        with self._locked(job_uid):
-            committed = self._committed(job_uid, attempt)
-            self._source(plan).verify(plan, partial(self._exported, job_uid))
+        source, ledger = self._source(plan), self._ledger(job_uid)
+        source.end_sessions(job_uid, attempt)
+        with ledger.locked():
+            committed = ledger.begin(attempt)
+            source.verify(plan, ledger.exported)
+            if committed and plan.consistent and source.keeps_moments and not ledger.complete.exists():
+                raise StartsOver("the export was interrupted, and its file is to show one moment of the table")
             destination = Destination.of(self.roots, self.own_files, plan, job_uid, make=not committed)
             if not committed:
                 destination.begin()
-            elif destination.draft.exists() or not self._complete(job_uid).exists():
+            elif destination.draft.exists() or not ledger.complete.exists():
                 destination.check()
-                self._check_bytes(job_uid, destination, len(_header(plan)), committed)
-            self._remove_drafts(job_uid)
+                _check_bytes(ledger, destination, len(_header(plan)))
+            ledger.remove_drafts()
             return committed
 
     def committed(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and say which chunks are done."""
         if plan.source.connection in self.connections:
             self._source(plan).end_sessions(job_uid, attempt)
-        with self._locked(job_uid):
-            return self._committed(job_uid, attempt)
+        ledger = self._ledger(job_uid)
+        with ledger.locked():
+            return ledger.begin(attempt)
 
     def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         """Ranges of the key, not more than ten thousand. The outer ones are open: rows may have come since."""
@@ -79,7 +83,10 @@ class TableExport:
         if start == LAST_KEY:
             return ()
         chunks: list[Chunk] = []
-        for end in self._source(plan).ends(plan, previous, limit):
+        source = self._source(plan)
+        # Where past moments are not kept, only a single read sees one moment for sure.
+        alone = plan.consistent and not source.keeps_moments
+        for end in (LAST_KEY,) if alone else source.ends(plan, previous, limit):
             chunks.append(Chunk(ordinal=ordinal, start=start, end=end))
             ordinal, start = ordinal + 1, end
         return tuple(chunks)
@@ -87,67 +94,75 @@ class TableExport:
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:
         """Read the rows first. They get their place, or become a part, while the attempt is known to be the current
         one, and are durable before the entry is written."""
-        part = self.workplace.part(job_uid, chunk.ordinal)
-        with self._entering(job_uid, attempt, part) as known:
+        ledger = self._ledger(job_uid)
+        part = ledger.part(chunk.ordinal)
+        with ledger.entering(attempt, chunk.ordinal) as known:
             if known is not None:
                 return known.counts
             part.parent.mkdir(parents=True, exist_ok=True)
         destination, header = Destination.of(self.roots, self.own_files, plan, job_uid), _header(plan)
         source = self._source(plan)
-        source.verify(plan, partial(self._exported, job_uid))
+        source.verify(plan, ledger.exported)
         with Spool(draft_of(part)) as spool, destination.open_draft() as draft:
-            rows = write_rows(source, plan, chunk, spool.file)
+            rows, moment = write_at_one_moment(source, ledger, attempt, plan, chunk, spool.file)
             if self.upload_room is not None and plan.file.root == UPLOADS:
                 self.upload_room.check(spool.size())
-            self._wait_a_moment(job_uid, chunk)
-            with self._entering(job_uid, attempt, part) as known:
+            _wait_for_previous(ledger, chunk)
+            with ledger.entering(attempt, chunk.ordinal) as known:
                 if known is not None:
                     return known.counts
-                front, moved = self._advance(job_uid, destination, draft, header)
+                front, moved = _advance(ledger, destination, draft, header)
                 placed = front.ordinal == chunk.ordinal
                 if placed:
                     destination.put(draft, spool.blocks(), len(header) + front.size)
             if placed or moved:
                 destination.sync(draft)
-            _keep_front(self.workplace, job_uid, front)
-            _remove(moved)
+            _keep_front(ledger, front)
+            for ordinal in moved:
+                ledger.part(ordinal).unlink(missing_ok=True)
             counts = Counts(read=rows, inserted=rows)
-            entry = _Entry(counts=counts, size=spool.size(), placed=placed, digest=digest_all(spool.blocks()))
+            digest = digest_all(spool.blocks())
+            entry = Entry(counts=counts, size=spool.size(), placed=placed, digest=digest, moment=moment)
             if not placed:
                 spool.keep()
-            with self._entering(job_uid, attempt, part) as known:
+            with ledger.entering(attempt, chunk.ordinal) as known:
                 if known is not None:
                     return known.counts
                 if not placed:
                     spool.path.replace(part)
                     sync_directory(part.parent)
-                entry.write(part)
+                ledger.write(chunk.ordinal, entry)
         return entry.counts
 
-    def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
-        """Put what is left into its place, and the file into its own."""
-        with self._locked(job_uid):
-            destination, complete = Destination.of(self.roots, self.own_files, plan, job_uid), self._complete(job_uid)
+    def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+        """Put what is left into its place, and the file into its own. Returns what people should know of the file."""
+        ledger = self._ledger(job_uid)
+        with ledger.locked():
+            destination, complete = Destination.of(self.roots, self.own_files, plan, job_uid), ledger.complete
             if complete.exists() and not destination.draft.exists():
                 destination.check_published(complete.read_text())
-                return
+                return (moments_seen(ledger),)
             destination.check()
-            self._source(plan).verify(plan, partial(self._exported, job_uid))
+            source = self._source(plan)
+            source.verify(plan, ledger.exported)
             header = _header(plan)
             with destination.open_draft() as draft:
                 destination.put(draft, [header], 0)
-                front, _ = self._advance(job_uid, destination, draft, header)
+                front, _ = _advance(ledger, destination, draft, header)
                 if front.ordinal != len(chunks):
                     raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
                 identity = destination.complete(draft, len(header) + front.size)
             write_durably(complete, [identity.encode()])
             destination.publish()
-            _remove([self.workplace.part(job_uid, chunk.ordinal) for chunk in chunks])
-            self._remove_drafts(job_uid)
+            for chunk in chunks:
+                ledger.part(chunk.ordinal).unlink(missing_ok=True)
+            ledger.remove_drafts()
+            source.end_sessions(job_uid, ledger.attempt())
+            return (moments_seen(ledger),)
 
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
         """Remove the parts, and what was not yet put into its place."""
-        with self._locked(job_uid):
+        with self._ledger(job_uid).locked():
             self.workplace.forget(job_uid)
             destination = Destination.find(self.roots, self.own_files, plan, job_uid)
             if destination is not None:
@@ -157,141 +172,57 @@ class TableExport:
         connection = find_connection(self.connections, plan.source.connection, "source.connection")
         return source_of(connection, self.workplace)
 
-    def _wait_a_moment(self, job_uid: str, chunk: Chunk) -> None:
-        """The chunk before is nearly done, as a rule: to wait for it costs less than to copy a part afterwards."""
-        deadline = time.monotonic() + _MOMENT
-        while chunk.ordinal and time.monotonic() < deadline:
-            if _Entry.of(self.workplace.part(job_uid, chunk.ordinal - 1)) is not None:
-                return
-            time.sleep(_MOMENT / 50)
-
-    @contextmanager
-    def _entering(self, job_uid: str, attempt: int, part: Path) -> Iterator[_Entry | None]:
-        """Hold the job's lock, in the current attempt; the chunk's entry, where there is one already."""
-        with self._locked(job_uid):
-            current = self._attempt(job_uid)
-            if current != attempt:
-                reason = f"attempt {current} has begun" if current else "the job was discarded"
-                raise AttemptSuperseded(f"attempt {attempt} must not write any more: {reason}")
-            yield _Entry.of(part)
-
-    def _advance(
-        self, job_uid: str, destination: Destination, draft: FileIO, header: bytes
-    ) -> tuple[_Front, list[Path]]:
-        """Go on over the chunks that are done, and copy the parts among them into their places.
-
-        Returns how far they go, and these parts. Both are of no use before the draft is durable.
-        """
-        front = _front(self.workplace, job_uid)
-        moved = []
-        while (entry := _Entry.of(part := self.workplace.part(job_uid, front.ordinal))) is not None:
-            if not entry.placed:
-                try:
-                    with part.open("rb") as source:
-                        blocks = iter(partial(source.read, _BLOCK), b"")
-                        destination.put(draft, blocks, len(header) + front.size)
-                    moved.append(part)
-                except FileNotFoundError:
-                    pass  # Another worker has copied it, durably.
-            front = _Front(ordinal=front.ordinal + 1, size=front.size + entry.size)
-        return front, moved
-
-    def _committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        current = self._attempt(job_uid)
-        if current > attempt:
-            raise AttemptSuperseded(f"attempt {attempt} must not write any more: attempt {current} has begun")
-        write_durably(self._attempt_file(job_uid), [str(attempt).encode()])
-        return self._entries(job_uid)
-
-    def _exported(self, job_uid: str) -> int:
-        """How many rows are exported."""
-        return sum(chunk.counts.read for chunk in self._entries(job_uid))
-
-    def _entries(self, job_uid: str) -> tuple[CommittedChunk, ...]:
-        entries = sorted((self.workplace.job(job_uid) / "parts").glob("*.json"))
-        return tuple(CommittedChunk(ordinal=int(path.stem), counts=_Entry.read(path).counts) for path in entries)
-
-    def _check_bytes(
-        self, job_uid: str, destination: Destination, place: int, committed: Sequence[CommittedChunk]
-    ) -> None:
-        """See that the bytes of all chunks that are done are still what was written. Raises DestinationRefused."""
-        with destination.open_draft() as draft:
-            for number, chunk in enumerate(committed):
-                part = self.workplace.part(job_uid, chunk.ordinal)
-                entry = _Entry.read(part.with_suffix(".json"))
-                if not is_digest(entry.digest):
-                    raise DestinationRefused(
-                        f"{destination.draft.name} was begun by an earlier version of Lading, which kept no digests "
-                        "that prove what was written: make a new job"
-                    )
-                if part.exists():
-                    with part.open("rb") as file:
-                        found = digest_all(iter(partial(file.read, _BLOCK), b""))
-                else:
-                    # Behind a chunk that is not done nothing has its place yet.
-                    found = destination.digest(draft, place, entry.size) if number == chunk.ordinal else ""
-                if found != entry.digest:
-                    raise DestinationRefused(
-                        f"the unfinished file {destination.draft.name} was changed by somebody else: make a new job"
-                    )
-                place += entry.size
-
-    def _remove_drafts(self, job_uid: str) -> None:
-        """What killed workers have left."""
-        for draft in (self.workplace.job(job_uid) / "parts").glob(".*"):
-            draft.unlink()
-
-    @contextmanager
-    def _locked(self, job_uid: str) -> Iterator[None]:
-        """Hold the job's lock. Raises DestinationRefused, also where the job's directory cannot be used."""
-        with self.workplace.locked(f"job {job_uid}"), writing(self.workplace.job(job_uid)):
-            yield
-
-    def _complete(self, job_uid: str) -> Path:
-        """A mark: the draft is all that it is to be, and gets its name."""
-        return self.workplace.job(job_uid) / "complete"
-
-    def _attempt_file(self, job_uid: str) -> Path:
-        return self.workplace.job(job_uid) / "attempt"
-
-    def _attempt(self, job_uid: str) -> int:
-        path = self._attempt_file(job_uid)
-        try:
-            return int(path.read_text()) if path.exists() else 0
-        except ValueError as error:
-            raise LedgerLost(f"{path.name} of this job is damaged: make a new job") from error
+    def _ledger(self, job_uid: str) -> Ledger:
+        return Ledger(workplace=self.workplace, job_uid=job_uid)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    """What the ledger says of a chunk that is done. It never changes. ``placed``: its bytes were never in a part.
+def _wait_for_previous(ledger: Ledger, chunk: Chunk) -> None:
+    """The chunk before is nearly done, as a rule: to wait for it costs less than to copy a part afterwards."""
+    deadline = time.monotonic() + _WAIT
+    while chunk.ordinal and time.monotonic() < deadline:
+        if ledger.entry(chunk.ordinal - 1) is not None:
+            return
+        time.sleep(_WAIT / 50)
 
-    ``digest`` is that of its bytes; empty in entries of earlier versions."""
 
-    counts: Counts
-    size: int
-    placed: bool
-    digest: str
+def _advance(ledger: Ledger, destination: Destination, draft: FileIO, header: bytes) -> tuple[_Front, list[int]]:
+    """Go on over the chunks that are done, and copy the parts among them into their places.
 
-    @classmethod
-    def of(cls, part: Path) -> _Entry | None:
-        try:
-            return cls.read(part.with_suffix(".json"))
-        except FileNotFoundError:
-            return None
+    Returns how far they go, and the chunks of these parts. Both are of no use before the draft is durable.
+    """
+    front = _front(ledger)
+    moved = []
+    while (entry := ledger.entry(front.ordinal)) is not None:
+        if not entry.placed:
+            try:
+                with ledger.part(front.ordinal).open("rb") as source:
+                    blocks = iter(partial(source.read, _BLOCK), b"")
+                    destination.put(draft, blocks, len(header) + front.size)
+                moved.append(front.ordinal)
+            except FileNotFoundError:
+                pass  # Another worker has copied it, durably.
+        front = _Front(ordinal=front.ordinal + 1, size=front.size + entry.size)
+    return front, moved
 
-    @classmethod
-    def read(cls, path: Path) -> _Entry:
-        facts = json.loads(path.read_text())
-        return cls(
-            counts=Counts(**facts["counts"]),
-            size=facts["size"],
-            placed=facts["placed"],
-            digest=facts.get("digest", ""),
-        )
 
-    def write(self, part: Path) -> None:
-        write_durably(part.with_suffix(".json"), [json.dumps(asdict(self)).encode()])
+def _check_bytes(ledger: Ledger, destination: Destination, place: int) -> None:
+    """See that the bytes of all chunks that are done are still what was written. Raises DestinationRefused."""
+    with destination.open_draft() as draft:
+        for number, (ordinal, entry) in enumerate(ledger.entries().items()):
+            if not is_digest(entry.digest):
+                raise DestinationRefused(
+                    f"{destination.draft.name} was begun by an earlier version of Lading, which kept no digests "
+                    "that prove what was written: make a new job"
+                )
+            found = ledger.digest_of_part(ordinal)
+            if found is None:
+                # Behind a chunk that is not done nothing has its place yet.
+                found = destination.digest(draft, place, entry.size) if number == ordinal else ""
+            if found != entry.digest:
+                raise DestinationRefused(
+                    f"the unfinished file {destination.draft.name} was changed by somebody else: make a new job"
+                )
+            place += entry.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,25 +233,20 @@ class _Front:
     size: int = 0
 
 
-_fronts: OrderedDict[tuple[Workplace, str], _Front] = OrderedDict()
+_fronts: OrderedDict[Ledger, _Front] = OrderedDict()
 
 
-def _front(workplace: Workplace, job_uid: str) -> _Front:
+def _front(ledger: Ledger) -> _Front:
     """How far this process has seen a job's entries, so that it need not read them again and again."""
-    return _fronts.get((workplace, job_uid), _Front())
+    return _fronts.get(ledger, _Front())
 
 
-def _keep_front(workplace: Workplace, job_uid: str, front: _Front) -> None:
-    _fronts[workplace, job_uid] = front
-    _fronts.move_to_end((workplace, job_uid))
+def _keep_front(ledger: Ledger, front: _Front) -> None:
+    _fronts[ledger] = front
+    _fronts.move_to_end(ledger)
     while len(_fronts) > _FRONTS:
         _fronts.popitem(last=False)
 
 
 def _header(plan: ExportPlan) -> bytes:
     return writer_of(plan).header()
-
-
-def _remove(parts: Sequence[Path]) -> None:
-    for part in parts:
-        part.unlink(missing_ok=True)

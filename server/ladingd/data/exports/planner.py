@@ -53,6 +53,7 @@ def plan_export(
         start=table.start,
         end=table.end,
         chunk_keys=spec.chunk_keys,
+        consistent=spec.consistent,
         notes=_notes(table),
         identity=table.identity,
     )

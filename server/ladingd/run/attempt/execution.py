@@ -13,6 +13,7 @@ from ladingd.core.errors import (
     PlanOutdated,
     ShuttingDown,
     SpecOutdated,
+    StartsOver,
     TargetBusy,
     TargetUnavailable,
 )
@@ -142,8 +143,14 @@ class Execution:
             await self._note(Level.INFO, "CONTINUES", message)
 
     async def _replan(self, changed: PlanOutdated) -> tuple[CommittedChunk, ...]:
-        """Plan again and begin, unless something was committed after the outdated plan."""
+        """Plan again and begin, unless something was committed after the outdated plan and still counts."""
         job = self._job
+        if isinstance(changed, StartsOver):
+            # The store forgets first: if the daemon dies in between, the next attempt comes here again.
+            self._job = await self._jobs.replan(job.id, job.plan)
+            await self._calls.call(self._transfer.discard, job.uid, job.plan)
+            await self._note(Level.WARNING, changed.code, f"{changed.message}: the job starts over")
+            return await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan)
         if await self._calls.call(self._transfer.committed, job.uid, job.attempt, job.plan):
             raise changed
         plan = await self._calls.call(self._transfer.plan, job.spec)
@@ -282,8 +289,10 @@ class Execution:
         job = self._job
         chunks = [kept.chunk for kept in await self._chunks.chunks(job.id)]
         counts = self._reckoning.tally.bill(chunks)
-        await self._calls.call(self._transfer.finish, job.uid, job.plan, chunks)
+        notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, chunks)
         await self._reckon(total=counts.read)
+        for note in notes:
+            await self._note(Level.INFO, "RESULT", note)
         await self._note(*bill_notice(counts))
         check_not_all_rejected(counts)
         self._complete = True
@@ -295,9 +304,16 @@ class Execution:
             if self._in_flight.abandoned:
                 await self._ask_ledger()
             return
-        if (self._reckoning.tally.uncertain or self._in_flight.abandoned) and not await self._ask_ledger():
+        doubtful = self._reckoning.tally.uncertain or self._in_flight.abandoned
+        if (doubtful or self._keeps_sessions()) and not await self._ask_ledger():
             return  # Left unsettled: the next start of the daemon asks the ledger.
         self._job = await self._reckoning.settle(self._job, total)
+
+    def _keeps_sessions(self) -> bool:
+        """Whether the attempt is over and has left sessions in a database that answers."""
+        over = self._job.state is not State.RUNNING or self._error is not None
+        answers = self._outages.current is None and not self._shut_down
+        return over and answers and self._job.plan.keeps_sessions
 
     async def _ask_ledger(self) -> bool:
         """End in the target what was given up, and believe its ledger; False if the workers are gone.

@@ -34,6 +34,7 @@ from ladingd.data.databases.sqlite.session import connected
 from ladingd.data.exports import destination
 from ladingd.data.exports import exporter as table_export
 from ladingd.data.exports.destination import Destination
+from ladingd.data.exports.ledger import Ledger
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.storage import spool
 from tests.unit.data.conftest import Yard
@@ -357,7 +358,7 @@ def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(table_export, "_WAIT", 0.001)
     with monkeypatch.context() as patch:
         patch.setattr(spool, "sync_file", full)
         with pytest.raises(DiskFull, match=r"job/parts: No space left on device"):
@@ -382,7 +383,7 @@ def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> 
 def test_chunks_get_their_places_in_whatever_order_they_are_done(
     yard: Yard, order: list[int], memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(table_export, "_WAIT", 0.001)
     monkeypatch.setattr(spool, "MEMORY", memory)
     yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
     yard.sql("INSERT INTO t VALUES (1, 'x'), (2, 'long'), (3, 'longer'), (4, 'y')")
@@ -417,7 +418,7 @@ def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> 
 
 def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker was killed between the two; the chunk has got its place since, with other rows."""
-    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(table_export, "_WAIT", 0.001)
     yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     yard.sql("INSERT INTO t VALUES (1), (2), (3)")
     plan = yard.plan_export(chunk_keys=1)
@@ -428,7 +429,7 @@ def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(table_export._Entry, "write", die)
+        patch.setattr(Ledger, "write", die)
         with pytest.raises(KeyboardInterrupt):
             yard.transfer.process("job", 1, plan, chunks[1])
     assert yard.workplace.part("job", 1).exists()
@@ -442,7 +443,7 @@ def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypat
 
 
 def test_what_could_not_be_made_durable_is_copied_again(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(table_export, "_WAIT", 0.001)
     yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     yard.sql("INSERT INTO t VALUES (1), (2), (3)")
     plan = yard.plan_export(chunk_keys=1)
@@ -466,7 +467,7 @@ def test_what_could_not_be_made_durable_is_copied_again(yard: Yard, monkeypatch:
 
 
 def test_a_part_that_another_worker_has_copied_meanwhile(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_export, "_MOMENT", 0.001)
+    monkeypatch.setattr(table_export, "_WAIT", 0.001)
     yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     yard.sql("INSERT INTO t VALUES (1), (2), (3)")
     plan = yard.plan_export(chunk_keys=1)

@@ -68,9 +68,9 @@ class StagingTransfer(FakeTransfer):
         super().advance(job_uid, attempt, plan, phase)
         assert len(self.ledger(job_uid)) == LOADS, "all chunks of the phase before are committed"
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        super().finish(job_uid, plan, chunks)
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         assert [chunk.phase for chunk in chunks] == [0] * LOADS + [1] * MERGES
+        return super().finish(job_uid, plan, chunks)
 
     @property
     def advanced(self) -> list[int]:

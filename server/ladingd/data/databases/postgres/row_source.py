@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import psycopg
 import pyarrow as pa
@@ -25,7 +26,17 @@ from ladingd.data.databases.postgres.backends import end_sessions
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, read_shape
 from ladingd.data.databases.postgres.identity import Identity, read_identity
 from ladingd.data.databases.postgres.session import Address, connected, technical
-from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
+from ladingd.data.databases.postgres.snapshots import keep_snapshot
+from ladingd.data.databases.row_source import (
+    FIELD,
+    FIRST_KEY,
+    LAST_KEY,
+    Moment,
+    MomentLost,
+    RowSource,
+    SourceTable,
+    chunk_sizes,
+)
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.parser import parse
 from ladingd.data.values.types import Kind
@@ -93,7 +104,11 @@ _counted: dict[str, Identity] = {}
 class PostgresSource(RowSource):
     """A database on a server. Chunks are ranges of an integer key that hold about equally many rows."""
 
+    keeps_moments: ClassVar[bool] = True
+
     address: Address
+    moment: Moment | None = None
+    """What reads see; None: each read sees the rows as they are when it begins."""
 
     def inspect(self, table: Table) -> SourceTable:
         name = sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
@@ -178,6 +193,17 @@ class PostgresSource(RowSource):
         ends = [key for key in found if key < plan.end]
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
+    def hold_moment(self, plan: ExportPlan) -> Moment | None:
+        with _reading(plan):
+            found = keep_snapshot(self.address, _identifier(plan))
+        if found is None:
+            return None
+        table = "" if found.identity is None else found.identity.encode()
+        return Moment(name=f"{found.seen} {table}", snapshot=json.dumps([found.id, table]), time=found.time)
+
+    def at(self, moment: Moment) -> PostgresSource:
+        return replace(self, moment=moment)
+
     def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         # A second field: in a record of one field an empty line would not tell NULL from nothing.
         fields = [*_fields(plan.columns), sql.SQL("0")]
@@ -211,11 +237,22 @@ class PostgresSource(RowSource):
             quote=sql.Literal(dialect.quote),
         )
         with _reading(plan), connected(self.address, read_only=True, table=_identifier(plan)) as session:
+            self._begin_reading(session, plan)
             expected = None if plan.key else _estimate(session, plan)
             records = session.copy_out(query)
             yield session, records if expected is None else _reported(records, expected)
-            if plan.identity:  # Until the end of the transaction, nobody can rename or drop what was read.
-                _same(session, plan, Identity.decode(plan.identity))
+
+    def _begin_reading(self, session: Session, plan: ExportPlan) -> None:
+        """Have the session see the moment, and the planned table. Raises MomentLost, SourceChanged."""
+        snapshot, table = ("", "") if self.moment is None else json.loads(self.moment.snapshot)
+        if snapshot and not session.join(snapshot):
+            raise MomentLost
+        # From here to the end of the transaction, nobody can drop, rename or rewrite the table.
+        session.rows(sql.SQL(_NOTHING).format(fields=sql.SQL(""), table=_identifier(plan)))
+        if plan.identity:
+            now = _same(session, plan, Identity.decode(plan.identity))
+            if table and not now.holds(Identity.decode(table)):
+                raise MomentLost  # The snapshot is older than what holds the rows now, and may see none.
 
 
 def _blocks(records: Iterator[Buffer]) -> Iterator[bytes]:

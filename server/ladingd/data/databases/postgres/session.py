@@ -57,8 +57,14 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BRIEF = f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"
 # A standby takes no other.
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_BRIEF}"
+_JOIN = "SET TRANSACTION SNAPSHOT {snapshot}"
 _BEGIN_BRIEF = f"{_BEGIN}; {_BRIEF}"
 _LOCK = f"{_BRIEF}; LOCK TABLE {{table}} IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"
+_NO_SNAPSHOT = (
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
 # Data errors, and what triggers and functions raise.
 _OF_VALUES = ("22", "P0")
@@ -123,6 +129,14 @@ class Session:
                 for part in payload:
                     copy.write(part)
             return cursor.rowcount
+
+    def join(self, snapshot: str) -> bool:
+        """See what an exported snapshot sees, first of all in the transaction; False: it is gone."""
+        try:
+            self.run(sql.SQL(_JOIN).format(snapshot=sql.Literal(snapshot)))
+        except _NO_SNAPSHOT:
+            return False
+        return True
 
     def copy_out(self, query: Query) -> Iterator[Buffer]:
         """Execute a COPY … TO STDOUT; its records, one by one. After the last one `copied` is their number.
@@ -214,10 +228,10 @@ def connected(
             with suppress(psycopg.Error):
                 connection.execute("ROLLBACK")
                 trouble = TargetBusy(f"connection {address.name}: {holder(connection, table.as_string())}")
-        _close(connection)
+        close(connection)
         raise trouble from error
     except BaseException:
-        _close(connection)
+        close(connection)
         raise
     with _lock:
         _idle.setdefault((os.getpid(), address), []).append(connection)
@@ -229,7 +243,7 @@ def close_idle() -> None:
         kept = [connection for (pid, _), group in _idle.items() if pid == os.getpid() for connection in group]
         _idle.clear()
     for connection in kept:
-        _close(connection)
+        close(connection)
 
 
 def technical(address: Address, error: psycopg.Error) -> TechnicalError:
@@ -260,11 +274,11 @@ def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
             kept = _idle.get((os.getpid(), address))
             connection = kept.pop() if kept else None
         if connection is None:
-            connection = _connect(address)
+            connection = connect(address)
             try:
                 _begin(connection, begin)
             except psycopg.Error as error:
-                _close(connection)
+                close(connection)
                 raise technical(address, error) from error
             return connection
         # One that the server has closed meanwhile has its farewell waiting to be read.
@@ -272,7 +286,7 @@ def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
             with suppress(psycopg.Error):
                 _begin(connection, begin)
                 return connection
-        _close(connection)
+        close(connection)
 
 
 def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
@@ -283,7 +297,8 @@ def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
     connection.execute(begin)
 
 
-def _connect(address: Address) -> psycopg.Connection[Any]:
+def connect(address: Address) -> psycopg.Connection[Any]:
+    """A new connection outside of a transaction. Raises as `connected` does."""
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": LOCK_SECONDS * 1000,
@@ -312,7 +327,7 @@ def _connect(address: Address) -> psycopg.Connection[Any]:
             with suppress(psycopg.errors.InvalidParameterValue):
                 connection.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK}'")
     except psycopg.Error as error:
-        _close(connection)
+        close(connection)
         raise technical(address, error) from error
     return connection
 
@@ -327,7 +342,8 @@ def _result(pgconn: PGconn) -> PQGen[PGresult]:
     return results[0]
 
 
-def _close(connection: psycopg.Connection[Any]) -> None:
+def close(connection: psycopg.Connection[Any]) -> None:
+    """Let go of a connection, whatever its state."""
     with suppress(psycopg.Error):
         connection.close()
 

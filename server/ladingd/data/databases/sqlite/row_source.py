@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,17 @@ import pyarrow as pa
 
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetRefused
 from ladingd.core.plan import Column
-from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
+from ladingd.data.databases.row_source import (
+    FIELD,
+    FIRST_KEY,
+    LAST_KEY,
+    Moment,
+    MomentLost,
+    RowSource,
+    SourceTable,
+    chunk_sizes,
+)
+from ladingd.data.databases.sqlite.changes import written_last
 from ladingd.data.databases.sqlite.identity import Identity, read_identity
 from ladingd.data.databases.sqlite.misfits import strangers
 from ladingd.data.databases.sqlite.session import connected, is_there, statement
@@ -40,6 +51,8 @@ class SqliteSource(RowSource):
     """A database file. Chunks are ranges of the rowid that hold equally many rows."""
 
     path: Path
+    moment: Moment | None = None
+    """What reads see; None: each read sees the rows as they are when it begins."""
 
     def inspect(self, table: Table) -> SourceTable:
         check_schema(table, "source")
@@ -117,9 +130,18 @@ class SqliteSource(RowSource):
                 ends.append(start)
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
+    def hold_moment(self, plan: ExportPlan) -> Moment | None:
+        return Moment(name=written_last(self.path), time=datetime.now(UTC))
+
+    def at(self, moment: Moment) -> SqliteSource:
+        return replace(self, moment=moment)
+
     def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         with _reading(plan), connected(self.path, read_only=True) as database:
             shape = _shape(database, plan)
+            # The transaction has begun. If nothing was written before this, it sees what all others have seen.
+            if self.moment is not None and written_last(self.path) != self.moment.name:
+                raise MomentLost
             if plan.identity:
                 self._same(database, plan, shape)
             found = text_columns(shape)

@@ -16,6 +16,7 @@ from ladingd.core.plan import Chunk, Column, Fingerprint, ImportPlan
 from ladingd.core.spec import File, Table
 from ladingd.data.databases.postgres.catalog import TableShape, read_shape
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
+from ladingd.data.databases.postgres.snapshots import let_go
 from ladingd.data.databases.postgres.target import PostgresTarget
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.lines import OneRecord
@@ -116,5 +117,6 @@ def quay(postgres: str, tmp_path: Path) -> Iterator[Quay]:
         url=url, target=PostgresTarget(address=Address(name="quay", url=url), workplace=Workplace(directory=tmp_path))
     )
     close_idle()
+    let_go()
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
