@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ladingd.core.errors import TargetUnavailable
+from ladingd.core.errors import TargetUnavailable, TechnicalError
 from ladingd.data.databases.duckdb.errors import is_locked, technical, translated
 from ladingd.data.storage.work_dir import Workplace
 
@@ -41,6 +41,8 @@ LINGER = 1.0
 """How many seconds a database stays open after a chunk, for the next one, if nobody waits."""
 GRACE = 0.3
 """The same if another process waits: about as long as reading the next chunk of a file takes."""
+PATIENCE = 60.0
+"""How many seconds a thread waits for another thread of its process."""
 _LOOK = 0.01
 """How often an idle process looks whether another one waits, in seconds."""
 _RETRY = 0.05
@@ -166,7 +168,8 @@ class _Held:
 
     def close(self) -> None:
         self.closed = True
-        with self.turn:
+        # A checkpoint that fails here loses nothing: the write-ahead log stays for whoever opens the file next.
+        with self.turn, suppress(duckdb.Error):
             self.connection.close()
 
 
@@ -196,8 +199,9 @@ def connected(
             yield database
             clean = True
         except Exception:
-            database.end()
-            clean = True
+            with suppress(TechnicalError):  # The first error says more. A database that is left so is closed.
+                database.end()
+                clean = True
             raise
         else:
             database.end()
@@ -221,9 +225,10 @@ def server_version(path: Path) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep the other threads of this process away from a database."""
+    """Keep the other threads of this process away from a database. Raises TargetUnavailable."""
     with _changed:
-        _changed.wait_for(lambda: path not in _busy)
+        if not _changed.wait_for(lambda: path not in _busy, PATIENCE):
+            raise TargetUnavailable(f"{path.name} is in use by another part of this process")
         _busy.add(path)
     try:
         yield

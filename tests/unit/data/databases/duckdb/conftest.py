@@ -25,10 +25,7 @@ class Pond:
     """A database of DuckDB, and a directory of files."""
 
     directory: Path
-
-    @property
-    def path(self) -> Path:
-        return self.directory / "pond.duckdb"
+    path: Path
 
     @property
     def workplace(self) -> Workplace:
@@ -75,4 +72,4 @@ class Pond:
 
 @pytest.fixture
 def pond(tmp_path: Path) -> Pond:
-    return Pond(directory=tmp_path)
+    return Pond(directory=tmp_path, path=tmp_path / "pond.duckdb")

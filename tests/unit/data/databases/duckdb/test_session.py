@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -10,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ladingd.core.errors import TargetBusy, TargetRefused, TargetUnavailable
+from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.duckdb import session
 from ladingd.data.databases.duckdb.session import connected
 from ladingd.data.databases.registry import check
+from tests.harness.disk import small_disk
 from tests.harness.waiting import until
+from tests.unit.data.databases.duckdb.conftest import Pond
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.unit.data.databases.duckdb.conftest import Pond
+    from pathlib import Path
 
 _HOLDER = """
 import sys, duckdb
@@ -130,3 +132,18 @@ def test_a_check_says_the_version_and_makes_nothing(pond: Pond) -> None:
     assert not pond.path.exists()
     pond.sql("CREATE TABLE t (a INTEGER)")
     assert check(connection).server.startswith("DuckDB v")
+
+
+def test_a_full_disk_costs_nothing_but_time(tmp_path: Path) -> None:
+    text = "n,v\n" + "".join(f"{number},{random.Random(number).randbytes(60).hex()}\n" for number in range(40_000))
+    with small_disk(tmp_path / "small", 16 << 20) as disk:
+        pond = Pond(directory=tmp_path, path=disk.path / "pond.duckdb")
+        pond.sql("CREATE TABLE t (n INTEGER, v VARCHAR)")
+        disk.fill(leave=1 << 20)
+        with pytest.raises(DiskFull) as full:
+            pond.load(text)
+        assert full.value.place == str(disk.path)
+        disk.empty()
+        assert pond.sql("SELECT count(*) FROM t") == [(0,)]
+        assert pond.load(text).inserted == 40_000
+        assert pond.sql("SELECT count(*) FROM t") == [(40_000,)]
