@@ -30,7 +30,7 @@ install(
         Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{COMMIT}.run"),
         *(
             Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{module}:check_table")
-            for module in preload()
+            for module in (*preload(), f"{DUCKDB}.target")
             if module.endswith(".target")
         ),
     )
