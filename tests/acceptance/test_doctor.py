@@ -82,5 +82,5 @@ def test_a_configuration_that_is_not_right(make_daemon: Callable[..., DaemonProc
     daemon = make_daemon(slotz=3)
     done = doctor(daemon)
     assert done.returncode == 1
-    assert "FAIL  line 3         slotz: there is no such key; did you mean slots?" in done.stdout
+    assert "FAIL  line 3         slotz: unknown key; did you mean slots?" in done.stdout
     assert "Connections" not in done.stdout

@@ -62,7 +62,7 @@ async def test_check_and_backup_while_the_daemon_works(daemon: DaemonProcess, fo
     seen = inspect(copy)
     assert (seen.problems, sum(seen.jobs.values())) == ((), 1)
     again = store_command(daemon, "backup", str(copy))
-    assert (again.returncode, again.stderr) == (1, f"ladingd: there is a file {copy} already; --force replaces it\n")
+    assert (again.returncode, again.stderr) == (1, f"ladingd: {copy} already exists; --force replaces it\n")
     forced = store_command(daemon, "backup", str(copy), "--force", "--output", "json")
     assert json.loads(forced.stdout) == {
         "store": str(daemon.state_dir / "store.db"),
@@ -131,7 +131,7 @@ async def test_a_damaged_store_is_told(daemon: DaemonProcess, folder: Path) -> N
 
 def test_where_there_is_no_store_that_is_said(make_daemon: Callable[..., DaemonProcess]) -> None:
     daemon = make_daemon()
-    said = f"ladingd: there is no store {daemon.state_dir}/store.db: the first start of its daemon makes it\n"
+    said = f"ladingd: there is no store {daemon.state_dir}/store.db: the daemon creates it at its first start\n"
     assert store_command(daemon, "check").stderr == said
     daemon.state_dir.mkdir()
     assert store_command(daemon, "check").stderr == said

@@ -1,4 +1,4 @@
-"""What can be said on the command line of ``ladingd``."""
+"""The command line of ``ladingd``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse() -> argparse.Namespace:
-    """The arguments of this process; exits where they are wrong, or help is wanted."""
+    """The arguments of this process. Exits if they are wrong or ask for help."""
     parser = _Parser(
         prog="ladingd",
         description="The Lading daemon: runs import and export jobs and is controlled over gRPC.",
-        epilog="SIGTERM or SIGINT shuts it down in order; a second one at once. Both are safe.",
+        epilog="SIGTERM or SIGINT shuts it down in order; a second signal stops it at once. Both are safe.",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--config", type=Path, metavar="FILE", help="TOML; default /etc/lading/ladingd.toml")
     which.add_argument(
         "--user",
         action="store_true",
-        help="be the user's own daemon: state in ~/.local/state/lading, exit when idle",
+        help="run as the user's own daemon: state in ~/.local/state/lading, exit when idle",
     )
     commands = parser.add_subparsers(dest="command", metavar="[config | token | store | systemd | doctor]")
     _add_config(commands.add_parser("config", help="write a configuration file, or check one"))
@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     _add_actions(token)
     _add_store(commands)
     _add_systemd(commands)
-    doctor = commands.add_parser("doctor", help="check everything that the daemon needs, and report problems")
+    doctor = commands.add_parser("doctor", help="check everything that the daemon needs and report problems")
     _add_output(doctor)
     _add_user(doctor)
     return parser.parse_args()
@@ -58,7 +58,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_user(parser: argparse.ArgumentParser) -> None:
-    # Before the command it means the same, and is kept where it does not stand here.
+    # The option has the same meaning before the command. SUPPRESS keeps that value if the option is absent here.
     parser.add_argument("--user", action="store_true", default=argparse.SUPPRESS, help="ask about your own daemon")
 
 
@@ -102,5 +102,5 @@ def _add_systemd(commands: Any) -> None:
     service = commands.add_parser("systemd", help="run it as a service of this machine")
     actions = service.add_subparsers(dest="action", required=True, metavar="show | install")
     actions.add_parser("show", help="print the unit for this installation")
-    install = actions.add_parser("install", help="write the unit, create its user, have systemd read it")
+    install = actions.add_parser("install", help="write the unit, create its user, reload systemd")
     install.add_argument("--directory", type=Path, default=Path("/etc/systemd/system"), metavar="DIR")

@@ -27,7 +27,7 @@ EXIT_ERRORS = 2
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises CommandError."""
+    """Run the command and return its exit status. Raises CommandError."""
     if arguments.action == "init":
         if arguments.output is not None:
             settings = read(arguments.config, user=arguments.user).settings
@@ -43,16 +43,16 @@ def _init(output: Path | None, *, user: bool, force: bool) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    # No secret stands in it, but who may change it says what the daemon does.
+    # The file has no secrets, but whoever can change it controls the daemon.
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
         with os.fdopen(os.open(output, flags, 0o644), "w") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"{output} is there already; --force overwrites it") from None
+        raise CommandError(f"{output} already exists; --force overwrites it") from None
     except OSError as error:
         raise CommandError(f"{output} cannot be written: {error.strerror}") from error
-    sys.stderr.write(f"ladingd: written to {output}; every key in it is commented out, so the defaults hold\n")
+    sys.stderr.write(f"ladingd: {output} is written; every key in it is commented out, so the defaults apply\n")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _check(arguments: argparse.Namespace) -> int:
     else:
         write([*map(str, findings), _conclusion(file, errors, len(findings) - errors, starts=starts)])
         if arguments.connect and settings is None:
-            write(["the connections were not tried: first the errors"])
+            write(["the connections were not checked: correct the errors first"])
     return EXIT_ERRORS if errors else 0
 
 
@@ -80,8 +80,8 @@ def _conclusion(file: Path, errors: int, warnings: int, *, starts: bool) -> str:
     counted = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in ((errors, "error"), (warnings, "warning")) if n]
     said = " and ".join(counted) or "all is well"
     if not starts:
-        said += ": the daemon does not start with it, and a reload changes nothing"
-    return f"{file}{' is not there, so the defaults hold' if missing(file) else ''}: {said}"
+        said += ": the daemon does not start with this configuration, and a reload changes nothing"
+    return f"{file}{' does not exist, so the defaults apply' if missing(file) else ''}: {said}"
 
 
 def _unreachable(settings: Settings, config: Path | None, *, user: bool) -> Iterator[Finding]:

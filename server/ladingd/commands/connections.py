@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
 
 TIMEOUT = 15.0
-"""Seconds that a database has to answer: longer than a driver takes to give up connecting."""
+"""Seconds that a check of a database may take. A driver gives up connecting sooner."""
 SIDE_BY_SIDE = 8
 
 
 def try_all(settings: Settings) -> Mapping[str, Answer | LadingError]:
-    """Reach each database from a worker process: drivers can hang, and the daemon never loads them."""
+    """Connect to each database from a worker process: drivers can hang, and the daemon never loads them."""
     connections = connections_of(settings.connections)
     answers: dict[str, Answer | LadingError] = {}
     if "CREDENTIALS_DIRECTORY" not in os.environ:
         units = [name for name, connection in connections.items() if connection.password_credential]
-        reservation = "its password is a credential of the unit, which nobody else sees"
-        answers |= dict.fromkeys(units, Answer(server="not tried", reservation=reservation))
+        reservation = "its password is a credential of the systemd unit, which is not visible here"
+        answers |= dict.fromkeys(units, Answer(server="not checked", reservation=reservation))
     if missing(settings.state_dir):
         for name, connection in connections.items():
             provider = provider_of(connection.url)
             file = provider.database_file(connection.url)
             if file is not None and file.is_relative_to(settings.state_dir):
-                server = f"{provider.name}, no file yet: it comes with the daemon's first start"
+                server = f"{provider.name}, no file yet: the daemon creates it at its first start"
                 answers[name] = Answer(server=server)
     rest = {name: connection for name, connection in connections.items() if name not in answers}
     return answers | (asyncio.run(_try_all(rest)) if rest else {})
@@ -54,7 +54,7 @@ async def _try_all(connections: Mapping[str, Connection]) -> dict[str, Answer | 
 
 
 async def _try(workers: Workers, slots: asyncio.Semaphore, connection: Connection) -> Answer | LadingError:
-    async with slots:  # The seconds begin when there is a process for it.
+    async with slots:  # The timeout begins when a process is free.
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await workers.call(check, connection)

@@ -1,4 +1,4 @@
-"""What commands of ``ladingd`` may write over."""
+"""Which files the commands of ``ladingd`` may overwrite."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def check_replaceable(path: Path, settings: Settings | None, config: Path, *, but: str = "") -> None:
-    """See that at a path there is nothing, or a regular file that is none of the daemon's own, or is the one that is
-    meant. Raises CommandError."""
+    """Check that a command may write to a path: it is free, or a regular file that is not one of the daemon's own.
+
+    ``but`` names the one file of the daemon that may be overwritten. Raises CommandError.
+    """
     try:
         mode = os.lstat(path).st_mode
     except OSError:
-        mode = stat.S_IFREG  # Nothing is there, or whoever writes finds out.
+        mode = stat.S_IFREG  # The path is free, or the write will fail.
     if stat.S_ISDIR(mode):
         raise CommandError(f"{path} is a directory: name a file in it")
     if not stat.S_ISREG(mode):

@@ -35,7 +35,7 @@ EXIT_UNSOUND = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises CommandError, ConfigError, StoreUnusable."""
+    """Run the command and return its exit status. Raises CommandError, ConfigError, StoreUnusable."""
     settings = load(arguments.config, user=arguments.user)
     path = store_of(settings, arguments)
     facts: Mapping[str, Any]
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def store_of(settings: Settings, arguments: argparse.Namespace) -> Path:
-    """The store of a daemon that has one: no command makes it, least of all for another daemon than is meant.
+    """The existing store of the daemon. No command creates a store: it could be for the wrong daemon.
 
     Raises CommandError.
     """
@@ -76,12 +76,12 @@ def store_of(settings: Settings, arguments: argparse.Namespace) -> Path:
             f"the state directory {settings.state_dir} cannot be read: {error.strerror}{other}"
         ) from error
     if owner != os.geteuid():
-        # Even who only reads leaves files beside the store that the daemon could not write to.
+        # Even a reader creates files beside the store, and the daemon could not write to them.
         raise CommandError(
             f"the state directory {settings.state_dir} belongs to the user {owner}: run this as that user{other}"
         )
     if not there:
-        raise CommandError(f"there is no store {path}: the first start of its daemon makes it{other}")
+        raise CommandError(f"there is no store {path}: the daemon creates it at its first start{other}")
     return path
 
 
@@ -89,7 +89,7 @@ def _backup(path: Path, to: Path, *, force: bool) -> int:
     try:
         return backup.copy(path, to, replace=force)
     except FileExistsError as error:
-        raise CommandError(f"there is a file {to} already; --force replaces it") from error
+        raise CommandError(f"{to} already exists; --force replaces it") from error
     except OSError as error:
         raise CommandError(f"{to} cannot be written: {error.strerror}") from error
     except sqlite3.Error as error:
@@ -106,26 +106,26 @@ def _vacuum(state_dir: Path, path: Path) -> tuple[int, int]:
         except sqlite3.Error as error:
             if is_busy(error):
                 raise CommandError(
-                    f"the store {path} is locked by {holder(path)} and is as it was: let that process finish, or end it"
+                    f"the store {path} is unchanged: it is locked by {holder(path)}; wait for that process or end it"
                 ) from error
             raise CommandError(
-                f"the store {path} is as it was: {error}. While it is made smaller it needs its size again on the disk"
+                f"the store {path} is unchanged: {error}. Vacuum needs as much free disk space as the store's size"
             ) from error
         return before, backup.size_of(path)
 
 
 def _lines(path: Path, seen: Inspection) -> Iterator[str]:
     schema = (
-        "that of this program" if seen.schema == HEAD else f"older than this program's {HEAD}; a start brings it up"
+        "current" if seen.schema == HEAD else f"older than {HEAD} of this program; the next start migrates the store"
     )
     states = ", ".join(f"{number:,} {state}" for state, number in seen.jobs.items())
     yield f"store   {path}, {seen.size:,} bytes"
     yield f"schema  {seen.schema}, {schema}"
     yield f"jobs    {sum(seen.jobs.values()):,}{': ' if states else ''}{states}"
     if seen.held:
-        yield f"held    {seen.held:,} jobs wait for room on a disk"
+        yield f"held    {seen.held:,} jobs wait for free disk space"
     if seen.pending:
-        yield f"left    {seen.pending:,} deleted jobs have left something in a target that could not be reached yet"
+        yield f"left    {seen.pending:,} deleted jobs still have data in a target that could not be reached"
     for check in seen.checks:
         found = [each.problem for each in seen.problems if each.check == check]
         yield f"{'NOT OK' if found else 'ok':6}  {check}"

@@ -1,4 +1,4 @@
-"""``ladingd systemd``: shows and installs the unit that this installation runs by as a service of the machine."""
+"""``ladingd systemd``: shows and installs the systemd unit of this installation."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 UNIT = "ladingd.service"
 SYSTEM_UNITS = Path("/etc/systemd/system")
 USER = "lading"
-# A user of its own and for good, not a dynamic one: files that jobs write keep their owner, directories can be given to
-# it by name, PostgreSQL can know it as a peer, and who is in its group may connect.
+# A permanent user and not a dynamic one: files that jobs write keep their owner, directories can be given to it by
+# name, PostgreSQL can know it as a peer, and members of its group may connect.
 _USER_LINE = f'u {USER} - "Lading import/export job server" /var/lib/lading'
 _HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))
-"""What the service does not see, by ProtectHome and PrivateTmp."""
+"""Directories that ProtectHome and PrivateTmp hide from the service."""
 _TIMEOUT = 60.0
 _NEXT = f"""\
 next:
-  the configuration is /etc/lading/ladingd.toml; where there is none the defaults hold
-  directories that jobs write to, and passwords: systemctl edit ladingd (the head of the unit says how)
-  systemctl enable --now ladingd
-  who is in the group {USER} may use it: lading --server unix:/run/lading/ladingd.sock ls
+  the configuration is /etc/lading/ladingd.toml; without this file the defaults apply
+  add directories that jobs write to, and passwords: systemctl edit ladingd (the head of the unit explains it)
+  start it: systemctl enable --now ladingd
+  members of the group {USER} may use it: lading --server unix:/run/lading/ladingd.sock ls
 """
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises CommandError."""
+    """Run the command and return its exit status. Raises CommandError."""
     if arguments.action == "show":
         sys.stdout.write(unit())
     else:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 def unit() -> str:
     """The unit of this installation."""
     text = resources.files("ladingd").joinpath(UNIT).read_text()
-    # -P: what lies in the working directory is not imported.
+    # -P: Python imports nothing from the working directory.
     return text.replace("{program}", f"{_quoted(sys.executable)} -P -m ladingd")
 
 
@@ -57,13 +57,13 @@ def _quoted(path: str) -> str:
 
 
 def _install(directory: Path) -> None:
-    """Write the unit; into the directory of the running system also make its user and have systemd read it."""
+    """Write the unit. In the system's own directory, also create its user and reload systemd."""
     if os.geteuid() != 0 and directory == SYSTEM_UNITS:
         raise CommandError("only root can install a service: run this as root, or name another --directory")
     for path, problem in _out_of_sight(_installation()):
         raise CommandError(
-            f"{path} {problem}, and the service runs from there as the user {USER}: install Lading where it can,"
-            " as by: python3 -m venv /opt/lading && /opt/lading/bin/pip install lading"
+            f"{path} {problem}, but the user {USER} runs the service from there: install Lading elsewhere,"
+            " for example: python3 -m venv /opt/lading && /opt/lading/bin/pip install lading"
         )
     here = directory == SYSTEM_UNITS
     if here:
@@ -82,7 +82,7 @@ def _install(directory: Path) -> None:
             _call("systemctl", "daemon-reload")
         sys.stdout.write(_NEXT)
     else:
-        sys.stdout.write(f"it runs as a user that must be there, in the language of sysusers.d:\n  {_USER_LINE}\n")
+        sys.stdout.write(f"the unit needs this user; create it with systemd-sysusers:\n  {_USER_LINE}\n")
 
 
 def _installation() -> list[Path]:
@@ -91,11 +91,11 @@ def _installation() -> list[Path]:
 
 
 def _out_of_sight(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """What of these the service cannot read, and why."""
+    """The places that the service cannot read, and why."""
     for place in places:
         for hidden in _HIDDEN:
             if hidden in place.parents:
-                yield place, f"is beneath {hidden}, which a service does not see"
+                yield place, f"is beneath {hidden}, which the service does not see"
         for parent in place.parents:
             if not parent.stat().st_mode & 0o001:
                 yield place, f"is beneath {parent}, which only its owner may enter"
@@ -104,7 +104,7 @@ def _out_of_sight(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 def _call(*command: str) -> None:
     program = shutil.which(command[0])
     if program is None:
-        raise CommandError(f"there is no {command[0]} here: is this a machine with systemd?")
+        raise CommandError(f"{command[0]} is not installed: does this machine run systemd?")
     done = subprocess.run(
         [program, *command[1:]],
         stdin=subprocess.DEVNULL,

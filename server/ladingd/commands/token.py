@@ -1,4 +1,4 @@
-"""``ladingd token``: makes, lists and revokes tokens in the store, whether a daemon runs or not."""
+"""``ladingd token``: creates, lists and revokes tokens in the store, whether a daemon runs or not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the command line asks for; the exit status. Raises CommandError, ConfigError, StoreUnusable."""
+    """Run the command and return its exit status. Raises CommandError, ConfigError, StoreUnusable."""
     asyncio.run(_run(load(arguments.config, user=arguments.user), arguments))
     return 0
 
@@ -51,7 +51,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> None:
             case "create":
                 text = await _create(settings, tokens, arguments)
                 await _note(database, "create", arguments.name)
-                sys.stderr.write("This is shown once. Keep it like a password.\n")
+                sys.stderr.write("The token is shown only once. Keep it like a password.\n")
                 sys.stdout.write(f"{text}\n")
             case "revoke":
                 if not await tokens.revoke(arguments.name):
@@ -66,7 +66,7 @@ async def _store(settings: Settings, arguments: argparse.Namespace) -> AsyncIter
     path = store_of(settings, arguments)
     async with AsyncExitStack() as stack:
         if _is_of_old(path):
-            # A daemon of an older program would not know the store any more.
+            # Opening the store migrates it, and a running daemon of an older program could not use it any more.
             stack.enter_context(without_daemon(path.parent))
         database = Database(path)
         database.hurry(_TIMEOUT)
@@ -79,13 +79,15 @@ def _is_of_old(path: Path) -> bool:
     try:
         return version_of(path) not in ("", HEAD)
     except sqlite3.Error:
-        return False  # What is wrong with it is said when it is opened.
+        return False  # Opening the store reports the error.
 
 
 async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse.Namespace) -> str:
     role, now = Role(arguments.role), utc_now()
     if not TOKEN_NAME.fullmatch(arguments.name):
-        raise CommandError("a token's name is 1 to 63 of a-z, 0-9 and . _ -, first a letter or digit")
+        raise CommandError(
+            "a token's name has 1 to 63 characters of a-z, 0-9 and . _ -, and begins with a letter or digit"
+        )
     if arguments.name == SOCKET:
         raise CommandError(f"the name {SOCKET} is reserved for local users without a token; choose another name")
     if role is Role.SUBMITTER:
@@ -104,7 +106,7 @@ async def _create(settings: Settings, tokens: SqlTokenStore, arguments: argparse
         expire_time=now + _span(arguments.expires_in) if arguments.expires_in else None,
     )
     if not await tokens.add(token):
-        raise CommandError(f"there is a token {token.name} already; revoke it first, or take another name")
+        raise CommandError(f"the token {token.name} already exists; revoke it first, or choose another name")
     return text
 
 
@@ -118,7 +120,7 @@ def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
 def _span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise CommandError(f"--expires-in {text!r} is no time span; write it like 30m, 12h, 90d or 52w")
+        raise CommandError(f"--expires-in {text!r} is not a time span; write it like 30m, 12h, 90d or 52w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 

@@ -1,4 +1,4 @@
-"""Whether the files of TLS can be used: they are there, belong together, and hold today."""
+"""Checks the files of TLS: they exist, belong together, and are valid today."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ladingd.config.settings import TlsSettings
 
 SOON = timedelta(days=21)
-"""So long before its end a certificate is worth a warning."""
+"""How long before its expiry a certificate gets a warning."""
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _KEY_VALUES_MISMATCH = "KEY_VALUES_MISMATCH"
@@ -34,7 +34,7 @@ class Fault:
 
 
 def faults(tls: TlsSettings, now: datetime) -> Iterator[Fault]:
-    """All that is wrong. What cannot be read is not looked at further."""
+    """All faults. A file that cannot be read is not checked further."""
     unreadable = False
     for key in ("certificate", "key", "client_ca"):
         path: Path | None = getattr(tls, key)
@@ -44,13 +44,13 @@ def faults(tls: TlsSettings, now: datetime) -> Iterator[Fault]:
             content = path.read_bytes()
         except OSError as error:
             unreadable = True
-            message = f"{path} cannot be read: {error.strerror}; the daemon's user has to be able to read it"
+            message = f"{path} cannot be read: {error.strerror}; let the daemon's user read it"
             yield Fault(severity=Severity.ERROR, key=key, message=message)
             continue
         if key != "key":
             yield from _of_certificates(key, path, content, now)
         elif path.stat().st_mode & 0o007:
-            message = f"everybody on this machine may use {path}: chmod 640 it"
+            message = f"everybody on this machine may use {path}; to change that: chmod 640 {path}"
             yield Fault(severity=Severity.WARNING, key=key, message=message)
     if not unreadable:
         yield from _of_pair(tls.certificate, tls.key)
@@ -59,53 +59,53 @@ def faults(tls: TlsSettings, now: datetime) -> Iterator[Fault]:
 def _of_certificates(key: str, path: Path, content: bytes, now: datetime) -> Iterator[Fault]:
     found = _PEM.findall(content.decode("ascii", "replace"))
     if not found:
-        message = f"{path} holds no certificate in PEM: it has no BEGIN CERTIFICATE"
+        message = f"{path} holds no PEM certificate: it has no BEGIN CERTIFICATE"
         yield Fault(severity=Severity.ERROR, key=key, message=message)
     for pem in found:
         try:
             begin, end = validity(ssl.PEM_cert_to_DER_cert(pem))
         except (ValueError, IndexError):
-            yield Fault(severity=Severity.ERROR, key=key, message=f"{path} holds a certificate that is damaged")
+            yield Fault(severity=Severity.ERROR, key=key, message=f"{path} holds a damaged certificate")
             continue
         if now >= end:
             message = (
-                f"the certificate in {path} has expired on {end:%Y-%m-%d %H:%M} UTC, so clients refuse to connect:"
-                " put a new one there"
+                f"the certificate in {path} expired on {end:%Y-%m-%d %H:%M} UTC, so clients refuse to connect:"
+                " replace it"
             )
         elif now < begin:
             message = (
-                f"the certificate in {path} holds only from {begin:%Y-%m-%d %H:%M} UTC on, and now it is "
+                f"the certificate in {path} is not valid before {begin:%Y-%m-%d %H:%M} UTC, and it is now "
                 f"{now:%Y-%m-%d %H:%M} UTC: is the clock right?"
             )
         elif now >= end - SOON:
-            message = f"the certificate in {path} expires on {end:%Y-%m-%d %H:%M} UTC: put a new one there before"
+            message = f"the certificate in {path} expires on {end:%Y-%m-%d %H:%M} UTC: replace it before then"
         else:
             continue
-        # No error: the Unix socket and the jobs need no certificate, and a new one is taken when it is there.
+        # Not an error: the Unix socket and the jobs need no certificate, and the daemon reads a new one by itself.
         yield Fault(severity=Severity.WARNING, key=key, message=message)
 
 
 def _of_pair(certificate: Path, key: Path) -> Iterator[Fault]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # An empty password: otherwise it would be asked for at the terminal.
+        # Without a password argument, OpenSSL would ask for one at the terminal.
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:
         reason = getattr(error, "reason", None)
         if reason == _KEY_VALUES_MISMATCH:
-            message = f"{key} is not the key of {certificate}: put both there again, from one order"
+            message = f"{key} is not the key of {certificate}: replace both with a matching pair"
         else:
             message = (
-                f"{certificate} and {key} are no certificate with its key, unencrypted, in PEM "
+                f"{certificate} and {key} are not a certificate and its unencrypted key in PEM "
                 f"({reason or error.strerror or 'unreadable'})"
             )
         yield Fault(severity=Severity.ERROR, key="key", message=message)
 
 
 def validity(certificate: bytes) -> tuple[datetime, datetime]:
-    """From when to when a certificate in DER holds (RFC 5280, 4.1). Raises ValueError or IndexError for what is none.
+    """The period in which a DER certificate is valid (RFC 5280, 4.1). Raises ValueError or IndexError if it is damaged.
 
-    The standard library tells it only of certificates that came over a connection and were found good.
+    The standard library gives the period only for a certificate that a connection has verified.
     """
     ((_, whole),) = list(_elements(certificate))
     _, signed = next(_elements(whole))
@@ -116,17 +116,17 @@ def validity(certificate: bytes) -> tuple[datetime, datetime]:
 
 
 def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The elements that stand one after the other: tag and content."""
+    """The consecutive elements: tag and content."""
     position = 0
     while position < len(content):
         tag, length = content[position], content[position + 1]
         position += 2
-        if length & 0x80:  # The length has so many bytes of its own.
+        if length & 0x80:  # The other bits give the number of bytes that hold the length.
             more = length & 0x7F
             length = int.from_bytes(content[position : position + more])
             position += more
         if position + length > len(content):
-            raise ValueError("an element is longer than what holds it")
+            raise ValueError("an element is longer than its container")
         yield tag, content[position : position + length]
         position += length
 

@@ -1,4 +1,4 @@
-"""What a reload changes: which settings take effect in a daemon that runs, and which at its next start."""
+"""What a reload changes: some settings take effect at once, the others at the next start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIVE = frozenset(
         "tls.clients",
     }
 )
-"""What a reload puts into force. ``Parts.adjust`` does it: a key is added here and there."""
+"""Keys that a reload applies. ``Parts.adjust`` applies them: a new key is added here and there."""
 
 RESTART = frozenset(
     {
@@ -46,25 +46,25 @@ RESTART = frozenset(
         "metrics",
         "tls.listen",
         "tls.listen_mutual",
-        # The files are read anew when they change; this is about other files.
+        # The daemon reads these files again when they change. This key is about naming other files.
         "tls.certificate",
         "tls.key",
         "tls.client_ca",
     }
 )
-"""What holds from the next start on."""
+"""Keys that take effect at the next start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What becomes of settings that a running daemon is given."""
+    """The effect of new settings on a running daemon."""
 
     settings: Settings
-    """Those that are in force from now on."""
+    """The settings from now on."""
     applied: tuple[str, ...]
     """The keys that have changed."""
     pending: tuple[str, ...]
-    """The keys that will have changed after a restart."""
+    """The keys that will change at a restart."""
 
     def __str__(self) -> str:
         said = f"changed: {', '.join(self.applied)}" if self.applied else "nothing has changed"
@@ -72,7 +72,7 @@ class Change:
 
 
 def change(in_force: Settings, wanted: Settings) -> Change:
-    """What a reload makes of settings in force and those of the file."""
+    """Compare the settings in force with those of the file."""
     settings = _taken(in_force, wanted, ())
     return Change(
         settings=settings,
@@ -82,7 +82,7 @@ def change(in_force: Settings, wanted: Settings) -> Change:
 
 
 def is_live(path: Sequence[str]) -> bool:
-    """Whether a reload puts a key into force. Raises KeyError for one that nobody has decided on."""
+    """Whether a reload applies a key. Raises KeyError if the key is in neither list."""
     for length in range(1, len(path) + 1):
         key = ".".join(path[:length])
         if key in LIVE or key in RESTART:
@@ -91,7 +91,7 @@ def is_live(path: Sequence[str]) -> bool:
 
 
 def _taken(old: M, new: M, above: tuple[str, ...]) -> M:
-    """The old one, with what is live of the new one."""
+    """The old settings with the live keys of the new ones."""
     taken: dict[str, Any] = {}
     for name in type(old).model_fields:
         before, after = getattr(old, name), getattr(new, name)
@@ -103,7 +103,7 @@ def _taken(old: M, new: M, above: tuple[str, ...]) -> M:
 
 
 def _differing(old: BaseModel, new: BaseModel, above: tuple[str, ...]) -> Iterator[str]:
-    """The keys that differ; of tables whose names people choose, the names."""
+    """The keys that differ. For a table whose keys are names that the user chooses, those names."""
     for name in type(old).model_fields:
         key = ".".join((*above, name))
         before, after = getattr(old, name), getattr(new, name)

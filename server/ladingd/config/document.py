@@ -1,4 +1,4 @@
-"""The file that says of each key what it means: made of the classes of the settings, so that nothing is said twice."""
+"""The file that explains each key, generated from the classes of the settings."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WIDTH = 100
 
 _HEAD = """\
 The configuration of ladingd, the daemon of Lading. A line that begins with # and a key shows the key's default, or an
-example where it has none: take the # away to set it, and that before the [table] above it. Each key can also come from
-the environment, by the name beside it; the environment wins. After a change: `ladingd config check`, and then
+example if it has no default. To set the key, remove the # there and before the [table] above it. The environment
+variable beside a key also sets it and overrides this file. After a change: `ladingd config check`, and then
 `systemctl reload ladingd`, or SIGHUP.
 """
 
@@ -32,7 +32,7 @@ _TYPES = {bool: "True or false", int: "A whole number", float: "A number", str: 
 
 
 class Undocumented(Exception):
-    """A key has nothing that could be shown of it: a defect of the settings' classes."""
+    """A key has neither a docstring nor an example to show: a defect in the classes of the settings."""
 
 
 def document(*, user: bool) -> str:
@@ -50,15 +50,15 @@ def document(*, user: bool) -> str:
 
 
 def _given_names(key: Key, given: Mapping[str, Any]) -> Iterator[str]:
-    """The tables, or the keys of one, that are there without a word."""
+    """The tables, or the keys of one table, that exist by default."""
     if key.path[-1] == NAME:
         for name, values in (_at(given, key.path[:-1]) or {}).items():
-            yield from ("", "# There by default.", f"#[{'.'.join((*key.path[:-1], name))}]")
+            yield from ("", "# Exists by default.", f"#[{'.'.join((*key.path[:-1], name))}]")
             yield from (f"#{each} = {_toml(value)}" for each, value in values.items())
 
 
 def _example_path(path: Sequence[str]) -> tuple[str, ...]:
-    """A path with a name in the place of those that people choose."""
+    """A path with example names in place of the names that the user chooses."""
     if NAME not in path:
         return tuple(path)
     place = path.index(NAME)
@@ -84,7 +84,7 @@ def _table(key: Key, path: Sequence[str]) -> Iterator[str]:
 
 def _value(key: Key, path: Sequence[str], given: Mapping[str, Any]) -> Iterator[str]:
     value, said = _shown(key, path, given)
-    if key.path[-1] != NAME:  # Else the table above has said what it is.
+    if key.path[-1] != NAME:  # Otherwise the table above has explained it.
         if not key.field.description:
             raise Undocumented(f"{key.dotted} needs a docstring")
         yield from _comment(key.field.description)
@@ -96,7 +96,7 @@ def _value(key: Key, path: Sequence[str], given: Mapping[str, Any]) -> Iterator[
 
 
 def _shown(key: Key, path: Sequence[str], given: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value to show, and what to say of its default."""
+    """The value to show, and a sentence about its default."""
     if (value := _at(given, path)) is not None:
         return value, f"Default: {_toml(value)}"
     field = key.field
@@ -105,7 +105,7 @@ def _shown(key: Key, path: Sequence[str], given: Mapping[str, Any]) -> tuple[Any
     default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
     said = "Not set by default" if default in (None, "") else f"Default: {_toml(default)}"
     if field.examples:
-        return field.examples[0], "Has to be set" if field.is_required() else said
+        return field.examples[0], "Required" if field.is_required() else said
     if default is None:
         raise Undocumented(f"{key.dotted} has no default to show: give it examples=[…]")
     return default, said

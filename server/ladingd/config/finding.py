@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where that stands."""
+"""What is wrong with a configuration, and where."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is not right. ``key`` is empty where it is about the whole file. No secret is in the message."""
+    """One error or warning. ``key`` is empty if it concerns the whole file. The message never contains a secret."""
 
     severity: Severity
     place: Place
@@ -46,7 +46,7 @@ class Finding:
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """As the file has them, those of the environment last."""
+    """In the order of the file; findings about the environment come last."""
     return tuple(sorted(findings, key=lambda finding: (finding.place.variable, finding.place.line or 0)))
 
 
@@ -55,4 +55,4 @@ class ConfigError(Exception):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        super().__init__("the configuration is not right:\n" + "\n".join(f"  {finding}" for finding in findings))
+        super().__init__("the configuration has errors:\n" + "\n".join(f"  {finding}" for finding in findings))

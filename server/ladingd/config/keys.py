@@ -1,4 +1,4 @@
-"""All keys that there are, as the classes of the settings have them."""
+"""All keys of the configuration, as the classes of the settings define them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 NAME = "NAME"
-"""Stands for a name that people choose: of a connection, a root, a client."""
+"""Stands for a name that the user chooses: of a connection, a root or a client."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +27,12 @@ class Key:
     path: tuple[str, ...]
     field: FieldInfo
     type: Any
-    """Of the value, without None; of a table its class, or None where its keys are names that people choose."""
+    """The type of the value, without None. For a table, its class, or None if the user chooses the names in it."""
     is_table: bool = False
 
     @property
     def dotted(self) -> str:
-        """As people write it: tls.listen."""
+        """As the user writes it: tls.listen."""
         return ".".join(self.path)
 
     @property
@@ -47,7 +47,7 @@ def variable(path: Sequence[str]) -> str:
 
 
 def all_keys(model: type[BaseModel] = Settings, above: tuple[str, ...] = ()) -> Iterator[Key]:
-    """All keys and tables of a class and of the tables in it, values before tables as a file has them."""
+    """All keys and tables of a class and of its tables. Values come before tables, as in a file."""
     keys = [_key(name, field, above) for name, field in model.model_fields.items()]
     yield from (key for key in keys if not key.is_table)
     for key in keys:
@@ -75,7 +75,7 @@ def _value_type(kind: Any) -> Any:
 
 
 def _bare(kind: Any) -> Any:
-    """A type without what is annotated to it, and without None."""
+    """A type without its annotations and without None."""
     if get_origin(kind) is Annotated:
         return _bare(get_args(kind)[0])
     if NoneType in (arguments := get_args(kind)):
@@ -89,7 +89,7 @@ def _is_model(kind: Any) -> bool:
 
 
 def known_key(path: Sequence[str]) -> Key | None:
-    """The key that a path of a file is about; None where there is none."""
+    """The key for a path in a file; None if the key is unknown."""
     for key in all_keys():
         if len(key.path) == len(path) and _begins(key.path, path):
             return key
@@ -97,7 +97,7 @@ def known_key(path: Sequence[str]) -> Key | None:
 
 
 def suggestion(path: Sequence[str]) -> str:
-    """What somebody may have meant who wrote a key that there is not."""
+    """What the author of an unknown key may have meant."""
     *table, name = path
     keys = list(all_keys())
     if table and any(key.path == (name,) for key in keys):
@@ -107,8 +107,8 @@ def suggestion(path: Sequence[str]) -> str:
     if near := difflib.get_close_matches(name, beside, n=1):
         return f"did you mean {near[0]}?"
     if elsewhere := [key.dotted for key in keys if key.path[-1] == name]:
-        return f"there is {' and '.join(elsewhere)}: does it belong there?"
-    return f"known here: {', '.join(beside)}" if table else "`ladingd config init` prints all keys that there are"
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return f"known here: {', '.join(beside)}" if table else "to print all keys: ladingd config init"
 
 
 def _begins(path: Sequence[str], table: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Reads a configuration, and finds all that is wrong with it. The one road of daemon, reload and check."""
+"""Reads a configuration and finds all errors in it. The daemon, the reload and the check all use it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source:
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def place(self, path: Sequence[str]) -> Place:
-        """Where the value of a key is said, or the table that lacks it begins."""
+        """Where the value of a key is set, or where the table that lacks the key begins."""
         variables = {name.upper(): name for name in os.environ}
         lengths = range(len(path), 0, -1)
         for length in lengths:
@@ -49,18 +49,18 @@ class Source:
         return Place(file=self.file)
 
     def finding(self, severity: Severity, path: Sequence[str], message: str) -> Finding:
-        """Something about a key."""
+        """A finding about a key."""
         return Finding(severity=severity, place=self.place(path), key=".".join(path), message=message)
 
 
 def _says(value: str, path: Sequence[str]) -> bool:
-    """Whether a variable says something of a key: by its own name, or as a table in JSON that has the key."""
+    """Whether a variable sets a key: by the key's own variable, or in a table written as JSON."""
     if not path:
         return True
     try:
         content = json.loads(value)
     except ValueError:
-        return True  # It is to be put right, whatever the key.
+        return True  # The value is not JSON: it is wrong for every key.
     for name in path:
         if not isinstance(content, dict) or name not in content:
             return False
@@ -70,7 +70,7 @@ def _says(value: str, path: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """What came of reading. ``settings`` are None where there are errors."""
+    """The result of reading. ``settings`` is None if there are errors."""
 
     source: Source
     settings: Settings | None
@@ -78,7 +78,7 @@ class Loaded:
 
 
 def load(config: Path | None, *, user: bool) -> Settings:
-    """The settings of the system's daemon or of the user's own, whether or not what they name is there.
+    """The settings of the system's daemon or of the user's own. The files that they name need not exist.
 
     Raises ConfigError.
     """
@@ -89,10 +89,10 @@ def load(config: Path | None, *, user: bool) -> Settings:
 
 
 def read(config: Path | None, *, user: bool) -> Loaded:
-    """Read the file and the environment and check the form of what they say."""
+    """Read the file and the environment and check the form of their values."""
     source, values, findings = _read_file(config, user=user)
-    # Arguments of pydantic-settings: they would be heeded, and never get to be refused as keys.
-    findings += tuple(source.finding(Severity.ERROR, [key], "there is no such key") for key in values if key[:1] == "_")
+    # pydantic-settings would take these as its own arguments instead of refusing them as unknown keys.
+    findings += tuple(source.finding(Severity.ERROR, [key], "unknown key") for key in values if key[:1] == "_")
     if findings:
         return Loaded(source=source, settings=None, findings=findings)
     settings = None
@@ -116,18 +116,18 @@ def _read_file(config: Path | None, *, user: bool) -> tuple[Source, dict[str, An
     except FileNotFoundError:
         if config is None:
             return nowhere, {}, ()
-        message = "there is no such file; `ladingd config init --output FILE` makes one"
+        message = "the file does not exist; to create one: ladingd config init --output FILE"
         return nowhere, {}, (_about_file(file, message),)
     except OSError as error:
         return nowhere, {}, (_about_file(file, f"cannot be read: {error.strerror}"),)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        return nowhere, {}, (_about_file(file, "TOML is UTF-8, and this line is not", line),)
+        return nowhere, {}, (_about_file(file, "this line is not UTF-8, as TOML requires", line),)
     except tomllib.TOMLDecodeError as error:
         at = _AT.search(str(error))
         line = int(at[1]) if at else text.count("\n") + 1
         message = (
-            f"no TOML: {_AT.sub('', str(error)).strip()}; text stands in quotes, a list in [ ], a table's name in [ ]"
+            f"not TOML: {_AT.sub('', str(error)).strip()}; write text in quotes, a list in [ ], a table's name in [ ]"
         )
         return nowhere, {}, (_about_file(file, message, line),)
     return Source(file=file, lines=lines_of(text)), values, ()
@@ -153,17 +153,17 @@ def _wrong(source: Source, error: ErrorDetails) -> Finding:
 
 
 def _in_words(error: ErrorDetails, path: Sequence[str]) -> str:
-    """What is wrong and what would be right. Never what was written there: it may be a secret."""
+    """What is wrong, and what is allowed. It never shows the value, which may be a secret."""
     limits = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return f"there is no such key; {suggestion(path)}"
+            return f"unknown key; {suggestion(path)}"
         case "missing":
             return f"is missing{_for_example(path)}"
         case "string_pattern_mismatch" if error["loc"][-1] == "[key]":
-            return "a name is made of a-z, 0-9, _ and -, and begins with a letter or digit"
+            return "a name consists of a-z, 0-9, _ and -, and begins with a letter or digit"
         case "string_pattern_mismatch":
-            return f"is not written as it has to be{_for_example(path)}"
+            return f"has the wrong form{_for_example(path)}"
         case "greater_than_equal":
             return f"must be at least {limits['ge']}"
         case "greater_than":
@@ -175,7 +175,7 @@ def _in_words(error: ErrorDetails, path: Sequence[str]) -> str:
         case "float_parsing" | "float_type":
             return "must be a number"
         case "path_type" | "string_type":
-            return "must be a text, in quotes"
+            return "must be text, in quotes"
         case "string_too_short":
             return "must not be empty"
         case "string_too_long":
@@ -194,7 +194,7 @@ def _for_example(path: Sequence[str]) -> str:
 def _table_wanted(path: Sequence[str], place: Place) -> str:
     if place.variable:
         return (
-            "a table in one variable is written as JSON, and this is none; a variable for each of its keys is named "
+            "a table in one variable must be JSON; a variable for one key of the table is named "
             f"{variable([*path, NAME])}"
         )
     return f"is a table: write its keys beneath [{'.'.join(path)}]"
@@ -207,13 +207,13 @@ def _no_json(source: Source, error: SettingsError) -> Finding:
 
 
 def _unheard_variables(source: Source, secrets: Container[str]) -> Iterator[Finding]:
-    """Variables that look like ours and mean nothing. Those that passwords are in may have any name."""
+    """Variables with our prefix and no meaning. A variable that holds a password may have any name."""
     for name in sorted(os.environ):
         if not name.upper().startswith(PREFIX) or name in secrets:
             continue
         path = name[len(PREFIX) :].lower().split(DELIMITER)
         value = known_key(path[:1])
         if path[0] not in Settings.model_fields or (len(path) > 1 and value is not None and not value.is_table):
-            message = f"there is no such key, and nobody heeds it; {suggestion(path)}"
+            message = f"unknown key, which is ignored; {suggestion(path)}"
             place = Place(file=source.file, variable=name)
             yield Finding(severity=Severity.WARNING, place=place, key="", message=message)

@@ -1,4 +1,4 @@
-"""Where roots, databases and the daemon's own files get in each other's way."""
+"""Finds roots, databases and files of the daemon that overlap."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ STATE_FILES = (
     *("store.db", "store.db-*", "store-*.db.bak", ".store-*", "ballast", "lock"),
     *("ladingd.pid", "ladingd.log", "ladingd.sock*", "daemon.json", ".daemon.json*"),
 )
-"""What the daemon keeps in its state directory, beside directories."""
+"""Names of the files in the daemon's state directory; directories are not listed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Spot:
-    """Where a path leads. ``file`` and ``directory`` are device and inode, None where nothing is there."""
+    """Where a path leads. ``file`` and ``directory`` are device and inode, or None if they do not exist."""
 
     place: Path
     file: tuple[int, int] | None
@@ -42,16 +42,16 @@ class _Spot:
         return cls(place=place, file=_identity(place), directory=_identity(place.parent))
 
     def is_same(self, other: _Spot) -> bool:
-        """Whether both are the same file, by whatever names."""
+        """Whether both are the same file, under any name."""
         return self.place == other.place or (self.file is not None and self.file == other.file)
 
     def has_other_name(self, other: _Spot) -> bool:
-        """Whether the same file has two names, and not one name two ways that lead to it."""
+        """Whether the file has two names, and not one name that two paths lead to."""
         return (self.directory, self.place.name) != (other.directory, other.place.name)
 
 
 def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> Iterator[Finding]:
-    """Findings about roots, which are at these ``places``, and about connections."""
+    """Findings about roots, whose real paths are ``places``, and about connections."""
     found = databases(settings)
     spots = side_by_side(_Spot.of, found)
     own = daemon_files(settings, source.file)
@@ -60,33 +60,33 @@ def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> 
     state = _Spot.of(settings.state_dir)
     for root, place in places.items():
         for what, spot in _databases_first(spots, there):
-            # What is about the state directory is an error of its own.
+            # The state directory has its own error.
             if spot.place.is_relative_to(place) and not spot.place.is_relative_to(state.place):
                 message = (
-                    f"{what} ({spot.place}) lies beneath it: jobs are refused that name this file; move one of them"
+                    f"{what} ({spot.place}) lies beneath it: jobs that name this file are refused; move one of them"
                 )
                 yield source.finding(Severity.WARNING, ("roots", root), message)
     for name, spot in spots.items():
         if what := _own(spot, state, own_spots):
-            message = f"{found[name]} is {what}: take another file for the database"
+            message = f"{found[name]} is {what}: use another file for the database"
             yield source.finding(Severity.ERROR, ("connections", name, "url"), message)
     for one, other in combinations(spots, 2):
         if not spots[one].is_same(spots[other]):
             continue
         if spots[one].has_other_name(spots[other]):
             message = (
-                f"its database has a second name, at {spots[one].place}, by which the connection {one} leads to it: "
-                "each name has journals of its own, which damages the database; give both connections the same path"
+                f"the connection {one} leads to the same database by another name, {spots[one].place}: "
+                "each name has its own journals, which damages the database; give both connections the same path"
             )
             yield source.finding(Severity.ERROR, ("connections", other, "url"), message)
         else:
-            message = f"it leads to the same database as the connection {one}: whoever may use one has both"
+            message = f"it leads to the same database as the connection {one}: whoever may use one can use both"
             yield source.finding(Severity.WARNING, ("connections", other, "url"), message)
 
 
 def what_is(path: Path, settings: Settings, config: Path) -> str:
-    """Which of the daemon's own files a path leads to; empty where it leads to another. New files in the state
-    directory are nobody's."""
+    """Which of the daemon's own files a path leads to; empty if it is none of them. A new file in the state directory
+    is not one of them."""
     spot, state = _Spot.of(path), _Spot.of(settings.state_dir)
     own = {what: _Spot.of(each) for what, each in own_files(settings, config).items()}
     return _own(spot, state, own)
@@ -98,7 +98,7 @@ def _databases_first(databases: Mapping[str, _Spot], own: Mapping[str, _Spot]) -
 
 
 def _own(spot: _Spot, state: _Spot, own: Mapping[str, _Spot]) -> str:
-    """Which file of the daemon a database would be; empty where it is none."""
+    """Which file of the daemon a path leads to; empty if it is none of them."""
     for what, other in own.items():
         if spot.is_same(other):
             return what

@@ -1,4 +1,4 @@
-"""The files that belong to a daemon with these settings, each by what it is."""
+"""The files that belong to a daemon with these settings, each with its description."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UNITS = tuple(map(Path, ("/etc/systemd/system", "/run/systemd/system", "/usr/li
 
 
 def own_files(settings: Settings, config: Path) -> dict[str, Path]:
-    """All of them. A directory stands for all beneath it; some do not exist yet, or never."""
+    """All of the daemon's own files. A directory stands for everything beneath it. Some files may not exist."""
     return {**daemon_files(settings, config), **_database_files(settings)}
 
 
 def daemon_files(settings: Settings, config: Path) -> dict[str, Path]:
-    """Those of the daemon itself, and those with secrets."""
+    """The files of the daemon itself, and the files with secrets."""
     return {
         "the daemon's state directory": settings.state_dir,
         "the daemon's configuration": config,
@@ -37,7 +37,7 @@ def daemon_files(settings: Settings, config: Path) -> dict[str, Path]:
 
 
 def databases(settings: Settings) -> dict[str, Path]:
-    """The files that are databases, by the names of their connections."""
+    """The database files, by the names of their connections."""
     found = {name: provider_of(one.url).database_file(one.url) for name, one in settings.connections.items()}
     return {name: path for name, path in found.items() if path is not None}
 
@@ -45,7 +45,7 @@ def databases(settings: Settings) -> dict[str, Path]:
 def _database_files(settings: Settings) -> dict[str, Path]:
     files: dict[str, Path] = {}
     found = databases(settings)
-    # If the path is a link, the other files are beside the file that it leads to. A reload asks this on the loop.
+    # If the path is a link, the other files are beside the file that it leads to. A reload calls this on the loop.
     leads_to = side_by_side(os.path.realpath, found)
     for name, path in found.items():
         files[f"the database of connection {name!r}"] = path

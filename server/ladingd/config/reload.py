@@ -1,4 +1,4 @@
-"""Reads the configuration of a daemon that runs: whatever is wrong with it must not end the daemon."""
+"""Reads the configuration again while the daemon runs. An error in it must not end the daemon."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     Configuration = tuple[Settings, tuple[Finding, ...]]
 
 READING = 30.0
-"""Seconds that the files of a configuration have to be read."""
+"""Seconds that reading the files of a configuration may take."""
 
 log = logging.getLogger(__name__)
 
 
 class NotReloaded(Exception):
-    """There is nothing to put into force; the text says so, and the log why."""
+    """The reload has changed nothing. The text says so, and the log says why."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"nothing is reloaded: {problem}")
+        super().__init__(f"the reload changed nothing: {problem}")
 
 
 async def read_anew(configure: Callable[[], Configuration]) -> Configuration:
-    """The settings that are wanted now, and warnings. Raises NotReloaded."""
+    """The new settings, and warnings. Raises NotReloaded."""
     try:
         return await _apart(configure)
     except ConfigError as error:
-        # A line each: they are many, and a line of the log shows no line breaks.
+        # One line for each finding: a log line shows no line breaks.
         for finding in error.findings:
             log.error("%s", finding)
-        problem = f"the configuration has errors: {len(error.findings)}; the log has them"
+        problem = f"the configuration has errors: {len(error.findings)}; the log lists them"
     except TimeoutError:
         problem = f"the configuration, or a file that it names, cannot be read within {READING:g} s"
     except Exception:
-        # A defect. The daemon has a configuration that it runs with, and jobs.
-        log.exception("the configuration cannot be looked at")
-        problem = "the configuration cannot be looked at; the log says why"
-    log.error("nothing is reloaded: %s", problem)
+        # A defect. The daemon keeps its present configuration and its jobs.
+        log.exception("the configuration cannot be checked")
+        problem = "the configuration cannot be checked; the log says why"
+    log.error("the reload changed nothing: %s", problem)
     raise NotReloaded(problem)
 
 
 async def _apart(configure: Callable[[], Configuration]) -> Configuration:
-    """Read the configuration in a thread that nobody waits for at the end: what is on a file system that is gone may
-    never answer. Raises TimeoutError, and what reading raises."""
+    """Read the configuration in a thread that the daemon does not wait for at its end: a lost file system may never
+    answer. Raises TimeoutError, and what reading raises."""
     answer: concurrent.futures.Future[Configuration] = concurrent.futures.Future()
 
     def read() -> None:

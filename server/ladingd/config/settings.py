@@ -1,7 +1,6 @@
-"""What can be set, by which key, in which limits and with which default.
+"""The keys of the configuration, with their limits and defaults.
 
-The docstrings here are what ``ladingd config init`` writes beside the keys, and ``examples`` what it shows of a key
-that has no default.
+``ladingd config init`` writes these docstrings beside the keys. For a key without a default it shows ``examples``.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path")
     if "\0" in str(path):
-        raise ValueError("must not hold a null character")
+        raise ValueError("must not contain a null character")
     return path
 
 
@@ -46,22 +45,22 @@ Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Table(BaseModel):
-    """A table of the file. What is not known in it is refused, and no message repeats a value: it may be a secret."""
+    """A table of the file. Unknown keys are refused. No message repeats a value, which may be a secret."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class ConnectionSettings(Table):
-    """A database that jobs may name. Its password stands apart from the URL, in one of three places."""
+    """A database that jobs may name. Its password is not in the URL but in one of three places."""
 
     url: str = Field(examples=["postgresql://lading@db.example.org/warehouse"])
-    """sqlite:/// or duckdb:/// and an absolute path, or a URL as PostgreSQL's own programs take it."""
+    """A URL as PostgreSQL's own programs take it, or sqlite:/// or duckdb:/// with an absolute path."""
     password_file: AbsolutePath | None = Field(default=None, examples=["/etc/lading/warehouse"])
-    """A file with nothing but the password, read anew for each connection."""
+    """A file that holds only the password. It is read again for each connection."""
     password_env: str = ""
-    """The name of a variable in the daemon's environment."""
+    """The name of a variable in the daemon's environment that holds the password."""
     password_credential: str = ""
-    """The name of a systemd credential (LoadCredential=)."""
+    """The name of a systemd credential (LoadCredential=) that holds the password."""
     ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
     """The schema of PostgreSQL or DuckDB that holds the ledger of imports. The first job creates it."""
 
@@ -71,7 +70,7 @@ class ConnectionSettings(Table):
         parts = urlsplit(url)
         if parts.password or "password" in parse_qs(parts.query):
             raise ValueError(
-                "the url holds a password; name password_file, password_env or password_credential instead"
+                "the url contains a password; set password_file, password_env or password_credential instead"
             )
         provider_of(url).check_url(url)
         return url
@@ -80,18 +79,18 @@ class ConnectionSettings(Table):
     def _one_secret(self) -> Self:
         places = [self.password_file, self.password_env, self.password_credential]
         if sum(1 for place in places if place) > 1:
-            raise ValueError("name one place of the password: password_file, password_env or password_credential")
+            raise ValueError("set only one of password_file, password_env and password_credential")
         provider = provider_of(self.url)
         if any(places) and not provider.has_password:
-            raise ValueError(f"{provider.name} has no password")
+            raise ValueError(f"{provider.name} does not use a password")
         return self
 
 
 class ClientSettings(Table):
-    """Who shows a certificate with this common name. One that is not here has to show a token as well."""
+    """A client whose certificate has this common name. A client that is not listed must also show a token."""
 
     role: Role = Field(examples=["operator"])
-    """What the client may do."""
+    """The role of the client."""
     connections: frozenset[str] = frozenset()
     """The connections that a submitter may use."""
     roots: frozenset[str] = frozenset()
@@ -99,59 +98,58 @@ class ClientSettings(Table):
 
 
 class TlsSettings(Table):
-    """Serving beyond the machine, over TCP; there is no way to do so without TLS. Without this table there is the Unix
-    socket alone."""
+    """Serving other machines over TCP, always with TLS. Without this table, the daemon serves only its Unix socket."""
 
     listen: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7443"])
     """Host and port for clients that show a token."""
     listen_mutual: str = Field(default="", pattern=ADDRESS, examples=["0.0.0.0:7444"])
     """Host and port for clients that show a certificate of client_ca."""
     certificate: AbsolutePath = Field(examples=["/etc/lading/server.pem"])
-    """PEM: the server's certificate, and those between it and the authority. Like the key and client_ca it is read anew
-    when the file changes."""
+    """PEM: the server's certificate and its intermediate certificates. The daemon reads this file, the key and
+    client_ca again when they change."""
     key: AbsolutePath = Field(examples=["/etc/lading/server.key"])
     """PEM: the key of the certificate, without a passphrase."""
     client_ca: AbsolutePath | None = Field(default=None, examples=["/etc/lading/clients.pem"])
-    """PEM: the authority that signs the certificates of clients; goes with listen_mutual."""
+    """PEM: the authority that signs the certificates of clients. Required with listen_mutual."""
     clients: dict[str, ClientSettings] = Field(default={}, examples=[{"robot": {}}])
     """Clients by the common name of their certificate."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if not (self.listen or self.listen_mutual):
-            raise ValueError("nothing is served: name an address as listen, listen_mutual or both")
+            raise ValueError("no address is set: set listen, listen_mutual or both")
         if bool(self.listen_mutual) != (self.client_ca is not None):
-            raise ValueError("listen_mutual and client_ca go together")
+            raise ValueError("set both listen_mutual and client_ca, or neither")
         if self.clients and not self.listen_mutual:
-            raise ValueError("clients are known by their certificates, which only listen_mutual asks for")
+            raise ValueError("clients need listen_mutual: only this address asks for their certificates")
         if SOCKET in self.clients:
             raise ValueError(f"the name {SOCKET} is reserved for local users without a token: rename this client")
         return self
 
 
 class RetentionSettings(Table):
-    """How long what is over is kept, and how much of it. 0 means for ever, or all of it. Jobs that may still go on
-    are never touched."""
+    """How long ended jobs and their data are kept, and how many. 0 means no limit. A job that may still run is never
+    deleted."""
 
     jobs_days: int = Field(default=90, ge=0, le=100_000)
     """Days after which a FINISHED or CANCELED job is deleted, with its journal, its chunks and its rejects."""
     jobs_most: int = Field(default=100_000, ge=0)
-    """How many FINISHED and CANCELED jobs are kept; the one that ended first goes first."""
+    """How many FINISHED and CANCELED jobs are kept; the one that ended first is deleted first."""
     failed_days: int = Field(default=365, ge=0, le=100_000)
-    """Days after which a FAILED job is deleted: until then it can still be started again."""
+    """Days after which a FAILED job is deleted. Until then it can be started again."""
     files_bytes: int = Field(default=16 << 30, ge=0)
-    """Bytes that the rejects of all jobs may take; beyond that FINISHED and CANCELED jobs are deleted, the one that
-    ended first goes first."""
+    """Bytes that the rejects of all jobs may take. Beyond that, FINISHED and CANCELED jobs are deleted, the one that
+    ended first before the others."""
     changes_most: int = Field(default=100_000, ge=0)
-    """How many of the latest changes of jobs are kept, which a watch that broke off can go on after."""
+    """How many of the latest changes of jobs are kept. A watch can resume from any of them."""
     audit_days: int = Field(default=365, ge=0, le=100_000)
-    """Days after which an entry of the audit trail is forgotten."""
+    """Days after which an entry of the audit trail is deleted."""
     audit_most: int = Field(default=1_000_000, ge=0)
     """How many entries of the audit trail are kept."""
 
 
 class MetricsSettings(Table):
-    """Numbers for Prometheus, at /metrics. They are for whoever can connect, hence never beyond the machine."""
+    """Metrics for Prometheus, at /metrics. Everybody who can connect reads them, so other machines cannot connect."""
 
     listen: str = Field(default="", pattern=ADDRESS, examples=["127.0.0.1:9464"])
     """Host and port of the loopback interface."""
@@ -161,11 +159,11 @@ class MetricsSettings(Table):
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
         if not self.listen and self.socket is None:
-            raise ValueError("name a place to serve metrics at: listen, socket or both")
+            raise ValueError("no address is set for metrics: set listen, socket or both")
         if self.listen and not _is_loopback(self.listen):
             raise ValueError(
-                f"metrics go without TLS and tokens, so only to 127.0.0.1, [::1] or localhost, not to {self.listen};"
-                " let a proxy that asks who comes carry them further"
+                f"metrics have no TLS and no tokens: use 127.0.0.1, [::1] or localhost instead of {self.listen};"
+                " for other machines, put an authenticating proxy in front"
             )
         return self
 
@@ -179,7 +177,7 @@ def _is_loopback(address: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """What a daemon needs to know before it starts. Times are in seconds."""
+    """The settings of a daemon. Times are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -191,56 +189,55 @@ class Settings(BaseSettings):
     )
 
     state_dir: AbsolutePath
-    """Store, spools, rejects and locks. One daemon at a time."""
+    """The directory of the store, spools, rejects and locks. Only one daemon can use it at a time."""
     socket: AbsolutePath
-    """The Unix socket that the daemon serves on. Where it is, the file daemon.json in state_dir says; the user's own
-    daemon takes a short private directory where the path is too long for a socket."""
+    """The Unix socket that the daemon serves on. The file daemon.json in state_dir holds its path. If the path is too
+    long for a socket, the user's own daemon uses a short private directory."""
     socket_role: Literal["viewer", "operator", "admin", "none"] = "admin"
-    """What is who can open the socket and shows no token. none: a token is needed here too."""
+    """The role of local users without a token. none: they need a token too."""
     tls: TlsSettings | None = None
-    """Serving beyond the machine; off where it is not there."""
+    """Serving other machines over TLS. Default: off."""
     slots: int = Field(default=4, ge=1)
     """Jobs that run side by side."""
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
-    """Worker processes, shared by all jobs; one for each core where nothing is said. Each takes about 150 MB; more than
-    there are cores gain nothing where the database is on the same machine."""
+    """Worker processes, shared by all jobs. Default: one for each core. Each takes about 150 MB. If the database is on
+    the same machine, more workers than cores gain nothing."""
     workers_idle_exit: float = Field(default=60.0, gt=0)
-    """How many seconds worker processes stay that have nothing to do. The next job starts them again, which takes half
-    a second; without them the daemon takes half the memory."""
+    """Seconds after which an idle worker process ends. The next job starts the workers again, which takes half a
+    second. Without workers, the daemon takes half the memory."""
     shutdown_grace: float = Field(default=10.0, ge=0)
-    """How many seconds chunks in flight may take to finish on shutdown before they are killed."""
+    """Seconds that chunks in flight may take to finish at a shutdown before they are killed."""
     cancel_grace: float = Field(default=10.0, ge=0)
-    """The same seconds on cancel, and after an error that stops the job. The job's journal shows the deadline."""
+    """The same for a cancel, and after an error that stops the job. The job's journal shows the deadline."""
     pause_grace: float = Field(default=30.0, ge=0)
-    """The same seconds on pause; what was killed is done again when the job is started."""
+    """The same for a pause. A killed chunk is repeated when the job is started again."""
     target_patience: float = Field(default=300.0, ge=0)
-    """How many seconds a running job tries to reach a target that is away before it is FAILED. 0: it does not try
-    again."""
+    """Seconds that a running job tries to reach an unreachable target before the job becomes FAILED. 0: it does not
+    retry."""
     idle_exit: float | None = Field(default=None, gt=0, examples=[900.0])
-    """The daemon exits after so many seconds without calls and work. Not set: never."""
+    """Seconds without calls and work after which the daemon exits. Not set: never."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least that is logged."""
+    """The lowest level that is logged."""
     log_format: Literal["auto", "text", "json", "journal"] = "auto"
-    """The form of the log. auto: to systemd's journal where stderr is connected to it, as text to a terminal, as JSON
-    lines elsewhere."""
+    """The form of the log. auto: systemd's journal if stderr is connected to it, text on a terminal, JSON lines
+    elsewhere."""
     metrics: MetricsSettings | None = None
-    """Metrics for Prometheus; off where it is not there."""
+    """Metrics for Prometheus. Default: off."""
     connections: dict[Name, ConnectionSettings] = Field(default={}, examples=[{"warehouse": {}}])
     """Databases that jobs may name."""
     roots: dict[Annotated[Name, AfterValidator(_not_ours)], AbsolutePath] = Field(
         default={}, examples=[{"inbox": "/srv/inbox"}]
     )
-    """Directories that jobs may name files beneath, each by its name. They stand apart from each other and from
-    state_dir."""
+    """Named directories. Jobs may use the files beneath them. They must not overlap each other or state_dir."""
     upload_limit: int = Field(default=64 << 30, gt=0)
-    """How many bytes a file that a client sends may have."""
+    """The largest file that a client may upload, in bytes."""
     uploads_limit: int = Field(default=256 << 30, gt=0)
-    """How many bytes all files that clients sent may have together, with the exports that they are to fetch."""
+    """Bytes that all uploads may take together, including the exports that clients will download."""
     disk_reserve: int = Field(default=64 << 20, ge=0)
-    """Bytes that must be free on the disk of state_dir. With fewer, running jobs are paused and nothing begins; with
-    half as many again they go on by themselves. 0: jobs run until the disk is full."""
+    """Bytes that must be free on the disk of state_dir. With fewer, running jobs are paused and no job begins. With one
+    and a half times as many, paused jobs continue by themselves. 0: jobs run until the disk is full."""
     retention: RetentionSettings = RetentionSettings()
-    """What is over and how long it is kept."""
+    """How long ended jobs and their data are kept."""
 
     @classmethod
     def settings_customise_sources(
@@ -251,17 +248,17 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over what the file says."""
+        """The environment overrides the file."""
         return env_settings, init_settings
 
 
 def config_file(config: Path | None, *, user: bool) -> Path:
-    """The file that is read where none, or this one, is named."""
+    """The configuration file: the given one, or else the default one."""
     return config or (config_directory(os.environ, os.geteuid()) / "ladingd.toml" if user else SYSTEM_CONFIG)
 
 
 def missing(path: Path) -> bool:
-    """Whether nothing is there. What cannot be seen may be."""
+    """Whether the path does not exist. A path that cannot be checked counts as existing."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -272,7 +269,7 @@ def missing(path: Path) -> bool:
 
 
 def defaults(*, user: bool) -> dict[str, Any]:
-    """What holds for the system's daemon or the user's own where neither file nor environment says another thing."""
+    """The defaults of the system's daemon or of the user's own."""
     return _user_defaults() if user else _system_defaults()
 
 
@@ -286,7 +283,7 @@ def _user_defaults() -> dict[str, Any]:
         "state_dir": state_dir,
         "socket": state_dir / "ladingd.sock",
         "idle_exit": 900.0,
-        # `lading daemon logs` shows it to a person.
+        # `lading daemon logs` shows the log to a person.
         "log_format": "text",
         "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
         "roots": {"local": Path("/")},

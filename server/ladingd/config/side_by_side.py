@@ -1,4 +1,4 @@
-"""Looking at several places of this machine at once."""
+"""Checks several paths of this machine at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 TIMEOUT = 5.0
-"""Seconds that all have to answer."""
+"""Seconds in which all paths must answer."""
 
 
 def side_by_side(look: Callable[[A], T], places: Mapping[K, A]) -> dict[K, T]:
-    """What is seen at each place, without those that do not answer: a network file system whose server is gone never
-    does, and the daemon has others."""
+    """The result for each path that answers. A network file system whose server is gone never answers, and must not
+    hold up the other paths."""
     seen: dict[K, T] = {}
 
     def put(name: K, place: A) -> None:

@@ -1,4 +1,4 @@
-"""Whether what the settings name is there on this machine, and as it has to be."""
+"""Checks the files and directories that the settings name on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MACHINE = Path("/")
 
 
 def checked(config: Path | None, *, user: bool) -> tuple[Settings, tuple[Finding, ...]]:
-    """The settings that a daemon is to run with, and what it is to be warned of. Raises ConfigError."""
+    """The settings of the daemon, and warnings about them. Raises ConfigError."""
     settings, findings = examine(config, user=user)
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if errors or settings is None:
@@ -37,7 +37,7 @@ def checked(config: Path | None, *, user: bool) -> tuple[Settings, tuple[Finding
 
 
 def examine(config: Path | None, *, user: bool) -> tuple[Settings | None, tuple[Finding, ...]]:
-    """All that is wrong with a configuration; its settings where they can be read."""
+    """All findings about a configuration, and its settings if they can be read."""
     reading = read(config, user=user)
     if reading.settings is None:
         return None, reading.findings
@@ -55,7 +55,7 @@ def _findings(settings: Settings, source: Source, *, user: bool) -> Iterator[Fin
     if not user:  # The user's own root is the whole machine, by default.
         yield from _machine_roots(source, looks)
     if settings.uploads_limit < settings.upload_limit:
-        message = f"one upload may have {settings.upload_limit} bytes, and all together only {settings.uploads_limit}"
+        message = f"one upload may have {settings.upload_limit} bytes, but all uploads only {settings.uploads_limit}"
         yield source.finding(Severity.WARNING, ("uploads_limit",), message)
 
 
@@ -71,7 +71,7 @@ def _secrets(settings: Settings, source: Source) -> Iterator[Finding]:
 def _of_secret(connection: ConnectionSettings) -> Iterator[tuple[Severity, str, str]]:
     if connection.password_env and connection.password_env not in os.environ:
         message = (
-            f"the environment has no {connection.password_env}; in a unit of systemd: Environment= or EnvironmentFile="
+            f"the variable {connection.password_env} is not set; in a systemd unit: Environment= or EnvironmentFile="
         )
         yield Severity.ERROR, "password_env", message
     if path := connection.password_file:
@@ -80,12 +80,12 @@ def _of_secret(connection: ConnectionSettings) -> Iterator[tuple[Severity, str, 
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         if directory is None:
             message = (
-                f"$CREDENTIALS_DIRECTORY is not set, so there is no {name}: systemd sets it for a unit with "
-                f"LoadCredential={name}:FILE; outside of the unit this cannot be seen"
+                f"the credential {name} cannot be checked outside the unit: $CREDENTIALS_DIRECTORY is not set; "
+                f"systemd sets it for a unit with LoadCredential={name}:FILE"
             )
             yield Severity.WARNING, "password_credential", message
         elif not os.access(Path(directory) / name, os.R_OK):
-            message = f"the unit has no credential {name}; LoadCredential={name}:FILE in the unit gives it one"
+            message = f"the unit has no credential {name}; to add it to the unit: LoadCredential={name}:FILE"
             yield Severity.ERROR, "password_credential", message
 
 
@@ -93,15 +93,15 @@ def _of_secret_file(path: Path) -> Iterator[tuple[Severity, str]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}; the daemon's user has to be able to read it"
+        message = f"{path} cannot be read: {error.strerror}; let the daemon's user read it"
         yield Severity.ERROR, message
         return
     if not content.strip():
-        yield Severity.ERROR, f"{path} is empty: write the password into it"
+        yield Severity.ERROR, f"{path} is empty: write the password in it"
     elif len(content.splitlines()) > 1:
-        yield Severity.WARNING, f"{path} has several lines, which are all taken as the password"
+        yield Severity.WARNING, f"{path} has several lines, and all of them form the password"
     if path.stat().st_mode & 0o007:
-        yield Severity.WARNING, f"everybody on this machine may read {path}: chmod 640 it"
+        yield Severity.WARNING, f"everybody on this machine may read {path}; to change that: chmod 640 {path}"
 
 
 # TLS
@@ -122,7 +122,7 @@ def _tls(settings: Settings, source: Source) -> Iterator[Finding]:
                 message = f"there is no {key[:-1]} {stranger!r}{_nearest(stranger, known)}"
                 yield source.finding(Severity.WARNING, ("tls", "clients", name, key), message)
         if client.role is Role.SUBMITTER and not client.connections:
-            message = "a submitter without connections may make no job at all"
+            message = "a submitter without connections cannot create any job"
             yield source.finding(Severity.WARNING, ("tls", "clients", name), message)
 
 
@@ -136,7 +136,7 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Look:
-    """What is at a path. ``problem`` is empty where it is a directory that can be read."""
+    """What is at a path. ``problem`` is empty if it is a readable directory."""
 
     place: Path
     severity: Severity = Severity.WARNING
@@ -144,7 +144,7 @@ class _Look:
 
 
 def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> Iterator[Finding]:
-    """State and roots stand apart, and a right to one root is not one to another."""
+    """The state directory and the roots must not overlap. A right to one root must not give access to another."""
     state_dir = Path(os.path.realpath(settings.state_dir))
     for name, look in looks.items():
         if look.problem:
@@ -152,12 +152,10 @@ def _roots(settings: Settings, source: Source, looks: Mapping[str, _Look]) -> It
     places = {name: look.place for name, look in looks.items() if look.place != _MACHINE}
     for name, place in places.items():
         if place.is_relative_to(state_dir):
-            message = f"{place} lies in state_dir ({state_dir}), which is the daemon's own: take another directory"
+            message = f"{place} lies in state_dir ({state_dir}), which is the daemon's own: choose another directory"
             yield source.finding(Severity.ERROR, ("roots", name), message)
         elif state_dir.is_relative_to(place):
-            message = (
-                f"state_dir ({state_dir}) lies beneath it: keep the daemon's files and those of jobs apart, move one"
-            )
+            message = f"state_dir ({state_dir}) lies beneath it: move one; jobs must not reach the daemon's files"
             yield source.finding(Severity.ERROR, ("roots", name), message)
         for other, beneath in places.items():
             if other != name and beneath.is_relative_to(place) and (beneath != place or other > name):
@@ -171,21 +169,21 @@ def _looks(roots: Mapping[str, Path]) -> dict[str, _Look]:
 
 
 def _no_answer(path: Path) -> _Look:
-    problem = f"{path} does not answer within {TIMEOUT:g} s: is its file system away? Jobs that name files there hang"
+    problem = f"{path} does not answer within {TIMEOUT:g} s: check its file system; jobs that name files there hang"
     return _Look(place=path, problem=problem)
 
 
 def _look(path: Path) -> _Look:
-    place = Path("/", os.path.realpath(path).lstrip("/"))  # "//" is a name of its own, and here the same.
+    place = Path("/", os.path.realpath(path).lstrip("/"))  # POSIX lets "//" differ from "/"; here both are the same.
     try:
         mode = place.stat().st_mode
     except FileNotFoundError:
-        # It may be a disk that is mounted later: no reason to keep all other jobs waiting.
+        # A disk may be mounted here later. All other jobs need not wait for it.
         return _Look(
             place=place, problem=f"{path} does not exist: jobs that name files there are refused until it does"
         )
     except OSError as error:
-        return _Look(place=place, problem=f"{path} cannot be looked at: {error.strerror}")
+        return _Look(place=place, problem=f"{path} cannot be checked: {error.strerror}")
     if not stat.S_ISDIR(mode):
         return _Look(place=place, severity=Severity.ERROR, problem=f"{path} is not a directory")
     if not os.access(place, os.R_OK | os.X_OK):
@@ -198,6 +196,6 @@ def _machine_roots(source: Source, looks: Mapping[str, _Look]) -> Iterator[Findi
         if look.place == _MACHINE:
             message = (
                 "it is the whole machine: jobs reach every file that the daemon's user can read or write, except the "
-                "daemon's own files and its databases; name the directories that are meant"
+                "daemon's own files and its databases; name only the directories that jobs need"
             )
             yield source.finding(Severity.WARNING, ("roots", name), message)

@@ -1,7 +1,7 @@
-"""The places that a daemon has for itself alone, its state directory and its socket, and how others find it.
+"""A daemon's exclusive use of its state directory and its socket, and how others find the daemon.
 
-Who holds the lock in the state directory is the daemon. It writes beside the lock who and where it is (`Record`), so
-that whoever knows the directory finds the socket, from whatever session.
+The process that holds the lock in the state directory is the daemon. It writes its pid and its socket beside the lock
+(`Record`), so that every session that knows the directory finds the socket.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class AlreadyRuns(CannotStart):
 
 
 class Status(StrEnum):
-    """Whether a daemon can be called. Only of one that is READY does it mean anything that nobody answers."""
+    """Whether a daemon can be called. Only a READY daemon is expected to answer."""
 
     STARTING = "starting"
     READY = "ready"
@@ -55,7 +55,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """Who holds a state directory. The pid counts on the host only, of which several may share the directory."""
+    """Who holds a state directory. The pid is valid only on its host: several hosts may share the directory."""
 
     address: str
     pid: int
@@ -65,12 +65,12 @@ class Record:
 
     @property
     def socket(self) -> Path:
-        """Where it serves."""
+        """The socket that the daemon serves on."""
         return Path(self.address.removeprefix("unix:"))
 
 
 class InstanceLock:
-    """What a daemon holds. ``socket`` is where it serves."""
+    """The locks of a daemon. The daemon serves on ``socket``."""
 
     def __init__(self, directories: Sequence[Path], socket: Path) -> None:
         self.socket = socket
@@ -84,7 +84,7 @@ class InstanceLock:
         )
 
     def say(self, status: Status) -> None:
-        """Write down how the daemon is."""
+        """Write the daemon's status to its record."""
         self._record = replace(self._record, status=status)
         for directory in self._directories:
             fresh = directory / f".{RECORD}.new"
@@ -94,7 +94,7 @@ class InstanceLock:
 
 
 def record_in(directory: Path) -> Record | None:
-    """Who holds a state directory, or held it last and died; None where nobody has said so."""
+    """The daemon that holds a state directory, or that died holding it; None if there is no record."""
     try:
         facts = json.loads((directory / RECORD).read_text())
         return Record(**{**facts, "status": Status(facts["status"])})
@@ -104,10 +104,10 @@ def record_in(directory: Path) -> Record | None:
 
 @contextmanager
 def locked_instance(state_dir: Path, socket: Path, *, own: Path | None = None) -> Iterator[InstanceLock]:
-    """Hold the state directory and the socket for this process alone, and say in files who holds them.
+    """Lock the state directory and the socket for this process, and record the holder in files.
 
-    ``own`` is where the commands of the user look for the user's own daemon: mostly the state directory itself. gRPC
-    would take over another daemon's socket without a word, hence the lock beside it. Raises CannotStart.
+    ``own`` is the directory in which the commands look for the user's own daemon, usually the state directory itself.
+    The socket has its own lock because gRPC would silently take over another daemon's socket. Raises CannotStart.
     """
     directories = [state_dir] if own in (None, state_dir) else [own, state_dir]
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def locked_instance(state_dir: Path, socket: Path, *, own: Path | None = None) -
 
 
 def _clear_away(left: Record | None) -> None:
-    """Remove the private directory of a daemon that was killed. We hold its lock: it is gone."""
+    """Remove the private directory of a daemon that was killed. We hold its lock, so it no longer runs."""
     if left is None:
         return
     if left.socket.parent.name.startswith(_PRIVATE):
@@ -142,7 +142,7 @@ def _clear_away(left: Record | None) -> None:
 
 
 def _clear_away_last(path: Path) -> None:
-    """Remove what nobody needs any more. If it cannot be removed, the daemon ends well all the same."""
+    """Remove a file that nobody needs any more. A failure does not change how the daemon ends."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -150,7 +150,7 @@ def _clear_away_last(path: Path) -> None:
 
 
 def _remove(socket: Path) -> None:
-    """The private directory of a socket, and no other: it holds the socket and its lock alone."""
+    """Remove the private directory of a socket. It contains only the socket and its lock."""
     for path in (socket, _lock_of(socket)):
         path.unlink(missing_ok=True)
     socket.parent.rmdir()
@@ -158,13 +158,13 @@ def _remove(socket: Path) -> None:
 
 @contextmanager
 def _in_private_directory(name: str) -> Iterator[Path]:
-    """A short path for a socket, in a directory that nobody else may enter or has foreseen."""
+    """A short path for a socket, in a directory with an unpredictable name that only this user may enter."""
     place = tempfile.gettempdir()
     place = place if len(os.fsencode(place)) <= _LONGEST_PLACE else "/tmp"
     try:
         socket = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=place)) / name
     except OSError as error:
-        raise CannotStart(f"no directory for the socket can be made in {place}: {error.strerror}") from error
+        raise CannotStart(f"no directory for the socket can be created in {place}: {error.strerror}") from error
     try:
         yield socket
     finally:
@@ -184,7 +184,7 @@ def _make_directory(path: Path, mode: int, what: str, *, private: bool = False) 
         problem = f"is a link to {path.readlink()}, which is missing" if path.is_symlink() else "is not a directory"
         raise CannotStart(f"the {what} {path} {problem}") from error
     except OSError as error:
-        raise CannotStart(f"the {what} {path} cannot be made: {error.strerror}") from error
+        raise CannotStart(f"the {what} {path} cannot be created: {error.strerror}") from error
     if private and state.st_uid != os.geteuid():
         raise CannotStart(f"the {what} {path} belongs to the user {state.st_uid}, not to the user {os.geteuid()}")
     if private and state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -202,7 +202,7 @@ def _locked(path: Path, what: str) -> Iterator[None]:
     with file:
         if not _lock(file.fileno()):
             raise AlreadyRuns(f"another daemon holds {what}{_holder(path)}")
-        # Which program it is that runs here: another may be installed meanwhile.
+        # The version of the running program. Another version may be installed while it runs.
         with _if_there_is_room(path):
             file.truncate(0)
             file.write(metadata.version("lading").encode())
@@ -210,7 +210,7 @@ def _locked(path: Path, what: str) -> Iterator[None]:
 
 
 def _lock(file: int) -> bool:
-    """Whether the file is locked for us now. The commands look for a moment whether it is: that is no other daemon."""
+    """Whether we now hold the lock. A command may hold it for a moment to test it, so this tries several times."""
     for attempt in range(_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,7 +223,7 @@ def _lock(file: int) -> bool:
 
 
 def _holder(lock: Path) -> str:
-    """Which process has a directory, where that is known."""
+    """The process that holds a lock, if it is known."""
     try:
         return f": process {int(lock.with_name(PID_FILE).read_text())}"
     except (OSError, ValueError):
@@ -232,7 +232,7 @@ def _holder(lock: Path) -> str:
 
 @contextmanager
 def without_daemon(state_dir: Path) -> Iterator[None]:
-    """Hold the daemon's lock while a command does what a running daemon must not see. Raises AlreadyRuns."""
+    """Hold the daemon's lock while a command makes changes that a running daemon must not see. Raises AlreadyRuns."""
     with (state_dir / "lock").open("a") as file:
         if not _lock(file.fileno()):
             raise AlreadyRuns(f"a daemon runs in {state_dir}: stop it first")
@@ -241,7 +241,7 @@ def without_daemon(state_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def _if_there_is_room(path: Path) -> Iterator[None]:
-    """What is written here others like to know; the daemon starts without it where the disk is full."""
+    """These files are only information for others. If the disk is full, the daemon starts without them."""
     try:
         yield
     except OSError as error:

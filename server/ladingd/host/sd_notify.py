@@ -1,7 +1,7 @@
-"""What the service manager is told, by the protocol of sd_notify(3): lines in a datagram to $NOTIFY_SOCKET.
+"""Notifications to the service manager by the protocol of sd_notify(3): lines in a datagram to $NOTIFY_SOCKET.
 
-Not a package: the protocol is these few lines, and the packages there are block on a socket that is full, or send one
-variable at a time.
+The protocol takes only a few lines of code. Existing packages block on a full socket, or send only one variable at a
+time.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import time
 log = logging.getLogger(__name__)
 
 TIMEOUT = 0.2
-"""How many seconds a datagram may wait for room in the manager's queue: the event loop waits as well."""
+"""Seconds that a datagram may wait for room in the manager's queue. The event loop is blocked for this time."""
 
 
 class SdNotify:
-    """Tells the service manager how the daemon is. Where there is none to tell, nothing happens."""
+    """Tells the service manager the state of the daemon. Without a service manager, it does nothing."""
 
     def __init__(self, address: str = "", *, watchdog_seconds: float | None = None) -> None:
-        """``address`` is a path, or the name of an abstract socket behind an ``@``. It is silent where it is empty."""
+        """``address`` is a path, or ``@`` and the name of an abstract socket. If it is empty, nothing is sent."""
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._failed = False
         self._stopping = False
         self.watchdog_seconds = watchdog_seconds if address else None
-        """The manager ends a daemon that has not said for so long that it is alive. None: it does not look."""
+        """The manager kills a daemon that gives no sign of life for this long. None: there is no watchdog."""
 
     @classmethod
     def from_environment(cls) -> SdNotify:
-        """As the manager wants it. Its variables are taken out of the environment: they are not for child processes."""
+        """As the manager's variables say. They are removed from the environment: child processes must not see them."""
         address = os.environ.pop("NOTIFY_SOCKET", "")
         microseconds = os.environ.pop("WATCHDOG_USEC", "")
         meant = os.environ.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
@@ -39,7 +39,7 @@ class SdNotify:
 
     @property
     def listened_to(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether there is a service manager."""
         return bool(self._address)
 
     def ready(self, status: str) -> None:
@@ -51,17 +51,17 @@ class SdNotify:
         self._send(_status(text))
 
     def reloading(self) -> None:
-        """The configuration is being read again; ``ready`` ends that. The time counts only in the same datagram: it
-        tells the manager which reload it is."""
+        """The daemon reads its configuration again; ``ready`` ends the reload. The manager identifies the reload by the
+        time, which must be in the same datagram."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str) -> None:
-        """The daemon has begun to shut down. From now on only ``extend`` is heard: nothing takes that back."""
+        """The daemon has begun to shut down. This is final: from now on only ``extend`` has an effect."""
         self._send("STOPPING=1", _status(status))
         self._stopping = True
 
     def extend(self, seconds: float) -> None:
-        """What the daemon is at, starting or stopping, may take so long from now before the manager loses patience."""
+        """Allow the current start or stop this many more seconds, from now, before the manager gives up."""
         self._deliver(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def alive(self) -> None:
@@ -80,7 +80,7 @@ class SdNotify:
                 sender.settimeout(TIMEOUT)
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            # The daemon does its work all the same, and has said so.
+            # The daemon works without the manager, and logs the failure.
             if not self._failed:
                 log.warning("the service manager cannot be told (%s): %s", lines[0], error)
             self._failed = True

@@ -1,4 +1,4 @@
-"""What the service manager hears of a daemon that serves: that it is alive, and what it is doing."""
+"""Tells the service manager that a serving daemon is alive, and what it is doing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATUS_SECONDS = 1.0
-"""The status is told this often at most, and only when it is another one."""
+"""Seconds between two status messages, at least. A message is sent only if the status has changed."""
 LOOK_SECONDS = 5.0
-"""Watchers come and go without announcement: so often they are counted."""
+"""Seconds between two counts of the watchers, whose coming and going raises no event."""
 DRAIN_SECONDS = 1.0
-"""While chunks in flight come to their end the manager is asked for patience this often, for ten times as long."""
+"""Seconds between two requests for more time while chunks in flight finish. Each request asks for ten times as long."""
 
 
 class Supervision:
-    """Each method is a task of its own, until it is cancelled. ``watchers`` says how many there are now."""
+    """Each method runs as a task of its own until it is cancelled. ``watchers`` returns their present number."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Supervision:
         watchers: Callable[[], int],
         waits: Callable[[], str] = str,
     ) -> None:
-        """``listen`` returns an event that the next change of any job sets; ``waits`` says what the store waits for,
-        and is empty if it does not wait."""
+        """``listen`` returns an event that the next change of any job sets. ``waits`` returns what the store waits for,
+        or nothing if it does not wait."""
         self._sd_notify = sd_notify
         self._jobs = jobs
         self._listen = listen
@@ -49,8 +49,8 @@ class Supervision:
         self._trouble = ""
 
     async def live(self) -> None:
-        """Show the watchdog that the event loop turns and that the store takes what is written, or waits for a lock or
-        for room: where either hangs, nothing is shown."""
+        """Give the watchdog a sign of life while the event loop runs and the store works, or waits for a lock or for
+        disk space. If the event loop or the store hangs, there is no sign."""
         if self._sd_notify.watchdog_seconds is None:
             return
         while True:
@@ -79,12 +79,12 @@ class Supervision:
                 continue
 
     def reloaded(self, message: str, *, well: bool) -> None:
-        """What a reload came to has just been told. One that went wrong is told of until another one goes well."""
+        """The result of a reload was just sent. A failed reload stays in the status until a reload succeeds."""
         self._told = message
-        self._trouble = "" if well else "; the last reload failed, the log says why"
+        self._trouble = "" if well else "; the last reload failed: the log says why"
 
     async def drain(self) -> None:
-        """Ask for patience while chunks in flight come to their end. Whoever waits for them has a deadline."""
+        """Ask for more time while chunks in flight finish. The caller limits how long that may take."""
         while self._sd_notify.listened_to:
             self._sd_notify.extend(DRAIN_SECONDS * 10)
             await asyncio.sleep(DRAIN_SECONDS)
@@ -101,7 +101,7 @@ class Supervision:
 
 @asynccontextmanager
 async def awaited_start(sd_notify: SdNotify, waits: Callable[[], str]) -> AsyncGenerator[None, None]:
-    """While the block waits for the store, tell the manager so and ask it for patience."""
+    """While the block waits for the store, say so to the manager and ask it for more time."""
 
     async def tell() -> None:
         while True:

@@ -70,7 +70,7 @@ def test_install_writes_the_unit(
 def test_install_refuses_what_the_service_could_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shut = tmp_path / "shut"
     shut.mkdir(mode=0o700)
-    for hidden, problem in ((tmp_path, "which a service does not see"), (Path("/root"), "only its owner may enter")):
+    for hidden, problem in ((tmp_path, "which the service does not see"), (Path("/root"), "only its owner may enter")):
         monkeypatch.setattr(systemd, "_HIDDEN", (hidden,))
         monkeypatch.setattr(systemd, "_installation", lambda: [shut / "python"])
         with pytest.raises(CommandError, match=problem):

@@ -85,7 +85,7 @@ def test_no_command_makes_a_store(tmp_path: Path, arguments: tuple[str, ...], as
         case _:  # The daemon of the machine, whose state is meant to be elsewhere here.
             done = ladingd(tmp_path, *arguments, LADINGD_STATE_DIR=str(state))
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"there is no store {state}/store.db: the first start of its daemon makes it" in done.stderr
+    assert f"there is no store {state}/store.db: the daemon creates it at its first start" in done.stderr
     # Who names no daemon may have meant another one than that of the machine.
     assert ("To ask about your own daemon: ladingd --user" in done.stderr) is (asked == "")
     assert not state.exists()

@@ -61,8 +61,8 @@ def test_tls_whole(file: Path) -> None:
         ('certificate = "/etc/lading/server.pem"', "", "tls.certificate"),
         ('key = "/etc/lading/server.key"', "", "tls.key"),
         ('key = "/etc/', 'key = "etc/', "absolute"),
-        ('client_ca = "/etc/lading/clients.pem"', "", "go together"),
-        ('listen_mutual = "[::1]:7444"', "", "go together"),
+        ('client_ca = "/etc/lading/clients.pem"', "", "or neither"),
+        ('listen_mutual = "[::1]:7444"', "", "or neither"),
         ('role = "submitter"', 'role = "root"', "role"),
         ('role = "submitter"', "", "role"),
         ("[tls]", "[tls]\nplaintext = true", "plaintext"),
@@ -77,7 +77,7 @@ def test_tls_that_is_not_right_names_its_place(file: Path, before: str, after: s
 
 def test_nothing_to_listen_on(file: Path) -> None:
     text = '[tls]\ncertificate = "/c"\nkey = "/k"\n'
-    with pytest.raises(ConfigError, match="nothing is served"):
+    with pytest.raises(ConfigError, match="no address is set"):
         loaded(file, text)
     with pytest.raises(ConfigError, match="only listen_mutual asks"):
         loaded(file, text.replace("[tls]", '[tls]\nlisten = "h:1"') + '[tls.clients.x]\nrole = "viewer"\n')
@@ -99,10 +99,10 @@ def test_metrics_are_served_to_this_machine(file: Path, place: str) -> None:
 @pytest.mark.parametrize(
     ("place", "problem"),
     [
-        ('listen = "0.0.0.0:9464"', "not to 0.0.0.0:9464"),
-        ('listen = "[::]:9464"', "without TLS and tokens"),
-        ('listen = "metrics.example.org:9464"', "without TLS and tokens"),
-        ("", "name a place"),
+        ('listen = "0.0.0.0:9464"', "instead of 0.0.0.0:9464"),
+        ('listen = "[::]:9464"', "no TLS and no tokens"),
+        ('listen = "metrics.example.org:9464"', "no TLS and no tokens"),
+        ("", "no address is set"),
         ('socket = "m"', "absolute"),
     ],
 )

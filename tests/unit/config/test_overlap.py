@@ -119,7 +119,7 @@ def test_two_connections_that_lead_to_one_file(file: Path) -> None:
     os.link(database, file.parent / "data/link.db")
     (finding,) = findings(file, a=str(database), b=f"{file.parent}/data/link.db")
     assert told((finding,)) == [(Severity.ERROR, "connections.b.url")]
-    assert "has a second name" in finding.message
+    assert "the same database by another name" in finding.message
 
 
 @pytest.mark.parametrize("url", ["crm.db", "file:crm.db?mode=rw", "/srv/crm.db?mode=memory", "/srv/crm.db#x"])

@@ -1,1 +1,1 @@
-"""``ladingd doctor``: looks at everything a daemon needs and changes nothing, whether one runs or not."""
+"""``ladingd doctor``: checks everything that a daemon needs and changes nothing, whether a daemon runs or not."""

@@ -1,4 +1,4 @@
-"""The doctor's round: one chapter after the other, and then the page."""
+"""Runs all checks of the doctor and prints the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SKEW = 2.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at everything and print the page; 1 where something fails."""
+    """Run all checks and print the page. Returns 1 if a check fails."""
     chapters = list(_round(arguments.config, user=arguments.user))
     if arguments.output == "json":
         sys.stdout.write(json.dumps(facts(chapters)) + "\n")
@@ -61,13 +61,13 @@ def _round(config: Path | None, *, user: bool) -> Iterator[Chapter]:
 
 
 def _socket(settings: Settings) -> Path:
-    """Where the daemon that holds the state directory serves; else where one would."""
+    """The socket of the daemon that holds the state directory, or else the socket that a new daemon would use."""
     record = record_in(settings.state_dir)
     return settings.socket if record is None else record.socket
 
 
 def _configuration(file: Path, settings: Settings | None, findings: Sequence[Finding]) -> Iterator[Line]:
-    yield ok("file", f"{file} is not there: the defaults hold" if missing(file) else str(file))
+    yield ok("file", f"{file} does not exist: the defaults apply" if missing(file) else str(file))
     for finding in findings:
         verdict = Verdict.FAIL if finding.severity is Severity.ERROR else Verdict.WARN
         where = finding.place.variable or (f"line {finding.place.line}" if finding.place.line else "")
@@ -75,20 +75,20 @@ def _configuration(file: Path, settings: Settings | None, findings: Sequence[Fin
         told = [where if name != where else "", finding.key, finding.message]
         yield Line(verdict=verdict, name=name, text=": ".join(part for part in told if part))
     if settings is None:
-        yield fail("rest", "not looked at", "first the errors above: `ladingd config check` says the same")
+        yield fail("rest", "not checked", "correct the errors above first; `ladingd config check` shows them too")
 
 
 def _connections(settings: Settings, *, stranger: bool) -> Iterator[Line]:
-    """``stranger``: the daemon runs as somebody else, who may reach what we cannot: PostgreSQL may ask who its peer
-    is, and root is another one."""
+    """``stranger``: the daemon runs as another user, who may reach databases that we cannot. PostgreSQL may check the
+    user of its peer, and root is a different user too."""
     if not settings.connections:
-        yield warn("connections", "none: no job can be made", "name databases as [connections.NAME]")
+        yield warn("connections", "none: no job can be created", "add databases as [connections.NAME]")
     for name, answer in try_all(settings).items():
         if isinstance(answer, LadingError):
             text = " ".join(answer.message.split()).removeprefix(f"connection {name}: ")
             away = isinstance(answer, TargetUnavailable)
-            advice = "is the database up, and reached from here?" if away else "url and password are to be put right"
-            yield warn(name, text, "see what the daemon's user reaches") if stranger else fail(name, text, advice)
+            advice = "is the database up, and can this machine reach it?" if away else "correct the url or the password"
+            yield warn(name, text, "check as the daemon's user") if stranger else fail(name, text, advice)
             continue
         if answer.reservation:
             yield warn(name, f"{answer.server}: {answer.reservation}")
@@ -96,5 +96,5 @@ def _connections(settings: Settings, *, stranger: bool) -> Iterator[Line]:
             yield ok(name, answer.server)
         if answer.ahead is not None and abs(answer.ahead) > SKEW:
             apart = f"{abs(answer.ahead):.0f} s {'ahead of' if answer.ahead > 0 else 'behind'} ours"
-            advice = "keep both right by NTP: the times of journal and database do not fit together"
+            advice = "set both clocks by NTP: times in the journal and in the database do not match"
             yield warn(name, f"its clock is {apart}", advice)

@@ -1,4 +1,4 @@
-"""What the machine gives to the daemon: programs, limits, time, systemd."""
+"""What the machine provides for the daemon: programs, limits, time, systemd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNIT = "ladingd.service"
 PACKAGES = ("grpcio", "pyarrow", "psycopg", "duckdb", "adbc-driver-sqlite", "sqlalchemy", "pydantic")
 TIMEOUT = 5.0
-"""Seconds that systemd has to answer."""
+"""Seconds in which systemd must answer."""
 WORKER_BYTES = 150 << 20
 DAEMON_BYTES = 120 << 20
 _OWN_DESCRIPTORS = 100
@@ -33,7 +33,7 @@ _UNLIMITED = 1 << 60
 
 
 def versions() -> Iterator[Line]:
-    """What is installed; nothing of it is imported."""
+    """The installed packages. None of them is imported."""
     yield ok("lading", f"{metadata.version('lading')}, Python {platform.python_version()} on {platform.machine()}")
     yield ok("SQLite", sqlite3.sqlite_version)
     found, missing = [], []
@@ -44,11 +44,11 @@ def versions() -> Iterator[Line]:
             missing.append(package)
     yield ok("packages", ", ".join(found))
     if missing:
-        yield fail("packages", f"not installed: {', '.join(missing)}", "install lading again, with all it depends on")
+        yield fail("packages", f"not installed: {', '.join(missing)}", "install lading again, with its dependencies")
 
 
 def clock() -> Iterator[Line]:
-    """The time of this machine by itself. Those of the databases are told with the connections."""
+    """The clock of this machine. The clocks of the databases are reported with the connections."""
     now = utc_now()
     zone = time.strftime("%Z (%z)")
     installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
@@ -56,23 +56,23 @@ def clock() -> Iterator[Line]:
         yield fail(
             "time",
             f"{now:%Y-%m-%d %H:%M:%S} UTC is before this program was installed",
-            "set the clock, and let it be kept right: timedatectl set-ntp true",
+            "set the clock, and keep it synchronised: timedatectl set-ntp true",
         )
     else:
         yield ok("time", f"{now:%Y-%m-%d %H:%M:%S} UTC; time zone {zone}")
 
 
 def limits(settings: Settings, pid: int | None) -> Iterator[Line]:
-    """What the daemon may use; where none runs, what one would that is started here."""
+    """The resource limits of the daemon. If no daemon runs, the limits of one that would be started here."""
     try:
         yield _descriptors(settings, pid)
         yield _memory(settings, pid)
     except OSError as error:
-        # It has ended meanwhile, or /proc is mounted with hidepid.
-        yield warn("process", f"what process {pid} may use cannot be seen: {error.strerror}", "ask again, or as root")
+        # The process has ended, or /proc is mounted with hidepid.
+        yield warn("process", f"the limits of process {pid} cannot be read: {error.strerror}", "try again, or as root")
     cores = os.cpu_count() or 1
     if settings.workers > cores:
-        advice = "more workers than cores gain nothing where the database is on this machine"
+        advice = "more workers than cores gain nothing if the database is on this machine"
         yield warn("cores", f"{cores} for {settings.workers} workers", advice)
     else:
         yield ok("cores", f"{cores} for {settings.workers} workers")
@@ -100,7 +100,9 @@ def _memory(settings: Settings, pid: int | None) -> Line:
         text += f"; the control group allows {_size(limit)}"
     text += f"; {settings.workers} workers and the daemon take about {_size(wanted)}"
     if wanted > min(total, limit or total):
-        return warn("memory", text, "fewer workers, or more memory (MemoryMax= in the unit): the kernel kills workers")
+        return warn(
+            "memory", text, "use fewer workers or more memory (MemoryMax= in the unit): the kernel kills workers"
+        )
     return ok("memory", text)
 
 
@@ -110,7 +112,7 @@ def _machine_memory() -> tuple[int, int]:
 
 
 def memory_limit(cgroup: Path, mounted: Path) -> int | None:
-    """The least limit of a process's control group and those above it; None where there is none."""
+    """The lowest limit of a process's control group and its parents; None if there is no limit."""
     limits = []
     for line in cgroup.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -129,7 +131,7 @@ def memory_limit(cgroup: Path, mounted: Path) -> int | None:
 
 
 def systemd() -> Iterator[Line]:
-    """The unit, where there is a systemd to have one."""
+    """The unit, if systemd runs here."""
     if not Path("/run/systemd/system").is_dir():
         yield ok("systemd", "does not run here")
         return
@@ -143,25 +145,25 @@ def systemd() -> Iterator[Line]:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        yield warn("systemd", f"systemctl does not answer: {error}", "look at systemctl status")
+        yield warn("systemd", f"systemctl does not answer: {error}", "check systemctl status")
         return
     yield from unit_state(dict(line.split("=", 1) for line in answer.splitlines() if "=" in line))
 
 
 def unit_state(unit: dict[str, str]) -> Iterator[Line]:
-    """What the properties of the unit mean."""
+    """The findings about the properties of the unit."""
     if unit.get("LoadState") != "loaded":
-        yield warn(UNIT, f"{unit.get('LoadState') or 'unknown'}", "`ladingd systemd install` makes it")
+        yield warn(UNIT, f"{unit.get('LoadState') or 'unknown'}", "to create it: ladingd systemd install")
         return
     state = f"{unit['ActiveState']} ({unit['SubState']})"
     if unit["ActiveState"] == "failed":
-        yield fail(UNIT, f"{state}: {unit['Result']}", f"journalctl -u {UNIT} -n 50 says why")
+        yield fail(UNIT, f"{state}: {unit['Result']}", f"to see why: journalctl -u {UNIT} -n 50")
     elif unit["ActiveState"] in ("inactive", "deactivating"):
         yield warn(UNIT, state, f"systemctl start {UNIT}")
     else:
         yield ok(UNIT, state)
     if unit.get("NRestarts", "0") != "0":
-        yield warn(UNIT, f"restarted {unit['NRestarts']} times by systemd", f"journalctl -u {UNIT} -n 200 says why")
+        yield warn(UNIT, f"restarted {unit['NRestarts']} times by systemd", f"to see why: journalctl -u {UNIT} -n 200")
     if unit.get("UnitFileState") == "disabled":
         yield warn(UNIT, "is not started with the machine", f"systemctl enable {UNIT}")
     if unit.get("NeedDaemonReload") == "yes":

@@ -1,4 +1,4 @@
-"""The page of the doctor: one line for each thing looked at, with what to do where it is not well."""
+"""The page of the doctor: one line for each check, with advice if something is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN = "\033[0m"
 
 
 class Verdict(StrEnum):
-    """How well it is. Only FAIL makes the exit status another than 0."""
+    """The result of a check. Only FAIL makes the exit status nonzero."""
 
     OK = "OK"
     WARN = "WARN"
@@ -29,22 +29,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
     verdict: Verdict
     name: str
     text: str
     advice: str = ""
-    """What to do; empty where there is nothing to do."""
+    """What to do; empty if there is nothing to do."""
 
 
 def ok(name: str, text: str) -> Line:
-    """All is well with it."""
+    """The check found no problem."""
     return Line(verdict=Verdict.OK, name=name, text=text)
 
 
 def warn(name: str, text: str, advice: str = "") -> Line:
-    """The daemon works, and somebody should look at it."""
+    """The daemon works, but somebody should look into this."""
     return Line(verdict=Verdict.WARN, name=name, text=text, advice=advice)
 
 
@@ -99,7 +99,7 @@ def _wrapped(text: str) -> Sequence[str]:
 
 
 def facts(chapters: Sequence[Chapter]) -> dict[str, Any]:
-    """The same for programs."""
+    """The page as data for programs."""
     return {
         "chapters": [{"title": title, "lines": [asdict(line) for line in lines]} for title, lines in chapters],
         "healthy": healthy(chapters),
@@ -107,5 +107,5 @@ def facts(chapters: Sequence[Chapter]) -> dict[str, Any]:
 
 
 def healthy(chapters: Sequence[Chapter]) -> bool:
-    """Whether nothing fails."""
+    """Whether no check failed."""
     return all(line.verdict is not Verdict.FAIL for _, lines in chapters for line in lines)

@@ -1,4 +1,4 @@
-"""Whether a daemon serves on the socket, which, and how it is."""
+"""Checks whether a daemon serves on the socket, its version and its health."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from ladingd.config import Settings
 
 TIMEOUT = 5.0
-"""Seconds that a daemon has to say how it is."""
+"""Seconds in which a daemon must answer."""
 _CREDENTIALS = Struct("3i")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Daemon:
-    """The daemon that listens. ``pid`` is None where it is in another process namespace."""
+    """The daemon that listens. ``pid`` is None if it is in another process namespace."""
 
     pid: int | None
 
 
 def find(path: Path) -> Daemon | OSError:
-    """Who listens on the socket, or why nobody can be found there."""
+    """The daemon that listens on the socket, or the error of connecting."""
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -48,19 +48,21 @@ def find(path: Path) -> Daemon | OSError:
 
 
 def serving(settings: Settings, path: Path, found: Daemon | OSError, *, user: bool) -> Iterator[Line]:
-    """What is to be said of it, and of the socket at the path."""
+    """The lines about the daemon and about the socket at the path."""
     match found:
         case FileNotFoundError():
             if user:
                 yield ok("socket", "no daemon runs; the commands start it when they need it")
             else:
-                yield warn("socket", f"no daemon runs: there is no {path}", "systemctl start ladingd, or run ladingd")
+                yield warn(
+                    "socket", f"no daemon runs: {path} does not exist", "systemctl start ladingd, or run ladingd"
+                )
         case ConnectionRefusedError():
-            yield warn("socket", f"{path} is left over from a daemon that died", "start it again; its jobs go on")
+            yield warn("socket", f"{path} is left over from a daemon that died", "start it again; its jobs continue")
         case PermissionError():
-            yield warn("socket", f"this user may not open {path}", "join the group of the socket, or ask as root")
+            yield warn("socket", f"this user may not open {path}", "join the group of the socket, or check as root")
         case OSError():
-            yield fail("socket", f"{path}: {found.strerror or found}", "restart the daemon; its jobs go on")
+            yield fail("socket", f"{path}: {found.strerror or found}", "restart the daemon; its jobs continue")
         case Daemon():
             yield ok("socket", f"{path}{f', process {found.pid}' if found.pid else ''}")
             yield _version(settings, found)
@@ -68,16 +70,16 @@ def serving(settings: Settings, path: Path, found: Daemon | OSError, *, user: bo
 
 
 def _version(settings: Settings, daemon: Daemon) -> Line:
-    """Which program the daemon runs: it has said so in its lock."""
+    """The version of the daemon, which it writes in its lock."""
     ours = metadata.version("lading")
     try:
         theirs = (settings.state_dir / "lock").read_text().strip()
         since = _started(daemon.pid)
     except OSError as error:
-        return warn("version", f"unknown: {error.strerror}", "ask as the daemon's user, or as root")
+        return warn("version", f"unknown: {error.strerror}", "check as the daemon's user, or as root")
     running = f"{theirs or 'unknown'}{f', since {since:%Y-%m-%d %H:%M} UTC' if since else ''}"
     if theirs != ours:
-        return warn("version", f"{running}; {ours} is installed", "restart the daemon; its jobs go on")
+        return warn("version", f"{running}; {ours} is installed", "restart the daemon; its jobs continue")
     return ok("version", running)
 
 
@@ -100,7 +102,7 @@ def _health(path: Path) -> Line:
             code = error.code().name
             if code == "DEADLINE_EXCEEDED":
                 code = f"no answer within {TIMEOUT:g} s"
-            return fail("health", code, "look into its log; kill -9 and a new start lose nothing")
+            return fail("health", code, "read its log; kill -9 and a restart lose nothing")
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return ok("health", "serving")
-    return warn("health", "not serving: it starts or ends just now", "ask again in a moment")
+    return warn("health", "not serving: the daemon is starting or stopping", "check again in a moment")

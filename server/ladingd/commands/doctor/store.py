@@ -1,4 +1,4 @@
-"""The store, read without disturbing a daemon that writes it."""
+"""Checks the store without disturbing a daemon that writes to it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from ladingd.config import Settings
 
 TIMEOUT = 10.0
-"""Seconds for the check of the file."""
+"""Seconds that the check of the file may take."""
 _STEPS = 10_000
 
 
 def store(settings: Settings, *, running: bool) -> Iterator[Line]:
-    """Schema, jobs, size, and whether the file is whole."""
+    """The schema, the jobs, the size, and whether the file is sound."""
     path = settings.state_dir / STORE
     try:
         size = sum(each.stat().st_size for each in (path, *path.parent.glob(f"{STORE}-*")))
     except FileNotFoundError:
-        yield ok("store", f"{path} is not there yet: the first start of the daemon makes it")
+        yield ok("store", f"{path} does not exist yet: the daemon creates it at its first start")
         return
     except OSError as error:
-        yield warn("store", f"{path}: {error.strerror}", "ask as the daemon's user, or as root")
+        yield warn("store", f"{path}: {error.strerror}", "check as the daemon's user, or as root")
         return
     try:
         with closing(sqlite3.connect(_uri(path, running=running), uri=True, timeout=TIMEOUT)) as connection:
@@ -45,7 +45,7 @@ def store(settings: Settings, *, running: bool) -> Iterator[Line]:
 
 
 def _uri(path: Path, *, running: bool) -> str:
-    # Without a daemon and its write-ahead log nobody changes the file, and SQLite need not make files beside it.
+    # Without a daemon and a write-ahead log, nobody changes the file, and SQLite need not create files beside it.
     still = not running and not path.with_name(f"{STORE}-wal").exists()
     return f"file:{quote(str(path))}?mode=ro{'&immutable=1' if still else ''}"
 
@@ -54,14 +54,14 @@ def _schema(connection: sqlite3.Connection) -> Line:
     found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     if found is None:
         advice = "stop the daemon, keep a copy of the file, and put a backup in its place"
-        return fail("schema", "the file does not say which it has", advice)
+        return fail("schema", "the file does not contain its schema version", advice)
     version = str(found[0])
     if version > HEAD:
-        return fail("schema", f"{version} is newer than {HEAD}, the newest of this program", "use a newer Lading")
-    if version < HEAD:
-        return warn(
-            "schema", f"{version}; this program has {HEAD}", "the next start of the daemon brings it up to date"
+        return fail(
+            "schema", f"{version} is newer than {HEAD}, the newest that this program knows", "use a newer Lading"
         )
+    if version < HEAD:
+        return warn("schema", f"{version}; this program has {HEAD}", "the next start of the daemon migrates it")
     return ok("schema", version)
 
 
@@ -79,8 +79,8 @@ def _whole(connection: sqlite3.Connection) -> Line:
     except sqlite3.OperationalError as error:
         if time.monotonic() < deadline:
             raise
-        return warn("integrity", f"not looked at whole within {TIMEOUT:g} s ({error})", "`ladingd store check` does")
+        return warn("integrity", f"not completely checked within {TIMEOUT:g} s ({error})", "run ladingd store check")
     if found != ["ok"]:
         advice = "stop the daemon, keep a copy of the file, and put a backup in its place"
         return fail("integrity", f"the file is damaged: {'; '.join(found)}", advice)
-    return ok("integrity", "the file is whole")
+    return ok("integrity", "the file is sound")

@@ -83,7 +83,7 @@ def test_limits_of_this_very_process(tmp_path: Path) -> None:
 def test_limits_of_a_process_that_has_ended(tmp_path: Path) -> None:
     lines = list(machine.limits(Settings(state_dir=tmp_path, socket=tmp_path / "s", workers=1), 1 << 30))
     assert [line.verdict.value for line in lines][:1] == ["WARN"]
-    assert "cannot be seen" in lines[0].text
+    assert "cannot be read" in lines[0].text
 
 
 def test_a_store_that_does_not_say_its_schema(tmp_path: Path) -> None:
