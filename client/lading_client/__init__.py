@@ -4,7 +4,7 @@
         async for event in run:
             print(event.kind, event.revision)
 
-`client/README.md` shows more. Everything that is meant to be used stands here.
+`client/README.md` shows more. This module exports the whole public API.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ __all__ = [
 ]
 
 _SLOW = {"Client": "client", "FileChanged": "files.persistence", "StoredFile": "files.upload"}
-"""What loads gRPC, and where it is: not every command needs it."""
+"""Names whose modules load gRPC. They are imported on first use, because not every command needs gRPC."""
 
 
 def __getattr__(name: str) -> Any:

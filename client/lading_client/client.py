@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lading_client.transport.transport import Transport
 
 SILENCE_SECONDS = 60.0
-"""After which a watch of jobs is taken for broken: the daemon sends a bookmark every 15 s."""
+"""Silence after which a watch of jobs counts as broken. The daemon sends a bookmark every 15 s."""
 _PAGE = 1000
 
 
@@ -82,7 +82,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Hang up. Watches that are open end."""
+        """Disconnect. Open watches end."""
         await self._calls.close()
 
     # Jobs
@@ -98,34 +98,34 @@ class Client:
         request_id: str = "",
         validate_only: bool = False,
     ) -> Job:
-        """Make a job in EDITING. Raises InvalidArgument for a spec that could not run.
+        """Create a job in EDITING. Raises InvalidArgument for a spec that could not run.
 
-        The job belongs to the caller; others who may not see the jobs of others can read it if it is ``shared``. The
-        same ``request_id``, a UUID, gives the same job again; if that job was deleted, FailedPrecondition is raised
-        (reason REQUEST_JOB_DELETED). With ``validate_only`` all is checked and nothing stored.
+        The job belongs to the caller. If it is ``shared``, callers who may not see the jobs of others can read it too.
+        The same ``request_id``, a UUID, returns the same job again. If that job was deleted, FailedPrecondition is
+        raised (reason REQUEST_JOB_DELETED). ``validate_only`` checks everything but stores nothing.
         """
         request = job_service_pb2.CreateJobRequest(
             job=job_pb2.Job(label=label, description=description, shared=shared, spec=spec_message(_whole(spec))),
             job_id=job_id,
-            # With an id of its own the request can be repeated: it makes one job.
+            # With an id, the request can be repeated and still creates only one job.
             request_id=request_id or str(uuid.uuid4()),
             validate_only=validate_only,
         )
         return messages.job(await self._calls.repeatable("CreateJob", request))
 
     async def get_job(self, name: str) -> Job:
-        """The job as it is now."""
+        """The present job."""
         return messages.job(await self._calls.repeatable("GetJob", job_service_pb2.GetJobRequest(name=name)))
 
     async def clone_job(self, name: str, *, label: str = "", job_id: str = "", request_id: str = "") -> Job:
-        """Make a new job in EDITING with the spec and the texts of another one. An empty label is that one's too."""
+        """Create a new job in EDITING with the spec and the texts of another job. An empty label copies its label."""
         request = job_service_pb2.CloneJobRequest(
             name=name, job_id=job_id, request_id=request_id or str(uuid.uuid4()), label=label
         )
         return messages.job(await self._calls.repeatable("CloneJob", request))
 
     async def list_jobs(self, *, filter: str = "", order_by: str = "", page_size: int = 0) -> AsyncGenerator[Job, None]:
-        """The jobs, the newest first where ``order_by`` says nothing else.
+        """The jobs; by default, the newest first.
 
         A filter is like `state = RUNNING|PAUSED AND type = import AND label = "nightly*" AND create_time >=
         2026-03-01T00:00:00Z`, an order like `label` or `end_time desc`. Raises InvalidArgument.
@@ -146,9 +146,9 @@ class Client:
         etag: str = "",
         validate_only: bool = False,
     ) -> Job:
-        """Change what is not None; the spec only while the job is EDITING. Raises Aborted where the etag is outdated.
+        """Change the fields that are not None; the spec only while the job is EDITING. Raises Aborted for an old etag.
 
-        With ``validate_only`` all is checked and nothing changed.
+        ``validate_only`` checks everything but changes nothing.
         """
         request = job_service_pb2.UpdateJobRequest(job=job_pb2.Job(name=name, etag=etag), validate_only=validate_only)
         if label is not None:
@@ -166,21 +166,21 @@ class Client:
         return messages.job(await self._calls.once("UpdateJob", request))
 
     async def delete_job(self, name: str, *, etag: str = "") -> None:
-        """Remove the job with its journal and rejects."""
+        """Delete the job with its journal and rejects."""
         await self._calls.once("DeleteJob", job_service_pb2.DeleteJobRequest(name=name, etag=etag))
 
-    # Commands. They are not repeated by themselves: a start that has come through may have failed since.
+    # Commands. They are not retried automatically: a start may have succeeded, and the job may have failed since.
 
     async def start_job(self, name: str, *, etag: str = "") -> Job:
-        """Queue the job, continue a paused one, try a failed one again. Raises CommandNotAllowed."""
+        """Queue the job, continue a paused one, or retry a failed one. Raises CommandNotAllowed."""
         return messages.job(await self._calls.once("StartJob", job_service_pb2.StartJobRequest(name=name, etag=etag)))
 
     async def pause_job(self, name: str, *, etag: str = "") -> Job:
-        """PAUSING at once; PAUSED when the chunks in flight are done. Raises CommandNotAllowed."""
+        """Pause the job: PAUSING at once, PAUSED when the chunks in flight are done. Raises CommandNotAllowed."""
         return messages.job(await self._calls.once("PauseJob", job_service_pb2.PauseJobRequest(name=name, etag=etag)))
 
     async def cancel_job(self, name: str, *, etag: str = "") -> Job:
-        """CANCELING at once; CANCELED when nothing of the job runs any more. Raises CommandNotAllowed."""
+        """Cancel the job: CANCELING at once, CANCELED when no part of it runs any more. Raises CommandNotAllowed."""
         return messages.job(await self._calls.once("CancelJob", job_service_pb2.CancelJobRequest(name=name, etag=etag)))
 
     def run(
@@ -194,11 +194,11 @@ class Client:
         cancel_on_error: bool = True,
         give_up_after: float | None = None,
     ) -> Run:
-        """A whole job: `async with client.run(spec) as run`. It is made and started, and has ended after the block.
+        """A whole job: `async with client.run(spec) as run` creates and starts it, and waits for its end.
 
-        Leaving the block waits for the end, and raises JobFailed, JobCanceled or JobDeleted where that is no success.
-        Leaving it by an exception cancels the job, but for ``cancel_on_error=False``, and waits for nothing. With a
-        ``request_id`` that was used before, the block follows the job that was made then.
+        At the end of the block it raises JobFailed, JobCanceled or JobDeleted if the job was not successful. An
+        exception in the block cancels the job, unless ``cancel_on_error=False``, and does not wait. If the
+        ``request_id`` was used before, the block follows the job that was created then.
         """
         request_id = request_id or str(uuid.uuid4())
 
@@ -220,13 +220,14 @@ class Client:
         bookmarks: bool = False,
         give_up_after: float | None = None,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """A snapshot, or with a revision the changes after it; then every change, each once.
+        """A snapshot, or the changes after a revision; then every change, each once.
 
-        ``filter`` is as in `list_jobs`, by state, type, label, owner and shared; a change by which a job leaves it is
-        shown as well. A job that the caller may no longer see is shown as deleted.
+        ``filter`` is as in `list_jobs`, by state, type, label, owner and shared. A change by which a job stops matching
+        is also shown. A job that the caller may no longer see is shown as deleted.
 
-        It reconnects and goes on where it was; after ``give_up_after`` seconds in vain it raises Unavailable. Where
-        the daemon no longer keeps the changes in between, the jobs that differ are shown as snapshots, or as deleted.
+        The watch reconnects and resumes by itself. After ``give_up_after`` seconds without success it raises
+        Unavailable. If the daemon no longer keeps the missed changes, the jobs that differ are shown as snapshots or as
+        deleted.
         """
 
         def stream(after: int) -> AsyncGenerator[WatchEvent, None]:
@@ -248,7 +249,7 @@ class Client:
             return None
 
     async def journal(self, name: str, *, page_size: int = _PAGE) -> AsyncGenerator[JournalEntry, None]:
-        """What the journal of a job holds now, in order."""
+        """The present entries of a job's journal, in order."""
         request = job_service_pb2.ListJournalEntriesRequest(parent=name, page_size=page_size)
         async for response in self._calls.pages("ListJournalEntries", request):
             for message in response.journal_entries:
@@ -257,7 +258,7 @@ class Client:
     def watch_journal(
         self, name: str, *, sequence: int = 0, give_up_after: float | None = None
     ) -> AsyncGenerator[JournalEntry, None]:
-        """The journal of a job after a sequence number, as it is written, until the job has ended."""
+        """The entries of a job's journal after a sequence number, as they are written, until the job has ended."""
 
         def stream(after: int) -> AsyncGenerator[JournalEntry, None]:
             request = job_service_pb2.WatchJournalRequest(parent=name, sequence=after)
@@ -303,15 +304,15 @@ class Client:
         upload_id: str = "",
         progress: Callable[[int, int], None] | None = None,
     ) -> StoredFile:
-        """Send a file of this machine; the answer's ``file`` is for specs. It goes on by itself after a break.
+        """Upload a file of this machine. Specs name it by the result's ``file``. A broken upload continues by itself.
 
-        With the ``upload_id``, a UUID, of one that was given up it goes on after what is there. ``progress`` is told
-        how many bytes have gone, of how many. Raises OSError, FileChanged, QuotaExceeded.
+        With the ``upload_id``, a UUID, of an abandoned upload, it continues that upload. ``progress`` is called with
+        the bytes sent so far and the size of the file. Raises OSError, FileChanged, QuotaExceeded.
         """
         return await upload.upload(self._calls, path, file_name=file_name, upload_id=upload_id, progress=progress)
 
     async def delete_upload(self, name: str) -> None:
-        """Remove `uploads/ID`. The daemon does it by itself when no job has named the file for a while."""
+        """Delete `uploads/ID`. The daemon does so by itself when no job has named the file for a while."""
         await upload.delete_upload(self._calls, name)
 
     async def download(
@@ -322,7 +323,7 @@ class Client:
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Fetch a file that stands beneath a root of the daemon; its size. It gets its name when it is whole.
+        """Download a file beneath a root of the daemon and return its size. The file gets its name when it is complete.
 
         Raises OSError, FileNotFound, FileChanged.
         """

@@ -11,28 +11,28 @@ LadingError
  |    +-- FailedPrecondition
  |    |    +-- CommandNotAllowed  the job's state forbids it
  |    |    +-- FileInUse          a job that may still run names the file
- |    |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
- |    +-- Aborted            somebody else was faster: the etag is no longer the job's
+ |    |    +-- UploadMismatch     the data does not continue the upload, or differs from what was announced
+ |    +-- Aborted            the job has changed: the etag is outdated
  |    +-- OutOfRange
  |    |    +-- RevisionCompacted
  |    +-- ResourceExhausted
- |    |    +-- TooManyCalls       worth trying again after ``retry_delay``
+ |    |    +-- TooManyCalls       try again after ``retry_delay``
  |    |    +-- QuotaExceeded
  |    +-- Unavailable
  |    |    +-- ShuttingDown
  |    +-- DeadlineExceeded
- |    +-- Internal           a defect; ``error_id`` stands in the daemon's log as well
+ |    +-- Internal           a defect; ``error_id`` is also in the daemon's log
  +-- BadAddress              not an address of a daemon
- +-- BadCredentials          a token or a file of TLS that cannot be used
- +-- BadSpec                 a spec that cannot be read as one
- +-- JobError                a job that was waited for came to another end; ``job`` is how it was then
+ +-- BadCredentials          a token or a TLS file that cannot be used
+ +-- BadSpec                 not a valid spec
+ +-- JobError                the awaited job did not finish; ``job`` is its last state
  |    +-- JobFailed          ``failure`` says why
  |    +-- JobCanceled
  |    +-- JobDeleted
  +-- OwnDaemonError          the user's own daemon
       +-- UnsafeDirectory    the directory of its state or socket is open to others
-      +-- StateUnusable      its state directory cannot be made or written to
-      +-- DaemonUnreachable  it runs, and cannot be called
+      +-- StateUnusable      its state directory cannot be created or written
+      +-- DaemonUnreachable  it runs, but cannot be called
       +-- DaemonNotStarted
       +-- DaemonNotStopped
 """
@@ -61,16 +61,16 @@ class LadingError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Violation:
-    """A field that is wrong, as the API spells its path, and what is wrong with it."""
+    """A wrong field, with its path as in the API, and what is wrong with it."""
 
     field: str
     description: str
 
 
 class DaemonError(LadingError):
-    """An answer of the daemon, or its silence. ``code`` is gRPC's, ``reason`` the API's (`Reason`), without prefix.
+    """The daemon answered with an error or did not answer. ``code`` is gRPC's, ``reason`` a `Reason` without prefix.
 
-    An empty reason: the daemon itself has not said this. ``retry_delay`` is set where trying again may help.
+    If ``reason`` is empty, the error does not come from the daemon itself. ``retry_delay`` is set if a retry may help.
     """
 
     def __init__(
@@ -96,37 +96,37 @@ class InvalidArgument(DaemonError):
 
 
 class Unauthenticated(DaemonError):
-    """A token is needed, or the one that was sent is not known or no longer valid."""
+    """A token is needed, or the token is unknown or no longer valid."""
 
 
 class PermissionDenied(DaemonError):
-    """The caller's role does not have this."""
+    """The caller's role lacks the right."""
 
     @property
     def role(self) -> str:
-        """What the caller is."""
+        """The caller's role."""
         return self.metadata.get("role", "")
 
     @property
     def needed(self) -> str:
-        """What it takes."""
+        """The right that the call needs."""
         return self.metadata.get("needed", "")
 
 
 class NotFound(DaemonError):
-    """There is no such job, or file."""
+    """The job or file does not exist."""
 
 
 class FileNotFound(NotFound):
-    """There is no such file, or upload."""
+    """The file or upload does not exist."""
 
 
 class AlreadyExists(DaemonError):
-    """The wanted id is taken, or the request_id was used for another request."""
+    """The requested id is taken, or the request_id was used for another request."""
 
 
 class FailedPrecondition(DaemonError):
-    """The job is not in a condition for this; nothing was changed."""
+    """The present state of the job or file does not allow the call; nothing was changed."""
 
 
 class CommandNotAllowed(FailedPrecondition):
@@ -139,12 +139,12 @@ class CommandNotAllowed(FailedPrecondition):
 
     @property
     def command(self) -> str:
-        """What was asked for."""
+        """The refused command."""
         return self.metadata.get("command", "")
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The commands that the state does allow."""
+        """The commands that the state allows."""
         return tuple(word.strip() for word in self.metadata.get("allowed", "").split(",") if word.strip())
 
 
@@ -153,20 +153,20 @@ class FileInUse(FailedPrecondition):
 
 
 class UploadMismatch(FailedPrecondition):
-    """The upload cannot go on like this."""
+    """The data does not continue the upload."""
 
     @property
     def size(self) -> int:
-        """How many bytes the daemon has."""
+        """How many bytes the daemon has received."""
         return int(self.metadata.get("size", "0"))
 
 
 class Aborted(DaemonError):
-    """The job changed since the etag was given out; read it again."""
+    """The job has changed since the client received the etag; read the job again."""
 
 
 class OutOfRange(DaemonError):
-    """The place to go on from is not there."""
+    """The requested position does not exist."""
 
 
 class RevisionCompacted(OutOfRange):
@@ -174,16 +174,16 @@ class RevisionCompacted(OutOfRange):
 
     @property
     def oldest(self) -> int:
-        """The oldest revision that a watch can go on from."""
+        """The oldest revision from which a watch can resume."""
         return int(self.metadata.get("oldest", "0"))
 
 
 class ResourceExhausted(DaemonError):
-    """Something is used up."""
+    """A limit is reached."""
 
 
 class TooManyCalls(ResourceExhausted):
-    """As many calls of this class run as may."""
+    """Too many calls of this class are running."""
 
     @property
     def call_class(self) -> str:
@@ -192,7 +192,7 @@ class TooManyCalls(ResourceExhausted):
 
 
 class QuotaExceeded(ResourceExhausted):
-    """The file is too large, or the daemon keeps too many bytes of uploads already."""
+    """The file is too large, or the daemon already keeps too many bytes of uploads."""
 
 
 class Unavailable(DaemonError):
@@ -200,7 +200,7 @@ class Unavailable(DaemonError):
 
 
 class ShuttingDown(Unavailable):
-    """The daemon takes no more work."""
+    """The daemon is shutting down and accepts no more work."""
 
 
 class StoreBusy(Unavailable):
@@ -208,7 +208,7 @@ class StoreBusy(Unavailable):
 
 
 class DeadlineExceeded(DaemonError):
-    """No answer in time. What was asked for may or may not have happened."""
+    """The daemon did not answer in time. The call may or may not have had its effect."""
 
 
 class Internal(DaemonError):
@@ -216,7 +216,7 @@ class Internal(DaemonError):
 
     @property
     def error_id(self) -> str:
-        """What to look for in the daemon's log."""
+        """The id of the error in the daemon's log."""
         return self.metadata.get("error_id", "")
 
 
@@ -229,9 +229,9 @@ class BadAddress(LadingError):
 
 
 class BadCredentials(LadingError):
-    """A token or a file of TLS that cannot be used. Nothing was sent.
+    """A token or a TLS file that cannot be used. Nothing was sent.
 
-    ``setting`` is which: `token`, or a field of `Tls`; empty where it is about several.
+    ``setting`` is `token` or a field of `Tls`. It is empty if the error concerns several of them.
     """
 
     def __init__(self, problem: str, *, setting: str = "") -> None:
@@ -240,14 +240,14 @@ class BadCredentials(LadingError):
 
 
 class BadSpec(LadingError):
-    """A spec that cannot be read as one."""
+    """Not a valid spec."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
 
 
 class JobError(LadingError):
-    """A job that was waited for came to another end than FINISHED."""
+    """A job did not end as FINISHED."""
 
     def __init__(self, job: Job, problem: str) -> None:
         self.job = job
@@ -255,7 +255,7 @@ class JobError(LadingError):
 
 
 class JobFailed(JobError):
-    """A technical error stopped the job. `Client.start_job` goes on after its last committed chunk."""
+    """A technical error stopped the job. `Client.start_job` continues it after its last committed chunk."""
 
     def __init__(self, job: Job) -> None:
         said = "failed" if job.failure is None else f"failed: {job.failure.message} ({job.failure.code})"
@@ -263,7 +263,7 @@ class JobFailed(JobError):
 
     @property
     def failure(self) -> Failure | None:
-        """Why."""
+        """Why the job failed."""
         return self.job.failure
 
 
@@ -275,18 +275,18 @@ class JobCanceled(JobError):
 
 
 class JobDeleted(JobError):
-    """The job is no more. ``job`` is how it was seen last."""
+    """The job was deleted. ``job`` is its last known state."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job, "was deleted")
 
 
 class OwnDaemonError(LadingError):
-    """Something about the user's own daemon."""
+    """An error about the user's own daemon."""
 
 
 class UnsafeDirectory(OwnDaemonError):
-    """Others could have put a socket there and pretend to be the daemon."""
+    """Another user could put a socket in the directory and pretend to be the daemon."""
 
     def __init__(self, directory: Path, problem: str) -> None:
         self.directory = directory
@@ -294,7 +294,7 @@ class UnsafeDirectory(OwnDaemonError):
 
 
 class StateUnusable(OwnDaemonError):
-    """The daemon has nowhere to keep its things."""
+    """The daemon cannot use its state directory."""
 
     def __init__(self, directory: Path, problem: str) -> None:
         self.directory = directory
@@ -305,9 +305,9 @@ class StateUnusable(OwnDaemonError):
 
 
 class DaemonUnreachable(OwnDaemonError):
-    """The daemon runs, and cannot be called. ``pid`` is None where it is not known, or of another machine.
+    """The daemon runs, but cannot be called. ``pid`` is None if it is unknown or belongs to another machine.
 
-    Where it is not ``certain``, it may be about to say where it is.
+    If the error is not ``certain``, the daemon may be starting and may write its address in a moment.
     """
 
     def __init__(self, problem: str, *, pid: int | None, certain: bool = True) -> None:
@@ -317,7 +317,7 @@ class DaemonUnreachable(OwnDaemonError):
 
     @classmethod
     def silent(cls, path: str, pid: int) -> DaemonUnreachable:
-        """Nobody listens where it says it does."""
+        """Nobody listens on the socket that the daemon names."""
         return cls(
             f"your daemon (pid {pid}) runs, but its socket {path} is gone or does not answer."
             " To stop the daemon: lading daemon stop; the next command starts another one, which continues the jobs",
@@ -326,7 +326,7 @@ class DaemonUnreachable(OwnDaemonError):
 
     @classmethod
     def elsewhere(cls, directory: Path, host: str) -> DaemonUnreachable:
-        """It runs on another machine, with the same home."""
+        """The daemon runs on another machine with the same home directory."""
         return cls(
             f"your daemon runs on {host}, which shares the state directory {directory} with this machine:"
             f" work there, or stop the daemon there first: lading daemon stop",
@@ -335,7 +335,7 @@ class DaemonUnreachable(OwnDaemonError):
 
     @classmethod
     def without_word(cls, directory: Path, pid: int | None) -> DaemonUnreachable:
-        """It does not say where it is."""
+        """The daemon does not say where its socket is."""
         named = "a daemon" if pid is None else f"a daemon (pid {pid})"
         return cls(
             f"{named} holds the state directory {directory} and does not say where its socket is: it is stopping, or is"
@@ -346,7 +346,7 @@ class DaemonUnreachable(OwnDaemonError):
 
 
 class DaemonNotStarted(OwnDaemonError):
-    """The daemon could not be started. ``log_tail`` is what it said last."""
+    """The daemon could not be started. ``log_tail`` has the last lines of its log."""
 
     def __init__(self, problem: str, *, log: Path, log_tail: tuple[str, ...]) -> None:
         self.log = log
@@ -356,7 +356,7 @@ class DaemonNotStarted(OwnDaemonError):
 
 
 class DaemonNotStopped(OwnDaemonError):
-    """The daemon runs on."""
+    """The daemon is still running."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

@@ -1,4 +1,4 @@
-"""One whole job, from its making to its end."""
+"""One whole job, from its creation to its end."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Jobs(Protocol):
 
 
 class Run:
-    """A job that a block makes, starts and follows; `Client.run` makes one.
+    """A job that a block creates, starts and follows. `Client.run` creates a run.
 
-    It has ended when it is FINISHED, FAILED, CANCELED or deleted. One that is PAUSED or INTERRUPTED is waited for:
-    somebody, or the next start of the daemon, lets it go on.
+    The job has ended when it is FINISHED, FAILED, CANCELED or deleted. A PAUSED or INTERRUPTED job has not ended:
+    somebody, or the next start of the daemon, can continue it.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def job(self) -> Job:
-        """The job as it was seen last."""
+        """The last known state of the job."""
         if self._job is None:
             raise RuntimeError("the job does not exist yet: use `async with client.run(spec) as run`")
         return self._job
@@ -91,7 +91,7 @@ class Run:
         if self.job.state in ENDED:
             self._end(self.job)
         else:
-            # From before the start on: no state is missed, however fast it runs.
+            # The watch begins before the start: it misses no state, however fast the job runs.
             self._task = asyncio.create_task(self._follow(made.name, made.revision), name=f"run of {made.name}")
         return self
 
@@ -114,9 +114,9 @@ class Run:
                 await asyncio.wait([self._task])
 
     async def events(self) -> AsyncGenerator[WatchEvent, None]:
-        """Every change since the job was made, and its latest progress, until it has ended.
+        """Every change since the job's creation, and its latest progress, until it has ended.
 
-        Each iteration begins with the first change. Raises Unavailable where the daemon was gone for too long.
+        Each iteration begins with the first change. Raises Unavailable if the daemon was unreachable for too long.
         """
         place = 0
         shown: WatchEvent | None = None
@@ -140,7 +140,7 @@ class Run:
         return self.events()
 
     async def finished(self) -> Job:
-        """The job when it is FINISHED. Raises JobFailed, JobCanceled, JobDeleted, and what a watch raises."""
+        """Wait for FINISHED and return the job. Raises JobFailed, JobCanceled, JobDeleted, and what a watch raises."""
         while self._outcome is None:
             await self._news.wait()
         self._told = True
@@ -149,14 +149,14 @@ class Run:
         return self._outcome
 
     async def _start(self, job: Job) -> None:
-        """Start a job that was just made. The etag makes it safe to ask again: two starts of it cannot come through."""
+        """Start a new job. The etag makes a retry safe: only one start with it can succeed."""
         backoff = Backoff()
         tries = _TRIES
         while job.state is State.EDITING:
             try:
                 job = await self._jobs.start_job(job.name, etag=job.etag)
             except (Aborted, CommandNotAllowed):
-                # An earlier try came through, or somebody else was faster.
+                # An earlier attempt succeeded, or another client started the job.
                 job = await self._jobs.get_job(job.name)
             except Unavailable as error:
                 tries -= 1
@@ -179,7 +179,7 @@ class Run:
             raise
 
     def _note(self, event: WatchEvent, job: Job) -> bool:
-        """Take an event in; whether the job has ended."""
+        """Record an event. Returns whether the job has ended."""
         self._job = job
         if event.kind is WatchKind.PROGRESS:
             self._progress = event
@@ -206,7 +206,7 @@ class Run:
         self._news = asyncio.Event()
 
     async def _give_up(self, error: BaseException) -> None:
-        """Cancel the job because of an error, which is told where that fails."""
+        """Cancel the job because of an error. If that fails, add a note to the error."""
         if not self._cancel_on_error:
             return
         try:

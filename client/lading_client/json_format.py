@@ -1,6 +1,6 @@
-"""Models as JSON, in the manner of proto3: camelCase keys, RFC 3339 times, durations like "1.5s".
+"""Models as JSON, as in proto3: camelCase keys, RFC 3339 times, durations like "1.5s".
 
-Unlike there, numbers are numbers whatever their size, and enum values bear no prefix. What is absent is left out.
+Unlike in proto3, numbers of any size are JSON numbers, and enum values have no prefix. Absent values are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lading_client.spec import ImportSpec, JobSpec
 
 
 def as_json(value: Any) -> Any:
-    """What `json.dumps` takes, for a model or anything in it."""
+    """A model, or a value in it, as `json.dumps` accepts it."""
     if isinstance(value, JobSpec):
         kind = "importSpec" if isinstance(value.kind, ImportSpec) else "exportSpec"
         return {kind: as_json(value.kind), "onRestart": value.on_restart.value}
@@ -38,7 +38,7 @@ def as_json(value: Any) -> Any:
 
 def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
     """A spec from proto3 JSON of `lading.v1.JobSpec`; enum values may come without their prefix. Raises BadSpec."""
-    # Needed by one command only, and slow to import.
+    # Slow to import, and only one command needs it.
     from google.protobuf import json_format
 
     from lading.v1 import spec_pb2
@@ -54,7 +54,7 @@ def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
 
 _PREFIXES = {"onRestart": "ON_RESTART_", "on_restart": "ON_RESTART_", "header": "HEADER_"}
 _FREE_TEXT = frozenset({"types"})
-"""Keys below are the user's own words: a column may be called `header`."""
+"""Keys whose content is the user's own words: a column may be called `header`."""
 
 
 def _with_prefixes(value: Any) -> Any:

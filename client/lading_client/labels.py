@@ -1,4 +1,4 @@
-"""How values are shown to people. The words stand in `job.proto`, nowhere else."""
+"""The labels that people see for values. They are defined only in `job.proto`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @cache
 def _labels() -> Mapping[type[StrEnum], Mapping[str, str]]:
-    # Commands that show no job need no messages.
+    # Not every command needs these modules.
     from lading.v1 import job_pb2
 
     return {
@@ -30,7 +30,7 @@ def _labels() -> Mapping[type[StrEnum], Mapping[str, str]]:
 def _words(enum: EnumDescriptor, prefix: str, extension: Any) -> Mapping[str, str]:
     words = {"UNSPECIFIED": "unknown"}
     for value in enum.values:
-        # The stubs take the extension for a plain field.
+        # The stubs declare the extension as a plain field.
         options: Any = value.GetOptions()
         if options.HasExtension(extension):
             words[value.name.removeprefix(prefix)] = options.Extensions[extension]
@@ -38,5 +38,5 @@ def _words(enum: EnumDescriptor, prefix: str, extension: Any) -> Mapping[str, st
 
 
 def label(value: State | JournalLevel | Connector | RejectType) -> str:
-    """The words for a value: "Execution in progress" for RUNNING."""
+    """The label of a value: "Execution in progress" for RUNNING."""
     return _labels()[type(value)][value.value]

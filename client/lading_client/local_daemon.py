@@ -1,6 +1,6 @@
 """The user's own daemon: how it is found, started and stopped.
 
-It is the process that holds the lock in the state directory, and it writes beside the lock where its socket is.
+The daemon is the process that holds the lock in the state directory. It writes the path of its socket beside the lock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ END_SECONDS = 20.0
 """A daemon gives the chunks in flight 10 s, and open calls 5 s."""
 STOP_SECONDS = 10.0
 DOUBT_SECONDS = 1.0
-"""How long a daemon may hold the state directory and say nothing: one has just begun, another has just been killed."""
+"""How long a daemon may hold the state directory without a record: it may have just started or been killed."""
 SILENT = "NONE"
 """The value of GRPC_VERBOSITY in the command itself. The daemon logs failed handshakes."""
 _OTHER_DAEMON_RUNS = 75
@@ -52,19 +52,19 @@ class OwnDaemon:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> OwnDaemon:
-        """The daemon of the user whom this process runs as. The environment says little of it: see `user_places`."""
+        """The daemon of the user who runs this process. `user_places` explains what the environment changes."""
         return cls(
             state_directory=user_places.state_directory(environment, os.geteuid()), environment=dict(environment)
         )
 
     @property
     def address(self) -> str:
-        """What a `Client` takes: where the daemon is that runs, else where one would be."""
+        """The address for a `Client`: of the running daemon, or else of the daemon that would be started."""
         return self._state.address
 
     @property
     def log(self) -> Path:
-        """What the daemon writes to its standard output and error."""
+        """The file that receives the daemon's standard output and error."""
         return self.state_directory / "ladingd.log"
 
     @property
@@ -77,14 +77,14 @@ class OwnDaemon:
         return OwnState(directory=self.state_directory, environment=self.environment)
 
     def look(self) -> Found | None:
-        """The daemon that holds the state directory; None where none does.
+        """The daemon that holds the state directory; None if no daemon does.
 
         Raises UnsafeDirectory, StateUnusable and DaemonUnreachable.
         """
         return self._state.look()
 
     async def ensure(self, note: Callable[[str], None] = _nothing) -> str:
-        """The address of the running daemon, which is started if none runs. ``note`` is told what takes long or is odd.
+        """The address of the running daemon. If none runs, it is started. ``note`` receives delays and warnings.
 
         Raises DaemonNotStarted, DaemonUnreachable, StateUnusable, UnsafeDirectory.
         """
@@ -94,14 +94,14 @@ class OwnDaemon:
         return await self._settled()._start(note)
 
     async def renew(self, note: Callable[[str], None] = _nothing) -> str:
-        """The address of a daemon that runs in the place of one that ends: wait until that is gone, start another.
+        """Wait until the stopping daemon is gone, start another one, and return its address.
 
-        Raises DaemonNotStopped and all that ``ensure`` does.
+        Raises DaemonNotStopped and the errors of ``ensure``.
         """
         deadline, told = monotonic() + END_SECONDS, False
         while (found := self._state.look()) is not None:
             if found.address and await _serves(found.address):
-                # Somebody else was faster, or it was only slow.
+                # Another command started a daemon, or the daemon was only slow.
                 return found.address
             if monotonic() > deadline:
                 raise DaemonNotStopped(f"the daemon is shutting down and still runs after {END_SECONDS:.0f} s")
@@ -112,7 +112,7 @@ class OwnDaemon:
         return await self._settled()._start(note)
 
     def _settled(self) -> OwnDaemon:
-        """The same with a state directory that exists: another session may just have decided where it is."""
+        """The same daemon with an existing state directory. Another session may have just decided its place."""
         try:
             directory = user_places.settle(self.environment, os.geteuid())
         except OSError as error:
@@ -120,7 +120,7 @@ class OwnDaemon:
         return OwnDaemon(state_directory=directory, environment=self.environment)
 
     async def _start(self, note: Callable[[str], None]) -> str:
-        """Start a daemon unless one begins or ends just now, and wait until one serves."""
+        """Start a daemon, unless one is starting or stopping, and wait until one serves."""
         deadline = monotonic() + START_SECONDS
         doubt: float | None = None
         waiting = False
@@ -154,7 +154,7 @@ class OwnDaemon:
                 raise self._not_started(f"it did not answer within {START_SECONDS:.0f} s", began)
             finally:
                 if process is not None and process.returncode is None:
-                    # It is meant to outlive us: Popen shall not complain of that.
+                    # The daemon outlives this process. A return code keeps Popen from warning about that.
                     process.returncode = 0
 
     def _opened_log(self) -> BinaryIO:
@@ -179,10 +179,10 @@ class OwnDaemon:
         return DaemonNotStarted(f"the daemon could not be started: {problem}", log=self.log, log_tail=tail)
 
     async def stop(self) -> int | None:
-        """End the daemon in order and return its process id; None where none ran.
+        """Shut the daemon down in order and return its process id; None if none ran.
 
-        One that does not answer is ended as well. Raises DaemonNotStopped, UnsafeDirectory, and DaemonUnreachable for
-        one of another machine.
+        This also stops a daemon that does not answer. Raises DaemonNotStopped, UnsafeDirectory, and DaemonUnreachable
+        for a daemon on another machine.
         """
         try:
             found = self._state.look()
@@ -222,7 +222,7 @@ def _spawn(log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[by
 
 
 async def _serves(address: str) -> bool:
-    # Slow to import, and needed only when a daemon has just been started or is about to end.
+    # Slow to import, and needed only when a daemon is starting or stopping.
     from lading_client.transport.health import serves
 
     return await serves(address)

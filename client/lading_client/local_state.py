@@ -1,4 +1,4 @@
-"""The state directory of the user's own daemon, as its commands see it: who holds it, and where that one listens."""
+"""The state directory of the user's own daemon: which daemon holds it, and where the daemon listens."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECT_SECONDS = 5.0
-"""A daemon that hangs accepts no more connections once enough wait."""
+"""Timeout of a connection. A hanging daemon accepts no more connections once its queue is full."""
 _CREDENTIALS = Struct("3i")
 
 
 class Status(StrEnum):
-    """What a daemon says of itself."""
+    """The status in a daemon's record."""
 
     STARTING = "starting"
     READY = "ready"
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """The daemon that holds the directory. ``address`` is empty while nobody listens there: it starts or stops.
+    """The daemon that holds the directory. While it starts or stops, nobody listens and ``address`` is empty.
 
     ``pid`` is None for a daemon in another process namespace.
     """
@@ -62,14 +62,14 @@ class OwnState:
 
     @property
     def address(self) -> str:
-        """Where the daemon says it is; else where one would be."""
+        """The address in the daemon's record, or else the address that a new daemon would use."""
         record = self._record()
         return record.address if record else f"unix:{self.directory / 'ladingd.sock'}"
 
     def look(self) -> Found | None:
-        """Who holds the directory now; None where nobody does.
+        """The daemon that holds the directory now; None if no daemon does.
 
-        Raises UnsafeDirectory and StateUnusable, and DaemonUnreachable where somebody does and cannot be called.
+        Raises UnsafeDirectory and StateUnusable, and DaemonUnreachable if a daemon holds it but cannot be called.
         """
         self._check()
         record = self._record()
@@ -79,18 +79,18 @@ class OwnState:
         elif (peer := _listener(record.address)) is not None:
             return Found(address=record.address, pid=peer.pid, status=record.status)
         if not self._held():
-            # Whatever is left here is of a daemon that was killed.
+            # Any files left here belong to a daemon that was killed.
             return None
         return self._silent(self._record())
 
     def _silent(self, record: _Record | None) -> Found:
-        """The daemon that holds the directory and does not listen where it did a moment ago."""
+        """The daemon that holds the directory but no longer listens on its socket."""
         if record is None:
             raise DaemonUnreachable.without_word(self.directory, self._pid())
         if record.host != socket.gethostname():
             raise DaemonUnreachable.elsewhere(self.directory, record.host)
         if not lives(record.pid):
-            # The record of one that was killed: its successor has just begun.
+            # The record of a killed daemon: its successor is starting.
             raise DaemonUnreachable.without_word(self.directory, None)
         if record.status is not Status.READY:
             return Found(address="", pid=record.pid, status=record.status)
@@ -99,7 +99,7 @@ class OwnState:
         raise DaemonUnreachable.silent(record.address.removeprefix("unix:"), record.pid)
 
     def _without_record(self) -> Found | None:
-        """A daemon that has none: of an older version, or begun while the disk was full."""
+        """A daemon without a record: it is an older version, or started while the disk was full."""
         pid = self._pid()
         if pid is None:
             return None
@@ -109,13 +109,13 @@ class OwnState:
                 peer = _listener(address)
             except (UnsafeDirectory, BadAddress):
                 continue
-            # That one of the user listens there is not enough: it may hold another directory.
+            # The listener may be another daemon of the user, with another directory.
             if peer is not None and peer.pid in (pid, None):
                 return Found(address=address, pid=pid, status=Status.READY)
         return None
 
     def _old_sockets(self, pid: int) -> Iterator[Path]:
-        """Where a daemon of an older version has its socket: that depended on what started it."""
+        """Sockets that an older version of the daemon may use. They depend on the session that started it."""
         for environment in (_environment_of(pid), self.environment):
             runtime = environment.get("XDG_RUNTIME_DIR", "")
             place = (
@@ -126,7 +126,7 @@ class OwnState:
             yield place / "ladingd.sock"
 
     def _check(self) -> None:
-        """Whoever can write into the directory can pretend to be the daemon."""
+        """Check the directory: everybody who can write in it can pretend to be the daemon."""
         try:
             status = self.directory.stat()
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class OwnState:
             return None
 
     def _pid(self) -> int | None:
-        """The process that the directory names and that is there; it need not be a daemon any more."""
+        """The running process that the directory names. It may no longer be a daemon."""
         try:
             pid = int((self.directory / "ladingd.pid").read_text())
         except (OSError, ValueError):
@@ -162,7 +162,7 @@ class OwnState:
         return pid if lives(pid) else None
 
     def _held(self) -> bool:
-        """Whether a daemon holds the lock. A daemon that starts at this moment tries again when it meets us."""
+        """Whether a daemon holds the lock. A daemon that starts at this moment retries if this test holds the lock."""
         try:
             lock = os.open(self.directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -182,7 +182,7 @@ class _Peer:
 
 
 def _listener(address: str) -> _Peer | None:
-    """Who listens there; None where nobody does. Raises UnsafeDirectory, and BadAddress for too long a path."""
+    """The process that listens on a socket; None if none does. Raises UnsafeDirectory; BadAddress for a long path."""
     target_of(address)
     path = Path(address.removeprefix("unix:"))
     try:
@@ -202,7 +202,7 @@ def _peer(connection: socket.socket, directory: Path) -> _Peer:
     pid, uid, _gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
     if uid != os.geteuid():
         raise UnsafeDirectory(directory, f"has a socket of the user {uid}")
-    # 0: it is in another process namespace.
+    # A pid of 0: the process is in another namespace.
     return _Peer(pid=pid or None)
 
 
@@ -222,7 +222,7 @@ def _environment_of(pid: int) -> Mapping[str, str]:
 
 
 def lives(pid: int) -> bool:
-    """Whether there is such a process, and it has not ended."""
+    """Whether the process exists and has not ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -232,6 +232,6 @@ def lives(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        # No such file system, or gone in between: the next look tells.
+        # There is no /proc, or the process has just ended: the next call tells.
         return True
     return state not in ("Z", "X")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where a job stands. UNSPECIFIED is a state of a newer daemon that this client does not know."""
+    """The state of a job. UNSPECIFIED stands for a state of a newer daemon that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     EDITING = "EDITING"
@@ -33,11 +33,11 @@ ENDED: Set[State] = frozenset({State.FINISHED, State.FAILED, State.CANCELED})
 """The job has an end time."""
 
 AT_REST: Set[State] = ENDED | {State.PAUSED, State.INTERRUPTED}
-"""The job does not go on unless somebody, or the next start of the daemon, makes it."""
+"""The job rests until somebody, or the next start of the daemon, continues it."""
 
 
 class JournalLevel(StrEnum):
-    """How much a journal entry matters."""
+    """The severity of a journal entry."""
 
     UNSPECIFIED = "UNSPECIFIED"
     INFO = "INFO"
@@ -46,7 +46,7 @@ class JournalLevel(StrEnum):
 
 
 class Connector(StrEnum):
-    """Which side refused a record."""
+    """The side that rejected a record."""
 
     UNSPECIFIED = "UNSPECIFIED"
     TEXT = "TEXT"
@@ -54,7 +54,7 @@ class Connector(StrEnum):
 
 
 class RejectType(StrEnum):
-    """What was refused: the record, or only a field of it."""
+    """What was rejected: the record, or only one of its fields."""
 
     UNSPECIFIED = "UNSPECIFIED"
     ERROR = "ERROR"
@@ -62,7 +62,7 @@ class RejectType(StrEnum):
 
 
 class WatchKind(StrEnum):
-    """What a watch event says."""
+    """The kind of a watch event."""
 
     UNSPECIFIED = "UNSPECIFIED"
     SNAPSHOT = "SNAPSHOT"
@@ -82,7 +82,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is: ``percent`` from 0 to 100; ``time_left`` is None while nothing can be said about it."""
+    """The progress of a job: ``percent`` from 0 to 100; ``time_left`` is None while it cannot be estimated."""
 
     percent: float = 0.0
     records_per_second: float = 0.0
@@ -123,12 +123,12 @@ class Bill:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One import or export. Times are aware and in UTC; a job that was only validated has none."""
+    """One import or export. Times are aware and in UTC; a job that was only validated has no times."""
 
     name: str
     uid: str = ""
     owner: str = ""
-    """Who made it; empty where it was made before jobs had owners."""
+    """The creator of the job; empty for a job from before jobs had owners."""
     shared: bool = False
     label: str = ""
     description: str = ""
@@ -161,7 +161,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """A record, or a field of one, that was refused. An empty ``column`` means the whole record."""
+    """A rejected record, or a rejected field of a record. An empty ``column`` means the whole record."""
 
     type: RejectType
     time: datetime | None
@@ -178,7 +178,7 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectEvent:
-    """A reject with its ordinal among those of its job, from 1 on: where a watch goes on from."""
+    """A reject with its ordinal among the rejects of its job, from 1 on. A watch can resume from it."""
 
     sequence: int
     reject: Reject
@@ -186,9 +186,9 @@ class RejectEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditEntry:
-    """A call that changed something, was to, or was refused for want of a right.
+    """A call that changed something or tried to, or that was refused because the caller lacked a right.
 
-    ``resource`` is empty where the call named none; ``outcome`` is gRPC's word, as in OK or PERMISSION_DENIED.
+    ``resource`` is empty if the call named none; ``outcome`` is gRPC's word, as in OK or PERMISSION_DENIED.
     """
 
     sequence: int
@@ -203,7 +203,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchEvent:
-    """What became of a job at ``revision``. Only a bookmark has no job."""
+    """What happened to a job at ``revision``. Only a bookmark has no job."""
 
     kind: WatchKind
     revision: int

@@ -1,4 +1,4 @@
-"""What a job is told to do. The fields are named as in `protos/lading/v1/spec.proto`."""
+"""Specs of jobs. The fields are named as in `protos/lading/v1/spec.proto`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class OnRestart(StrEnum):
-    """What becomes of an INTERRUPTED job when the daemon starts again. UNSPECIFIED means RESUME."""
+    """What happens to an INTERRUPTED job when the daemon starts again. UNSPECIFIED means RESUME."""
 
     UNSPECIFIED = "UNSPECIFIED"
     RESUME = "RESUME"
@@ -42,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvFormat:
-    """How a delimited file is written. Empty: delimiter detected on import, a comma on export; quote a double quote."""
+    """The form of a CSV file. Defaults: on import the delimiter is detected, on export a comma; double quotes."""
 
     delimiter: str = ""
     quote: str = ""
@@ -51,9 +51,9 @@ class CsvFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Files into a table. ``types`` overrides what would be detected, by source column; ``chunk_bytes`` 0 is 8 MiB.
+    """Files into a table. ``types`` overrides detected types, by source column. ``chunk_bytes`` 0 means 8 MiB.
 
-    ``file_format`` is ``csv`` or ``json_lines``; empty: the one that the name of the file or its content shows.
+    ``file_format`` is ``csv`` or ``json_lines``. If it is empty, the file's name or content decides.
     """
 
     files: tuple[File, ...]
@@ -66,9 +66,9 @@ class ImportSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSpec:
-    """A table into a file. ``chunk_keys`` 0 is 100,000.
+    """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv`` or ``json_lines``; empty: the one that the name of the file ends with, or CSV.
+    ``file_format`` is ``csv`` or ``json_lines``. If it is empty, the ending of the file's name decides; else CSV.
     """
 
     table: Table

@@ -1,7 +1,7 @@
-"""Where the user's own daemon lives: one place, whichever session, shell or timer of the user asks.
+"""The directories of the user's own daemon. They are the same for every session, shell and timer of the user.
 
-The user is whoever the process runs as (the effective uid), not whoever HOME speaks of: `sudo` without -H keeps the
-HOME of another, and what root makes there its owner could not use. The daemon computes the same places for itself
+The user is the effective uid of the process, not the owner of HOME: `sudo` without -H keeps the HOME of another user,
+who could not use files that root creates there. The daemon computes the same directories for itself
 (`ladingd.host.user_places`); the two share no code.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def home(environment: Mapping[str, str], uid: int) -> Path:
-    """HOME if it belongs to the user; else the home of the user's account."""
+    """HOME if it belongs to the user, or else the home directory of the user's account."""
     given = environment.get("HOME", "")
     if given.startswith("/") and owner(Path(given)) == uid:
         return Path(given)
@@ -29,17 +29,17 @@ def home(environment: Mapping[str, str], uid: int) -> Path:
 
 
 def state_directory(environment: Mapping[str, str], uid: int) -> Path:
-    """The directory of store, lock and address; it need not exist.
+    """The directory of the store, the lock and the address. It need not exist.
 
-    It is ~/.local/state/lading once there is anything under that name: cron, which knows no XDG_STATE_HOME, has to come
-    to the same place as the shell that does. ``settle`` makes it a link where XDG_STATE_HOME names another place.
+    Once ~/.local/state/lading exists, it is that path: cron, which has no XDG_STATE_HOME, must find the same directory
+    as a shell that has it. ``settle`` makes the path a link if XDG_STATE_HOME names another directory.
     """
     anchor = _anchor(environment, uid)
     return anchor if os.path.lexists(anchor) else _wanted(environment, uid)
 
 
 def settle(environment: Mapping[str, str], uid: int) -> Path:
-    """Make the state directory, and see to it that it is found without XDG_STATE_HOME. Raises OSError."""
+    """Create the state directory so that it is also found without XDG_STATE_HOME. Raises OSError."""
     anchor, wanted = _anchor(environment, uid), _wanted(environment, uid)
     if os.path.lexists(anchor):
         return anchor
@@ -52,7 +52,7 @@ def settle(environment: Mapping[str, str], uid: int) -> Path:
     except FileExistsError:
         return anchor  # Another session was faster.
     except OSError:
-        return wanted  # A home that cannot be written to: there is only XDG_STATE_HOME.
+        return wanted  # The home directory is not writable: only XDG_STATE_HOME is left.
     return anchor
 
 
@@ -62,13 +62,13 @@ def config_file(environment: Mapping[str, str], uid: int) -> Path:
 
 
 def left_aside(environment: Mapping[str, str], uid: int) -> Path | None:
-    """A state directory that XDG_STATE_HOME names and that is not in use, though it has a store of jobs."""
+    """A state directory with a store of jobs that XDG_STATE_HOME names but the daemon does not use."""
     used, wanted = state_directory(environment, uid), _wanted(environment, uid)
     return wanted if (wanted / "store.db").exists() and not wanted.samefile(used) else None
 
 
 def owner(path: Path) -> int | None:
-    """Whose a directory is, or the nearest one above that exists; None where that cannot be seen."""
+    """The owner of a directory, or of its nearest existing parent; None if it cannot be seen."""
     for each in (path, *path.parents):
         try:
             return each.stat().st_uid
@@ -88,7 +88,7 @@ def _wanted(environment: Mapping[str, str], uid: int) -> Path:
 
 
 def _xdg(environment: Mapping[str, str], uid: int, variable: str, fallback: str) -> Path:
-    # The base directory specification: a relative path is to be ignored. So is the directory of somebody else.
+    # The base directory specification says to ignore a relative path. We also ignore the directory of another user.
     given = environment.get(variable, "")
     if given.startswith("/") and owner(Path(given)) == uid:
         return Path(given)

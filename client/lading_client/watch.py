@@ -1,4 +1,4 @@
-"""Watches that outlive their connection: where they go on from, and what was shown already."""
+"""Watches that outlive their connection: where they resume, and what they have already shown."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class Numbered(Protocol):
-    """What a watch can go on from."""
+    """An event from which a watch can resume."""
 
     @property
     def sequence(self) -> int:
-        """Grows from one to the next."""
+        """A number that grows with each event."""
 
 
 N = TypeVar("N", bound=Numbered)
 
 
 class Reconnection:
-    """Waits between tries, and gives up after ``give_up_after`` seconds without an answer; None means never."""
+    """Waits between attempts, and gives up after ``give_up_after`` seconds without an answer; None means never."""
 
     def __init__(self, give_up_after: float | None) -> None:
         self._give_up_after = give_up_after
@@ -45,9 +45,9 @@ class Reconnection:
         self._backoff.reset()
 
     async def wait(self, error: Unavailable | TooManyCalls) -> None:
-        """Wait before the next try, or raise the error where it has been too long.
+        """Wait before the next attempt, or raise the error if it has taken too long.
 
-        A watch that is one too many from its beginning is refused; one that comes back after a break waits.
+        If a new watch is refused because there are too many, the error is raised. A reconnecting watch waits instead.
         """
         if isinstance(error, TooManyCalls) and not self._ever:
             raise error
@@ -61,10 +61,11 @@ class Reconnection:
 
 
 class Cursor:
-    """What a watch of jobs has shown. ``revision`` is where it goes on from after a break.
+    """What a watch of jobs has shown. After a break the watch resumes from ``revision``.
 
-    A snapshot that breaks off leaves the revision as it was: only the bookmark after it says that it was whole. It can
-    be older than what was shown before: then it is not shown, and the changes after it are not shown again.
+    A snapshot that breaks off does not change the revision: only the bookmark after a snapshot says that it is
+    complete. A snapshot can be older than what was shown before. Then it is not shown, and the changes after it are
+    not repeated.
     """
 
     def __init__(self, revision: int) -> None:
@@ -76,30 +77,30 @@ class Cursor:
 
     @property
     def known(self) -> list[Job]:
-        """The jobs that were shown and not deleted since."""
+        """The jobs that were shown and have not been deleted since."""
         return list(self._known.values())
 
     def begin(self) -> None:
-        """A new stream begins; from revision 0 it begins with a snapshot."""
+        """A new stream begins. From revision 0, it begins with a snapshot."""
         self._listed = set() if self.revision == 0 else None
 
     def missing(self, event: WatchEvent) -> list[Job]:
-        """The jobs that were shown before and that the whole snapshot before this bookmark lacks."""
+        """The jobs that were shown before but are missing from the complete snapshot before this bookmark."""
         if self._listed is None or event.kind is not WatchKind.BOOKMARK:
             return []
         listed, self._listed = self._listed, None
         return [job for name, job in self._known.items() if name not in listed and name not in self._left]
 
     def deleted(self, job: Job, event: WatchEvent) -> WatchEvent:
-        """A job was deleted while nobody could say so. The change itself may still come: it is not shown then."""
+        """A job was deleted during a break. If the change itself still arrives, it is not shown again."""
         self._known.pop(job.name, None)
         self._deleted.add((job.name, job.uid))
         return replace(event, kind=WatchKind.DELETED, job=job)
 
     def left(self, job: Job, revision: int) -> bool:
-        """A job was none of those that are watched at a revision; whether it has changed since it was shown.
+        """A job did not match the watch at a revision. Returns whether the job has changed since it was shown.
 
-        If it has changed after that revision it may have come back: only the changes to come can tell.
+        If it changed after that revision, it may match again: only later changes can tell.
         """
         shown = self._known[job.name]
         self._known[job.name] = job
@@ -108,16 +109,16 @@ class Cursor:
         return _newer(job, shown)
 
     def compacted(self, oldest: int) -> None:
-        """The changes after the revision are no longer kept, or the daemon has never been so far.
+        """The daemon no longer keeps the changes after the revision, or has never reached the revision.
 
-        Then it is another store, or a copy of an earlier day: its revisions say nothing about what was shown.
+        In the second case it has another store or an old copy, and its revisions say nothing about the jobs shown.
         """
         if oldest < self.revision:
             self._known = {name: replace(job, revision=-1) for name, job in self._known.items()}
         self.revision = 0
 
     def accept(self, event: WatchEvent) -> list[WatchEvent]:
-        """What of an event is new, to be shown."""
+        """The events to show for an incoming event: only what is new."""
         match event.kind:
             case WatchKind.SNAPSHOT:
                 return self._snapshot(event)
@@ -178,7 +179,7 @@ class Cursor:
 
 
 def _newer(job: Job, before: Job) -> bool:
-    """Whether a job tells more than one of the same name. One with another uid was made anew."""
+    """Whether a job is newer than an earlier one of the same name. A different uid means a new job."""
     return job.revision > before.revision or job.uid != before.uid
 
 
@@ -190,10 +191,9 @@ async def follow_jobs(
     bookmarks: bool,
     give_up_after: float | None,
 ) -> AsyncGenerator[WatchEvent, None]:
-    """Every event once, over as many streams as it takes.
+    """Every event once, over as many streams as needed.
 
-    ``look_up`` tells a job that is no longer among those that are watched from one that was deleted; where all are
-    watched, None.
+    ``look_up`` finds out whether a missing job was deleted or only no longer matches. None: all jobs are watched.
     """
     cursor = Cursor(revision)
     reconnection = Reconnection(give_up_after)
@@ -219,7 +219,7 @@ async def follow_jobs(
             cursor.compacted(error.oldest)
             continue
         except NotFound:
-            # The one job that was asked for is no more, and the change that said so is no longer kept.
+            # The watched job was deleted, and the daemon no longer keeps that change.
             for job in cursor.known:
                 yield WatchEvent(kind=WatchKind.DELETED, revision=cursor.revision, job=job, time=None)
             raise
@@ -234,7 +234,7 @@ async def follow_numbered(
     sequence: int,
     give_up_after: float | None,
 ) -> AsyncGenerator[N, None]:
-    """Every entry once, over as many streams as it takes, until the job has ended."""
+    """Every entry once, over as many streams as needed, until the job has ended."""
     reconnection = Reconnection(give_up_after)
     while True:
         try:

@@ -13,7 +13,7 @@ from lading_client.cli.session import DETACHED, Session
 from lading_client.local_daemon import SILENT
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
-"""Typer has it from click, or from a copy of click of its own, and does not export it."""
+"""The usage error of click, or of Typer's own copy of click. Typer does not export it."""
 
 app = typer.Typer(
     name="lading",
@@ -75,16 +75,16 @@ def _print_version(ours: Session) -> None:
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # Python has none where the caller closed it.
+    # These are None if the caller closed the stream.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a sign of ours shows another one instead of ending the command.
+        # If the terminal's encoding lacks a character, it shows a replacement. The command does not fail.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    # What gRPC logs of a failed handshake says less than we do. A program that uses the library decides for itself.
+    # Our message about a failed handshake says more than gRPC's log. Programs that use the library decide themselves.
     os.environ.setdefault("GRPC_VERBOSITY", SILENT)
     status = _run()
-    # All is said and nothing is open: taking the interpreter down in order is a fifth of a short command's time.
+    # Nothing is left to do. A normal interpreter shutdown would take a fifth of a short command's time.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -92,10 +92,10 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        # Commands end by typer.Exit, whose status comes back here.
+        # Commands raise typer.Exit, and app() returns its status.
         return app(standalone_mode=False) or 0
     except _USAGE_ERROR as error:
-        # It repeats what was typed: `lading import *` types the names of files.
+        # The message repeats the arguments, and `lading import *` passes the names of files.
         error.message = printable_lines(error.message)
         error.show()
         return int(error.exit_code)

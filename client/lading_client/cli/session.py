@@ -75,7 +75,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "job.spec.export_spec.csv.header": "--header",
     "job.spec.export_spec.file_format": "--format",
 }
-"""What people wrote, for the fields whose errors do not name it themselves."""
+"""The arguments for API fields whose errors do not name the argument."""
 
 
 _CREDENTIALS: Mapping[str, str] = {
@@ -91,7 +91,7 @@ _CREDENTIALS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One command's daemon and output. ``server`` None is the user's own daemon."""
+    """One command's daemon and output. If ``server`` is None, it is the user's own daemon."""
 
     server: str | None
     output: Output
@@ -100,7 +100,7 @@ class Session:
 
     @classmethod
     def of(cls, context: typer.Context) -> Session:
-        """The session that the server options ask for, or else the environment."""
+        """The session from the server options, or else from the environment."""
         given = context.find_object(ServerOptions) or ServerOptions()
         return cls(
             server=given.server or os.environ.get("LADING_SERVER") or None,
@@ -116,12 +116,12 @@ class Session:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """A client of the daemon; the user's own one is started where it is not there."""
-        # Slow to import: help, wrong usage and `lading daemon` do without.
+        """A client of the daemon. The user's own daemon is started if it does not run."""
+        # Slow to import. Help, usage errors and `lading daemon` do not need it.
         from lading_client.client import Client
 
         if self.server:
-            # There is no TLS on a Unix socket; what the environment says of it is meant for other daemons.
+            # A Unix socket does not use TLS. The TLS variables in the environment are for other daemons.
             tls = None if is_socket(self.server) else self.tls
             client = Client(self.server, token=self._token(), tls=tls)
         else:
@@ -135,7 +135,7 @@ class Session:
             yield client
 
     def _token(self) -> str | None:
-        """For a daemon that was named. The user's own one asks for none, and another's token is not for it."""
+        """The token for a named daemon. The user's own daemon needs no token and must not receive another daemon's."""
         if self.token_file:
             return token_in(self.token_file)
         if given := os.environ.get("LADING_TOKEN"):
@@ -144,28 +144,28 @@ class Session:
         return token_in(path) if path else None
 
     def run(self, work: Coroutine[Any, Any, int | None], *, names_fields: bool = False) -> None:
-        """Do the command's work, and exit with its status. Errors are said on standard error.
+        """Do the command's work and exit with its status. Errors go to standard error.
 
-        With ``names_fields`` they say in which field of the API the trouble is: for people who wrote a spec.
+        With ``names_fields``, errors also name the field of the API, for people who wrote a spec.
         """
         try:
             status = asyncio.run(work)
         except KeyboardInterrupt:
             status = DETACHED
         except BrokenPipeError:
-            # Whoever read has had enough (`| head`): that is no error. Nothing may be flushed there at exit.
+            # The reader closed the pipe (`| head`), which is not an error. Nothing may be flushed to it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 0
         except LadingError as error:
             self.output.note(f"lading: {self._explained(error, names_fields=names_fields)}")
             status = WRONG_USAGE if isinstance(error, _USAGE) else FAILED
         except OSError as error:
-            # The machine's own no: a socket that may not be opened, a disk that is full.
+            # An error of the machine: a socket may not be opened, or a disk is full.
             where = "" if error.filename is None else f"{error.filename}: "
             self.output.note(f"lading: {where}{error.strerror or error}")
             status = FAILED
         except UnicodeEncodeError as error:
-            # Bytes on the command line that are no text here.
+            # The command line contains bytes that are not text in this locale.
             self.output.note(
                 f"lading: {error.object!r} cannot be sent to the daemon: it is not text (locale not UTF-8?)"
             )
@@ -173,7 +173,7 @@ class Session:
         raise typer.Exit(status or 0)
 
     def usage(self, problem: object) -> typer.Exit:
-        """What to raise for a wrong argument."""
+        """Print the problem with an argument and return the exception to raise."""
         self.output.note(f"lading: {problem}")
         return typer.Exit(WRONG_USAGE)
 

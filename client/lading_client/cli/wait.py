@@ -1,4 +1,4 @@
-"""Waits for a job, shows how it goes and how it ended."""
+"""Waits for a job and shows its progress and its end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from lading_client.model import Job, JournalEntry, Reject
 
 GIVE_UP_SECONDS = 15.0
-"""How long a daemon may be away while somebody waits for a job of it."""
+"""How long a daemon may be unreachable while a command waits for a job."""
 OWN_GIVE_UP_SECONDS = 2.0
-"""The same for the user's own daemon, which nobody else starts again."""
+"""The same for the user's own daemon, which only commands start again."""
 
 
 async def start_and_wait(ours: Session, client: Client, job: Job, *, fail_on_rejects: bool = False) -> int:
-    """Start a job, wait until it rests and report. The exit status says how it ended."""
-    # The watch begins where the job was before its start: no state is missed, however fast it runs.
+    """Start a job, wait until it rests and report. Returns the exit status."""
+    # The watch begins before the start: it misses no state, however fast the job runs.
     started = await client.start_job(job.name)
     final = await wait(ours, client, started, revision=job.revision)
     await report(ours, client, final)
@@ -35,7 +35,7 @@ async def start_and_wait(ours: Session, client: Client, job: Job, *, fail_on_rej
 
 
 async def wait(ours: Session, client: Client, job: Job, *, revision: int, through_rest: bool = False) -> Job:
-    """The job when it has come to rest; with ``through_rest`` only when it has ended."""
+    """Wait until the job has come to rest and return it. With ``through_rest``, wait until it has ended."""
     until = ENDED if through_rest else AT_REST
     patience = GIVE_UP_SECONDS if ours.server else OWN_GIVE_UP_SECONDS
     try:
@@ -64,7 +64,7 @@ async def wait(ours: Session, client: Client, job: Job, *, revision: int, throug
 
 
 async def report(ours: Session, client: Client, job: Job) -> None:
-    """The end of a job: as a document, or with its bill, warnings and first rejects."""
+    """Show the end of a job: as a document, or with its bill, warnings and first rejects."""
     if ours.output.json:
         ours.output.document(job)
         return
@@ -75,7 +75,7 @@ async def report(ours: Session, client: Client, job: Job) -> None:
 
 
 def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
-    """What a command that waited for the job exits with."""
+    """The exit status of a command that waited for the job."""
     match job.state:
         case State.FINISHED:
             return session.REJECTS if fail_on_rejects and job.counters.rejects else 0
@@ -92,7 +92,7 @@ async def journal_of(client: Client, job: Job) -> list[JournalEntry]:
 
 
 async def _rejects(client: Client, job: Job) -> list[Reject] | None:
-    """The first ones; None if the caller may see the job, but not its records."""
+    """The first rejects; None if the caller may see the job but not its records."""
     try:
         async with aclosing(client.rejects(job.name, limit=FIRST_REJECTS)) as rejects:
             return [reject async for reject in rejects]

@@ -1,4 +1,4 @@
-"""Where a file is written on this machine: over a regular file or nothing, and never over the own daemon's."""
+"""Where a file may be written on this machine: it may replace a regular file, but no file of the user's own daemon."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database, by the end of its name."""
+"""The endings of the files that SQLite keeps beside a database."""
 _KINDS = {
     stat.S_IFDIR: "is a directory: name a file in it",
     stat.S_IFIFO: "is a named pipe, and only regular files are replaced: choose another file",
@@ -25,7 +25,7 @@ _DEVICE = "is a device, and only regular files are replaced: choose another file
 
 
 def destination(path: str | os.PathLike[str], environment: Mapping[str, str] = os.environ) -> Path:
-    """The file to write for a path, where links lead to it. Raises OSError, whose strerror goes on after the path."""
+    """The file that a path leads to, through links. Raises OSError; its strerror is worded to follow the path."""
     text = os.fspath(path)
     if text.endswith("/") or os.path.basename(text) in (".", ".."):
         raise OSError(errno.EISDIR, "is the path of a directory: name a file in it", text)
@@ -40,7 +40,7 @@ def destination(path: str | os.PathLike[str], environment: Mapping[str, str] = o
 
 
 def check_replaceable(path: str | os.PathLike[str], *, follow_symlinks: bool = False) -> None:
-    """See that a file can be put at a path. Raises OSError where something else than a regular file is there."""
+    """Check that a file can be put at a path. Raises OSError if the path exists and is not a regular file."""
     try:
         mode = os.stat(path, follow_symlinks=follow_symlinks).st_mode
     except FileNotFoundError:
@@ -52,7 +52,7 @@ def check_replaceable(path: str | os.PathLike[str], *, follow_symlinks: bool = F
 
 
 def _own_files(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """By what they are; a directory stands for all beneath it."""
+    """The files of the user's own daemon, with their descriptions. A directory stands for everything beneath it."""
     uid = os.geteuid()
     config = user_places.config_file(environment, uid)
     state = user_places.state_directory(environment, uid)
@@ -64,12 +64,12 @@ def _own_files(environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
 
 
 def _databases(config: Path) -> Iterator[tuple[str, str]]:
-    import tomllib  # Only for a file to write; it takes 5 ms of a command's start.
+    import tomllib  # Only commands that write a file need it, and it adds 5 ms to a command's start.
 
     try:
         connections = tomllib.loads(config.read_text()).get("connections", {})
     except (OSError, ValueError):
-        return  # No daemon runs with it.
+        return  # No daemon runs with such a configuration.
     for name, connection in connections.items() if isinstance(connections, dict) else ():
         url = urlsplit(str(connection.get("url", ""))) if isinstance(connection, dict) else urlsplit("")
         if url.scheme == "sqlite":

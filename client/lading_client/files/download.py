@@ -1,4 +1,4 @@
-"""Files from a daemon. A download that broke off continues where it was."""
+"""Downloads files from a daemon. A broken download continues where it stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lading_client.transport.calls import Calls
 
 _CHANGES = 3
-"""How often a file may be another one before a download of it gives up."""
+"""How often a file may change before its download gives up."""
 
 
 async def download(
@@ -38,10 +38,10 @@ async def download(
     progress: Progress | None = None,
     give_up_after: float = GIVE_UP_SECONDS,
 ) -> int:
-    """Fetch a file that stands beneath a root of the daemon, and return its size. It gets its name when it is whole.
+    """Download a file beneath a root of the daemon and return its size. The file gets its name when it is complete.
 
-    Until then it is a hidden file beside; another call for the same file goes on with that. Raises OSError,
-    FileNotFound, InvalidArgument, FileChanged, and Unavailable after ``give_up_after`` seconds in vain.
+    Until then it is a hidden file in the same directory. Another download of the same file continues it. Raises
+    OSError, FileNotFound, InvalidArgument, FileChanged, and Unavailable after ``give_up_after`` seconds in vain.
     """
     path = destination(to)
     if not overwrite:
@@ -61,7 +61,7 @@ def _check_free(path: Path) -> None:
 
 
 class _Fetching:
-    """A download, over as many calls as it takes."""
+    """A download, over as many calls as needed."""
 
     def __init__(self, calls: Calls, file: File, path: Path, progress: Progress | None) -> None:
         self.come = 0
@@ -73,26 +73,26 @@ class _Fetching:
         self._changes = 0
 
     async def go_on(self) -> None:
-        """Fetch what is lacking. Raises FileChanged where it is another file again and again."""
+        """Fetch the missing bytes. Raises FileChanged if the file changes repeatedly."""
         while not await self._fetch():
             self._changes += 1
             if self._changes > _CHANGES:
                 raise FileChanged(f"{self._file.root}:{self._file.path}")
 
     def put(self, *, overwrite: bool) -> None:
-        """Give the whole file its name."""
+        """Give the complete file its name."""
         if self._draft is None:
             raise RuntimeError("nothing was fetched")
         self._draft.put(self._path, overwrite=overwrite)
 
     def close(self) -> None:
-        """Leave what has come for another time."""
+        """Keep the received bytes for a later download."""
         if self._draft is not None:
             self._draft.close()
             self._draft = None
 
     async def _fetch(self) -> bool:
-        """One call; False where it has to be asked for from another place."""
+        """Make one call. Returns False if another call must ask for a different offset."""
         offset = 0 if self._draft is None else self._draft.size
         file = spec_pb2.File(root=self._file.root, path=self._file.path)
         request = pb.DownloadFileRequest(file=file, offset=offset)
@@ -107,13 +107,13 @@ class _Fetching:
         except InvalidArgument:
             if not offset:
                 raise
-            # The file has become shorter than what we have of the one before.
+            # The file has changed and is now shorter than the received bytes.
             self._discard()
             return False
         return True
 
     def _goes_on(self, description: pb.DownloadFileResponse.Description, offset: int) -> bool:
-        """Whether what comes goes on from what is there."""
+        """Whether the response continues the received bytes."""
         if self._draft is not None and self._draft.etag != description.etag:
             self._discard()
         if self._draft is None:
@@ -148,21 +148,22 @@ def _response(message: pb.DownloadFileResponse) -> pb.DownloadFileResponse:
 
 
 class _Draft:
-    """A hidden file beside the one to be, for one state of the daemon's file."""
+    """A hidden file beside the destination, for one version of the daemon's file."""
 
     def __init__(self, descriptor: int, path: Path, etag: str) -> None:
         self.etag = etag
         self.size = os.fstat(descriptor).st_size
         self._path = path
         self._descriptor = descriptor
-        # A cancelled download closes the file, whose number may be another one's then: not while a thread writes.
+        # A cancelled download closes the file, and another file may then get its descriptor. The lock keeps a writing
+        # thread from writing to that file.
         self._lock = threading.Lock()
         self._closed = False
 
     @classmethod
     def beside(cls, path: Path, etag: str) -> _Draft:
-        """The draft that is there already, or an empty one. Raises OSError, also where somebody else writes it."""
-        # The daemon's words are no file names.
+        """The existing draft, or an empty one. Raises OSError, also if another process writes the draft."""
+        # The daemon's etag is not safe as a file name.
         mark = hashlib.sha256(f"{path.name}\0{etag}".encode(errors="surrogateescape")).hexdigest()[:16]
         draft = path.with_name(f".{path.name[:48]}.{mark}.part")
         while True:
@@ -174,17 +175,17 @@ class _Draft:
                 raise OSError(error.errno, "another download of the same file is under way", str(path)) from error
             if draft.exists() and os.path.samestat(os.fstat(descriptor), draft.stat()):
                 return cls(descriptor, draft, etag)
-            # Another one has given it its name just before we had the lock.
+            # Another process renamed the draft just before we got the lock.
             os.close(descriptor)
 
     def shorten(self, size: int) -> None:
-        """More than the whole file cannot be right."""
+        """Empty the draft if it is larger than the whole file: it must be wrong."""
         if self.size > size:
             os.ftruncate(self._descriptor, 0)
             self.size = 0
 
     def add(self, data: bytes) -> None:
-        """Write what comes next."""
+        """Write the next bytes."""
         left = memoryview(data)
         with self._lock:
             while left and not self._closed:
@@ -193,7 +194,7 @@ class _Draft:
                 self.size += written
 
     def put(self, path: Path, *, overwrite: bool) -> None:
-        """Make it durable and give it its name. Raises FileExistsError."""
+        """Make the draft durable and rename it. Raises FileExistsError."""
         os.fsync(self._descriptor)
         if not overwrite:
             _check_free(path)
@@ -206,11 +207,11 @@ class _Draft:
             os.close(directory)
 
     def remove(self) -> None:
-        """It is of no use any more."""
+        """Delete the draft."""
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave it as it is."""
+        """Close the draft and keep it."""
         with self._lock:
             self._closed = True
             os.close(self._descriptor)

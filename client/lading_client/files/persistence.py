@@ -1,4 +1,4 @@
-"""A file on its way over as many calls as it takes."""
+"""Transfers a file over as many calls as needed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     Progress = Callable[[int, int], None]
-    """Is called with the bytes transferred so far and the size of the file."""
+    """Called with the bytes transferred so far and the size of the file."""
 
 T = TypeVar("T")
 
 GIVE_UP_SECONDS = 60.0
-"""How long a file may make no progress, while the daemon cannot be reached or is busy."""
+"""How long a transfer may make no progress while the daemon cannot be reached or is busy."""
 _AGAIN = (Unavailable, TooManyCalls, DeadlineExceeded)
 
 
 class FileChanged(LadingError):
-    """The file became another one while it was on its way."""
+    """The file changed during its transfer."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class FileChanged(LadingError):
 
 
 async def persistently(go_on: Callable[[], Awaitable[T]], gone: Callable[[], int], give_up_after: float) -> T:
-    """Go on until it is done, as long as there is progress in ``give_up_after`` seconds."""
+    """Call ``go_on`` until it succeeds. Give up after ``give_up_after`` seconds without progress."""
     backoff = Backoff()
     before, since = gone(), time.monotonic()
     while True:

@@ -1,4 +1,4 @@
-"""Files to a daemon. An upload that broke off continues where it was."""
+"""Uploads files to a daemon. A broken upload continues where it stopped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HASHED = 4 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
-    """A file that the daemon keeps until no job has needed it for a day. ``name`` is `uploads/ID`."""
+    """An uploaded file. The daemon keeps it until no job has needed it for a day. ``name`` is `uploads/ID`."""
 
     name: str
     file: File
@@ -46,9 +46,10 @@ async def upload(
     progress: Progress | None = None,
     give_up_after: float = GIVE_UP_SECONDS,
 ) -> StoredFile:
-    """Send a regular file. With the ``upload_id``, a UUID, of one that was broken off it goes on after what is there.
+    """Upload a regular file. With the ``upload_id``, a UUID, of a broken upload, it continues that upload.
 
-    Raises OSError, FileChanged, UploadMismatch, QuotaExceeded, and Unavailable after ``give_up_after`` seconds in vain.
+    Raises OSError, FileChanged, UploadMismatch, QuotaExceeded, and Unavailable after ``give_up_after`` seconds without
+    success.
     """
     with _opened(path) as local:
         sending = _Sending(
@@ -67,12 +68,12 @@ async def upload(
 
 
 async def delete_upload(calls: Calls, name: str) -> None:
-    """Remove `uploads/ID` from the daemon. Raises FileNotFound, and FileInUse where a job needs it."""
+    """Delete `uploads/ID` from the daemon. Raises FileNotFound, and FileInUse if a job needs the file."""
     await calls.once("DeleteUpload", pb.DeleteUploadRequest(name=name))
 
 
 class _Sending:
-    """An upload, over as many calls as it takes."""
+    """An upload, over as many calls as needed."""
 
     def __init__(
         self, calls: Calls, local: _LocalFile, begin: pb.UploadFileRequest.Begin, progress: Progress | None
@@ -84,7 +85,7 @@ class _Sending:
         self._progress = progress or (lambda gone, size: None)
 
     async def go_on(self) -> pb.Upload:
-        """Send what the daemon lacks."""
+        """Send the bytes that the daemon lacks."""
         upload = await self._there()
         if upload is not None and upload.complete:
             self._tell(upload.size)
@@ -122,7 +123,7 @@ class _Sending:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _LocalFile:
-    """An open file to send, as it was when it was opened."""
+    """An open file to send, with its size and time when it was opened."""
 
     descriptor: int
     path: str
@@ -137,8 +138,8 @@ class _LocalFile:
         return piece
 
     async def digest(self) -> bytes:
-        """The SHA-256 of all of it. Raises FileChanged."""
-        # A piece at a time, so that whoever interrupts does not have to wait for the whole file.
+        """The SHA-256 of the whole file. Raises FileChanged."""
+        # One piece at a time, so that an interrupt does not have to wait for the whole file.
         digest, place = hashlib.sha256(), 0
         while place < self.size:
             place += await asyncio.to_thread(self._feed, digest, place)
@@ -159,7 +160,7 @@ class _LocalFile:
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[_LocalFile]:
-    # A named pipe without a writer would block; O_NONBLOCK means nothing to a regular file.
+    # Opening a named pipe without a writer would block. O_NONBLOCK has no effect on a regular file.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)

@@ -1,1 +1,1 @@
-"""Between messages of the API and the model."""
+"""Converts between messages of the API and the model."""

@@ -26,7 +26,7 @@ def time_of(message: Message, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
-    # Five times as fast as ToDatetime: a watch brings thousands of them a second.
+    # Five times as fast as ToDatetime: a watch converts thousands of times a second.
     return datetime.fromtimestamp(stamp.seconds, UTC).replace(microsecond=stamp.nanos // 1000)
 
 

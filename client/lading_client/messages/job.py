@@ -80,7 +80,7 @@ def journal_entry(message: job_pb2.JournalEntry) -> JournalEntry:
 
 
 def watched_entry(message: job_service_pb2.WatchJournalResponse) -> JournalEntry:
-    """A journal entry as a watch brings it."""
+    """A journal entry as a watch sends it."""
     return journal_entry(message.journal_entry)
 
 
@@ -102,7 +102,7 @@ def reject(message: job_pb2.Reject) -> Reject:
 
 
 def reject_event(message: job_service_pb2.WatchRejectsResponse) -> RejectEvent:
-    """A reject and its place, as the daemon sent them."""
+    """A reject and its ordinal, as the daemon sent them."""
     return RejectEvent(sequence=message.sequence, reject=reject(message.reject))
 
 

@@ -12,7 +12,7 @@ _HEADERS = enum_values(Header, spec_pb2.Header.DESCRIPTOR, "HEADER_")
 
 
 def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
-    """A spec from the wire. Raises BadSpec where it says neither import nor export."""
+    """A spec from the wire. Raises BadSpec if it is neither an import nor an export."""
     restart = _ON_RESTART.get(message.on_restart, OnRestart.UNSPECIFIED)
     kind = message.WhichOneof("kind")
     if kind == "import_spec":

@@ -7,7 +7,7 @@ import os
 from lading_client.errors import BadAddress
 
 _LONGEST_SOCKET_PATH = 107
-"""Bytes, on Linux; macOS has four less, and says so itself."""
+"""Bytes, on Linux. macOS allows four fewer and reports the error itself."""
 
 
 def is_socket(address: str) -> bool:
@@ -16,7 +16,7 @@ def is_socket(address: str) -> bool:
 
 
 def target_of(address: str) -> str:
-    """What gRPC calls the address. Raises BadAddress."""
+    """The address in gRPC's notation. Raises BadAddress."""
     if is_socket(address):
         return f"unix:{_socket_path(address)}"
     host, colon, port = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""How long to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Backoff:
-    """Doubling waits, each shortened by chance so that many clients do not come back at once. In seconds."""
+    """Waits that double, in seconds. Each wait is randomly shortened so that clients do not all return at once."""
 
     def __init__(self, *, first: float = 0.1, longest: float = 5.0) -> None:
         self._first = first
@@ -18,16 +18,16 @@ class Backoff:
         self._next = first
 
     def next(self) -> float:
-        """The wait before the next try."""
+        """The wait before the next attempt."""
         wait = self._next
         self._next = min(wait * 2, self._longest)
         return wait * random.uniform(0.5, 1.0)
 
     def after(self, delay: timedelta | None) -> float:
-        """The wait before the next try where the daemon has said how long it is to be at least."""
+        """The wait before the next attempt. It is at least the delay that the daemon asked for."""
         asked = 0.0 if delay is None else min(delay.total_seconds(), self._longest)
         return asked + self.next()
 
     def reset(self) -> None:
-        """A try has succeeded: begin with short waits again."""
+        """An attempt succeeded: begin with short waits again."""
         self._next = self._first

@@ -53,7 +53,7 @@ class Calls:
             await self._transport.close()
 
     async def once(self, method: str, request: Message) -> Any:
-        """Make a call that must not be repeated; only ``renew`` leads to a second try."""
+        """Make a call that must not be repeated. Only ``renew`` leads to a second attempt."""
         try:
             return await self._unary(method, request)
         except Unavailable as error:
@@ -67,7 +67,7 @@ class Calls:
             await self.close()
             self._transport = transport
             self.open()
-        # The present transport may still believe that nobody is there.
+        # The present transport may still consider the daemon unreachable.
         return await self._unary(method, request, wait_for_ready=True)
 
     async def repeatable(self, method: str, request: Message) -> Any:

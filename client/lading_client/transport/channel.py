@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 _DETAILS = "grpc-status-details-bin"
 
 OPTIONS: Sequence[tuple[str, Any]] = (
-    # The daemon allows a ping every 30 s; more often it would hang up.
+    # The daemon allows a ping every 30 s and closes the connection if pings come more often.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    # In spite of its name: how long one attempt may take. Three ways across an ocean and back are 0.5 s.
+    # Despite its name, this limits one connection attempt. Three round trips across an ocean take 0.5 s.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # A page of rejects holds whole records.
+    # A page of rejects contains whole records.
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.absolute_max_metadata_size", 64 << 10),
     ("grpc.max_metadata_size", 64 << 10),
@@ -118,7 +118,7 @@ async def _send(call: Any, requests: AsyncGenerator[Message, None]) -> None:
 
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    """What a failed call says, with the details in its trailing metadata."""
+    """The status of a failed call, with the details from its trailing metadata."""
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS and isinstance(value, bytes):
@@ -135,7 +135,7 @@ def _open_channel(address: str, *, token: str | None, tls: Tls | None) -> grpc.a
             raise BadCredentials(f"{address} is a Unix socket, which does not use TLS")
         if token is None:
             return grpc.aio.insecure_channel(target, options=options)
-        # Nobody else can listen: gRPC gives a token to such a connection.
+        # gRPC considers a local connection secure enough to carry a token.
         connection = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
     else:
         connection = _encrypted(tls or Tls())

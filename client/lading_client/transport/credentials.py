@@ -12,10 +12,10 @@ from lading_client.errors import BadCredentials
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tls:
-    """Files in PEM. ``ca`` signs the daemon's certificate; without it, the well-known authorities count.
+    """PEM files. ``ca`` is the authority that signs the daemon's certificate; default: the well-known authorities.
 
-    ``certificate`` and ``key`` are the client's own, where the daemon asks for one. ``server_name`` is the name in
-    the daemon's certificate, where it is not the one of the address.
+    ``certificate`` and ``key`` are the client's own, if the daemon asks for a certificate. ``server_name`` is the name
+    in the daemon's certificate, if it differs from the address.
     """
 
     ca: str | PathLike[str] | None = None
@@ -25,7 +25,7 @@ class Tls:
 
 
 def pem(path: str | PathLike[str] | None, setting: str) -> bytes | None:
-    """What the file holds that a field of `Tls` names. Raises BadCredentials."""
+    """The content of the PEM file that a field of `Tls` names. Raises BadCredentials."""
     if path is None:
         return None
     content = _content(path, setting)
@@ -35,8 +35,8 @@ def pem(path: str | PathLike[str] | None, setting: str) -> bytes | None:
 
 
 def check(tls: Tls) -> None:
-    """See that certificates are certificates, and the key the certificate's. Raises BadCredentials."""
-    # Slow to import, and of use with files alone.
+    """Check the certificates, and that the key belongs to its certificate. Raises BadCredentials."""
+    # Slow to import, and needed only for files.
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -48,7 +48,7 @@ def check(tls: Tls) -> None:
     if tls.certificate is None or tls.key is None:
         return
     try:
-        # An empty password: else it would be asked for at the terminal.
+        # Without a password argument, OpenSSL would ask for one at the terminal.
         context.load_cert_chain(tls.certificate, tls.key, password="")
     except ssl.SSLError as error:
         key, certificate = os.fspath(tls.key), os.fspath(tls.certificate)
@@ -60,7 +60,7 @@ def check(tls: Tls) -> None:
 
 
 def token_in(path: str | PathLike[str]) -> str:
-    """The token that the file holds. Raises BadCredentials."""
+    """The token in a file. Raises BadCredentials."""
     text = _content(path, "token").decode(errors="replace")
     if not text.strip():
         raise BadCredentials(f"the token file {os.fspath(path)} is empty", setting="token")
@@ -80,7 +80,7 @@ def _content(path: str | PathLike[str], setting: str) -> bytes:
 
 
 def checked_token(text: str) -> str:
-    """The token without the line end that files have. Raises BadCredentials, and never shows what was given."""
+    """The token without a trailing line end. Raises BadCredentials, whose message never shows the text."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise BadCredentials("the token is empty or has characters that are not allowed in a token", setting="token")

@@ -1,7 +1,7 @@
 """Why a daemon cannot be reached, in a sentence that names the option to change.
 
-gRPC's own words depend on its version and often say nothing. So the standard library goes the way once more: name,
-connection, TLS, the first bytes of HTTP/2. Each function returns a sentence, or "" where its part of the way is well.
+gRPC's own messages depend on its version and often do not help. So this module repeats the steps with the standard
+library: name, connection, TLS, first bytes of HTTP/2. Each function returns a sentence, or "" if its step succeeds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "grpc_prox
 
 
 def why_unreachable(address: str, tls: Tls | None) -> str:
-    """What is wrong with the way to a daemon, and what to do."""
+    """Why a daemon cannot be reached, and what to do."""
     if is_socket(address):
         return _of_socket(address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
@@ -124,7 +124,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str, port: str, t
 
 
 def _names(host: str, port: str, tls: Tls) -> list[str]:
-    """The names in a certificate that is right but for them."""
+    """The names in a certificate that is valid except for its names."""
     context = _context(tls)
     context.check_hostname = False
     try:
@@ -141,12 +141,12 @@ def _greeted(connection: socket.socket) -> bytes:
 
 
 def _is_http2(answer: bytes) -> bool:
-    # The kind of the first frame: SETTINGS.
+    # The first frame must be SETTINGS.
     return len(answer) >= 9 and answer[3] == 4
 
 
 def _of_greeting(encrypted: ssl.SSLSocket, tls: Tls) -> str:
-    """A daemon that does not like the client's certificate hangs up behind the handshake, mostly without a word."""
+    """A daemon that rejects the client's certificate closes the connection after the handshake, usually silently."""
     try:
         answer = _greeted(encrypted)
     except TimeoutError:
@@ -167,7 +167,7 @@ def _of_greeting(encrypted: ssl.SSLSocket, tls: Tls) -> str:
 
 
 def _validity(certificate: str | PathLike[str], key: str | PathLike[str]) -> str:
-    """What is wrong with the time of a certificate: we show it to ourselves, as one that is trusted."""
+    """Whether a certificate is outside its period of validity: a local handshake trusts and verifies it."""
     shower, viewer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     shower.load_cert_chain(certificate, key, password="")
     viewer.check_hostname = False

@@ -1,4 +1,4 @@
-"""The error that a status of `google.rpc` stands for."""
+"""Converts a `google.rpc` status to an error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _BY_CODE: Mapping[str, type[DaemonError]] = {
     "OUT_OF_RANGE": OutOfRange,
     "RESOURCE_EXHAUSTED": ResourceExhausted,
     "UNAVAILABLE": Unavailable,
-    # A call that the client cancels never gets here: the daemon broke off this one.
+    # A call that the client cancels never gets here, so the daemon cancelled this one.
     "CANCELLED": Unavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INTERNAL": Internal,

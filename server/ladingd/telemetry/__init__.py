@@ -1,1 +1,1 @@
-"""What the daemon tells of itself: logs, metrics, traces."""
+"""Observability of the daemon: logs, metrics and traces."""

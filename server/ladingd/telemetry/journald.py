@@ -1,6 +1,6 @@
-"""The journal's own protocol: a datagram of fields for each line, and a sealed memory file where it is too long.
+"""The journal's own protocol: a datagram of fields for each line, or a sealed memory file if the line is too long.
 
-As systemd documents it in ``JOURNAL_NATIVE_PROTOCOL``.
+systemd documents it in ``JOURNAL_NATIVE_PROTOCOL``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "ladingd"
 TIMEOUT = 0.2
-"""Seconds that the journal has to take a line, once: its queue is short, and who reads it is busy now and then."""
+"""Seconds that one line may wait for the journal: its queue is short, and its reader is sometimes busy."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _OWN_NAMES = {"message_id": "MESSAGE_ID"}
@@ -28,8 +28,8 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 class JournalHandler(logging.Handler):
-    """Waits a moment for a journal that is full, and no more until it takes lines again. Those that it does not take
-    are lost, and their number is told with the next one that it takes."""
+    """Waits a moment for a full journal, and then not again until the journal accepts a line. Lines that it does not
+    accept are lost. The next accepted line is preceded by their number."""
 
     def __init__(self, path: str = "") -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class JournalHandler(logging.Handler):
             yield _OWN_NAMES.get(name, f"LADING_{name.upper()}"), value
 
     def _about_lost(self) -> bytes:
-        message = f"{self._lost} log lines are lost: the journal did not take them"
+        message = f"{self._lost} log lines are lost: the journal did not accept them"
         fields = {"MESSAGE": message, "PRIORITY": priority(logging.WARNING), "SYSLOG_IDENTIFIER": IDENTIFIER}
         return b"".join(_encoded(name, value) for name, value in fields.items())
 
     def _send(self, datagram: bytes) -> bool:
-        """Whether the journal has it."""
+        """Whether the journal accepted the datagram."""
         try:
             connected = self._connected()
             connected.settimeout(0.0 if self._lost else TIMEOUT)
@@ -83,7 +83,7 @@ class JournalHandler(logging.Handler):
                     raise
                 self._send_file(datagram)
         except OSError:
-            # Full, not there, or there anew: a new socket finds the new journal.
+            # The journal is full, stopped or restarted. A new socket finds the restarted journal.
             self._forget_socket()
             return False
         return True
@@ -117,7 +117,7 @@ class JournalHandler(logging.Handler):
 
 
 def priority(level: int) -> int:
-    """What syslog calls a level."""
+    """The syslog priority of a level."""
     return next((number for least, number in _PRIORITIES if level >= least), 7)
 
 

@@ -1,4 +1,4 @@
-"""The occasions in the life of jobs and of the daemon that have a log line of their own, each with its message id."""
+"""The events of jobs and of the daemon that have their own log line, each with its message id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("ladingd")
 
 
 class LogEvent(StrEnum):
-    """The value is the MESSAGE_ID of the journal, by which lines are found whatever they say. It never changes."""
+    """The value is the MESSAGE_ID in the journal. It identifies the lines of an event and never changes."""
 
     DAEMON_STARTING = "1f88567d6e5e43d4937eb99c1c376d03"
     DAEMON_READY = "b2430f011969475cbd7c6300d86a9559"
@@ -28,18 +28,18 @@ class LogEvent(StrEnum):
     DAEMON_STOPPING = "0cb74476b79a4aa6893d1c2289537c68"
     DAEMON_STOPPED = "051aec46ca1b42b6975475e7651a567f"
     STORE_WAITING = "5c1f0e3ab5d94e3f9d3c1f5a7f2f6f0e"
-    """What is to be written waits: another process has the store locked, or its disk is full."""
+    """Writes to the store wait: another process has locked it, or its disk is full."""
     STORE_WRITABLE = "b8a4c9d27e0f4f6c8f5b6a1de3905c44"
     """The wait is over."""
     JOB_CREATED = "81106d2aafa34efeb575b7d7706f8b83"
     JOB_EDITED = "a3b58d1bf0014159a7432ff407c6bddb"
     JOB_SHARED = "2dec1003286344babc15272c474ccaba"
     JOB_WITHDRAWN = "3c3c9f5d0ce84a49bfd95ab9367cab4f"
-    """It is no longer shared."""
+    """The job is no longer shared."""
     JOB_STARTED = "cd91536cd81742feb83672fea766e11a"
-    """Somebody wants it to run: it is queued, or its pause is called off."""
+    """A start command queued the job or ended its pause."""
     JOB_RUNNING = "208b996355834da4807c5a6b483dc34a"
-    """It has a slot: an attempt begins."""
+    """The job has a slot, and an attempt begins."""
     JOB_PAUSING = "6c8ec3e267344e729bbe5914a48255b2"
     JOB_PAUSED = "641f3473519545dea8533c4baa6e4bda"
     JOB_CANCELING = "3c0ead1bea22427db60879d70da69323"
@@ -48,12 +48,12 @@ class LogEvent(StrEnum):
     JOB_FAILED = "ef7cc37b185e40b5af7c1ca818479fd1"
     JOB_INTERRUPTED = "d43c98d193f54a94853322afca46456c"
     JOB_RESUMED = "a613f15071c5443f98217294b47e53aa"
-    """The daemon has started, and the job goes on by itself."""
+    """The daemon has started, and the job continues by itself."""
     JOB_DELETED = "5b65772815754e509ff0cf75e062e4fc"
 
     @property
     def fields(self) -> dict[str, object]:
-        """What tells a line of this event from others."""
+        """The fields that identify a line of this event."""
         return {"event": self.name, "message_id": self.value}
 
 
@@ -82,19 +82,19 @@ _LEVELS = {Level.INFO: logging.INFO, Level.WARNING: logging.WARNING, Level.ERROR
 
 
 def log_event_of(change: Change) -> LogEvent:
-    """Which event a change is."""
+    """The event of a change."""
     if change.kind is not ChangeKind.MOVED:
         return _BY_KIND[change.kind]
     return (change.cause and _BY_CAUSE.get(change.cause)) or _BY_STATE[change.job.state]
 
 
 def tell(event: LogEvent, message: str, *arguments: object) -> None:
-    """Write the line of an event in the daemon's life."""
+    """Write the line of an event of the daemon."""
     _log.info(message, *arguments, extra={"fields": event.fields})
 
 
 def tell_wait(waits: bool, message: str) -> None:
-    """Write the line that what is to be written to the store waits, or waits no more. From any thread."""
+    """Write the line that writes to the store wait, or no longer wait. Any thread may call this."""
     event = LogEvent.STORE_WAITING if waits else LogEvent.STORE_WRITABLE
     _log.log(logging.CRITICAL if waits else logging.WARNING, "%s", message, extra={"fields": event.fields})
 
@@ -121,7 +121,7 @@ def tell_change(change: Change) -> None:
 
 
 def bill(counts: Counts) -> str:
-    """The balance in words: what was read is the sum of what became of it."""
+    """The balance as text: the records read are the sum of all outcomes."""
     parts = ((name.replace("_", " "), getattr(counts, name)) for name in (*OUTCOMES, "pending"))
     return f"{counts.read} read = " + (" + ".join(f"{number} {what}" for what, number in parts if number) or "0")
 

@@ -1,8 +1,8 @@
-"""Where the log goes, and in which form: to the journal, as text to a terminal, as JSON elsewhere.
+"""The destination and form of the log: the journal, text on a terminal, JSON elsewhere.
 
-Only the standard library: structlog would take 36 ms of every start, and every worker imports this as well. What a line
-is about stands in the record's ``fields``, given as ``extra={"fields": {...}}``; what it was done for (``core.origin``)
-is added here.
+This uses only the standard library: structlog would add 36 ms to every start, and every worker imports this too. The
+facts of a line are in the record's ``fields``, given as ``extra={"fields": {...}}``. The call and the job that the work
+belongs to (``core.origin``) are added here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Form(StrEnum):
 
 
 def choose(wanted: Literal["auto"] | str, environment: Mapping[str, str] = os.environ, stderr: int = 2) -> Form:
-    """The form that is wanted; with ``auto`` the one that suits what stderr is connected to."""
+    """The wanted form. With ``auto``, the form depends on what stderr is connected to."""
     if wanted != "auto":
         return Form(wanted)
     if _is_journal(environment.get("JOURNAL_STREAM", ""), stderr):
@@ -40,8 +40,8 @@ def choose(wanted: Literal["auto"] | str, environment: Mapping[str, str] = os.en
 
 
 def _is_journal(stream: str, stderr: int) -> bool:
-    """Whether stderr is what systemd connected to the journal: the variable is inherited by those whose stderr is
-    another by now."""
+    """Whether systemd connected this stderr to the journal. The variable alone does not tell: a child process inherits
+    it even if its stderr is redirected."""
     try:
         status = os.fstat(stderr)
     except OSError:
@@ -50,7 +50,7 @@ def _is_journal(stream: str, stderr: int) -> bool:
 
 
 def set_up(form: Form, level: str | int) -> None:
-    """Send all log lines of this process there. Runs in worker processes too."""
+    """Set up the log of this process. Worker processes call this too."""
     handler: logging.Handler
     if form is Form.JOURNAL:
         from ladingd.telemetry.journald import JournalHandler
@@ -70,19 +70,19 @@ def _add_origin(record: logging.LogRecord) -> bool:
 
 
 class TextLines(logging.Formatter):
-    """For people: one line, then the traceback where there is one."""
+    """For people: one line, followed by the traceback if there is one."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        # Names and values of others are in it: none of them may look like a line of its own.
+        # The message contains names and values of users. None of them may look like a separate log line.
         line = printable(super().formatMessage(record))
         call = getattr(record, "fields", {}).get("call")
         return f"{line} (call {call})" if call else line
 
     def formatException(self, ei: Any) -> str:
-        # The same of what an error says: its lines stand a little to the right, where no line begins.
+        # The same holds for the text of an error: its lines are indented, and no log line begins so.
         lines = super().formatException(ei).split("\n")
         return "\n".join(f"  {printable(line)}" for line in lines)
 

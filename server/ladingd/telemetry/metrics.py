@@ -1,7 +1,7 @@
 """What the daemon counts and measures for Prometheus.
 
-Only loaded where metrics are wanted. The rooms know nothing of it: they call what they were given, or are looked at
-when somebody asks. OBSERVING.md says what the numbers are good for.
+This module is loaded only if metrics are on. The other packages do not know it: they call the observers that they were
+given, or a scrape reads their state. OBSERVING.md explains the metrics.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LAG_SECONDS = 0.5
-"""So often it is measured how late the event loop is."""
+"""Seconds between two measurements of the event loop's lag."""
 STORE_TIMEOUT = 2.0
-"""Seconds that the store has to say how many jobs there are."""
+"""Seconds in which the store must return the numbers of jobs."""
 
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _MIDDLE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -48,37 +48,37 @@ _LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
 
 
 class Pool(Protocol):
-    """Worker processes, as they are counted here."""
+    """The numbers of worker processes."""
 
     @property
     def busy(self) -> int:
-        """How many work on a call now."""
+        """How many workers are working on a call."""
 
     @property
     def idle(self) -> int:
-        """How many have started and have no call."""
+        """How many workers have started and have no call."""
 
     @property
     def deaths(self) -> int:
-        """How many have ended without being told to, since the daemon started."""
+        """How many workers have ended unexpectedly since the daemon started."""
 
 
 @final
 class Metrics:
-    """All metrics. The methods in the past tense are the observers that the rooms call."""
+    """All metrics. The methods in the past tense are the observers that other packages call."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         self._registry = registry
         ProcessCollector(registry=registry)
-        build = Gauge("lading_build_info", "1; what runs.", ("version", "python"), registry=registry)
+        build = Gauge("lading_build_info", "1; the labels are versions.", ("version", "python"), registry=registry)
         build.labels(version("lading"), platform.python_version()).set(1)
 
         self._jobs = Gauge("lading_jobs", "Jobs by state.", ("state",), registry=registry)
         self._changes = Counter(
             "lading_job_changes",
-            "Jobs that came into a state, since the daemon's start.",
+            "Jobs that entered a state, since the daemon's start.",
             ("state",),
             registry=registry,
         )
@@ -86,56 +86,56 @@ class Metrics:
             "lading_queue_wait_seconds", "From QUEUED to RUNNING.", buckets=_LONG, registry=registry
         )
         self._records = Counter(
-            "lading_records", "Committed records, by what became of them.", ("type", "outcome"), registry=registry
+            "lading_records", "Committed records, by outcome.", ("type", "outcome"), registry=registry
         )
         self._rejects = Counter(
             "lading_rejects",
-            "Rejects: errors refuse a record or a field of it, warnings leave a field out.",
+            "Rejects: an error rejects a record or a field of it, a warning leaves a field out.",
             ("severity",),
             registry=registry,
         )
         self._bytes = Counter("lading_source_bytes", "Bytes of files that imports committed.", registry=registry)
         self._chunks = Histogram(
             "lading_chunk_seconds",
-            "What a worker process takes for a chunk, its transaction in the target included.",
+            "Time of a worker process for a chunk, including the transaction in the target.",
             buckets=_MIDDLE,
             registry=registry,
         )
         self._steps = Counter(
-            "lading_worker_seconds", "Seconds that worker processes worked, by what at.", ("work",), registry=registry
+            "lading_worker_seconds", "Seconds that worker processes worked, by kind.", ("work",), registry=registry
         )
         self._workers = Gauge("lading_workers", "Worker processes for chunks.", ("state",), registry=registry)
         self._rpcs = Counter(
-            "lading_rpcs", "Calls that are over, by outcome.", ("service", "method", "code"), registry=registry
+            "lading_rpcs", "Finished calls, by outcome.", ("service", "method", "code"), registry=registry
         )
         self._rpc_seconds = Histogram(
             "lading_rpc_seconds",
-            "From the arrival of a call to its end; watches last as long as somebody watches.",
+            "From the arrival of a call to its end; a watch lasts until the client ends it.",
             ("service", "method"),
             buckets=_MIDDLE,
             registry=registry,
         )
-        self._rpcs_running = Gauge("lading_rpcs_running", "Calls that run, by class.", ("class",), registry=registry)
+        self._rpcs_running = Gauge("lading_rpcs_running", "Running calls, by class.", ("class",), registry=registry)
         self._watchers = Gauge("lading_watchers", "Watches of jobs, journals and rejects.", registry=registry)
         self._lag = Histogram(
-            "lading_event_loop_lag_seconds", "How late the event loop comes.", buckets=_SHORT, registry=registry
+            "lading_event_loop_lag_seconds", "How late the event loop is.", buckets=_SHORT, registry=registry
         )
         self._commits = Histogram(
             "lading_store_commit_seconds", "Transactions that write to the store.", buckets=_SHORT, registry=registry
         )
         self._readable = Gauge(
-            "lading_store_readable", "1 where the store answered this scrape in time.", registry=registry
+            "lading_store_readable", "1 if the store answered this scrape in time.", registry=registry
         )
         self._writable = Gauge(
             "lading_store_writable",
-            "0 where what is to be written waits: the store is locked by another process, or its disk is full.",
+            "0 if writes to the store wait: another process has locked it, or its disk is full.",
             registry=registry,
         )
         self._queued: dict[str, float] = {}
         self._begin_at_nought()
 
     def _begin_at_nought(self) -> None:
-        # A series that appears with its first event has no increase that a rule could see.
+        # An alert rule cannot see the first increase of a series that appears with its first event.
         for state in State:
             self._changes.labels(state)
         for kind in ("import", "export"):
@@ -144,12 +144,12 @@ class Metrics:
         for severity in ("error", "warning"):
             self._rejects.labels(severity)
 
-    # What the rooms tell
+    # Observers
 
     def changed(self, change: Change) -> None:
         """A job was created, moved, edited or deleted."""
         job = change.job
-        if change.kind not in EDITS:  # That changes nothing of the wait.
+        if change.kind not in EDITS:  # An edit does not change the wait.
             self._waited(change)
         if change.from_state is not job.state and change.cause is not None:
             self._changes.labels(job.state).inc()
@@ -162,7 +162,7 @@ class Metrics:
             self._queued[change.job.id] = change.time.timestamp()
 
     def counted(self, before: Job, after: Job, extent: int) -> None:
-        """The counts of a job were written. What a replay takes back is not taken back here."""
+        """The counts of a job were written. A counter never decreases, even if a replay lowers the counts."""
         kind, old, new = after.spec.kind, before.counts, after.counts
         for outcome in OUTCOMES:
             self._records.labels(kind, outcome).inc(max(getattr(new, outcome) - getattr(old, outcome), 0))
@@ -172,13 +172,13 @@ class Metrics:
             self._bytes.inc(extent)
 
     def worked(self, function: str, seconds: float) -> None:
-        """A worker process has answered."""
+        """A worker process finished a call."""
         self._steps.labels(function.strip("_")).inc(seconds)
         if function == "process":
             self._chunks.observe(seconds)
 
     def begun(self, method: str) -> Callable[[str], None]:
-        """A call begins; what is returned is called with its outcome."""
+        """A call begins. Call the returned function with the outcome of the call."""
         service, _, name = method.removeprefix("/").partition("/")
         begin = time.perf_counter()
 
@@ -189,10 +189,10 @@ class Metrics:
         return over
 
     def committed(self, seconds: float) -> None:
-        """The store has written."""
+        """The store committed a transaction."""
         self._commits.observe(seconds)
 
-    # What is looked at
+    # State that a scrape reads
 
     def look_at(
         self,
@@ -202,8 +202,8 @@ class Metrics:
         workers: Pool,
         waits: Callable[[], str] = str,
     ) -> None:
-        """Look at these whenever somebody asks: how many jobs there are in each state, how many calls of each class
-        run, and what the store waits for."""
+        """Read these at each scrape: the number of jobs in each state, the running calls of each class, and what the
+        store waits for."""
         self._read_jobs = jobs
         self._read_calls = calls
         self._read_workers = workers
@@ -211,7 +211,7 @@ class Metrics:
         self._registry.register(_Deaths(workers))
 
     async def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The numbers as they are now, and in which format."""
+        """The present metrics, and their content type."""
         calls = self._read_calls()
         for call_class, number in calls.items():
             self._rpcs_running.labels(call_class).set(number)
@@ -223,8 +223,8 @@ class Metrics:
             async with asyncio.timeout(STORE_TIMEOUT):
                 numbers = await self._read_jobs()
         except Exception as error:
-            # That is what this scrape has to tell.
-            _log.warning("the store does not say how many jobs there are: %r", error)
+            # This scrape must report that the store does not answer.
+            _log.warning("the store does not return the numbers of jobs: %r", error)
             self._readable.set(0)
             self._jobs.clear()
         else:
@@ -235,7 +235,7 @@ class Metrics:
         return encode(self._registry), content_type
 
     async def measure_lag(self) -> None:
-        """See how late the loop comes, again and again, until cancelled."""
+        """Measure the lag of the event loop repeatedly until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_SECONDS
@@ -250,6 +250,6 @@ class _Deaths(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
             "lading_worker_deaths",
-            "Worker processes that ended when nobody had ended them.",
+            "Worker processes that ended unexpectedly.",
             value=self._workers.deaths,
         )

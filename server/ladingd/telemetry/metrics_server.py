@@ -1,4 +1,4 @@
-"""Answers Prometheus: HTTP on a loopback port or a Unix socket, by the daemon's own loop."""
+"""Answers Prometheus by HTTP on a loopback port or a Unix socket, in the daemon's own event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PATH = "/metrics"
 SOCKET_MODE = 0o660
 TIMEOUT = 10.0
-"""Seconds that a scraper has for its question and for taking the answer."""
+"""Seconds that a scraper may take to send its request and read the response."""
 _MOST = 16
 _HEAD_BYTES = 8 << 10
 
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 
 
 class MetricsServer:
-    """Serves what ``render`` says, for the ``Accept`` of the question, to a few at a time. A connection carries one
-    question."""
+    """Serves the result of ``render`` for the request's ``Accept`` header to a few clients at a time. A connection
+    carries one request."""
 
     def __init__(self, render: Render, *, listen: str = "", socket: Path | None = None) -> None:
         self._render = render
@@ -38,7 +38,7 @@ class MetricsServer:
         return " and ".join(str(place) for place in (self._socket, self._listen) if place)
 
     async def start(self) -> str:
-        """Listen; the addresses. Raises OSError."""
+        """Listen and return the addresses as text. Raises OSError."""
         places: list[str] = []
         if self._socket is not None:
             _require_free(self._socket)
@@ -54,14 +54,14 @@ class MetricsServer:
         return " and ".join(places)
 
     async def stop(self) -> None:
-        """Close all connections at once, whoever is in the middle of one."""
+        """Close all connections at once, even in the middle of a response."""
         for server in self._servers:
             server.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._socket is not None and self._servers:  # Else it is somebody else's.
+        if self._socket is not None and self._servers:  # Otherwise the socket is another program's.
             self._socket.unlink(missing_ok=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +81,7 @@ class MetricsServer:
                 writer.close()
                 await writer.wait_closed()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            _log.debug("a scraper is let go: %r", error)
+            _log.debug("a scraper's connection is dropped: %r", error)
         finally:
             writer.transport.abort()
 
@@ -97,7 +97,7 @@ class MetricsServer:
         try:
             body, content_type = await self._render(accept)
         except Exception:
-            _log.exception("the metrics cannot be shown")
+            _log.exception("the metrics cannot be rendered")
             return _response("500 Internal Server Error", b"the daemon's log says more\n")
         return _response("200 OK", body, content_type=content_type)
 
@@ -108,7 +108,7 @@ def _response(status: str, body: bytes, *headers: str, content_type: str = "text
 
 
 def _require_free(path: Path) -> None:
-    """Raises OSError where somebody serves on this socket: it would be taken over without a word."""
+    """Raises OSError if another program serves on this socket: listening would silently take it over."""
     with sockets.socket(sockets.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:

@@ -1,7 +1,7 @@
 """OpenTelemetry traces: a call, the attempt of the job that it started, and each piece of work in a worker process.
 
-Only where the packages are there (``pip install 'lading[otel]'``) and the environment says where to send them, by
-OpenTelemetry's own variables. Otherwise nothing of it is loaded.
+Traces need the packages (``pip install 'lading[otel]'``) and an endpoint in OpenTelemetry's own environment variables.
+Otherwise OpenTelemetry is not loaded.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ladingd.core.job import Change
 
 _KEPT = 1_000
-"""So many calls and attempts are remembered as parents of what is still to come."""
+"""How many calls and attempts are remembered as parents of later spans."""
 _TIMEOUT = 1.0
-"""Seconds that the last spans have to leave at the end."""
+"""Seconds in which the last spans must be sent at the end."""
 _PLACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
@@ -43,19 +43,19 @@ K = TypeVar("K")
 
 
 def configured(environment: Mapping[str, str] = os.environ) -> Traces | None:
-    """Traces to where the environment says; None where it does not."""
+    """Traces to the endpoint in the environment; None if the environment names none or turns traces off."""
     off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if off or environment.get("OTEL_TRACES_EXPORTER") == "none" or not any(map(environment.get, _PLACES)):
         return None
     if not all(_installed(package) for package in _PACKAGES):
-        _log.warning("no traces: the environment asks for them, but the packages are not there: lading[otel]")
+        _log.warning("no traces: the environment asks for them, but packages are missing: pip install 'lading[otel]'")
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # The environment may say otherwise.
+    # The environment can override these.
     known = {"service.name": environment.get("OTEL_SERVICE_NAME") or "ladingd", "service.version": version("lading")}
     provider = TracerProvider(resource=Resource.create(known), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -70,10 +70,10 @@ def _installed(package: str) -> bool:
 
 
 class Traces:
-    """The methods in the past tense are the observers that the rooms call, all on the loop.
+    """The methods in the past tense are the observers that other packages call, all on the event loop.
 
-    An attempt belongs to the call that started its job, as long as this daemon lives; after a restart it begins a trace
-    of its own, which bears the correlation id as ``lading.call``.
+    An attempt belongs to the trace of the call that started its job, as long as this daemon lives. After a restart, the
+    attempt begins a new trace, which has the correlation id as ``lading.call``.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -83,7 +83,7 @@ class Traces:
         self._attempts: OrderedDict[tuple[str, int | None], Span] = OrderedDict()
 
     def begun(self, method: str) -> Callable[[str], None]:
-        """A call begins; what is returned is called with its outcome."""
+        """A call begins. Call the returned function with the outcome of the call."""
         from opentelemetry.trace import SpanKind, Status, StatusCode
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -103,7 +103,7 @@ class Traces:
         return over
 
     def changed(self, change: Change) -> None:
-        """A job began an attempt, or came to rest."""
+        """A job began an attempt or came to rest."""
         from opentelemetry.trace import Status, StatusCode
 
         job = change.job
@@ -117,10 +117,10 @@ class Traces:
             span.end(_nanoseconds(change.time))
 
     def worked(self, function: str, seconds: float) -> None:
-        """A worker process has answered."""
+        """A worker process finished a call."""
         origin = current()
         if not origin.call and not origin.job:
-            return  # A warm-up, or the daemon's own tidying.
+            return  # A warm-up, or the daemon's own clean-up.
         end = time.time_ns()
         begin = end - int(seconds * 1e9)
         parent = self._attempt(origin, begin) if origin.job else self._calls.get(origin.call)
@@ -129,12 +129,12 @@ class Traces:
         span.end(end)
 
     async def close(self) -> None:
-        """Send what is left, for a moment: whoever takes the spans may be away."""
+        """Send the remaining spans, but only for a moment: their receiver may be unreachable."""
         loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
         def send() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # Too late: the loop is closed.
+            with suppress(RuntimeError):  # The loop is already closed.
                 loop.call_soon_threadsafe(sent.set)
 
         threading.Thread(target=send, name="traces", daemon=True).start()
@@ -142,10 +142,10 @@ class Traces:
             async with asyncio.timeout(_TIMEOUT):
                 await sent.wait()
         except TimeoutError:
-            _log.warning("the last traces are lost: they were not taken within %g s", _TIMEOUT)
+            _log.warning("the last traces are lost: they were not sent within %g s", _TIMEOUT)
 
     def _attempt(self, origin: Origin, begin: int) -> Span:
-        """The span of an attempt, begun where there is none: a worker may be faster than the news of its job."""
+        """The span of an attempt. It is created if missing: a worker may answer before the job's change arrives."""
         key = (origin.job, origin.attempt)
         span = self._attempts.get(key)
         if span is None:
@@ -160,7 +160,7 @@ def _below(parent: Span | None) -> Context | None:
     from opentelemetry.context import Context
     from opentelemetry.trace import set_span_in_context
 
-    # Not the context of the running task: nothing of ours is kept there.
+    # The context of the running task is not used: it does not hold our spans.
     return Context() if parent is None else set_span_in_context(parent, Context())
 
 

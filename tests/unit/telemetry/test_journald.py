@@ -104,7 +104,7 @@ def test_a_journal_that_is_full_holds_up_nobody_and_what_is_lost_is_counted(
         kept.append(journal.read()["MESSAGE"])
     lost = 2_000 - (len(kept) - 2)
     assert lost > 0
-    assert kept[-2] == f"{lost} log lines are lost: the journal did not take them"
+    assert kept[-2] == f"{lost} log lines are lost: the journal did not accept them"
 
 
 def test_a_journal_that_is_not_there_is_found_when_it_comes(path: Path, log: logging.Logger) -> None:
@@ -112,7 +112,7 @@ def test_a_journal_that_is_not_there_is_found_when_it_comes(path: Path, log: log
     for _ in range(2):
         journal = Journal(path)
         log.info("again")
-        assert journal.read()["MESSAGE"] == "1 log lines are lost: the journal did not take them"
+        assert journal.read()["MESSAGE"] == "1 log lines are lost: the journal did not accept them"
         assert journal.read()["MESSAGE"] == "again"
         journal.close()
         log.info("it has gone")

@@ -7,7 +7,7 @@ import typer
 
 
 class Format(StrEnum):
-    """How results are written."""
+    """The format of results."""
 
     TEXT = "text"
     JSON = "json"
@@ -41,15 +41,15 @@ QuoteOption = Annotated[
 
 
 def job_name(text: str) -> str:
-    """The name of a job, however it was written."""
+    """The full name of a job, from `jobs/ID` or `ID`."""
     return text if text.startswith("jobs/") else f"jobs/{text}"
 
 
 def format_name(text: str) -> str:
-    """The name of a format, which people may write with a hyphen."""
+    """The name of a format. People may write it with a hyphen."""
     return text.replace("-", "_")
 
 
 def character(text: str) -> str:
-    """One character, where people write a tab as a word."""
+    """One character. People write `tab` for a tab."""
     return "\t" if text in ("tab", "\\t") else text

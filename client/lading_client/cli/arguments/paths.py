@@ -16,14 +16,14 @@ UPLOADS = "uploads"
 
 
 class BadPath(ValueError):
-    """A path that cannot be sent."""
+    """A path that cannot be used."""
 
 
 def file_at(path: str) -> File:
-    """The file, seen from the working directory, as one beneath the root `local`. Raises BadPath."""
+    """A file beneath the root `local`, from a path relative to the working directory. Raises BadPath."""
     _check_named(path)
     absolute = os.path.abspath(path)
-    # The daemon follows no links: those on the way are followed here, by whoever named them.
+    # The daemon follows no links. The links in the path are followed here, with the rights of the user who named it.
     directory, name = os.path.split(absolute)
     resolved = os.path.join(os.path.realpath(directory), name)
     if os.path.isfile(resolved):
@@ -44,12 +44,12 @@ def file_to_write(path: str) -> File:
 
 
 def is_remote(server: str | None) -> bool:
-    """Whether files have to travel: the daemon is not behind a socket of this machine."""
+    """Whether files must be transferred because the daemon does not listen on a socket of this machine."""
     return server is not None and not is_socket(server)
 
 
 def file_to_send(path: str) -> str:
-    """The file's name alone, once it is sure that it can be sent. Raises BadPath."""
+    """Check that a file can be sent and return its name without the directory. Raises BadPath."""
     _check_named(path)
     try:
         mode = os.stat(path).st_mode
@@ -62,14 +62,14 @@ def file_to_send(path: str) -> str:
 
 
 def file_to_fetch(path: str, *, overwrite: bool) -> File:
-    """Where the daemon is to put what will be fetched to a path here. Raises BadPath."""
+    """The file that the daemon must write so that it can be downloaded to a path. Raises BadPath."""
     name = check_free(path, overwrite=overwrite)
-    # On the daemon's side no name begins with a dot.
+    # The daemon allows no name that begins with a dot.
     return File(root=UPLOADS, path=f"{uuid.uuid4()}/{name.lstrip('.') or 'export'}")
 
 
 def check_free(path: str, *, overwrite: bool) -> str:
-    """See that a file can be made here, and return its name alone. Raises BadPath."""
+    """Check that a file can be created here and return its name without the directory. Raises BadPath."""
     _check_destination(path)
     name = _sendable_name(path)
     if os.path.lexists(path) and not overwrite:
@@ -98,7 +98,7 @@ def _check_destination(path: str) -> None:
 
 
 def _problem(error: OSError) -> str:
-    """What follows the path: the words of `destination`, or those of the system."""
+    """The text that follows the path in a message: that of `destination`, or that of the system."""
     said = error.strerror or str(error)
     return f"cannot be checked: {said}" if said == os.strerror(error.errno or 0) else said
 
@@ -117,7 +117,7 @@ def _sendable_name(path: str) -> str:
 
 
 def shown(file: File) -> str:
-    """The file as people know it: one that came from somebody by its name."""
+    """The file as people know it. An uploaded file is shown by its name."""
     if file.root == UPLOADS:
         return PurePosixPath(file.path).name
     return f"/{file.path}" if file.root == "local" else f"{file.root}:{file.path}"

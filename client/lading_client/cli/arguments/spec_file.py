@@ -1,4 +1,4 @@
-"""A job in a file: JSON or TOML with the field names of `lading.v1.JobSpec`, and a label and description beside."""
+"""A job in a file: JSON or TOML with the field names of `lading.v1.JobSpec`, plus a label and a description."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lading_client.spec import JobSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpecFile:
-    """What such a file says."""
+    """The content of the file."""
 
     spec: JobSpec
     label: str

@@ -1,4 +1,4 @@
-"""How people write tables: `[CONNECTION.]TABLE`, odd names in double quotes."""
+"""How people write tables: `[CONNECTION.]TABLE`, with unusual names in double quotes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PART = re.compile(r'"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^".][^.]*)')
 
 
 class BadTableName(ValueError):
-    """Not a table as people write one."""
+    """Not a valid table name."""
 
     def __init__(self, text: str, problem: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""`lading download`, and the end of an export on another machine: the file comes here."""
+"""`lading download`, and the download at the end of an export on another machine."""
 
 from contextlib import suppress
 from os.path import basename, dirname
@@ -50,16 +50,16 @@ def download(
 
 
 async def fetch(ours: Session, client: "Client", export: ExportSpec, to: str, *, overwrite: bool) -> int:
-    """Bring the file of an export here, and return its size. What was only written to be fetched is removed there."""
+    """Download the file of an export and return its size. A file that exists only for the download is then deleted."""
     with progress_of(ours.output, "downloading", basename(to)) as show:
         size = await client.download(export.file, to, overwrite=overwrite, progress=show)
     if export.file.root == UPLOADS:
         with suppress(DaemonError):
-            # It would go by itself in a day.
+            # The daemon would delete the file itself after a day.
             await client.delete_upload(f"{UPLOADS}/{dirname(export.file.path)}")
     return size
 
 
 def later(name: str, to: str) -> str:
-    """What is said of an export that is not finished when its command ends."""
+    """The message for an export that is not finished when its command ends."""
     return f"when the job is finished, download its file within a day: lading download {name} --to {to}"

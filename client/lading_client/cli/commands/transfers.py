@@ -1,4 +1,4 @@
-"""`lading import`, `export` and `run`: make a job, start it, wait for it."""
+"""`lading import`, `export` and `run`: create a job, start it, wait for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,7 +142,7 @@ def run_spec(
 
     The file is a lading.v1.JobSpec in JSON or TOML. It can also have a label and a description.
     """
-    # Its parsers are needed by this command only.
+    # Only this command needs the parsers.
     from lading_client.cli.arguments import spec_file
 
     ours = Session.of(context)
@@ -250,7 +250,7 @@ async def _export_and_fetch(
 
 @contextmanager
 def _usage(ours: Session) -> Iterator[None]:
-    """What is wrong with the arguments is said, and ends the command."""
+    """Print an error in the arguments and end the command."""
     try:
         yield
     except (BadPath, table_name.BadTableName) as error:

@@ -36,7 +36,7 @@ def watch(
             if job is None:
                 return await _watch_all(ours, client)
             name = job_name(job)
-            # A watch of a job that is not there would wait for ever.
+            # A watch of a job that does not exist would wait for ever.
             found = await client.get_job(name)
             if ours.output.json:
                 return await _watch_as_json(ours, client, name)
@@ -60,7 +60,7 @@ async def _watch_as_json(ours: Session, client: "Client", name: str) -> int:
 
 
 async def _watch_all(ours: Session, client: "Client") -> int:
-    """A line for each change. How far jobs are is shown by bars below the lines, or now and then by another line."""
+    """Print a line for each change. Progress is shown as bars below the lines, or as an occasional line."""
     if ours.output.json:
         return await _watch_as_json(ours, client, "")
     news = News()
@@ -74,7 +74,7 @@ async def _watch_all(ours: Session, client: "Client") -> int:
                         ours.output.note("no job is active; waiting for the next change (Ctrl-C to stop)")
                     idle = None
                     continue
-                # Jobs that had ended before are no news: `lading ls` lists them.
+                # Jobs that ended before the watch are not shown: `lading ls` lists them.
                 if event.kind is WatchKind.SNAPSHOT and job.state in ENDED and idle is not None:
                     news.changed(job)
                     continue

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 FIRST_REJECTS = 5
 _FIRST_WARNINGS = 10
 _SEEN = 200
-"""Characters of a value or record that the table looks at: it shows fewer."""
+"""How many characters of a value or record the table considers. It shows fewer."""
 _DETECTED = "DETECTED"
 _ALWAYS = ("read", "inserted", "rejected")
 
 
 def route(job: Job) -> str:
-    """From where to where: "recipients.csv → local.recipients"."""
+    """The source and the target: "recipients.csv → local.recipients"."""
     kind = job.spec.kind
     if isinstance(kind, ImportSpec):
         files = ", ".join(printable(paths.shown(file)) for file in kind.files)
@@ -37,14 +37,14 @@ def route(job: Job) -> str:
 
 
 def bill_lines(bill: Bill) -> list[str]:
-    """The bill, aligned: what is zero is left out, but for what everybody looks for."""
+    """The bill, aligned. Zero counts are left out, except those that everybody looks for."""
     named = [(field.name, getattr(bill, field.name)) for field in fields(bill)]
     rows = [(name.replace("_", " "), figures.number(value)) for name, value in named if value or name in _ALWAYS]
     return [f"  {line}" for line in aligned(rows, right=frozenset({1}))]
 
 
 def detected(journal: Sequence[JournalEntry]) -> str:
-    """What the latest plan found the source to be, in one line; empty where the journal does not say it."""
+    """What the latest plan detected in the source, in one line; empty if the journal has no such entry."""
     found = [entry.message for entry in journal if entry.code == _DETECTED]
     return printable(found[-1]) if found else ""
 
@@ -67,7 +67,7 @@ def reject_table(rejects: Sequence[Reject]) -> list[str]:
 def ending(
     job: Job, *, journal: Sequence[JournalEntry], rejects: Sequence[Reject] | None, own_database: Path | None
 ) -> list[str]:
-    """All that people want to know when a job has come to rest. ``rejects`` is None if the caller may not read them."""
+    """The report about a job that has come to rest. ``rejects`` is None if the caller may not read them."""
     head = painted(states.shown(job), states.colour(job))
     took = ""
     if job.duration is not None:
@@ -80,7 +80,7 @@ def ending(
         lines += ["", f"detected: {found}"]
     if job.failure is not None:
         lines += ["", f"{printable(job.failure.message)} ({job.failure.code})"]
-    # That the daemon stopped meanwhile is no news of the records.
+    # An interruption by the daemon says nothing about the records.
     warnings = [e for e in journal if e.level is JournalLevel.WARNING and e.code != State.INTERRUPTED]
     if warnings:
         lines += ["", *(f"warning: {printable(entry.message)}" for entry in warnings[:_FIRST_WARNINGS])]

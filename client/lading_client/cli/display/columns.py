@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 _COLOUR = re.compile("(\x1b\\[[0-9]{1,2}m)")
-"""What `output.painted` writes."""
+"""The escape sequences that `output.painted` writes."""
 
 
 def printable(text: str) -> str:
     """The text with control characters, escape sequences and bidirectional overrides written out as in Python.
 
-    Names, values and messages of others come to a terminal by this way alone: a file must not command it.
+    All names, values and messages of others pass through this function: a file must not control the terminal.
     """
     if text.isprintable():
         return text
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str, *, colours: bool = False) -> str:
-    """The same for a text of several lines; with ``colours`` those that we paint with stay."""
+    """The same for a text of several lines. With ``colours``, our own colour sequences stay."""
     if text.isprintable():
         return text
     if colours:
@@ -35,7 +35,7 @@ def printable_lines(text: str, *, colours: bool = False) -> str:
 
 
 def width(text: str) -> int:
-    """How many cells of a terminal the text takes."""
+    """The width of the text in terminal cells."""
     if text.isascii():
         return len(text)
     cells = 0
@@ -46,7 +46,7 @@ def width(text: str) -> int:
 
 
 def shortened(text: str, cells: int) -> str:
-    """The text in at most so many cells."""
+    """The text, shortened to at most this many cells."""
     if width(text) <= cells:
         return text
     kept = text[:cells]
@@ -56,7 +56,7 @@ def shortened(text: str, cells: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:
-    """Lines of aligned columns; those named in ``right`` have their texts on the right."""
+    """Lines of aligned columns. The columns in ``right`` are aligned to the right."""
     if not rows:
         return []
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]

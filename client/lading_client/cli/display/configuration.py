@@ -1,4 +1,4 @@
-"""What to write where, for a name that the daemon's configuration does not have."""
+"""How to add a missing name to the daemon's configuration."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SYSTEM_FILE = "/etc/lading/ladingd.toml"
 
 
 def advice(description: str, server: str | None) -> list[str]:
-    """The lines to add for a connection or root that is missing, and what to type then; nothing for other problems.
+    """The lines to add for a missing connection or root, and what to type next; nothing for other problems.
 
-    Who may change the configuration depends on whose daemon it is.
+    The advice depends on who runs the daemon.
     """
     match = _MISSING.search(description)
     if match is None:

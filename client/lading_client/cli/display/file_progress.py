@@ -1,4 +1,4 @@
-"""Files on their way to and from a daemon on another machine, as people see it: on standard error."""
+"""The progress of file transfers to and from a daemon on another machine, on standard error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_of(output: Output, verb: str, name: str) -> Iterator[Callable[[int, int], None]]:
-    """A live bar on a terminal, else a line at the beginning and now and then; nothing beside JSON."""
+    """A live bar on a terminal, or else an occasional line; nothing with JSON output."""
     if output.json:
         yield lambda gone, size: None
     elif animated(sys.stderr):
@@ -39,7 +39,7 @@ def progress_of(output: Output, verb: str, name: str) -> Iterator[Callable[[int,
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    # Slow to import, and needed on a terminal only.
+    # Slow to import, and needed only on a terminal.
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

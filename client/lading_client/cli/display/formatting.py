@@ -19,7 +19,7 @@ def counted(value: int, what: str) -> str:
 
 
 def percent(value: float) -> str:
-    """42 %. Never 100 before it is."""
+    """42 %. It rounds down: 100 % means complete."""
     return f"{min(int(value), 99) if value < 100 else 100} %"
 
 
@@ -36,5 +36,5 @@ def span(value: timedelta) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """2026-03-01 14:05:09, in the zone of whoever reads it."""
+    """2026-03-01 14:05:09, in the local time zone."""
     return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")

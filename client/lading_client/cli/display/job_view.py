@@ -65,7 +65,7 @@ def general(job: Job, journal: Sequence[JournalEntry] = ()) -> list[str]:
 
 
 def job_list(jobs: Sequence[Job]) -> list[str]:
-    """One line for each job under a heading; with its owner where there are several."""
+    """A heading and one line for each job. Owners are shown if there are several."""
     several = len({job.owner for job in jobs}) > 1
     rows = [("JOB", "STATE", "DONE", "RECORDS", "REJECTS", "CREATED", *(("OWNER",) if several else ()), "LABEL")]
     rows += [

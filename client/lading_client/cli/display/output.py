@@ -1,6 +1,6 @@
-"""Where the commands write: results on standard output, all else on standard error.
+"""Where the commands write: results to standard output, everything else to standard error.
 
-Whatever is written here is safe for a terminal, wherever its words come from: see `columns.printable`.
+All output is safe for a terminal, even if it contains text of others: see `columns.printable`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Results in the format that was asked for."""
+    """Results in the requested format."""
 
     def __init__(self, form: Format) -> None:
         self.json = form is Format.JSON
@@ -37,28 +37,28 @@ class Output:
             print(printable_lines(line, colours=colours), flush=True)  # noqa: T201
 
     def note(self, text: str) -> None:
-        """What is no result."""
+        """A message that is not a result."""
         print(printable_lines(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _escaped(document: str) -> str:
-    """JSON with what it leaves as it is and a terminal obeys as ``\\u``: the same document for every reader."""
+    """JSON with characters that could control a terminal written as ``\\u``. The document keeps its meaning."""
     if document.isprintable():
         return document
-    # Of the characters below U+0020 none is left, and those beyond the basic plane take two escapes.
+    # json.dumps has already escaped all characters below U+0020. Characters beyond the basic plane take two escapes.
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in document)
 
 
 def painted(text: str, colour: str | None, *, stream: TextIO | None = None) -> str:
-    """The text in a colour where the stream is a terminal that shows colours."""
+    """The text in a colour if the stream is a terminal that shows colours."""
     return typer.style(text, fg=colour) if colour and colourful(stream or sys.stdout) else text
 
 
 def colourful(stream: TextIO) -> bool:
-    """Whether colours are wanted and seen there."""
+    """Whether the stream shows colours and the user wants them."""
     return not os.environ.get("NO_COLOR") and animated(stream)
 
 
 def animated(stream: TextIO) -> bool:
-    """Whether the stream is a terminal that can draw over what it has shown."""
+    """Whether the stream is a terminal that can redraw its lines."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,4 +1,4 @@
-"""What people see while jobs run: bars on a terminal, lines elsewhere."""
+"""Progress of running jobs: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ if TYPE_CHECKING:
 
 
 _BAR_CELLS = 76
-"""On a narrower terminal there is no room for a bar and the numbers of records: they would be cut off."""
+"""A narrower terminal has no room for a bar and the numbers of records: they would be cut off."""
 
 _FIRST_LINE = 5.0
-"""Seconds before the first line of progress, and the fewest between two."""
+"""Seconds before the first line of progress, and the minimum between two lines."""
 _MORE_RARELY = 0.1
-"""The share of the time so far that passes before the next line."""
+"""The next line follows after this share of the time so far."""
 
 _UNDER_WAY = frozenset({State.QUEUED, State.RUNNING, State.PAUSING, State.CANCELING})
 
 
 class Show(Protocol):
-    """Shows how a job stands."""
+    """Shows the progress of a job."""
 
     def __call__(self, job: Job) -> None:
         """The job as it is now."""
 
 
 def progress_on(output: Output) -> AbstractContextManager[Show]:
-    """How one job goes, on standard error: a live bar on a terminal, else lines; nothing beside JSON."""
+    """The progress of one job on standard error: a live bar on a terminal, or else lines; nothing with JSON output."""
     if output.json:
         return nullcontext(lambda job: None)
     return Bars() if animated(sys.stderr) else nullcontext(Lines(output.note))
 
 
 def bars_on(output: Output) -> AbstractContextManager[Show] | None:
-    """A bar for each job that is under way, below what is printed; None where there is no terminal."""
+    """A bar for each active job, below the printed lines; None if there is no terminal."""
     return Bars(named=True) if not output.json and animated(sys.stderr) else None
 
 
 def line(job: Job) -> str:
-    """The job's name and state, and while it runs how far it is."""
+    """The job's name and state, and its progress while it runs."""
     begun = job.state is State.RUNNING and (job.progress.percent or job.counters.processed)
     return "  ".join([job.name, states.shown(job), *(figure for figure in _figures(job) if begun and figure)])
 
 
 class Pace:
-    """When progress gets another line: after five seconds, then ever more rarely. An hour has about fifty lines."""
+    """When progress gets another line: after five seconds, then less and less often. An hour has about fifty lines."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -68,7 +68,7 @@ class Pace:
         self._due = self._begin + _FIRST_LINE
 
     def due(self) -> bool:
-        """Whether it is time for a line; then the next one has to wait."""
+        """Whether it is time for a line. If so, this also schedules the next one."""
         now = self._clock()
         if now < self._due:
             return False
@@ -77,18 +77,18 @@ class Pace:
 
 
 class News:
-    """Which of the jobs' events deserve a line: each change of a state, and now and then progress."""
+    """Which events deserve a line: each change of state, and progress now and then."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, tuple[State, Pace]] = {}
 
     def holds(self, job: Job) -> bool:
-        """Whether the job as it is now deserves a line."""
+        """Whether the present job deserves a line."""
         return self.changed(job) or (job.state in _UNDER_WAY and self._seen[job.name][1].due())
 
     def changed(self, job: Job) -> bool:
-        """Whether the job was not seen in this state before."""
+        """Whether the job's state is new."""
         seen = self._seen.get(job.name)
         if seen is not None and seen[0] is job.state:
             return False
@@ -97,7 +97,7 @@ class News:
 
 
 class Lines:
-    """A line for each change of the state, and now and then one with the progress."""
+    """A line for each change of state, and now and then a line with the progress."""
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -110,13 +110,13 @@ class Lines:
 
 
 class Bars:
-    """A line for each job that is drawn over: state, bar, percent, records, records a second, time left.
+    """A redrawn line for each job: state, bar, percent, records, records a second, time left.
 
-    ``named``: for several jobs. Each has its name, and goes when it is not under way any more.
+    ``named`` is for several jobs: each line has the job's name, and disappears when the job is no longer active.
     """
 
     def __init__(self, *, named: bool = False) -> None:
-        # Slow to import, and needed on a terminal only.
+        # Slow to import, and needed only on a terminal.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -132,11 +132,11 @@ class Bars:
         self._progress: Progress = Progress(
             *columns,
             console=console,
-            # Drawn when there is something new; no thread beside the loop.
+            # Drawn only when there is something new, without a separate thread.
             auto_refresh=False,
             transient=True,
             expand=named,
-            # What is printed meanwhile stands above the bars. What goes into a pipe is left alone.
+            # Lines printed meanwhile appear above the bars. Output into a pipe is not redirected.
             redirect_stdout=sys.stdout.isatty(),
         )
         self._named = named

@@ -18,7 +18,7 @@ _TAB = "    "
 
 
 def block(reject: Reject) -> list[str]:
-    """The lines of one reject, an empty one at the end."""
+    """The lines of one reject, with an empty line at the end."""
     kind = painted(label(reject.type), "yellow" if reject.type is RejectType.WARNING else "red")
     where = f"line {reject.line}, record {reject.record}"
     if reject.column:
@@ -32,7 +32,7 @@ def _shown_value(value: str) -> str:
 
 
 def _record(reject: Reject) -> list[str]:
-    """The physical lines of the record with their numbers, and a mark under the value on fault."""
+    """The physical lines of the record with their numbers, and a mark under the value at fault."""
     place = _place(reject)
     lines = []
     begin = 0
@@ -63,9 +63,9 @@ def _plain(text: str) -> str:
 
 
 def _place(reject: Reject) -> tuple[int, int] | None:
-    """Where the value stands in the record; None where that is not certain.
+    """The position of the value in the record; None if it is not certain.
 
-    The value alone does not say its column's place: it is marked only where it occurs once, or once as a whole field.
+    The value is marked only if it occurs once, or once as a whole field: nothing else tells which field is meant.
     """
     if not reject.column or not reject.value:
         return None

@@ -44,7 +44,7 @@ _NAMED = frozenset({State.FAILED, State.INTERRUPTED})
 
 
 def icon(job: Job) -> str:
-    """The icon of the job's state, for want of room for its label."""
+    """The icon of the job's state, for places without room for its label."""
     return _ICONS[job.state]
 
 
@@ -58,12 +58,12 @@ def shown(job: Job) -> str:
 
 
 def colour(job: Job) -> str | None:
-    """The colour of the job's state, None where it has none."""
+    """The colour of the job's state; None if it has none."""
     return "yellow" if _blemishes(job) else _COLOURS.get(job.state)
 
 
 def _blemishes(job: Job) -> list[str]:
-    """What keeps a finished job from being a clean one: its rejects and its warnings."""
+    """The rejects and warnings of a finished job."""
     if job.state is not State.FINISHED:
         return []
     found = {"reject": job.counters.rejects, "warning": job.counters.warnings}
