@@ -79,7 +79,7 @@ def test_nothing_to_listen_on(file: Path) -> None:
     text = '[tls]\ncertificate = "/c"\nkey = "/k"\n'
     with pytest.raises(ConfigError, match="no address is set"):
         loaded(file, text)
-    with pytest.raises(ConfigError, match="only listen_mutual asks"):
+    with pytest.raises(ConfigError, match="clients need listen_mutual"):
         loaded(file, text.replace("[tls]", '[tls]\nlisten = "h:1"') + '[tls.clients.x]\nrole = "viewer"\n')
 
 
