@@ -141,30 +141,38 @@ def _shape(bench: Workbench, shape: Shape) -> Figure:
 
 
 def export(bench: Workbench) -> Iterator[Figure]:
-    """A table of PostgreSQL with a primary key to a file."""
+    """A table of PostgreSQL with a primary key to a file of CSV, and of JSON Lines."""
     number = bench.records
     bench.copied(bench.clean_file(number), {**records.COLUMNS, "id": "INTEGER PRIMARY KEY"}, number)
     # Nobody's first reading shall pay for what the loading left to do.
     bench.postgres.ask("VACUUM ANALYZE theirs")
-    destination = bench.work / "exported.csv"
+    destination, lines = bench.work / "exported.csv", bench.work / "exported.jsonl"
 
     def exported() -> float:
         _make_ready(bench, destination)
         run = bench.run("export", "warehouse.theirs", "--to", str(destination)).expect(read=number)
-        expect("records that we exported", _records(destination), number)
+        expect("records that we exported", _lines(destination), number + 1)
         return run.seconds
 
     def copied() -> float:
         _make_ready(bench, destination)
         seconds = bench.postgres.copy_out("theirs", destination)
-        expect("records that psql exported", _records(destination), number)
+        expect("records that psql exported", _lines(destination), number + 1)
         return seconds
 
+    def as_json() -> float:
+        _make_ready(bench, lines)
+        run = bench.run("export", "warehouse.theirs", "--to", str(lines)).expect(read=number)
+        expect("objects that we exported", _lines(lines), number)
+        return run.seconds
+
     with bench.serving():
-        ours, theirs = in_turn(bench.rounds, exported, copied)
+        ours, theirs, objects = in_turn(bench.rounds, exported, copied, as_json)
     destination.unlink()
+    lines.unlink()
     bench.drop_tables()
     yield speed("postgres-export", ours, rf"{_COPY} … to", theirs, goal=1.1, aim=1.4)
+    yield speed("postgres-export: JSON Lines", objects, "our CSV", ours, goal=0.3, aim=0.5)
 
 
 def _make_ready(bench: Workbench, destination: Path) -> None:
@@ -172,10 +180,10 @@ def _make_ready(bench: Workbench, destination: Path) -> None:
     bench.postgres.checkpoint()
 
 
-def _records(file: Path) -> int:
-    """The records of a file whose values hold no line ends, without its header."""
+def _lines(file: Path) -> int:
+    """The lines of a file whose values hold no line ends."""
     with file.open("rb") as content:
-        return sum(block.count(b"\n") for block in iter(lambda: content.read(1 << 20), b"")) - 1
+        return sum(block.count(b"\n") for block in iter(lambda: content.read(1 << 20), b""))
 
 
 def _expect_rejects(bench: Workbench, run: Run, number: int) -> None:
