@@ -165,7 +165,7 @@ class Daemon:
             self._recovered = True
         except DiskFull as full:
             log.critical(
-                "%s; what can be read is served, and the jobs that were running are taken over when there is room",
+                "%s; reads are served, and the jobs that were running are taken over when there is space",
                 full.message,
             )
         except StoreBusy as busy:

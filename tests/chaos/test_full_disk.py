@@ -94,7 +94,7 @@ async def test_too_little_room_pauses_what_runs_and_lets_it_go_on(
                         await follower.sees(State.PAUSING)
                     await follower.sees(State.PAUSED)
                     said = [entry async for entry in client.journal(running.name) if entry.code == "DISK_FULL"]
-                    assert "that the daemon needs: make room" in said[0].message
+                    assert "that the daemon needs: free some space" in said[0].message
                     assert (await client.get_job(queued.name)).state is State.QUEUED
                     assert (await codes(client, queued))[-1] == "DISK_FULL"
                     with pytest.raises(ResourceExhausted) as refused:

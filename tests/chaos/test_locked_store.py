@@ -185,7 +185,7 @@ async def test_without_a_reserve_a_full_disk_is_waited_for_across_a_restart(
                         daemon.start()
                         shown = await client.get_job(job.name)
                         assert shown.state is State.RUNNING, "what can be read is shown"
-                    says(daemon, "the jobs that were running are taken over when there is room")
+                    says(daemon, "the jobs that were running are taken over when there is space")
                     assert await asyncio.to_thread(daemon.stop) == 1
                     daemon.start()
                     disk.empty()

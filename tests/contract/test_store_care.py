@@ -168,7 +168,7 @@ def test_a_sound_store_has_no_problems(path: Path) -> None:
 DAMAGES = {
     "states": ("UPDATE jobs SET state = 'ODD' WHERE id = 'paused'", "jobs/paused is ODD"),
     "documents": ("UPDATE jobs SET spec = '{}' WHERE id = 'paused'", "the spec of jobs/paused cannot be read"),
-    "references": ("DELETE FROM jobs WHERE id = 'paused'", "of journal belongs to nothing in jobs"),
+    "references": ("DELETE FROM jobs WHERE id = 'paused'", "of journal has no parent in jobs"),
     "chunks": (
         "INSERT INTO chunks SELECT id, 3, 0, 1, 1, 1, NULL, NULL, NULL, NULL, 0 FROM jobs WHERE id = 'paused'",
         "jobs/paused has 1 chunks, of which the last is number 3",

@@ -37,6 +37,9 @@ def server(tmp_path: Path) -> Path:
     [
         ("loose.py", "", "ladingd.loose"),
         ("newpackage/__init__.py", "", "ladingd.newpackage"),
+        ("run/loose.py", "", "ladingd.run.loose"),
+        ("store/loose.py", "", "ladingd.store.loose"),
+        ("api/messages/upward.py", "import ladingd.api.server\n", "ladingd.api.messages is not allowed to import"),
         ("core/upward.py", "import ladingd.store.tables\n", "ladingd.core is not allowed to import ladingd.store"),
         ("core/sideways.py", "import ladingd.host.open_files\n", "ladingd.core is not allowed to import ladingd.host"),
         ("host/upward.py", "import ladingd.data.transfer\n", "ladingd.host is not allowed to import ladingd.data"),

@@ -63,10 +63,10 @@ class _Files:
             if listener.client_ca is not None:
                 context.load_verify_locations(listener.client_ca)
         except ssl.SSLError as error:
-            problem = f"no certificate with its key, unencrypted, in PEM ({error.reason})"
+            problem = f"not a certificate with its unencrypted key in PEM ({error.reason})"
             raise OSError(errno.EINVAL, problem, str(listener.certificate)) from error
         if self._signature() != self._seen:
-            raise OSError(errno.EAGAIN, "is just being changed", str(listener.certificate))
+            raise OSError(errno.EAGAIN, "is being changed right now", str(listener.certificate))
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
@@ -80,7 +80,7 @@ class _Files:
             read = self.read()
         except OSError as error:
             # Said once for each change; the next change is looked at again.
-            _log.error("the certificate is not changed: %s", error)
+            _log.error("the certificate stays unchanged: %s", error)
             return None
         _log.info("new certificate from %s", self._listener.certificate)
         return read

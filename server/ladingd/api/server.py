@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -29,6 +28,7 @@ from ladingd.api.services.files import FileServicer
 from ladingd.api.services.jobs import JobServicer
 from ladingd.api.trail import Trail
 from ladingd.core.clock import utc_now
+from ladingd.host.unix_socket import fits_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,6 @@ SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION
 SOCKET_MODE = 0o660
 _TIMEOUT = 0.5
 """Seconds that the watchers of health have to hear that we are going."""
-_MAX_SOCKET_PATH = 107
 _MAX_METADATA_BYTES = 16 << 10
 _MAX_WAITING_CALLS = 10_000
 
@@ -130,8 +129,8 @@ class ApiServer:
     async def start(self) -> None:
         """Listen, then be SERVING. Raises OSError where the socket cannot be made, or an address or a certificate is of
         no use."""
-        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
-            raise OSError(errno.ENAMETOOLONG, "too long a path for a socket", str(self._socket))
+        if not fits_socket(self._socket):
+            raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket", str(self._socket))
         try:
             # gRPC reads it as a URI.
             self._server.add_insecure_port(f"unix:{quote(str(self._socket))}")

@@ -72,7 +72,7 @@ class Trail:
             f", {reason!a}" if reason else "",
         )
         if len(self._waiting) >= _MOST_WAITING:
-            _log.error("this deed is not in the audit trail, %d wait to be written: %r", _MOST_WAITING, deed)
+            _log.error("this entry is not in the audit trail, %d are waiting to be written: %r", _MOST_WAITING, deed)
             written.set_result(None)
             return written
         self._waiting.append((deed, written))
@@ -93,7 +93,7 @@ class Trail:
                 await self._store.add(deeds)
             except Exception:
                 # The calls are over, and cannot be undone.
-                _log.exception("these deeds are not in the audit trail: %r", deeds)
+                _log.exception("these entries are not in the audit trail: %r", deeds)
             for _, written in batch:
                 if not written.done():
                     written.set_result(None)

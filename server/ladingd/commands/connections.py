@@ -59,6 +59,6 @@ async def _try(workers: Workers, slots: asyncio.Semaphore, connection: Connectio
             async with asyncio.timeout(TIMEOUT):
                 return await workers.call(check, connection)
         except TimeoutError:
-            return TargetUnavailable(f"no answer within {TIMEOUT:g} s")
+            return TargetUnavailable.no_answer(TIMEOUT)
         except LadingError as error:
             return error

@@ -172,7 +172,9 @@ class RevisionCompacted(Refusal):
     def __init__(self, revision: int, oldest: int) -> None:
         self.revision = revision
         self.oldest = oldest
-        super().__init__(f"revision {revision} is none to go on from: changes are kept from {oldest} on; list anew")
+        super().__init__(
+            f"cannot resume from revision {revision}: changes are kept from {oldest} on; list the jobs again"
+        )
 
 
 class ShuttingDown(Refusal):
@@ -202,7 +204,7 @@ class PermissionDenied(Refusal):
     def __init__(self, role: str, needed: str) -> None:
         self.role = role
         self.needed = needed
-        super().__init__(f"the role {role} may not do this; it takes {needed}")
+        super().__init__(f"the role {role} may not do this; needed: {needed}")
 
 
 class TooManyCalls(Refusal):
@@ -213,7 +215,7 @@ class TooManyCalls(Refusal):
     def __init__(self, call_class: str, limit: int) -> None:
         self.call_class = call_class
         self.limit = limit
-        super().__init__(f"{limit} {call_class} run already; try again in a moment")
+        super().__init__(f"{limit} {call_class} are already running; try again in a moment")
 
 
 class DeadlineExceeded(Refusal):

@@ -6,22 +6,22 @@ from ladingd.core.job import Change, ChangeKind, Level
 from ladingd.core.state import Event, State
 
 _SENTENCES: dict[tuple[Event, State], str] = {
-    (Event.START, State.QUEUED): "start: waits for a free slot",
-    (Event.START, State.RUNNING): "start: the pause is called off",
+    (Event.START, State.QUEUED): "start: waiting for a free slot",
+    (Event.START, State.RUNNING): "start: the pause is cancelled",
     (Event.PAUSE, State.PAUSING): "pause: the chunks in flight are finishing",
-    (Event.PAUSE, State.PAUSED): "pause: it had not begun to run",
+    (Event.PAUSE, State.PAUSED): "pause: the job had not begun to run",
     (Event.CANCEL, State.CANCELING): "cancel: the chunks in flight are finishing",
-    (Event.CANCEL, State.CANCELED): "cancel: nothing of it was running",
-    (Event.QUIESCENT, State.PAUSED): "paused: nothing of it runs any more; start continues it",
-    (Event.QUIESCENT, State.CANCELED): "cancelled: nothing of it runs any more; committed records stay",
+    (Event.CANCEL, State.CANCELED): "cancel: the job was not running",
+    (Event.QUIESCENT, State.PAUSED): "paused: nothing of the job is running any more; start continues it",
+    (Event.QUIESCENT, State.CANCELED): "cancelled: nothing of the job is running any more; committed records stay",
     (Event.COMPLETE, State.FINISHED): "finished: every record is accounted for",
-    (Event.SHUTDOWN, State.INTERRUPTED): "the daemon shuts down; the job continues after its next start",
+    (Event.SHUTDOWN, State.INTERRUPTED): "the daemon shuts down; the job continues when the daemon starts again",
     (Event.SHUTDOWN, State.PAUSED): "the daemon shuts down during the pause; start continues it",
     (Event.SHUTDOWN, State.CANCELED): "the daemon shuts down during the cancel; committed records stay",
     (Event.ORPHAN, State.INTERRUPTED): "the daemon had died while the job was running",
     (Event.ORPHAN, State.PAUSED): "the daemon had died during the pause; start continues it",
     (Event.ORPHAN, State.CANCELED): "the daemon had died during the cancel; committed records stay",
-    (Event.RESUME, State.QUEUED): "the daemon has started: the job goes on after its last committed chunk",
+    (Event.RESUME, State.QUEUED): "the daemon has started: the job continues after its last committed chunk",
 }
 
 
@@ -33,7 +33,7 @@ def describe(change: Change) -> tuple[Level, str, str]:
     if change.kind is ChangeKind.EDITED:
         return Level.INFO, "EDITED", "edited"
     if change.kind is ChangeKind.SHARED:
-        return Level.INFO, "SHARED", "shared: everybody who may use this daemon can read it"
+        return Level.INFO, "SHARED", "shared: all users of this daemon can read the job"
     if change.kind is ChangeKind.WITHDRAWN:
         return Level.INFO, "WITHDRAWN", "no longer shared"
     if change.kind is ChangeKind.DELETED or change.cause is None:

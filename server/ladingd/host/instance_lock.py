@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladingd.host.unix_socket import fits_socket
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,7 +31,6 @@ log = logging.getLogger(__name__)
 
 RECORD = "daemon.json"
 PID_FILE = "ladingd.pid"
-LONGEST_SOCKET_PATH = 107
 """Bytes, on Linux."""
 _PRIVATE = "lading-"
 _LONGEST_PLACE = 60
@@ -115,7 +116,7 @@ def locked_instance(state_dir: Path, socket: Path, *, own: Path | None = None) -
             _make_directory(directory, 0o700, "state directory", private=own is not None)
             stack.enter_context(_locked(directory / "lock", f"the state directory {directory}"))
         _clear_away(record_in(directories[0]))
-        if own is not None and len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
+        if own is not None and not fits_socket(socket):
             socket = stack.enter_context(_in_private_directory(socket.name))
         _make_directory(socket.parent, 0o750, "socket's directory")
         stack.enter_context(_locked(_lock_of(socket), f"the socket {socket}"))

@@ -82,7 +82,7 @@ class SdNotify:
         except OSError as error:
             # The daemon works without the manager, and logs the failure.
             if not self._failed:
-                log.warning("the service manager cannot be told (%s): %s", lines[0], error)
+                log.warning("the service manager cannot be notified (%s): %s", lines[0], error)
             self._failed = True
 
 

@@ -104,7 +104,7 @@ class DiskSpace:
         wait = FIRST_WAIT
         if known is not None and known.read == job.counts.read:
             wait = min(known.wait * 2, LONGEST_WAIT)
-        reason = f"{error.message}; the job is paused and goes on by itself when there is room: make some"
+        reason = f"{error.message}; the job is paused and goes on by itself when there is space: free some"
         if await self._holds.hold(job.id, reason, error.place) is not None:
             self._tries[job.id] = _Try(wait=wait, read=job.counts.read, since=time.monotonic(), free=free)
             self._held = None
@@ -133,7 +133,7 @@ class DiskSpace:
             return
         if self.short:
             self._short, self._told = None, False
-            log.warning("there is room again in %s: %s bytes are free", self._directory, f"{free:,}")
+            log.warning("there is space again in %s: %s bytes are free", self._directory, f"{free:,}")
             self._notifier.notify()  # Slots are handed out again.
         if free > 2 * self.reserve:
             await asyncio.to_thread(self._refill)
@@ -141,8 +141,8 @@ class DiskSpace:
 
     def _want(self, free: int) -> str:
         return (
-            f"only {free:,} bytes are free in {self._directory}, of the {self.reserve:,} that the daemon needs: make"
-            f" room; at {self.reserve + self.reserve // 2:,} everything goes on by itself"
+            f"only {free:,} bytes are free in {self._directory}, of the {self.reserve:,} that the daemon needs: free"
+            f" some space; at {self.reserve + self.reserve // 2:,} everything goes on by itself"
         )
 
     async def _hold_all(self, free: int) -> None:
@@ -172,7 +172,7 @@ class DiskSpace:
                 continue
             said = f"{free:,} bytes are free: the job goes on"
             if hold.job_id in self._tries:  # It met another disk, or one that is full for others alone.
-                said = "the job tries again whether there is room"
+                said = "the job checks again whether there is space"
             try:
                 job = await self._holds.release(hold.job_id, said)
             except JobNotFound:

@@ -28,7 +28,7 @@ async def interrupt(jobs: JobStore, notifier: Notifier) -> None:
 async def recover(jobs: JobStore) -> None:
     """At start: move the jobs that a dead daemon left active, and queue those that want to go on by themselves."""
     for job in await jobs.move_all(ACTIVE, Event.ORPHAN, failure=DIED):
-        log.warning("jobs/%s was left by a daemon that died; it is %s now", job.id, job.state)
+        log.warning("a daemon that died left jobs/%s running; it is %s now", job.id, job.state)
     for job in await jobs.in_states({State.INTERRUPTED}):
         if job.spec.on_restart is OnRestart.RESUME:
             await jobs.move(job.id, Event.RESUME)

@@ -83,4 +83,6 @@ def _sequence_of(token: str) -> int:
 
 
 def _foreign() -> InvalidRequest:
-    return InvalidRequest("page_token", "no list of audit entries gave this out; begin without one")
+    return InvalidRequest(
+        "page_token", "was not issued by a list of audit entries; leave it out to start from the beginning"
+    )

@@ -81,7 +81,7 @@ def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:
             known[chunk.ordinal] = chunk
             fresh.append({"job_id": job_id} | {name: getattr(chunk, name) for name in _FIELDS})
         elif known[chunk.ordinal] != chunk:
-            raise BillImbalance(f"chunk {chunk.ordinal} of jobs/{job_id} was cut otherwise before")
+            raise BillImbalance(f"chunk {chunk.ordinal} of jobs/{job_id} was cut differently before")
     if fresh:
         connection.execute(insert(chunks), fresh)
 

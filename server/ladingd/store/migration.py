@@ -23,12 +23,12 @@ def is_current(connection: Connection, path: Path) -> bool:
     tables = inspect(connection).get_table_names()
     if "alembic_version" not in tables:
         if tables:
-            raise StoreUnusable(path, f"it is a database, but no store of Lading: it has a table {tables[0]}")
+            raise StoreUnusable(path, f"it is a database, but not a store of Lading: it has a table {tables[0]}")
         return False
     version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if version is not None and version > HEAD:
         raise StoreUnusable(
-            path, f"its schema {version} is newer than {HEAD}, the newest this program knows; use a newer Lading"
+            path, f"its schema {version} is newer than {HEAD}, the newest that this program knows; use a newer Lading"
         )
     return bool(version == HEAD)
 

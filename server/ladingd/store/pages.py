@@ -132,4 +132,4 @@ def _holds(condition: Condition) -> ColumnElement[bool]:
 
 
 def _foreign() -> InvalidRequest:
-    return InvalidRequest("page_token", "this list did not give it out; begin without one")
+    return InvalidRequest("page_token", "was not issued by this list; leave it out to start from the beginning")

@@ -156,7 +156,9 @@ def command(
         return moved
     if job.state in UNDER_WAY[command]:
         if held:
-            journal.write(connection, job_id, now, Level.INFO, "PAUSED", "pause: it stays paused when there is room")
+            journal.write(
+                connection, job_id, now, Level.INFO, "PAUSED", "pause: the job stays paused even when there is space"
+            )
         return job
     raise _not_allowed(job, command.lower())
 

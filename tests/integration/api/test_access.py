@@ -504,7 +504,7 @@ async def test_a_stream_ends_when_a_reload_has_made_another_of_its_caller(api):
     api.server.admit(local=None, clients={})
     failed, _ = await refused(local.read())
     assert failed.code() is UNAUTHENTICATED
-    assert "was changed" in failed.details()
+    assert "were changed" in failed.details()
     rechecking.cancel()
 
 

@@ -56,7 +56,7 @@ async def test_an_unknown_error_keeps_its_text_to_itself(api, caplog, streaming:
     (info,) = unpacked(status, details.ErrorInfo)
     error_id = info.metadata["error_id"]
     assert re.fullmatch(r"[0-9a-f]{8}", error_id)
-    (record,) = (r for r in caplog.records if r.levelname == "ERROR" and r.name == "ladingd.api.interceptors.guard")
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR" and r.name == "ladingd.telemetry.internal_errors")
     assert error_id in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[1] is api.store.error
@@ -222,7 +222,7 @@ async def test_a_call_is_known_by_its_correlation_id_from_the_first_line_to_the_
     (answered,) = [value for key, value in failed.value.trailing_metadata() if key == "x-correlation-id"]
     assert (answered == wanted) is kept
     assert re.fullmatch(r"[A-Za-z0-9._:/-]{1,64}", answered)
-    (record,) = (r for r in caplog.records if r.levelname == "ERROR" and r.name == "ladingd.api.interceptors.guard")
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR" and r.name == "ladingd.telemetry.internal_errors")
     assert record.fields["error_id"] in failed.value.details()
 
 

@@ -90,7 +90,7 @@ def test_a_manager_that_is_gone_is_told_of_once(folder: Path, caplog: pytest.Log
         sd_notify.ready("ready")
         sd_notify.alive()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
-        "the service manager cannot be told (READY=1)"
+        "the service manager cannot be notified (READY=1)"
     ]
 
 

@@ -70,7 +70,7 @@ async def test_what_runs_is_paused_and_goes_on_when_there_is_more_than_just_enou
     ]
     said = next(e.message for e in await rig.store.journal(job.id, limit=100) if e.code == "DISK_FULL")
     assert said.startswith("only 999 bytes are free in ")
-    assert "of the 1,000 that the daemon needs: make room; at 1,500 everything goes on by itself" in said
+    assert "of the 1,000 that the daemon needs: free some space; at 1,500 everything goes on by itself" in said
 
 
 async def test_a_pause_of_people_is_never_undone(rig: Rig) -> None:
@@ -81,7 +81,9 @@ async def test_a_pause_of_people_is_never_undone(rig: Rig) -> None:
     await rig.command(meanwhile.id, Event.PAUSE)
     await rig.store.move(after.id, Event.QUIESCENT)
     await rig.command(after.id, Event.PAUSE)
-    assert (await rig.store.journal(after.id, limit=100))[-1].message == "pause: it stays paused when there is room"
+    assert (await rig.store.journal(after.id, limit=100))[-1].message == (
+        "pause: the job stays paused even when there is space"
+    )
     rig.disk.free = ENOUGH
     await rig.disk_space.look()
     assert [await state(rig, job) for job in (before, meanwhile, after)] == [
@@ -131,9 +133,9 @@ async def test_nothing_is_made_or_started_and_no_slot_is_given_meanwhile(rig: Ri
         cleanup=rig.cleanup,
         disk_space=rig.disk_space,
     )
-    with pytest.raises(DiskFull, match="make room"):
+    with pytest.raises(DiskFull, match="free some space"):
         await control.create(job.spec, label="", description="")
-    with pytest.raises(DiskFull, match="make room"):
+    with pytest.raises(DiskFull, match="free some space"):
         await control.command(job.id, Event.START)
     scheduler = Scheduler(
         slots=1,
@@ -171,7 +173,7 @@ async def test_a_job_whose_chunk_meets_a_full_disk_is_held_and_loses_nothing(rig
     assert await state(rig, job) is State.PAUSED
     held = [entry for entry in await rig.store.journal(job.id, limit=100) if entry.code == "DISK_FULL"]
     assert [entry.message for entry in held] == [
-        "the table is full; the job is paused and goes on by itself when there is room: make some"
+        "the table is full; the job is paused and goes on by itself when there is space: free some"
     ]
     await rig.disk_space.look()
     assert await state(rig, job) is State.PAUSED, "it was only just tried"
@@ -193,7 +195,7 @@ async def test_so_is_one_whose_step_does(rig: Rig, method: str) -> None:
     rig.disk_space._tries[job.id].since -= disk_space_module.FIRST_WAIT
     await rig.disk_space.look()
     said = next(e.message for e in await rig.store.journal(job.id, limit=100) if e.code == "ROOM_AGAIN")
-    assert said == "the job tries again whether there is room"
+    assert said == "the job checks again whether there is space"
     await (await rig.execution(job.id)).run()
     assert await state(rig, job) is State.FINISHED
 

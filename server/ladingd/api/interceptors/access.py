@@ -165,7 +165,7 @@ class Access(grpc.aio.ServerInterceptor):
                 if call.token_id:
                     raise Unauthenticated(f"the token {call.principal} is no longer valid") from None
                 self._check_certificate(call.principal, call.context)
-                raise Unauthenticated(f"what {call.principal} may do was changed: call again") from None
+                raise Unauthenticated(f"the rights of {call.principal} were changed: call again") from None
             raise
         finally:
             del self._streams[task]
@@ -291,7 +291,7 @@ def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
         return None
     scheme, _, token = _text(shown[0]).partition(" ")
     if len(shown) > 1 or scheme.lower() != "bearer":
-        raise Unauthenticated("`authorization` is to be one `Bearer` and a token")
+        raise Unauthenticated("`authorization` must be one `Bearer` with a token")
     return token.strip()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -18,6 +17,7 @@ from ladingd.api.status import internal_status, status_of
 from ladingd.core.deadline import answer_within
 from ladingd.core.errors import InvalidRequest, ShuttingDown, StoreUnusable
 from ladingd.core.origin import Origin, correlation_id, current, work_for
+from ladingd.telemetry.internal_errors import record_internal_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -193,9 +193,6 @@ async def _decoded_stream(pieces: AsyncIterator[Any], decode: _Decode | None) ->
 def _answer(error: Exception, method: str) -> grpc.Status:
     status = status_of(error)
     if status is None:
-        error_id = secrets.token_hex(4)
-        fields = {"error_id": error_id, "method": method}
-        _log.error("internal error, id %s, in %s", error_id, method, exc_info=error, extra={"fields": fields})
-        status = internal_status(error_id)
+        status = internal_status(record_internal_error(error, method, method=method))
     answer: grpc.Status = rpc_status.to_status(status)
     return answer

@@ -36,7 +36,7 @@ def selection_in(text: str, fields: Set[Field] = frozenset(Field)) -> Selection:
     while tokens:
         conditions.append(_condition(tokens, fields))
         if tokens and (tokens.pop(0) != ("word", "AND") or not tokens):
-            raise _wrong("joins conditions by AND alone")
+            raise _wrong("may join conditions only by AND")
     return Selection(conditions=tuple(conditions))
 
 
@@ -47,7 +47,7 @@ def order_in(text: str) -> Order:
             return NEWEST_FIRST
         case [name] | [name, "asc" | "desc"] if name in set(Field):
             return Order(field=Field(name), descending=text.endswith(" desc"))
-    raise InvalidRequest("order_by", f"{text[:80]!r} is not one of {', '.join(Field)}, with desc behind it or not")
+    raise InvalidRequest("order_by", f"{text[:80]!r} is not one of {', '.join(Field)}, optionally followed by desc")
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -72,7 +72,7 @@ def _condition(tokens: list[tuple[str, str]], fields: Set[Field]) -> Condition:
     field = Field(name)
     sign = tokens.pop(0)[1] if tokens else ""
     if sign not in set(Comparison):
-        raise _wrong(f"has no comparison behind {name}")
+        raise _wrong(f"has no comparison after {name}")
     comparison = Comparison(sign)
     if (comparison in (Comparison.IS, Comparison.IS_NOT)) is (field in TIMES):
         raise _wrong(f"cannot compare {name} by {sign}")
@@ -82,7 +82,7 @@ def _condition(tokens: list[tuple[str, str]], fields: Set[Field]) -> Condition:
         given.append(_value(tokens, name))
     if field in TIMES:
         if len(given) > 1:
-            raise _wrong(f"compares {name} with one time only")
+            raise _wrong(f"may compare {name} with only one time")
         return Condition(field=field, comparison=comparison, values=(_time(given[0][1]),))
     return _of_words(field, comparison, given)
 
@@ -93,14 +93,14 @@ def _value(tokens: list[tuple[str, str]], name: str) -> tuple[bool, str]:
     if kind == "quoted":
         return True, re.sub(r'\\(["\\])', r"\1", text[1:-1])
     if kind != "word":
-        raise _wrong(f"has no value behind {name}")
+        raise _wrong(f"has no value after {name}")
     return False, text
 
 
 def _of_words(field: Field, comparison: Comparison, given: list[tuple[bool, str]]) -> Condition:
     prefix = field is Field.LABEL and all(text.endswith("*") for _, text in given)
     if field is Field.LABEL and not prefix and any(text.endswith("*") for _, text in given):
-        raise _wrong("has labels with and without * at the end; name them in conditions of their own")
+        raise _wrong("mixes labels with and without a final *; use separate conditions")
     values = tuple(text[:-1] if prefix else text for _, text in given)
     choice = _CHOICES.get(field)
     wrong = next((value for value in values if choice is not None and value not in choice), None)

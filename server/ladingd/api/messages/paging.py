@@ -53,4 +53,4 @@ def sequence_in(token: str, job_id: str) -> int:
 
 
 def _foreign() -> InvalidRequest:
-    return InvalidRequest("page_token", "was not given out by this list; leave it out to begin anew")
+    return InvalidRequest("page_token", "was not issued by this list; leave it out to start from the beginning")

@@ -50,7 +50,9 @@ def upload_id_in(name: str) -> str:
 def wanted_job_id(job_id: str) -> str:
     """The id that a new job is to have, or nothing. Raises InvalidRequest."""
     if job_id and not _JOB_ID.fullmatch(job_id):
-        raise InvalidRequest("job_id", "is not 1 to 63 of a-z, 0-9 and -, first a letter or digit")
+        raise InvalidRequest(
+            "job_id", "must have 1 to 63 characters of a-z, 0-9 and -, starting with a letter or digit"
+        )
     return job_id
 
 

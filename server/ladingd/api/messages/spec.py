@@ -71,7 +71,7 @@ def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
     """The spec that a message means. Raises InvalidSpec with the field's path in the request."""
     kind = message.WhichOneof("kind")
     if kind is None:
-        raise InvalidSpec("job.spec", "says nothing to do: give it an import_spec or an export_spec")
+        raise InvalidSpec("job.spec", "is empty: set import_spec or export_spec")
     with beneath("job.spec"):
         on_restart = _on_restart(message.on_restart)
         with beneath(kind):

@@ -129,7 +129,7 @@ def announcement_in(begin: pb.UploadFileRequest.Begin) -> Announcement:
 def data_in(message: pb.UploadFileRequest) -> bytes:
     """The next bytes. Raises InvalidRequest."""
     if message.WhichOneof("part") != "data":
-        raise InvalidRequest("data", "comes after begin, and nothing else")
+        raise InvalidRequest("data", "must follow begin; nothing else may")
     if len(message.data) > PIECE_BYTES:
         raise InvalidRequest("data", f"is larger than {PIECE_BYTES} bytes")
     return message.data
@@ -151,7 +151,7 @@ def _file_name_in(name: str) -> str:
     if not name:
         raise InvalidRequest(field, "is empty")
     if "/" in name or "\0" in name or name in (".", ".."):
-        raise InvalidRequest(field, "is a file's name alone, without a directory")
+        raise InvalidRequest(field, "must be the name of a file, without a directory")
     if len(name.encode()) > _MAX_NAME_BYTES:
         raise InvalidRequest(field, f"is longer than {_MAX_NAME_BYTES} bytes")
     return name

@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from ladingd.commands.doctor.report import Line, fail, ok, warn
-from ladingd.host.instance_lock import LONGEST_SOCKET_PATH
+from ladingd.host.unix_socket import LONGEST_PATH, fits_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,10 +85,10 @@ def _room(path: Path) -> Line:
 
 
 def _socket_directory(socket: Path, *, user: bool) -> Line:
-    if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
+    if not fits_socket(socket):
         if user:
             return ok("socket's dir", f"{socket} is too long for a socket: the daemon creates a private directory")
-        return fail("socket's dir", f"{socket} is too long for a socket", f"at most {LONGEST_SOCKET_PATH} bytes")
+        return fail("socket's dir", f"{socket} is too long for a socket", f"at most {LONGEST_PATH} bytes")
     directory = socket.parent
     try:
         state = directory.stat()

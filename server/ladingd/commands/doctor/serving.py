@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ladingd.commands.doctor.report import Line, fail, ok, warn
-from ladingd.host.instance_lock import LONGEST_SOCKET_PATH
+from ladingd.host.unix_socket import fits_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Daemon:
 
 def find(path: Path) -> Daemon | OSError:
     """The daemon that listens on the socket, or the error of connecting."""
-    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+    if not fits_socket(path):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(TIMEOUT)

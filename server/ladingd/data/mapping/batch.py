@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from ladingd.core.bill import Counts
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins
@@ -73,7 +73,7 @@ class Batch:
         They come in blocks, because every record may be rejected.
         """
         ordered = (faults + Faults.of(self._warnings_beside(faults))).in_order()
-        now = datetime.now(UTC).isoformat()
+        now = utc_now().isoformat()
         for first in range(0, len(ordered), BLOCK):
             block = ordered.slice(first, BLOCK)
             count, indexes = len(block), block.indexes

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.core.errors import DestinationRefused, DiskFull
+from ladingd.host.full_disk import says_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -144,11 +145,10 @@ def writing(directory: Path) -> Iterator[None]:
 
 def disk_full(error: OSError, what: str, directory: Path) -> DiskFull | None:
     """DiskFull if the error says that the disk or the quota is full; else None."""
-    if error.errno == errno.ENOSPC:
-        return DiskFull(f"{what}: {error.strerror}", str(directory))
-    if error.errno == errno.EDQUOT:  # The file system does not report how much a quota leaves.
-        return DiskFull(f"{what}: {error.strerror}")
-    return None
+    if not says_disk_full(error):
+        return None
+    # The file system does not report how much a quota leaves.
+    return DiskFull(f"{what}: {error.strerror}", "" if error.errno == errno.EDQUOT else str(directory))
 
 
 def draft_of(path: Path) -> Path:

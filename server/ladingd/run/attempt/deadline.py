@@ -1,4 +1,4 @@
-"""When a job that is to stop has its worker processes killed."""
+"""When the worker processes of a job that must stop are killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Stop(Enum):
-    """Why what is in flight must come to an end."""
+    """Why the calls in flight must end."""
 
     PAUSE = auto()
     CANCEL = auto()
@@ -25,7 +25,7 @@ class Stop(Enum):
 
 
 class Deadline:
-    """What is in flight has a grace to end by itself; each new reason to stop begins its own."""
+    """The calls in flight have a grace to end by themselves. Each new reason to stop starts a new grace."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
@@ -34,11 +34,11 @@ class Deadline:
         self._due: float | None = None
 
     def adjust(self, timeouts: Timeouts) -> None:
-        """Give other graces from the next reason to stop on."""
+        """Use these graces from the next reason to stop on."""
         self._timeouts = timeouts
 
     def set(self, stop: Stop | None) -> bool:
-        """Take note of why the job is to stop, None where it goes on; whether a grace has begun by that."""
+        """Set why the job must stop, or None if it goes on. Returns whether a grace has begun."""
         if stop is self._stop:
             return False
         self._stop = stop
@@ -47,11 +47,11 @@ class Deadline:
         return stop is not None
 
     def seconds_left(self) -> float | None:
-        """Until the workers are to be killed; None where they are not."""
+        """Until the workers are killed; None if there is no deadline."""
         return None if self._due is None else max(self._due - time.monotonic(), 0.0)
 
     def used_up(self) -> None:
-        """The workers were killed; they are not killed again for the same reason."""
+        """The workers were killed: do not kill them again for the same reason."""
         self._due = None
 
     def notice(self, in_flight: Sequence[str]) -> tuple[Level, str, str]:
@@ -63,5 +63,6 @@ class Deadline:
     def killing(self, in_flight: Sequence[str]) -> tuple[Level, str, str]:
         """The journal entry of the deadline's end."""
         grace = "" if self._stop is None else f" within {self._grace:g} s"
-        message = f"not at rest{grace}: its workers are killed; in flight: {', '.join(in_flight) or 'nothing'}"
+        left = ", ".join(in_flight) or "nothing"
+        message = f"the job did not come to rest{grace}: its workers are killed; in flight: {left}"
         return Level.WARNING, "WORKERS_KILLED", message

@@ -342,7 +342,7 @@ class Execution:
         if event is not Event.ERROR and self._error is not None:
             await self._note(Level.ERROR, self._error.code, self._error.message)
         if event is Event.QUIESCENT and self._complete:
-            await self._note(Level.INFO, "ALL_DONE", "everything was done before this took effect")
+            await self._note(Level.INFO, "ALL_DONE", "the job was already complete when this took effect")
         failure = None
         if event is Event.ERROR and self._error is not None:
             failure = Failure(code=self._error.code, message=self._error.message)

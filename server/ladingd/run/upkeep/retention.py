@@ -107,7 +107,7 @@ class Retention:
                 await self.forget_changes()
             except DiskFull as full:
                 # To forget takes room, too, for a moment. There is another look.
-                log.warning("retention: nothing can be forgotten now: %s", full.message)
+                log.warning("retention: nothing can be deleted now: %s", full.message)
             await asyncio.sleep(self._pause)
 
     async def compare_clocks(self) -> None:
@@ -123,7 +123,7 @@ class Retention:
         if now - expected > most:
             self._doubted_until = steady + DOUBT_SECONDS
             log.warning(
-                "the clock says %s, where %s was the last time known: for 24 hours nothing is deleted for its age;"
+                "the clock jumped to %s from %s, the last known time: for 24 hours nothing is deleted for its age;"
                 " if the clock is wrong, set it",
                 f"{now:%Y-%m-%d %H:%M} UTC",
                 f"{expected:%Y-%m-%d %H:%M} UTC",
@@ -160,7 +160,7 @@ class Retention:
                 excess -= sizes[job.uid]
                 log.info("retention: deleted jobs/%s, whose files took %d bytes", job.id, sizes[job.uid])
         if excess > 0:
-            log.warning("retention: jobs that are not over have %d bytes more than may be kept", excess)
+            log.warning("retention: the files of unfinished jobs exceed the limit by %d bytes", excess)
 
     async def forget_requests(self) -> None:
         """Forget what requests have made that nobody repeats any more, once it is gone."""

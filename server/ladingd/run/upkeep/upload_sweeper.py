@@ -56,5 +56,5 @@ class UploadSweeper:
                 for upload_id in await self._uploads.sweep(utc_now(), self.in_use):
                     log.info("removed uploads/%s, which no job needs", upload_id)
             except OSError as error:
-                log.warning("what no job needs cannot be removed: %s", error)
+                log.warning("an upload that no job needs cannot be removed: %s", error)
             await asyncio.sleep(self._pause)

@@ -58,6 +58,10 @@ class ChangeFeed:
         try:
             return await self._store.changes(self._told, limit=BATCH)
         except RevisionCompacted as gone:
-            log.warning("the changes from revision %d to %d are forgotten, untold", self._told + 1, gone.oldest - 1)
+            log.warning(
+                "the changes from revision %d to %d were deleted before they were logged",
+                self._told + 1,
+                gone.oldest - 1,
+            )
             self._told = gone.oldest - 1
             return await self._store.changes(self._told, limit=BATCH)

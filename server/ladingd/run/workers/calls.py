@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ladingd.core.errors import LadingError, TargetUnavailable
 from ladingd.run.workers.pool import Workers
+from ladingd.telemetry.internal_errors import record_internal_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +65,6 @@ def only_domain_errors(job_id: str) -> Iterator[None]:
 
 
 def internal_error(job_id: str, error: BaseException) -> LadingError:
-    """Log an unforeseen error in full; return an error that names only its id, because its text may hold secrets."""
-    error_id = secrets.token_hex(4)
-    log.error(
-        "internal error in jobs/%s, id %s", job_id, error_id, exc_info=error, extra={"fields": {"error_id": error_id}}
-    )
+    """Log an unforeseen error; return one that names only its id."""
+    error_id = record_internal_error(error, f"jobs/{job_id}")
     return LadingError(f"internal error, id {error_id}: the daemon's log says more")

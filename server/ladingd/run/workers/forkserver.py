@@ -71,7 +71,7 @@ class Forkserver:
 
     def _kill(self) -> None:
         if pid := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
-            log.error("the process that starts workers does not answer, and is killed: process %d", pid)
+            log.error("the process that starts workers does not answer and is killed: process %d", pid)
             os.kill(pid, signal.SIGKILL)
 
     def gone(self) -> None:

@@ -141,7 +141,7 @@ class Workers:
                     ok, answer = await self._ask(worker, task, hear)
                 except DiedIdle:
                     self.deaths += 1
-                    log.warning("a worker process has ended while it had nothing to do")
+                    log.warning("an idle worker process has ended")
                     continue
                 except NotStarted as error:
                     deaths += 1
@@ -154,13 +154,13 @@ class Workers:
                     deaths += 1
                     self.deaths += 1
                     lost = f"worker processes died {TRIES} times on the same work; the machine may be out of memory"
-                    log.warning("a worker process has ended in the middle of its work")
+                    log.warning("a worker process has ended during its work")
                     continue
                 if isinstance(answer, MemoryError):
                     deaths += 1
                     self.deaths += 1
                     lost = f"worker processes ran out of memory {TRIES} times on the same work; {MORE_MEMORY}"
-                    log.warning("a worker process has run out of memory, and is ended")
+                    log.warning("a worker process has run out of memory and is ended")
                     worker.kill()
                     await asyncio.to_thread(worker.gone)
                     continue

@@ -53,7 +53,7 @@ def copy(path: Path, to: Path, *, replace: bool = False) -> int:
     replaced unless that is wanted.
     """
     if not replace and os.path.lexists(to):
-        raise FileExistsError(f"there is a file {to} already")
+        raise FileExistsError(f"the file {to} already exists")
     draft = to.with_name(f".{to.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)  # Of a process that had this number and died.
     try:
@@ -98,7 +98,7 @@ def before_migration(path: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         if is_busy(error):
             raise
-        raise StoreUnusable(path, f"no copy of it can be made before its schema is changed: {error}") from error
+        raise StoreUnusable(path, f"it cannot be copied before its schema is changed: {error}") from error
     log.warning(
         "the schema of the store is older than this program: it is brought up to date; as it was it is in %s", to
     )

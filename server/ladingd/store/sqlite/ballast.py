@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from ladingd.host.full_disk import says_disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +18,6 @@ SIZE = 8 << 20
 
 _TRIAL = 64 << 10
 """Bytes that are written to see whether there is room: twice what SQLite takes at once for its shared memory."""
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Ballast:
@@ -41,7 +40,7 @@ class Ballast:
         except OSError as error:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
-            if error.errno not in _FULL:
+            if not says_disk_full(error):
                 raise
             return False
         return True
@@ -63,5 +62,5 @@ def full(directory: Path) -> bool:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return error.errno in _FULL
+        return says_disk_full(error)
     return False

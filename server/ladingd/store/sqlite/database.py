@@ -52,7 +52,7 @@ class Database:
         observe_wait: Callable[[bool, str], None] | None = None,
     ) -> None:
         """``observe_commit`` is told, on a thread of its own, how many seconds each transaction took that wrote;
-        ``observe_wait``, on any thread, when what is to be written has to wait, and when that is over."""
+        ``observe_wait``, on any thread, when writes have to wait, and when they no longer do."""
         self._path = path
         self.ballast = Ballast(path.with_name("ballast"))
         self._in_a_hurry = asyncio.Event()
@@ -79,7 +79,7 @@ class Database:
     def trouble(self) -> str:
         """What keeps the store from being written, in words; empty where nothing does."""
         if self._waiting_for_room:
-            return f"the disk is full that the store is on, {self._path.parent}: what is to be written waits for room"
+            return f"the disk of the store is full, {self._path.parent}: writes wait for space"
         return self._writer.trouble or self._reader.trouble
 
     async def open(self) -> None:
@@ -184,7 +184,7 @@ class Database:
             waits = True
             self._waiting_for_room += 1
             if self._waiting_for_room == 1 and self._observe_wait is not None:
-                self._observe_wait(True, f"{error.message}; what is to be written waits for room")
+                self._observe_wait(True, f"{error.message}; writes wait for space")
 
         try:
             yield wait
@@ -192,14 +192,14 @@ class Database:
             if waits:
                 self._waiting_for_room -= 1
                 if not self._waiting_for_room and self._observe_wait is not None:
-                    self._observe_wait(False, "nothing waits for room on the disk of the store any more")
+                    self._observe_wait(False, "writes to the store no longer wait for space")
 
     def _locked(self, locked: bool, holder: str, seconds: float) -> None:
         if self._observe_wait is None:
             return
         if locked:
             said = (
-                f"the store {self._path} is locked by {holder}: what is to be written waits until it is free;"
+                f"the store {self._path} is locked by {holder}: writes wait until it is free;"
                 " let that process finish, or end it"
             )
         else:
@@ -235,9 +235,7 @@ class Database:
                 raise
             if type(error) in _TROUBLE and self._for_want_of_room(cause):
                 directory = self._path.parent
-                raise DiskFull(
-                    f"the disk is full that the store of the daemon is on, {directory}", str(directory)
-                ) from error
+                raise DiskFull(f"the disk of the daemon's store is full, {directory}", str(directory)) from error
             if type(error) in _TROUBLE:
                 raise StoreUnusable(self._path, _advice(cause)) from error
             if type(error) is exc.StatementError and error.orig is not None:
@@ -296,7 +294,7 @@ def _advice(error: BaseException) -> str:
     """What SQLite says, and what to do about it."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_READONLY"):
-        return f"{error}: see who owns its files and whether their file system is mounted for reading alone"
+        return f"{error}: see who owns its files and whether their file system is mounted read-only"
     if name.startswith("SQLITE_IOERR"):
         return f"{error} ({name}): see the kernel's log; `ladingd store check` tells whether the store is sound"
     return str(error)

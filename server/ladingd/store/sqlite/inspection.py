@@ -118,13 +118,13 @@ def inspect(path: Path) -> Inspection:
 def _inspect(connection: sqlite3.Connection, path: Path) -> Inspection:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "alembic_version" not in tables:
-        raise StoreUnusable(path, "it is no store of Lading")
+        raise StoreUnusable(path, "it is not a store of Lading")
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     if row is None:
-        raise StoreUnusable(path, "it does not say which schema it has")
+        raise StoreUnusable(path, "its schema is not recorded")
     (schema,) = row
     if schema > HEAD:
-        raise StoreUnusable(path, f"its schema {schema} is newer than {HEAD}, the newest this program knows")
+        raise StoreUnusable(path, f"its schema {schema} is newer than {HEAD}, the newest that this program knows")
     done, problems = [], []
     for name, check in _CHECKS.items():
         done.append(name)
@@ -158,7 +158,7 @@ def _integrity(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _references(connection: sqlite3.Connection) -> Iterator[str]:
     for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield f"row {row} of {table} belongs to nothing in {parent}"
+        yield f"row {row} of {table} has no parent in {parent}"
 
 
 def _rows(query: str) -> Callable[[sqlite3.Connection], Iterator[str]]:

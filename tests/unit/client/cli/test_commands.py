@@ -261,9 +261,9 @@ async def test_ls_filters_and_orders(service: FakeService, lading: Lading) -> No
     assert (request.filter, request.order_by) == ("state = PAUSED", "label desc")
     none = await lading("ls", "--filter", "state = FAILED")
     assert (none.status, none.out, none.err) == (0, "", "no such jobs\n")
-    refuse_next(service, "filter", "has no comparison behind state")
+    refuse_next(service, "filter", "has no comparison after state")
     wrong = await lading("ls", "--filter", "state")
-    assert (wrong.status, wrong.err) == (2, "lading: --filter has no comparison behind state\n")
+    assert (wrong.status, wrong.err) == (2, "lading: --filter has no comparison after state\n")
 
 
 async def test_ls_names_owners_where_there_are_several(service: FakeService, lading: Lading) -> None:

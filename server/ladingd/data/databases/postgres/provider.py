@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from ladingd.core.clock import utc_now
 from ladingd.data.databases.provider import Answer, DatabaseProvider
 from ladingd.host.user_places import home
 
@@ -74,9 +74,9 @@ class PostgresProvider(DatabaseProvider):
 
         schema = connection.ledger_schema
         with connected(Address.of(connection), read_only=True) as session:
-            begin = datetime.now(UTC)
+            begin = utc_now()
             ((now, version, standby, account, has_ledger, may_create),) = session.rows(_ABOUT, (schema,))
-            middle = begin + (datetime.now(UTC) - begin) / 2
+            middle = begin + (utc_now() - begin) / 2
         reservation = ""
         if standby:
             reservation = "it is a standby, which takes no imports"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import QuotaExceeded
 from ladingd.core.files import UPLOADS
+from ladingd.host.full_disk import says_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 TOTAL_LIMIT = 256 << 30
 DISK_RESERVE = 256 << 20
 """Bytes that uploads leave free on the disk. The store of jobs needs them: a full disk stops the daemon."""
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,7 +72,7 @@ def disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not says_disk_full(error):
             raise
         raise QuotaExceeded("the daemon's disk is full") from error
 

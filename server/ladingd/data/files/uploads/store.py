@@ -7,9 +7,9 @@ import os
 import shutil
 import threading
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import FileInUse, FileNotFound, QuotaExceeded, UploadMismatch
 from ladingd.core.files import KEPT_FOR, UPLOADS, Reception, UploadStore, is_upload_id
 from ladingd.core.spec import File
@@ -21,7 +21,7 @@ from ladingd.data.storage.work_dir import draft_of, sync_directory, sync_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from ladingd.core.files import Announcement, InUse, Upload
@@ -123,7 +123,7 @@ class UploadFiles(UploadStore):
                 raise QuotaExceeded(f"the file has {announced.size} bytes; the limit is {self.file_limit}")
             new = record is None
             if record is None:
-                record = UploadRecord(announced=announced, create_time=datetime.now(UTC))
+                record = UploadRecord(announced=announced, create_time=utc_now())
             elif self._place(record).exists():
                 return UploadReception(self, record, None, announced.size, former=())
             former = self._end_running(record.id)
