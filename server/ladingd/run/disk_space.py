@@ -1,4 +1,4 @@
-"""Room on the disk: where there is none, jobs are paused by the daemon itself, and go on when there is."""
+"""Space on the disk: the daemon pauses jobs while there is too little, and continues them when there is enough."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class _Try:
 
 
 class DiskSpace:
-    """Looks after the disk of the daemon's own directory, and after jobs that met a full one wherever it is.
+    """Watches the disk of the daemon's state directory, and jobs that met a full disk anywhere.
 
-    Below ``reserve`` free bytes all running jobs are paused and nothing begins; above half as many again those go on.
-    Every job that is paused so is held in the store: people's own pauses are never undone, and a restart changes
-    nothing. ``refill`` takes up again what was kept for the worst.
+    Below ``reserve`` free bytes all running jobs are paused and nothing begins; at one and a half times ``reserve``
+    they continue. The store holds every job that is paused this way: the pause of a user is never undone, and a restart
+    changes nothing. ``refill`` allocates the store's ballast again.
     """
 
     def __init__(
@@ -75,31 +75,31 @@ class DiskSpace:
         self._free = free
         self._short: DiskFull | None = None
         self._told = False
-        """Those who wait for room know it."""
+        """The journals of waiting jobs say so."""
         self._tries: dict[str, _Try] = {}
         self._held: dict[str, Hold] | None = None
-        """None: the store has to be asked."""
+        """None: read them from the store."""
 
     @property
     def short(self) -> bool:
-        """Whether there is too little room for anything to begin."""
+        """Whether there is too little space for anything to begin."""
         return self._short is not None
 
     @property
     def busy(self) -> bool:
-        """Whether jobs wait for room, or may do so."""
+        """Whether jobs wait for space, or may do so."""
         return self.short or self._held is None or bool(self._held)
 
     def check(self) -> None:
-        """Raises DiskFull where nothing may begin."""
+        """Raises DiskFull if nothing may begin."""
         if self._short is not None:
             raise self._short
 
     async def full(self, job: Job, error: DiskFull) -> None:
-        """Hold a job that has met a full disk. What it has in flight still finishes."""
+        """Hold a job that met a full disk. Its calls in flight still finish."""
         free = await self._free_at(error.place)
         if free is not None and free > max(self.reserve, _MORE):
-            free = None  # Somebody has made room already.
+            free = None  # There is space again already.
         known = self._tries.get(job.id)
         wait = FIRST_WAIT
         if known is not None and known.read == job.counts.read:
@@ -111,7 +111,7 @@ class DiskSpace:
             self._notifier.notify(job.id)
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look in rounds, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(EVERY)
@@ -123,7 +123,7 @@ class DiskSpace:
             self._short = DiskFull(self._want(free), str(self._directory))
 
     async def look(self) -> None:
-        """Hold jobs or let them go on, as the room is now."""
+        """Hold jobs, or let them continue, as the space allows."""
         free = await self._free_at(str(self._directory))
         if free is None:
             return

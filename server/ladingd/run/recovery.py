@@ -1,4 +1,4 @@
-"""What the daemon does at its start with jobs that a predecessor left, and at its end with those that are active."""
+"""Moves the jobs that an earlier daemon left active, and at shutdown the jobs that are active."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 async def interrupt(jobs: JobStore, notifier: Notifier) -> None:
-    """On shutdown: every active job is committed as its shutdown state, whatever its chunks do."""
+    """At shutdown: write the shutdown state of every active job, before its chunks end."""
     moved = await jobs.move_all(ACTIVE, Event.SHUTDOWN, failure=STOPPED)
     notifier.notify(*(job.id for job in moved))
 
 
 async def recover(jobs: JobStore) -> None:
-    """At start: move the jobs that a dead daemon left active, and queue those that want to go on by themselves."""
+    """At start: move the jobs that a dead daemon left active, and queue those that continue by themselves."""
     for job in await jobs.move_all(ACTIVE, Event.ORPHAN, failure=DIED):
         log.warning("a daemon that died left jobs/%s running; it is %s now", job.id, job.state)
     for job in await jobs.in_states({State.INTERRUPTED}):

@@ -1,4 +1,4 @@
-"""Gives queued jobs their slots."""
+"""Gives slots to queued jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Scheduler:
-    """Runs at most ``slots`` jobs side by side, the one that waits longest first."""
+    """Runs at most ``slots`` jobs at a time. The job that has waited longest comes first."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Scheduler:
         disk_space: DiskSpace,
         observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
-        """``observe`` is told of counts: see ``Execution``."""
+        """``observe`` receives changes of counts: see ``Reckoning``."""
         self._slots = slots
         self._timeouts = timeouts
         self._jobs = jobs
@@ -64,7 +64,7 @@ class Scheduler:
         return bool(self._running)
 
     async def run(self) -> None:
-        """Hand out slots until closed, then wait until the last job rests. An execution that breaks breaks this."""
+        """Hand out slots until closed, then wait until the last job rests. Errors of the store are raised."""
         async with asyncio.TaskGroup() as executions:
             while not self._closed:
                 changed = self._notifier.listen()
@@ -73,7 +73,7 @@ class Scheduler:
                 await changed.wait()
 
     def adjust(self, *, slots: int, timeouts: Timeouts) -> None:
-        """Other limits from now on, for the jobs that run too. Where slots become fewer, those that run go on."""
+        """Use these limits from now on, also for running jobs. Fewer slots stop no running job."""
         self._slots = slots
         self._timeouts = timeouts
         for execution in self._executions:
@@ -81,7 +81,7 @@ class Scheduler:
         self._notifier.notify()
 
     async def close(self) -> None:
-        """Hand out no more slots: when this returns, no job becomes RUNNING any more."""
+        """Hand out no more slots. After this no job becomes RUNNING."""
         self._closed = True
         async with self._filling:
             self._notifier.notify()
@@ -131,9 +131,9 @@ class Scheduler:
         except (DiskFull, StoreBusy):
             if not self._closed:
                 raise
-            # Nothing of it can be written any more; the next start finds what the ledger has.
+            # Nothing more can be written; the next start reads the ledger.
         except Exception as error:
-            # Of one job, and no reason to stop the others.
+            # An error of one job is no reason to stop the others.
             await execution.abandon(internal_error(job.id, error))
         finally:
             self._executions.discard(execution)

@@ -1,4 +1,4 @@
-"""The calls of one job that are under way."""
+"""The calls of one job that are in flight."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class InFlight:
-    """Chunks that are processed, and beside them one step: the attempt's beginning, a cutting, or its finish."""
+    """Chunks that are processed, and at most one step beside them: begin, cut, advance or finish."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self.chunks: dict[asyncio.Task[Counts], Chunk] = {}
         self.step: asyncio.Task[None] | None = None
         self.abandoned = False
-        """Tasks were given up, and something of them may still go on in a database."""
+        """Tasks were cancelled, and their work may still go on in a database."""
 
     def send(self, chunk: Chunk, call: Coroutine[Any, Any, Counts]) -> None:
         """Begin to process a chunk."""
@@ -32,16 +32,16 @@ class InFlight:
 
     @property
     def tasks(self) -> list[asyncio.Task[Any]]:
-        """All that was begun and has not yet ended by ``ended``."""
+        """All tasks that ``ended`` has not returned yet."""
         return [*self.chunks, *([self.step] if self.step is not None else [])]
 
     @property
     def names(self) -> list[str]:
-        """What people call the tasks that are not done."""
+        """The names of the tasks that are not done, as the journal shows them."""
         return [task.get_name().removeprefix(f"{self._job_id} ") for task in self.tasks if not task.done()]
 
     async def land(self, bell: asyncio.Event, timeout: float | None) -> None:  # noqa: ASYNC109
-        """Wait until a task is done, the bell rings, or the time is over."""
+        """Wait until a task is done, the bell rings, or the timeout is over."""
         ringing = asyncio.create_task(bell.wait(), name=f"{self._job_id} bell")
         try:
             await asyncio.wait({ringing, *self.tasks}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -52,11 +52,11 @@ class InFlight:
         """Cancel all tasks, which kills their worker processes."""
         for task in self.tasks:
             self.abandoned = True
-            if not task.cancelling():  # Twice, and it would not wait for the end of its process.
+            if not task.cancelling():  # A second cancel would not wait for the end of the process.
                 task.cancel()
 
     def ended(self) -> list[tuple[asyncio.Task[Any], Chunk | None]]:
-        """Take the tasks that are done, with their chunk where they have one."""
+        """Take out the tasks that are done, each with its chunk if it has one."""
         done: list[tuple[asyncio.Task[Any], Chunk | None]] = []
         done += [(task, self.chunks.pop(task)) for task in list(self.chunks) if task.done()]
         if self.step is not None and self.step.done():

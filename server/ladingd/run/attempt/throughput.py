@@ -1,4 +1,4 @@
-"""How fast a job goes and how long it will take."""
+"""How fast a job is and how long it will take."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WINDOW = 5.0
 """Seconds over which the rate is taken."""
 _NEARLY = 0.99
 LONGEST = 10 * 365 * 86400.0
-"""Nothing is said of more seconds than these: a few keys may be spread over all the numbers there are."""
+"""A longer remaining time is not shown: a few keys may be spread over the whole range of numbers."""
 
 
 class Throughput:
-    """Counts units (bytes or keys, of ``total``) and records of one attempt. ``clock`` gives monotonic seconds."""
+    """Counts the units (bytes or keys, of ``total``) and records of one attempt. ``clock`` gives monotonic seconds."""
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:
         self._total = total
@@ -27,13 +27,13 @@ class Throughput:
         self._done = 0
         self._records = 0
         self._under_way: dict[int, tuple[float, int]] = {}
-        """What was said of chunks that are not done, by their ordinals: units and records."""
+        """The units and records that running chunks have reported, by ordinal."""
         self._begin = clock()
         self._marks: deque[tuple[float, float, int]] = deque()
         self.restart(0)
 
     def restart(self, done: int) -> None:
-        """Begin to measure, with this many units done already by earlier attempts."""
+        """Start the measurement. Earlier attempts have done this many units."""
         self._done = done
         self._begin = self._clock()
         self._marks = deque([(self._begin, done, 0)])
@@ -47,12 +47,12 @@ class Throughput:
         self._mark()
 
     def hear(self, ordinal: int, units: float, records: int) -> None:
-        """Note how far a chunk is."""
+        """Note the progress of a running chunk."""
         self._under_way[ordinal] = (units, records)
         self._mark()
 
     def drop(self, ordinal: int) -> None:
-        """Forget how far a chunk was: it was given up."""
+        """Forget the progress of a chunk: its call was cancelled or has failed."""
         self._under_way.pop(ordinal, None)
 
     def _mark(self) -> None:
@@ -71,24 +71,24 @@ class Throughput:
         return Progress(
             fraction=self._fraction,
             rate=max(records - records_then, 0) / seconds,
-            # Once all is read nobody knows how long the commits and the end of the job take.
+            # When everything is read, the time for the commits and the end of the job is unknown.
             time_left=timedelta(seconds=left) if 0 < left < LONGEST else None,
         )
 
     def rest(self) -> Progress:
-        """Once the attempt is over: the rate of its whole time."""
+        """After the attempt: the rate over its whole time."""
         self._under_way.clear()
         return Progress(fraction=self._fraction, rate=self._records / max(self._clock() - self._begin, 1e-6))
 
     @property
     def _sums(self) -> tuple[float, int]:
-        """Units and records, with those of chunks that are not done."""
+        """Units and records, including those of running chunks."""
         units, records = zip(*self._under_way.values(), strict=True) if self._under_way else ((), ())
         return self._done + sum(units), self._records + sum(records)
 
     @property
     def _fraction(self) -> float:
-        """Never 1 before all is done."""
+        """Below 1 until everything is done."""
         if self._done >= self._total:
             return 1.0
         return min(self._sums[0] / self._total, _NEARLY)

@@ -1,4 +1,4 @@
-"""How long a job waits for what may never come."""
+"""How long a job waits."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """All in seconds. The graces are those of what is in flight when a job is to stop, ``target`` is that with a
-    target that cannot be reached; 0 means not to try again."""
+    """All in seconds. The graces are for the calls in flight when a job must stop. ``target`` is how long a job tries
+    to reach its target; 0: it does not try again."""
 
     pause_grace: float
     cancel_grace: float

@@ -1,4 +1,4 @@
-"""Removes the files of clients that no job needs."""
+"""Removes uploads that no job needs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAUSE = 1800.0
-"""Seconds between two looks; far less than files are kept."""
+"""Seconds between two rounds; far less than uploads are kept."""
 
 FAILED_FOR = timedelta(days=7)
-"""So long a job that failed may be started again with what it had."""
+"""How long the upload of a failed job is kept for another start."""
 
 _MAY_NEED = frozenset(State) - {State.FINISHED, State.CANCELED}
-"""A job in one of the others never changes again."""
+"""A job in any other state never changes again."""
 
 
 class UploadSweeper:
-    """Looks after uploads, and after what exports have left beside them."""
+    """Removes uploads, and what exports left beside them, once no job needs them."""
 
     def __init__(self, jobs: JobStore, uploads: UploadStore, *, pause: float = PAUSE) -> None:
         self._jobs = jobs
@@ -37,7 +37,7 @@ class UploadSweeper:
         self._pause = pause
 
     async def in_use(self, file: File) -> bool:
-        """Whether a job may still need what stands beneath a directory."""
+        """Whether a job may still need a file under this directory."""
         directory = PurePosixPath(file.path)
         return any(
             directory in PurePosixPath(each.path).parents for each in await self._needed() if each.root == file.root
@@ -50,7 +50,7 @@ class UploadSweeper:
         return [job.spec.file for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before]
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run rounds until cancelled."""
         while True:
             try:
                 for upload_id in await self._uploads.sweep(utc_now(), self.in_use):

@@ -1,4 +1,4 @@
-"""Tells of every change of a job, once and in order, those who are not watchers: the log and the meters."""
+"""Passes every change of a job, once and in order, to the log and the metrics."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 BATCH = 500
 GATHERING = 0.05
-"""Seconds from an announcement to the reading: they come in crowds, and one reading serves them all."""
+"""Seconds between the bell and the reading: changes come in crowds, and one reading serves them all."""
 
 log = logging.getLogger(__name__)
 
 
 class ChangeFeed:
-    """A cursor over the stored changes, as a watcher is one: there is no other road, so nothing goes by it.
+    """A cursor over the stored changes, like a watcher, so it misses none.
 
-    ``tell`` are called with one change after the other, on the loop, and must not raise.
+    Each function in ``tell`` is called with every change, on the loop, and must not raise.
     """
 
     def __init__(self, store: ChangeStore, notifier: Notifier, tell: Sequence[Callable[[Change], None]]) -> None:
@@ -35,11 +35,11 @@ class ChangeFeed:
         self._told = 0
 
     async def begin(self) -> None:
-        """Tell of what comes after now."""
+        """Start with the changes after now."""
         self._told = await self._store.revision()
 
     async def run(self) -> None:
-        """Tell of changes as they come, until cancelled; ``catch_up`` tells what is left then."""
+        """Pass on changes as they come, until cancelled. ``catch_up`` passes on the rest."""
         while True:
             rung = self._notifier.listen()
             await self.catch_up()
@@ -47,7 +47,7 @@ class ChangeFeed:
             await asyncio.sleep(GATHERING)
 
     async def catch_up(self) -> None:
-        """Tell of all that has happened by now."""
+        """Pass on all changes up to now."""
         while changes := await self._next():
             for change in changes:
                 self._told = change.revision

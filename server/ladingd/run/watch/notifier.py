@@ -1,4 +1,4 @@
-"""Tells whoever it concerns that jobs have changed in the store."""
+"""Wakes tasks that wait for changes of jobs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from weakref import WeakValueDictionary
 
 
 class Notifier:
-    """A bell for all jobs, and one for each.
+    """One bell for all jobs, and one for each job.
 
     Listen first, then read the store, then wait: a change between reading and waiting is not missed.
     """
 
     def __init__(self) -> None:
         self._all = asyncio.Event()
-        # Whoever listens holds the bell. One that nobody holds any more is gone, though its job never changes again.
+        # A listener holds its bell. A bell without listeners is removed, even if its job never changes again.
         self._each: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     def notify(self, *job_ids: str) -> None:
-        """Wake everybody who listens to all jobs or to one of these."""
+        """Wake all listeners to all jobs or to one of these."""
         self._all.set()
         self._all = asyncio.Event()
         for job_id in job_ids:
@@ -26,9 +26,9 @@ class Notifier:
                 bell.set()
 
     def notify_all(self) -> None:
-        """Wake everybody."""
+        """Wake all listeners."""
         self.notify(*self._each)
 
     def listen(self, job_id: str = "") -> asyncio.Event:
-        """An event that the next announcement sets: of this job, or of any where none is named."""
+        """The event that the next change of this job sets; without an id, of any job."""
         return self._each.setdefault(job_id, asyncio.Event()) if job_id else self._all

@@ -1,4 +1,4 @@
-"""The latest changes, kept in memory for all watchers."""
+"""The latest changes, in memory for all watchers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 KEPT = 2_500
 """How many changes are kept at most."""
 KEPT_BYTES = 8 << 20
-"""How much memory they take at most, roughly: jobs with 2,000 columns are a thousand times larger than others."""
+"""How much memory changes take at most, roughly: a job with 2,000 columns is a thousand times larger than others."""
 _CHANGE_BYTES = 1_000
-"""What a change takes beside its spec and plan, measured."""
+"""What a change takes in addition to its spec and plan, as measured."""
 
 
 @dataclass(slots=True)
 class _Shared:
-    """A job whose spec and plan its other changes share, how many of those are kept, and what both take."""
+    """A job that shares its spec and plan with its other changes, how many changes are kept, and the bytes of both."""
 
     job: Job
     changes: int
@@ -32,7 +32,7 @@ class _Shared:
 
 
 class Recent:
-    """Every change after ``floor`` is here. The oldest ones go when there are too many, or when they are too large."""
+    """Holds every change after ``floor``. Drops the oldest changes when they are too many or too large."""
 
     def __init__(self, floor: int, *, most: int = KEPT, most_bytes: int = KEPT_BYTES) -> None:
         self.floor = floor
@@ -57,11 +57,11 @@ class Recent:
 
     @property
     def room(self) -> int:
-        """How many older changes may be put before the others."""
+        """How many older changes ``prepend`` may add."""
         return self._most - len(self._changes) if self._size < self._most_bytes else 0
 
     def append(self, change: Change) -> None:
-        """Keep a change that follows the last one."""
+        """Add the change that follows the last one."""
         self._changes.append(self._slim(change))
         while len(self._changes) > 1 and (len(self._changes) > self._most or self._size > self._most_bytes):
             gone = self._changes.popleft()
@@ -69,7 +69,7 @@ class Recent:
             self._forget(gone.job.id)
 
     def prepend(self, older: Iterable[Change], floor: int) -> None:
-        """Keep all changes from ``floor`` to the first one that is here. There must be room for them."""
+        """Add all changes from ``floor`` to the first one held. There must be room for them."""
         self._changes.extendleft(map(self._slim, reversed([*older])))
         self.floor = floor
 
@@ -83,11 +83,11 @@ class Recent:
         return tuple(reversed(newer))
 
     def _slim(self, change: Change) -> Change:
-        """The same change, which shares spec and plan with the other changes of its job."""
+        """The same change, sharing spec and plan with the other changes of its job."""
         job = change.job
         shared = self._shared.get(job.id)
         if shared is None or (shared.job.spec, shared.job.plan) != (job.spec, job.plan):
-            # In memory a text or a number takes three times what it takes pickled.
+            # In memory, texts and numbers take three times their pickled size.
             size = 3 * len(pickle.dumps((job.spec, job.plan)))
             kept = shared or _Shared(job, 0, 0)
             shared = self._shared[job.id] = _Shared(job, kept.changes, kept.size + size)
