@@ -76,7 +76,7 @@ def overlaps(settings: Settings, source: Source, places: Mapping[str, Path]) -> 
         if spots[one].has_other_name(spots[other]):
             message = (
                 f"the connection {one} leads to the same database by another name, {spots[one].place}: "
-                "each name has its own journals, which damages the database; give both connections the same path"
+                "two names have two journals, which damages the database; give both connections the same path"
             )
             yield source.finding(Severity.ERROR, ("connections", other, "url"), message)
         else:

@@ -39,7 +39,7 @@ class SdNotify:
 
     @property
     def listened_to(self) -> bool:
-        """Whether there is a service manager."""
+        """Whether a service manager listens."""
         return bool(self._address)
 
     def ready(self, status: str) -> None:
