@@ -127,7 +127,8 @@ def test_one_that_was_killed_is_replaced_and_one_without_a_socket_is_told_of(use
     assert lost.returncode == 1
     assert lost.stderr == (
         f"lading: your daemon (pid {second}) runs, but its socket {user.home / STATE}/ladingd.sock is gone or does not"
-        " answer. To end the daemon: lading daemon stop; the next command starts another one, and its jobs go on\n"
+        " answer. To stop the daemon: lading daemon stop; the next command starts another one, which continues the"
+        " jobs\n"
     )
     assert f"running, pid {second}, but cannot be reached" in user.run("daemon", "status", environment={}).stdout
     assert user.run("daemon", "stop", environment={}).stdout == f"stopped, pid was {second}\n"

@@ -138,7 +138,7 @@ async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonP
     daemon.config.write_text(f'slotz = 3\nworkers = 0\n{good}\n[connections.crm]\nurl = "sqlite:///{folder}/crm.db"\n')
     line = reload(daemon)
     assert "ERROR" in line
-    assert "the reload changed nothing" in line
+    assert "not reloaded" in line
     log = until(lambda: text if "workers: must be" in (text := daemon.log.read_text()) else "", "all errors are said")
     assert f"{daemon.config}:1: error: slotz: unknown key; did you mean slots?" in log
     assert f"{daemon.config}:2: error: workers: must be at least 1" in log
@@ -146,7 +146,7 @@ async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonP
         with pytest.raises(LadingError, match="there is no connection 'crm'"):
             await client.create_job(into("crm", people))
         daemon.config.write_text("slots = \n")
-        assert "the reload changed nothing" in reload(daemon)
+        assert "not reloaded" in reload(daemon)
         assert await client.create_job(importing(people))
     daemon.config.write_text(good)
     assert reload(daemon).endswith("reloaded; nothing has changed")
@@ -182,7 +182,7 @@ def test_a_file_that_is_gone(tmp_path: Path, make_daemon: Callable[..., DaemonPr
         )
     until(daemon.accepts, "it serves")
     daemon.config.unlink()
-    assert "the reload changed nothing" in reload(daemon)
+    assert "not reloaded" in reload(daemon)
     assert "the file does not exist" in daemon.log.read_text()
     assert daemon.stop() == 0
 
@@ -259,7 +259,7 @@ async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:
     daemon.start()
     authority.issue("localhost").write(daemon.folder, "other")
     (daemon.folder / "other.key").rename(key)
-    assert "the reload changed nothing" in reload(daemon)
+    assert "not reloaded" in reload(daemon)
     until(lambda: f"{key} is not the key of {certificate}" in daemon.log.read_text(), "it says why")
     authority.issue("localhost").write(daemon.folder, "server")
     assert reload(daemon).endswith("nothing has changed")

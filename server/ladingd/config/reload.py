@@ -28,7 +28,7 @@ class NotReloaded(Exception):
     """The reload has changed nothing. The text says so, and the log says why."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"the reload changed nothing: {problem}")
+        super().__init__(f"not reloaded: {problem}")
 
 
 async def read_anew(configure: Callable[[], Configuration]) -> Configuration:
@@ -46,7 +46,7 @@ async def read_anew(configure: Callable[[], Configuration]) -> Configuration:
         # A defect. The daemon keeps its present configuration and its jobs.
         log.exception("the configuration cannot be checked")
         problem = "the configuration cannot be checked; the log says why"
-    log.error("the reload changed nothing: %s", problem)
+    log.error("not reloaded: %s", problem)
     raise NotReloaded(problem)
 
 

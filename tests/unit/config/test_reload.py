@@ -27,5 +27,5 @@ def _never() -> Any:
 )
 async def test_it_changes_nothing(configure: Callable[[], Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READING", 0.1)
-    with pytest.raises(NotReloaded, match=f"the reload changed nothing: .*{said}"):
+    with pytest.raises(NotReloaded, match=f"not reloaded: .*{said}"):
         await read_anew(configure)
