@@ -23,8 +23,11 @@ LadingError
  |    +-- StoreBusy          another process holds the lock of the daemon's own store
  |    +-- RejectsLost        files with rejects are no longer in the work directory
  +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
-      +-- PlanOutdated       what the plan was made from has changed; a plan of which nothing was used is made again
-     XX      +-- LedgerLost         the target's ledger lacks chunks that were committed
+      +-- PlanOutdated       the basis of the plan has changed; an unused plan is made again
+      |    +-- SourceChanged
+      |    +-- StartsOver    the export has to start over
+      |    +-- TargetChanged
+      +-- LedgerLost         the target's ledger lacks chunks that were committed
       +-- SourceUnreadable
       +-- SpecOutdated       source or target have changed so that the spec can no longer be done
       +-- TargetUnavailable

@@ -68,7 +68,7 @@ def as_csv(records: list[tuple[str | None, ...]], delimiter: str, end: str) -> s
 
 
 @given(rows, st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n"]), st.integers(1, 60))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_imported_comes_out_the_same(
     make_yard: Callable[[Path], Yard], records: list[tuple[str | None, ...]], delimiter: str, end: str, size: int
 ) -> None:
