@@ -180,7 +180,7 @@ def test_a_start_without_room_says_so(make_daemon: Callable[..., DaemonProcess])
         assert daemon.spawn().wait(PATIENCE) == 1
     log = daemon.log.read_text()
     assert "Traceback" not in log
-    assert "ladingd: the disk is full" in log
+    assert "ladingd: the disk of the daemon's store is full" in log
 
 
 async def test_a_database_file_without_room(make_daemon: Callable[..., DaemonProcess], folder: Path) -> None:

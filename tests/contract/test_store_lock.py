@@ -252,7 +252,7 @@ async def test_a_file_that_is_gone_stops_what_writes_to_it(
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("SQLITE_READONLY", "mounted for reading alone"), ("SQLITE_IOERR_FSYNC", "see the kernel's log")],
+    [("SQLITE_READONLY", "mounted read-only"), ("SQLITE_IOERR_FSYNC", "see the kernel's log")],
 )
 async def test_what_makes_no_sense_to_wait_for_is_said_with_what_to_do(
     database: Database, name: str, said: str
