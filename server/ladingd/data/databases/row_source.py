@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from ladingd.core.plan import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import pyarrow as pa
 
@@ -114,7 +114,7 @@ class RowSource(ABC):
         return self
 
     @abstractmethod
-    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         """The rows of a chunk in the order of their keys, in batches of bounded size.
 
         A batch has the columns of the plan, as text; null is NULL. A chunk that is a whole table reports how far it

@@ -6,14 +6,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ladingd.data.databases.commit import ChunkCommit
 from ladingd.data.values.types import FieldType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
+    from ladingd.data.databases.commit import Opening
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
@@ -85,7 +88,6 @@ class Target(ABC):
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and read the ledger, where there is one. Makes nothing."""
 
-    @abstractmethod
     def write(
         self,
         job_uid: str,
@@ -95,12 +97,19 @@ class Target(ABC):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
-        """Commit the records of a chunk with their ledger entry, by `ChunkCommit`; return the balanced counts.
+        """Commit the records of a chunk with their ledger entry; return the balanced counts.
 
         ``keep_rejects`` gets the faults of the chunk, including those that the table found, and makes them durable
         before the commit. If the ledger already has the chunk, nothing is written and the counts of then are returned.
         Raises AttemptSuperseded, TargetChanged.
         """
+        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+        with self.opening(job_uid, plan, chunk) as opening:
+            return commit.run(opening)
+
+    @abstractmethod
+    def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
+        """Get ready to write a chunk; the value of the ``with`` begins its transactions."""
 
     @abstractmethod
     def verify(self, job_uid: str, plan: ImportPlan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, BinaryIO
 
 from ladingd.data.formats.registry import format_of
@@ -23,7 +24,8 @@ def write_rows(source: RowSource, plan: ExportPlan, chunk: Chunk, file: BinaryIO
     if writer.delimited and (written := source.write_text(plan, chunk, file)) is not None:
         return written
     rows = 0
-    for batch in source.read(plan, chunk):
-        file.writelines(writer.records(batch.columns))
-        rows += batch.num_rows
+    with closing(source.read(plan, chunk)) as batches:
+        for batch in batches:
+            file.writelines(writer.records(batch.columns))
+            rows += batch.num_rows
     return rows

@@ -156,17 +156,12 @@ class JsonLines(Format):
             name: _type_of(values, [text for text, quoted in column if quoted], column)
             for name, values, column in zip(names, arrays, columns, strict=True)
         }
-        return Outline(
-            layout=outline.layout,
-            start=outline.start,
-            end=size,
-            first_line=outline.first_line,
+        return replace(
+            outline,
             names=unique_names(list(names), source.path),
             columns=arrays,
             lines=[line for line, _ in records],
             types={name: kind for name, kind in types.items() if kind is not None},
-            detected=outline.detected,
-            notes=outline.notes,
         )
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -230,18 +225,14 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor) -> Chunk:
             first = data.find(b"\n") + 1 or length
             if first <= RECORD_LIMIT + 2:
                 taken = memoryview(data)[:length]
-                return _with_digest(cursor.chunk(length, records), digest(taken))
-            return _with_digest(cursor.chunk(first, 1, RECORD_TOO_LONG), digest(memoryview(data)[:first]))
+                return replace(cursor.chunk(length, records), digest=digest(taken))
+            return replace(cursor.chunk(first, 1, RECORD_TOO_LONG), digest=digest(memoryview(data)[:first]))
         if size >= longest:
             break
         size = min(2 * size, longest)
     line_end = end_of_line(source, cursor.start, plan.end)
     refused = cursor.chunk(line_end - cursor.start, 1, RECORD_TOO_LONG)
-    return _with_digest(refused, digest_all(source.blocks(refused.start, refused.end)))
-
-
-def _with_digest(chunk: Chunk, found: str) -> Chunk:
-    return replace(chunk, digest=found)
+    return replace(refused, digest=digest_all(source.blocks(refused.start, refused.end)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,15 +405,15 @@ def _typed_if_all(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return pa.array(texts, pa.string())
     try:
-        return _typed(values, kind)
+        return _cast(values, kind)
     except pa.ArrowInvalid:
         for place, value in enumerate(values):
             with suppress(pa.ArrowInvalid):
-                texts[place] = pc.cast(_typed([value], kind), pa.string())[0].as_py()
+                texts[place] = pc.cast(_cast([value], kind), pa.string())[0].as_py()
         return pa.array(texts, pa.string())
 
 
-def _typed(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
+def _cast(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
     """Values as pyarrow reads them. Raises ArrowInvalid if it would refuse one."""
     if any(is_string for _, is_string in values):
         raise pa.ArrowInvalid("a string is no number")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -16,12 +16,10 @@ from ladingd.core.report import report
 from ladingd.data.databases.duckdb.catalog import read_shape
 from ladingd.data.databases.duckdb.session import connected, is_there, quoted
 from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
-from ladingd.data.formats.csv.dialect import Dialect
-from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.storage.work_dir import Workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from ladingd.core.plan import Chunk, ExportPlan
@@ -112,7 +110,7 @@ class DuckdbSource(RowSource):
                 ends.append(start)
         return ends if len(ends) == limit else [*ends, LAST_KEY]
 
-    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         names = [column.source for column in plan.columns]
         done = 0
         with _reading(plan), self._connected(linger=True) as database:
@@ -132,15 +130,6 @@ class DuckdbSource(RowSource):
                 done += batch.num_rows
                 if plan.key is None:
                     report(done, expected)
-
-    def write_text(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
-        writer = CsvWriter(dialect=Dialect.of(plan.layout))
-        count = 0
-        with closing(self.read(plan, chunk)) as batches:  # type: ignore[type-var]
-            for batch in batches:
-                file.writelines(writer.records(batch.columns))
-                count += batch.num_rows
-        return count
 
     def _connected(self, *, linger: bool = False) -> AbstractContextManager[Database]:
         return connected(self.path, self.workplace, read_only=True, linger=linger)

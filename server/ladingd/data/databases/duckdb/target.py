@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
-from ladingd.data.databases.commit import ChunkCommit, Conflict, OutcomeUnknown, Transaction
+from ladingd.data.databases.commit import Conflict, OutcomeUnknown, Transaction
 from ladingd.data.databases.duckdb.bulk_load import Experience, RecordRefused, experience, load
 from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, read_shape
 from ladingd.data.databases.duckdb.ledger import Ledger
@@ -21,11 +22,12 @@ from ladingd.data.storage.work_dir import Workplace
 from ladingd.data.values.types import FieldType, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
+    from ladingd.data.databases.commit import Opening
     from ladingd.data.databases.duckdb.catalog import TableShape
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
@@ -112,29 +114,19 @@ class DuckdbTarget(Target):
             database.commit()
         return entries
 
-    def write(
-        self,
-        job_uid: str,
-        attempt: int,
-        plan: ImportPlan,
-        chunk: Chunk,
-        batch: Batch,
-        keep_rejects: Callable[[Faults], None],
-    ) -> Counts:
-        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+    def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
+        return nullcontext(partial(self._opened, job_uid))
 
-        @contextmanager
-        def opening(batch: Batch | None) -> Iterator[Transaction]:
-            with self._connected(linger=True) as database:
-                database.begin()
-                yield DuckdbTransaction(
-                    database=database,
-                    ledger=self._ledger(database),
-                    job_uid=job_uid,
-                    known=experience(self.path, job_uid),
-                )
-
-        return commit.run(opening)
+    @contextmanager
+    def _opened(self, job_uid: str, batch: Batch | None) -> Iterator[Transaction]:
+        with self._connected(linger=True) as database:
+            database.begin()
+            yield DuckdbTransaction(
+                database=database,
+                ledger=self._ledger(database),
+                job_uid=job_uid,
+                known=experience(self.path, job_uid),
+            )
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         if plan.columns:

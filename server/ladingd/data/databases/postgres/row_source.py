@@ -42,7 +42,7 @@ from ladingd.data.formats.csv.parser import parse
 from ladingd.data.values.types import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from psycopg.abc import Buffer
 
@@ -204,7 +204,7 @@ class PostgresSource(RowSource):
     def at(self, moment: Moment) -> PostgresSource:
         return replace(self, moment=moment)
 
-    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         # A second field: in a record of one field an empty line would not tell NULL from nothing.
         fields = [*_fields(plan.columns), sql.SQL("0")]
         names = [column.source for column in plan.columns]

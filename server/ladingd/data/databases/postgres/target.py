@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused
 from ladingd.core.plan import Chunk
-from ladingd.data.databases.commit import ChunkCommit, Conflict, Transaction
+from ladingd.data.databases.commit import Conflict, Transaction
 from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.databases.postgres.bulk_load import Load
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
@@ -36,13 +36,15 @@ from ladingd.data.values import types as field_type
 from ladingd.data.values.converters import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
+    from ladingd.data.databases.commit import Opening
     from ladingd.data.values.converters import Reading
     from ladingd.data.values.types import FieldType
 
@@ -166,17 +168,8 @@ class PostgresTarget(Target):
                 ledger.forget(job_uid)
                 session.commit()
 
-    def write(
-        self,
-        job_uid: str,
-        attempt: int,
-        plan: ImportPlan,
-        chunk: Chunk,
-        batch: Batch,
-        keep_rejects: Callable[[Faults], None],
-    ) -> Counts:
-        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
-        return commit.run(partial(self._opened, job_uid, plan, chunk))
+    def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
+        return nullcontext(partial(self._opened, job_uid, plan, chunk))
 
     @contextmanager
     def _opened(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch | None) -> Iterator[Transaction]:

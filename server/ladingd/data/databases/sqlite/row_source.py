@@ -32,7 +32,7 @@ from ladingd.data.databases.sqlite.text_columns import text_columns
 from ladingd.data.values.types import Affinity, of_declaration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ladingd.core.plan import Chunk, ExportPlan
     from ladingd.core.spec import Table
@@ -136,7 +136,7 @@ class SqliteSource(RowSource):
     def at(self, moment: Moment) -> SqliteSource:
         return replace(self, moment=moment)
 
-    def read(self, plan: ExportPlan, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+    def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         with _reading(plan), connected(self.path, read_only=True) as database:
             shape = _shape(database, plan)
             # The transaction has begun. If nothing was written before this, it sees what all others have seen.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
-from ladingd.data.databases.commit import ChunkCommit, OutcomeUnknown, Transaction
+from ladingd.data.databases.commit import OutcomeUnknown, Transaction
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.sqlite.attempts import attempting
 from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
+    from ladingd.data.databases.commit import Opening
     from ladingd.data.databases.sqlite.session import TableShape
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
@@ -103,20 +104,12 @@ class SqliteTarget(Target):
             database.commit()
         return entries
 
-    def write(
-        self,
-        job_uid: str,
-        attempt: int,
-        plan: ImportPlan,
-        chunk: Chunk,
-        batch: Batch,
-        keep_rejects: Callable[[Faults], None],
-    ) -> Counts:
-        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+    @contextmanager
+    def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> Iterator[Opening]:
         known = experience(self.path, job_uid)
-        opening = _Opening(path=self.path, job_uid=job_uid, known=known, each=known.attempt(chunk.ordinal))
+        beginning = _Beginning(path=self.path, job_uid=job_uid, known=known, each=known.attempt(chunk.ordinal))
         with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
-            return commit.run(opening.begin)
+            yield beginning.begin
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
@@ -183,7 +176,7 @@ def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Opening:
+class _Beginning:
     """Begins the transactions of a chunk."""
 
     path: Path
@@ -209,7 +202,7 @@ class _Opening:
 class SqliteTransaction(Transaction):
     """A transaction of either driver. ``load`` inserts a batch with it."""
 
-    def __init__(self, opening: _Opening, session: Session, load: Callable[[Batch, Experience], Faults]) -> None:
+    def __init__(self, opening: _Beginning, session: Session, load: Callable[[Batch, Experience], Faults]) -> None:
         self._opening = opening
         self._session = session
         self._load = load
