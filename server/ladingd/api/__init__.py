@@ -1,1 +1,2 @@
-"""The API: what a call says in the words of the domain, and what the domain answers. Only this room knows gRPC."""
+"""The API: translates calls into the words of the domain, and the domain's answers back. Only this package knows
+gRPC."""

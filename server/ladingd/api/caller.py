@@ -1,4 +1,4 @@
-"""Who makes the call that is being handled, and what the call does with jobs."""
+"""The caller of the current call, and what the call does with jobs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who calls, and the acts that the call comes to."""
+    """Who calls, and which acts the call performs on jobs."""
 
     principal: Principal
     acts: Set[Act]
 
     def check(self, job: Job) -> None:
-        """Raises JobNotFound and PermissionDenied where the caller may not do this with a job."""
+        """Raises JobNotFound or PermissionDenied if the caller may not do this with the job."""
         if not self.acts:
             raise RuntimeError("the table of methods has no act for a method that deals with jobs")
         for act in sorted(self.acts):
@@ -29,4 +29,4 @@ class Caller:
 
 
 caller: ContextVar[Caller] = ContextVar("caller")
-"""Set by the doorkeeper for all that is behind it."""
+"""The access interceptor sets it for every handler."""

@@ -1,4 +1,4 @@
-"""TCP with TLS, and certificates that are read anew when their files change."""
+"""TCP with TLS. Certificates are read again when their files change."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ _Signature = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
-    """An address and what it proves itself with. ``client_ca``: only clients with a certificate of this authority may
-    connect. gRPC cannot ask for certificates and do without: hence two addresses where both kinds of clients come.
-    """
+    """An address and its certificate. ``client_ca``: only clients with a certificate of this authority may connect. In
+    gRPC a client certificate cannot be optional: clients with and without one need two addresses."""
 
     address: str
     certificate: Path
@@ -27,7 +26,7 @@ class Listener:
     client_ca: Path | None = None
 
     def open(self, server: grpc.aio.Server) -> int:
-        """Listen; the port. Raises OSError, also where the files are of no use."""
+        """Listen, and return the port. Raises OSError, also if the files are unusable."""
         files = _Files(self)
         credentials = grpc.dynamic_ssl_server_credentials(
             files.read(),
@@ -50,15 +49,15 @@ class _Files:
         self._seen: _Signature | None = None
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        """What is in the files. Raises OSError."""
+        """The configuration from the files. Raises OSError."""
         self._seen = self._signature()
         listener = self._listener
-        # First, as an error of these names the file.
+        # Read the files first: an error names the file.
         key, chain = listener.key.read_bytes(), listener.certificate.read_bytes()
         authority = listener.client_ca.read_bytes() if listener.client_ca else None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # An empty password: otherwise it would be asked for at the terminal.
+            # Without this empty password OpenSSL would ask for one at the terminal.
             context.load_cert_chain(listener.certificate, listener.key, password="")
             if listener.client_ca is not None:
                 context.load_verify_locations(listener.client_ca)
@@ -70,22 +69,22 @@ class _Files:
         return grpc.ssl_server_certificate_configuration([(key, chain)], authority)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What is in the files where it is another than before; None goes on with what there was.
+        """The new configuration if the files have changed; None keeps the old one.
 
-        gRPC asks before each connection, in threads of its own.
+        gRPC calls this before each connection, in its own threads.
         """
         try:
             if self._signature() == self._seen:
                 return None
             read = self.read()
         except OSError as error:
-            # Said once for each change; the next change is looked at again.
+            # Logged once for each change: the files are read again only after the next change.
             _log.error("the certificate stays unchanged: %s", error)
             return None
         _log.info("new certificate from %s", self._listener.certificate)
         return read
 
     def _signature(self) -> _Signature:
-        # The time of the inode: a file that could not be read is looked at again once its rights are others.
+        # The ctime changes with the permissions too: a file that was unreadable is read again.
         stats = [path.stat() for path in self._paths]
         return tuple((stat.st_ctime_ns, stat.st_size, stat.st_ino) for stat in stats)

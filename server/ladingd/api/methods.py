@@ -1,4 +1,4 @@
-"""The one table of the API's methods: the right that each needs, its acts on jobs, and the limit it counts for."""
+"""The table of the API's methods: the right that each needs, its acts on jobs, and its limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Method:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody may call the method, known or not."""
+        """Whether anybody may call the method, even without authentication."""
         return self.right is None
 
 

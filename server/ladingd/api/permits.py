@@ -1,4 +1,4 @@
-"""What a caller needs for the things that a request names, beyond the right to call the method."""
+"""Checks the right to use what a request names: connections, roots and uploads."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DEFAULT = "local"
 
 
 class Permits:
-    """All methods raise PermissionDenied."""
+    """Every method raises PermissionDenied if the caller lacks the right."""
 
     def __init__(self, uploads: UploadStore) -> None:
         self._uploads = uploads
 
     async def spec(self, principal: Principal, spec: spec_pb2.JobSpec, *, asks_only: bool = False) -> None:
-        """For all that a spec names, wherever. What it exports for a download is the caller's from now on, unless
-        nothing is to be kept of it."""
+        """Check everything that a spec names. The caller becomes the owner of what the spec exports for a download,
+        unless ``asks_only``."""
         written = spec.WhichOneof("kind") == "export_spec" and not asks_only
         for part in _parts(spec):
             match part:
@@ -38,10 +38,10 @@ class Permits:
                     principal.require_connection(part.connection or DEFAULT)
 
     async def file(self, principal: Principal, file: spec_pb2.File, *, written: bool = False) -> None:
-        """For one file, to be read or written."""
+        """Check one file, to be read or written."""
         root = file.root or DEFAULT
         principal.require_root(root)
-        # Anything else beneath that root is refused when the file is looked for.
+        # Any other path below that root is refused later, when the file is opened.
         if root == UPLOADS and (upload_id := upload_id_beneath(file.path)):
             if written:
                 principal.require_upload(await self._uploads.claim(upload_id, principal.name))
@@ -49,12 +49,12 @@ class Permits:
                 await self.upload(principal, upload_id)
 
     async def upload(self, principal: Principal, upload_id: str) -> None:
-        """For an upload, or what was exported for a download."""
+        """Check an upload, or a file exported for a download."""
         principal.require_upload(await self._uploads.owner(upload_id))
 
 
 def _parts(message: Message) -> Iterator[Message]:
-    """A message and all that are in it."""
+    """A message and all messages in it."""
     yield message
     for _, value in message.ListFields():
         within: Sequence[Any] = ()

@@ -1,4 +1,4 @@
-"""Handlers of gRPC as interceptors need them: one function, whatever goes in and out in streams."""
+"""Handlers of gRPC as interceptors need them: one function for unary calls and streams alike."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _KINDS: dict[tuple[bool, bool], Callable[..., Handler]] = {
 
 
 def behaviour_of(handler: Handler) -> Callable[[Any, Context], Any]:
-    """What a handler does."""
+    """The function of a handler."""
     behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     return behaviour  # type: ignore[no-any-return]
 
 
 def with_behaviour(handler: Handler, behaviour: Callable[[Any, Context], Any], *, encoded: bool = False) -> Handler:
-    """The same handler that does something else. ``encoded``: it gets the requests' bytes, and not their messages.
+    """The same handler with another function. ``encoded``: the function gets requests as bytes instead of messages.
 
-    It may answer with bytes: a message that is sent to many is made into bytes once.
+    The function may answer with bytes: a message for many clients is encoded once.
     """
     return _KINDS[handler.request_streaming, handler.response_streaming](
         behaviour, None if encoded else handler.request_deserializer, _unless_encoded(handler.response_serializer)
@@ -47,10 +47,10 @@ def _unless_encoded(encode: Callable[[Any], bytes] | None) -> Callable[[Any], by
 
 
 async def run_to_end(call: Any, context: Context, seconds: float | None = None) -> Any:
-    """Await a handler, or write what it yields. Raises DeadlineExceeded where the client does not take a message within
+    """Await a handler, or send what it yields. Raises DeadlineExceeded if the client does not take a message within
     ``seconds``.
 
-    grpc could take the generator itself, but leaves it suspended when the client goes away during a write.
+    gRPC could run the generator itself, but leaves it suspended if the client goes away during a write.
     """
     if not isinstance(call, AsyncGenerator):
         return await call
@@ -64,7 +64,7 @@ async def run_to_end(call: Any, context: Context, seconds: float | None = None) 
 
 
 async def within(seconds: float, call: Awaitable[Any]) -> Any:
-    """What a call comes to. Raises DeadlineExceeded where it takes longer."""
+    """The result of a call. Raises DeadlineExceeded if the call takes longer."""
     try:
         async with asyncio.timeout(seconds) as limit:
             return await call

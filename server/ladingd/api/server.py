@@ -1,4 +1,4 @@
-"""The gRPC server: a Unix socket, and TLS where it is wanted; its services behind the guard and the doorkeeper."""
+"""The gRPC server: listens on a Unix socket and optionally with TLS. Its services run behind the interceptors."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE: str = reflection.SERVICE_NAME
 
 SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
-"""All that the server answers, as reflection tells."""
+"""All services of the server, as reflection lists them."""
 
 SOCKET_MODE = 0o660
 _TIMEOUT = 0.5
-"""Seconds that the watchers of health have to hear that we are going."""
+"""Seconds that the watchers of health have to take the message NOT_SERVING."""
 _MAX_METADATA_BYTES = 16 << 10
 _MAX_WAITING_CALLS = 10_000
 
@@ -64,10 +64,10 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MAX_REJECT_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
-    # By its default gRPC drops calls at random, as CANCELLED, once 1,000 wait for their turn.
+    # By default gRPC drops calls at random, as CANCELLED, once 1,000 are waiting.
     ("grpc.server.max_pending_requests", _MAX_WAITING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", _MAX_WAITING_CALLS),
-    # Clients may ping every 30 seconds, with or without calls; a little less, as pings do not come to the second.
+    # Clients may ping every 30 seconds, with or without calls. The limit is lower, because pings are not punctual.
     ("grpc.http2.min_ping_interval_without_data_ms", 25_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
@@ -78,11 +78,11 @@ _OPTIONS = (
 class ApiServer:
     """Answers calls from ``start`` to ``stop``, once.
 
-    ``local`` is whom a call by the socket stands for that shows no token; None: it has to show one. ``clients`` are
-    those that show a certificate, by its common name.
+    ``local`` is the principal of calls on the socket without a token; None: they need a token. ``clients`` are the
+    principals of certificates, by common name.
 
-    The caller makes the socket's directory and makes sure that no other server has the path: gRPC takes over a
-    socket that is in use without a word.
+    The caller creates the socket's directory and makes sure that no other server uses the path: gRPC silently takes
+    over a socket that is in use.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ApiServer:
         clock: Callable[[], datetime] = utc_now,
         observers: Sequence[Begun] = (),
     ) -> None:
-        """``observers`` are told of calls: see ``Guard``."""
+        """For ``observers`` see ``Guard``."""
         self._socket = socket.absolute()
         self._listeners = listeners
         self._ports: list[int] = []
@@ -127,12 +127,12 @@ class ApiServer:
         reflection.enable_server_reflection(SERVICES, self._server)
 
     async def start(self) -> None:
-        """Listen, then be SERVING. Raises OSError where the socket cannot be made, or an address or a certificate is of
-        no use."""
+        """Listen, then report SERVING. Raises OSError if the socket cannot be created, or an address or certificate is
+        unusable."""
         if not fits_socket(self._socket):
             raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket", str(self._socket))
         try:
-            # gRPC reads it as a URI.
+            # gRPC parses the path as a URI.
             self._server.add_insecure_port(f"unix:{quote(str(self._socket))}")
         except RuntimeError as error:
             raise OSError(errno.EADDRNOTAVAIL, "cannot listen on the socket", str(self._socket)) from error
@@ -152,37 +152,38 @@ class ApiServer:
         return self._limits.running
 
     def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
-        """Let in others by the socket and by certificates, from the next call on."""
+        """Replace the principals of the socket and of certificates, from the next call on."""
         self._access.admit(local=local, clients=clients)
 
     def idle_seconds(self) -> float:
-        """How long no call has been running."""
+        """How many seconds no call has been running."""
         return self._guard.idle_seconds()
 
     async def recheck(self, every: float = 5.0) -> None:
-        """End streams whose token is revoked or has expired, looking every so many seconds, until cancelled."""
+        """Check every ``every`` seconds, until cancelled, and end streams whose caller has lost the right to them."""
         while True:
             await asyncio.sleep(every)
             await self._access.recheck()
 
     async def refuse(self) -> None:
-        """Be NOT_SERVING for those who ask; calls are still answered. Cannot be taken back."""
+        """Report NOT_SERVING, for good. Calls are still answered."""
         for service in ("", JOB_SERVICE):
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
             except TimeoutError:
-                # A watcher that does not read holds up all others, and the end.
+                # A watcher that does not read blocks the other watchers and the shutdown.
                 self._guard.end(HEALTH_SERVICE)
                 await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace: float = 5.0) -> bool:
-        """Take no more calls, give those that run so many seconds, cancel the rest and wait as long for their end.
+        """Take no more calls. Give running calls ``grace`` seconds, then cancel them and wait as long again for their
+        end.
 
-        False where a handler has not come to its end. Watches of jobs and journals are ended by ``run``, before.
+        Returns False if a handler has not ended. ``run`` ends the watches of jobs and journals before.
         """
         await self.refuse()
-        # They never end by themselves, and would use up the grace.
+        # These never end by themselves and would use up the grace period.
         self._guard.end(HEALTH_SERVICE)
         self._guard.end(FILE_SERVICE)
         self._guard.end(REFLECTION_SERVICE)

@@ -1,4 +1,4 @@
-"""The one table from the domain's errors to the codes of gRPC, and what an answer says about an error."""
+"""Maps the domain's errors to the status codes of gRPC in one table. Builds the status that an answer carries."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,
         errors.StoreBusy: StatusCode.UNAVAILABLE,
         errors.RejectsLost: StatusCode.DATA_LOSS,
-        # What planning a spec can meet in the world outside.
+        # Technical errors that planning a spec can raise.
         errors.TargetUnavailable: StatusCode.UNAVAILABLE,
         errors.TargetBusy: StatusCode.UNAVAILABLE,
         errors.TargetRefused: StatusCode.FAILED_PRECONDITION,
@@ -62,15 +62,15 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.DiskFull: StatusCode.RESOURCE_EXHAUSTED,
     }
 )
-"""An error that is not here is INTERNAL, and its text stays with us."""
+"""An error that is not in this table becomes INTERNAL, and its text is only logged."""
 
-# A status travels in the trailers, several times and encoded; clients take no more than 8 KiB of those.
+# The trailers hold the status several times and encoded. Clients accept at most 8 KiB of trailers.
 _MESSAGE_BYTES = 600
 _FACT_BYTES = 200
 
 
 def status_of(error: BaseException) -> Status | None:
-    """What the caller is told of an error; None where the table does not have it."""
+    """The status of an error; None if the table lacks the error."""
     if not isinstance(error, errors.LadingError) or type(error) not in CODES:
         return None
     code = CODES[type(error)]
@@ -78,7 +78,7 @@ def status_of(error: BaseException) -> Status | None:
 
 
 def internal_status(error_id: str) -> Status:
-    """What the caller is told of an error that is a defect of ours: only the id it has in the log."""
+    """The status of a defect of the daemon. It names only the id that the error has in the log."""
     facts = {"error_id": error_id}
     return _status(StatusCode.INTERNAL, f"internal error, id {error_id}", (_info(errors.LadingError.code, facts),))
 
@@ -141,7 +141,7 @@ def _status(code: StatusCode, sentence: str, messages: tuple[Message, ...]) -> S
 
 
 def _clip(text: str, limit: int) -> str:
-    """At most so many bytes of a text, as valid UTF-8: a file name may hold bytes that are none."""
+    """At most ``limit`` bytes of a text, as valid UTF-8. A file name may hold invalid bytes."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= limit:
         return encoded.decode()

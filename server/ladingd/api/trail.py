@@ -1,4 +1,4 @@
-"""The audit trail: who did what, written when the outcome is known."""
+"""Writes the audit trail: who did what, and with which outcome."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REFUSED = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
-"""Outcomes that are written down of any call."""
+"""These outcomes are recorded for every method."""
 
 _A_MINUTE, _HOSTS = 20, 1_000
 _MOST_WAITING = 10_000
-"""Deeds that wait for a store that cannot be written now; further ones are in the log alone."""
+"""The most deeds that may wait for the store. Further deeds go only to the log."""
 
 
-class _Strangers:
-    """How often nobody knows who has called, in the present minute."""
+class _UnauthenticatedCalls:
+    """Counts the unauthenticated calls of the current minute."""
 
     def __init__(self) -> None:
         self._minute = 0
         self._calls: Counter[tuple[str, str]] = Counter()
 
     def counts(self, deed: Deed) -> bool:
-        """Whether a call is one of the first of its method and host, and worth an entry."""
+        """Whether a call is among the first of its method and host in this minute, and so gets an entry."""
         minute = int(deed.time.timestamp()) // 60
         if minute != self._minute:
             self._minute = minute
@@ -42,21 +42,22 @@ class _Strangers:
 
 
 class Trail:
-    """Writes deeds down. Those that come while others are being written share one transaction."""
+    """Writes deeds to the store. Deeds that arrive during a write share the next transaction."""
 
     def __init__(self, store: AuditStore) -> None:
         self._store = store
         self._waiting: list[tuple[Deed, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._strangers = _Strangers()
+        self._unauthenticated = _UnauthenticatedCalls()
 
     def note(self, deed: Deed, reason: str = "") -> Awaitable[None]:
-        """Write a deed down, whoever waits for it: what is returned is done when it is durable, or in the log as lost.
+        """Write a deed, even if nobody awaits the result. The result is done when the deed is durable or logged as
+        lost.
 
-        ``reason`` is for the log. Of calls by nobody knows whom only some a minute are written: they cost them nothing.
+        ``reason`` goes only to the log. Only some unauthenticated calls a minute are recorded: anybody can make them.
         """
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if deed.outcome == "UNAUTHENTICATED" and not self._strangers.counts(deed):
+        if deed.outcome == "UNAUTHENTICATED" and not self._unauthenticated.counts(deed):
             written.set_result(None)
             return written
         _log.log(
@@ -67,7 +68,7 @@ class Trail:
             deed.role or "no role",
             deed.peer,
             deed.outcome,
-            # It may be anything, line ends too.
+            # It is the caller's text and may contain line ends.
             ascii(deed.resource),
             f", {reason!a}" if reason else "",
         )
@@ -92,7 +93,7 @@ class Trail:
             try:
                 await self._store.add(deeds)
             except Exception:
-                # The calls are over, and cannot be undone.
+                # The calls are over and cannot be undone.
                 _log.exception("these entries are not in the audit trail: %r", deeds)
             for _, written in batch:
                 if not written.done():

@@ -1,1 +1,1 @@
-"""What every call passes before its method."""
+"""The interceptors: every call passes them before it reaches its method."""

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: between the guard and all handlers."""
+"""Identifies callers and checks their rights. Runs between the guard and the handlers."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 _MAX_RESOURCE = 200
 _ENTRY_TIMEOUT = 5.0
-"""Seconds that the entry of a deed may take, however little time the caller has left."""
+"""Seconds that writing an audit entry may take, even if the caller has less time left."""
 
 _CUT_OFF = frozenset({"CANCELLED", "DEADLINE_EXCEEDED"})
 
 
 @dataclass(kw_only=True, slots=True)
 class _Call:
-    """A call, and what is known by now of who makes it."""
+    """A call, and what is known so far about its caller."""
 
     method: str
     rule: Method | None
@@ -64,10 +64,10 @@ class _Call:
 
 
 class Access(grpc.aio.ServerInterceptor):
-    """Lets through who may, and writes down who changed something or was kept out.
+    """Lets permitted callers through. Records changes and refused calls in the audit trail.
 
-    ``local`` is whom a call by the Unix socket stands for that shows no token; None: it has to show one. ``clients``
-    are those that show a certificate, by its common name; TLS has made sure that it is right.
+    ``local`` is the principal of calls on the Unix socket without a token; None: they need a token. ``clients`` are the
+    principals of certificates, by common name; TLS has verified the certificate.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class Access(grpc.aio.ServerInterceptor):
         self._ended: set[asyncio.Task[Any]] = set()
 
     def admit(self, *, local: Principal | None, clients: Mapping[str, Principal]) -> None:
-        """Let in others by the socket and by certificates, from the next call on; streams are ended by ``recheck``."""
+        """Replace the principals of the socket and of certificates from the next call on; ``recheck`` ends open
+        streams."""
         self._local = local
         self._clients = clients
 
@@ -117,12 +118,12 @@ class Access(grpc.aio.ServerInterceptor):
                 with self._kept_in_sight(call, handler):
                     answer = await run_to_end(behaviour(request, context), context)
             except asyncio.CancelledError:
-                # Nobody waits for the answer any more; the entry is written all the same.
+                # Nobody waits for the answer any more. The audit entry is written nevertheless.
                 self._noted(call, "CANCELLED")
                 raise
             except Exception as error:
                 writing = self._noted(call, _outcome(error), reason=_reason(error))
-                # Where the store takes nothing now, nothing was changed, and the entry is written when it does.
+                # The store takes no writes now, so nothing was changed. The entry is written later.
                 if writing is not None and not isinstance(error, StoreBusy | DiskFull):
                     await _durable(writing)
                 raise
@@ -133,8 +134,8 @@ class Access(grpc.aio.ServerInterceptor):
         return with_behaviour(handler, controlled)
 
     async def recheck(self) -> None:
-        """End the streams of those who are no longer who they were: their token is not in force any more, or a reload
-        has made others of them. Other calls are over soon enough."""
+        """End the streams of callers whose token is no longer in force or whose rights a reload has changed. Other
+        calls end soon by themselves."""
         shown = {call.token_id for call in self._streams.values() if call.token_id}
         tokens = {token_id: await self._tokens.get(token_id) for token_id in shown}
         for task, call in list(self._streams.items()):
@@ -152,7 +153,7 @@ class Access(grpc.aio.ServerInterceptor):
 
     @contextmanager
     def _kept_in_sight(self, call: _Call, handler: Handler) -> Iterator[None]:
-        """Raises Unauthenticated in place of the cancellation by ``recheck``."""
+        """Turns a cancellation by ``recheck`` into Unauthenticated."""
         task = asyncio.current_task()
         if task is None or not (handler.request_streaming or handler.response_streaming):
             yield
@@ -172,7 +173,7 @@ class Access(grpc.aio.ServerInterceptor):
             self._ended.discard(task)
 
     async def _admit(self, call: _Call) -> None:
-        """Raises Unauthenticated, PermissionDenied, and what a request is refused with that cannot be understood."""
+        """Raises Unauthenticated, PermissionDenied, and InvalidRequest if the request cannot be understood."""
         principal = await self._identify(call)
         if call.rule is None or call.rule.right is None:
             raise PermissionDenied(principal.role, "a method that is open to somebody")
@@ -182,7 +183,7 @@ class Access(grpc.aio.ServerInterceptor):
         caller.set(Caller(principal=principal, acts=_acts(call.rule, call.request)))
 
     async def _identify(self, call: _Call) -> Principal:
-        """Who calls. Raises Unauthenticated."""
+        """The principal that calls. Raises Unauthenticated."""
         text = _bearer(call.context.invocation_metadata() or ())
         if text is None:
             principal = self._by_transport(call.context)
@@ -209,8 +210,8 @@ class Access(grpc.aio.ServerInterceptor):
         raise Unauthenticated("a token is needed, as in `authorization: Bearer lading_…`")
 
     def _check_certificate(self, name: str, context: Context) -> None:
-        """Raises Unauthenticated if the caller's certificate has expired: TLS looks at it only when a connection is
-        made, and connections last for days."""
+        """Raises Unauthenticated if the caller's certificate has expired. TLS checks it only when a connection is made,
+        and connections last for days."""
         for certificate in context.auth_context().get("x509_pem_cert", ()):
             if self._clock() >= (end := _end_of(certificate)):
                 raise Unauthenticated(
@@ -218,8 +219,7 @@ class Access(grpc.aio.ServerInterceptor):
                 )
 
     async def _permit(self, principal: Principal, request: Any) -> None:
-        """What a method takes by what is asked of it. Raises PermissionDenied. The model of a clone is looked at where
-        it is read."""
+        """Check what the request names. Raises PermissionDenied. ``Control.clone`` checks the job that is cloned."""
         match request:
             case pb.CreateJobRequest():
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
@@ -231,12 +231,13 @@ class Access(grpc.aio.ServerInterceptor):
                 await self._permits.file(principal, request.file)
 
     def _noted(self, call: _Call, outcome: str, *, answer: Any = None, reason: str = "") -> Awaitable[None] | None:
-        """What the writing of the call's deed can be awaited by; None where there is nothing to write."""
+        """Note the call in the audit trail; await the result to know that it is written. None if there is nothing to
+        note."""
         changes = call.rule is not None and call.rule.changes and not getattr(call.request, "validate_only", False)
         if not changes and outcome not in REFUSED and not (outcome == "NOT_FOUND" and _may_be_hidden(call)):
             return None
         if outcome in _CUT_OFF and _name_of(call.effect):
-            outcome = "OK"  # The caller does not know it, but what was asked for is done.
+            outcome = "OK"  # The change is done, although the caller does not know it.
         deed = Deed(
             time=self._clock(),
             principal=call.principal,
@@ -251,30 +252,30 @@ class Access(grpc.aio.ServerInterceptor):
 
 @lru_cache(maxsize=1_000)
 def _end_of(certificate: bytes) -> datetime:
-    """Until when a certificate in PEM holds. TLS has accepted it."""
+    """When a certificate (PEM) expires. TLS has accepted it."""
     return validity(ssl.PEM_cert_to_DER_cert(certificate.decode("ascii")))[1]
 
 
 async def _durable(writing: Awaitable[None]) -> None:
-    """Wait until an entry is written. Raises DeadlineExceeded: what the caller wanted may be done by then."""
+    """Wait until an entry is written. Raises DeadlineExceeded; the caller's change may be done by then."""
     await within(max(seconds_to_answer() or 0.0, _ENTRY_TIMEOUT), writing)
 
 
 def _acts(rule: Method, request: Any) -> Set[Act]:
-    """What a call does with its job: an edit does what the fields come to, and at least sees it."""
+    """The acts of a call on its job. For an edit, the edited fields decide; every edit includes SEE."""
     if isinstance(request, pb.UpdateJobRequest):
         return frozenset({Act.SEE, *(EDITS[field] for field in fields_to_edit(request))})
     return rule.acts
 
 
 def _may_be_hidden(call: _Call) -> bool:
-    """Whether there may be a job all the same, but not for this caller. Such a refusal belongs in the trail; and so
-    does every answer like it, or the time it takes would tell them apart."""
+    """Whether the job may exist but be hidden from this caller. The trail records such a refusal, and also every
+    NOT_FOUND that looks like one: otherwise the answer time would tell them apart."""
     return bool(call.rule and call.rule.acts and call.admitted and not call.admitted.sees_all)
 
 
 def _outcome(error: Exception) -> str:
-    """gRPC's word for what the caller is answered."""
+    """The name of the gRPC status code that the caller gets."""
     if isinstance(error, grpc.aio.BaseError):
         return "CANCELLED"  # The connection is gone.
     return CODES.get(type(error), grpc.StatusCode.INTERNAL).name  # type: ignore[arg-type]
@@ -285,7 +286,7 @@ def _reason(error: Exception) -> str:
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
-    """The token that came with a call. Raises Unauthenticated for other ways to say who one is, or for several."""
+    """The bearer token of a call. Raises Unauthenticated for another scheme or for several tokens."""
     shown = [value for key, value in metadata if key == "authorization"]
     if not shown:
         return None
@@ -296,7 +297,7 @@ def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
 
 
 def _name_in(message: Any) -> str:
-    """The resource that a request or an answer is about; empty where it says nothing."""
+    """The resource that a request or an answer names; empty if it names none."""
     for known in ("name", "parent"):
         if isinstance(name := getattr(message, known, None), str) and name:
             return name

@@ -1,4 +1,4 @@
-"""The outermost layer around every handler: errors leave as the table says, and no handler is lost sight of."""
+"""The outermost layer around every handler: maps errors to status codes and keeps track of running handlers."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
     Res = TypeVar("Res")
 
 CORRELATION = "x-correlation-id"
-"""The metadata that callers may send with a call, and get back in its trailers: the id it has in the log."""
+"""The metadata key of the id that a call has in the log. Callers may send one; the trailers return it."""
 
 TRACE = "traceparent"
-"""The metadata of the W3C that says which trace a call belongs to."""
+"""The W3C metadata key that says which trace a call belongs to."""
 
 Begun: TypeAlias = "Callable[[str], Callable[[str], None]]"
-"""Takes the method of a call that begins, and returns what takes gRPC's word for its outcome when it is over."""
+"""Called with the method when a call begins. Returns a function to call with the name of its status code at its end."""
 
 DEFAULT_TIMEOUT = 20.0
-"""Seconds that a call may wait for the store that has no deadline of its own."""
+"""Seconds that a call without a deadline may wait for the store."""
 _MARGIN = 1.0
-"""Seconds before its deadline by which a caller has an answer."""
+"""A caller gets the answer this many seconds before the deadline."""
 
 _log = logging.getLogger(__name__)
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Maps the errors of handlers and keeps account of the handlers that run.
+    """Maps the errors of handlers and keeps track of the handlers that run.
 
-    Belongs first among a server's interceptors, so that nothing of ours runs outside of it.
+    It must be the first interceptor of a server, so that all our code runs inside it.
     """
 
     def __init__(self, observers: Sequence[Begun] = ()) -> None:
-        """``observers`` are told of every call that begins, and when it is over, in the call's own task."""
+        """``observers`` are called at the begin and end of every call, in the task of the call."""
         self._observers = observers
         self._running: dict[Task, str] = {}
         self._ended: set[Task] = set()
@@ -69,17 +69,17 @@ class Guard(grpc.aio.ServerInterceptor):
         return None if handler is None else self._guarded(handler, handler_call_details.method)
 
     async def drained(self, within: float) -> bool:
-        """Wait until no handler runs any more, at most so many seconds; False where some still do."""
+        """Wait until no handler runs, at most ``within`` seconds. False if some still run."""
         if self._running:
             await asyncio.wait(tuple(self._running), timeout=within)
         return not self._running
 
     def idle_seconds(self) -> float:
-        """How long no handler has been running."""
+        """How many seconds no handler has been running."""
         return 0.0 if self._running else time.monotonic() - self._quiet_since
 
     def end(self, service: str) -> None:
-        """End the calls of one service that run at present; the callers are told that we are shutting down."""
+        """End the running calls of one service. Their callers get ShuttingDown."""
         for task, method in self._running.items():
             if method.startswith(f"/{service}/") and task not in self._ended:
                 self._ended.add(task)
@@ -104,17 +104,17 @@ class Guard(grpc.aio.ServerInterceptor):
             except asyncio.CancelledError:
                 if self._cancelled_by_grpc(task):
                     raise
-                # Without an answer of ours the client would wait until its deadline.
+                # Without our answer the client would wait until its deadline.
                 answer = _answer(ShuttingDown(), method)
             except grpc.aio.BaseError:
-                # The call was aborted or its connection is gone: grpc's own affair, nothing can be sent any more.
+                # The call was aborted or its connection is gone: gRPC deals with it, and nothing can be sent.
                 raise
             except Exception as error:
                 if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    # What a generated class has for a method that ours does not.
+                    # Raised by the generated base class for a method that our servicer lacks.
                     await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
                 if isinstance(error, StoreUnusable):
-                    # The daemon is about to stop, and says why.
+                    # The daemon is about to stop: log why.
                     _log.error("%s", error)
                     error = ShuttingDown()
                 answer = _answer(error, method)
@@ -122,7 +122,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 answer.code, answer.details, (*answer.trailing_metadata, (CORRELATION, current().call))
             )
 
-        # Bytes that are no message are an error like others only where they are read in here.
+        # Requests are decoded in here, so that undecodable bytes are mapped like other errors.
         return with_behaviour(handler, guarded, encoded=True)
 
     @contextmanager
@@ -141,7 +141,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if task is None:
             raise RuntimeError("a handler runs outside of a task")
         self._running[task] = method
-        # Not when the handler returns: grpc sends its answer after that, in the same task.
+        # The task outlives the handler: gRPC sends the answer in the same task.
         task.add_done_callback(self._left)
         return task
 
@@ -151,17 +151,17 @@ class Guard(grpc.aio.ServerInterceptor):
         self._quiet_since = time.monotonic()
 
     def _cancelled_by_grpc(self, task: Task) -> bool:
-        """Whether the client or the server's stop cancelled the call, and not ``end`` or the handler itself."""
+        """Whether the client or the stopping server cancelled the call, rather than ``end`` or the handler itself."""
         return (task.uncancel() if task in self._ended else task.cancelling()) > 0
 
 
 def _timeout(remaining: float | None) -> float:
-    """For how many seconds an answer may be waited for so that it comes before the caller gives up."""
+    """How many seconds a handler may wait, so that its answer comes before the caller gives up."""
     return DEFAULT_TIMEOUT if remaining is None else remaining - min(_MARGIN, remaining / 2)
 
 
 def _shown(name: str, context: Context) -> str | None:
-    """What came with a call under this name, once and as text."""
+    """The metadata of this name; None unless there is exactly one, as text."""
     shown = [value for key, value in context.invocation_metadata() or () if key == name]
     return shown[0] if len(shown) == 1 and isinstance(shown[0], str) else None
 
@@ -180,7 +180,7 @@ async def _handle(behaviour: _Behaviour, encoded: Any, decode: _Decode | None, c
 
 
 async def _handle_stream(behaviour: _Behaviour, encoded: Any, decode: _Decode | None, context: Context) -> Any:
-    # A handler may leave the stream before its end, which grpc would leave to the garbage collector then.
+    # A handler may leave the stream before its end. gRPC would leave the open stream to the garbage collector.
     async with aclosing(aiter(encoded)) as pieces, aclosing(_decoded_stream(pieces, decode)) as requests:
         return await run_to_end(behaviour(requests, context), context)
 

@@ -1,6 +1,6 @@
-"""How many calls of each class run at a time, and how long a call without a deadline of its own may take.
+"""Limits how many calls of each class run at a time, and how long a call without a deadline may take.
 
-gRPC's own limit counts watchers and health checks alike: a thousand of the first would keep out the second.
+gRPC's own limit counts watchers and health checks alike: a thousand watchers would keep out health checks.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class Limits(grpc.aio.ServerInterceptor):
-    """Lets so many calls of each class run at a time and refuses the others at once, by TooManyCalls.
+    """Limits the running calls of each class. Further calls raise TooManyCalls at once.
 
-    A call that is answered by one message and came without a deadline gets one: ``command_seconds`` or
-    ``read_seconds``, then it is cancelled and DeadlineExceeded is raised; the same becomes of a transfer whose client
-    takes nothing for ``transfer_timeout`` seconds. Belongs inside the guard, which maps both.
+    A command or read without a deadline gets one: ``command_seconds`` or ``read_seconds``. After that it is cancelled
+    and raises DeadlineExceeded. So does a transfer whose client takes nothing for ``transfer_timeout`` seconds. Belongs
+    inside the guard, which maps both errors.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Limits(grpc.aio.ServerInterceptor):
     def _limited(self, handler: Handler, call_class: CallClass) -> Handler:
         behaviour = behaviour_of(handler)
         seconds = self._seconds.get(call_class)
-        # Whoever stops reading a file must not keep others from theirs. Watchers may: there is room for many.
+        # A client that stops reading a file must not block the others. Watchers may stop: their limit is high.
         timeout = self._transfer_timeout if call_class is CallClass.TRANSFERS else None
 
         async def limited(request: Any, context: Context) -> Any:

@@ -1,1 +1,1 @@
-"""Between messages of the API and the domain."""
+"""Converts messages of the API to the domain and back."""

@@ -1,4 +1,4 @@
-"""The events of watches as the bytes of messages, made once for all watchers."""
+"""The events of watches as encoded messages, encoded once for all watchers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from ladingd.run.watch.events import WatchEvent
 
 KEPT_BYTES = 2 << 20
-"""What the messages of changes take at most, and what those of a list take."""
+"""The most bytes that messages of changes may take, and also the most that a list may take."""
 _MESSAGE_BYTES = 200
-"""What a message takes beside its bytes."""
+"""The memory overhead of a message, in bytes."""
 _OF_CHANGES = frozenset({WatchKind.CHANGED, WatchKind.DELETED})
 
 
 class EncodedEvents:
-    """The latest changes, as many as fit. To convert one takes as long as to send it."""
+    """Caches the latest changes, as many as fit. Encoding a change takes as long as sending it."""
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -33,11 +33,11 @@ class EncodedEvents:
 
     @property
     def size(self) -> int:
-        """The bytes of memory that are kept, roughly."""
+        """The bytes of memory that the cache takes, roughly."""
         return self._bytes + self._listed_bytes
 
     def message(self, event: WatchEvent) -> bytes:
-        """The event as it is sent."""
+        """The event as an encoded message."""
         if event.kind is WatchKind.SNAPSHOT:
             return self._of_snapshot(event)
         if event.kind is WatchKind.WITHDRAWN and event.job is not None:
@@ -53,14 +53,14 @@ class EncodedEvents:
         return known
 
     def _of_snapshot(self, event: WatchEvent) -> bytes:
-        """Watchers that come at the same time are shown the same jobs."""
+        """Watchers that connect at the same time get the same list of jobs."""
         if event.revision != self._revision or self._listed_bytes > self._most_bytes:
             self._forget_list()
             self._revision = event.revision
         known = self._listed.get(id(event.job))
         if known is None or known[0].job is not event.job:
             if not self._listed:
-                # The watch forgets its list by then, too; the jobs of a list must not stay here alone.
+                # The watch has dropped its list by then. Without this the jobs of a list would stay in memory.
                 asyncio.get_running_loop().call_later(2 * LISTED_SECONDS, self._forget_list)
             known = self._listed[id(event.job)] = event, watch_message(event).SerializeToString()
             self._listed_bytes += len(known[1]) + _MESSAGE_BYTES

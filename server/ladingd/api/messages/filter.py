@@ -1,4 +1,4 @@
-"""What `filter` and `order_by` of a request mean."""
+"""Parses `filter` and `order_by` of a request."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CHOICES = {
     Field.SHARED: {"true", "false"},
 }
 WATCHABLE: Set[Field] = frozenset({Field.STATE, Field.TYPE, Field.LABEL, Field.OWNER, Field.SHARED})
-"""What a watch can tell of a job from its change alone."""
+"""The fields by which a watch can filter: each change carries them."""
 
 
 def selection_in(text: str, fields: Set[Field] = frozenset(Field)) -> Selection:
-    """Conditions joined by AND. Raises InvalidRequest (field ``filter``)."""
+    """Parse conditions joined by AND. Raises InvalidRequest (field ``filter``)."""
     if len(text.encode()) > MAX_BYTES:
         raise _wrong(f"is longer than {MAX_BYTES} bytes")
     tokens = _tokens(text)
@@ -41,7 +41,7 @@ def selection_in(text: str, fields: Set[Field] = frozenset(Field)) -> Selection:
 
 
 def order_in(text: str) -> Order:
-    """One field and a direction. Raises InvalidRequest (field ``order_by``)."""
+    """Parse one field and a direction. Raises InvalidRequest (field ``order_by``)."""
     match text.split():
         case []:
             return NEWEST_FIRST
@@ -88,7 +88,7 @@ def _condition(tokens: list[tuple[str, str]], fields: Set[Field]) -> Condition:
 
 
 def _value(tokens: list[tuple[str, str]], name: str) -> tuple[bool, str]:
-    """Whether it was quoted, and what it is."""
+    """Whether the value was quoted, and the value."""
     kind, text = tokens.pop(0) if tokens else ("", "")
     if kind == "quoted":
         return True, re.sub(r'\\(["\\])', r"\1", text[1:-1])
@@ -114,7 +114,7 @@ def _of_words(field: Field, comparison: Comparison, given: list[tuple[bool, str]
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
-        # The first and the last day of the calendar are in another year elsewhere.
+        # Converting the first or last day of the calendar to UTC can overflow.
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise _wrong(f"{text!r} is not a time, as in 2026-11-24T10:00:00Z") from None

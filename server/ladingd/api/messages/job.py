@@ -1,4 +1,4 @@
-"""The domain's nouns as messages of the API; one function for each noun."""
+"""Converts the domain's objects to messages of the API, with one function for each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job_name(job_id: str) -> str:
 
 
 def job_message(job: Job, now: datetime) -> job_pb2.Job:
-    """A job; ``now`` ends the duration of one that has not ended."""
+    """The message of a job. ``now`` is the end of the duration of a job that has not ended."""
     return job_pb2.Job(
         name=job_name(job.id),
         uid=job.uid,
@@ -111,7 +111,7 @@ def reject_message(reject: Reject) -> job_pb2.Reject:
 
 
 def watch_message(event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
-    """An event. It says the same whenever it is sent: the duration of a job that has not ended is that of its time."""
+    """The message of an event, the same whenever it is sent: the event's time ends the duration of a running job."""
     return job_service_pb2.WatchJobsResponse(
         kind=f"KIND_{event.kind.name}",
         revision=event.revision,
@@ -121,7 +121,7 @@ def watch_message(event: WatchEvent) -> job_service_pb2.WatchJobsResponse:
 
 
 def withdrawn_message(job: Job, revision: int, time: datetime) -> job_service_pb2.WatchJobsResponse:
-    """A job ends for a watcher who may no longer see it: nothing but what was known of it for good."""
+    """The message for a watcher who may no longer see a job: deleted, with only the fields that never change."""
     empty = spec_pb2.JobSpec()
     getattr(empty, f"{job.spec.kind}_spec").SetInParent()
     return job_service_pb2.WatchJobsResponse(
@@ -133,7 +133,7 @@ def withdrawn_message(job: Job, revision: int, time: datetime) -> job_service_pb
 
 
 def timestamp(time: datetime) -> Timestamp:
-    # By whole numbers: half of a job's conversion would be FromDatetime.
+    # Integer arithmetic: FromDatetime would take half the time of converting a job.
     since = time - _EPOCH
     return Timestamp(seconds=since.days * 86400 + since.seconds, nanos=since.microseconds * 1000)
 

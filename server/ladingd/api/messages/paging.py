@@ -1,4 +1,4 @@
-"""Pages of a list: as many items as a message can hold, and the journal's page tokens."""
+"""Fits the pages of a list into messages. Makes and reads the journal's page tokens."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Message)
 
 MAX_MESSAGE_BYTES = 4 << 20
-"""What a gRPC client takes unless it is told otherwise."""
+"""The default limit of gRPC clients."""
 MAX_REJECT_BYTES = 64 << 20
-"""A reject is whole: a record of 16 MiB, of which each byte may have become the three of U+FFFD, and some."""
+"""A reject carries its whole record: 16 MiB, each byte of which may have become the 3 bytes of U+FFFD, plus the
+rest."""
 
 _SEQUENCES = range(1 << 63)
 
 
 async def fitting(read: Callable[[int], Awaitable[M]], size: int) -> M:
-    """The page that ``read`` makes of at most so many items, of fewer where it would not fit into one message."""
+    """The page that ``read`` returns for ``size`` items, or for fewer if it would not fit into one message."""
     page = await read(size)
     while size > 1 and page.ByteSize() > MAX_MESSAGE_BYTES:
-        # Half of what would fit if all items were alike, since they are not.
+        # Items differ in size: take half of what would fit if all were equal.
         size = max(1, size * MAX_MESSAGE_BYTES // (2 * page.ByteSize()))
         page = await read(size)
     return page
 
 
 def journal_token(job_id: str, sequence: int) -> str:
-    """Where the journal of a job goes on: after this sequence number."""
+    """The token of the page that starts after this sequence number."""
     return base64.urlsafe_b64encode(f"{job_id}/{sequence}".encode()).decode()
 
 
 def sequence_in(token: str, job_id: str) -> int:
-    """The sequence number that a token of this job's journal stands for; 0 for none. Raises InvalidRequest."""
+    """The sequence number in a token of this job's journal; 0 for an empty token. Raises InvalidRequest."""
     if not token:
         return 0
     try:

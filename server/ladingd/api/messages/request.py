@@ -1,4 +1,4 @@
-"""What a request must be like before anything is asked of the domain."""
+"""Checks the shape of requests before the domain is called."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from lading.v1 import job_pb2
 
 MAX_JOB_BYTES = 1 << 20
-"""A job is sent back in answers that hold more than it, which must stay below the limit of a message."""
+"""Answers hold the job and more, and must stay below the limit of a message."""
 
 _TEXT_BYTES = {"label": 1 << 10, "description": 32 << 10}
-"""Every change of a job holds them again."""
+"""Every change of a job stores them again."""
 
 EDITABLE = ("label", "description", "shared", "spec")
 
@@ -48,7 +48,7 @@ def upload_id_in(name: str) -> str:
 
 
 def wanted_job_id(job_id: str) -> str:
-    """The id that a new job is to have, or nothing. Raises InvalidRequest."""
+    """The id that the caller wants for a new job; may be empty. Raises InvalidRequest."""
     if job_id and not _JOB_ID.fullmatch(job_id):
         raise InvalidRequest(
             "job_id", "must have 1 to 63 characters of a-z, 0-9 and -, starting with a letter or digit"
@@ -57,7 +57,7 @@ def wanted_job_id(job_id: str) -> str:
 
 
 def request_id_in(text: str) -> str:
-    """A UUID in its usual spelling, or nothing. Raises InvalidRequest."""
+    """The UUID in its usual spelling; may be empty. Raises InvalidRequest."""
     if not text:
         return ""
     try:
@@ -67,11 +67,11 @@ def request_id_in(text: str) -> str:
 
 
 def digest(request: Message) -> str:
-    """What tells a request from another one, whatever its request_id: a SHA-256 in hex."""
+    """The SHA-256 (hex) of a request without its request_id."""
     bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("request_id")
-    # Creations have no name before them: so they had none in the first stores.
+    # Creations are hashed without the message's name: stores of the first versions hold such digests.
     kind = b"" if isinstance(request, job_service_pb2.CreateJobRequest) else request.DESCRIPTOR.full_name.encode()
     return hashlib.sha256(kind + bare.SerializeToString(deterministic=True)).hexdigest()
 
@@ -95,7 +95,7 @@ def page_size_in(size: int) -> int:
 
 
 def fields_to_edit(request: job_service_pb2.UpdateJobRequest) -> Set[str]:
-    """Those of the mask, or without one those that are set (AIP-134). Raises InvalidRequest."""
+    """The fields of the mask; without a mask, the fields that are set (AIP-134). Raises InvalidRequest."""
     paths = frozenset(request.update_mask.paths)
     unknown = sorted(paths - frozenset(EDITABLE))
     if unknown:

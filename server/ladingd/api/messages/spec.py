@@ -1,4 +1,4 @@
-"""The spec of a job: from its message, with its shape checked, and back."""
+"""Converts the message of a spec, checks its shape, and converts it back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SPELLING = {
     "import_spec": {"file": "files[0]"},
     "export_spec": {"source": "table"},
 }
-"""Fields that the API spells otherwise than the domain, which names them when it finds a spec wrong."""
+"""The API's names of fields that the domain names differently in its InvalidSpec errors."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def beneath(path: str) -> Iterator[None]:
 
 @contextmanager
 def named_in_request(message: spec_pb2.JobSpec) -> Iterator[None]:
-    """Put the path in the request before the field of an InvalidSpec that was raised below the API, in its spelling."""
+    """Rename the field of an InvalidSpec that the domain raised to its path in the request."""
     kind = message.WhichOneof("kind")
     if kind is None:
         yield
@@ -142,7 +142,7 @@ def _table(message: spec_pb2.Table) -> Table:
 
 
 def _csv_format(message: spec_pb2.CsvFormat, *, default_delimiter: str = "") -> CsvFormat:
-    """``default_delimiter`` is what an empty delimiter comes to, where that is known beforehand."""
+    """``default_delimiter`` is the meaning of an empty delimiter, if it is known beforehand."""
     if message.header not in _HEADERS:
         raise InvalidSpec("header", f"has no value {int(message.header)}")
     _check_character("delimiter", message.delimiter)

@@ -1,1 +1,1 @@
-"""The methods of the API, one module a service."""
+"""The methods of the API, with one module for each service."""

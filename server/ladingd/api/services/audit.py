@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AuditServicer(AuditServiceServicer):
-    """Shows what was written down."""
+    """Lists audit entries."""
 
     def __init__(self, store: AuditStore) -> None:
         self._store = store

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 TIMEOUT = 300.0
-"""Seconds that a client may be silent in the middle of a file. Then it has to begin again where it was."""
+"""Seconds that a client may pause in the middle of a file. After that it must resume the upload with a new call."""
 
 _SHA256_BYTES = 32
 _MAX_NAME_BYTES = 200
-"""What file systems take, less what the daemon puts around the name of a file that is not whole."""
+"""The limit of file systems, less what the daemon adds to the name of an incomplete file."""
 
 
 class FileServicer(FileServiceServicer):
-    """Reads the next message only when the last one is on the disk, and the next piece when the last one is sent."""
+    """Reads the next message only after the last one is on disk, and the next piece only after the last one is sent."""
 
     def __init__(self, uploads: UploadStore, sender: FileSender, in_use: InUse, *, timeout: float = TIMEOUT) -> None:
         self._uploads = uploads
@@ -55,7 +55,7 @@ class FileServicer(FileServiceServicer):
         principal = caller.get().principal
         principal.require_upload(await self._uploads.owner(announced.upload_id))
         async with self._uploads.receive(announced, offset, principal.name) as coming:
-            # Clients that wait for our headers know that the file is taken before they send it.
+            # A client can wait for our headers and so learn that the file is accepted before it sends data.
             await context.send_initial_metadata(())
             while not coming.complete and (message := await self._next(messages, coming)) is not None:
                 await coming.write(data_in(message))
@@ -69,10 +69,10 @@ class FileServicer(FileServiceServicer):
         try:
             await asyncio.shield(removing)
         except asyncio.CancelledError:
-            # The thread at it cannot be called back: what became of it belongs in the audit trail.
+            # The deleting thread cannot be stopped. Wait for its result, which belongs in the audit trail.
             await asyncio.wait([removing])
             if not removing.cancelled():
-                removing.exception()  # Nobody waits for it any more.
+                removing.exception()  # Mark it as retrieved: nobody waits for it.
             raise
         return Empty()
 
@@ -112,7 +112,7 @@ class FileServicer(FileServiceServicer):
 
 
 def announcement_in(begin: pb.UploadFileRequest.Begin) -> Announcement:
-    """What is to come. Raises InvalidRequest."""
+    """The announcement of an upload. Raises InvalidRequest."""
     upload_id = begin.upload_id.lower()
     if not is_upload_id(upload_id):
         raise InvalidRequest("begin.upload_id", "is not a UUID")
@@ -127,7 +127,7 @@ def announcement_in(begin: pb.UploadFileRequest.Begin) -> Announcement:
 
 
 def data_in(message: pb.UploadFileRequest) -> bytes:
-    """The next bytes. Raises InvalidRequest."""
+    """The data of a message. Raises InvalidRequest."""
     if message.WhichOneof("part") != "data":
         raise InvalidRequest("data", "must follow begin; nothing else may")
     if len(message.data) > PIECE_BYTES:

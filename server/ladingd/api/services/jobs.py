@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class JobServicer(JobServiceServicer):
-    """Makes no decision: what a request means is in ``spec`` and ``request``, what it comes to is in ``run``."""
+    """Makes no decisions: ``messages`` interprets requests, and ``run`` executes them."""
 
     def __init__(
         self,
@@ -158,11 +158,11 @@ class JobServicer(JobServiceServicer):
         )
 
     async def _permit(self, spec: JobSpec) -> None:
-        """Raises PermissionDenied where the caller may not use, by now, what the spec of a job names."""
+        """Raises PermissionDenied if the caller may not (or no longer) use what the spec of a job names."""
         await self._permits.spec(caller.get().principal, spec_message(spec), asks_only=True)
 
     def _made(self, job: Job, request_id: str) -> job_pb2.Job:
-        """The job that a request has made, now or when requests were nobody's: then it may be somebody else's."""
+        """The job that a request made. A request from before requests had owners may have made another caller's job."""
         if not caller.get().principal.may(Act.SEE, job):
             raise RequestIdReused(request_id)
         return self._message(job)
@@ -172,7 +172,7 @@ class JobServicer(JobServiceServicer):
         job_id = shape.job_id_in(request.name) if request.name else ""
         selection = caller.get().principal.visible(selection_in(request.filter, WATCHABLE))
         watch = self._watch.jobs(revision=revision, job_id=job_id, selection=selection, check=caller.get().check)
-        # Otherwise a cancelled call would leave its watch to the garbage collector.
+        # Without aclosing, a cancelled call would leave its watch to the garbage collector.
         async with aclosing(watch) as events:
             async for event in events:
                 yield self._shown.message(event)
@@ -208,14 +208,14 @@ class JobServicer(JobServiceServicer):
         job = await self._jobs.get(job_id)
         caller.get().check(job)
         kept = await self._chunks.chunks(job_id)
-        # Only what is committed: a chunk that is in flight may have left rejects that its replay will replace.
+        # Only committed chunks: a chunk in flight may have left rejects that its replay will replace.
         chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
 
         async def page_of(size: int) -> pb.ListRejectsResponse:
             try:
                 page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
             except RejectsLost:
-                await self._jobs.get(job_id)  # A deleted job loses its rejects, too.
+                await self._jobs.get(job_id)  # Raises JobNotFound if the job was deleted with its rejects.
                 raise
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 
