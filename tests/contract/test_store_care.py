@@ -80,7 +80,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(tmp_path: Path, monk
     before = files(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr("ladingd.store.sqlite.backup.shutil.disk_usage", lambda _: Usage(1, 1, 12_345))
-        with pytest.raises(StoreUnusable, match=r"its schema 0001 has to be brought .* 12,345 are free"):
+        with pytest.raises(StoreUnusable, match=r"before upgrading its schema 0001: .* 12,345 are free"):
             await SqlJobStore.open(path)
     assert files(tmp_path) == before
     await (await SqlJobStore.open(path)).close()

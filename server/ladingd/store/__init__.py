@@ -1,1 +1,1 @@
-"""The store: jobs, their changes, journals and chunks, durably in an SQLite file."""
+"""The store: keeps jobs with their changes, journals and chunks in an SQLite file."""

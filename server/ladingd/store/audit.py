@@ -1,4 +1,4 @@
-"""Who did what, in the store's file."""
+"""The audit trail in the store's file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 _BEFORE = re.compile(rb"audit<([1-9][0-9]{0,17})")
 
 _APPEND = insert(audit)
-"""One entry more."""
+"""Append an entry."""
 
 _NEWEST = select(audit).order_by(audit.c.sequence.desc()).limit(bindparam("at_most"))
-"""The last entries, the newest first."""
+"""The latest entries, the newest first."""
 
 _OLDER = _NEWEST.where(audit.c.sequence < bindparam("before"))
-"""The entries before one of them."""
+"""The entries before a sequence number, the newest first."""
 
 
 class SqlAuditStore(AuditStore):
-    """``StoreUnusable`` may come out of any method."""
+    """Every method may raise StoreUnusable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

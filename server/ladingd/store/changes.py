@@ -1,4 +1,4 @@
-"""What happened to jobs, by revision."""
+"""The changes of jobs, by revision."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 _AT_A_TIME = 5_000
-"""How many changes are forgotten at once: others wait meanwhile."""
+"""The most changes that one transaction deletes: other writes wait for it."""
 
 _RAISE = update(history).values(revision=history.c.revision + 1)
-"""The next number."""
+"""Increase the revision."""
 
 _HISTORY = select(history.c.revision, history.c.compacted)
-"""How far the changes go, and from where they are kept."""
+"""The last revision, and the revision up to which changes are deleted."""
 
 _RECORD = insert(changes)
-"""One change more."""
+"""Append a change."""
 
 _AFTER = (
     select(*(changes.c[name] for name in ("revision", "kind", "job", "time", "from_state", "cause", "correlation")))
@@ -38,26 +38,26 @@ _AFTER = (
 
 _WITHDRAWN = (
     select(changes.c.revision, changes.c.job)
-    # Written out, and not a parameter: only so does SQLite use the index.
+    # A literal: with a parameter SQLite would not use the index.
     .where(changes.c.kind == literal_column("'WITHDRAWN'"))
     .order_by(changes.c.revision)
 )
-"""The changes by which jobs ceased to be shared."""
+"""The changes that ended the sharing of jobs."""
 
 
 def next_revision(connection: Connection) -> int:
-    """A number that was never given out before. Two transactions cannot both be at this."""
+    """A revision that was never used. Only one transaction at a time can do this."""
     connection.execute(_RAISE)
     return current_revision(connection)
 
 
 def current_revision(connection: Connection) -> int:
-    """The last number that was given out."""
+    """The last revision that was given out."""
     return int(connection.execute(_HISTORY).one().revision)
 
 
 def record(connection: Connection, change: Change) -> None:
-    """Write a change down, and the journal entry that tells of it."""
+    """Store a change and its journal entry."""
     deleted = change.kind is ChangeKind.DELETED
     values = {
         "revision": change.revision,
@@ -71,7 +71,7 @@ def record(connection: Connection, change: Change) -> None:
         "correlation": change.correlation,
     }
     connection.execute(_RECORD, values)
-    if not deleted:  # Its journal goes with it.
+    if not deleted:  # The journal is deleted with the job.
         journal.write(connection, change.job.id, change.time, *describe(change))
 
 
@@ -85,12 +85,13 @@ def read(connection: Connection, after: int, limit: int) -> tuple[Change, ...]:
 
 
 def withdrawn(connection: Connection) -> dict[str, int]:
-    """By uid, the last revision at which each job ceased to be shared, as far as changes are kept."""
+    """The last revision at which each job stopped being shared, by uid, as far as changes are kept."""
     return {row.job.uid: row.revision for row in connection.execute(_WITHDRAWN)}
 
 
 def compact(connection: Connection, keep: int) -> int:
-    """Forget changes but the latest, so many, not too many at a time; the revision up to which they are gone."""
+    """Delete changes but the latest ``keep``, a limited number at a time. Returns the revision up to which they are
+    gone."""
     known = connection.execute(_HISTORY).one()
     compacted, revision = int(known.compacted), int(known.revision)
     gone = max(compacted, min(revision - keep, compacted + _AT_A_TIME))

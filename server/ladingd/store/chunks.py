@@ -1,4 +1,4 @@
-"""The chunks of jobs, and the counts that they come to."""
+"""The chunks of jobs, and the counts that they add up to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LAST = (1 << 63) - 1
 
 _FIELDS = tuple(field.name for field in fields(Chunk))
 
-# Most chunks of a job come to the same as others.
+# Most chunks of a job have the same counts.
 _counts_of: Callable[[str], Counts] = lru_cache(maxsize=1 << 12)(partial(documents.read, documents.COUNTS))
 _text_of: Callable[[Counts], str] = lru_cache(maxsize=1 << 12)(partial(documents.write, documents.COUNTS))
 
@@ -41,36 +41,36 @@ _KEPT = (
     )
     .order_by(chunks.c.ordinal)
 )
-"""The chunks of one job, from one ordinal to another."""
+"""The chunks of one job between two ordinals."""
 
 _SOME_COUNTS = select(chunks.c.ordinal, chunks.c.counts).where(
     chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal.in_(bindparam("these", expanding=True))
 )
-"""Of some chunks of one job what they came to."""
+"""The counts of some chunks of one job."""
 
 _NOTED = (
     select(chunks.c.ordinal, type_coerce(chunks.c.counts, Text).label("counts"))
     .where(chunks.c.job_id == bindparam("of_job"))
     .order_by(chunks.c.ordinal)
 )
-"""The chunks of one job with their counts as they are written: there may be very many."""
+"""The chunks of one job with their counts as unparsed text: there may be very many."""
 
 _SET_COUNTS = (
     update(chunks)
     .where(chunks.c.job_id == bindparam("of_job"), chunks.c.ordinal == bindparam("of_ordinal"))
     .values(counts=bindparam("new_counts"))
 )
-"""Note one chunk as committed, or as uncommitted where the counts are None."""
+"""Note one chunk as committed, or as uncommitted if the counts are None."""
 
 
 def read(connection: Connection, job_id: str, first: int = 0) -> tuple[KeptChunk, ...]:
-    """The chunks of a job from an ordinal on, in their order. Raises JobNotFound."""
+    """The chunks of a job from an ordinal on, in order. Raises JobNotFound."""
     rows.require(connection, job_id)
     return _between(connection, job_id, first, _LAST)
 
 
 def add(connection: Connection, job_id: str, cut: Sequence[Chunk]) -> None:
-    """Write chunks down. One that is there already changes nothing, unless it was cut otherwise: BillImbalance."""
+    """Store chunks. A chunk that is stored already changes nothing. Raises BillImbalance if it was cut differently."""
     rows.require(connection, job_id)
     ordinals = [chunk.ordinal for chunk in cut]
     around = _between(connection, job_id, min(ordinals, default=0), max(ordinals, default=-1))
@@ -135,7 +135,7 @@ def settle(
 
 
 def replan(connection: Connection, job_id: str, plan: Plan, now: datetime) -> Job:
-    """Replace the plan, forget the chunks and with them what was counted."""
+    """Replace the plan, and delete the chunks with their counts."""
     job = rows.load(connection, job_id)
     connection.execute(delete_from(chunks).where(chunks.c.job_id == job_id))
     after = replace(job, plan=plan, counts=Counts(), total=None, progress=Progress())

@@ -1,4 +1,4 @@
-"""Types of columns that hold values of the domain."""
+"""Types of columns for values of the domain."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from sqlalchemy import Dialect
 
-# SQLite gives out numbers by itself only for a column that is declared as exactly INTEGER.
+# SQLite generates numbers only for a column that is declared as exactly INTEGER.
 Number = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware time, as ISO text in UTC with microseconds: it sorts as it reads."""
+    """An aware time as ISO text in UTC with microseconds. The text sorts like the time."""
 
     impl = String(32)
     cache_ok = True
@@ -37,7 +37,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Word(TypeDecorator[StrEnum]):
-    """A member of an enumeration, as its value."""
+    """A member of an enumeration, stored as its value."""
 
     impl = String(32)
     cache_ok = True
@@ -54,7 +54,7 @@ class Word(TypeDecorator[StrEnum]):
 
 
 class Document(TypeDecorator[Any]):
-    """A dataclass of the domain, as JSON text."""
+    """A dataclass of the domain, stored as JSON text."""
 
     impl = Text
     cache_ok = True

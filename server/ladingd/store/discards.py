@@ -1,4 +1,4 @@
-"""What deleted jobs have left, until it is cleared away."""
+"""The leftovers of deleted jobs, until they are cleared away."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from ladingd.store.sqlite.database import Database
 
 _PENDING = select(discards.c.job_id, discards.c.uid, discards.c.plan).order_by(discards.c.sequence)
-"""All that is to be cleared away, the oldest first; the columns are the fields of core.upkeep.Discard."""
+"""All leftovers, the oldest first. The columns are the fields of core.maintenance.Discard."""
 
 _DONE = delete_from(discards).where(discards.c.uid == bindparam("of_uid"))
-"""One that is."""
+"""Remove a leftover that is cleared away."""
 
 _KNOWN = union_all(select(jobs.c.uid), select(discards.c.uid))
-"""Whose files are no orphans."""
+"""The uids whose files are not orphans."""
 
 
 class SqlDiscardStore(DiscardStore):
-    """Each method is one function of this module, in one transaction, done when there is room for it."""
+    """Each method is one function of this module in one transaction. Writes wait for disk space."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

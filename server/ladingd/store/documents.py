@@ -1,4 +1,4 @@
-"""Dataclasses of the domain as JSON, and back."""
+"""Converts dataclasses of the domain to JSON and back."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 
 def write(adapter: TypeAdapter[Any], value: object) -> str:
-    """The JSON text of a value. Raises ValueError for what could not be read again: NaN and the infinities."""
-    # Not dump_json: it writes NaN as null, and the job could never be read again.
+    """The JSON text of a value. Raises ValueError for NaN and infinities, which could not be read again."""
+    # dump_json would write NaN as null, and the job could never be read again.
     tree = adapter.dump_python(value, mode="json")
     return json.dumps(tree, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def read(adapter: TypeAdapter[Any], text: str) -> Any:
-    """The value that a JSON text stands for."""
+    """The value of a JSON text."""
     return adapter.validate_json(text)

@@ -1,4 +1,4 @@
-"""Jobs that the daemon has paused for want of room."""
+"""Jobs that the daemon has paused because a disk is full."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ladingd.store.sqlite.database import Database
 
 CODE = "DISK_FULL"
-"""Of the journal entries that say why."""
+"""The code of the journal entries that say why a job waits."""
 
 _ALL = select(holds.c.job_id, holds.c.place).order_by(holds.c.time, holds.c.job_id)
 """All holds, the oldest first."""
@@ -32,11 +32,11 @@ _ALL = select(holds.c.job_id, holds.c.place).order_by(holds.c.time, holds.c.job_
 _LAST_CODE = (
     select(entries.c.code).where(entries.c.job_id == bindparam("of_job")).order_by(entries.c.sequence.desc()).limit(1)
 )
-"""What the journal of a job said last."""
+"""The code of the last journal entry of a job."""
 
 
 class SqlHoldStore(HoldStore):
-    """Each method is one function of this module, in one transaction, done when there is room for it."""
+    """Each method is one function of this module in one transaction. Writes wait for disk space."""
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -89,7 +89,7 @@ def _held(connection: Connection) -> tuple[Hold, ...]:
 def _release(connection: Connection, job_id: str, reason: str, now: datetime) -> Job | None:
     if not transitions.release(connection, job_id):
         return None
-    # One that has come to another end meanwhile is nobody's to start.
+    # A job that has ended meanwhile is not started.
     if rows.load(connection, job_id).state not in (State.PAUSED, State.PAUSING):
         return None
     journal.write(connection, job_id, now, Level.INFO, "ROOM_AGAIN", reason)

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 class SqlJobStore(JobStore, ChangeStore, JournalStore, ChunkStore):
     """Jobs with their changes, journals and chunks. Each method is one function of this package in one transaction.
 
-    Any method may raise StoreUnusable. While the disk is full, a ``patient`` store waits for space; others raise
-    DiskFull. While another process has the store locked, a patient store waits; others wait no longer than their caller
-    does, then raise StoreBusy.
+    Any method may raise StoreUnusable. A ``patient`` store waits while the disk is full or another process locks the
+    store. Other stores raise DiskFull at once, and StoreBusy when their caller would give up.
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now, *, patient: bool = False) -> None:

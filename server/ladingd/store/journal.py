@@ -1,4 +1,4 @@
-"""What was written in the journals of jobs."""
+"""The journals of jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ladingd.core.ports import Check
 
 _APPEND = insert(journal)
-"""One entry more."""
+"""Append an entry."""
 
 _AFTER = (
     select(journal)
@@ -27,7 +27,7 @@ _AFTER = (
     .order_by(journal.c.sequence)
     .limit(bindparam("at_most"))
 )
-"""The entries of one job after one of them."""
+"""The entries of one job after a sequence number."""
 
 
 def write(connection: Connection, job_id: str, time: datetime, level: Level, code: str, message: str) -> None:
@@ -38,7 +38,7 @@ def write(connection: Connection, job_id: str, time: datetime, level: Level, cod
 
 
 def write_notes(connection: Connection, job_id: str, time: datetime, plan: Plan) -> None:
-    """Append what was detected, in one line, and what a plan has people know before they start."""
+    """Append the line `detected:` and the notes of a plan."""
     if plan.kind == "import" and plan.detected:
         write(connection, job_id, time, Level.INFO, "DETECTED", plan.detected)
     for note in plan.notes:
@@ -46,7 +46,7 @@ def write_notes(connection: Connection, job_id: str, time: datetime, plan: Plan)
 
 
 def read(connection: Connection, job_id: str, after: int, limit: int, check: Check | None) -> tuple[JournalEntry, ...]:
-    """The entries of a job with a greater sequence number, in order. Raises JobNotFound, and what ``check`` raises."""
+    """The entries of a job after a sequence number, in order. Raises JobNotFound, and what ``check`` raises."""
     if check is None:
         rows.require(connection, job_id)
     else:

@@ -1,4 +1,4 @@
-"""Brings a store to the shape that this program needs."""
+"""Upgrades the schema of a store to this version of the program."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 HEAD = "0007"
-"""The newest step in ``migrations/versions``. The numbers of the steps sort as text."""
+"""The newest migration in ``migrations/versions``. The numbers of migrations sort as text."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def is_current(connection: Connection, path: Path) -> bool:
-    """Whether the store has all steps. Raises StoreUnusable for a newer store and for somebody else's database."""
+    """Whether the schema is current. Raises StoreUnusable for a newer store and for another program's database."""
     tables = inspect(connection).get_table_names()
     if "alembic_version" not in tables:
         if tables:
@@ -34,10 +34,10 @@ def is_current(connection: Connection, path: Path) -> bool:
 
 
 def upgrade(connection: Connection, path: Path) -> None:
-    """Do the missing steps, in the transaction that is open on the connection."""
+    """Run the missing migrations in the open transaction of the connection."""
     if is_current(connection, path):
         return
-    # Here, and not above: importing Alembic takes longer than opening a store, and few starts need it.
+    # Imported here: importing Alembic takes longer than opening a store, and few starts need it.
     from alembic import command
     from alembic.config import Config
 

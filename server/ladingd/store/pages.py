@@ -1,4 +1,4 @@
-"""The list of jobs, page by page. A token says behind which job the next page begins, so new jobs do not shift it."""
+"""The list of jobs, page by page. A token names the last job of a page, so that new jobs do not shift the next page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBERS = range(-(1 << 63), 1 << 63)
 
 
 def read(connection: Connection, selection: Selection, order: Order, size: int, token: str) -> Page[Job]:
-    """The first jobs, or those behind the token's. Raises InvalidRequest."""
+    """The first page, or the page after the token's. Raises InvalidRequest."""
     asked = _digest(selection, order)
     key = _key(order)
     directed = key.desc() if order.descending else key.asc()
@@ -54,7 +54,7 @@ def read(connection: Connection, selection: Selection, order: Order, size: int, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Behind which job a page begins, and of which list: another filter or order has other pages."""
+    """The job after which a page begins, and a digest of the list's filter and order."""
 
     asked: str
     key: str | int | None
@@ -65,7 +65,7 @@ class _Place:
         try:
             facts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
             place = cls(asked=facts["asked"], key=facts["key"], sequence=facts["sequence"])
-            str(place.key).encode()  # Half a surrogate pair is valid JSON, but no text.
+            str(place.key).encode()  # Half a surrogate pair is valid in JSON, but not as text.
         except (binascii.Error, ValueError, KeyError, TypeError, RecursionError) as error:
             raise _foreign() from error
         known = isinstance(place.sequence, int) and isinstance(place.key, str | int | None)
@@ -85,12 +85,12 @@ def _digest(selection: Selection, order: Order) -> str:
 
 
 def _key(order: Order) -> ColumnElement[Any]:
-    """What jobs are ordered by. They are kept in the order in which they were made."""
+    """The sort key. ``sequence`` has the order of creation."""
     return jobs.c.sequence if order.field is Field.CREATE_TIME else _kept(order.field)
 
 
 def _kept(field: Field) -> ColumnElement[Any]:
-    """A field as the text that the database has."""
+    """A field as the text that the database stores."""
     if field is Field.TYPE:
         return func.json_extract(type_coerce(jobs.c.spec, Text), "$.kind", type_=Text)
     return type_coerce(jobs.c[field.value], Text)
@@ -107,8 +107,8 @@ def _behind(place: _Place, key: ColumnElement[Any], *, descending: bool) -> Colu
 
 
 def _visible_to(name: str) -> ColumnElement[bool]:
-    """What the name owns, and what is shared; nothing is owned by the empty name."""
-    # Written out, and not a parameter: only so does SQLite use the index of shared jobs.
+    """Jobs that the name owns, and shared jobs. The empty name owns nothing."""
+    # A literal: with a parameter SQLite would not use the index of shared jobs.
     shared = jobs.c.shared == literal_column("1")
     return or_(jobs.c.owner == name, shared) if name else shared
 

@@ -1,4 +1,4 @@
-"""What is old in the store."""
+"""Finds and deletes old entries of the store."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ladingd.store.sqlite.database import Database
 
 _AT_A_TIME = 5_000
-"""How many entries are forgotten at once: others wait meanwhile."""
+"""The most entries that one transaction deletes: other writes wait for it."""
 
 _ENDED = select(jobs.c.id, jobs.c.uid, jobs.c.revision, jobs.c.end_time)
-"""What an EndedJob is made of."""
+"""The columns of an EndedJob, and the end time."""
 
 _STALE = (
     select(requests.c.owner, requests.c.request_id)
@@ -33,23 +33,23 @@ _STALE = (
 """Old requests whose jobs are gone."""
 
 _FORGET_REQUESTS = delete_from(requests).where(tuple_(requests.c.owner, requests.c.request_id).in_(_STALE))
-"""Forget these."""
+"""Delete these requests."""
 
 _OLDEST = select(audit.c.sequence, audit.c.time).order_by(audit.c.sequence).limit(_AT_A_TIME).subquery()
-"""The entries of the audit trail that come first."""
+"""The oldest entries of the audit trail."""
 
 _UP_TO = select(func.max(_OLDEST.c.sequence))
-"""The last of these."""
+"""The latest of these."""
 
 _LAST = select(func.max(audit.c.sequence))
-"""The latest entry of all."""
+"""The latest entry of the trail."""
 
 _FORGET = delete_from(audit).where(audit.c.sequence <= bindparam("gone"))
-"""All entries up to one."""
+"""Delete all entries up to a sequence number."""
 
 
 class SqlRetentionStore(RetentionStore):
-    """Each method is one function of this module, in one transaction."""
+    """Each method is one function of this module in one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

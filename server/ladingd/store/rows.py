@@ -1,4 +1,4 @@
-"""A job as a row."""
+"""Reads and writes jobs as rows."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 _FIELDS = tuple(field.name for field in fields(Job))
 
 COLUMNS = tuple(jobs.c[name] for name in _FIELDS)
-"""What ``job_of`` makes a job of."""
+"""The columns that ``job_of`` needs."""
 
-# Statements are built once: building one takes longer than SQLite takes to run it.
+# Statements are built only once: building a statement takes longer than running it in SQLite.
 
 _ONE = select(*COLUMNS).where(jobs.c.id == bindparam("job_id"))
-"""The job of an id."""
+"""The job with an id."""
 
 _SEQUENCE = select(jobs.c.sequence).where(jobs.c.id == bindparam("job_id"))
-"""Whether there is a job of an id."""
+"""Whether there is a job with an id."""
 
 _NUMBERS = select(jobs.c.state, func.count().label("number")).group_by(jobs.c.state)
-"""How many jobs there are in each state, by the index alone."""
+"""The number of jobs in each state. SQLite reads only the index."""
 
 _UNSETTLED = select(*COLUMNS).where(~jobs.c.settled).order_by(jobs.c.sequence)
-"""The jobs that the store and the ledger may differ about, the oldest first."""
+"""The jobs whose counts may differ from the ledger, the oldest first."""
 
 
 def job_of(row: Row[Any]) -> Job:
-    """The job that a row with COLUMNS, among others, stands for."""
+    """The job of a row, which has at least COLUMNS."""
     return Job(**{name: row._mapping[name] for name in _FIELDS})
 
 
 def jobs_of(rows: Iterable[Row[Any]]) -> tuple[Job, ...]:
-    """The jobs that such rows stand for."""
+    """The jobs of several rows."""
     return tuple(job_of(row) for row in rows)
 
 
 def find(connection: Connection, job_id: str) -> Job | None:
-    """The job, where there is one."""
+    """The job, or None."""
     row = connection.execute(_ONE, {"job_id": job_id}).one_or_none()
     return None if row is None else job_of(row)
 
@@ -67,24 +67,24 @@ def exists(connection: Connection, job_id: str) -> bool:
 
 
 def require(connection: Connection, job_id: str) -> None:
-    """Raises JobNotFound where the job is not there."""
+    """Raises JobNotFound if there is no such job."""
     if not exists(connection, job_id):
         raise JobNotFound(job_id)
 
 
 def in_states(connection: Connection, states: Set[State]) -> tuple[Job, ...]:
-    """All jobs in these states, the one longest in its state first."""
+    """All jobs in these states. The job that is longest in its state comes first."""
     statement = select(*COLUMNS).where(jobs.c.state.in_(sorted(states))).order_by(jobs.c.state_revision)
     return jobs_of(connection.execute(statement))
 
 
 def numbers(connection: Connection) -> dict[State, int]:
-    """How many jobs there are in each state."""
+    """The number of jobs in each state."""
     return dict.fromkeys(State, 0) | {row.state: row.number for row in connection.execute(_NUMBERS)}
 
 
 def unsettled(connection: Connection) -> tuple[Job, ...]:
-    """All jobs that the store and the ledger may differ about, the oldest first."""
+    """All jobs whose counts may differ from the ledger, the oldest first."""
     return jobs_of(connection.execute(_UNSETTLED))
 
 
@@ -95,7 +95,7 @@ def add(connection: Connection, job: Job) -> None:
 
 
 def save(connection: Connection, before: Job, after: Job) -> None:
-    """Write down what is different in a job."""
+    """Store the fields that differ."""
     values = {name: getattr(after, name) for name in _FIELDS if getattr(after, name) != getattr(before, name)}
     if after.state is not before.state:
         values["state_revision"] = after.revision

@@ -12,7 +12,7 @@ from ladingd.store.columns import Document, Moment, Number, Word
 
 metadata = MetaData()
 
-# The columns from `id` on, but `state_revision`, are the fields of core.job.Job.
+# The columns from `id` on are the fields of core.job.Job.
 jobs = Table(
     "jobs",
     metadata,
@@ -48,8 +48,8 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-# One row. `revision` is the last one given out; changes up to `compacted` are no longer kept. A counter of its own, for
-# the numbers must not begin anew when changes are removed, and must become visible in their order.
+# One row. `revision` is the last revision given out. Changes up to `compacted` are deleted. The counter has its own
+# table, so that revisions continue when changes are deleted, and become visible in order.
 history = Table(
     "history",
     metadata,
@@ -58,7 +58,7 @@ history = Table(
     Column("compacted", Number, nullable=False),
 )
 
-# No reference to jobs: the changes of a job outlive it, or nobody would hear of its end.
+# No reference to jobs: the changes of a job outlive it, so that watchers hear of its deletion.
 changes = Table(
     "changes",
     metadata,
@@ -87,7 +87,7 @@ journal = Table(
     sqlite_autoincrement=True,
 )
 
-# The columns from `ordinal` on, but `counts`, are the fields of core.plan.Chunk.
+# The columns from `ordinal` to `phase` are the fields of core.plan.Chunk.
 chunks = Table(
     "chunks",
     metadata,
@@ -104,8 +104,8 @@ chunks = Table(
     Column("counts", Document(documents.COUNTS)),
 )
 
-# No reference to jobs: a request outlives its job, or repeating it would make the job again. By the uid, for an id can
-# be given out again. `owner` is empty for requests made before jobs had owners.
+# No reference to jobs: a request outlives its job, so that repeating it does not make the job again. The uid identifies
+# the job, because an id can be reused. `owner` is empty for requests from before jobs had owners.
 requests = Table(
     "requests",
     metadata,
@@ -136,7 +136,7 @@ tokens = Table(
     sqlite_autoincrement=True,
 )
 
-# The columns but `sequence` are the fields of core.access.Deed.
+# The columns after `sequence` are the fields of core.access.Deed.
 audit = Table(
     "audit",
     metadata,
@@ -160,7 +160,7 @@ holds = Table(
     Column("time", Moment, nullable=False),
 )
 
-# No reference to jobs: these are gone. By the uid, for an id can be given out again.
+# No reference to jobs: these jobs are deleted. The uid identifies the job, because an id can be reused.
 discards = Table(
     "discards",
     metadata,

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _COLUMNS = tuple(column for column in tokens.c if column.name != "sequence")
 
 _BY_ID = select(*_COLUMNS).where(tokens.c.id == bindparam("wanted"))
-"""One token."""
+"""The token with an id."""
 
 _UNREVOKED = select(*_COLUMNS).where(tokens.c.name == bindparam("wanted"), tokens.c.revoke_time.is_(None))
-"""The tokens of a name that nobody revoked; some may have expired."""
+"""The tokens of a name that are not revoked. Some may have expired."""
 
 _ALL = select(*_COLUMNS).order_by(tokens.c.sequence)
 """All tokens, the oldest first."""
@@ -36,11 +36,11 @@ _REVOKE = (
     .where(tokens.c.name == bindparam("wanted"), tokens.c.revoke_time.is_(None))
     .values(revoke_time=bindparam("now"))
 )
-"""Makes the tokens of a name invalid."""
+"""Revoke the tokens of a name."""
 
 
 class SqlTokenStore(TokenStore):
-    """Each method is one function of this module, in one transaction. ``StoreUnusable`` may come out of any."""
+    """Each method is one function of this module in one transaction. Every method may raise StoreUnusable."""
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
         self._database = database

@@ -1,4 +1,5 @@
-"""The ways a job comes, changes and goes. Each is the body of one transaction and ends in one change, or in none."""
+"""Creates, changes and deletes jobs. Each function is the body of one transaction and makes at most one change per
+job."""
 
 from __future__ import annotations
 
@@ -29,17 +30,17 @@ _REQUEST = (
     .where(requests.c.owner.in_((bindparam("of_owner"), "")), requests.c.request_id == bindparam("of_request"))
     .order_by(requests.c.owner.desc())
 )
-"""What a caller asked for before by this id, or somebody when requests were nobody's."""
+"""An earlier request of this owner with this id, or one from before requests had owners."""
 
 _REMEMBER = insert(requests)
-"""What a request made."""
+"""Remember which job a request made."""
 
 _RELEASE = delete_from(holds).where(holds.c.job_id == bindparam("of_job"))
 """Forget that the daemon holds a job."""
 
 
 def create(connection: Connection, job: Job, request_id: str, digest: str, call: str, now: datetime) -> Job:
-    """Store a new job, or find the one that the same request made before."""
+    """Store a new job, or return the job that the same request made before."""
     if job.state is not State.EDITING:
         raise ValueError(f"a new job is {State.EDITING}, not {job.state}")
     if request_id and (earlier := made_by(connection, job.owner, request_id, digest)):
@@ -60,7 +61,7 @@ def create(connection: Connection, job: Job, request_id: str, digest: str, call:
 
 
 def made_by(connection: Connection, owner: str, request_id: str, digest: str) -> Job | None:
-    """The job that a request made, as it is now. Raises RequestIdReused, RequestJobDeleted."""
+    """The current job that a request made, or None. Raises RequestIdReused, RequestJobDeleted."""
     earlier = connection.execute(_REQUEST, {"of_owner": owner, "of_request": request_id}).first()
     if earlier is None:
         return None
@@ -87,7 +88,7 @@ def edit(
     validate_only: bool = False,
     check: Check | None = None,
 ) -> Job:
-    """Change what is not None, or only say what would come of it."""
+    """Change every field that is not None. ``validate_only`` returns the result without storing it."""
     if (spec is None) is not (plan is None):
         raise ValueError("a spec is changed together with its plan")
     job = _load(connection, job_id, etag, check)
@@ -105,7 +106,7 @@ def edit(
         return edited
     edited = replace(edited, revision=changes.next_revision(connection), update_time=now)
     rows.save(connection, job, edited)
-    # The job goes on to run for the call that started it.
+    # The change names this call. The job still names the call that started it.
     kind = ChangeKind.EDITED
     if edited.shared is not job.shared:
         kind = ChangeKind.SHARED if edited.shared else ChangeKind.WITHDRAWN
@@ -119,11 +120,11 @@ def edit(
 def delete(
     connection: Connection, job_id: str, etag: str, call: str, now: datetime, *, check: Check | None = None
 ) -> Job:
-    """Remove a job and all that hangs on it, but its changes. What it has left elsewhere is noted to be discarded."""
+    """Delete a job and everything that belongs to it but its changes. Note its leftovers elsewhere as discards."""
     job = _load(connection, job_id, etag, check)
     if job.state not in DELETABLE:
         raise _not_allowed(job, "delete")
-    # Chunks and journal go with it: the tables say so. Requests stay.
+    # The foreign keys delete its chunks and journal. Requests stay.
     connection.execute(delete_from(jobs).where(jobs.c.id == job_id))
     if job.attempt:
         left = {"uid": job.uid, "job_id": job_id, "plan": job.plan, "time": now}
@@ -150,7 +151,7 @@ def command(
     if command not in COMMANDS:
         raise ValueError(f"{command} is no command")
     job = _load(connection, job_id, etag, check)
-    held = release(connection, job_id)  # What people want counts from now on.
+    held = release(connection, job_id)  # From now on the user's command counts.
     moved = _apply(connection, job, command, None, now, call=call)
     if moved is not None:
         return moved
@@ -164,21 +165,21 @@ def command(
 
 
 def release(connection: Connection, job_id: str) -> bool:
-    """Forget that the daemon holds a job; whether it did."""
+    """Forget that the daemon holds a job. Returns whether it did."""
     return connection.execute(_RELEASE, {"of_job": job_id}).rowcount > 0
 
 
 def move(
     connection: Connection, job_id: str, event: Event, failure: Failure | None, settled: bool, now: datetime
 ) -> Job | None:
-    """Apply an event, where it can happen."""
+    """Apply an event if the job's state allows it."""
     return _apply(connection, rows.load(connection, job_id), event, failure, now, settled=settled)
 
 
 def move_all(
     connection: Connection, states: Set[State], event: Event, failure: Failure | None, now: datetime
 ) -> tuple[Job, ...]:
-    """Apply an event to all jobs in these states that it can happen to, the one longest in its state first."""
+    """Apply an event to all jobs in these states that allow it. The job that is longest in its state comes first."""
     moved = (_apply(connection, job, event, failure, now) for job in rows.in_states(connection, states))
     return tuple(job for job in moved if job is not None)
 
@@ -193,7 +194,7 @@ def _apply(
     settled: bool = False,
     call: str | None = None,
 ) -> Job | None:
-    """``call`` is who commands it; without, it comes of what was commanded before."""
+    """``call`` is the call that commands the event; None: the event follows from an earlier call."""
     moved = job.moved(event, now, failure)
     if moved is None:
         return None

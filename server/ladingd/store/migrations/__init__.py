@@ -1,1 +1,1 @@
-"""The steps that bring a store to the shape this program needs."""
+"""The migrations of the store's schema."""

@@ -1,4 +1,4 @@
-"""Run by Alembic: does the steps on the connection it is given, in the transaction that this has open."""
+"""Run by Alembic: runs the migrations in the open transaction of the given connection."""
 
 from __future__ import annotations
 

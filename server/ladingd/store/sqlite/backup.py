@@ -1,4 +1,4 @@
-"""Copies of a store: whole, of one moment, and verified. The store may be in use meanwhile."""
+"""Makes complete, consistent and verified copies of a store. The store may be in use meanwhile."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEPT = 3
-"""How many copies of before a migration are kept."""
+"""How many copies from before migrations are kept."""
 
 _BESIDES = 16 << 20
-"""Bytes that a migration may need beside the copy."""
+"""Bytes that a migration may need in addition to the copy."""
 
 log = logging.getLogger(__name__)
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """A connection that can only read. Raises sqlite3.Error."""
+    """A read-only connection. Raises sqlite3.Error."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def version_of(path: Path) -> str:
-    """The schema of a store; empty for a database that is none. Raises sqlite3.Error."""
+    """The schema version of a store; empty if the database is not a store. Raises sqlite3.Error."""
     with closing(opened(path)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             return ""
@@ -41,26 +41,25 @@ def version_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a store, with those that are only in its log."""
+    """The bytes of a store, including its write-ahead log."""
     files = (path, path.with_name(path.name + "-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
 
 
 def copy(path: Path, to: Path, *, replace: bool = False) -> int:
-    """Make a verified copy, durably and all at once; its bytes. Raises OSError, sqlite3.Error.
+    """Make a verified copy, durably and atomically, and return its size. Raises OSError, sqlite3.Error.
 
-    The copy is one file, readable for its owner alone. FileExistsError: there is a file of that name, and nothing is
-    replaced unless that is wanted.
+    The copy is one file that only its owner can read. Raises FileExistsError if the file exists, unless ``replace``.
     """
     if not replace and os.path.lexists(to):
         raise FileExistsError(f"the file {to} already exists")
     draft = to.with_name(f".{to.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)  # Of a process that had this number and died.
+    draft.unlink(missing_ok=True)  # Left by a process that had this pid and died.
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(opened(path)) as source, closing(sqlite3.connect(draft, isolation_level=None)) as target:
             source.backup(target)
-            # So that it is one file, which nobody has to write to in order to read it.
+            # Without a write-ahead log the copy is one file, which can be read without write access.
             target.execute("PRAGMA journal_mode = DELETE")
         problems = _problems(draft)
         if problems:
@@ -69,7 +68,7 @@ def copy(path: Path, to: Path, *, replace: bool = False) -> int:
         if replace:
             draft.replace(to)
         else:
-            os.link(draft, to)  # Unlike a rename, it replaces nothing.
+            os.link(draft, to)  # Unlike a rename, a link never replaces a file.
             draft.unlink()
         _sync(to.parent)
     finally:
@@ -78,9 +77,9 @@ def copy(path: Path, to: Path, *, replace: bool = False) -> int:
 
 
 def before_migration(path: Path) -> None:
-    """Copy a store that is about to be brought to a newer schema. Raises StoreUnusable where that cannot be.
+    """Copy a store before its schema is upgraded. Raises StoreUnusable if that is impossible.
 
-    A store that is still empty is not worth a copy.
+    A new, empty store is not copied.
     """
     version = version_of(path)
     if not version:
@@ -89,8 +88,8 @@ def before_migration(path: Path) -> None:
     if free < needed:
         raise StoreUnusable(
             path,
-            f"its schema {version} has to be brought to this program's, after a copy of it was made, and for both there"
-            f" is no room in {path.parent}: {needed:,} bytes are needed, {free:,} are free",
+            f"there is not enough space in {path.parent} to copy the store before upgrading its schema {version}:"
+            f" {needed:,} bytes are needed, {free:,} are free",
         )
     to = path.with_name(f"{path.stem}-{version}-{utc_now():%Y%m%dT%H%M%S.%fZ}.db.bak")
     try:
@@ -99,16 +98,14 @@ def before_migration(path: Path) -> None:
         if is_busy(error):
             raise
         raise StoreUnusable(path, f"it cannot be copied before its schema is changed: {error}") from error
-    log.warning(
-        "the schema of the store is older than this program: it is brought up to date; as it was it is in %s", to
-    )
+    log.warning("upgrading the store from its older schema; a copy of the old store is in %s", to)
     for old in copies(path)[:-KEPT]:
         old.unlink()
         log.info("removed %s, an older copy of the store", old)
 
 
 def copies(path: Path) -> Sequence[Path]:
-    """The copies that migrations have made, the oldest first."""
+    """The copies from before migrations, the oldest first."""
     prefix = f"{path.stem}-"
     found = [file for file in path.parent.iterdir() if file.name.startswith(prefix) and file.name.endswith(".db.bak")]
     return sorted(found, key=lambda file: file.name.split("-")[-1])

@@ -1,4 +1,4 @@
-"""Room that is kept for a full disk, so that states can be written down on it all the same."""
+"""Disk space held in reserve, so that states can still be written when the disk is full."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = 8 << 20
-"""Bytes: thousands of changes of state."""
+"""Bytes: enough for thousands of changes of state."""
 
 _TRIAL = 64 << 10
-"""Bytes that are written to see whether there is room: twice what SQLite takes at once for its shared memory."""
+"""Bytes that are written to test for space: twice what SQLite allocates at once for its shared memory."""
 
 
 class Ballast:
-    """A file of no content that takes up room until that is needed. Methods block."""
+    """A file that reserves space until it is needed. Methods block."""
 
     def __init__(self, path: Path, size: int = SIZE) -> None:
         self._path = path
         self._size = size
 
     def restore(self) -> bool:
-        """Take up the room again; False, and nothing taken, where there is too little. Raises OSError."""
+        """Reserve the space again. Returns False, and reserves nothing, if there is too little. Raises OSError."""
         if self._path.exists() and self._path.stat().st_size == self._size:
             return True
         if shutil.disk_usage(self._path.parent).free < 4 * self._size:
@@ -46,7 +46,7 @@ class Ballast:
         return True
 
     def release(self) -> bool:
-        """Give the room away; False where that has happened before."""
+        """Free the space. Returns False if it was free already."""
         try:
             self._path.unlink()
         except FileNotFoundError:
@@ -55,7 +55,7 @@ class Ballast:
 
 
 def full(directory: Path) -> bool:
-    """Whether nothing more can be written to a directory for want of bytes, of inodes, or by a quota: it is tried."""
+    """Whether a test write to the directory fails for lack of space, lack of inodes, or a quota."""
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(bytes(_TRIAL))

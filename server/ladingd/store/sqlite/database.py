@@ -1,4 +1,4 @@
-"""The SQLite file of the store, and the two threads that talk to it."""
+"""The SQLite file of the store, and the two threads that use it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STORE = "store.db"
 """The file's name in the state directory."""
 
 _AGAIN = 0.5
-"""Seconds between two tries to write to a full disk."""
+"""Seconds between two attempts to write to a full disk."""
 CHECK_SECONDS = 2.0
-"""So often it is looked at whether the store can still be written."""
+"""Seconds between two checks whether the store can still be written."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """Runs functions in transactions: those that write one at a time and in the order of the calls, and beside them
-    those that read, which see what was committed before. So nobody who reads waits for somebody else's disk.
+    """Runs functions in transactions. Writes run one at a time, in the order of the calls. Reads run beside them on
+    another thread and see what was committed before. So a read never waits for the disk writes of others.
 
-    The driver is the standard library's, on threads of its own, and not aiosqlite: that one hops between threads for
-    every statement where this one does for every transaction, and takes half as long again to import.
+    The driver is the standard library's sqlite3 on our own threads. aiosqlite would change threads for every statement
+    instead of every transaction, and takes 1.5 times as long to import.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Database:
         observe_commit: Callable[[float], None] | None = None,
         observe_wait: Callable[[bool, str], None] | None = None,
     ) -> None:
-        """``observe_commit`` is told, on a thread of its own, how many seconds each transaction took that wrote;
-        ``observe_wait``, on any thread, when writes have to wait, and when they no longer do."""
+        """``observe_commit`` is called on the writer's thread with the seconds that each write took. ``observe_wait``
+        is called on any thread when writes begin to wait and when they no longer wait."""
         self._path = path
         self.ballast = Ballast(path.with_name("ballast"))
         self._in_a_hurry = asyncio.Event()
@@ -60,7 +60,7 @@ class Database:
         self._observe_wait = observe_wait
         self._waiting_for_room = 0
         self._files: dict[Path, tuple[int, int]] = {}
-        """The store's files, by device and inode: none of them may be replaced while it is open."""
+        """The store's files by device and inode. None may be replaced while the store is open."""
         self._broken: StoreUnusable | None = None
         self._writer = Lane("store", path, self._locked)
         self._reader = Lane("store-reading", path, self._locked)
@@ -72,23 +72,23 @@ class Database:
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         self._reading = engine.execution_options(begin="BEGIN")
-        # A transaction that reads first and writes later would fail where another process wrote in between.
+        # A transaction that reads first and writes later would fail if another process wrote in between.
         self._writing = engine.execution_options(begin="BEGIN IMMEDIATE")
 
     @property
     def trouble(self) -> str:
-        """What keeps the store from being written, in words; empty where nothing does."""
+        """Why the store cannot be written at present; empty if it can."""
         if self._waiting_for_room:
             return f"the disk of the store is full, {self._path.parent}: writes wait for space"
         return self._writer.trouble or self._reader.trouble
 
     async def open(self) -> None:
-        """Make the file where there is none, and bring it to the shape of this program.
+        """Open the store. Create it if it is missing, and upgrade its schema.
 
-        Raises StoreUnusable, DiskFull, and StoreBusy where it is locked for longer than the opening may take.
+        Raises StoreUnusable, DiskFull, and StoreBusy if the store stays locked for too long.
         """
         try:
-            # In this order: what is no store of ours must stay as it is.
+            # This comes first: a database that is not a store of Lading must stay unchanged.
             current = await self.read(migration.is_current, self._path)
             await self._on(self._writer, self._log_ahead)
             if not current:
@@ -100,7 +100,7 @@ class Database:
             raise
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``work`` with a connection that sees one state of the store."""
+        """Call ``work`` with a connection that sees one snapshot of the store."""
         return await self._on(
             self._reader, partial(_transact, self._reading, lambda connection: work(connection, *args, **kwargs))
         )
@@ -108,16 +108,16 @@ class Database:
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with a connection whose changes are durable when this returns, or gone when it raises.
 
-        Where another process holds the store's lock it waits, as long as the answer may take, and ``work`` may be
-        called again. Raises StoreBusy, DiskFull.
+        If another process holds the store's lock, wait as long as the answer may take; ``work`` may be called again.
+        Raises StoreBusy, DiskFull.
         """
         return await self._write(_bound(work, *args, **kwargs))
 
     async def write_patiently(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same for what must be written sooner or later: it waits for the lock, and for room on a full disk,
-        whoever waits for an answer."""
+        """Like ``write``, for changes that must not get lost: waits for the lock and for disk space without a
+        deadline."""
         bound = _bound(work, *args, **kwargs)
         with self._patience() as wait:
             while True:
@@ -131,8 +131,8 @@ class Database:
                     await asyncio.wait_for(self._in_a_hurry.wait(), _AGAIN)
 
     async def beat(self) -> None:
-        """Return when the writer has shown that it is alive: what was asked of it before is done, or it waits for a
-        lock or for room. A disk that hangs is noticed here. Raises StoreUnusable."""
+        """Return when the writer shows that it is alive: earlier writes are done, or wait for a lock or for space. On a
+        disk that hangs this does not return. Raises StoreUnusable."""
         looks = self._writer.looks
         writing = asyncio.ensure_future(self._on(self._writer, partial(_transact, self._writing, self._check_files)))
         try:
@@ -145,7 +145,7 @@ class Database:
             writing.cancel()
 
     async def check(self) -> None:
-        """Look again and again whether the store can still be written, until it cannot. Raises StoreUnusable."""
+        """Check periodically whether the store can still be written. Raises StoreUnusable when it cannot."""
         while True:
             await self.beat()
             if self._broken is not None:
@@ -153,13 +153,13 @@ class Database:
             await asyncio.sleep(CHECK_SECONDS)
 
     def hurry(self, seconds: float = 0.0) -> None:
-        """From now on wait for room no longer, and for a lock at most so many seconds."""
+        """From now on do not wait for space, and wait for a lock at most ``seconds``."""
         self._in_a_hurry.set()
         self._writer.give_up_in(seconds)
         self._reader.give_up_in(seconds)
 
     async def close(self) -> None:
-        """Wait for the transactions that were asked for, then let go of the file."""
+        """Wait for all requested transactions, then close the file."""
         await self._reader.do(_nothing, patiently=True)
         await self._writer.do(self._writing.dispose, patiently=True)
         self._reader.close()
@@ -174,7 +174,7 @@ class Database:
 
     @contextmanager
     def _patience(self) -> Iterator[Callable[[DiskFull], None]]:
-        """Hands out what a wait for room is told by; it is over with the block."""
+        """Yields a function that reports a wait for space. The wait ends with the block."""
         waits = False
 
         def wait(error: DiskFull) -> None:
@@ -239,13 +239,13 @@ class Database:
             if type(error) in _TROUBLE:
                 raise StoreUnusable(self._path, _advice(cause)) from error
             if type(error) is exc.StatementError and error.orig is not None:
-                raise error.orig from None  # A value that cannot be stored: the error of its column's type.
+                raise error.orig from None  # The column's type cannot store this value.
             raise
 
     def _for_want_of_room(self, error: BaseException) -> bool:
         if str(error) == "database or disk is full":
             return True
-        # A quota, a lack of inodes, and no room for the shared memory are all I/O errors to SQLite.
+        # SQLite reports a quota, a lack of inodes, or no space for its shared memory as an I/O error.
         name = getattr(error, "sqlite_errorname", "")
         return name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and full(self._path.parent)
 
@@ -254,7 +254,7 @@ class Database:
         self._files = {file: identity for file in files if (identity := _identity(file)) is not None}
 
     def _check_files(self, _connection: Connection | None = None) -> None:
-        """What is written to a file that has lost its name is lost as well. Raises StoreUnusable."""
+        """Raises StoreUnusable if a file was removed or replaced: what is written to it would be lost."""
         for file, identity in self._files.items():
             if _identity(file) != identity:
                 raise StoreUnusable(
@@ -264,7 +264,7 @@ class Database:
                 )
 
     def _log_ahead(self) -> None:
-        # Outside of transactions, where it cannot be set.
+        # The journal mode can be set only outside of transactions.
         with closing(self._writing.raw_connection()) as connection, closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA journal_mode = WAL")
             mode = cursor.fetchall()[0][0]
@@ -272,7 +272,7 @@ class Database:
             raise StoreUnusable(self._path, f"its file system allows no write-ahead log (SQLite stays at {mode})")
 
 
-# Full, unreadable; damaged or no database at all. The other classes are defects of this program.
+# Full, unreadable, damaged, or not a database. The other classes mean defects of this program.
 _TROUBLE = (exc.OperationalError, sqlite3.OperationalError, exc.DatabaseError, sqlite3.DatabaseError)
 
 
@@ -291,7 +291,7 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def _advice(error: BaseException) -> str:
-    """What SQLite says, and what to do about it."""
+    """The message of SQLite, and what to do about it."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_READONLY"):
         return f"{error}: see who owns its files and whether their file system is mounted read-only"
@@ -301,7 +301,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _nothing() -> None:
-    """Whoever waits for it has waited for all before it."""
+    """A task at the end of the queue: when it is done, so is all work before it."""
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -310,7 +310,7 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver would begin transactions by itself, and only before the first write; _begin does it in its place.
+    # The driver would begin transactions itself, but only before the first write. _begin does it instead.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

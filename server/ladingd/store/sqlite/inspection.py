@@ -1,4 +1,4 @@
-"""Looks whether a store is sound: as a file, as a database, and in what it says of jobs. Reads only."""
+"""Checks a store for damage: the file, the database, and the consistency of jobs. Only reads."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MOST = 20
-"""How many problems of one kind are told."""
+"""The most problems that one check reports."""
 
 _STATES = ", ".join(f"'{state.value}'" for state in State)
 _NAMES = tuple(field.name for field in fields(Counts))
 _SUMS = ", ".join(f"coalesce(sum(json_extract(chunks.counts, '$.{name}')), 0)" for name in _NAMES)
 
 _STRANGE_STATES = f"SELECT 'jobs/' || id || ' is ' || state FROM jobs WHERE state NOT IN ({_STATES})"  # noqa: S608
-"""States that there are not."""
+"""Jobs in unknown states."""
 
 _FUTURE = """
 SELECT 'jobs/' || jobs.id || ' has revision ' || jobs.revision || ', and the last one given out is ' || history.revision
 FROM jobs, history WHERE jobs.revision > history.revision OR state_revision > jobs.revision
 """
-"""Jobs that are ahead of the numbers that were given out."""
+"""Jobs whose revision is higher than the last one given out."""
 
 _SHARED = """
 SELECT 'revision ' || revision || ' was given out to ' || count(*) || ' jobs'
 FROM jobs GROUP BY revision HAVING count(*) > 1
 """
-"""Revisions that are not of one job alone."""
+"""Revisions that several jobs share."""
 
 _GAPS = """
 SELECT count(*) || ' changes are kept, from ' || coalesce(min(changes.revision), 'none') || ' to '
@@ -54,26 +54,26 @@ HAVING count(changes.revision) != history.revision - history.compacted
     OR (count(changes.revision) > 0
         AND (min(changes.revision) != history.compacted + 1 OR max(changes.revision) != history.revision))
 """
-"""Changes that are missing among those that should be kept."""
+"""Gaps in the changes that should be kept."""
 
 _LATEST = """
 SELECT 'jobs/' || jobs.id || ' is ' || jobs.state || ', its last change says ' || coalesce(changes.to_state, 'deleted')
 FROM jobs JOIN changes ON changes.revision = jobs.revision
 WHERE changes.job_id != jobs.id OR changes.to_state IS NOT jobs.state
 """
-"""Jobs that are not what their last change says."""
+"""Jobs that differ from their last change."""
 
 _MISSING_CHUNKS = """
 SELECT 'jobs/' || job_id || ' has ' || count(*) || ' chunks, of which the last is number ' || max(ordinal)
 FROM chunks GROUP BY job_id HAVING count(*) != max(ordinal) + 1
 """
-"""Chunks that are missing among those that were cut."""
+"""Gaps in the chunks that were cut."""
 
 _COUNTS = f"""
 SELECT jobs.id, jobs.counts, jobs.state, {_SUMS}
 FROM jobs LEFT JOIN chunks ON chunks.job_id = jobs.id GROUP BY jobs.id
 """  # noqa: S608
-"""What jobs say that they came to, and what their chunks come to."""
+"""The counts of jobs, and the sums of the counts of their chunks."""
 
 _DOCUMENTS: Mapping[str, TypeAdapter[Any]] = {
     "spec": documents.SPEC,
@@ -86,7 +86,7 @@ _DOCUMENTS: Mapping[str, TypeAdapter[Any]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """What is wrong, and which check has found it."""
+    """A problem, and the check that found it."""
 
     check: str
     problem: str
@@ -94,7 +94,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What was seen. ``pending`` are deleted jobs that have left something, ``held`` those that wait for room."""
+    """The result. ``pending`` is the number of deleted jobs with leftovers, ``held`` that of jobs waiting for space."""
 
     schema: str
     size: int
@@ -106,7 +106,7 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look at a store, as it is at one moment. Raises StoreUnusable where it cannot be read at all."""
+    """Check one snapshot of a store. Raises StoreUnusable if it cannot be read at all."""
     try:
         with closing(opened(path)) as connection:
             connection.execute("BEGIN")
@@ -146,7 +146,7 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> Inspection:
 
 def _number_in(table: str, tables: set[str], connection: sqlite3.Connection) -> int:
     if table not in tables:
-        return 0  # A store of an older schema.
+        return 0  # The store has an older schema.
     return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
 
 
@@ -162,7 +162,7 @@ def _references(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _rows(query: str) -> Callable[[sqlite3.Connection], Iterator[str]]:
-    """A check of which every row of an answer is a problem."""
+    """A check by a query: each row of its result is a problem."""
     return lambda connection: (said for (said,) in connection.execute(query))
 
 
@@ -181,7 +181,7 @@ def _miscounted(connection: sqlite3.Connection) -> Iterator[str]:
         try:
             counts = documents.read(documents.COUNTS, text)
         except ValidationError:
-            continue  # It is told by another check.
+            continue  # The check "documents" reports it.
         for name, summed in zip(_NAMES, sums, strict=True):
             if getattr(counts, name) != summed:
                 yield f"jobs/{job_id} has {name} {getattr(counts, name)}, its chunks have {summed}"

@@ -1,4 +1,4 @@
-"""A thread that does transactions one after the other, and waits where another process holds the store's lock."""
+"""A thread that runs transactions one after the other and waits while another process locks the store."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOK = 0.25
-"""Seconds from one look at a lock to the next."""
+"""Seconds between two attempts to get the lock."""
 TOLD_AFTER = 2.0
-"""So many seconds a lock is held before it is worth a line in the log."""
+"""A lock that is held longer than this many seconds is logged."""
 
-# Held by another process; by another connection of this one; and what the write-ahead log says when it changes hands.
+# Locked by another process; by another connection of this process; or a race for the write-ahead log.
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether an error of SQLite, or of SQLAlchemy about one, says only that somebody else has the file just now."""
+    """Whether an error of SQLite, or SQLAlchemy's wrapper of it, says that the file is locked."""
     cause = error.orig if isinstance(error, exc.DBAPIError) else error
     return isinstance(cause, sqlite3.Error) and (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in _BUSY
 
 
 @dataclass(slots=True)
 class _Ticket:
-    """How long a transaction may wait, and whether somebody still wants it."""
+    """How long a transaction may wait, and whether its caller still wants it."""
 
     until: float
     withdrawn: threading.Event = field(default_factory=threading.Event)
@@ -50,11 +50,11 @@ class _Ticket:
 
 
 class Lane:
-    """Does one transaction at a time, in the order of the calls. One that finds the store locked looks again until
-    the lock is free: nothing that comes after it could be done any sooner.
+    """Runs one transaction at a time, in the order of the calls. A transaction that finds the store locked is tried
+    again until the lock is free: later transactions could not run sooner.
 
-    ``tell`` is told, on the thread, when a lock is held for long, and when that is over: whether it is locked, by whom
-    and for how many seconds.
+    ``tell`` is called on the thread when a lock is held for long, and when it is free again. Its arguments are: whether
+    the store is locked, by which process, and for how many seconds.
     """
 
     def __init__(self, name: str, store: Path, tell: Callable[[bool, str, float], None]) -> None:
@@ -65,36 +65,36 @@ class Lane:
         self._since: float | None = None
         self._holder = ""
         self.looks = 0
-        """How often it has looked at a lock that was held: a sign of life."""
+        """The number of attempts that found the store locked: a sign of life."""
 
     @property
     def trouble(self) -> str:
-        """What it waits for, in words; empty where it has not been waiting for long."""
+        """What the lane waits for; empty if it has not been waiting for long."""
         since = self._since
         if since is None or not self._holder:
             return ""
         return f"the store is locked by {self._holder} for {time.monotonic() - since:.0f} s now"
 
     def give_up_in(self, seconds: float) -> None:
-        """Wait for locks no longer than so many seconds from now."""
+        """From now on wait for locks at most ``seconds`` in total."""
         self._given_up_at = time.monotonic() + seconds
 
     async def do(self, work: Callable[[], T], *, patiently: bool = False) -> T:
-        """Call ``work`` on the thread. Where the store is locked it is called again: it must be a transaction.
+        """Call ``work``, a transaction, on the thread. While the store is locked, ``work`` is called again.
 
-        Raises StoreBusy, and nothing is done, where the lock is held for longer than the answer may take, or than
-        anybody waits who is patient.
+        Raises StoreBusy, and changes nothing, if the lock is held for longer than the answer may take. A patient call
+        waits until ``give_up_in`` ends the waiting.
         """
         seconds = None if patiently else seconds_to_answer()
         ticket = _Ticket(math.inf if seconds is None else time.monotonic() + seconds)
         future = self._thread.submit(self._attempt, work, ticket)
         answer = asyncio.wrap_future(future)
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # Whoever waits for it.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # Mark it as retrieved.
         try:
             while not answer.done() and seconds is not None:
                 await asyncio.wait([answer], timeout=seconds)
                 if not answer.done() and self._since is not None:
-                    if future.cancel():  # It has not begun.
+                    if future.cancel():  # ``work`` has not started.
                         raise StoreBusy(self._holder or await asyncio.to_thread(holder, self._store))
                     ticket.withdrawn.set()
                 seconds = LOOK
@@ -105,7 +105,7 @@ class Lane:
             raise
 
     def close(self) -> None:
-        """Wait for what was asked for, then end the thread."""
+        """Wait for the queued work, then end the thread."""
         self._thread.shutdown()
 
     def _attempt(self, work: Callable[[], T], ticket: _Ticket) -> T:
@@ -122,7 +122,7 @@ class Lane:
                 return done
 
     def _wait(self, ticket: _Ticket, begin: float) -> None:
-        """Until the next look. Raises StoreBusy."""
+        """Wait until the next attempt. Raises StoreBusy."""
         self.looks += 1
         self._since = begin if self._since is None else self._since
         now = time.monotonic()
@@ -131,7 +131,7 @@ class Lane:
             self._tell(True, self._holder, now - self._since)
         if ticket.over(now) or now >= self._given_up_at:
             raise StoreBusy(self._holder or holder(self._store))
-        # SQLite has waited itself, most of the time, but not where waiting could have been for ever.
+        # SQLite has usually waited itself, but not if waiting might have been a deadlock.
         ticket.withdrawn.wait(max(begin + LOOK - now, 0.0))
 
     def _free(self) -> None:

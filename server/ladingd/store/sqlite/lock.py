@@ -1,4 +1,4 @@
-"""Which process holds the lock of an SQLite file, as far as the kernel tells."""
+"""Finds the process that holds the lock of an SQLite file, as far as the kernel shows it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 _LOCKS = Path("/proc/locks")
 _WRITER = 120
-"""The byte of the shared memory that is locked by the one that writes, where there is a write-ahead log."""
+"""The byte of the shared memory that a writer locks if there is a write-ahead log."""
 
 
 def holder(store: Path) -> str:
-    """The other process that holds the lock for writing, in words; `another process` where nobody can tell."""
+    """A description of the other process that holds the write lock; `another process` if it is unknown."""
     try:
         lines = [line.split() for line in _LOCKS.read_text().splitlines()]
         files = {
@@ -22,7 +22,7 @@ def holder(store: Path) -> str:
     except OSError:
         return "another process"
     for words in lines:
-        # 1: POSIX ADVISORY WRITE 4962 fe:00:2482196 120 120; before a waiting one stands `->`.
+        # 1: POSIX ADVISORY WRITE 4962 fe:00:2482196 120 120. A waiting lock has `->` after the number.
         if len(words) != 8 or words[3] != "WRITE" or int(words[4]) in (os.getpid(), -1):
             continue
         shared = files.get(int(words[5].split(":")[2]))

@@ -1,1 +1,1 @@
-"""One file for each step, numbered in their order. A step that was released never changes."""
+"""One file for each migration, numbered in order. A released migration never changes."""

@@ -8,7 +8,7 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# Everything is spelled out here: the modules of the store go on changing, what this step did does not.
+# This module imports nothing from the store: the store's modules will change, but this migration must not.
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _ID = sa.String(63)
 _WORD = sa.String(32)
@@ -16,7 +16,7 @@ _TIME = sa.String(32)
 
 
 def upgrade() -> None:
-    """Make the first tables."""
+    """Create the first tables."""
     op.create_table(
         "jobs",
         sa.Column("sequence", _NUMBER, primary_key=True),

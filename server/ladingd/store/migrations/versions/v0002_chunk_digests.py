@@ -1,4 +1,4 @@
-"""Chunks carry what their bytes add up to."""
+"""Chunks get a digest of their bytes."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the column; chunks of before have none."""
+    """Add the column; existing chunks have no digest."""
     op.add_column("chunks", sa.Column("digest", sa.Text))

@@ -1,4 +1,4 @@
-"""Tokens, and who did what."""
+"""Tokens and the audit trail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIME = sa.String(32)
 
 
 def upgrade() -> None:
-    """Make both tables."""
+    """Create both tables."""
     op.create_table(
         "tokens",
         sa.Column("sequence", _NUMBER, primary_key=True),

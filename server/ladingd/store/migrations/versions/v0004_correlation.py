@@ -1,4 +1,4 @@
-"""Jobs and changes say for which call they came about."""
+"""Jobs and changes name the call that caused them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns; of those of before nobody knows."""
+    """Add the columns; the calls of existing rows are unknown."""
     for table in ("jobs", "changes"):
         op.add_column(table, sa.Column("correlation", sa.Text, nullable=False, server_default=""))

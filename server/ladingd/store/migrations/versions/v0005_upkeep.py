@@ -1,4 +1,4 @@
-"""Jobs that the daemon holds for want of room, and what deleted jobs have left."""
+"""Jobs that the daemon holds while a disk is full, and leftovers of deleted jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIME = sa.String(32)
 
 
 def upgrade() -> None:
-    """Make both tables, and what retention finds old jobs by."""
+    """Create both tables, and the indexes by which retention finds old jobs."""
     op.create_table(
         "holds",
         sa.Column("job_id", _ID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),

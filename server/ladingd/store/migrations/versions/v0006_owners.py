@@ -13,7 +13,7 @@ _TIME = sa.String(32)
 
 
 def upgrade() -> None:
-    """Add the columns and their indexes. Jobs and requests of before have no owner."""
+    """Add the columns and their indexes. Existing jobs and requests have no owner."""
     op.add_column("jobs", sa.Column("owner", sa.Text, nullable=False, server_default=""))
     op.add_column("jobs", sa.Column("shared", sa.Boolean, nullable=False, server_default="0"))
     op.create_index("jobs_by_owner", "jobs", ["owner", "sequence"])

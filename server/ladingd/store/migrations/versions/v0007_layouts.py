@@ -1,4 +1,4 @@
-"""Plans name the format of their file and keep its details; chunks belong to phases."""
+"""Plans get a layout (format and details) for their file; chunks get a phase."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ revision = "0007"
 down_revision = "0006"
 
 _PLANS = (("jobs", "plan", "$"), ("changes", "job", "$.plan"), ("discards", "plan", "$"))
-"""Where plans are kept: table, column, path in the document."""
+"""Where plans are stored: table, column, path in the document."""
 
 
 def upgrade() -> None:
-    """Turn the dialect of each plan, and the header of an export, into a layout of the format CSV."""
+    """Convert the dialect of each plan, and the header of an export, to a layout of the format CSV."""
     op.add_column("chunks", sa.Column("phase", sa.Integer, nullable=False, server_default="0"))
     for table, column, plan in _PLANS:
         dialect, header = f"json_extract({column}, '{plan}.dialect')", f"json_extract({column}, '{plan}.header')"
