@@ -154,7 +154,7 @@ def test_commands_on_one_job(home: Home) -> None:
     assert [json.loads(line)["sequence"] for line in followed] == [entry["sequence"] for entry in journal]
     for command in ("start", "pause", "cancel"):
         refused = home.lading(command, name, status=2)
-        assert "FINISHED, which allows nothing more" in refused.stderr
+        assert "FINISHED, which is final" in refused.stderr
     watched = home.lading("watch", name, "--output", "json").stdout.splitlines()
     assert json.loads(watched[-1])["job"]["state"] == "FINISHED"
     home.lading("delete", name)

@@ -91,7 +91,7 @@ async def test_cancel_while_active(client: Client, job: Job, daemon: DaemonProce
         canceled = await follower.sees(State.CANCELED)
     assert follower.states[-2:] == [State.CANCELING, State.CANCELED]
     assert canceled.end_time is not None
-    with pytest.raises(CommandNotAllowed, match="CANCELED, which allows nothing more"):
+    with pytest.raises(CommandNotAllowed, match="CANCELED, which is final"):
         await client.start_job(job.name)
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: roles and their rights, whose jobs they reach, those who call, and the tokens that prove it."""
+"""Access control: roles and their rights, which jobs a role reaches, principals, and tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ladingd.core.selection import Selection
 
 SOCKET = "socket"
-"""The name of local users without a token. No token and no certificate may have it: a name is an owner of jobs."""
+"""The name of local users without a token. No token or certificate may have this name, because names own jobs."""
 
 TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -33,20 +33,20 @@ _SECRET_BYTES = 32
 
 
 class Role(StrEnum):
-    """What a caller is to the daemon. The stored values never change."""
+    """The role of a caller. The stored values never change."""
 
     VIEWER = "viewer"
     """Reads and watches."""
     OPERATOR = "operator"
     """Also starts, pauses, cancels and deletes jobs, and edits their texts."""
     SUBMITTER = "submitter"
-    """Also makes jobs and moves files, with the connections and roots that it was given."""
+    """Also creates jobs and transfers files, with the connections and roots that its token permits."""
     ADMIN = "admin"
-    """Everything, and reads who did what."""
+    """May do everything, and reads the audit trail."""
 
 
 class Right(StrEnum):
-    """What a call can take."""
+    """The right that a call needs."""
 
     READ = "READ"
     OPERATE = "OPERATE"
@@ -55,13 +55,13 @@ class Right(StrEnum):
 
 
 class CallClass(StrEnum):
-    """Calls of one class share a limit on how many run at a time. Callers are told the value."""
+    """Calls of one class share a limit on how many run at a time. Error messages contain the value."""
 
     COMMANDS = "commands"
     """Change something."""
     READS = "reads"
     WATCHES = "watches"
-    """Stay until something ends them."""
+    """Run until something ends them."""
     TRANSFERS = "transfers"
     """Carry the bytes of files."""
 
@@ -74,27 +74,27 @@ HOLDERS: Mapping[Right, tuple[Role, ...]] = MappingProxyType(
         Right.ADMINISTER: (Role.ADMIN,),
     }
 )
-"""Who has a right. What is not here nobody has."""
+"""The roles that have each right."""
 
 
 class Standing(StrEnum):
-    """What a job is to a caller."""
+    """The relation of a caller to a job."""
 
     OWN = "OWN"
-    """The caller made it, under this name."""
+    """The caller's name owns the job."""
     SHARED = "SHARED"
-    """Somebody else's, who shares it."""
+    """Somebody else owns the job and shares it."""
     OTHER = "OTHER"
-    """Somebody else's, or nobody's: it was made before jobs had owners."""
+    """Somebody else owns the job, or nobody: it was made before jobs had owners."""
 
 
 class Act(StrEnum):
     """What can be done with a job."""
 
     SEE = "SEE"
-    """Its general facts and its journal. They hold no value of any record."""
+    """See its general facts and its journal. They contain no values of records."""
     READ_REJECTS = "READ_REJECTS"
-    """They are records, and so personal data."""
+    """Rejects contain records and thus personal data."""
     START = "START"
     PAUSE = "PAUSE"
     CANCEL = "CANCEL"
@@ -104,7 +104,7 @@ class Act(StrEnum):
     """Label and description."""
     EDIT_SPEC = "EDIT_SPEC"
     SHARE = "SHARE"
-    """Change whether it is shared."""
+    """Share the job, or end the sharing."""
 
 
 _READING = frozenset({Act.SEE, Act.READ_REJECTS})
@@ -123,15 +123,15 @@ REACH: Mapping[Role, Mapping[Standing, Set[Act]]] = MappingProxyType(
         Role.ADMIN: {Standing.OWN: _ALL, Standing.SHARED: _ALL, Standing.OTHER: _ALL},
     }
 )
-"""What a role may do with whose jobs. Every role sees its own and shared jobs. What is not here nobody may do."""
+"""The acts that a role may perform, by standing. Every role sees its own and shared jobs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Who calls. Connections and roots count for a submitter alone: others have no need of them, or have all.
+    """A caller. Connections and roots restrict only submitters: the other roles cannot use them or may use all.
 
-    ``name`` is the owner of the jobs that the caller makes. It counts whatever proves it: tokens of one name over time,
-    certificates and a token of one name are one owner.
+    ``name`` becomes the owner of the jobs that the caller makes. Tokens and certificates of the same name stand for the
+    same owner.
     """
 
     name: str
@@ -140,28 +140,28 @@ class Principal:
     roots: Set[str] = frozenset()
 
     def require(self, right: Right) -> None:
-        """Raises PermissionDenied where the role lacks the right."""
+        """Raises PermissionDenied if the role lacks the right."""
         if self.role not in HOLDERS[right]:
             raise PermissionDenied(self.role, " or ".join(HOLDERS[right]))
 
     @property
     def sees_all(self) -> bool:
-        """Whether the role sees jobs of everybody."""
+        """Whether the role sees everybody's jobs."""
         return Act.SEE in REACH[self.role][Standing.OTHER]
 
     def standing(self, job: Job) -> Standing:
-        """What a job is to this caller."""
+        """The caller's relation to a job."""
         if job.owner and job.owner == self.name:
             return Standing.OWN
         return Standing.SHARED if job.shared else Standing.OTHER
 
     def may(self, act: Act, job: Job) -> bool:
-        """Whether the role allows this with such a job."""
+        """Whether the caller may perform this act on the job."""
         return act in REACH[self.role][self.standing(job)]
 
     def require_act(self, act: Act, job: Job) -> None:
-        """Raises JobNotFound for a job that the caller may not see, as if there were none, and PermissionDenied for one
-        that the caller may see, but not treat like this."""
+        """Raises PermissionDenied if the caller may not perform this act, and JobNotFound if the caller may not even
+        see the job."""
         if not self.may(Act.SEE, job):
             raise JobNotFound(job.id)
         if not self.may(act, job):
@@ -175,27 +175,28 @@ class Principal:
         return selection if self.sees_all else replace(selection, visible_to=self.name)
 
     def require_connection(self, name: str) -> None:
-        """Raises PermissionDenied where a submitter was not given the connection."""
+        """Raises PermissionDenied if a submitter may not use the connection."""
         if self.role is Role.SUBMITTER and name not in self.connections:
             raise PermissionDenied(self.role, f"the right to use the connection {name[:80]!r}")
 
     def require_root(self, name: str) -> None:
-        """Raises PermissionDenied where a submitter was not given the root. That of uploads all have been given."""
+        """Raises PermissionDenied if a submitter may not use the root. Everybody may use the root of uploads."""
         if self.role is Role.SUBMITTER and name not in self.roots and name != UPLOADS:
             raise PermissionDenied(self.role, f"the right to use the root {name[:80]!r}")
 
     def require_upload(self, owner: str) -> None:
-        """Raises PermissionDenied where an upload is not a submitter's own. Without an owner there is none."""
+        """Raises PermissionDenied if a submitter does not own the upload. Everybody may use an upload without an
+        owner."""
         if self.role is Role.SUBMITTER and owner not in ("", self.name):
             raise PermissionDenied(self.role, "the right to use what somebody else has uploaded or exported")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """A secret that somebody proves with who they are. Only its SHA-256 is kept.
+    """A secret that identifies a caller. Only its SHA-256 is stored.
 
-    ``id`` is the part of the token that finds it, and no secret. Names are those of people or programs; only one token
-    of a name is in force at a time.
+    ``id`` is the public part of the token, by which it is found. ``name`` is that of a person or program. At most one
+    token of a name is in force.
     """
 
     id: str
@@ -210,16 +211,16 @@ class Token:
 
     @property
     def principal(self) -> Principal:
-        """Whom the token stands for."""
+        """The principal that the token stands for."""
         connections, roots = frozenset(self.connections), frozenset(self.roots)
         return Principal(name=self.name, role=self.role, connections=connections, roots=roots)
 
     def matches(self, text: str) -> bool:
-        """Whether this is the token with its secret; takes as long whatever is wrong with it."""
+        """Whether the text is this token. Takes the same time for every wrong text."""
         return hmac.compare_digest(_digest(text), self.digest)
 
     def in_force(self, now: datetime) -> bool:
-        """Whether it is neither revoked nor expired."""
+        """Whether the token is neither revoked nor expired."""
         return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
 
 
@@ -232,7 +233,7 @@ def issue(
     roots: tuple[str, ...] = (),
     expire_time: datetime | None = None,
 ) -> tuple[Token, str]:
-    """A new token, and the text that its owner shows, which is nowhere kept."""
+    """A new token, and the text that its owner sends. The text is not stored anywhere."""
     text = f"lading_{secrets.token_hex(_ID_BYTES)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     token = Token(
         id=token_id(text),
@@ -248,17 +249,17 @@ def issue(
 
 
 def token_id(text: str) -> str:
-    """The part of a token that finds it. Raises Unauthenticated for what is no token."""
+    """The public part of a token. Raises Unauthenticated if the text is not a token."""
     match = _TOKEN.fullmatch(text)
     if match is None:
-        raise Unauthenticated("what was sent is no token of Lading")
+        raise Unauthenticated("this is not a token of Lading")
     return match[1]
 
 
 def recognise(text: str, token: Token | None, now: datetime) -> Principal:
-    """Whom a text stands for, where this is the token that was found for it. Raises Unauthenticated.
+    """The principal that a text stands for; ``token`` was found by the text's id. Raises Unauthenticated.
 
-    Nobody learns more about a token than its owner: what is wrong is said only to who has the secret.
+    Only a caller with the right secret learns why a token is not accepted.
     """
     if token is None or not token.matches(text):
         raise Unauthenticated("the token is not known")
@@ -277,11 +278,11 @@ def _digest(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deed:
-    """A call that changed something, was to, or was refused for want of a right."""
+    """A call that changed something or tried to, or that was refused because the caller lacks a right."""
 
     time: datetime
     principal: str
-    """Empty where nobody knows who it was."""
+    """Empty if the caller is unknown."""
     role: str
     peer: str
     method: str
@@ -291,7 +292,7 @@ class Deed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditEntry:
-    """A deed as the store keeps it; ``sequence`` grows with every entry."""
+    """A deed in the store. ``sequence`` grows with every entry."""
 
     sequence: int
     deed: Deed

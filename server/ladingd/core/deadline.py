@@ -1,4 +1,4 @@
-"""By when an answer must be there: whoever would wait for something on the way to it looks here how long it may."""
+"""The deadline of the current call. Code that waits looks here how long it may wait."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _BY: ContextVar[float | None] = ContextVar("answer by", default=None)
 
 
 def answer_within(seconds: float) -> None:
-    """What the running task does must be done in so many seconds from now, and so must what it starts."""
+    """Set the deadline of the running task, and of tasks that it starts, to ``seconds`` from now."""
     _BY.set(time.monotonic() + seconds)
 
 
 @contextmanager
 def answering_within(seconds: float) -> Iterator[None]:
-    """The same for a block."""
+    """Set the deadline for a block."""
     before = _BY.set(time.monotonic() + seconds)
     try:
         yield
@@ -29,6 +29,6 @@ def answering_within(seconds: float) -> Iterator[None]:
 
 
 def seconds_to_answer() -> float | None:
-    """How many seconds are left, 0 where none are; None where nobody waits."""
+    """How many seconds are left, at least 0; None without a deadline."""
     by = _BY.get()
     return None if by is None else max(by - time.monotonic(), 0.0)

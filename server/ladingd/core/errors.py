@@ -1,7 +1,7 @@
-"""What can go wrong, in the words of the domain.
+"""The errors of the domain.
 
 LadingError
- +-- Refusal                 the caller asked for something that cannot be; nothing was changed
+ +-- Refusal                 the request cannot be carried out; nothing was changed
  |    +-- JobNotFound
  |    +-- JobExists
  |    +-- InvalidSpec        a field of the spec, alone or against the real source and target
@@ -14,35 +14,35 @@ LadingError
  |    +-- ShuttingDown
  |    +-- Unauthenticated
  |    +-- PermissionDenied
- |    +-- TooManyCalls       as many calls of its class run as may
+ |    +-- TooManyCalls       the limit of running calls of this class is reached
  |    +-- DeadlineExceeded
  |    +-- FileNotFound
  |    +-- FileInUse
- |    +-- UploadMismatch     what is sent does not go on from what is there, or is not what was announced
+ |    +-- UploadMismatch     the data does not continue the upload, or differs from its announcement
  |    +-- QuotaExceeded
  |    +-- StoreBusy          another process holds the lock of the daemon's own store
  |    +-- RejectsLost        files with rejects are no longer in the work directory
- +-- TechnicalError          what stops a running job: it becomes FAILED with this code and message
-      +-- PlanOutdated       the basis of the plan has changed; an unused plan is made again
+ +-- TechnicalError          stops a running job, which becomes FAILED with this code and message
+      +-- PlanOutdated       the basis of the plan has changed; if nothing is committed, the job is planned again
       |    +-- SourceChanged
       |    +-- StartsOver    the export has to start over
       |    +-- TargetChanged
       +-- LedgerLost         the target's ledger lacks chunks that were committed
       +-- SourceUnreadable
-      +-- SpecOutdated       source or target have changed so that the spec can no longer be done
+      +-- SpecOutdated       source or target have changed so that the spec can no longer be carried out
       +-- TargetUnavailable
-      |    +-- TargetBusy    somebody else holds what a job needs
-      +-- TargetRefused      the database answered with an error that no record is to blame for
+      |    +-- TargetBusy    another session holds a lock that the job needs
+      +-- TargetRefused      the database answered with an error that no record caused
       +-- DestinationRefused the file to write cannot be written
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
-      +-- AllRejected        every record was rejected: nothing of the source is in the target
-      +-- WorkerLost         worker processes died again and again on one chunk
-      +-- DiskFull           no room to write: nothing is lost, and it can go on when there is room
+      +-- AllRejected        every record was rejected: nothing was written to the target
+      +-- WorkerLost         worker processes died repeatedly on one chunk
+      +-- DiskFull           no disk space: nothing is lost, and the job continues when there is space
 
-StoreUnusable                the store itself fails: no caller and no job is to blame, so it is no LadingError
+StoreUnusable                the store itself fails; not a LadingError, because no caller and no job caused it
 
-The errors know no status codes; ``api/status.py`` has the table. They cross process borders, hence ``__reduce__``.
+The errors know no status codes; ``api/status.py`` maps them. ``__reduce__`` makes them picklable for workers.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _rebuild(kind: type[LadingError], args: tuple[Any, ...], facts: dict[str, An
 
 
 class Refusal(LadingError):
-    """The caller asked for something that cannot be; nothing was changed."""
+    """The request cannot be carried out. Nothing was changed."""
 
 
 class JobNotFound(Refusal):
@@ -89,7 +89,7 @@ class JobNotFound(Refusal):
 
 
 class JobExists(Refusal):
-    """The wanted id is taken."""
+    """The id is taken."""
 
     code = "JOB_EXISTS"
 
@@ -121,7 +121,7 @@ class InvalidRequest(Refusal):
 
 
 class CommandNotAllowed(Refusal):
-    """The job's state forbids the command. ``allowed`` are the commands it would take, in small letters."""
+    """The job's state forbids the command. ``allowed`` are the commands that the state allows, in lower case."""
 
     code = "COMMAND_NOT_ALLOWED"
 
@@ -130,12 +130,12 @@ class CommandNotAllowed(Refusal):
         self.state = state
         self.command = command
         self.allowed = allowed
-        choice = " or ".join(allowed) if allowed else "nothing more"
-        super().__init__(f"cannot {command} jobs/{job_id}: it is {state}, which allows {choice}")
+        choice = f"allows {' or '.join(allowed)}" if allowed else "is final; clone the job to run it again"
+        super().__init__(f"cannot {command} jobs/{job_id}: it is {state}, which {choice}")
 
 
 class EtagMismatch(Refusal):
-    """The job changed since the etag was given out."""
+    """The job has changed since the caller read the etag."""
 
     code = "ETAG_MISMATCH"
 
@@ -155,7 +155,7 @@ class RequestIdReused(Refusal):
 
 
 class RequestJobDeleted(Refusal):
-    """The job that the same request made before was deleted: it is not made again."""
+    """The same request made a job before, which was deleted. The job is not made again."""
 
     code = "REQUEST_JOB_DELETED"
 
@@ -190,7 +190,7 @@ class ShuttingDown(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """Nobody knows who calls."""
+    """The caller is unknown."""
 
     code = "UNAUTHENTICATED"
 
@@ -200,7 +200,7 @@ class Unauthenticated(Refusal):
 
 
 class PermissionDenied(Refusal):
-    """The caller's role lacks the right. ``needed`` are the roles that have it, or what else is missing."""
+    """The caller's role lacks the right. ``needed`` names the roles that have it, or another missing right."""
 
     code = "PERMISSION_DENIED"
 
@@ -211,7 +211,7 @@ class PermissionDenied(Refusal):
 
 
 class TooManyCalls(Refusal):
-    """As many calls of its class run as may. ``call_class`` is commands, reads, watches or transfers."""
+    """The limit of running calls is reached. ``call_class`` is commands, reads, watches or transfers."""
 
     code = "TOO_MANY_CALLS"
 
@@ -222,7 +222,7 @@ class TooManyCalls(Refusal):
 
 
 class DeadlineExceeded(Refusal):
-    """The call took longer than it may. What it was about to change may still change."""
+    """The call took longer than it may. Its change may still happen."""
 
     code = "DEADLINE_EXCEEDED"
 
@@ -232,7 +232,7 @@ class DeadlineExceeded(Refusal):
 
 
 class FileNotFound(Refusal):
-    """There is no such file, or upload."""
+    """There is no such file or upload."""
 
     code = "FILE_NOT_FOUND"
 
@@ -252,7 +252,7 @@ class FileInUse(Refusal):
 
 
 class UploadMismatch(Refusal):
-    """What is sent does not go on from what is there, or is not what was announced. ``size`` bytes are there."""
+    """The data does not continue the upload, or differs from its announcement. ``size`` bytes were received."""
 
     code = "UPLOAD_MISMATCH"
 
@@ -273,8 +273,7 @@ class QuotaExceeded(Refusal):
 
 
 class StoreBusy(Refusal):
-    """Another process holds the lock of the daemon's own store for longer than the caller waits. ``holder`` says which,
-    as far as that is known."""
+    """Another process, ``holder``, holds the lock of the daemon's own store for longer than the caller waits."""
 
     code = "STORE_BUSY"
 
@@ -304,7 +303,7 @@ class RejectsLost(Refusal):
 
 
 class TechnicalError(LadingError):
-    """Stops a running job: FAILED. ``start`` continues after the last committed chunk."""
+    """Stops a running job, which becomes FAILED. ``start`` continues after the last committed chunk."""
 
     code = "TECHNICAL_ERROR"
 
@@ -313,31 +312,31 @@ class TechnicalError(LadingError):
 
 
 class PlanOutdated(TechnicalError):
-    """What the plan was made from has changed. Where nothing was committed after it, the plan is made again."""
+    """The basis of the plan has changed. If nothing is committed yet, the job is planned again."""
 
     code = "PLAN_OUTDATED"
 
 
 class SourceChanged(PlanOutdated):
-    """The bytes below the checkpoint are not those the job began with."""
+    """The bytes before the checkpoint have changed since the job began."""
 
     code = "SOURCE_CHANGED"
 
 
 class StartsOver(PlanOutdated):
-    """What was done is of no use. The job forgets it and begins anew."""
+    """The work done so far is useless. The job discards it and starts over."""
 
     code = "STARTS_OVER"
 
 
 class TargetChanged(PlanOutdated):
-    """The table is not the one the job was planned with."""
+    """The table differs from the planned one."""
 
     code = "TARGET_CHANGED"
 
 
 class LedgerLost(TechnicalError):
-    """The target's ledger lacks chunks that were committed: another database, or an older copy of it."""
+    """The target's ledger lacks committed chunks: it is another database, or an older copy."""
 
     code = "LEDGER_LOST"
 
@@ -349,7 +348,7 @@ class SourceUnreadable(TechnicalError):
 
 
 class SpecOutdated(TechnicalError):
-    """Source or target have changed since the job was made, so that its spec can no longer be done."""
+    """Source or target have changed since the job was made. Its spec can no longer be carried out."""
 
     code = "SPEC_OUTDATED"
 
@@ -361,18 +360,18 @@ class TargetUnavailable(TechnicalError):
 
     @classmethod
     def no_answer(cls, seconds: float) -> Self:
-        """The error of a target that takes longer than this to answer."""
+        """The error for a target that does not answer within ``seconds``."""
         return cls(f"no answer within {seconds:g} s")
 
 
 class TargetBusy(TargetUnavailable):
-    """Somebody else holds a lock on what a job needs. However long that takes, the job goes on afterwards."""
+    """Another session holds a lock that the job needs. The job waits for it without limit."""
 
     code = "TARGET_BUSY"
 
 
 class TargetRefused(TechnicalError):
-    """The database answered with an error that no record is to blame for."""
+    """The database answered with an error that no record caused."""
 
     code = "TARGET_REFUSED"
 
@@ -390,27 +389,27 @@ class AttemptSuperseded(TechnicalError):
 
 
 class BillImbalance(TechnicalError):
-    """Records are missing or too many in the bill."""
+    """The bill has too few or too many records."""
 
     code = "BILL_IMBALANCE"
 
 
 class AllRejected(TechnicalError):
-    """Every record of the source was rejected. The bill balances, and the target has nothing of it."""
+    """Every record of the source was rejected. The bill balances, but nothing was written to the target."""
 
     code = "ALL_REJECTED"
 
 
 class WorkerLost(TechnicalError):
-    """Worker processes died again and again on one chunk."""
+    """Worker processes died repeatedly on one chunk."""
 
     code = "WORKER_LOST"
 
 
 class DiskFull(TechnicalError):
-    """No room to write, here or on a database's machine. It stops no job for good: the job is held until there is.
+    """There is no disk space, on this machine or on that of a database. The job is held until there is space.
 
-    ``place`` is the directory of this machine that is full, where it is one.
+    ``place`` is the full directory if it is on this machine, otherwise empty.
     """
 
     code = "DISK_FULL"
@@ -421,10 +420,8 @@ class DiskFull(TechnicalError):
 
 
 class StoreUnusable(Exception):
-    """The store's file cannot be opened, read or written: it is locked, damaged, too new, or not a store.
-
-    The daemon stops on it.
-    """
+    """The store's file cannot be opened, read or written: it is locked, damaged, too new, or not a store. This error
+    stops the daemon."""
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Files that come from clients and go to them."""
+"""The ports for files that clients upload and download."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 UPLOADS = "uploads"
-"""The root that uploaded files stand beneath, as `UPLOAD_ID/FILE_NAME`. Exports may be written there, too."""
+"""The root of uploaded files, whose paths are `UPLOAD_ID/FILE_NAME`. Exports may also be written there."""
 
 PIECE_BYTES = 1 << 20
-"""The most that comes or goes at once."""
+"""The most bytes of a file in one message."""
 
 KEPT_FOR = timedelta(hours=24)
-"""How long what is of no use is kept."""
+"""How long unused uploads are kept."""
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 InUse = Callable[[File], Awaitable[bool]]
-"""Whether a job may still need what stands beneath a directory, in either direction. It is asked with the root
-`uploads` and an upload's id as the path."""
+"""Whether a job may still read or write below a directory. It is called with the root `uploads` and an upload's id as
+the path."""
 
 
 def is_upload_id(text: str) -> bool:
-    """Whether it is a UUID in its usual spelling, in small letters."""
+    """Whether the text is a UUID in its usual spelling, in lower case."""
     return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def upload_id_beneath(path: str) -> str:
-    """The id of the upload that a path beneath the root of uploads leads into, read as whoever opens it reads it;
-    empty where it leads into none."""
+    """The id of the upload that contains this path below the root of uploads; empty if none does. The path is parsed in
+    the same way as when a file is opened."""
     first = next(iter(PurePosixPath(path).parts), "")
     return first if is_upload_id(first) else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Announcement:
-    """What a client says of a file before it sends it. ``sha256`` is that of the whole file, 32 bytes."""
+    """A client's description of a file that it will send. ``sha256`` is the digest of the whole file, 32 bytes."""
 
     upload_id: str
     file_name: str
@@ -56,7 +56,7 @@ class Announcement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
-    """A file that comes, or has come. It can be named as ``file`` once it is complete."""
+    """An uploaded file, complete or not. Specs can name a complete one as ``file``."""
 
     id: str
     file_name: str
@@ -67,56 +67,56 @@ class Upload:
 
     @property
     def file(self) -> File:
-        """What a spec names it by."""
+        """The name of the upload in a spec."""
         return File(root=UPLOADS, path=f"{self.id}/{self.file_name}")
 
 
 class Reception(ABC):
-    """One client's sending of one file. Another one that begins with the same file takes over: this one ends then."""
+    """Receives one file from one client. It ends when another reception of the same file begins and takes over."""
 
     @property
     @abstractmethod
     def complete(self) -> bool:
-        """Whether nothing needs to be sent: the whole file is there."""
+        """Whether the whole file was received."""
 
     @abstractmethod
     def when_taken_over(self, call: Callable[[], None] | None) -> None:
-        """Have this called, in the event loop, when another one takes over."""
+        """Set the function to call, in the event loop, when another reception takes over."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raises UploadMismatch where another one has taken over."""
+        """Raises UploadMismatch if another reception has taken over."""
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
-        """Keep what has come. Raises UploadMismatch, also for more than was announced, and QuotaExceeded."""
+        """Append data. Raises UploadMismatch, also for more bytes than were announced, and QuotaExceeded."""
 
     @abstractmethod
     async def finish(self) -> Upload:
-        """See that all is there and right, and make it visible, at once and durably.
+        """Verify the size and digest of the file, then publish it atomically and durably.
 
-        Raises UploadMismatch: where bytes are missing, what has come is kept; where the hash differs, nothing is.
+        Raises UploadMismatch. If bytes are missing, the received part is kept; if the digest differs, it is removed.
         """
 
 
 class UploadStore(ABC):
-    """Keeps what clients send. No method blocks the event loop."""
+    """Stores uploaded files. No method blocks the event loop."""
 
     @abstractmethod
     def receive(self, announced: Announcement, offset: int, owner: str) -> AbstractAsyncContextManager[Reception]:
-        """Begin with a file, or go on with it after ``offset`` bytes; those behind are forgotten.
+        """Begin an upload, or continue it after ``offset`` bytes and discard the bytes after them.
 
-        At the end of the block, however it comes, what was written is kept durably. Raises UploadMismatch where fewer
-        bytes are there or the id is that of another file or owner, QuotaExceeded.
+        The written bytes are durable at the end of the block, even if it ends by an exception. Raises QuotaExceeded,
+        and UploadMismatch if fewer bytes were received or the id belongs to another file or owner.
         """
 
     @abstractmethod
     async def claim(self, upload_id: str, owner: str) -> str:
-        """Whose an id is. It is theirs who have named it first, in a call or in a spec, until it is removed."""
+        """The owner of an id. The first to name the id, in a call or a spec, owns it until it is removed."""
 
     @abstractmethod
     async def owner(self, upload_id: str) -> str:
-        """Whose an id is; empty where nobody has named it."""
+        """The owner of an id; empty if nobody has named it."""
 
     @abstractmethod
     async def get(self, upload_id: str) -> Upload:
@@ -124,9 +124,9 @@ class UploadStore(ABC):
 
     @abstractmethod
     async def delete(self, upload_id: str, in_use: InUse) -> None:
-        """Remove all beneath an id: an upload, whole or not, or what an export has left there.
+        """Remove everything below an id: an upload, complete or not, or the files of an export.
 
-        Raises FileNotFound, and UploadMismatch where a job needs it.
+        Raises FileNotFound, and FileInUse if a job needs the files.
         """
 
     @abstractmethod
@@ -138,9 +138,10 @@ class UploadStore(ABC):
         incomplete_for: timedelta = KEPT_FOR,
         unused_for: timedelta = KEPT_FOR,
     ) -> tuple[str, ...]:
-        """Remove uploads of which nothing has come for a while, and what no job has used for a while; their ids.
+        """Remove incomplete uploads that receive no data, and files that no job uses, after these spans. Returns their
+        ids.
 
-        To be called several times in the shorter of the two spans: what is in use then counts as used at that time.
+        Call it several times within the shorter span: each call notes which files are in use at that time.
         """
 
 
@@ -152,13 +153,13 @@ class Dispatch(ABC):
 
     @abstractmethod
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The rest of the file, each piece read when it is asked for. Raises SourceUnreadable, also where the file
-        changes meanwhile."""
+        """The rest of the file. Each piece is read on demand. Raises SourceUnreadable, also if the file changes
+        meanwhile."""
 
 
 class FileSender(ABC):
-    """Gives out files that stand beneath the daemon's roots. No method blocks the event loop."""
+    """Sends files below the daemon's roots. No method blocks the event loop."""
 
     @abstractmethod
     def send(self, file: File, offset: int) -> AbstractAsyncContextManager[Dispatch]:
-        """Open a file. Raises FileNotFound, and InvalidRequest for what is no regular file beneath its root."""
+        """Open a file. Raises FileNotFound, and InvalidRequest if it is not a regular file below its root."""

@@ -22,7 +22,8 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is: ``fraction`` from 0 to 1, ``rate`` in records a second, ``time_left`` where it can be told."""
+    """The progress of a job: ``fraction`` from 0 to 1, ``rate`` in records a second, ``time_left`` if it can be
+    estimated."""
 
     fraction: float = 0.0
     rate: float = 0.0
@@ -31,16 +32,16 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A job as it stood at ``revision``. ``counts`` are the sums over its committed chunks; ``total`` is the number of
-    records in the source, None until all of it was read."""
+    """A job at ``revision``. ``counts`` are the sums over its committed chunks. ``total`` is the number of records in
+    the source, None until all of it was read."""
 
     id: str
     uid: str
-    """Never given out twice, unlike an id that was deleted: what the job leaves in a target is known by it."""
+    """Never reused, unlike the id of a deleted job. Targets know the job by its uid."""
     owner: str = ""
-    """The name of the principal that made it; empty where it was made before jobs had owners."""
+    """The name of the principal that made the job; empty if it was made before jobs had owners."""
     shared: bool = False
-    """Whether those who may not see the jobs of others may read this one."""
+    """Whether all callers may read the job."""
     label: str = ""
     description: str = ""
     spec: JobSpec
@@ -53,10 +54,10 @@ class Job:
     progress: Progress = Progress()
     failure: Failure | None = None
     settled: bool = True
-    """Nothing of the job runs and ``counts`` agree with the ledger. False from the beginning of an attempt to its
-    end: a daemon that finds it false asks the ledger."""
+    """Nothing of the job runs, and ``counts`` agree with the ledger. False from the beginning of an attempt to its end.
+    A daemon that finds it false at its start asks the ledger."""
     correlation: str = ""
-    """The id of the call that made it or commanded it last: what runs of it, runs for that one."""
+    """The id of the call that made the job or commanded it last. The job runs on behalf of this call."""
     create_time: datetime
     update_time: datetime
     start_time: datetime | None = None
@@ -68,13 +69,13 @@ class Job:
         return f'"{self.revision}"'
 
     def taken(self, now: datetime) -> timedelta | None:
-        """The time from its first start to its end, or to now; none at all if the clock was set back meanwhile."""
+        """The time from the first start to the end, or to now; at least 0, even if the clock was set back."""
         if self.start_time is None:
             return None
         return max((self.end_time or now) - self.start_time, timedelta())
 
     def moved(self, event: Event, now: datetime, failure: Failure | None = None) -> Job | None:
-        """The job after this event, without its new revision; None where the event cannot happen in its state.
+        """The job after this event, without its new revision; None if the event cannot happen in its state.
 
         ``failure`` says why, for a move to FAILED or INTERRUPTED.
         """
@@ -95,7 +96,7 @@ class Job:
 
 
 class ChangeKind(StrEnum):
-    """What a change did. The values are stored and never change."""
+    """The kind of a change. The values are stored and never change."""
 
     CREATED = "CREATED"
     MOVED = "MOVED"
@@ -103,19 +104,19 @@ class ChangeKind(StrEnum):
     EDITED = "EDITED"
     """Label, description or spec."""
     SHARED = "SHARED"
-    """It can be seen by others from now on; texts and spec may have changed as well."""
+    """Others can now read the job. Texts and spec may have changed as well."""
     WITHDRAWN = "WITHDRAWN"
-    """Others can no longer see it; texts and spec may have changed as well."""
+    """Others can no longer read the job. Texts and spec may have changed as well."""
     DELETED = "DELETED"
 
 
 EDITS = frozenset({ChangeKind.EDITED, ChangeKind.SHARED, ChangeKind.WITHDRAWN})
-"""Changes of what people have said of a job, not of its state."""
+"""Changes of a job's texts, spec or sharing, not of its state."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A fact: at this revision the job became what ``job`` says."""
+    """A fact: at this revision the job became ``job``."""
 
     revision: int
     kind: ChangeKind
@@ -124,11 +125,11 @@ class Change:
     from_state: State | None = None
     cause: Event | None = None
     correlation: str = ""
-    """The id of the call that wanted it, itself or by what came before; empty where none did."""
+    """The id of the call that caused the change, directly or indirectly; empty if none did."""
 
 
 class Level(StrEnum):
-    """How much a journal entry matters."""
+    """The severity of a journal entry."""
 
     INFO = "INFO"
     WARNING = "WARNING"
@@ -148,14 +149,14 @@ class JournalEntry:
 
 
 class Connector(StrEnum):
-    """Which side refused a record."""
+    """The side that rejected a record."""
 
     TEXT = "TEXT"
     DATABASE = "DATABASE"
 
 
 class RejectType(StrEnum):
-    """What was refused: the record, or only a field of it."""
+    """What was rejected: the record, or only a field of it."""
 
     ERROR = "ERROR"
     WARNING = "WARNING"
@@ -163,9 +164,9 @@ class RejectType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """A record that was refused. ``line`` is the physical line it starts on (1 = first line of the file), ``record``
-    its ordinal (1 = first after the header), ``raw`` its text without the line end. An empty ``column`` means the
-    whole record."""
+    """A rejected record. ``line`` is the physical line it starts on (1 = first line of the file), ``record`` its
+    ordinal (1 = first after the header), ``raw`` its text without the line end. An empty ``column`` means the whole
+    record."""
 
     type: RejectType = RejectType.ERROR
     time: datetime

@@ -1,4 +1,4 @@
-"""What the journal of a job says of its changes."""
+"""The journal entries for the changes of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a daemon has to remember and to clear away: holds, discards, what is old, and the files of jobs."""
+"""The ports for upkeep: holds, discards, retention, and the files of jobs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """A job that the daemon has paused for want of room, and starts again by itself. ``place`` is the directory that
-    was full; empty where it is none of this machine."""
+    """A job that the daemon has paused because a disk is full, and will start again itself. ``place`` is the full
+    directory; empty if it is not on this machine."""
 
     job_id: str
     place: str = ""
 
 
 class HoldStore(ABC):
-    """Which jobs the daemon has paused, durably. Every method is one transaction.
+    """Remembers which jobs the daemon has paused. Every method is one transaction.
 
-    A hold ends with the first command that people give the job: what they want counts from then on.
+    The first command of a user on the job ends the hold: from then on the user's command counts.
     """
 
     @abstractmethod
     async def hold(self, job_id: str, reason: str, place: str = "") -> Job | None:
-        """Pause a job that is RUNNING, and write the reason into its journal; None, and no change, where it is not."""
+        """Pause a job that is RUNNING and write the reason into its journal. If it is not RUNNING, change nothing and
+        return None."""
 
     @abstractmethod
     async def hold_all(self, reason: str) -> tuple[Job, ...]:
@@ -41,8 +42,8 @@ class HoldStore(ABC):
 
     @abstractmethod
     async def note_queued(self, reason: str) -> tuple[str, ...]:
-        """Write into the journals of jobs that are QUEUED why they wait, where that is not the last word in them
-        already; the ids of these jobs."""
+        """Write into the journals of all QUEUED jobs why they wait, unless that is already their last entry. Returns
+        the ids of the jobs with a new entry."""
 
     @abstractmethod
     async def held(self) -> tuple[Hold, ...]:
@@ -50,12 +51,12 @@ class HoldStore(ABC):
 
     @abstractmethod
     async def release(self, job_id: str, reason: str) -> Job | None:
-        """Start a job that is still held, and forget the hold; None where nothing was to be started."""
+        """Forget the hold of a job and start the job. Returns None if it was not held or has ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discard:
-    """A job that was deleted, and that target and work directory may still know."""
+    """A deleted job whose data may still be in the target and the work directory."""
 
     job_id: str
     uid: str
@@ -63,24 +64,24 @@ class Discard:
 
 
 class DiscardStore(ABC):
-    """What deleted jobs have left, until it is cleared away. It is noted in the transaction that deletes the job."""
+    """The leftovers of deleted jobs, until they are cleared away. The transaction that deletes a job notes them."""
 
     @abstractmethod
     async def pending(self) -> tuple[Discard, ...]:
-        """The oldest first."""
+        """All leftovers, the oldest first."""
 
     @abstractmethod
     async def done(self, uid: str) -> None:
-        """All that the job left is cleared away."""
+        """Note that the leftovers of this job are cleared away."""
 
     @abstractmethod
     async def known(self) -> Set[str]:
-        """The uids of all jobs, and of what is pending."""
+        """The uids of all jobs and of all leftovers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedJob:
-    """A job that nothing happens to by itself any more. ``etag`` is that of the job as it was found."""
+    """A job that has ended. ``etag`` is its etag when it was found."""
 
     id: str
     uid: str
@@ -88,37 +89,37 @@ class EndedJob:
 
 
 class JobDeleter(Protocol):
-    """Deletes jobs as a caller of the API does, so that watchers hear of it."""
+    """Deletes jobs in the same way as the API, so that watchers see the deletion."""
 
     async def delete(self, job_id: str, *, etag: str = "", wait: bool = True) -> None:
-        """Delete a job and what it left; with ``wait``, return when that is gone.
+        """Delete a job and its leftovers. With ``wait``, return when the leftovers are gone.
 
         Raises JobNotFound, EtagMismatch, CommandNotAllowed.
         """
 
 
 class RetentionStore(ABC):
-    """Finds what is old. Every method is one short transaction."""
+    """Finds and trims old data. Every method is one short transaction."""
 
     @abstractmethod
     async def overdue(
         self, states: Set[State], *, before: datetime | None = None, keep: int | None = None, limit: int
     ) -> tuple[EndedJob, ...]:
-        """Jobs in these states that ended before a time, or that are not among the latest ones to keep; the one that
-        ended first comes first."""
+        """Jobs in these states that ended before a time, or that are not among the latest ``keep``. The job that ended
+        first comes first."""
 
     @abstractmethod
     async def ended(self, states: Set[State], uids: Sequence[str]) -> tuple[tuple[datetime, EndedJob], ...]:
-        """Those of some jobs that are in these states, with their end."""
+        """Those of the given jobs that are in these states, with their end times."""
 
     @abstractmethod
     async def trim_requests(self, *, before: datetime) -> int:
-        """Forget requests of before a time whose jobs are gone, some thousands at a time; how many they were."""
+        """Delete requests from before a time whose jobs are gone, some thousands at a time. Returns how many."""
 
     @abstractmethod
     async def trim_audit(self, *, before: datetime | None = None, keep: int | None = None) -> int:
-        """Forget entries of the audit trail, some thousands at a time: those before a time, and all but the latest;
-        how many they were."""
+        """Delete audit entries from before a time and all but the latest ``keep``, some thousands at a time. Returns
+        how many."""
 
 
 class JobFiles(ABC):
@@ -126,16 +127,16 @@ class JobFiles(ABC):
 
     @abstractmethod
     async def sizes(self) -> Mapping[str, int]:
-        """The uids of all jobs that have some, with their bytes."""
+        """The sizes in bytes of all jobs' files, by uid."""
 
     @abstractmethod
     async def forget(self, uid: str) -> None:
-        """Remove those of a job. Raises DestinationRefused."""
+        """Remove the files of a job. Raises DestinationRefused."""
 
     @abstractmethod
     async def set_aside(self, uid: str) -> None:
-        """Put those of a job that nobody knows where they are in nobody's way. Raises DestinationRefused."""
+        """Move the files of an unknown job out of the way. Raises DestinationRefused."""
 
     @abstractmethod
     async def forget_orphans(self, before: datetime) -> None:
-        """Remove what was set aside before a time. Raises DestinationRefused."""
+        """Remove files that were set aside before a time. Raises DestinationRefused."""

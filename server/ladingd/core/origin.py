@@ -1,4 +1,4 @@
-"""What work is done for. It goes along from a call to the job, to its attempt and chunks, and into worker processes."""
+"""The origin of work. It is passed on from a call to the job, its attempts and chunks, and into worker processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """The correlation id of the call that wanted it, and the job, attempt and chunk that it belongs to, where known."""
+    """The correlation id of the call that caused the work, and the work's job, attempt and chunk, as far as known."""
 
     call: str = ""
     job: str = ""
     uid: str = ""
-    """Of the job. It stands in no log."""
+    """The uid of the job. It is never logged."""
     attempt: int | None = None
     chunk: int | None = None
     trace: str = ""
@@ -33,7 +33,7 @@ class Origin:
 
     @property
     def facts(self) -> dict[str, str | int]:
-        """What is known of it, by name."""
+        """The known fields that are logged, by name."""
         known = {"call": self.call, "job": self.job, "attempt": self.attempt, "chunk": self.chunk}
         return {name: value for name, value in known.items() if value not in ("", None)}
 
@@ -43,19 +43,19 @@ _CURRENT: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 
 
 def current() -> Origin:
-    """What the running task works for."""
+    """The origin of the running task."""
     return _CURRENT.get()
 
 
 def work_for(origin: Origin) -> None:
-    """The running task works for this from now on, and the tasks it starts."""
+    """Set the origin of the running task and of tasks that it starts from now on."""
     _CURRENT.set(origin)
 
 
 @contextmanager
 def working_for(origin: Origin) -> Iterator[None]:
-    """The block, and the tasks it starts, work for this. The block must not await: a task that is dropped in the middle
-    of it could not leave it."""
+    """Set the origin for a block and the tasks that it starts. The block must not await: a task that is dropped in an
+    await would never leave the block."""
     before = _CURRENT.set(origin)
     try:
         yield
@@ -65,24 +65,24 @@ def working_for(origin: Origin) -> Iterator[None]:
 
 @contextmanager
 def working_on(chunk: int) -> Iterator[None]:
-    """The block works on this chunk of what it works for anyway."""
+    """Add this chunk to the current origin for a block."""
     with working_for(replace(current(), chunk=chunk)):
         yield
 
 
 def correlation_id(wanted: str | None) -> str:
-    """What a caller wants to be known by, where that is a plain word; otherwise a new one."""
+    """The id that the caller sent if it is a plain word; otherwise a new id."""
     return wanted if wanted is not None and _SANE.fullmatch(wanted) else secrets.token_hex(8)
 
 
 @dataclass(slots=True)
 class Effect:
-    """What a call has changed so far. It holds even if the caller never gets the answer."""
+    """What a call has changed so far, even if the caller never gets the answer."""
 
     job: Job | None = None
     upload: str = ""
-    """The name of an upload that the call removed, as the API writes it."""
+    """The API's name of the upload that the call removed."""
 
 
 effect: ContextVar[Effect] = ContextVar("effect")
-"""Set by whoever wants to know the effect of a call, before the call."""
+"""Code that wants to know the effect of a call sets this before the call."""

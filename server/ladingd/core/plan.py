@@ -1,6 +1,6 @@
-"""What a spec comes to against the real source and target, and the slices it is done in.
+"""The plan of a job, made from its spec and the real source and target, and the chunks that carry it out.
 
-A plan is made before a job is stored, and written down with it: every attempt of the job works after the same plan.
+A plan is made before its job is stored, and is stored with it. Every attempt of the job follows the same plan.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from ladingd.core.bill import Counts
 from ladingd.core.spec import File, Table
 
 HEAD = 64 << 10
-"""How many bytes the head and the tail of a file have, as a rule."""
+"""The usual number of bytes of a file's head, and of its tail."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """What tells a file from a changed one: its size in bytes, and hashes (hex) of its head and tail."""
+    """Detects changes of a file by its size in bytes and the hashes (hex) of its head and tail."""
 
     size: int
     head: str
     tail: str
     reach: int = HEAD
-    """How many bytes the head has: all that stand before the first record, and more."""
+    """The number of bytes of the head. It covers everything before the first record."""
     modified: int = field(default=0, compare=False)
-    """When it was written last, in nanoseconds since 1970. By itself it only says that a closer look is needed."""
+    """The modification time, in nanoseconds since 1970. A difference only means that the file must be hashed again."""
     state: str = field(default="", compare=False)
-    """Which inode it is and when that changed last; empty in plans of earlier versions. It says the same."""
+    """The inode and its change time; empty in plans of earlier versions. A difference means the same."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """How a file's records are written.
+    """The physical format of a file's records.
 
-    The format gives ``details`` their meaning; nothing else reads them. It also defines the unit of ``start`` and
-    ``end`` in plans and chunks of files: bytes in all text formats.
+    Only the format reads ``details``. The format also defines the unit of ``start`` and ``end`` in plans and chunks of
+    files: bytes in all text formats.
     """
 
     format: str
-    """The name of a format: ``csv``."""
+    """The name of a format, such as ``csv``."""
     details: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,7 +54,7 @@ class Column:
     type: str
     nullable: bool = True
     inferred: bool = False
-    """The type was guessed from some of the values: one that it would change is refused, not changed."""
+    """The type was inferred from some of the values. A value that it would alter is rejected instead."""
 
 
 class Phase(StrEnum):
@@ -66,10 +66,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportPlan:
-    """A file into a table. The records stand in the bytes from ``start`` to ``end`` of the file."""
+    """Imports a file into a table. The records are the bytes from ``start`` to ``end`` of the file."""
 
     keeps_sessions: ClassVar[bool] = False
-    """An attempt keeps sessions in a database between its chunks. `Transfer.committed` ends them."""
+    """Whether an attempt keeps database sessions between its chunks. `Transfer.committed` ends them."""
     kind: Literal["import"] = "import"
     file: File
     fingerprint: Fingerprint
@@ -77,29 +77,30 @@ class ImportPlan:
     columns: tuple[Column, ...]
     target: Table
     create_table: bool
-    """The table was not there: it is made from the columns when the job begins."""
+    """The table is missing: it is created from the columns when the job begins."""
     start: int
     end: int
     first_line: int
-    """The physical line that ``start`` stands on."""
+    """The physical line of ``start``."""
     chunk_bytes: int
     detected: str = ""
-    """How the file is read, in one line: delimiter, quote, header, encoding, table and columns."""
+    """One line about how the file is read: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
-    """What people should know before they start: a column whose type does not fit some of the values."""
+    """What users should know before they start the job: for example a column whose type does not fit some values."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportPlan:
-    """A table into a file. The rows have keys from ``start`` up to, but not including, ``end``."""
+    """Exports a table into a file. The rows have keys from ``start`` up to, but not including, ``end``."""
 
     keeps_sessions: ClassVar[bool] = True
     kind: Literal["export"] = "export"
     source: Table
     columns: tuple[Column, ...]
     key: str | None
-    """What the ranges are ranges of. None: the table has nothing usable, the export is one chunk."""
+    """The column whose values ``start`` and ``end`` are. None: the table has no usable column, so the export is one
+    chunk."""
     file: File
     layout: Layout
     overwrite: bool
@@ -110,7 +111,8 @@ class ExportPlan:
     """The file shows one moment of the table. An export that is interrupted starts over."""
     notes: tuple[str, ...] = ()
     identity: str = ""
-    """By what the database tells the table from another one of its name. Plans of older versions have none."""
+    """The database's identity of the table, which another table of the same name lacks. Empty in plans of older
+    versions."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
 
 
@@ -119,11 +121,11 @@ Plan = ImportPlan | ExportPlan
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """A slice of the source: bytes ``start`` to ``end`` of a file, keys ``start`` to ``end`` of a table.
+    """A slice of the source: bytes ``start`` to ``end`` of a file, or keys ``start`` to ``end`` of a table.
 
-    ``records`` is how many records it holds where that is known beforehand (files), ``first_record`` and
-    ``first_line`` count from 1. ``refused`` is set where the slice is one record that cannot be read as one: its
-    code, as a reject bears it. ``digest`` tells the bytes of a slice from changed ones, where it was taken.
+    ``records`` is the number of records if it is known beforehand (files). ``first_record`` and ``first_line`` count
+    from 1. ``refused`` is the reject code of a slice that is one unreadable record. ``digest`` is the digest of the
+    bytes, if it was taken.
     """
 
     ordinal: int
@@ -140,7 +142,7 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedChunk:
-    """What the ledger knows of a chunk: it is done, with these counts."""
+    """A committed chunk in the ledger, with its counts."""
 
     ordinal: int
     counts: Counts

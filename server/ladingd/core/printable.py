@@ -1,4 +1,4 @@
-"""Text of others, made safe to print: it cannot command a terminal or look like a line of its own."""
+"""Makes foreign text safe to print: it cannot control the terminal or fake a line of output."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of several lines: line ends stay."""
+    """Like ``printable``, but line ends stay."""
     return "\n".join(map(printable, text.split("\n")))

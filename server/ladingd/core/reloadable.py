@@ -1,4 +1,4 @@
-"""What can be replaced as a whole while others hold it."""
+"""A mapping whose content can be replaced as a whole while it is in use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ T = TypeVar("T")
 
 
 class Reloadable(Mapping[str, T]):
-    """A mapping that whoever holds it looks up anew each time. Pickled, it is what it is at that moment."""
+    """A mapping with replaceable content. Every lookup sees the current content. Pickling keeps the present content."""
 
     def __init__(self, content: Mapping[str, T]) -> None:
         self._content = dict(content)
 
     def replace(self, content: Mapping[str, T]) -> None:
-        """Have other content from now on. Readers in other threads see the old or the new, and no mixture."""
+        """Replace the content. Readers in other threads see the old or the new content, never a mixture."""
         self._content = dict(content)
 
     def __getitem__(self, name: str) -> T:

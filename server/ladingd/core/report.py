@@ -1,4 +1,4 @@
-"""How far a call is that takes long: said by whoever does the work, heard by whoever waits for it."""
+"""Reports the progress of a long call from the code that does the work to the code that waits for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A running call has done this ``share`` of its work, from 0 to 1, and read so many records. Nothing of it is
+    """The progress of a running call: the ``share`` of its work, from 0 to 1, and the records read. Nothing is
     committed yet."""
 
     share: float
@@ -24,9 +24,9 @@ _HEARER: ContextVar[Callable[[Report], None] | None] = ContextVar("hearer", defa
 
 
 def report(records: int, expected: int) -> None:
-    """Say how far the running call is: so many records of those that are expected, which may be an estimate.
+    """Report that the running call has read ``records`` of ``expected`` records, which may be an estimate.
 
-    Cheap, but not free: not for each record. Costs nothing where nobody listens.
+    Too slow to call for each record. Costs nothing if nobody listens.
     """
     if (hearer := _HEARER.get()) is not None:
         hearer(Report(share=min(records / max(expected, 1), 1.0), records=records))
@@ -34,7 +34,7 @@ def report(records: int, expected: int) -> None:
 
 @contextmanager
 def heard_by(hearer: Callable[[Report], None]) -> Iterator[None]:
-    """Whatever the block reports goes to this function."""
+    """Send the reports of a block to this function."""
     before = _HEARER.set(hearer)
     try:
         yield

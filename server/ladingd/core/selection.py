@@ -1,4 +1,4 @@
-"""Which jobs somebody wants to see, and in which order."""
+"""Selects and orders jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Field(StrEnum):
-    """What of a job can be asked for. The values are words of the API."""
+    """The fields of a job to filter and sort by. The values are words of the API."""
 
     STATE = "state"
     TYPE = "type"
@@ -30,7 +30,7 @@ class Field(StrEnum):
 
 
 class Comparison(StrEnum):
-    """How a job's value must stand to the wanted one. The values are signs of the API."""
+    """The comparison of a job's value with the given one. The values are signs of the API."""
 
     IS = "="
     IS_NOT = "!="
@@ -56,10 +56,8 @@ Value = str | bool | datetime
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """A job's value is one of ``values``, or none of them; a time is compared with the only one.
-
-    ``prefix``: labels begin with the value.
-    """
+    """The job's value must be (IS) or must not be (IS_NOT) one of ``values``. A time is compared with a single value.
+    ``prefix``: the label must begin with the value."""
 
     field: Field
     comparison: Comparison
@@ -67,7 +65,7 @@ class Condition:
     prefix: bool = False
 
     def holds(self, job: Job) -> bool:
-        """Whether it holds for a job. None does that has no such time."""
+        """Whether the condition holds for a job; False if the job lacks this time."""
         value = value_of(job, self.field)
         if self.field in TIMES:
             return value is not None and _HOLDS[self.comparison](value, self.values[0])
@@ -81,16 +79,16 @@ class Selection:
 
     conditions: tuple[Condition, ...] = ()
     visible_to: str | None = None
-    """Only those that this principal owns, and shared ones; None: whoever owns them."""
+    """Only jobs that this principal owns, and shared jobs. None: the jobs of all owners."""
 
     def holds(self, job: Job) -> bool:
-        """Whether the job is one of them."""
+        """Whether the job is selected."""
         if self.visible_to is not None and not job.shared and job.owner != (self.visible_to or None):
             return False
         return all(condition.holds(job) for condition in self.conditions)
 
     def without(self, *fields: Field) -> Selection:
-        """The same, whatever these fields are."""
+        """The same selection without the conditions on these fields."""
         return replace(self, conditions=tuple(each for each in self.conditions if each.field not in fields))
 
 
@@ -99,7 +97,7 @@ EVERY = Selection()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """By a field; jobs without a value come last, and of equal ones the newest first."""
+    """The order by a field. Jobs without a value come last. Among equal jobs the newest comes first."""
 
     field: Field = Field.CREATE_TIME
     descending: bool = True
@@ -111,7 +109,7 @@ LAST_CHANGED_FIRST = Order(field=Field.UPDATE_TIME)
 
 
 def value_of(job: Job, field: Field) -> Value | None:
-    """What a job has in a field."""
+    """The value of a job's field."""
     if field is Field.TYPE:
         return job.spec.kind
     value: Value | None = getattr(job, field.value)

@@ -1,4 +1,4 @@
-"""What a job is told to do, as the user wrote it."""
+"""The spec of a job, as the user wrote it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_CHUNK_KEYS = 100_000
 
 
 class OnRestart(StrEnum):
-    """What becomes of an INTERRUPTED job when the daemon starts again."""
+    """What happens to an INTERRUPTED job when the daemon starts again."""
 
     RESUME = "RESUME"
     STAY = "STAY"
@@ -37,7 +37,7 @@ class File:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table of a connection. An empty schema is the connection's default one."""
+    """A table of a connection. An empty schema means the default schema."""
 
     connection: str = "local"
     schema: str = ""
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvFormat:
-    """How a delimited file is written. An empty delimiter is detected on import and a comma on export."""
+    """The format of a delimited file. An empty delimiter is detected on import and is a comma on export."""
 
     delimiter: str = ""
     quote: str = '"'
@@ -55,12 +55,12 @@ class CsvFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """A file into a table. ``types`` overrides what would be detected, by source column."""
+    """Imports a file into a table. ``types`` overrides the detected types, by source column."""
 
     kind: Literal["import"] = "import"
     file: File
     file_format: str = ""
-    """``csv`` or the name of another format; empty: the one that the name of the file or its content shows."""
+    """``csv`` or another format; empty: detected from the file's name or content."""
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
@@ -70,13 +70,13 @@ class ImportSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSpec:
-    """A table into a file."""
+    """Exports a table into a file."""
 
     kind: Literal["export"] = "export"
     source: Table
     file: File
     file_format: str = ""
-    """``csv`` or the name of another format; empty: the one that the name of the file ends with, or CSV."""
+    """``csv`` or another format; empty: chosen by the file name's extension, or CSV."""
     csv: CsvFormat = CsvFormat()
     overwrite: bool = False
     chunk_keys: int = DEFAULT_CHUNK_KEYS

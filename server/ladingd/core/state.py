@@ -1,24 +1,24 @@
-"""Where a job stands, what can happen to it, and what comes of it.
+"""The states of a job, the events that can happen to it, and the transitions.
 
-Every rule about states is in this file. A job's life is one literal table, ``TRANSITIONS[state][event]``: an event
-that a state does not list cannot happen in it. Nothing else in the daemon assigns a state; the store asks this table
-inside the transaction that writes the change.
+Every rule about states is in this file. The life of a job is one literal table, ``TRANSITIONS[state][event]``. An event
+that a state does not list cannot happen in that state. Nothing else in the daemon assigns a state: the store looks up
+this table in the transaction that writes the change.
 
-Events come from three sides:
+Events have three sources:
 
 * people and programs: the *commands* ``START``, ``PAUSE`` and ``CANCEL``. A command that the table does not list for
-  the job's state is refused, and the answer names the commands that are allowed. A command whose effect is already
-  under way (pause while PAUSING) succeeds and changes nothing: ``UNDER_WAY`` says which.
-* the run of the job: a slot became free, everything in flight came to rest, all is done, something broke.
-* the life of the daemon: it shuts down in order, it finds jobs of a predecessor that died (``ORPHAN``), it starts.
+  the job's state is refused, and the answer names the allowed commands. A command whose effect is already under way
+  (pause while PAUSING) succeeds and changes nothing; ``UNDER_WAY`` lists these.
+* the run of the job: a slot is free, nothing is in flight any more, everything is done, an error occurred.
+* the life of the daemon: it shuts down in order, it finds the jobs of a daemon that died (``ORPHAN``), it starts.
 
-A command is an intent: PAUSING and CANCELING say what somebody wants, and the run makes it so. PAUSED, CANCELED,
-FINISHED, FAILED and INTERRUPTED promise that nothing of the job runs any more, with one exception that the product
-wants: on shutdown the state is committed and shown at once, while chunks in flight still finish or are killed. The
-ledger in the target decides what became of those.
+A command is an intent: PAUSING and CANCELING record the wish of a user, and the run carries it out. PAUSED, CANCELED,
+FINISHED, FAILED and INTERRUPTED promise that nothing of the job runs any more. There is one deliberate exception: on
+shutdown the new state is committed and shown at once, while chunks in flight still finish or are killed. The ledger in
+the target decides whether those chunks are committed.
 
-A crash needs no event of its own. The states that claim activity (RUNNING, PAUSING, CANCELING) are found at the next
-start, and ``ORPHAN`` moves them exactly as a shutdown would have.
+A crash needs no event of its own. The next start finds the jobs in active states (RUNNING, PAUSING, CANCELING), and
+``ORPHAN`` moves them exactly as a shutdown would have done.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where a job stands. The values are stored and never change."""
+    """The state of a job. The values are stored and never change."""
 
     EDITING = "EDITING"
-    """Created, can still be changed. In by creation, out by start. A crash does nothing to it."""
+    """Created, can still be changed. In by creation, out by start. A crash does not change it."""
 
     QUEUED = "QUEUED"
-    """Waits for a free slot. In by start, out by a slot, pause or cancel. A crash does nothing to it."""
+    """Waits for a free slot. In by start, out by a slot, pause or cancel. A crash does not change it."""
 
     RUNNING = "RUNNING"
-    """Chunks are handed out. Out when all is done or broken, by pause or cancel. A crash makes it INTERRUPTED."""
+    """Chunks are processed. Out by completion, error, pause or cancel. A crash makes it INTERRUPTED."""
 
     PAUSING = "PAUSING"
-    """No more chunks are handed out, those in flight finish. A crash makes it PAUSED: nothing runs any more."""
+    """No new chunks start; chunks in flight finish. A crash makes it PAUSED: nothing runs any more."""
 
     PAUSED = "PAUSED"
     """Quiescent and durable. Only start or cancel move it, never a crash or a restart of the daemon."""
@@ -56,17 +56,17 @@ class State(StrEnum):
     """Over. Committed records stay. Never changes again."""
 
     FINISHED = "FINISHED"
-    """Over: every record accounted for and the bill balances. Never changes again."""
+    """Over: every record is accounted for, and the bill balances. Never changes again."""
 
     FAILED = "FAILED"
-    """A technical error stopped it, or every record was rejected. Start tries again from the last committed chunk."""
+    """A technical error stopped it, or every record was rejected. Start retries from the last committed chunk."""
 
     INTERRUPTED = "INTERRUPTED"
-    """The daemon stopped or died while it ran. The next start of the daemon queues it, if the job wants that."""
+    """The daemon stopped or died while the job ran. The next daemon queues it if the job's ``on_restart`` is RESUME."""
 
 
 class Event(StrEnum):
-    """What happens to a job. The values are stored as the cause of a change and never change."""
+    """An event of a job. The values are stored as the cause of a change and never change."""
 
     START = "START"
     PAUSE = "PAUSE"
@@ -76,10 +76,10 @@ class Event(StrEnum):
     COMPLETE = "COMPLETE"
     """All chunks are committed and the bill balances."""
     ERROR = "ERROR"
-    """A technical error. A reject is none, but all records rejected are one."""
+    """A technical error. A reject is not an error, but the rejection of all records is."""
     SHUTDOWN = "SHUTDOWN"
     ORPHAN = "ORPHAN"
-    """The daemon starts and finds the job as a predecessor left it when it died."""
+    """The daemon starts and finds the job in the state in which a dead daemon left it."""
     RESUME = "RESUME"
     """The daemon starts, and the job's ``on_restart`` is RESUME."""
 
@@ -141,19 +141,19 @@ UNDER_WAY: Mapping[Event, Set[State]] = MappingProxyType(
         Event.CANCEL: frozenset({State.CANCELING, State.CANCELED}),
     }
 )
-"""In these states the command's effect is reached or on its way: it succeeds and changes nothing."""
+"""In these states the command's effect is reached or under way: the command succeeds and changes nothing."""
 
 ACTIVE: Set[State] = frozenset({State.RUNNING, State.PAUSING, State.CANCELING})
 """Something of the job may be running."""
 
 ENDED: Set[State] = frozenset({State.FINISHED, State.CANCELED, State.FAILED})
-"""The job has an end time. A start takes it away again from a FAILED one."""
+"""The job has an end time. Starting a FAILED job removes it."""
 
 DELETABLE: Set[State] = frozenset(State) - ACTIVE - {State.QUEUED}
 
 
 def next_state(state: State, event: Event) -> State | None:
-    """The state that follows, or None where the event cannot happen."""
+    """The state that follows, or None if the event cannot happen."""
     return TRANSITIONS[state].get(event)
 
 

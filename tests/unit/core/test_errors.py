@@ -72,6 +72,6 @@ def test_messages_say_what_people_need() -> None:
     refused = CommandNotAllowed("a", "QUEUED", "start", ("pause", "cancel"))
     assert refused.message == "cannot start jobs/a: it is QUEUED, which allows pause or cancel"
     over = CommandNotAllowed("a", "FINISHED", "start", ())
-    assert over.message == "cannot start jobs/a: it is FINISHED, which allows nothing more"
+    assert over.message == "cannot start jobs/a: it is FINISHED, which is final; clone the job to run it again"
     assert InvalidRequest("page_size", "is negative").message == "page_size: is negative"
     assert InvalidSpec("job.spec", "is missing").message == "is missing"
