@@ -1,6 +1,6 @@
-"""``ladingd``: arguments, settings, and then the daemon.
+"""``ladingd``: parses the arguments and runs a command or the daemon.
 
-Only the standard library is imported at the top: worker processes import this module again.
+Imports only the standard library at the top, because worker processes import this module again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ COMMANDS = {
     "systemd": "ladingd.commands.systemd",
     "doctor": "ladingd.commands.doctor.command",
 }
-"""Where each command is done: by ``run``, which takes the arguments and returns the exit status."""
+"""The module of each command. Its ``run`` takes the arguments and returns the exit status."""
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_RUNS_ALREADY = 75
-"""EX_TEMPFAIL: another daemon holds the state directory. The command line takes it as: connect to that one."""
+"""EX_TEMPFAIL: another daemon holds the state directory. The command line then connects to that daemon."""
 
 
 def main() -> None:
@@ -42,7 +42,8 @@ def main() -> None:
 
 
 def _heed_signals() -> None:
-    """Leave when told to while the modules are loaded, which takes longer than all else; the daemon then takes over."""
+    """Exit on a signal while the modules are loading, which is the longest part of the start. The daemon sets its own
+    handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -77,11 +78,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         try:
             own = settle(os.environ, os.geteuid())
         except OSError as error:
-            return _say(f"the state directory {error.filename} cannot be made: {error.strerror}", EXIT_ERROR)
+            return _say(f"cannot create the state directory {error.filename}: {error.strerror}", EXIT_ERROR)
     config = arguments.config
     file = config_file(config, user=arguments.user)
     if config is None and not missing(file):
-        # One that was there at the start is missed at a reload: the defaults would take all connections from the jobs.
+        # A file that existed at the start must exist at a reload: the defaults would remove all connections from the
+        # jobs.
         config = file
     try:
         run(partial(checked, config, user=arguments.user), file.absolute(), own=own)
@@ -97,7 +99,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _say(text: str, status: int) -> int:
     from ladingd.core.printable import printable_lines
 
-    with suppress(OSError):  # What it leads to may be full; the status tells all the same.
+    with suppress(OSError):  # The disk behind stderr may be full. The exit status still tells.
         sys.stderr.write(f"ladingd: {printable_lines(text)}\n")
         sys.stderr.flush()
     return status

@@ -1,4 +1,4 @@
-"""The composition root: what a daemon is made of, and how its parts know each other.
+"""The composition root: creates the parts of a daemon and connects them.
 
 The only module that names concrete classes.
 """
@@ -60,14 +60,15 @@ if TYPE_CHECKING:
     from ladingd.telemetry.metrics import Metrics  # noqa: TC004 - nobody evaluates it, and it is slow to load
 
 PLANNERS = 3
-"""Specs that are checked side by side: one source or target that is slow to answer keeps nobody else waiting."""
+"""The number of specs that are planned at the same time, so that a slow source or target does not block other
+callers."""
 UPKEEP_WORKERS = 3
-"""The same for ledgers that are asked, and jobs that are discarded, beside the work."""
+"""The number of ledger queries and discards that run at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What has a life of its own in a daemon, or can be adjusted."""
+    """The parts of a daemon that run, or that a reload adjusts."""
 
     workers: Workers
     planners: Workers
@@ -98,8 +99,8 @@ class Parts:
     metrics_server: MetricsServer | None
 
     def adjust(self, settings: Settings) -> None:
-        """Put into force all of ``config.change.LIVE`` but ``shutdown_grace``, which is looked up when it is needed."""
-        # In this order: what a new connection leads to is protected before a job can name it.
+        """Apply all settings of ``config.change.LIVE`` except ``shutdown_grace``, which the shutdown reads."""
+        # This comes first: the files of a new connection must be protected before a job can name it.
         self.own_files.replace(_own_files(settings, self.config, self.socket))
         self.connections.replace(connections_of(settings.connections))
         self.roots.replace({**settings.roots, UPLOADS: self.uploads.root})
@@ -115,8 +116,8 @@ class Parts:
 async def compose(
     settings: Settings, config: Path, sd_notify: SdNotify, stack: AsyncExitStack, *, socket: Path
 ) -> Parts:
-    """Make all parts and open the store; nothing moves yet. What has to be closed is on the stack. ``config`` is the
-    file of the settings.
+    """Create all parts and open the store, but start nothing. The stack closes the parts. ``config`` is the settings
+    file.
 
     Raises CannotStart.
     """
@@ -141,7 +142,7 @@ async def compose(
         raise CannotStart(str(error)) from error
     stack.push_async_callback(database.close)
     store = SqlJobStore(database)
-    # Of runs: what they have done must be written down, however long the disk is full.
+    # For runs: their results must be stored, however long the disk is full.
     records = SqlJobStore(database, patient=True)
     notifier = Notifier()
     change_feed = ChangeFeed(store, notifier, [tell_change, *(meter.changed for meter in meters)])
@@ -248,7 +249,7 @@ async def compose(
 def _metrics(settings: Settings) -> Metrics | None:
     if settings.metrics is None:
         return None
-    # Here, and not above: it takes 20 ms that a daemon without metrics need not wait for.
+    # Imported here: it takes 20 ms, which a daemon without metrics saves.
     from ladingd.telemetry.metrics import Metrics
 
     return Metrics()
@@ -262,10 +263,10 @@ def _metrics_server(settings: Settings, metrics: Metrics | None) -> MetricsServe
 
 def _own_files(settings: Settings, config: Path, socket: Path) -> dict[str, Path]:
     files = own_files(settings, config)
-    # A path that is too long for a socket is not where it is.
+    # If the configured path is too long for a socket, the socket is elsewhere.
     files["the daemon's socket"] = socket
     files["the lock of the daemon's socket"] = socket.with_name(f"{socket.name}.lock")
-    # The log is wherever whoever asks has it open: a worker's is the daemon's.
+    # Descriptors 1 and 2 are the log, in workers too.
     files |= {"the daemon's log": Path("/proc/self/fd/2"), "the daemon's output": Path("/proc/self/fd/1")}
     return {**files, "the file system of processes": Path("/proc")}
 

@@ -1,4 +1,4 @@
-"""One daemon's life: it starts in order, serves, heeds signals, and ends in order."""
+"""The life of a daemon: starts, serves, handles signals, and shuts down."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_TIMEOUT = 60.0
-"""Seconds that another process may have the store locked while the daemon starts."""
+"""Seconds that another process may lock the store while the daemon starts."""
 CALLS_GRACE = 2.0
-"""Seconds that calls have to come to their end once nothing runs any more: clients that do not read never do."""
+"""Seconds that calls have to end once no job runs. The call of a client that does not read never ends by itself."""
 REFUSAL_SECONDS = 0.2
-"""A watcher of health that does not read keeps the jobs no longer from being interrupted."""
+"""The most seconds by which a health watcher that does not read can delay the interruption of the jobs."""
 
 
 class Broken(CannotStart):
-    """The daemon had to stop in the middle of its work."""
+    """An error has stopped the running daemon."""
 
 
 def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull | StoreBusy]) -> BaseException:
@@ -57,14 +57,14 @@ def _first(group: BaseExceptionGroup[StoreUnusable | DiskFull | StoreBusy]) -> B
 
 
 def run(configure: Callable[[], Configuration], config: Path, *, own: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; ``configure`` reads the configuration, now and at each SIGHUP, from the file
-    ``config``.
+    """Serve until SIGTERM or SIGINT. ``configure`` reads the configuration from the file ``config``, now and at each
+    SIGHUP.
 
-    ``own`` is the state directory of the user whose own daemon this is. Raises ConfigError, CannotStart.
+    ``own`` is the user's state directory if this is a user's own daemon. Raises ConfigError, CannotStart.
     """
     settings, warnings = configure()
     logs.set_up(logs.choose(settings.log_format), settings.log_level)
-    # The watchdog ends a daemon that hangs by SIGABRT; this way the log says where it hung.
+    # The watchdog kills a hanging daemon by SIGABRT. With faulthandler the log shows where it hung.
     faulthandler.enable()
     allow_many()
     tell(LogEvent.DAEMON_STARTING, "starting, version %s, process %d", version("lading"), os.getpid())
@@ -73,7 +73,7 @@ def run(configure: Callable[[], Configuration], config: Path, *, own: Path | Non
     try:
         asyncio.run(Daemon(settings, configure, config, own=own).serve())
     except* (StoreUnusable, DiskFull, StoreBusy) as broken:
-        # What was running is found by the next start.
+        # The next start finds the jobs that were running.
         log.critical("stopping: %s", _first(broken))
         raise Broken(str(_first(broken))) from broken
 
@@ -102,7 +102,7 @@ class Daemon:
         self._unwritten = ""
 
     async def serve(self) -> None:
-        """Start, serve until told to stop, and leave nothing running. Told before it serves, it does not begin to."""
+        """Start, serve until told to stop, and leave nothing running. A signal during the start ends the start."""
         self._heed_signals()
         self._starting = asyncio.current_task()
         try:
@@ -138,9 +138,9 @@ class Daemon:
         tell(LogEvent.DAEMON_STOPPED, "stopped")
 
     async def _start(self, parts: Parts, stack: AsyncExitStack) -> None:
-        """Take over what a predecessor has left, then serve. Raises CannotStart."""
+        """Recover the jobs of a dead daemon, then serve. Raises CannotStart."""
         await parts.change_feed.begin()
-        # When nothing can change any more.
+        # Runs when no change can follow any more.
         stack.push_async_callback(parts.change_feed.catch_up)
         await self._recover(parts)
         await parts.disk_space.begin()
@@ -157,7 +157,7 @@ class Daemon:
             raise CannotStart(f"cannot serve on {error.filename}: {error.strerror}") from error
 
     async def _recover(self, parts: Parts) -> None:
-        """Take over the jobs that a predecessor has left, where that can be written. Raises CannotStart."""
+        """Recover the jobs of a dead daemon if the store can be written. Raises CannotStart."""
         try:
             async with awaited_start(self._sd_notify, lambda: parts.database.trouble):
                 with answering_within(START_TIMEOUT):
@@ -176,12 +176,12 @@ class Daemon:
             try:
                 await recover(parts.records)
             except (DiskFull, StoreBusy):
-                return  # Only at the end does it give up: the next start takes them over.
+                return  # It gives up only at shutdown. The next start recovers the jobs.
             parts.notifier.notify_all()
         await parts.scheduler.run()
 
     def _helpers(self, parts: Parts) -> Iterator[tuple[str, Coroutine[object, object, None]]]:
-        """What goes on beside the jobs, each by its name, until the daemon shuts down."""
+        """The tasks that run beside the jobs until the daemon shuts down, with their names."""
         yield "store", parts.database.check()
         yield "warm-up of planners", parts.planners.warm(1)
         yield "warm-up of workers", parts.workers.warm()
@@ -211,7 +211,7 @@ class Daemon:
     async def _shut_down(
         self, parts: Parts, jobs: asyncio.Task[None], helpers: list[asyncio.Task[None]], tasks: asyncio.TaskGroup
     ) -> None:
-        """Have every active job interrupted and seen to be, then let what is in flight come to its end."""
+        """Interrupt every active job and show it to watchers, then let the chunks in flight finish."""
         tell(LogEvent.DAEMON_STOPPING, "shutting down")
         parts.control.close()
         grace = self._settings.shutdown_grace
@@ -222,14 +222,12 @@ class Daemon:
         for helper in helpers:
             helper.cancel()
         draining = tasks.create_task(parts.supervision.drain(), name="draining")
-        # In this order: no job becomes RUNNING after all that run were interrupted.
+        # This comes first, so that no job becomes RUNNING after the running jobs were interrupted.
         await parts.scheduler.close()
         try:
             await interrupt(parts.store, parts.notifier)
         except (DiskFull, StoreBusy) as error:
-            self._unwritten = (
-                f"what runs cannot be written down as interrupted, the next start finds it: {error.message}"
-            )
+            self._unwritten = f"cannot mark the running jobs as interrupted, the next start will do it: {error.message}"
             log.critical("%s", self._unwritten)
         parts.workers.drain()
         _, late = await asyncio.wait([jobs], timeout=grace)
@@ -245,7 +243,7 @@ class Daemon:
             await self._hangup.wait()
             self._hangup.clear()
             self._sd_notify.reloading()
-            tell(LogEvent.DAEMON_RELOADING, "reading the configuration anew")
+            tell(LogEvent.DAEMON_RELOADING, "reading the configuration again")
             try:
                 message, well = await self._reload(parts), True
             except NotReloaded as error:
@@ -254,8 +252,8 @@ class Daemon:
             self._sd_notify.ready(message)
 
     async def _reload(self, parts: Parts) -> str:
-        """Put into force what can be while the daemon runs; what to say of it. Raises NotReloaded: nothing has changed
-        then."""
+        """Apply the settings that can change while the daemon runs. Returns a message. Raises NotReloaded if nothing
+        has changed."""
         wanted, warnings = await read_anew(self._configure)
         for warning in warnings:
             log.warning("%s", warning)
@@ -280,11 +278,11 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        # Also one that comes while the daemon starts or stops: else it would end it.
+        # Handled also while the daemon starts or stops: by default SIGHUP would kill it.
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
 
     def _forget_signals(self) -> None:
-        """What comes from now on finds everything done."""
+        """Everything is done: from now on a signal ends the process at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -292,14 +290,14 @@ class Daemon:
 
     def _on_signal(self) -> None:
         if self._signalled:
-            # Safe at any moment: the ledger decides what is committed, and workers die with the daemon.
+            # This is safe at any moment: the ledger decides what is committed, and workers die with the daemon.
             log.warning("second signal: leaving at once")
             os._exit(1)
         self._signalled = True
         self._end()
 
     def _end(self) -> None:
-        """Begin to shut down, or break off the start."""
+        """Begin the shutdown, or cancel the start."""
         self._sd_notify.stopping("shutting down")
         self._stop.set()
         if self._starting is not None:

@@ -1,4 +1,4 @@
-"""SIGHUP: a real daemon reads its configuration anew and goes on."""
+"""SIGHUP: a real daemon reads its configuration again and goes on."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_file_that_never_answers(make_daemon: Callable[..., DaemonProcess], fo
     daemon.config.write_text(f"{daemon.config.read_text()}\n{crm}")
     assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
-    until(lambda: "reading the configuration anew" in daemon.log.read_text(), "the reload has begun")
+    until(lambda: "reading the configuration again" in daemon.log.read_text(), "the reload has begun")
     assert daemon.stop() == 0
 
 

@@ -108,7 +108,7 @@ async def test_a_shutdown_that_cannot_be_written_says_so_and_the_next_start_goes
                     assert time.monotonic() - begin < 12.0
     log = daemon.log.read_text()
     assert "Traceback" not in log
-    assert "cannot be written down as interrupted, the next start finds it" in log
+    assert "cannot mark the running jobs as interrupted, the next start will do it" in log
     daemon.start()
     async with Client(daemon.address, timeout=60.0) as client, followed(client, job.name) as follower:
         finished = await follower.sees(State.FINISHED, State.FAILED)

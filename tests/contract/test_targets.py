@@ -347,7 +347,7 @@ def test_a_transaction_that_is_taken_back_is_done_anew(dock: Dock, plan: ImportP
 
 def test_a_transaction_that_is_always_taken_back_fails_the_chunk(dock: Dock, plan: ImportPlan, strike: Arm) -> None:
     strike(fails_at("after insert", Conflict("a deadlock"), CONFLICT_TRIES))
-    with pytest.raises(TargetUnavailable, match=f"was taken back {CONFLICT_TRIES} times"):
+    with pytest.raises(TargetUnavailable, match=f"was rolled back {CONFLICT_TRIES} times"):
         dock.write(plan, *RECORDS)
     assert dock.count() == 0
 

@@ -1,4 +1,4 @@
-"""Moves records between files and tables: the one way into this room."""
+"""Moves records between files and tables. Other packages reach the imports and exports only through this module."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ladingd.data.databases.registry import preload
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.storage.work_dir import Workplace
 
-# The daemon loads this module, to pickle a transfer for its workers, and must never load pyarrow, DuckDB or a driver:
-# they cost half a second and 100 MB. Hence the imports inside of functions, which run in workers alone.
+# The daemon loads this module to pickle a transfer for its workers. It must never load pyarrow, DuckDB or a driver,
+# which cost half a second and 100 MB. Therefore the functions, which run only in workers, import them.
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,15 +38,15 @@ PRELOAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class BulkTransfer(Transfer):
-    """Imports and exports with the connections and roots that the daemon is configured with. ``own_files`` are the
-    daemon's, each by what it is."""
+    """Imports and exports with the daemon's connections and roots. ``own_files`` are the daemon's own files, by
+    description."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     work_dir: Path
     own_files: Mapping[str, Path] = field(default_factory=dict)
     upload_room: UploadRoom | None = None
-    """What exports for downloads have to fit into; None: whatever the disk takes."""
+    """The quota for exports to the root of downloads; None: no quota."""
 
     def plan(self, spec: JobSpec) -> Plan:
         if spec.kind == "import":
@@ -86,7 +86,7 @@ class BulkTransfer(Transfer):
         return counts
 
     def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
-        """Nothing to prepare: imports and exports have one phase."""
+        """Does nothing: imports and exports have one phase."""
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         if plan.kind == "import":

@@ -4,13 +4,13 @@ The ledger entry of a chunk and its rows are written in one transaction, in this
 
 1. Claim the chunk: insert its ledger entry. An entry that is already there says that the chunk is committed.
 2. Check that the attempt is the job's current one.
-3. Insert the rows, and find the records that the table refuses.
+3. Insert the rows, and find the records that the table rejects.
 4. Make the rejects of the chunk durable.
 5. Write the counts into the ledger entry.
 6. Commit.
 
 After a crash at any point, either the entry, the rows and the rejects are all there, or the chunk is processed again
-and replaces its rejects. If the outcome of the commit is unknown, the ledger tells it.
+and replaces its rejects. If the outcome of the commit is unknown, the ledger decides.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
 
 CONFLICT_TRIES = 5
-"""How often a chunk is written if the database keeps taking its transaction back for the sake of others."""
+"""How often a chunk is tried if the database keeps rolling back its transaction because of conflicts."""
 
 
 class Conflict(TargetUnavailable):
-    """The transaction was taken back, and the same chunk can be written again at once."""
+    """The database rolled the transaction back because of a conflict. The chunk can be written again at once."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TargetUnavailable, self.args  # The daemon does not load this module.
 
 
 class OutcomeUnknown(TargetUnavailable):
-    """A commit failed, and only the ledger knows whether it happened. ``trouble`` is the error if it did not."""
+    """A commit failed with an unknown outcome, which only the ledger knows. ``trouble`` is the error to raise if
+    nothing was committed."""
 
     def __init__(self, trouble: TechnicalError) -> None:
         self.trouble = trouble
@@ -55,20 +56,21 @@ class OutcomeUnknown(TargetUnavailable):
 class Transaction(ABC):
     """One transaction in a target, for one chunk.
 
-    All methods raise TargetUnavailable, TargetRefused or DiskFull if the database cannot do what they ask, and Conflict
-    if it took the transaction back for the sake of another one.
+    All methods raise TargetUnavailable, TargetRefused or DiskFull if the database fails, and Conflict if it rolled the
+    transaction back because of another one.
     """
 
     @abstractmethod
     def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
         """Insert the ledger entry of a chunk as the first write; False if the chunk is committed already.
 
-        Waits for any other transaction that has inserted the same entry until that one has ended.
+        If another transaction has inserted the same entry, this call waits for its end.
         """
 
     @abstractmethod
     def check_attempt(self, job_uid: str, attempt: int) -> None:
-        """Keep later attempts of the job waiting until the end. Raises AttemptSuperseded if one has begun."""
+        """Block later attempts of the job until this transaction ends. Raises AttemptSuperseded if a later attempt has
+        begun."""
 
     @abstractmethod
     def entry(self, job_uid: str, chunk: int) -> Counts | None:
@@ -76,10 +78,9 @@ class Transaction(ABC):
 
     @abstractmethod
     def insert(self, batch: Batch) -> Faults:
-        """Insert the records of a batch; return a fault for each record that the table refused.
+        """Insert the records of a batch. Returns a fault for each record that the table rejected.
 
-        A refused record costs no other record anything. Raises TargetChanged if the table is not the one that the job
-        began with.
+        All other records are inserted. Raises TargetChanged if the table is not the one that the job began with.
         """
 
     @abstractmethod
@@ -88,14 +89,14 @@ class Transaction(ABC):
 
     @abstractmethod
     def commit(self) -> None:
-        """Make everything durable. Raises OutcomeUnknown if nobody can say whether that happened."""
+        """Make everything durable. Raises OutcomeUnknown if the outcome is unknown."""
 
 
 Opening = Callable[["Batch | None"], "AbstractContextManager[Transaction]"]
-"""Begins a transaction, which is taken back at the end of the ``with`` unless it was committed.
+"""Begins a transaction, which is rolled back at the end of the ``with`` unless it was committed.
 
-It gets the batch that will be inserted, so that whatever needs no transaction can be done before one begins. It gets
-None if only the ledger is going to be asked.
+The argument is the batch to insert, so that work without a transaction can be done before. It is None if only the
+ledger will be read.
 """
 
 
@@ -111,7 +112,7 @@ class ChunkCommit:
     """Makes the faults of the chunk durable as its rejects."""
 
     def run(self, opening: Opening) -> Counts:
-        """Commit the chunk unless it is committed already; return its counts.
+        """Commit the chunk unless it is committed already. Returns its counts.
 
         Raises AttemptSuperseded, TargetChanged, TargetUnavailable, TargetRefused, DiskFull, BillImbalance.
         """
@@ -127,12 +128,12 @@ class ChunkCommit:
             except Conflict:
                 continue
             except OutcomeUnknown as unknown:
-                counts_of_then = self._settle(opening)
-                if counts_of_then is None:
+                committed = self._look_up(opening)
+                if committed is None:
                     raise unknown.trouble from unknown
-                return counts_of_then
+                return committed
         raise TargetUnavailable(
-            f"chunk {self._ordinal} was taken back {CONFLICT_TRIES} times because others work on the same records"
+            f"chunk {self._ordinal} was rolled back {CONFLICT_TRIES} times because of conflicts with other sessions"
         )
 
     @property
@@ -154,8 +155,9 @@ class ChunkCommit:
     def _insert(self, transaction: Transaction) -> Faults:
         return transaction.insert(self.batch)
 
-    def _settle(self, opening: Opening) -> Counts | None:
-        """The counts of the chunk whose commit failed; None if it is not committed, and cannot be any more."""
+    def _look_up(self, opening: Opening) -> Counts | None:
+        """The counts of a chunk whose commit had an unknown outcome; None if the chunk is not and can no longer be
+        committed."""
         with opening(None) as transaction:
             return None if transaction.claim(self.job_uid, self.attempt, self._ordinal) else self._entry(transaction)
 

@@ -28,7 +28,7 @@ class Connection:
     """The schema that holds the ledger, in a database that has schemas."""
 
     def password(self) -> str:
-        """The secret as it is now; empty if there is none. It is read anew each time, so that a change is noticed.
+        """The current secret; empty if there is none. It is read each time, so that changes take effect.
 
         Raises TargetRefused.
         """
@@ -52,7 +52,7 @@ class Connection:
             raise self._lacks(f"{path} cannot be read: {reason}") from None
 
     def _lacks(self, why: str) -> TargetRefused:
-        return TargetRefused(f"the password of connection {self.name} is not there: {why}")
+        return TargetRefused(f"the password of connection {self.name} is missing: {why}")
 
 
 class ConnectionTable(Protocol):

@@ -1,4 +1,4 @@
-"""What all ledgers have in common: how counts are stored, and how an attempt is compared with the current one."""
+"""The common code of all ledgers: the encoding of counts, and the check of the attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 FORGOTTEN = "the job was discarded, or the connection leads to another database"
-"""Why a ledger knows nothing of a job."""
+"""Why a ledger may not know a job."""
 
 
 def encode_counts(counts: Counts) -> str:
@@ -28,7 +28,7 @@ def decode_counts(text: str) -> Counts:
 
 
 def compare_attempt(found: Sequence[tuple[int]], attempt: int) -> None:
-    """Raise AttemptSuperseded unless the one row that the ledger has for the job holds this attempt."""
+    """Raise AttemptSuperseded unless the ledger's row for the job holds this attempt."""
     if not found or found[0][0] != attempt:
         current = f"attempt {found[0][0]} has begun" if found else FORGOTTEN
         raise AttemptSuperseded(f"attempt {attempt} must not write any more: {current}")

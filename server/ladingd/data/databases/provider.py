@@ -1,4 +1,4 @@
-"""What Lading needs to know of a kind of database before it loads the driver."""
+"""Describes a kind of database without loading its driver."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a database that could be reached says of itself."""
+    """The answer of a database that could be reached."""
 
     server: str
     """Its kind and version."""
     ahead: float | None = None
     """How many seconds its clock is ahead of this machine's; None if it has no clock of its own."""
     reservation: str = ""
-    """What will fail later although the database can be reached; empty if nothing will."""
+    """A problem that will make jobs fail although the database can be reached; empty if there is none."""
 
 
 class DatabaseProvider(ABC):
@@ -37,9 +37,9 @@ class DatabaseProvider(ABC):
     """
 
     name: ClassVar[str]
-    """What people call this kind of database."""
+    """The name of this kind of database for users."""
     schemes: ClassVar[tuple[str, ...]]
-    """The schemes of its URLs, in small letters. No other provider has any of them."""
+    """The schemes of its URLs, in lower case. Each scheme belongs to one provider."""
     url_form: ClassVar[str]
     """The form of its URLs, for messages: ``sqlite:///absolute/path``."""
     has_password: ClassVar[bool]
@@ -49,31 +49,32 @@ class DatabaseProvider(ABC):
 
     @abstractmethod
     def check_url(self, url: str) -> None:
-        """Raise ValueError if this URL, which has one of the schemes, leads nowhere. The message repeats no value."""
+        """Raise ValueError if the URL is malformed. The URL has one of the schemes. The message does not repeat the
+        URL."""
 
     def database_file(self, url: str) -> Path | None:
         """The file that holds the whole database; None for a database on a server."""
         return None
 
     def files_beside(self) -> Mapping[str, str]:
-        """The files that the database keeps beside its own: the end of each name, and what the file is."""
+        """The files that the database keeps beside its file: the suffix of each name, and a description."""
         return {}
 
     def secret_files(self, url: str) -> Mapping[str, Path]:
-        """The files with secrets that the driver reads by itself, each by what it is."""
+        """The files with secrets that the driver reads itself, by description."""
         return {}
 
     @abstractmethod
     def target(self, connection: Connection, workplace: Workplace) -> Target:
-        """Where imports write. Raises TargetRefused if the password cannot be read."""
+        """The target of imports. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod
     def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
-        """Where exports read. Raises TargetRefused if the password cannot be read."""
+        """The source of exports. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod
     def check(self, connection: Connection) -> Answer:
-        """Reach the database and change nothing in it. Raises TargetUnavailable, TargetRefused."""
+        """Connect to the database without changing it. Raises TargetUnavailable, TargetRefused."""
 
 
 class FileDatabaseProvider(DatabaseProvider):
@@ -89,5 +90,5 @@ class FileDatabaseProvider(DatabaseProvider):
             raise ValueError(f"must read {self.url_form}")
 
     def database_file(self, url: str) -> Path:
-        # SQLAlchemy's form has a fourth slash before an absolute path. Both forms mean the same file here.
+        # SQLAlchemy's URLs have a fourth slash before an absolute path. Both forms mean the same file here.
         return Path("/" + unquote(urlsplit(url).path).lstrip("/"))

@@ -1,4 +1,4 @@
-"""The list of all kinds of databases. No other module names one of them."""
+"""The list of all kinds of databases. No other module names a kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def providers() -> tuple[DatabaseProvider, ...]:
 
 
 def provider_of(url: str) -> DatabaseProvider:
-    """The provider for a URL. Raises ValueError, which repeats no value, if no provider has its scheme."""
+    """The provider for a URL. Raises ValueError, without the URL in the message, if no provider has its scheme."""
     scheme = urlsplit(url).scheme
     for provider in providers():
         if scheme in provider.schemes:
@@ -42,17 +42,17 @@ def provider_of(url: str) -> DatabaseProvider:
 
 
 def target_of(connection: Connection, workplace: Workplace) -> Target:
-    """Where imports through a connection write. Raises TargetRefused if its password cannot be read."""
+    """The target of imports through a connection. Raises TargetRefused if its password cannot be read."""
     return provider_of(connection.url).target(connection, workplace)
 
 
 def source_of(connection: Connection, workplace: Workplace) -> RowSource:
-    """Where exports through a connection read. Raises TargetRefused if its password cannot be read."""
+    """The source of exports through a connection. Raises TargetRefused if its password cannot be read."""
     return provider_of(connection.url).row_source(connection, workplace)
 
 
 def check(connection: Connection) -> Answer:
-    """Reach a database and change nothing in it. Raises TargetUnavailable, TargetRefused."""
+    """Connect to a database without changing it. Raises TargetUnavailable, TargetRefused."""
     return provider_of(connection.url).check(connection)
 
 

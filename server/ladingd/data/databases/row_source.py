@@ -1,4 +1,4 @@
-"""What exports need of a database, and what each kind of database must keep to."""
+"""The port for exports: what a database must provide."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 FIELD = "source.table"
 
 FIRST_KEY, LAST_KEY = -(1 << 63), (1 << 63) - 1
-"""The keys that there can be. A chunk that ends at the last one includes it; others end before their end."""
+"""The smallest and the largest key. ``end`` is exclusive, except that a chunk ending at LAST_KEY includes it."""
 
 MOST_CHUNKS = 10_000
 DOUBLING = 1000
-"""After so many chunks they have twice as many rows, and so on: MOST_CHUNKS are enough for any table."""
+"""The number of rows doubles after every this many chunks, so that MOST_CHUNKS are enough for any table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceTable:
-    """A table to export. Its rows had keys from ``start`` up to, but not including, ``end`` when it was looked at.
+    """A table to export. At inspection its keys were from ``start`` up to, but not including, ``end``.
 
-    ``key`` is None, ``start`` 0 and ``end`` 1, where the table has nothing that ranges can be made of.
+    If the table has no column for ranges, ``key`` is None, ``start`` is 0 and ``end`` is 1.
     """
 
     name: str
@@ -40,9 +40,9 @@ class SourceTable:
     start: int
     end: int
     notes: tuple[str, ...] = ()
-    """What people should know before they start."""
+    """What users should know before they start the export."""
     identity: str = ""
-    """By what it is told from another table of its name."""
+    """The identity of the table, which another table of the same name lacks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,81 +50,82 @@ class Moment:
     """A moment of a database. All reads at one moment see the same rows."""
 
     name: str
-    """Equal names stand for the same rows."""
+    """Moments with equal names show the same rows."""
     snapshot: str = ""
-    """How other sessions join it, if the database keeps it for them."""
+    """The snapshot by which other sessions can see this moment, if the database keeps one."""
     time: datetime
 
 
 class MomentLost(Exception):
-    """The database does not show this moment any more. Nothing was read yet."""
+    """The database no longer has this moment. Nothing was read."""
 
 
 def chunk_sizes(plan: ExportPlan, previous: Chunk | None, limit: int) -> list[int]:
-    """How many rows the next chunks shall have, at most ``limit`` of them; none where only the last chunk is left."""
+    """The numbers of rows of the next chunks, at most ``limit``; empty if only the last chunk is left."""
     first = 0 if previous is None else previous.ordinal + 1
     ordinals = range(first, min(first + limit, MOST_CHUNKS - 1))
     return [min(plan.chunk_keys << (ordinal // DOUBLING), LAST_KEY) for ordinal in ordinals]
 
 
 class RowSource(ABC):
-    """A database that rows are exported from. It changes nothing there.
+    """A database from which rows are exported. Methods do not change the database.
 
     All methods block and may be repeated. They raise TargetUnavailable if a later try may help. Their messages hold no
     secret.
     """
 
     keeps_moments: ClassVar[bool] = False
-    """Sessions can see a moment that is past. Otherwise only a single read is sure to see one moment."""
+    """Whether sessions can see a past moment. Otherwise only a single read surely sees one moment."""
 
     @abstractmethod
     def inspect(self, table: Table) -> SourceTable:
-        """The table as it is now. Raises InvalidSpec where it is not there or cannot be exported."""
+        """The current table. Raises InvalidSpec if the table is missing or cannot be exported."""
 
     @abstractmethod
     def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
-        """See that the table is the planned one and can still have the rows that were exported. Raises SourceChanged.
+        """Check that the table is the planned one and can still contain the exported rows. Raises SourceChanged.
 
-        ``exported`` says how many there are; it is asked only where the table has changed in some way.
-        Rows that others delete are not noticed.
+        ``exported`` returns the number of exported rows. It is called only if the table has changed in some way.
+        Deleted rows are not noticed.
         """
 
     @abstractmethod
     def end_sessions(self, job_uid: str, attempt: int) -> None:
-        """End what earlier attempts have left running in the database; the attempt that calls, what it has left."""
+        """End the sessions that this and earlier attempts have left in the database."""
 
     @abstractmethod
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
-        """The keys that the next chunks end before, at most ``limit``; the last chunk of all ends at LAST_KEY.
+        """The ends of the next chunks, at most ``limit``. The last chunk of the table ends at LAST_KEY.
 
-        Chunks hold about as many rows as `chunk_sizes` says, however many gaps the keys have. The ends grow, also
-        where the table has changed since, and there are at most MOST_CHUNKS in all. Raises SourceUnreadable.
+        Chunks hold about as many rows as `chunk_sizes` says, even if the keys have gaps. The ends increase, even if the
+        table has changed, and there are at most MOST_CHUNKS in total. Raises SourceUnreadable.
         """
 
     def hold_moment(self, plan: ExportPlan) -> Moment | None:
-        """The present moment of the table. None: the database cannot tell one moment from another.
+        """The present moment of the table. None: the database cannot distinguish moments.
 
-        A database with snapshots keeps this one for the attempt that calls, until `end_sessions` ends it or the process
-        ends. Other databases only notice that others have written since.
+        A database with snapshots keeps the moment until `end_sessions` or the end of the process. Other databases only
+        notice later writes.
         """
         return None
 
     def at(self, moment: Moment) -> RowSource:
-        """This source, with reads that see one moment. They raise MomentLost."""
+        """This source with reads at the given moment. Reads raise MomentLost."""
         return self
 
     @abstractmethod
     def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         """The rows of a chunk in the order of their keys, in batches of bounded size.
 
-        A batch has the columns of the plan, as text; null is NULL. A chunk that is a whole table reports how far it
-        is. Raises SourceUnreadable, and SourceChanged if another table has the name now.
+        A batch has the columns of the plan, as text; null is NULL. The chunk of a whole table reports its progress.
+        Raises SourceUnreadable, and SourceChanged if the table was replaced.
         """
 
     def write_text(self, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int | None:
-        """Write the same rows as delimited records; return how many. None: the database does not write text itself.
+        """Write the same rows as delimited records, and return their number. None: the database does not write text
+        itself.
 
-        The records are those that ``CsvWriter`` makes of ``read``: NULL is empty, empty text is quoted, and a NULL
-        that is alone in its record is quoted as well. Raises as ``read`` does, and OSError of the file.
+        The records equal those of ``CsvWriter``: NULL is empty, empty text is quoted, and a NULL that is alone in its
+        record is quoted too. Raises the same errors as ``read``, and OSError of the file.
         """
         return None

@@ -1,4 +1,4 @@
-"""What imports need of a database, and what whoever provides it must keep to."""
+"""The port for imports: what a database must provide."""
 
 from __future__ import annotations
 
@@ -24,54 +24,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetColumn:
-    """A column that is there already."""
+    """An existing column."""
 
     name: str
     declared: str
-    """Its type as the database spells it."""
+    """The type as the database spells it."""
     type: FieldType
-    """What the fields for it are read as."""
+    """The type that its fields are read as."""
     nullable: bool
-    """A record may leave it empty."""
+    """Whether it can be NULL."""
     optional: bool
-    """A file need not have it."""
+    """Whether a file may lack this column."""
     generated: bool
-    """Computed by the database, and so no target."""
+    """Whether the database computes it, so that imports cannot write it."""
     note: str = ""
-    """What people should know before a file fills it."""
+    """What users should know before they import into the column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetTable:
-    """A table that is there already."""
+    """An existing table."""
 
     name: str
     columns: tuple[TargetColumn, ...]
     notes: tuple[str, ...] = ()
-    """What people should know before they fill it."""
+    """What users should know before they import into the table."""
 
 
 class Target(ABC):
-    """A database that records are imported into, with its ledger beside them.
+    """A database into which records are imported. It also holds the ledger.
 
-    All methods block and may be repeated. They raise TargetUnavailable where trying again later may help, and
-    TargetRefused where it does not; no text of theirs holds a secret.
+    All methods block and may be repeated. They raise TargetUnavailable if a later try may help, otherwise
+    TargetRefused. Their messages hold no secret.
     """
 
     column_limit: ClassVar[int]
-    """How many columns a table can have."""
+    """The most columns of a table."""
     name_bytes: ClassVar[int] = 1 << 20
-    """How many bytes of a name the database keeps."""
+    """The most bytes of a name."""
     reserved_names: ClassVar[frozenset[str]] = frozenset()
-    """Names that no column of a new table can have."""
+    """Names that a column of a new table cannot have."""
 
     @abstractmethod
     def table(self, table: Table) -> TargetTable | None:
-        """The table to import into; None where it is still to be made. Raises InvalidSpec where it cannot be one."""
+        """The table to import into; None if it is missing. Raises InvalidSpec if it cannot be imported into."""
 
     @abstractmethod
     def check_type(self, kind: FieldType) -> None:
-        """Raises ValueError for a type of fields that no column can keep."""
+        """Raises ValueError if no column can store this type."""
 
     @abstractmethod
     def readings(self, plan: ImportPlan) -> Sequence[Reading]:
@@ -79,14 +79,12 @@ class Target(ABC):
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Make the table and the ledger where they are not there, shut out earlier attempts, say what is committed.
-
-        Raises TargetChanged where the table is not the planned one any more.
-        """
+        """Create the table and the ledger if missing, shut out earlier attempts, and return the committed chunks.
+        Raises TargetChanged if the table is no longer the planned one."""
 
     @abstractmethod
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts and read the ledger, where there is one. Makes nothing."""
+        """Shut out earlier attempts and return the committed chunks. Creates nothing."""
 
     def write(
         self,
@@ -97,11 +95,11 @@ class Target(ABC):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
-        """Commit the records of a chunk with their ledger entry; return the balanced counts.
+        """Commit the records of a chunk with their ledger entry. Returns the balanced counts.
 
         ``keep_rejects`` gets the faults of the chunk, including those that the table found, and makes them durable
-        before the commit. If the ledger already has the chunk, nothing is written and the counts of then are returned.
-        Raises AttemptSuperseded, TargetChanged.
+        before the commit. If the chunk is committed already, nothing is written and its counts are returned. Raises
+        AttemptSuperseded, TargetChanged.
         """
         commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
         with self.opening(job_uid, plan, chunk) as opening:
@@ -109,15 +107,13 @@ class Target(ABC):
 
     @abstractmethod
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
-        """Get ready to write a chunk; the value of the ``with`` begins its transactions."""
+        """Prepare to write a chunk. The value of the ``with`` begins its transactions."""
 
     @abstractmethod
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
-        """See, after the last chunk, that the table is the one that all chunks went into, and was not emptied since.
-
-        ``begin`` and ``write`` see to the same. Rows that others delete are not noticed. Raises TargetChanged.
-        """
+        """Check, after the last chunk, that all chunks went into this table and that it was not emptied since.
+        ``begin`` and ``write`` check the same. Deleted rows are not noticed. Raises TargetChanged."""
 
     @abstractmethod
     def discard(self, job_uid: str) -> None:
-        """Forget the job in the ledger. Its records stay."""
+        """Delete the job from the ledger. Its records stay."""

@@ -1,1 +1,1 @@
-"""A table into a file."""
+"""Exports of a table into a file."""

@@ -1,4 +1,4 @@
-"""The file that an export ends up in. It is there whole, or not at all."""
+"""The file that an export writes. It appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20
 _RIGHTS = "system.posix_acl_access"
-# What file systems without hard links answer.
+# The errors of file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """A path, and the draft beside it, on the same file system, in which the chunks get their places."""
+    """A path, and the draft beside it on the same file system. The chunks are written into the draft."""
 
     directory: Directory
     path: Path
@@ -48,8 +48,8 @@ class Destination:
         *,
         make: bool = False,
     ) -> Self:
-        """The destination of a job; ``make``: a directory for downloads that is lacking is made. Raises
-        DestinationRefused where its directory is gone."""
+        """The destination of a job. ``make`` creates a missing directory for downloads. Raises DestinationRefused if
+        the directory is gone."""
         try:
             directory = destination_directory(roots, plan.file, make=make)
         except InvalidSpec as error:
@@ -63,19 +63,19 @@ class Destination:
     def find(
         cls, roots: Mapping[str, Path], own_files: Mapping[str, Path], plan: ExportPlan, job_uid: str
     ) -> Self | None:
-        """The same; None where its directory is gone."""
+        """The destination of a job; None if its directory is gone."""
         try:
             return cls.of(roots, own_files, plan, job_uid)
         except DestinationRefused:
             return None
 
     def begin(self) -> None:
-        """Make the draft, empty, and so see whether the file can be written at all. Raises DestinationRefused."""
+        """Create an empty draft, which shows whether the file can be written at all. Raises DestinationRefused."""
         with self._refusals():
             self._check_writable()
         try:
             self.draft.unlink(missing_ok=True)
-            # Whoever may not read the file that is replaced must not read the draft either.
+            # Users who may not read the replaced file must not be able to read the draft.
             replacing = self.directory.look(self.path.name) is not None
             self.draft.touch(mode=0o600 if replacing else 0o666, exist_ok=False)
             sync_directory(self.path.parent)
@@ -87,14 +87,14 @@ class Destination:
             ) from error
 
     def check(self) -> None:
-        """See that the draft is still there. Raises DestinationRefused."""
+        """Raises DestinationRefused if the draft is gone."""
         if not self.draft.exists():
             raise DestinationRefused(
                 f"the unfinished file {self.draft.name} is gone, and what was exported into it: make a new job"
             )
 
     def open_draft(self) -> FileIO:
-        """The draft, to be written into. Raises DestinationRefused."""
+        """Open the draft for writing. Raises DestinationRefused."""
         with self._refusals():
             self.directory.check_writable(self.path.name, self.guard)
             draft = FileIO(self.directory.reopen(self.draft.name, self.guard), "r+")
@@ -104,7 +104,7 @@ class Destination:
             return draft
 
     def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
-        """Write into the draft, so many bytes behind its beginning. It may be there already: a crash came after it."""
+        """Write into the draft at the offset ``place``. The bytes may be there already, from before a crash."""
         with self._refusals():
             draft.seek(place)
             for block in blocks:
@@ -113,21 +113,21 @@ class Destination:
                     left = left[draft.write(left) :]
 
     def digest(self, draft: FileIO, place: int, size: int) -> str:
-        """The digest of so many bytes of the draft, or of as many of them as there are."""
+        """The digest of ``size`` bytes of the draft at ``place``, or of fewer if the draft ends there."""
         with self._refusals():
             draft.seek(place)
             lengths = (min(_BLOCK, size - done) for done in range(0, size, _BLOCK))
             return digest_all(draft.read(length) for length in lengths)
 
     def sync(self, draft: FileIO) -> None:
-        """Make durable what was written into the draft, by the descriptor that wrote: another may miss an error."""
+        """Make the draft durable. Takes the descriptor that wrote, because another one may miss a write error."""
         with self._refusals():
             os.fdatasync(draft.fileno())
 
     def complete(self, draft: FileIO, size: int) -> str:
-        """See that the draft can become the file, and leave in it only the first ``size`` bytes, durably.
+        """Check that the draft can become the file, and truncate it durably to ``size`` bytes.
 
-        Returns by what the file will be known when it has its name.
+        Returns the identity by which ``check_published`` recognises the file.
         """
         with self._refusals():
             if not self._is_claimed() and not self._has_name():
@@ -139,7 +139,7 @@ class Destination:
             return _identity(self.draft)
 
     def check_published(self, identity: str) -> None:
-        """See that the name is that of the file that was completed, durably. Raises DestinationRefused."""
+        """Check that the completed file has its name, and make that durable. Raises DestinationRefused."""
         with self._refusals():
             if not self._is_regular() or _identity(self.path) != identity:
                 raise DestinationRefused(
@@ -148,7 +148,7 @@ class Destination:
             sync_directory(self.path.parent)
 
     def publish(self) -> None:
-        """Give the draft its name, and leave no draft. May be repeated after a crash until there is none."""
+        """Rename the draft to the file. May be repeated after a crash until the draft is gone."""
         with self._refusals():
             if not self._has_name():
                 self.directory.check_writable(self.path.name, self.guard)
@@ -157,7 +157,7 @@ class Destination:
             self.draft.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what was not put into its place."""
+        """Remove the draft."""
         with self._refusals():
             self.draft.unlink(missing_ok=True)
             if self._is_claimed():
@@ -173,12 +173,12 @@ class Destination:
         return found is not None and stat.S_ISREG(found.st_mode)
 
     def _has_name(self) -> bool:
-        """Whether the draft has its name already, beside the one that it still has."""
+        """Whether the draft is already linked as the file too."""
         return self._is_regular() and self.path.samefile(self.draft)
 
     def _give_name(self) -> None:
         if not self.overwrite and not self._is_claimed():
-            # Unlike a rename, a link never replaces a file that somebody else has put there meanwhile.
+            # Unlike a rename, a link never replaces a file that another process has created meanwhile.
             try:
                 os.link(self.draft, self.path)
             except OSError as error:
@@ -190,7 +190,7 @@ class Destination:
         self.draft.replace(self.path)
 
     def _claim(self) -> None:
-        """Where there are no links: take the name with a file that says whose it is, ours after a crash, too."""
+        """Without hard links: reserve the name with a file that marks it as ours, also after a crash."""
         with self.path.open("xb") as file:
             file.write(self._mark)
             sync_file(file)
@@ -228,14 +228,14 @@ class Destination:
 
 
 def _take_over(path: Path, draft: int) -> None:
-    """Give a file the owner, the group and the rights of the one that it is to replace, or fewer rights."""
+    """Give the draft the owner, group and permissions of the file that it replaces, or fewer permissions."""
     replaced, own = path.lstat(), os.fstat(draft)
     mode = replaced.st_mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR
     try:
         os.fchown(draft, replaced.st_uid if os.geteuid() == 0 else -1, replaced.st_gid)
     except OSError:
         if own.st_gid != replaced.st_gid:
-            mode &= ~stat.S_IRWXG  # They were another group's.
+            mode &= ~stat.S_IRWXG  # These are the rights of another group.
     rights = _rights(path)
     if rights is None:
         os.fchmod(draft, mode)
@@ -243,11 +243,11 @@ def _take_over(path: Path, draft: int) -> None:
     try:
         os.setxattr(draft, _RIGHTS, rights)
     except OSError:
-        os.fchmod(draft, mode & ~stat.S_IRWXG)  # Beside such a list they are a mask for all that it names.
+        os.fchmod(draft, mode & ~stat.S_IRWXG)  # With an access control list the group bits are its mask.
 
 
 def _rights(path: Path) -> bytes | None:
-    """The access control list of a file; None for one that has only its mode, or on a system without them."""
+    """The access control list of a file; None if the file or the system has none."""
     try:
         return os.getxattr(path, _RIGHTS, follow_symlinks=False)
     except (OSError, AttributeError):
@@ -255,6 +255,6 @@ def _rights(path: Path) -> bytes | None:
 
 
 def _identity(path: Path) -> str:
-    """What tells a file from all others, whatever its name is: numbers of inodes are given out again."""
+    """The identity of a file under any name. Inode numbers are reused, so it includes size and time."""
     facts = path.lstat()
     return f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"

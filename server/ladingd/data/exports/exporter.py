@@ -1,7 +1,7 @@
-"""One export: a table into a file.
+"""Runs an export of a table into a file.
 
-A chunk is written into its place in the draft of the file as soon as it is known where that is: when all chunks before
-it are done. Until then it is a part file. An entry for each chunk that is done is the ledger: its counts and its size.
+The place of a chunk in the draft is known when all chunks before it are done. A chunk that is done early waits in a
+part file. The ledger has an entry for each chunk that is done, with its counts and its size.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FRONTS = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableExport:
-    """The methods of ``Transfer`` for exports, but for plan."""
+    """The methods of ``Transfer`` for exports, except ``plan``."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
@@ -52,7 +52,8 @@ class TableExport:
     upload_room: UploadRoom | None = None
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts, check the destination before anything is read, say which chunks are done."""
+        """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are
+        done."""
         source, ledger = self._source(plan), self._ledger(job_uid)
         source.end_sessions(job_uid, attempt)
         with ledger.locked():
@@ -70,7 +71,7 @@ class TableExport:
             return committed
 
     def committed(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts and say which chunks are done."""
+        """Shut out earlier attempts and return the chunks that are done."""
         if plan.source.connection in self.connections:
             self._source(plan).end_sessions(job_uid, attempt)
         ledger = self._ledger(job_uid)
@@ -78,13 +79,14 @@ class TableExport:
             return ledger.begin(attempt)
 
     def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
-        """Ranges of the key, not more than ten thousand. The outer ones are open: rows may have come since."""
+        """Ranges of the key, at most ten thousand. The first and the last are open, because rows may have been added
+        since."""
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
         if start == LAST_KEY:
             return ()
         chunks: list[Chunk] = []
         source = self._source(plan)
-        # Where past moments are not kept, only a single read sees one moment for sure.
+        # If the database keeps no past moments, only a single read surely sees one moment.
         alone = plan.consistent and not source.keeps_moments
         for end in (LAST_KEY,) if alone else source.ends(plan, previous, limit):
             chunks.append(Chunk(ordinal=ordinal, start=start, end=end))
@@ -92,8 +94,8 @@ class TableExport:
         return tuple(chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:
-        """Read the rows first. They get their place, or become a part, while the attempt is known to be the current
-        one, and are durable before the entry is written."""
+        """Read the rows into a spool first. While the attempt is known to be the current one, they are copied into the
+        draft or become a part. They are durable before the entry is written."""
         ledger = self._ledger(job_uid)
         part = ledger.part(chunk.ordinal)
         with ledger.entering(attempt, chunk.ordinal) as known:
@@ -135,7 +137,8 @@ class TableExport:
         return entry.counts
 
     def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
-        """Put what is left into its place, and the file into its own. Returns what people should know of the file."""
+        """Copy the remaining parts into the draft and publish the file. Returns what users should know about the
+        file."""
         ledger = self._ledger(job_uid)
         with ledger.locked():
             destination, complete = Destination.of(self.roots, self.own_files, plan, job_uid), ledger.complete
@@ -161,7 +164,7 @@ class TableExport:
             return (moments_seen(ledger),)
 
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
-        """Remove the parts, and what was not yet put into its place."""
+        """Remove the parts and the draft."""
         with self._ledger(job_uid).locked():
             self.workplace.forget(job_uid)
             destination = Destination.find(self.roots, self.own_files, plan, job_uid)
@@ -177,7 +180,7 @@ class TableExport:
 
 
 def _wait_for_previous(ledger: Ledger, chunk: Chunk) -> None:
-    """The chunk before is nearly done, as a rule: to wait for it costs less than to copy a part afterwards."""
+    """The previous chunk is usually nearly done. Waiting for it costs less than copying a part afterwards."""
     deadline = time.monotonic() + _WAIT
     while chunk.ordinal and time.monotonic() < deadline:
         if ledger.entry(chunk.ordinal - 1) is not None:
@@ -186,9 +189,10 @@ def _wait_for_previous(ledger: Ledger, chunk: Chunk) -> None:
 
 
 def _advance(ledger: Ledger, destination: Destination, draft: FileIO, header: bytes) -> tuple[_Front, list[int]]:
-    """Go on over the chunks that are done, and copy the parts among them into their places.
+    """Advance the front over the chunks that are done, and copy their parts into the draft.
 
-    Returns how far they go, and the chunks of these parts. Both are of no use before the draft is durable.
+    Returns the new front and the ordinals of the copied parts. The caller must make the draft durable before using
+    them.
     """
     front = _front(ledger)
     moved = []
@@ -206,7 +210,7 @@ def _advance(ledger: Ledger, destination: Destination, draft: FileIO, header: by
 
 
 def _check_bytes(ledger: Ledger, destination: Destination, place: int) -> None:
-    """See that the bytes of all chunks that are done are still what was written. Raises DestinationRefused."""
+    """Check that the bytes of all done chunks are unchanged. Raises DestinationRefused."""
     with destination.open_draft() as draft:
         for number, (ordinal, entry) in enumerate(ledger.entries().items()):
             if not is_digest(entry.digest):
@@ -216,7 +220,7 @@ def _check_bytes(ledger: Ledger, destination: Destination, place: int) -> None:
                 )
             found = ledger.digest_of_part(ordinal)
             if found is None:
-                # Behind a chunk that is not done nothing has its place yet.
+                # After a chunk that is not done, nothing was copied into the draft.
                 found = destination.digest(draft, place, entry.size) if number == ordinal else ""
             if found != entry.digest:
                 raise DestinationRefused(
@@ -227,7 +231,7 @@ def _check_bytes(ledger: Ledger, destination: Destination, place: int) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Front:
-    """The first chunk that is not done, and how many bytes those before it have."""
+    """The first chunk that is not done, and the number of bytes of the chunks before it."""
 
     ordinal: int = 0
     size: int = 0
@@ -237,7 +241,7 @@ _fronts: OrderedDict[Ledger, _Front] = OrderedDict()
 
 
 def _front(ledger: Ledger) -> _Front:
-    """How far this process has seen a job's entries, so that it need not read them again and again."""
+    """The front that this process has already reached, so that it need not read earlier entries again."""
     return _fronts.get(ledger, _Front())
 
 

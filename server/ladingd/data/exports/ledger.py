@@ -1,4 +1,4 @@
-"""What an export has done, in files of the job's directory: its attempt, its chunks, the moments that they saw."""
+"""The ledger of an export, in files of the job's directory: its attempt, its chunks, and the moments that they saw."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Entry:
     size: int
     """The bytes of the chunk."""
     placed: bool
-    """They went straight to their place and were never a part."""
+    """The bytes were written directly into the draft and were never a part."""
     digest: str
-    """Their digest. Empty in entries of earlier versions."""
+    """The digest of the bytes. Empty in entries of earlier versions."""
     moment: int = 0
     """The number of the moment that the chunk saw, counted from 1. 0: unknown."""
 
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """The ledger of one export. Entries are durable, and written in the current attempt alone."""
+    """The ledger of one export. Entries are durable, and only the current attempt writes them."""
 
     workplace: Workplace
     job_uid: str
@@ -67,7 +67,7 @@ class Ledger:
     # Attempts
 
     def begin(self, attempt: int) -> tuple[CommittedChunk, ...]:
-        """Shut out earlier attempts; say which chunks are done. Raises AttemptSuperseded."""
+        """Shut out earlier attempts and return the chunks that are done. Raises AttemptSuperseded."""
         current = self.attempt()
         if current > attempt:
             raise AttemptSuperseded(f"attempt {attempt} must not write any more: attempt {current} has begun")
@@ -84,8 +84,8 @@ class Ledger:
 
     @contextmanager
     def entering(self, attempt: int, ordinal: int) -> Iterator[Entry | None]:
-        """Hold the job's lock, in the current attempt; yields the chunk's entry if there is one. Raises
-        AttemptSuperseded."""
+        """Hold the job's lock and yield the chunk's entry, or None. Raises AttemptSuperseded unless the attempt is the
+        current one."""
         with self.locked():
             current = self.attempt()
             if current != attempt:
@@ -96,7 +96,7 @@ class Ledger:
     # Chunks
 
     def part(self, ordinal: int) -> Path:
-        """Where the bytes of a chunk are until they get their place."""
+        """The file of a chunk's bytes until they are copied into the draft."""
         return self.workplace.part(self.job_uid, ordinal)
 
     def entry(self, ordinal: int) -> Entry | None:
@@ -115,11 +115,11 @@ class Ledger:
         return {int(path.stem): Entry.read(path) for path in sorted(self._parts.glob("*.json"))}
 
     def committed(self) -> tuple[CommittedChunk, ...]:
-        """Which chunks are done."""
+        """The chunks that are done."""
         return tuple(CommittedChunk(ordinal=ordinal, counts=entry.counts) for ordinal, entry in self.entries().items())
 
     def exported(self) -> int:
-        """How many rows are exported."""
+        """The number of exported rows."""
         return sum(entry.counts.read for entry in self.entries().values())
 
     def digest_of_part(self, ordinal: int) -> str | None:
@@ -131,14 +131,14 @@ class Ledger:
             return None
 
     def remove_drafts(self) -> None:
-        """Remove what killed workers have left."""
+        """Remove the drafts of killed workers."""
         for draft in self._parts.glob(".*"):
             draft.unlink()
 
     # Moments
 
     def moments(self, attempt: int | None = None) -> dict[int, Moment]:
-        """The moments that chunks may have seen, by their numbers; those of one attempt if it is named."""
+        """The moments of all attempts, or of one attempt, by number."""
         if not self._moments.exists():
             return {}
         moments = {}
@@ -149,7 +149,7 @@ class Ledger:
         return moments
 
     def add_moment(self, attempt: int, moment: Moment) -> None:
-        """Let the chunks of an attempt see this moment from now on. The job's lock is held."""
+        """Add a moment for the next chunks of an attempt. The caller holds the job's lock."""
         known = json.loads(self._moments.read_text()) if self._moments.exists() else []
         known.append({**asdict(moment), "time": moment.time.isoformat(), "attempt": attempt})
         write_durably(self._moments, [json.dumps(known).encode()])
@@ -158,7 +158,7 @@ class Ledger:
 
     @property
     def complete(self) -> Path:
-        """A mark: the file has all its bytes and gets its name. It holds what the file is known by."""
+        """A marker file: the draft is complete and is being published. It holds the identity of the exported file."""
         return self._directory / "complete"
 
     @property

@@ -1,4 +1,4 @@
-"""One moment of the table for all chunks of an export, as far as the database can give it."""
+"""Lets all chunks of an export see the table at one moment, if the database can do that."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from ladingd.data.exports.ledger import Ledger
 
 _TRIES = 3
-"""How often a chunk looks for a moment that lasts until it has begun to read."""
+"""How often a chunk tries to begin its read before its moment is lost."""
 
 
 def write_at_one_moment(
     source: RowSource, ledger: Ledger, attempt: int, plan: ExportPlan, chunk: Chunk, file: BinaryIO
 ) -> tuple[int, int]:
     """Write the rows of a chunk at the moment that the other chunks see. Returns the number of rows, and the number of
-    the moment; 0 if it is unknown. Raises StartsOver if the moment is lost and the file is to show only one."""
+    the moment or 0 if it is unknown. Raises StartsOver if the moment is lost and the export must show a single
+    moment."""
     if chunk.start == FIRST_KEY and chunk.end == LAST_KEY:
-        return write_rows(source, plan, chunk, file), 0  # There is no other chunk.
+        return write_rows(source, plan, chunk, file), 0  # This is the only chunk.
     lost = 0
     for _ in range(_TRIES):
         number, moment = _moment(source, ledger, attempt, plan, lost)
@@ -39,7 +40,7 @@ def write_at_one_moment(
 
 
 def _moment(source: RowSource, ledger: Ledger, attempt: int, plan: ExportPlan, lost: int) -> tuple[int, Moment | None]:
-    """The latest moment of an attempt and its number. If it is the lost one or there is none: a new moment."""
+    """The latest moment of an attempt and its number. If that moment is lost or there is none, hold a new one."""
     known = ledger.moments(attempt)
     if known and max(known) > lost:
         return max(known), known[max(known)]
@@ -57,7 +58,7 @@ def _moment(source: RowSource, ledger: Ledger, attempt: int, plan: ExportPlan, l
 
 
 def moments_seen(ledger: Ledger) -> str:
-    """What people are told of the moments that the chunks of an export have seen."""
+    """A message for users about the moments that the chunks have seen."""
     entries, moments = ledger.entries().values(), ledger.moments()
     seen = [moments[number] for number in sorted({entry.moment for entry in entries} & moments.keys())]
     names = {moment.name: moment for moment in reversed(seen)}

@@ -1,4 +1,4 @@
-"""Checks an export against its real table and destination, before anything runs."""
+"""Checks an export against its real table and destination before anything runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def plan_export(
     workplace: Workplace,
     upload_room: UploadRoom | None = None,
 ) -> ExportPlan:
-    """Make the plan. Raises InvalidSpec, and QuotaExceeded where no more is kept for downloads; changes nothing."""
+    """Make the plan without changing anything. Raises InvalidSpec, and QuotaExceeded if the room for downloads is used
+    up."""
     if spec.chunk_keys < 1:
         raise InvalidSpec("chunk_keys", "must be greater than 0")
     form = format_to_write(spec)
@@ -67,7 +68,7 @@ def _notes(table: SourceTable) -> tuple[str, ...]:
 
 
 _NAME_BYTES = 200
-"""File systems take 255. The unfinished file has the job's uid behind its name."""
+"""File systems allow 255. The name of the draft contains the job's uid too."""
 
 
 def _check_destination(roots: Mapping[str, Path], own_files: Mapping[str, Path], spec: ExportSpec) -> None:
@@ -75,7 +76,7 @@ def _check_destination(roots: Mapping[str, Path], own_files: Mapping[str, Path],
     if len(os.fsencode(path.name)) > _NAME_BYTES:
         raise InvalidSpec("file.path", f"a file name may have {_NAME_BYTES} bytes at most")
     if not path.parent.exists():
-        return  # One for downloads is made when the job begins.
+        return  # The directory of a download is created when the job begins.
     directory = destination_directory(roots, spec.file)
     try:
         directory.check_writable(path.name, Guard.of(own_files, roots, spec.file))
@@ -83,7 +84,7 @@ def _check_destination(roots: Mapping[str, Path], own_files: Mapping[str, Path],
     except PathRefused as error:
         raise InvalidSpec("file.path", error.problem) from error
     except OSError as error:
-        raise InvalidSpec("file.path", f"{path.name} cannot be looked at: {error.strerror}") from error
+        raise InvalidSpec("file.path", f"{path.name} cannot be accessed: {error.strerror}") from error
     if there and not spec.overwrite:
         raise InvalidSpec("file.path", f"{path.name} exists; --overwrite replaces it")
     if not os.access(directory.path, os.W_OK | os.X_OK):

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def writer_of(plan: ExportPlan) -> Writer:
-    """Writes the rows of an export."""
+    """The writer for the rows of an export."""
     return format_of(plan.layout).writer(plan.layout, plan.columns)
 
 
 def write_rows(source: RowSource, plan: ExportPlan, chunk: Chunk, file: BinaryIO) -> int:
-    """Write the rows of a chunk; return how many there are."""
+    """Write the rows of a chunk, and return their number."""
     writer = writer_of(plan)
     if writer.delimited and (written := source.write_text(plan, chunk, file)) is not None:
         return written
