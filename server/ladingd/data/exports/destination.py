@@ -20,6 +20,8 @@ from ladingd.data.storage.work_dir import disk_full, sync_directory, sync_file
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from _typeshed import ReadableBuffer
+
     from ladingd.core.plan import ExportPlan
 
 _BLOCK = 1 << 20
@@ -103,7 +105,7 @@ class Destination:
                 raise Unsuitable("is a file of another name too: make a new job")
             return draft
 
-    def put(self, draft: FileIO, blocks: Iterable[bytes], place: int) -> None:
+    def put(self, draft: FileIO, blocks: Iterable[ReadableBuffer], place: int) -> None:
         """Write into the draft at the offset ``place``. The bytes may be there already, from before a crash."""
         with self._refusals():
             draft.seek(place)

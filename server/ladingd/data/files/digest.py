@@ -9,6 +9,8 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from _typeshed import ReadableBuffer
+
 _MARK = "xxh3:"
 """The prefix of a digest. Earlier versions kept sums of words without a prefix; a sum misses exchanged bytes."""
 
@@ -18,7 +20,7 @@ def digest(data: bytes | memoryview) -> str:
     return _MARK + xxhash.xxh3_128_hexdigest(data)
 
 
-def digest_all(blocks: Iterable[bytes]) -> str:
+def digest_all(blocks: Iterable[ReadableBuffer]) -> str:
     """The same digest for bytes in pieces."""
     state = xxhash.xxh3_128()
     for block in blocks:

@@ -219,16 +219,17 @@ class PostgresSource(RowSource):
         if len(plan.columns) == 1 and plan.columns[0].nullable:
             fields = [sql.SQL("concat({})").format(*fields)]  # NULL becomes an empty text, which is quoted
         with self._copying(plan, chunk, fields, dialect) as (session, records):
-            first = bytes(next(records, b""))
-            file.write(_unlike_mark(first, dialect))
-            file.writelines(records)
+            for number, some in enumerate(records):
+                if not number:
+                    some[0] = _unlike_mark(bytes(some[0]), dialect)
+                file.write(b"".join(some))
             return session.copied
 
     @contextmanager
     def _copying(
         self, plan: ExportPlan, chunk: Chunk, fields: Sequence[sql.Composable], dialect: Dialect
-    ) -> Iterator[tuple[Session, Iterator[Buffer]]]:
-        """The rows of a chunk as delimited records, one by one."""
+    ) -> Iterator[tuple[Session, Iterator[list[Buffer]]]]:
+        """The rows of a chunk as delimited records, as many at once as have arrived."""
         query = sql.SQL(_COPY).format(
             fields=sql.SQL(", ").join(fields),
             table=_identifier(plan),
@@ -255,13 +256,13 @@ class PostgresSource(RowSource):
                 raise MomentLost  # The snapshot is older than what holds the rows now, and may see none.
 
 
-def _blocks(records: Iterator[Buffer]) -> Iterator[bytes]:
+def _blocks(records: Iterator[list[Buffer]]) -> Iterator[bytes]:
     """Records put together, as many as are parsed at once."""
     waiting: list[Buffer] = []
     size = 0
-    for record in records:
-        waiting.append(record)
-        size += len(record)
+    for some in records:
+        waiting += some
+        size += sum(map(len, some))
         if size >= _AT_ONCE:
             yield b"".join(waiting)
             waiting.clear()
@@ -270,12 +271,15 @@ def _blocks(records: Iterator[Buffer]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def _reported(records: Iterator[Buffer], expected: int) -> Iterator[Buffer]:
+def _reported(records: Iterator[list[Buffer]], expected: int) -> Iterator[list[Buffer]]:
     """The records of a chunk that is a whole table; every few thousand, how far it is."""
-    for number, record in enumerate(records, 1):
-        if not number % _REPORTED:
-            report(number, expected)
-        yield record
+    read = reported = 0
+    for some in records:
+        read += len(some)
+        if read >= reported + _REPORTED:
+            report(read, expected)
+            reported = read
+        yield some
 
 
 def _estimate(session: Session, plan: ExportPlan) -> int:

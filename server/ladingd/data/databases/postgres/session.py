@@ -138,8 +138,9 @@ class Session:
             return False
         return True
 
-    def copy_out(self, query: Query) -> Iterator[Buffer]:
-        """Execute a COPY … TO STDOUT; its records, one by one. After the last one `copied` is their number.
+    def copy_out(self, query: Query) -> Iterator[list[Buffer]]:
+        """Execute a COPY … TO STDOUT; its records, as many at once as have arrived. After the last ones, `copied` is
+        the number of all.
 
         It takes records from libpq itself as long as libpq has some, and lets psycopg wait in between: psycopg's own
         ``Copy`` costs three times as much for each record.
@@ -147,10 +148,13 @@ class Session:
         connection, pgconn = self._connection, self._connection.pgconn
         with connection.cursor() as cursor, cursor.copy(_composable(query)):
             while True:
+                records: list[Buffer] = []
                 for length, record in map(pgconn.get_copy_data, repeat(1)):
                     if length <= 0:
                         break
-                    yield record
+                    records.append(record)
+                if records:
+                    yield records
                 if length < 0:
                     break
                 connection.wait(_readable())
