@@ -211,7 +211,10 @@ class Workers:
             self._busy.discard(worker)
 
     async def rest(self, after: float) -> bool:
-        """End the processes that have been idle for so many seconds; whether none is left."""
+        """End the processes that have been idle for so many seconds; whether none is left. While one works, all stay:
+        an idle one may hold what the others read, such as the snapshot of an export."""
+        if self._busy:
+            return False
         due = time.monotonic() - after
         rested = [worker for worker in self._idle if worker.idle_since <= due]
         self._idle = [worker for worker in self._idle if worker.idle_since > due]

@@ -256,6 +256,19 @@ async def test_idle_processes_end_and_come_back(workers: Workers) -> None:
     assert await workers.call(os.getpid) != pid
 
 
+async def test_an_idle_process_stays_while_another_one_works(workers: Workers, tmp_path: Path) -> None:
+    """It may hold the snapshot that the others read."""
+    pids = {await workers.call(os.getpid)}
+    first = asyncio.create_task(workers.call(linger, str(tmp_path / "pid"), 0.3))
+    await asyncio.to_thread(until, (tmp_path / "pid").exists, "a process works")
+    pids.add(await workers.call(os.getpid))
+    assert not await workers.rest(0.0)
+    assert workers.idle == 1
+    await first
+    assert all(lives(pid) for pid in pids)
+    assert await workers.rest(0.0)
+
+
 async def test_what_they_are_forked_from_ends_with_the_last_of_them(workers: Workers) -> None:
     worker, parent = await asyncio.gather(workers.call(os.getpid), workers.call(os.getppid))
     FORKSERVER.end()
