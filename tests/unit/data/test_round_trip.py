@@ -92,7 +92,7 @@ def test_a_double_key_among_bytes_and_text_costs_no_other_record(yard: Yard) -> 
 def test_a_column_without_a_type_says_what_comes_back(yard: Yard) -> None:
     yard.sql("CREATE TABLE t (a, b BLOB, c TEXT)")
     assert yard.plan_export().notes == (
-        "columns for values of any kind (a, b): of these bytes come back as bytes, all else as text",
+        "columns for values of any kind (a, b): an import of the file stores bytes as bytes, all else as text",
     )
 
 

@@ -1,7 +1,7 @@
-"""Inserts a batch into its table. A record that the table refuses costs no other record anything.
+"""Inserts a batch into its table. Records that the table rejects do not affect the others.
 
-The batch is inserted whole. If the table refuses a record, DuckDB has aborted the transaction. The caller begins it
-again, and the offenders are looked for first (`violations.py`), which also happens at once in chunks near this one.
+The batch is inserted as a whole. If the table rejects a record, DuckDB aborts the transaction. The caller then begins a
+new one and first searches for the offenders (`violations.py`). Chunks near this one search at once.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
     from ladingd.data.mapping.batch import Batch
 
 RECENT = 8
-"""Refusals in one of so many chunks before make them likely in a chunk."""
+"""A rejected record makes rejects likely in this many chunks before and after."""
 
-# The bound records into their table.
+# Inserts the bound records.
 _INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {batch}"
 
 
 class RecordRefused(Exception):
-    """The table refused a record, and DuckDB aborted the transaction."""
+    """The table rejected a record, and DuckDB aborted the transaction."""
 
 
 @dataclass(slots=True)
 class Experience:
-    """What this process has found out about the chunks of a job. It only saves time."""
+    """What this process has learned about the chunks of a job. It only saves time."""
 
     searched: int = -RECENT - 1
-    """The last chunk with refused records."""
+    """The last chunk with rejected records."""
 
     def is_likely(self, ordinal: int) -> bool:
-        """Whether to look for offenders before the first insert."""
+        """Whether to search for offenders before the first insert."""
         return abs(ordinal - self.searched) <= RECENT
 
 
 @lru_cache(maxsize=16)
 def experience(path: Path, job_uid: str) -> Experience:
-    """Of this process with a job."""
+    """The experience of this process with a job."""
     return Experience()
 
 
 def load(database: Database, shape: TableShape, batch: Batch, known: Experience) -> Faults:
-    """Insert the records of a batch; return the faults of those that the table refuses.
+    """Insert the records of a batch. Returns the faults of the records that the table rejects.
 
     Raises RecordRefused, TargetChanged.
     """
@@ -73,7 +73,7 @@ def load(database: Database, shape: TableShape, batch: Batch, known: Experience)
         except duckdb.ConstraintException as error:
             if likely:
                 raise TargetRefused(
-                    f"table {shape.name} refuses records, and no query tells which: the constraint is of a kind that "
+                    f"table {shape.name} rejects records, and no query finds them: the constraint is of a kind that "
                     f"lading does not know"
                 ) from error
             known.searched = batch.chunk.ordinal

@@ -1,4 +1,4 @@
-"""What DuckDB's catalog says of a table."""
+"""Reads the shape of a table from DuckDB's catalog."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SCHEMA = "main"
 
-# The table or view with a name; DuckDB's names differ by more than the case of their letters.
+# The table or view with a name. DuckDB ignores the case of names.
 _TABLE = """
 SELECT schema_name, table_name, 'table', sql FROM duckdb_tables()
 WHERE database_name = current_database() AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2)
@@ -25,18 +25,18 @@ SELECT schema_name, view_name, 'view', sql FROM duckdb_views()
 WHERE database_name = current_database() AND NOT internal
     AND lower(schema_name) = lower($1) AND lower(view_name) = lower($2)
 """
-# Its columns in their order.
+# The columns of a table, in order.
 _COLUMNS = """
 SELECT column_name, data_type, is_nullable, column_default, is_generated FROM duckdb_columns()
 WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 ORDER BY column_index
 """
-# What its records must keep to.
+# The constraints of a table.
 _CONSTRAINTS = """
 SELECT constraint_type, constraint_column_names, expression, referenced_table, referenced_column_names
 FROM duckdb_constraints()
 WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 ORDER BY constraint_index
 """
-# Indexes that allow no value twice.
+# The unique indexes of a table.
 _UNIQUE_INDEXES = """
 SELECT index_name, CAST(expressions AS VARCHAR[]) FROM duckdb_indexes()
 WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2 AND is_unique ORDER BY index_name
@@ -59,16 +59,16 @@ class TableColumn:
 
     @property
     def optional(self) -> bool:
-        """An insert may leave it out."""
+        """Whether an insert may omit it."""
         return self.nullable or self.default is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unique:
-    """A key that no two rows share. ``columns`` is empty if it consists of other expressions than columns."""
+    """A unique key. ``columns`` is empty if an expression of the key is not a column."""
 
     said: str
-    """As messages call it: ``PRIMARY KEY (id)``."""
+    """Its name in messages: ``PRIMARY KEY (id)``."""
     expressions: tuple[str, ...]
     columns: tuple[str, ...]
     primary: bool = False
@@ -109,7 +109,7 @@ class TableShape:
 
     @property
     def key(self) -> str | None:
-        """An integer column without NULL whose values differ; None if there is none."""
+        """A unique integer column without NULL; None if there is none."""
         by_name = {column.name: column for column in self.columns}
         for unique in sorted(self.uniques, key=lambda unique: not unique.primary):
             if len(unique.columns) == 1:
@@ -120,7 +120,7 @@ class TableShape:
 
 
 def read_shape(database: Database, table: Table) -> TableShape | None:
-    """The table as the catalog has it now; None if there is none."""
+    """The current table in the catalog; None if there is none."""
     found = database.rows(_TABLE, (table.schema or DEFAULT_SCHEMA, table.table))
     if not found:
         return None

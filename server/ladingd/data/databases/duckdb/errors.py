@@ -1,4 +1,4 @@
-"""What an error of DuckDB means to a job."""
+"""Translates DuckDB's errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MISSING = "No such file or directory"
 _PERMISSION = "Permission denied"
 _CONFLICT = re.compile(r"[Cc]onflict|Transaction conflict")
 _SHOWS_VALUES = (duckdb.ConversionException, duckdb.ConstraintException, duckdb.OutOfRangeException)
-"""Errors whose text may hold values. More people may read the journal than records."""
+"""The texts of these errors may contain values. Users who may not read records may read the journal."""
 
 
 def is_locked(error: duckdb.Error) -> bool:
@@ -45,7 +45,7 @@ def technical(path: Path, error: duckdb.Error) -> TechnicalError:
         if _PERMISSION in text:
             return TargetRefused(f"{path.name}: the daemon may not open the file, or make one in its directory")
         if _MISSING in text:
-            return TargetUnavailable(f"the database file {path.name} is not there")
+            return TargetUnavailable(f"the database file {path.name} is missing")
     if isinstance(error, duckdb.TransactionException) and _CONFLICT.search(text):
         return Conflict(f"{path.name}: another transaction changes the same records")
     if isinstance(error, _SHOWS_VALUES):
@@ -55,7 +55,7 @@ def technical(path: Path, error: duckdb.Error) -> TechnicalError:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Errors of DuckDB leave it as the errors that jobs fail with."""
+    """Translates the errors of DuckDB in a block."""
     try:
         yield
     except duckdb.Error as error:
@@ -63,5 +63,5 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _sentence(text: str) -> str:
-    """What DuckDB says, without the kind of the error, advice and the statement."""
+    """DuckDB's message without the kind of error, advice and statement."""
     return re.sub(r"^[A-Za-z ]+ Error: ", "", text.split("\n", 1)[0]).strip()

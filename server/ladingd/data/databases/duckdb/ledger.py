@@ -1,4 +1,4 @@
-"""The ledger in a DuckDB database: which chunks are committed. It is in a schema beside the rows."""
+"""The ledger in a DuckDB database. It has its own schema in the database of the rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
 
 _CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS {schema}"
-# ``inserted`` repeats a number of ``counts``, so that a sum needs no JSON.
+# ``inserted`` repeats a field of ``counts``, so that a sum needs no JSON.
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS {schema}.ledger (
     job VARCHAR NOT NULL, chunk BIGINT NOT NULL, attempt BIGINT NOT NULL, counts VARCHAR NOT NULL,
@@ -45,22 +45,22 @@ _FORGET_ATTEMPT = "DELETE FROM {schema}.attempt WHERE job = ?"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """The ledger in the transaction of a database."""
+    """The ledger in the current transaction."""
 
     database: Database
     schema: str
 
     def exists(self) -> bool:
-        """Whether any job has ever kept a ledger here."""
+        """Whether the tables of the ledger exist."""
         return bool(self.database.rows(_EXISTS, (self.schema,))[0][0] == 2)
 
     def create(self) -> None:
-        """Make the schema and the tables of the ledger if they are missing."""
+        """Create the schema and the tables of the ledger if they are missing."""
         for sql in (_CREATE_SCHEMA, _CREATE_LEDGER, _CREATE_ATTEMPT):
             self.database.run(self._sql(sql))
 
     def raise_attempt(self, job_uid: str, attempt: int) -> None:
-        """Shut out all attempts before this one. Raises AttemptSuperseded if a later one has begun."""
+        """Shut out all earlier attempts. Raises AttemptSuperseded if a later one has begun."""
         self.database.run(self._sql(_RAISE_ATTEMPT), (job_uid, attempt))
         self.check_attempt(job_uid, attempt)
 
@@ -69,11 +69,11 @@ class Ledger:
         compare_attempt(self.database.rows(self._sql(_ATTEMPT), (job_uid,)), attempt)
 
     def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
-        """Enter a chunk; False if it is committed already."""
+        """Insert the entry of a chunk; False if the chunk is committed already."""
         return bool(self.database.rows(self._sql(_CLAIM), (job_uid, chunk, attempt))[0][0])
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
-        """Write down what became of the records of a claimed chunk."""
+        """Write the counts of a claimed chunk."""
         self.database.run(self._sql(_COUNT), (encode_counts(counts), counts.inserted, job_uid, chunk))
 
     def entry(self, job_uid: str, chunk: int) -> Counts | None:
@@ -91,7 +91,7 @@ class Ledger:
         return int(self.database.rows(self._sql(_INSERTED), (job_uid,))[0][0])
 
     def forget(self, job_uid: str) -> None:
-        """Remove all that the ledger has of a job."""
+        """Delete a job from the ledger."""
         self.database.run(self._sql(_FORGET_ENTRIES), (job_uid,))
         self.database.run(self._sql(_FORGET_ATTEMPT), (job_uid,))
 

@@ -1,4 +1,4 @@
-"""DuckDB: a database in a file, for analysis."""
+"""The provider of DuckDB, an analytical database in a file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class DuckdbProvider(FileDatabaseProvider):
-    """Databases of DuckDB."""
+    """DuckDB as a kind of database."""
 
     name = "DuckDB"
     schemes = ("duckdb",)
     url_form = "duckdb:///absolute/path"
-    preload = ()  # The driver takes 100 ms to load: only workers that use it wait for it.
+    preload = ()  # The driver takes 100 ms to load, so only workers that use it load it.
 
     def files_beside(self) -> Mapping[str, str]:
         return {
@@ -51,13 +51,13 @@ class DuckdbProvider(FileDatabaseProvider):
         directory = path.parent
         if not is_there(path):
             if not directory.is_dir():
-                raise TargetRefused(f"there is no directory {directory} for the database; make it")
+                raise TargetRefused(f"the directory {directory} of the database is missing: create it")
             if not os.access(directory, os.W_OK | os.X_OK):
-                raise TargetRefused(f"the user {os.getuid()} may not make the database in {directory}")
-            return Answer(server="DuckDB, no file yet: the first import makes it")
+                raise TargetRefused(f"the user {os.getuid()} may not create the database in {directory}")
+            return Answer(server="DuckDB, no file yet: the first import creates it")
         version = server_version(path)
         reservation = ""
         if not os.access(path, os.W_OK) or not os.access(directory, os.W_OK | os.X_OK):
-            # DuckDB makes its write-ahead log beside the file.
-            reservation = f"the user {os.getuid()} may not write to {path} and its directory: it serves exports alone"
+            # DuckDB creates its write-ahead log beside the file.
+            reservation = f"the user {os.getuid()} may not write to {path} and its directory: only exports will work"
         return Answer(server=f"DuckDB {version}", reservation=reservation)

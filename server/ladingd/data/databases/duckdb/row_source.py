@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from ladingd.data.databases.duckdb.session import Database
 
 _SIGNS = 8
-"""So many rows at each end of a table tell it from another one of its name."""
+"""The number of rows at each end of a table by which the table is recognised."""
 _BATCH_ROWS = 16_384
 
 _BOUNDS = "SELECT min({key}), max({key}) FROM {table}"
 _ROWS = "SELECT count(*) FROM {table}"
-# The key that so many rows with larger keys precede.
+# The key that is this many rows after another key.
 _END = "SELECT {key} FROM {table} WHERE {key} >= ? ORDER BY {key} LIMIT 1 OFFSET ?"
 _ALL = "SELECT {values} FROM {table}"
 _RANGE = "SELECT {values} FROM {table} WHERE {key} BETWEEN ? AND ? ORDER BY {key}"
-# Digests of the first rows, and of the last ones.
+# Digests of the first rows, and of the rows at both ends.
 _FIRST_SIGNS = "SELECT {sign} FROM {table} LIMIT {number}"
 _OUTER_SIGNS = """
 (SELECT {sign} FROM {table} ORDER BY {key} LIMIT {number}) UNION
@@ -49,7 +49,7 @@ _SIGN = "md5(CAST(ROW({columns}) AS VARCHAR))"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuckdbSource(RowSource):
-    """A database file. Chunks are ranges of an integer key that hold equally many rows."""
+    """A database file. Chunks are ranges of an integer key with equally many rows."""
 
     path: Path
     workplace: Workplace
@@ -93,7 +93,7 @@ class DuckdbSource(RowSource):
             _same(database, plan)
 
     def end_sessions(self, job_uid: str, attempt: int) -> None:
-        """A database in a file runs in the processes that use it."""
+        """Does nothing: an embedded database has no sessions on a server."""
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         if plan.key is None:
@@ -144,7 +144,7 @@ def _sign(shape: TableShape) -> str:
 
 
 def _signs(database: Database, shape: TableShape) -> list[str]:
-    """Digests of some rows of a table, by which it is recognised."""
+    """Digests of some rows, by which the table is recognised."""
     query = _FIRST_SIGNS if shape.key is None else _OUTER_SIGNS
     return [sign for (sign,) in database.rows(_sql(query, shape, sign=_sign(shape)))]
 
@@ -152,23 +152,23 @@ def _signs(database: Database, shape: TableShape) -> list[str]:
 def _same(database: Database, plan: ExportPlan) -> TableShape:
     """The planned table as it is now. Raises SourceChanged.
 
-    A table of DuckDB has no identity that outlives the process. It is another one if it has no row of those that were
-    at its ends, neither there nor elsewhere.
+    A table of DuckDB has no identity that outlives the process. It counts as another table if it has none of the rows
+    that were at the ends of the planned one.
     """
     name = plan.source.table
     shape = read_shape(database, plan.source)
     if shape is None:
         raise SourceChanged(f"there is no table {name} any more: it was dropped or renamed")
     if shape.key != plan.key:
-        raise SourceChanged(f"{name} is another table than the one that was planned: its key is another")
+        raise SourceChanged(f"{name} is another table than the planned one: it has another key")
     planned = json.loads(plan.identity) if plan.identity else []
     if planned and not set(planned) & set(_signs(database, shape)):
-        # Rows have come before and behind the planned ones, or all columns were changed, or the table was replaced.
+        # Rows were added at both ends, or a column was changed, or the table was replaced.
         found = database.rows(_sql(_HAS_SIGN, shape, sign=_sign(shape)), (planned,))
         if not found[0][0]:
             raise SourceChanged(
-                f"{name} is another table than the one that was planned, or all rows at its ends were removed or "
-                f"changed; to export it as it is now: lading clone"
+                f"{name} is another table than the planned one, or all rows at its ends were removed or changed; "
+                f"to export the current table: lading clone"
             )
     return shape
 
@@ -184,12 +184,12 @@ def _columns(shape: TableShape, names: Sequence[str]) -> list[TableColumn]:
 def _notes(shape: TableShape) -> tuple[str, ...]:
     if shape.key is not None:
         return ()
-    return (f"{shape.name} has no integer key: it is exported in one chunk, and a restart begins anew",)
+    return (f"{shape.name} has no integer key: it is exported in one chunk, and a restart starts over",)
 
 
 @contextmanager
 def _reading(plan: ExportPlan) -> Iterator[None]:
-    """In an export the database is the source, whatever the driver's package calls it."""
+    """Turns errors of the target into errors of a source: an export only reads."""
     try:
         yield
     except TargetRefused as error:

@@ -1,15 +1,15 @@
-"""A DuckDB database that this process has open, and the turns that processes take.
+"""Opens DuckDB databases. The processes of the daemon take turns.
 
-DuckDB lets one process at a time open a file for writing, or any number for reading. So the workers of the daemon take
-turns by locks of their own:
+DuckDB lets one process open a file for writing, or several for reading. So the workers of the daemon take turns by
+two locks:
 
-- ``turn`` is held by whoever has the file open: alone for writing, together with others for reading.
-- ``queue`` is held by the one process that waits for the turn. Whoever has the turn sees this way that somebody waits.
+- ``turn`` is held by the processes that have the file open: exclusively for writing, shared for reading.
+- ``queue`` is held by the process that waits for the turn, so that the holder of the turn sees it waiting.
 
-Opening a database costs little, but closing it forces a checkpoint. Hence a process keeps the database open between
-its chunks, up to `HOLD` seconds if another process waits and for any time otherwise, and closes it if no next chunk
-comes soon (`LINGER`, `GRACE`). Two workers that hand over after every chunk take twice as long as one that works
-alone. A process that dies leaves its locks to the kernel and its write-ahead log to the next one that opens the file.
+Opening a database costs little, but closing it forces a checkpoint. So a process keeps the database open between its
+chunks: for `HOLD` seconds if another process waits, otherwise without limit. It closes the database if the next chunk
+does not come soon (`LINGER`, `GRACE`). Two workers that hand over after every chunk take twice as long as a single
+worker. If a process dies, the kernel releases its locks, and the next process reads its write-ahead log.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 
 BUSY_SECONDS = 5.0
-"""How long other programs may have the database open before the job says so."""
+"""How many seconds other programs may have the database open before the job reports it."""
 HOLD = 3.0
-"""How many seconds a process may keep a database that another one waits for."""
+"""How many seconds a process may keep a database for which another process waits."""
 LINGER = 1.0
-"""How many seconds a database stays open after a chunk, for the next one, if nobody waits."""
+"""How many seconds a database stays open for the next chunk if nobody waits."""
 GRACE = 0.3
-"""The same if another process waits: about as long as reading the next chunk of a file takes."""
+"""How many seconds it stays open if another process waits: about the time to read the next chunk of a file."""
 PATIENCE = 60.0
 """How many seconds a thread waits for another thread of its process."""
 _LOOK = 0.01
-"""How often an idle process looks whether another one waits, in seconds."""
+"""Seconds between two checks of an idle process whether another process waits."""
 _RETRY = 0.05
 
 BATCH = "lading_batch"
-"""The name under which statements see the records that are bound."""
+"""The name of the bound records in statements."""
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # No statement may download or load an extension, or touch another file.
@@ -61,17 +61,17 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 
 
 def statement(text: str, **names: str) -> str:
-    """A statement with the names of tables and columns put in, quoted."""
+    """A statement with quoted names of tables and columns filled in."""
     return text.format_map({key: quoted(name) for key, name in names.items()})
 
 
 def quoted(name: str) -> str:
-    """A name as SQL spells it."""
+    """A name as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def is_there(path: Path) -> bool:
-    """Whether the database file exists. Raises TargetUnavailable if nobody can say."""
+    """Whether the database file exists. Raises TargetUnavailable if that cannot be found out."""
     try:
         return path.stat().st_size >= 0
     except (FileNotFoundError, NotADirectoryError):
@@ -81,26 +81,27 @@ def is_there(path: Path) -> bool:
 
 
 class Database:
-    """An open database. Statements outside of a transaction are committed one by one."""
+    """An open database. Each statement outside of a transaction is committed at once."""
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, seen: dict[object, Any]) -> None:
         self.path = path
         self.seen = seen
-        """What was read of the database. It stays true while no other process can change the file."""
+        """A cache of facts about the database. They stay true while no other process can change the file."""
         self._connection = connection
         self._begun = False
 
     def run(self, sql: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement that answers nothing."""
+        """Execute a statement without a result."""
         self.rows(sql, values)
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Execute a statement with a small answer."""
+        """Execute a statement with a small result."""
         with translated(self.path):
             return self._connection.execute(sql, list(values) or None).fetchall()
 
     def insert(self, sql: str) -> int:
-        """Execute an insert from the bound records; return how many there are. Raises duckdb.ConstraintException."""
+        """Execute an insert from the bound records. Returns the number of inserted rows. Raises
+        duckdb.ConstraintException."""
         try:
             return int(self._connection.execute(sql).fetchall()[0][0])
         except duckdb.ConstraintException:
@@ -109,12 +110,12 @@ class Database:
             raise technical(self.path, error) from error
 
     def bind(self, records: pa.RecordBatch) -> None:
-        """Let statements see records as the table BATCH."""
+        """Bind records: statements see them as the table BATCH."""
         with translated(self.path):
             self._connection.register(BATCH, records)
 
     def stream(self, sql: str, values: Sequence[object] = (), *, rows: int) -> pa.RecordBatchReader:
-        """Execute a query, and read its answer in batches of so many rows."""
+        """Execute a query, and read its result in batches of ``rows`` rows."""
         with translated(self.path):
             return self._connection.sql(sql, params=list(values) or None).to_arrow_reader(rows)
 
@@ -127,7 +128,7 @@ class Database:
         self._begun = False
 
     def end(self) -> None:
-        """Take back what is not committed."""
+        """Roll back what is not committed."""
         if self._begun:
             self.run("ROLLBACK")
             self._begun = False
@@ -135,7 +136,7 @@ class Database:
 
 @dataclass(kw_only=True, slots=True)
 class _Held:
-    """A database that this process has open, and its turn."""
+    """An open database and its turn."""
 
     connection: duckdb.DuckDBPyConnection
     read_only: bool
@@ -148,11 +149,11 @@ class _Held:
     open_since: float = field(default_factory=time.monotonic)
     idle_since: float = field(default_factory=time.monotonic)
     watched: bool = False
-    """A thread closes the database when it is due."""
+    """Whether a thread will close the database when it is due."""
     closed: bool = False
 
     def is_there(self) -> bool:
-        """Whether the path still leads to the file that was opened."""
+        """Whether the path still leads to the opened file."""
         return is_there(self.path) and _file(self.path) == self.file
 
     def is_wanted(self) -> bool:
@@ -160,7 +161,7 @@ class _Held:
         return self.workplace.is_locked(_queue(self.path))
 
     def is_due(self) -> bool:
-        """Whether to close the database, which is idle."""
+        """Whether to close the idle database now."""
         now = time.monotonic()
         if self.is_wanted():
             return now - self.open_since > HOLD or now - self.idle_since > GRACE
@@ -168,7 +169,7 @@ class _Held:
 
     def close(self) -> None:
         self.closed = True
-        # A checkpoint that fails here loses nothing: the write-ahead log stays for whoever opens the file next.
+        # A failed checkpoint loses nothing: the write-ahead log stays for the next process that opens the file.
         with self.turn, suppress(duckdb.Error):
             self.connection.close()
 
@@ -176,7 +177,7 @@ class _Held:
 _held: dict[Path, _Held] = {}
 """The databases that are open and idle."""
 _busy: set[Path] = set()
-"""The databases that a thread of this process works with."""
+"""The databases that a thread of this process uses."""
 _changed = threading.Condition()
 
 
@@ -184,12 +185,12 @@ _changed = threading.Condition()
 def connected(
     path: Path, workplace: Workplace, *, read_only: bool = False, create: bool = False, linger: bool = False
 ) -> Iterator[Database]:
-    """Have a database open for the time of a ``with``. What is not committed then is taken back.
+    """Open a database for the duration of a ``with``. At its end, uncommitted changes are rolled back.
 
-    ``linger``: keep it open for the next chunk. Raises TargetUnavailable, TargetRefused.
+    ``linger``: keep the database open for the next chunk. Raises TargetUnavailable, TargetRefused.
     """
     if not create and not is_there(path):
-        raise TargetUnavailable(f"the database file {path.name} is not there")
+        raise TargetUnavailable(f"the database file {path.name} is missing")
     path = path.resolve()
     with _alone(path):
         held = _take(path, workplace, read_only=read_only)
@@ -199,7 +200,7 @@ def connected(
             yield database
             clean = True
         except Exception:
-            with suppress(TechnicalError):  # The first error says more. A database that is left so is closed.
+            with suppress(TechnicalError):  # Keep the first error. The database is closed.
                 database.end()
                 clean = True
             raise
@@ -214,7 +215,7 @@ def connected(
 
 
 def server_version(path: Path) -> str:
-    """Open a database that exists for a moment and say its version. Raises TargetBusy, TargetRefused."""
+    """Open an existing database briefly and return its version. Raises TargetBusy, TargetRefused."""
     connection = _connect(path, read_only=True)
     try:
         with translated(path):
@@ -225,7 +226,7 @@ def server_version(path: Path) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep the other threads of this process away from a database. Raises TargetUnavailable."""
+    """Exclude the other threads of this process from a database. Raises TargetUnavailable."""
     with _changed:
         if not _changed.wait_for(lambda: path not in _busy, PATIENCE):
             raise TargetUnavailable(f"{path.name} is in use by another part of this process")
@@ -239,7 +240,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _take(path: Path, workplace: Workplace, *, read_only: bool) -> _Held:
-    """The database that was kept open, or a newly opened one after waiting for the turn."""
+    """The database that was kept open, or one opened after waiting for the turn."""
     held = _held.pop(path, None)
     if held is not None:
         if held.read_only == read_only and held.is_there():
@@ -260,7 +261,7 @@ def _take(path: Path, workplace: Workplace, *, read_only: bool) -> _Held:
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """Open a file, however long another program may have it open within BUSY_SECONDS."""
+    """Open a file. Retry for BUSY_SECONDS if another program has it open."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -272,7 +273,7 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 
 def _keep(held: _Held) -> None:
-    """Keep a database open until it is wanted elsewhere, or nobody has used it for a while."""
+    """Keep a database open until another process wants it or it has been idle for a while."""
     _held[held.path] = held
     if not held.watched:
         held.watched = True

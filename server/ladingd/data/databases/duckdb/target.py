@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
 
-# How many rows a table has. DuckDB knows it without reading them.
+# The number of rows. DuckDB knows it without reading the rows.
 _ROWS = "SELECT count(*) FROM {table}"
 _CREATE = "CREATE TABLE {table} ({columns})"
 
 _declared: dict[tuple[Path, Table], dict[str, str]] = {}
-"""The declared types of the columns of tables, as this process saw them."""
+"""The declared types of columns, cached by table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuckdbTarget(Target):
-    """A database file. The processes of the daemon take turns to write into it."""
+    """A database file. The processes of the daemon take turns to write to it."""
 
     path: Path
     workplace: Workplace
@@ -54,22 +54,22 @@ class DuckdbTarget(Target):
     def table(self, table: Table) -> TargetTable | None:
         schema = table.schema or DEFAULT_SCHEMA
         if schema.lower() == self.ledger_schema.lower():
-            raise InvalidSpec("target.schema", f"schema {schema} is where lading keeps its ledger")
+            raise InvalidSpec("target.schema", f"the schema {schema} is reserved for Lading's ledger")
         if not table.table or "\0" in table.table:
             raise InvalidSpec(FIELD, "the table needs a name")
         if not is_there(self.path):
             if schema != DEFAULT_SCHEMA:
-                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; make it first")
+                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; create it first")
             return None
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK | os.X_OK):
-            # DuckDB makes its write-ahead log beside the file.
+            # DuckDB creates its write-ahead log beside the file.
             raise InvalidSpec(
                 "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
             )
         with connected(self.path, self.workplace, read_only=True) as database:
             shape = read_shape(database, table)
             if shape is None and not has_schema(database, schema):
-                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; make it first")
+                raise InvalidSpec("target.schema", f"there is no schema {schema!r}; create it first")
         if shape is None:
             return None
         if shape.kind != "table":
@@ -77,7 +77,7 @@ class DuckdbTarget(Target):
         return _as_target(shape)
 
     def check_type(self, kind: FieldType) -> None:
-        """There is a column for each of them."""
+        """Accepts every type."""
 
     def readings(self, plan: ImportPlan) -> Sequence[Reading]:
         declared = {} if plan.create_table else self._declared_types(plan)
@@ -150,15 +150,15 @@ class DuckdbTarget(Target):
         return Ledger(database=database, schema=self.ledger_schema)
 
     def _exists(self) -> bool:
-        """Whether the file exists; if even its directory is missing, the database is away. Raises TargetUnavailable."""
+        """Whether the file exists. Raises TargetUnavailable if its directory is missing too."""
         if is_there(self.path):
             return True
         if not self.path.parent.is_dir():
-            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is missing")
         return False
 
     def _declared_types(self, plan: ImportPlan) -> dict[str, str]:
-        """The declared types of the columns, which this process reads once for each attempt of a job."""
+        """The declared types of the columns, read once for each attempt of a job."""
         key = (self.path, plan.target)
         if key not in _declared:
             with self._connected(linger=True) as database:
@@ -169,7 +169,7 @@ class DuckdbTarget(Target):
 
 @dataclass(kw_only=True, slots=True)
 class DuckdbTransaction(Transaction):
-    """A transaction of a database that no other transaction runs in."""
+    """The only running transaction of a database."""
 
     database: Database
     ledger: Ledger
@@ -198,7 +198,7 @@ class DuckdbTransaction(Transaction):
             return load(self.database, shape, batch, self.known)
 
     def _begin_again(self) -> None:
-        """Begin the transaction anew. This process has the turn: nobody else has written in between."""
+        """Begin a new transaction. This process has the turn, so nobody else has written in between."""
         self.database.end()
         self.database.begin()
         if self.claimed is not None:
@@ -234,7 +234,7 @@ def _as_target(shape: TableShape) -> TargetTable:
 
 
 def _shape(database: Database, plan: ImportPlan) -> TableShape:
-    """A table that was there. Raises TargetChanged."""
+    """The existing table. Raises TargetChanged."""
     shape = database.seen.get(plan.target) or read_shape(database, plan.target)
     if shape is None:
         raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
@@ -245,25 +245,25 @@ def _shape(database: Database, plan: ImportPlan) -> TableShape:
 
 
 def _recognise(database: Database, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
-    """See that a table can still have what the job has inserted. Raises TargetChanged.
+    """Check that the table can still contain what the job has inserted. Raises TargetChanged.
 
-    A table of DuckDB has no identity that outlives the process. The number of its rows is what tells.
+    A table of DuckDB has no identity that outlives the process, so its number of rows decides.
     """
     if ("recognised", job_uid) in database.seen:
-        return  # Since then, nobody else can have written.
+        return  # Nobody else can have written since.
     committed = ledger.inserted(job_uid)
     there = int(database.rows(_ROWS.format(table=shape.identifier))[0][0])
     if there < committed:
         raise TargetChanged(
             f"rows were removed from table {shape.name}, or it is another table now: this job has inserted "
-            f"{committed:,} records and the table has {there:,}; put the table back and start the job again, or load "
+            f"{committed:,} records and the table has {there:,}; restore the table and start the job again, or load "
             f"all records again: lading clone"
         )
     database.seen["recognised", job_uid] = True
 
 
 def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
-    """See that the table is the planned one, or make it. Raises TargetChanged."""
+    """Check that the table is the planned one, or create it. Raises TargetChanged."""
     shape = read_shape(database, plan.target)
     if shape is not None and shape.kind != "table":
         raise TargetChanged(f"{shape.name} has become a {shape.kind}")

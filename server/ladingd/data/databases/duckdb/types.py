@@ -1,4 +1,4 @@
-"""What the columns of DuckDB hold: the type of fields for each, and how values become text."""
+"""Maps DuckDB's column types to types of fields, and values to text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INTEGERS: Mapping[str, pa.DataType] = {
     "UBIGINT": pa.uint64(),
 }
 KEYS = frozenset(_INTEGERS) - {"UBIGINT"}
-"""The integers that have room in 64 bits with a sign."""
+"""The integer types whose values fit into 64 bits with a sign."""
 _REALS: Mapping[str, pa.DataType] = {"FLOAT": pa.float32(), "DOUBLE": pa.float64()}
 _OTHERS: Mapping[str, Kind] = {
     "BOOLEAN": Kind.BOOLEAN,
@@ -57,7 +57,7 @@ CASE WHEN regexp_matches({c}, '^\\x([0-9a-fA-F][0-9a-fA-F])*$') THEN unhex(subst
 
 
 def declaration(kind: FieldType) -> str:
-    """The type of a column in CREATE TABLE, as DuckDB then says it itself."""
+    """The type of a column in CREATE TABLE, in DuckDB's own spelling."""
     return f"DECIMAL({kind.precision},{kind.scale})" if kind.kind is Kind.DECIMAL else _DECLARED[kind.kind]
 
 
@@ -68,12 +68,13 @@ class ColumnType:
     declared: str
     field_type: FieldType
     arrow: pa.DataType | None = None
-    """What its values are read as; None: Arrow's own type for the field type."""
+    """The Arrow type of its values; None: the default type for the field type."""
     native: bool = True
-    """Lading reads its values. Otherwise DuckDB makes them from text: INTERVAL, ENUM, JSON, lists, structs."""
+    """Whether Lading parses its values. Otherwise DuckDB converts them from text: INTERVAL, ENUM, JSON, lists,
+    structs."""
 
     def reading(self, planned: FieldType, *, inferred: bool = False) -> Reading:
-        """How fields become values of this column."""
+        """How fields are converted to values of this column."""
         if not self.native or (self.field_type == TEXT and planned != TEXT):
             return checked(planned)
         if self.field_type.kind is Kind.UUID:
@@ -92,11 +93,12 @@ class ColumnType:
         return self.declared.lower() if self.declared in _INTEGERS and self.declared != "BIGINT" else ""
 
     def value(self, name: str) -> str:
-        """What an import inserts. Bytes are pairs of hexadecimal digits after ``\\x``; other text is its UTF-8."""
+        """The expression that an import inserts. Hexadecimal text after ``\\x`` becomes bytes; other text becomes its
+        UTF-8."""
         return statement(_BYTES.strip() if self.declared == "BLOB" else "{c}", c=name)
 
     def expression(self, name: str) -> str:
-        """What an export asks for."""
+        """The expression that an export selects."""
         if self.declared == "BLOB":
             return statement("'\\x' || lower(hex({c}))", c=name)
         if self.declared in _REALS:
@@ -104,12 +106,12 @@ class ColumnType:
         return statement("CAST({c} AS VARCHAR)", c=name)
 
     def text(self, values: pa.Array) -> pa.Array:
-        """What it asked for as text. Reals have the shortest text that reads back as the same number."""
+        """The text of selected values. A real becomes the shortest text that reads back as the same number."""
         return values if values.type == pa.string() else values.cast(pa.string())
 
 
 def of_declaration(declared: str) -> ColumnType:
-    """The type of a column by what DuckDB says of it."""
+    """The type of a column from DuckDB's declaration."""
     decimal = _DECIMAL.fullmatch(declared)
     if decimal is not None and int(decimal[1]) <= DECIMAL_DIGITS:
         kind = FieldType(kind=Kind.DECIMAL, precision=int(decimal[1]), scale=int(decimal[2]))

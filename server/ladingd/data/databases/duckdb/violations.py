@@ -1,8 +1,8 @@
-"""Finds the records of a batch that a table would refuse, by queries over the whole batch.
+"""Finds the records of a batch that a table would reject, by queries over the whole batch.
 
-DuckDB aborts a transaction at the first record that breaks a constraint, and has no savepoints. So the offenders are
-found before the insert: by one query for each constraint. The result is that of inserting record after record: a
-refused record takes no key away from a later one.
+DuckDB aborts a transaction at the first record that violates a constraint, and has no savepoints. So the offenders are
+found before the insert, by one query for each constraint. The result is the same as if records were inserted one by
+one: a rejected record does not occupy its keys.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from ladingd.data.mapping.batch import Batch
 
 ROW = "lading row"
-"""The column with the position of each record, beside the columns of the batch."""
+"""The additional column with the position of each record."""
 
-# The bound records with all columns of their table, as the table will hold them.
+# The bound records with all columns of the table, as the table will store them.
 _RECORDS = "SELECT {row}, {columns} FROM {batch}"
-# Records whose text DuckDB cannot turn into a value of the column.
+# Records whose text DuckDB cannot convert to the column's type.
 _UNCONVERTED = """
 SELECT {row} FROM {batch} WHERE {column} IS NOT NULL AND TRY(CAST({column} AS {type})) IS NULL ORDER BY {row}
 """
-# Records for which the expression of a CHECK is false.
+# Records that fail a CHECK.
 _FAILED_CHECK = "SELECT {row} FROM ({records}) WHERE NOT ({expression}) ORDER BY {row}"
-# Records whose columns are in no row of the table that they refer to.
+# Records whose foreign key has no row in the referenced table.
 _WITHOUT_PARENT = "SELECT {row} FROM ({keys}) ANTI JOIN ({others}) USING ({names}) ORDER BY {row}"
-# Records whose key is in the table.
+# Records whose key is in the table already.
 _TAKEN = "SELECT {row} FROM ({keys}) SEMI JOIN ({others}) USING ({names}) ORDER BY {row}"
-# Records that share a key with others of the batch, with the number of the key.
+# Records that share a key with other records of the batch, and the number of the key.
 _SHARED = """
 SELECT {row}, dense_rank() OVER (ORDER BY {names}) FROM ({keys})
 QUALIFY count(*) OVER (PARTITION BY {names}) > 1 ORDER BY {row}
@@ -53,19 +53,19 @@ _KEYS = "SELECT {row}, {keys} FROM ({records}) WHERE {present}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Why the table refuses some records of a batch."""
+    """The reason why the table rejects some records of a batch."""
 
     rows: Positions
     """In order."""
     code: str
     message: str
     column: str = ""
-    """The target's column to blame."""
+    """The column of the target that caused it."""
     holders: Positions | None = None
-    """The records of the batch that have the same keys."""
+    """For each row the record of the batch that has the same key."""
 
     def faults(self, batch: Batch) -> Faults:
-        """The verdict in the words of rejects."""
+        """The faults of the rows."""
         place = next((p for p, column in enumerate(batch.plan.columns) if column.target == self.column), None)
         message: str | pa.Array = self.message
         if self.holders is not None:
@@ -83,7 +83,7 @@ class Verdict:
 
 @dataclass(kw_only=True, slots=True)
 class Search:
-    """The search through one batch. ``left`` are the records that nothing is wrong with so far."""
+    """The search through one batch. ``left`` are the records that are good so far."""
 
     database: Database
     shape: TableShape
@@ -91,15 +91,15 @@ class Search:
     left: Positions
     verdicts: list[Verdict]
     bound: int = -1
-    """How many records are bound; they are those that were left when they were bound."""
+    """The number of bound records. They were ``left`` when they were bound."""
 
     @classmethod
     def of(cls, database: Database, shape: TableShape, records: pa.RecordBatch) -> Search:
-        """A search that has found nothing yet."""
+        """A new search."""
         return cls(database=database, shape=shape, records=records, left=np.arange(records.num_rows), verdicts=[])
 
     def convert(self) -> None:
-        """Find the texts that DuckDB cannot make values of."""
+        """Find the texts that DuckDB cannot convert."""
         for name in self.records.schema.names:
             column = self.shape.column(name)
             if column is not None and not column.type.native:
@@ -108,7 +108,7 @@ class Search:
                 self._refuse(rows, "INVALID_VALUE", f"the value is not of type {column.type.declared}", name)
 
     def refuse(self) -> None:
-        """Find the records that break a constraint."""
+        """Find the records that violate a constraint."""
         for column in self.shape.columns:
             if not column.nullable and column.name in self.records.schema.names:
                 nulls = np.flatnonzero(pc.is_null(self.records.column(column.name)).to_numpy(zero_copy_only=False))
@@ -138,7 +138,7 @@ class Search:
         self._refuse(rows, "FOREIGN_KEY", message, key.columns[0] if len(key.columns) == 1 else "")
 
     def _refuse_doubles(self) -> None:
-        """Find the records whose key an earlier record has, record after record where keys are shared at all."""
+        """Find the records whose key an earlier record has. Only records with shared keys are examined one by one."""
         self.bind()
         groups: dict[int, list[tuple[Unique, int]]] = {}
         for unique in self.shape.uniques:
@@ -181,7 +181,7 @@ class Search:
         return text.format(row=quoted(ROW), batch=BATCH, **words)
 
     def _typed(self) -> str:
-        """A query for the bound records with every column of the table, so that any expression can be evaluated."""
+        """A query for the bound records with every column of the table, so that all expressions can be evaluated."""
         there = set(self.records.schema.names)
         columns = []
         for column in self.shape.columns:
@@ -191,7 +191,7 @@ class Search:
         return self._sql(_RECORDS, columns=", ".join(columns))
 
     def _keys(self, expressions: Sequence[str]) -> str:
-        """A query for the keys of the bound records that are not NULL."""
+        """A query for the keys of the bound records, except keys with NULL."""
         present = " AND ".join(f"{expression} IS NOT NULL" for expression in expressions)
         return self._sql(_KEYS, keys=_named(expressions), records=self._typed(), present=present)
 

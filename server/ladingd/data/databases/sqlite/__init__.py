@@ -1,1 +1,1 @@
-"""SQLite, as a target of imports and a source of exports."""
+"""SQLite as a target and as a source."""

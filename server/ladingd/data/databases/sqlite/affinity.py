@@ -1,4 +1,5 @@
-"""What a column of SQLite makes of the values it is given, and how it comes to keep them as they are."""
+"""SQLite's columns convert values by their affinity. This module finds values that would change, and prevents
+changes."""
 
 from __future__ import annotations
 
@@ -10,30 +11,30 @@ from ladingd.data.databases.sqlite.converters import is_integer
 from ladingd.data.values.decimals import decimal_text
 from ladingd.data.values.types import Affinity, FieldType, Kind
 
-# Text of this form becomes a number in a column for numbers (sqlite.org/datatype3.html, 3).
+# A numeric column converts text of this form to a number (sqlite.org/datatype3.html, 3).
 _NUMBER = r"^[\t\n\v\f\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t\n\v\f\r ]*$"
 
 _BYTES = r"^\\x([0-9a-fA-F]{2})*$"
 
 
 def keepable(values: pa.Array, kind: FieldType, affinity: Affinity) -> pa.Array:
-    """The values in a form that the column keeps. SQLite would write a number into a column for text in its own way,
-    without the zeros of a decimal and with no more than 15 digits of a real."""
+    """The values in a form that the column stores unchanged. In a text column, SQLite would write a number without the
+    zeros of a decimal and with only 15 digits of a real."""
     if affinity is Affinity.TEXT and kind.kind in (Kind.DECIMAL, Kind.REAL) and not pa.types.is_string(values.type):
         if kind.kind is Kind.DECIMAL:
             return decimal_text(values.cast(pa.decimal128(38, kind.scale)))
         return values.cast(pa.string())
     if affinity is Affinity.BLOB and kind.kind is Kind.REAL and pa.types.is_string(values.type):
-        # Text that stands for reals, as some of them are large integers: such a column would keep it as text.
+        # Reals that are text because some are large integers: such a column would store them as text.
         return values.cast(pa.float64())
     return values
 
 
 def with_bytes(values: pa.Array, affinity: Affinity, declared: str) -> tuple[pa.Array, list[int]]:
-    """The values of a column that keeps bytes, and the rows of those that are broken.
+    """The values of a column that stores bytes, and the rows of malformed bytes.
 
-    Text of the form of an export, ``\\x`` and pairs of hexadecimal digits, is bytes; other text stays text, except that
-    in a column declared for bytes it does not begin with ``\\x``. Where there are both, the values are a union.
+    Text in the form of an export, ``\\x`` and pairs of hexadecimal digits, becomes bytes. Other text stays text, but in
+    a column declared BLOB it must not begin with ``\\x``. If a column has both, its values are a union.
     """
     if affinity is not Affinity.BLOB or not pa.types.is_string(values.type):
         return values, []
@@ -56,7 +57,7 @@ def with_bytes(values: pa.Array, affinity: Affinity, declared: str) -> tuple[pa.
 
 
 def changed_texts(values: pa.Array, affinity: Affinity) -> list[int]:
-    """The rows of a column of text that the column would make another number of: ``0123``, ``1.50``."""
+    """The rows of text that the column would convert to a number of another spelling: ``0123``, ``1.50``."""
     if not pa.types.is_string(values.type) or affinity in (Affinity.TEXT, Affinity.BLOB):
         return []
     rows = pc.indices_nonzero(pc.fill_null(pc.match_substring_regex(values, _NUMBER), False))

@@ -1,8 +1,8 @@
-"""Whether a database file was written to, seen from outside of SQLite.
+"""Detects writes to a database file from outside of SQLite.
 
-``PRAGMA data_version`` says so to one connection only. Chunks are read by several processes, which compare the files.
-A checkpoint changes the files and no row; it counts as a change all the same. The files are never opened here: to close
-them would drop the locks that SQLite holds in this process.
+``PRAGMA data_version`` works only within one connection, but several processes read chunks. So they compare the files.
+A checkpoint changes the files but no row, and counts as a change too. This module never opens the files: closing them
+would drop the locks that SQLite holds in this process.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TICK = 0.02
-"""File systems may count in steps of some milliseconds. Younger changes are not told apart for sure."""
+"""The time stamps of file systems may have steps of some milliseconds. Younger changes cannot be distinguished
+surely."""
 
 
 def written_last(path: Path) -> str:
-    """Equal texts: nobody has written to the database in between."""
+    """A text that stays equal as long as nobody writes to the database."""
     while True:
         found = [_state(each) for each in (path, path.with_name(f"{path.name}-wal"))]
         latest = max((modified for _, _, modified in found), default=0)
@@ -28,7 +29,7 @@ def written_last(path: Path) -> str:
 
 
 def _state(path: Path) -> tuple[int, int, int]:
-    """The inode, the size and the time of the last change. A log without content counts as missing."""
+    """The inode, the size and the time of the last change. An empty log counts as missing."""
     try:
         facts = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How the text of a field becomes a value that SQLite keeps."""
+"""Converts the text of fields to values that SQLite stores."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _KEPT_AS_TEXT = frozenset({Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPT
 
 
 def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
-    """What has no type of its own in SQLite is checked and stays text; a decimal becomes a double.
+    """How fields of a type are read. Types that SQLite lacks are checked and stay text; a decimal becomes a double.
 
-    ``inferred``: a number that a double cannot keep is refused afterwards, so nothing is done to keep it.
+    ``inferred``: numbers that a double cannot store are rejected later and need no care here.
     """
     if kind.kind in _KEPT_AS_TEXT:
         return checked(kind)
@@ -46,7 +46,7 @@ def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
 
 def _to_double(column: pa.Array, exact: pa.DataType) -> pa.Array:
     to_decimals(column, exact)
-    return column.cast(pa.float64())  # of the text: the nearest double, which a division by a power of ten is not
+    return column.cast(pa.float64())  # From the text: a division by a power of ten would not give the nearest double.
 
 
 def _to_reals(column: pa.Array) -> pa.Array:
@@ -54,9 +54,9 @@ def _to_reals(column: pa.Array) -> pa.Array:
 
 
 def _exact_integers(column: pa.Array, values: pa.Array) -> pa.Array:
-    """The reals of a column of text as something that keeps integers of 64 bits which a double cannot keep.
+    """Store integers of 64 bits among reals exactly if a double cannot.
 
-    They stay doubles where there are none; else they become integers, or text where both are mixed.
+    Without such integers the values stay doubles. Otherwise they become integers, or text if there are reals too.
     """
     if not pc.any(pc.greater_equal(pc.abs(values), float(1 << 53)), min_count=0).as_py():
         return values
@@ -75,17 +75,18 @@ def _put_infinities(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Ar
     if pa.types.is_integer(values.type):
         values = values.cast(pa.string())
     if pa.types.is_string(values.type):
-        # A number that is too large for a double becomes an infinity in a column for numbers.
+        # A numeric column turns a number that is too large for a double into an infinity.
         return pc.if_else(words, pc.if_else(pc.starts_with(texts, "-"), "-9e999", "9e999"), values)
     return put_reals(values, texts, words)
 
 
-# NaN is none of them: SQLite would make NULL of it.
+# NaN is missing: SQLite would store NULL.
 _INFINITIES = Words(pattern=r"^(?i:[+-]?inf(inity)?)$", put=_put_infinities)
 
 
 def is_integer(texts: pa.Array) -> pa.Array:
-    """Whether texts are integers of 64 bits with no needless sign or zero. Digits of equal length compare as text."""
+    """Whether texts are integers of 64 bits without a redundant sign or zero. Digits of equal length compare as
+    text."""
     limit = pc.if_else(pc.starts_with(texts, "-"), str(-1 << 63), str((1 << 63) - 1))
     long = pc.and_(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{18}$"), pc.less_equal(texts, limit))
     return pc.or_(long, pc.match_substring_regex(texts, r"^(0|-?[1-9][0-9]{0,17})$"))

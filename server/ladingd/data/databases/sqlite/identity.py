@@ -1,7 +1,7 @@
-"""Which table a job loads into or reads. Tables of SQLite have no identity; there are signs.
+"""Recognises the table of a job. SQLite's tables have no identity, but several signs.
 
-Each change of a schema raises the schema's version. A table that is made anew, and every table after a VACUUM, can have
-another page to begin on. Rows that were there have their rowids.
+Each change of the schema increases the schema version. A new table, or any table after a VACUUM, may have another root
+page. Existing rows keep their rowids.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ BEGIN UPDATE lading_deleted SET number = number + 1; END
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """The signs by which a table is recognised. The outer rowids are None for a table without rows, or without them."""
+    """The signs by which a table is recognised. ``first`` and ``last`` are the outer rowids, None without rows or
+    rowids."""
 
     file: str
     """The device and inode of the database file."""
@@ -43,25 +44,25 @@ class Identity:
 
     @property
     def place(self) -> tuple[str, int, int]:
-        """The signs that no ordinary write changes."""
+        """The signs that ordinary writes do not change."""
         return self.file, self.schema, self.root
 
     def encode(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         return json.dumps(asdict(self))
 
     @classmethod
     def decode(cls, text: str) -> Identity:
-        """As it was kept."""
+        """From the stored form."""
         return cls(**json.loads(text))
 
 
 def read_identity(database: Session, path: Path, shape: TableShape, *, ends: bool = True) -> Identity:
-    """The signs of a table as it is now; the outer rowids, too, where they are wanted."""
+    """The current signs of a table; with ``ends`` also the outer rowids."""
     state = path.stat()
     first = last = None
     if ends and shape.rowid is not None and not shape.is_view and not shape.is_virtual:
-        # Two queries: SQLite looks up only one end of an index in each.
+        # Two queries: SQLite uses the index only for a single min or max.
         first = database.rows(statement("SELECT min({key}) FROM main.{table}", key=shape.rowid, table=shape.name))[0][0]
         last = database.rows(statement("SELECT max({key}) FROM main.{table}", key=shape.rowid, table=shape.name))[0][0]
     return Identity(
@@ -74,12 +75,12 @@ def read_identity(database: Session, path: Path, shape: TableShape, *, ends: boo
 
 
 def keep(database: Session, path: Path, job_uid: str, shape: TableShape) -> None:
-    """Write down by what the job's table is recognised."""
+    """Store the signs of the job's table."""
     ledger.keep_identity(database, job_uid, read_identity(database, path, shape).encode())
 
 
 def recognise(database: Session, path: Path, job_uid: str, shape: TableShape) -> None:
-    """See that a table still has what the job has loaded into it, and count its rows if a sign has changed.
+    """Check that the table still has the rows that the job has loaded. If a sign has changed, count the rows.
 
     Raises TargetChanged.
     """
@@ -93,7 +94,7 @@ def recognise(database: Session, path: Path, job_uid: str, shape: TableShape) ->
     if there < committed:
         raise TargetChanged(
             f"rows were removed from table {shape.name}, or it is another table now: this job has inserted "
-            f"{committed:,} records and the table has {there:,}; put the table back and start the job again, or load "
+            f"{committed:,} records and the table has {there:,}; restore the table and start the job again, or load "
             f"all records again: lading clone"
         )
     ledger.keep_identity(database, job_uid, now.encode())
@@ -101,11 +102,11 @@ def recognise(database: Session, path: Path, job_uid: str, shape: TableShape) ->
 
 @contextmanager
 def nothing_vanishing(database: Session, shape: TableShape) -> Iterator[None]:
-    """See that no trigger deletes rows of the table meanwhile. Raises TargetRefused."""
+    """Check that no trigger deletes rows of the table during the block. Raises TargetRefused."""
     if not shape.triggers:
         yield
         return
-    # Only this connection has the trigger. A savepoint that is taken back takes back the count, too.
+    # Only this connection sees the trigger. Rolling back a savepoint also rolls back the count.
     database.run("CREATE TEMP TABLE lading_deleted (number INTEGER)")
     database.run("INSERT INTO temp.lading_deleted VALUES (0)")
     database.run(statement(_COUNT_DELETES, table=shape.name))
@@ -119,7 +120,7 @@ def nothing_vanishing(database: Session, shape: TableShape) -> Iterator[None]:
 
 
 def _has_end(database: Session, shape: TableShape, kept: Identity) -> bool:
-    """Whether one of the outer rows of then is still there, if there were any."""
+    """Whether one of the former outer rows still exists; True if there were none."""
     if shape.rowid is None or kept.last is None:
         return True
     query = statement(_HAS_ROW, key=shape.rowid, table=shape.name)

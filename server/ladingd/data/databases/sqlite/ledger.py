@@ -1,4 +1,4 @@
-"""Which chunks are in the target. The ledger stands there beside the rows, so both are there or neither is."""
+"""The ledger in a SQLite database. Its tables are in the database of the rows."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ _CLAIM = "INSERT INTO lading_ledger (job, chunk, attempt, counts) VALUES (?, ?, 
 
 
 def exists(transaction: Session) -> bool:
-    """Whether any job has ever kept a ledger here."""
+    """Whether the tables of the ledger exist."""
     found = transaction.rows("SELECT count(*) FROM sqlite_master WHERE name IN ('lading_ledger', 'lading_attempt')")
     return bool(found[0][0] == 2)
 
 
 def create(transaction: Session) -> None:
-    """Make the tables of the ledger, if they are not there."""
+    """Create the tables of the ledger if they are missing."""
     transaction.run(_CREATE_LEDGER)
     transaction.run(_CREATE_ATTEMPT)
-    transaction.run(_CREATE_TARGET)  # Ledgers of older versions do not have it.
+    transaction.run(_CREATE_TARGET)  # Ledgers of older versions lack this table.
 
 
 def raise_attempt(transaction: Session, job_uid: str, attempt: int) -> None:
-    """Shut out all attempts before this one. Raises AttemptSuperseded where a later one has begun."""
+    """Shut out all earlier attempts. Raises AttemptSuperseded if a later one has begun."""
     transaction.run(_RAISE_ATTEMPT, (job_uid, attempt))
     check_attempt(transaction, job_uid, attempt)
 
 
 def check_attempt(transaction: Session, job_uid: str, attempt: int) -> None:
-    """Raises AttemptSuperseded where the attempt is not the job's current one."""
+    """Raises AttemptSuperseded if the attempt is not the job's current one."""
     compare_attempt(transaction.rows("SELECT attempt FROM lading_attempt WHERE job = ?", (job_uid,)), attempt)
 
 
 def claim(transaction: Session, job_uid: str, attempt: int, chunk: int) -> bool:
-    """Enter a chunk, as the first write of its transaction; False where it is committed already."""
+    """Insert the entry of a chunk as the first write; False if the chunk is committed already."""
     transaction.run(_CLAIM, (job_uid, chunk, attempt))
     return bool(transaction.rows("SELECT changes()")[0][0])
 
 
 def claimed(transaction: Session, job_uid: str, chunk: int) -> bool:
-    """Whether a chunk is entered, be it committed or not."""
+    """Whether the ledger has an entry of the chunk, committed or not."""
     query = "SELECT count(*) FROM lading_ledger WHERE job = ? AND chunk = ?"
     return bool(transaction.rows(query, (job_uid, chunk))[0][0])
 
 
 def count(transaction: Session, job_uid: str, chunk: int, counts: Counts) -> None:
-    """Write down what became of the records of a claimed chunk."""
+    """Write the counts of a claimed chunk."""
     transaction.run(
         "UPDATE lading_ledger SET counts = ? WHERE job = ? AND chunk = ?", (encode_counts(counts), job_uid, chunk)
     )
@@ -86,13 +86,13 @@ def entries(transaction: Session, job_uid: str) -> tuple[CommittedChunk, ...]:
 
 
 def identity(transaction: Session, job_uid: str) -> str | None:
-    """By what the job's table is recognised, as it was kept; None for a job that an older version has begun."""
+    """The stored signs of the job's table; None for a job that an older version has begun."""
     found = transaction.rows("SELECT identity FROM lading_target WHERE job = ?", (job_uid,))
     return str(found[0][0]) if found else None
 
 
 def keep_identity(transaction: Session, job_uid: str, identity: str) -> None:
-    """Write down by what the job's table is recognised."""
+    """Store the signs of the job's table."""
     transaction.run(
         "INSERT INTO lading_target (job, identity) VALUES (?, ?)"
         " ON CONFLICT (job) DO UPDATE SET identity = excluded.identity",
@@ -102,13 +102,13 @@ def keep_identity(transaction: Session, job_uid: str, identity: str) -> None:
 
 def inserted(transaction: Session, job_uid: str) -> int:
     """How many records of a job are committed."""
-    # The chunk that is being written is entered without counts.
+    # The entry of the current chunk has no counts yet.
     found = transaction.rows("SELECT counts FROM lading_ledger WHERE job = ? AND counts <> ''", (job_uid,))
     return sum(decode_counts(counts).inserted for (counts,) in found)
 
 
 def forget(transaction: Session, job_uid: str) -> None:
-    """Remove all that the ledger has of a job."""
+    """Delete a job from the ledger."""
     if transaction.rows("SELECT 1 FROM sqlite_master WHERE name = 'lading_target'"):
         transaction.run("DELETE FROM lading_target WHERE job = ?", (job_uid,))
     transaction.run("DELETE FROM lading_ledger WHERE job = ?", (job_uid,))

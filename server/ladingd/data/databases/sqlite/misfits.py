@@ -1,7 +1,7 @@
-"""Values of a table that are not of the kind that their column is declared for. SQLite keeps them all the same.
+"""Finds values that do not match the declared type of their column. SQLite stores such values.
 
-An export writes them, and an import of the same file refuses them, or keeps text where there were bytes. Text with NUL
-bytes is refused, too.
+An export writes them, but an import of the file rejects them, or stores text instead of bytes. It also rejects text
+with NUL bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ladingd.data.databases.sqlite.session import Database, TableColumn, TableShape
 
 SAMPLE = 1_000
-"""How many rows are looked at: a plan must not read a whole table."""
+"""How many rows are examined: a plan must not read a whole table."""
 _COLUMNS = 500
 
 _NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
 
 
-def strangers(database: Database, shape: TableShape) -> tuple[str, ...]:
-    """A sentence for each column that has such values in the first rows."""
+def misfits(database: Database, shape: TableShape) -> tuple[str, ...]:
+    """A message for each column that has such values in the first rows."""
     notes = []
     for start in range(0, len(shape.columns), _COLUMNS):
         columns = [column for column in shape.columns[start : start + _COLUMNS] if column.affinity is not Affinity.BLOB]

@@ -1,4 +1,4 @@
-"""SQLite: a database in a file."""
+"""The provider of SQLite, a database in a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
-# The second expression makes SQLite read the schema, and with it the file.
+# The second expression makes SQLite read the schema from the file.
 _VERSION = "SELECT sqlite_version(), (SELECT count(*) FROM sqlite_schema)"
 
 
 class SqliteProvider(FileDatabaseProvider):
-    """Databases of SQLite."""
+    """SQLite as a kind of database."""
 
     name = "SQLite"
     schemes = ("sqlite",)
@@ -48,14 +48,14 @@ class SqliteProvider(FileDatabaseProvider):
         directory = path.parent
         if not is_there(path):
             if not directory.is_dir():
-                raise TargetRefused(f"there is no directory {directory} for the database; make it")
+                raise TargetRefused(f"the directory {directory} of the database is missing: create it")
             if not os.access(directory, os.W_OK | os.X_OK):
-                raise TargetRefused(f"the user {os.getuid()} may not make the database in {directory}")
-            return Answer(server="SQLite, no file yet: the first import makes it")
+                raise TargetRefused(f"the user {os.getuid()} may not create the database in {directory}")
+            return Answer(server="SQLite, no file yet: the first import creates it")
         with connected(path, read_only=True) as database:
             ((version, _),) = database.rows(_VERSION)
         reservation = ""
         if not os.access(path, os.W_OK) or not os.access(directory, os.W_OK | os.X_OK):
-            # SQLite makes its journal beside the file.
-            reservation = f"the user {os.getuid()} may not write to {path} and its directory: it serves exports alone"
+            # SQLite creates its journal beside the file.
+            reservation = f"the user {os.getuid()} may not write to {path} and its directory: only exports will work"
         return Answer(server=f"SQLite {version}", reservation=reservation)

@@ -24,7 +24,7 @@ from ladingd.data.databases.row_source import (
 )
 from ladingd.data.databases.sqlite.changes import written_last
 from ladingd.data.databases.sqlite.identity import Identity, read_identity
-from ladingd.data.databases.sqlite.misfits import strangers
+from ladingd.data.databases.sqlite.misfits import misfits
 from ladingd.data.databases.sqlite.session import connected, is_there, statement
 from ladingd.data.databases.sqlite.suitability import check_schema
 from ladingd.data.databases.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from ladingd.data.databases.sqlite.session import Database, TableShape
 
 _NAMES = 5
-# SQLite steps over the keys without reading the rows: about a twentieth of what it takes to export them.
+# SQLite steps over the keys without reading the rows, in about a twentieth of the time of exporting them.
 _ENDS = "SELECT {key} FROM {table} WHERE {key} >= ? ORDER BY {key} LIMIT 1 OFFSET ?"
 
 _counted: dict[str, Identity] = {}
-"""The identities of plans whose schema has changed since, and with which the table has its rows."""
+"""For plans whose schema has changed: the identity with which the table had all its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqliteSource(RowSource):
-    """A database file. Chunks are ranges of the rowid that hold equally many rows."""
+    """A database file. Chunks are ranges of the rowid with equally many rows."""
 
     path: Path
     moment: Moment | None = None
-    """What reads see; None: each read sees the rows as they are when it begins."""
+    """The moment that reads see; None: each read sees the rows at its beginning."""
 
     def inspect(self, table: Table) -> SourceTable:
         check_schema(table, "source")
@@ -74,7 +74,7 @@ class SqliteSource(RowSource):
                 text = statement("SELECT min({key}), max({key}) FROM {table}", key=key, table=shape.name)
                 lowest, highest = database.rows(text)[0]
                 start, end = (0, 0) if lowest is None else (lowest, min(highest + 1, LAST_KEY))
-            notes = _notes(shape, key) + (() if shape.is_view or shape.is_virtual else strangers(database, shape))
+            notes = _notes(shape, key) + (() if shape.is_view or shape.is_virtual else misfits(database, shape))
         return SourceTable(
             name=shape.name,
             columns=tuple(
@@ -110,7 +110,7 @@ class SqliteSource(RowSource):
         _counted[plan.identity] = now
 
     def end_sessions(self, job_uid: str, attempt: int) -> None:
-        """A database in a file runs in the processes that use it."""
+        """Does nothing: an embedded database has no sessions on a server."""
 
     def ends(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> Sequence[int]:
         if plan.key is None:
@@ -139,7 +139,7 @@ class SqliteSource(RowSource):
     def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
         with _reading(plan), connected(self.path, read_only=True) as database:
             shape = _shape(database, plan)
-            # The transaction has begun. If nothing was written before this, it sees what all others have seen.
+            # The transaction has begun. If nothing was written until now, it sees the same rows as the other chunks.
             if self.moment is not None and written_last(self.path) != self.moment.name:
                 raise MomentLost
             if plan.identity:
@@ -155,13 +155,13 @@ class SqliteSource(RowSource):
                     yield pa.RecordBatch.from_arrays(texts, [column.source for column in plan.columns])
 
     def _same(self, database: Database, plan: ExportPlan, shape: TableShape) -> Identity:
-        """The table as it is now. Raises SourceChanged if it is not the planned one, also after a VACUUM: that may give
-        rows other rowids, by which they are exported."""
+        """The identity of the current table. Raises SourceChanged if it is not the planned one, or after a VACUUM,
+        which may change the rowids that chunks refer to."""
         now, planned = read_identity(database, self.path, shape, ends=False), Identity.decode(plan.identity)
         if (now.file, now.root) != (planned.file, planned.root):
             raise SourceChanged(
-                f"{shape.name} is another table than the one that was planned, or the database was vacuumed or "
-                f"replaced; to export it as it is now: lading clone"
+                f"{shape.name} is another table than the planned one, or the database was vacuumed or replaced; "
+                f"to export the current table: lading clone"
             )
         return now
 
@@ -171,25 +171,27 @@ def _shape(database: Database, plan: ExportPlan) -> TableShape:
     if shape is None:
         raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed")
     if shape.rowid != plan.key:
-        # Its place in the file can be that of the planned one.
-        raise SourceChanged(f"{shape.name} is another table than the one that was planned: its key is another")
+        # A new table can have the root page of the planned one.
+        raise SourceChanged(f"{shape.name} is another table than the planned one: it has another key")
     return shape
 
 
 def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
     notes = []
     if key is None:
-        notes.append(f"{shape.name} has no rowid: it is exported in one chunk, and a restart begins anew")
+        notes.append(f"{shape.name} has no rowid: it is exported in one chunk, and a restart starts over")
     kept_as_they_are = [column.name for column in shape.columns if column.affinity is Affinity.BLOB]
     if kept_as_they_are and not shape.is_view and not shape.is_virtual:
         names = ", ".join(kept_as_they_are[:_NAMES]) + (", ..." if len(kept_as_they_are) > _NAMES else "")
-        notes.append(f"columns for values of any kind ({names}): of these bytes come back as bytes, all else as text")
+        notes.append(
+            f"columns for values of any kind ({names}): an import of the file stores bytes as bytes, all else as text"
+        )
     return tuple(notes)
 
 
 @contextmanager
 def _reading(plan: ExportPlan) -> Iterator[None]:
-    """In an export the database is the source, whatever the driver's room calls it."""
+    """Turns errors of the target into errors of a source: an export only reads."""
     try:
         yield
     except TargetRefused as error:

@@ -1,7 +1,7 @@
-"""A SQLite database, through ADBC.
+"""Opens SQLite databases through ADBC.
 
-Python's own sqlite3 is a second copy of SQLite. While both have a file open in one process they break each other's
-locks (sqlite.org/howtocorrupt.html, 2.2.1). So `alone` lets only one of them have it at a time.
+Python's sqlite3 is a second copy of SQLite. If both copies have a file open in one process, they break each other's
+locks (sqlite.org/howtocorrupt.html, 2.2.1). So `alone` lets only one copy open a file at a time.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_MILLISECONDS = 5_000
-"""How long other programs may hold the database before the job says so. Our own workers queue before it, by a lock of
-their own."""
+"""How long other programs may lock the database before the job reports it. Our own workers queue for a separate
+lock."""
 
-# pyarrow raises its own errors, and OSError, for what goes wrong while it fetches an answer.
+# pyarrow raises its own errors and OSError while it fetches a result.
 _ANSWER_ERRORS = (adbc_driver_manager.Error, pa.ArrowException, OSError)
-# What the driver puts before a sentence about a statement that it could not even prepare, or bind values to.
+# The driver's prefix of errors in preparing a statement or binding values.
 _BEFOREHAND = re.compile(r"[Ff]ailed to (prepare|bind)|^(NOT_IMPLEMENTED|INVALID_ARGUMENT|INVALID_STATE): ")
 _LOCKED = re.compile(r"database (table |schema )?is locked(: .*)?")
 _KIND_CHANGED = re.compile(r"Type mismatch in column [0-9]+: expected ")
 _IO_ERROR = "disk I/O error"
 _FULL = "database or disk is full"
 _CRAMPED = 1 << 20
-"""Fewer free bytes than these, and a disk I/O error is one for want of room: SQLite says so of its shared memory."""
+"""If fewer bytes are free, a disk I/O error means a full disk: SQLite reports it so for its shared memory."""
 _UNOPENED = re.compile(r"unable to open database file|.*failed to open.*", re.DOTALL)
-# The whole sentences of SQLite's result codes that say that it could not do its work (sqlite3ErrStr). What else stops
-# a statement that was begun is a record: a constraint, a function that does not like its argument, a trigger's RAISE.
+# The messages of SQLite's result codes for failures of the database or machine (sqlite3ErrStr). Every other error of a
+# running statement is caused by a record: a constraint, a function's bad argument, a trigger's RAISE.
 _ENVIRONMENT = frozenset(
     {
         "access permission denied",
@@ -67,7 +67,7 @@ _ENVIRONMENT = frozenset(
 )
 _BUSY = "the database is locked by another program"
 _CLOSED = "the database file cannot be opened"
-# What is said of a database as a whole, in our words.
+# Our wording of errors that concern the whole database.
 _NAMELESS = {sentence: sentence for sentence in (*_ENVIRONMENT, _BUSY, _CLOSED)} | {
     "attempt to write a readonly database": "the daemon may not write to the file or into its directory",
     "file is not a database": "it is not a database of SQLite, or it is encrypted",
@@ -76,22 +76,22 @@ _NAMELESS = {sentence: sentence for sentence in (*_ENVIRONMENT, _BUSY, _CLOSED)}
 
 
 class KindChanged(Exception):
-    """A value of an answer is of another kind than those before it."""
+    """A value of a result has another type than the values before it."""
 
 
 class RecordRefused(Exception):
-    """The database refused a record of a batch. ``args[0]`` is its own sentence."""
+    """The database rejected a record of a batch. ``args[0]`` is SQLite's message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableColumn:
-    """A column as the database declares it."""
+    """A column as declared."""
 
     name: str
     declared: str
     nullable: bool
     optional: bool
-    """An insert may leave it out."""
+    """Whether an insert may omit it."""
     generated: bool
     affinity: Affinity
 
@@ -103,41 +103,41 @@ class TableShape:
     name: str
     is_view: bool
     is_virtual: bool
-    """The records of a virtual or shadow table are kept by a module of SQLite in its own way."""
+    """Whether it is a virtual or shadow table, whose records a module of SQLite stores."""
     has_rowid: bool
     declaration: str
-    """The statement that made it."""
+    """Its CREATE statement."""
     triggers: tuple[str, ...]
-    """The statements that made its triggers."""
+    """The CREATE statements of its triggers."""
     columns: tuple[TableColumn, ...]
 
     @property
     def rowid(self) -> str | None:
-        """A name of the rowid that no column has taken; None if there is no rowid, or no name is left."""
+        """A name of the rowid that is not the name of a column; None if there is no rowid or no free name."""
         taken = {column.name.lower() for column in self.columns}
         return next((name for name in ("rowid", "_rowid_", "oid") if self.has_rowid and name not in taken), None)
 
 
 def statement(text: str, **names: str) -> str:
-    """A statement with names of tables and columns put in, quoted."""
+    """A statement with quoted names of tables and columns filled in."""
     return text.format_map({key: quoted(name) for key, name in names.items()})
 
 
 def quoted(name: str) -> str:
-    """A name as SQL spells it, whatever is in it."""
+    """A name as a quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 class Session(ABC):
-    """An open connection with a transaction that has begun. What it raises is a TechnicalError."""
+    """An open connection with a running transaction. Methods raise TechnicalError."""
 
     @abstractmethod
     def run(self, sql: str, values: Sequence[object] = ()) -> None:
-        """Execute a statement that answers nothing."""
+        """Execute a statement without a result."""
 
     @abstractmethod
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Execute a query with a small answer."""
+        """Execute a query with a small result."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -145,15 +145,15 @@ class Session(ABC):
 
     @abstractmethod
     def rollback(self) -> None:
-        """Take the transaction back, and begin another."""
+        """Roll the transaction back, and begin another."""
 
     def begin_writing(self) -> None:
-        """Wait for the right to write before anything is read, so that SQLite never has to refuse it later."""
+        """Get the write lock before anything is read, so that SQLite cannot refuse it later."""
         self.run("COMMIT")
         self.run("BEGIN IMMEDIATE")
 
     def shape(self, table: str) -> TableShape | None:
-        """What the database knows of a table, whatever its case; None where there is none."""
+        """The shape of a table, ignoring the case of its name; None if there is no such table."""
         found = self.rows(
             "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
             (table,),
@@ -202,8 +202,8 @@ def _insertion(table: str, records: pa.RecordBatch) -> str:
 
 
 def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
-    """The expressions of an insert, and what to bind to them. The driver binds no unions: a column of text and bytes
-    is bound as two, of which the one or the other is null."""
+    """The expressions of an insert and the records to bind. The driver cannot bind unions, so a column of text and
+    bytes is bound as two columns, one of which is null."""
     expressions: list[str] = []
     columns: list[pa.Array] = []
     for column in records.columns:
@@ -220,7 +220,7 @@ def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
 
 
 class Database(Session):
-    """A transaction of the driver, which moves records in batches."""
+    """A transaction of the ADBC driver, which transfers records in batches."""
 
     def __init__(self, cursor: Any, connection: Any) -> None:
         self._cursor = cursor
@@ -236,8 +236,8 @@ class Database(Session):
             return self._cursor.fetchall()  # type: ignore[no-any-return]
 
     def stream(self, sql: str, values: Sequence[object] = (), *, rows: int) -> Generator[pa.RecordBatch, None, None]:
-        """Execute a query and give its answer in batches of so many rows. The kinds of its columns are those of the
-        first batch. Raises KindChanged where a later value is none of them. Several answers can be read by turns."""
+        """Execute a query and yield its result in batches of ``rows`` rows. The first batch decides the types of the
+        columns. Raises KindChanged if a later value has another type. Several results can be read alternately."""
         with self._connection.cursor() as cursor:
             try:
                 cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": rows})
@@ -249,9 +249,9 @@ class Database(Session):
                 raise technical(error) from error
 
     def chosen(self, sql: str, values: pa.RecordBatch) -> pa.ChunkedArray:
-        """Execute a query that answers with one column once for each row of values; all answers."""
+        """Execute a query with one result column once for each row of values. Returns all results."""
         try:
-            # A cursor of its own: it keeps what was bound to it.
+            # A separate cursor, because a cursor keeps its bound values.
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return cursor.fetch_arrow_table().column(0)
@@ -259,13 +259,13 @@ class Database(Session):
             raise technical(error) from error
 
     def insert(self, table: str, records: pa.RecordBatch) -> None:
-        """Insert records in their order. Raises RecordRefused; those before the refused one are inserted then."""
+        """Insert records in order. Raises RecordRefused after inserting the records before the rejected one."""
         try:
             if not any(pa.types.is_union(kind) for kind in records.schema.types):
                 self._cursor.adbc_ingest(table, records, mode="append")
                 return
             values, bound = _bound(records)
-            # A cursor of its own: one that has failed keeps what was bound to it.
+            # A separate cursor, because a failed cursor keeps its bound values.
             with self._connection.cursor() as cursor:
                 cursor.execute(_insertion(table, records) + f" VALUES ({values})", bound)
         except adbc_driver_manager.Error as error:
@@ -281,7 +281,7 @@ class Database(Session):
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is the database file. Raises TargetUnavailable where the daemon may not see that."""
+    """Whether the database file exists. Raises TargetUnavailable if the daemon may not see that."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -295,14 +295,14 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def connected(path: Path, *, create: bool = False, read_only: bool = False) -> Iterator[Database]:
-    """Open a database file for the time of a ``with``; what was not committed then is taken back.
+    """Open a database file for the duration of a ``with``. At its end, uncommitted changes are rolled back.
 
-    Raises TargetUnavailable where the file is not there and may not be made.
+    Raises TargetUnavailable if the file is missing and not ``create``.
     """
     if not is_there(path) and not create:
-        raise TargetUnavailable(f"the database {path.name} is not there")
+        raise TargetUnavailable(f"the database {path.name} is missing")
     if not path.parent.is_dir():
-        raise TargetUnavailable(f"the directory of the database {path.name} is not there")
+        raise TargetUnavailable(f"the directory of the database {path.name} is missing")
     mode = "ro" if read_only else "rwc" if create else "rw"
     with alone(path, "adbc"):
         with placed(path), _translated():
@@ -322,7 +322,7 @@ _changed = threading.Condition()
 
 @contextmanager
 def alone(path: Path, copy: str) -> Iterator[None]:
-    """Keep every other copy of SQLite in this process away from a file. Raises TargetUnavailable."""
+    """Exclude every other copy of SQLite in this process from a file. Raises TargetUnavailable."""
     key = path.resolve()
     with _changed:
         if not _changed.wait_for(lambda: {*_open.get(key, ())} <= {copy}, BUSY_MILLISECONDS / 1000):
@@ -340,12 +340,12 @@ def alone(path: Path, copy: str) -> Iterator[None]:
 
 @contextmanager
 def placed(path: Path) -> Iterator[None]:
-    """Errors of the database as a whole leave it with its name; those for want of room as DiskFull that knows where
-    it is."""
+    """Add the database's name to errors that concern the whole database. Turn errors of a full disk into DiskFull with
+    the directory."""
     try:
         yield
     except OutcomeUnknown:
-        raise  # `ChunkCommit` raises the error that it holds.
+        raise  # `ChunkCommit` handles it.
     except (DiskFull, TargetRefused, TargetBusy, TargetUnavailable) as error:
         full = isinstance(error, DiskFull)
         if full or (error.message == _IO_ERROR and shutil.disk_usage(path.parent).free < _CRAMPED):
@@ -364,7 +364,8 @@ def _translated() -> Iterator[None]:
 
 
 def _blame(error: Exception) -> RecordRefused | TechnicalError:
-    """Whether it was the record or the world that stopped an insert. One that could not be prepared met no record."""
+    """Classify the error of an insert: a record or the environment caused it. In preparing, no record can be the
+    cause."""
     text = _sentence(error)
     if _BEFOREHAND.search(str(error)) or text in _ENVIRONMENT or _LOCKED.fullmatch(text):
         return technical(error)
@@ -372,7 +373,7 @@ def _blame(error: Exception) -> RecordRefused | TechnicalError:
 
 
 def technical(error: Exception) -> TechnicalError:
-    """What an error of SQLite means to a job."""
+    """Translate an error of SQLite."""
     text = _sentence(error)
     if _LOCKED.fullmatch(text):
         return TargetBusy(_BUSY)
@@ -384,7 +385,7 @@ def technical(error: Exception) -> TechnicalError:
 
 
 def _sentence(error: Exception) -> str:
-    """What SQLite said, without what the driver put around it."""
+    """SQLite's message without the driver's additions."""
     text = str(error).split("\nquery", 1)[0]
     return re.sub(
         r"^[A-Z_]+: (\[SQLite\] )?(failed to (execute|prepare): |Failed to (step|prepare) query: )?", "", text

@@ -1,4 +1,5 @@
-"""Which tables of SQLite records can go into exactly once, with a bill that is true."""
+"""Decides which tables of SQLite can be import targets: records must be written exactly once and the bill be
+correct."""
 
 from __future__ import annotations
 
@@ -19,21 +20,21 @@ _TEXTS_AND_COMMENTS = re.compile(
 _CONFLICT_CLAUSE = re.compile(r"\bON\s+CONFLICT\s+(ROLLBACK|REPLACE|IGNORE|FAIL)\b", re.IGNORECASE)
 _ROLLBACK = re.compile(r"\bRAISE\s*\(\s*ROLLBACK\b|\bOR\s+ROLLBACK\b", re.IGNORECASE)
 _CONSEQUENCES = {
-    "ROLLBACK": "takes back other records together with the one that is refused",
-    "REPLACE": "removes records without a word",
-    "IGNORE": "leaves out records without a word",
-    "FAIL": "keeps half of a statement that is refused",
+    "ROLLBACK": "rolls back other records together with the rejected one",
+    "REPLACE": "silently deletes records",
+    "IGNORE": "silently skips records",
+    "FAIL": "keeps half of a failed statement",
 }
 
 
 def check_schema(table: Table, field: str) -> None:
-    """Raises InvalidSpec for a schema that SQLite has not."""
+    """Raises InvalidSpec for a schema that SQLite lacks."""
     if table.schema not in ("", "main"):
         raise InvalidSpec(f"{field}.schema", f"SQLite has no schema {table.schema!r}; leave it empty")
 
 
 def check_name(table: Table) -> None:
-    """Raises InvalidSpec for a name that no table of ours can have."""
+    """Raises InvalidSpec for a name that a target table cannot have."""
     check_schema(table, "target")
     if not table.table or "\0" in table.table:
         raise InvalidSpec(FIELD, "the table needs a name")
@@ -43,7 +44,7 @@ def check_name(table: Table) -> None:
 
 
 def unusable(shape: TableShape) -> str | None:
-    """Why records cannot go into a table exactly once, with a bill that is true; None where they can."""
+    """Why a table cannot be a target; None if it can."""
     if shape.is_view:
         return f"{shape.name} is a view; records go into tables only"
     if shape.is_virtual:

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ladingd.data.databases.sqlite.text_columns import TextColumn
 
 ROW_LIMIT = 128 << 20
-"""How many bytes of text a row may have."""
+"""The most bytes of text in a row."""
 
 CAREFUL_COLUMNS = 1000
-"""How many columns one query can ask for in the careful way: SQLite answers with 2,000 columns at most."""
+"""The most columns of a query in the careful way: SQLite's results have at most 2,000 columns."""
 
 _BATCH_ROWS = 16_384
 _BATCH_BYTES = 32 << 20
 _SHORT = 1024
-"""Texts up to this length are not measured one by one."""
+"""Texts up to this length are not measured individually."""
 _NUMBER = 32
-"""The bytes that a number may take, as text and otherwise."""
+"""The most bytes of a number, as text and in binary."""
 
 _LENGTH = "octet_length({c})"
 _TEXT_LENGTH = "CASE typeof({c}) WHEN 'blob' THEN 2 + 2 * length({c}) ELSE ifnull(octet_length({c}), 0) END"
@@ -38,7 +38,7 @@ _TEXT_LENGTH = "CASE typeof({c}) WHEN 'blob' THEN 2 + 2 * length({c}) ELSE ifnul
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """The rows of a table with keys from ``first`` to ``last``, in their order; without a key all, in any order."""
+    """The rows of a table with keys from ``first`` to ``last``, in order. Without a key: all rows, in any order."""
 
     table: str
     key: str | None
@@ -46,34 +46,34 @@ class Rows:
     last: int
 
     def query(self, expressions: Sequence[str], skipped: int = 0) -> str:
-        """Ask for expressions over the rows, but for some at the beginning."""
+        """A query for expressions over the rows, without the first ``skipped`` rows."""
         text = self.aggregate(expressions)
         if self.key is None:
             return text
         return text + statement(" ORDER BY {key} LIMIT -1", key=self.key) + f" OFFSET {skipped}"
 
     def aggregate(self, expressions: Sequence[str]) -> str:
-        """Ask for expressions over the rows in any order."""
+        """A query for expressions over the rows in any order."""
         text = f"SELECT {', '.join(expressions)}" + statement(" FROM {table}", table=self.table)  # noqa: S608 - quoted
         return text if self.key is None else text + statement(" WHERE {key} BETWEEN ? AND ?", key=self.key)
 
     @property
     def values(self) -> tuple[int, ...]:
-        """What to bind."""
+        """The values to bind."""
         return () if self.key is None else (self.first, self.last)
 
 
 def read_text(database: Database, rows: Rows, columns: Sequence[TextColumn]) -> Generator[list[pa.Array], None, None]:
-    """The rows, batch by batch, as columns of text. Raises SourceUnreadable."""
+    """Yield the rows in batches, as columns of text. Raises SourceUnreadable."""
     done = 0
-    # Without a key the rows may come in another order the second time.
+    # Without a key a second query may return the rows in another order.
     if rows.key is not None:
         try:
             for texts in _read_typed(database, rows, columns):
                 yield texts
                 done += len(texts[0])
         except (Unfit, KindChanged):
-            pass  # From here on the other way.
+            pass  # Continue in the careful way.
         else:
             return
     yield from _read_careful(database, rows, columns, done)
@@ -107,7 +107,7 @@ def _read_careful(
 
 
 def _survey(database: Database, rows: Rows, columns: Sequence[TextColumn]) -> int:
-    """The most bytes of text that a row may have. Raises Unfit where there are values for the careful way."""
+    """The most bytes of text in any of the rows. Raises Unfit if some values need the careful way."""
     odd = _tree([column.oddity for column in columns], "OR")
     texts = [column.name for column in columns if column.arrow_type == pa.string()]
     longer = [statement(_LENGTH, c=name) + f" > {_SHORT}" for name in texts]
@@ -133,13 +133,13 @@ def _checked(rows: Rows, longest: int | None) -> int:
 def _batches(
     database: Database, rows: Rows, queries: Sequence[tuple[list[str], list[str]]], skipped: int, longest: int
 ) -> Iterator[list[pa.Array]]:
-    """The answers to some queries (samples and expressions), side by side."""
+    """Yield the results of several queries (samples and expressions), side by side."""
     width = longest + _NUMBER * sum(len(samples) for samples, _ in queries)
     size = max(1, min(_BATCH_ROWS, _BATCH_BYTES // width))
     with ExitStack() as stack:
         streams = []
         for samples, expressions in queries:
-            # The first row is ours: by it the driver knows the kinds. It is left out again.
+            # The first row is a sample, from which the driver infers the types. It is removed again.
             sample = ", ".join(f"{value} AS c{number}" for number, value in enumerate(samples))
             query = f"SELECT {sample} UNION ALL SELECT * FROM ({rows.query(expressions, skipped)})"  # noqa: S608 - all names are quoted
             streams.append(stack.enter_context(closing(database.stream(query, rows.values, rows=size))))
@@ -154,7 +154,7 @@ def _without_samples(answers: Iterable[tuple[pa.RecordBatch, ...]]) -> Iterator[
 
 
 def _merged(pieces: Iterable[list[pa.Array]]) -> Iterator[list[pa.Array]]:
-    """Small pieces put together, as far as rows and bytes allow: what comes after costs by the batch, too."""
+    """Combine small pieces as far as rows and bytes allow, because later steps have a cost per batch."""
     waiting: list[list[pa.Array]] = []
     rows = size = 0
     for piece in pieces:
@@ -173,7 +173,7 @@ def _concatenated(pieces: list[list[pa.Array]]) -> list[pa.Array]:
 
 
 def _tree(terms: Sequence[str], operator: str) -> str:
-    """Terms joined so that the expression is not deep: SQLite allows a depth of 1,000."""
+    """Terms joined as a balanced tree: SQLite allows a depth of 1,000."""
     if len(terms) == 1:
         return terms[0]
     middle = len(terms) // 2

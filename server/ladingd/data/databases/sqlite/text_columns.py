@@ -1,9 +1,9 @@
-"""How the columns of a SQLite table become text.
+"""Converts the columns of a SQLite table to text.
 
-SQLite's columns hold values of any kind. Most hold what they are declared for, and such a column is asked for as it
-is: the *typed* way. The *careful* way is for values of any kind: every column is asked for as text, and once more as
-a double where reals can be, as SQLite itself would write those with 15 digits only. pyarrow writes the shortest text
-that reads back as the same number. Both ways give the same text.
+SQLite's columns can hold values of any type. Most hold values of their declared type; the *typed* way selects such a
+column unchanged. The *careful* way handles values of any type: it selects every column as text. Columns that may
+contain reals are also selected as doubles, because SQLite would write reals with only 15 digits, while pyarrow writes
+the shortest text that reads back as the same number. Both ways give the same text.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 _TEXT = "CASE typeof({c}) WHEN 'blob' THEN '\\x' || lower(hex({c})) ELSE {c} END"
 _ANY = "CASE typeof({c}) WHEN 'real' THEN NULL WHEN 'blob' THEN '\\x' || lower(hex({c})) ELSE CAST({c} AS TEXT) END"
 _BOOLEAN = "CASE WHEN typeof({c}) = 'integer' AND {c} IN (0, 1) THEN iif({c}, 'true', 'false') ELSE " + _ANY + " END"
-# A decimal that is whole is kept as an integer. Beyond 2^53 a double would not be exact, so it stays an integer.
+# SQLite stores a whole decimal as an integer. Beyond 2^53 it stays an integer, because a double would not be exact.
 _WHOLE = "typeof({c}) = 'integer' AND {c} BETWEEN -9007199254740992 AND 9007199254740992"
 _DECIMAL = "CASE WHEN " + _WHOLE + " THEN NULL ELSE " + _ANY + " END"
 _REAL = "CASE WHEN typeof({c}) = 'real' THEN {c} END"
 _DECIMAL_REAL = "CASE WHEN typeof({c}) = 'real' OR (" + _WHOLE + ") THEN CAST({c} AS REAL) END"
 
-# Made once: pyarrow looks for a module that is not there whenever it makes a scalar of a text.
+# Created once: pyarrow searches for a missing module whenever it makes a scalar from text.
 _TRUE, _FALSE = pa.scalar("true"), pa.scalar("false")
 
-# Integers that the driver turned into doubles: up to here they are exact, and pyarrow writes them without an exponent.
+# The driver turns integers into doubles. Up to this limit they are exact, and pyarrow writes them without an exponent.
 _EXACT = {Kind.DECIMAL: 2.0**53 - 1, Kind.REAL: 1e10 - 1}
 
 
 class Unfit(Exception):
-    """A column holds a value that only the careful way gets right."""
+    """A column holds a value that needs the careful way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextColumn:
-    """How one column is asked for, and how its values become text."""
+    """The expressions that select a column, and the conversion of its values to text."""
 
     name: str
     type: FieldType
@@ -54,20 +54,20 @@ class TextColumn:
 
     @property
     def sample(self) -> str:
-        """A value of the kind that the typed way expects."""
+        """A value of the type that the typed way expects."""
         if self.type.kind in (Kind.INTEGER, Kind.BOOLEAN):
             return "1"
         return "0.0" if self.type.kind in (Kind.DECIMAL, Kind.REAL) else "'x'"
 
     @property
     def arrow_type(self) -> pa.DataType:
-        """What the driver makes of the sample."""
+        """The type that the driver infers from the sample."""
         return {"1": pa.int64(), "0.0": pa.float64(), "'x'": pa.string()}[self.sample]
 
     @property
     def oddity(self) -> str:
-        """The condition of a value that would pass for text, or be large where a number should be. Of other odd
-        values the driver tells, or the value itself."""
+        """The condition of values that the typed way would get wrong without noticing. The driver or the value itself
+        reveals other odd values."""
         if self.sample != "'x'":
             return statement("typeof({c}) IN ('text', 'blob')", c=self.name)
         if self.affinity is Affinity.TEXT:
@@ -75,7 +75,7 @@ class TextColumn:
         return statement("typeof({c}) IN ('real', 'blob')", c=self.name)
 
     def typed_text(self, values: pa.Array) -> pa.Array:
-        """The text of values that are of the expected kind. Raises Unfit."""
+        """The text of values of the expected type. Raises Unfit."""
         kind = self.type.kind
         if values.type != self.arrow_type:
             raise Unfit
@@ -88,7 +88,7 @@ class TextColumn:
 
     @property
     def expressions(self) -> tuple[str, ...]:
-        """The careful way: one expression for its text, and one for its reals where there can be some."""
+        """The careful way: an expression for the text, and one for reals if the column may contain them."""
         if self.affinity is Affinity.TEXT:
             return (statement(_TEXT, c=self.name),)
         if self.type.kind is Kind.DECIMAL:
@@ -97,7 +97,7 @@ class TextColumn:
         return statement(text, c=self.name), statement(_REAL, c=self.name)
 
     def careful_text(self, parts: Sequence[pa.Array]) -> pa.Array:
-        """The text of its values, out of what the expressions gave."""
+        """The text of the values that the expressions selected."""
         if len(parts) == 1 or parts[1].null_count == len(parts[1]):
             return parts[0]
         return pc.coalesce(parts[0], self._number_text(parts[1]))
@@ -107,7 +107,7 @@ class TextColumn:
 
 
 def text_columns(shape: TableShape) -> dict[str, TextColumn]:
-    """The columns of a table by their names. What a view or a module gives need not be what is declared."""
+    """The columns of a table by name. Values of a view or a virtual table need not match the declaration."""
     loose = shape.is_view or shape.is_virtual
     return {
         column.name: TextColumn(
@@ -126,7 +126,7 @@ def _check(values: pa.Array, least: float, most: float) -> None:
 
 
 def _with_scale(values: pa.Array, scale: int) -> pa.Array:
-    """Reals as decimals with all their places; the shortest text of those that have more places than declared."""
+    """Reals as decimals with all declared places. A value with more places becomes its shortest text."""
     small = pc.less(pc.abs(values), 10.0 ** (EXACT_DIGITS - scale))
     decimals = pc.if_else(small, values, pa.scalar(None, pa.float64())).cast(pa.decimal128(38, scale))
     texts = decimal_text(decimals)

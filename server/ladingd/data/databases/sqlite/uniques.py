@@ -1,4 +1,4 @@
-"""The unique keys of a table, and which records of a batch have one that is taken."""
+"""Reads the unique keys of a table, and finds the records of a batch whose key is taken."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ladingd.data.values.positions import Positions
 
 _KEY = "SELECT name, type FROM pragma_table_xinfo(?) WHERE pk > 0"
-# An expression in an index has no name. The newest index comes first, as SQLite looks at them.
+# An expression in an index has no name. The newest index comes first, in the order in which SQLite checks them.
 _INDEXES = """
 SELECT l.name, l.origin, x.name, x.coll FROM pragma_index_list(?) l, pragma_index_xinfo(l.name) x
 WHERE l."unique" AND NOT l.partial AND x.key ORDER BY l.seq, x.seqno
 """
-# Which texts each collation of SQLite takes for equal.
+# Texts are equal in a collation of SQLite if these functions make them equal.
 _FOLDED = {
     "NOCASE": pc.ascii_lower,
     "RTRIM": partial(pc.ascii_rtrim, characters=" "),
@@ -33,19 +33,19 @@ _FOLDED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unique:
-    """A key that no two rows of a table share, unless a part of it is null."""
+    """A unique key. Keys with a NULL are not compared."""
 
     index: str
-    """The index to look keys up in; empty for the table itself."""
+    """The index to look up keys; empty for the table itself."""
     columns: tuple[str, ...]
     collations: tuple[str, ...]
 
     def message(self, table: str) -> str:
-        """What SQLite says of a record that violates it."""
+        """SQLite's message for a violation."""
         return f"UNIQUE constraint failed: {', '.join(f'{table}.{column}' for column in self.columns)}"
 
     def taken(self, database: Database, table: str, records: pa.RecordBatch, rows: Positions) -> Positions:
-        """Which of these rows have a key that the table has already."""
+        """The rows whose key is in the table already."""
         keys = [records.column(name).take(pa.array(rows)) for name in self.columns]
         known = _known(keys)
         if not known.any():
@@ -64,7 +64,7 @@ class Unique:
         return found
 
     def firsts(self, records: pa.RecordBatch, rows: Positions) -> dict[int, int]:
-        """Of each row whose key other rows have too the first one of them, itself perhaps."""
+        """For each row whose key occurs several times: the first row with this key, which may be the row itself."""
         keys = [
             _FOLDED[collation](values) if collation in _FOLDED and pa.types.is_string(values.type) else values
             for collation, values in (
@@ -76,7 +76,7 @@ class Unique:
         rows, codes = rows[known], np.zeros(int(known.sum()), np.int64)
         for key in keys:
             encoded = key.filter(pa.array(known)).dictionary_encode()
-            # Each pair of codes becomes one, and is kept below the number of rows.
+            # Combine each pair of codes into one, below the number of rows.
             codes = codes * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy()
             if len(keys) > 1:
                 codes = np.unique(codes, return_inverse=True)[1]
@@ -87,12 +87,12 @@ class Unique:
 
 
 def read_uniques(database: Database, shape: TableShape, names: Sequence[str]) -> list[Unique]:
-    """The keys that are made of these columns alone. Others, partial ones and those of expressions are left out."""
+    """The unique keys over these columns, without partial indexes and expressions."""
     indexes: dict[str, list[tuple[str, str]]] = {}
     origins = set()
     for index, origin, column, collation in database.rows(_INDEXES, (shape.name,)):
         origins.add(origin)
-        # A table without rowid is the index of its primary key.
+        # A table without rowid is itself the index of its primary key.
         place = "" if origin == "pk" and not shape.has_rowid else index
         indexes.setdefault(place, []).append((column or "", collation.upper()))
     uniques = []
@@ -108,7 +108,7 @@ def read_uniques(database: Database, shape: TableShape, names: Sequence[str]) ->
 
 
 def _known(keys: Sequence[pa.Array]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which keys have no null in them."""
+    """Which keys contain no null."""
     known = keys[0].is_valid()
     for key in keys[1:]:
         known = pc.and_(known, key.is_valid())

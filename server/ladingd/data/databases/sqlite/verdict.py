@@ -1,4 +1,4 @@
-"""What a table has said of the records that are not in it."""
+"""The records that a table has rejected, and the reasons."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Why some records of a batch are not in their table.
+    """The reason why the table rejected some records of a batch.
 
-    ``message`` is SQLite's own sentence unless there is a ``code``. ``holders`` are the rows of the batch that have
-    the same keys, where these are known.
+    ``message`` is SQLite's own message unless there is a ``code``. ``holders``, if known, are the rows of the batch
+    that have the same keys.
     """
 
     rows: Positions
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def faults(batch: Batch, table: str, verdicts: Sequence[Verdict]) -> Faults:
-    """The same in the words of rejects."""
+    """The faults of the rejected records."""
     places = {
         f"{kind} constraint failed: {table}.{column.target}": place
         for place, column in enumerate(batch.plan.columns)

@@ -122,13 +122,13 @@ def test_a_file_that_is_gone_is_away(pond: Pond) -> None:
     pond.sql("CREATE TABLE t (a INTEGER)")
     pond.load("a\n1\n")
     pond.path.unlink()
-    with pytest.raises(TargetUnavailable, match=r"pond.duckdb is not there"), connected(pond.path, pond.workplace):
+    with pytest.raises(TargetUnavailable, match=r"pond.duckdb is missing"), connected(pond.path, pond.workplace):
         pass
 
 
 def test_a_check_says_the_version_and_makes_nothing(pond: Pond) -> None:
     connection = Connection(name="pond", url=f"duckdb://{pond.path}")
-    assert "the first import makes it" in check(connection).server
+    assert "the first import creates it" in check(connection).server
     assert not pond.path.exists()
     pond.sql("CREATE TABLE t (a INTEGER)")
     assert check(connection).server.startswith("DuckDB v")
