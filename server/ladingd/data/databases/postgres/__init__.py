@@ -1,1 +1,1 @@
-"""PostgreSQL as a target: its catalog, its ledger, binary COPY, and the records that it refuses."""
+"""PostgreSQL as a target and as a source."""

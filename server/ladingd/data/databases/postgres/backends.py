@@ -1,6 +1,6 @@
-"""The sessions that jobs have in the database: their names, what they wait for, and their end.
+"""Names the sessions of jobs, finds what they wait for, and ends them.
 
-A process that is killed leaves its session behind while the server works or waits for a lock on its behalf.
+The session of a killed process goes on while the server runs its statement or waits for a lock.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.session import Session
 
 GONE_SECONDS = 3.0
-"""How long sessions may take to end."""
+"""How many seconds sessions may take to end."""
 LAST_ATTEMPT = 1 << 31
-"""No attempt of a job has this number."""
+"""Greater than the number of any attempt."""
 _POLL = 0.02
 
 _LOOK_AGAIN = "SELECT pg_stat_clear_snapshot()"
-# One that is idle does nothing, and ends when its client is gone.
+# An idle session does nothing, and ends when its client is gone.
 _OTHERS = """
 SELECT pid, application_name FROM pg_stat_activity
 WHERE datname = current_database() AND usename = session_user AND pid <> pg_backend_pid()
@@ -33,7 +33,7 @@ WHERE datname = current_database() AND usename = session_user AND pid <> pg_back
 """
 _TERMINATE = "SELECT pg_terminate_backend(%s)"
 _STRONG = ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
-"""What an insert waits for, also where it only stands before the insert in the queue."""
+"""The lock modes that block an insert, held or only requested earlier."""
 _HOLDER = """
 WITH RECURSIVE tree AS (
     SELECT to_regclass(%s)::oid AS oid
@@ -50,15 +50,15 @@ ORDER BY l.mode = ANY (%s) DESC, l.granted DESC, a.xact_start LIMIT 1
 
 
 def session_name() -> str:
-    """What a session of the running call is called: at most 63 bytes, by which its job and attempt are found."""
+    """The name of a session of the running call, at most 63 bytes. It contains the job's uid and the attempt."""
     origin = current()
     return f"ladingd {origin.uid}/{origin.attempt}" if origin.uid else "ladingd"
 
 
 def end_sessions(session: Session, job_uid: str, attempt: int) -> None:
-    """End what earlier attempts of a job have left, and wait until it is gone. Raises TargetBusy.
+    """End the sessions of earlier attempts of a job, and wait until they are gone. Raises TargetBusy.
 
-    If the attempt itself calls, it ends what it has left itself.
+    If the attempt itself calls this, its own other sessions end too.
     """
     last = attempt if current().attempt == attempt else attempt - 1
     deadline = time.monotonic() + GONE_SECONDS
@@ -73,7 +73,7 @@ def end_sessions(session: Session, job_uid: str, attempt: int) -> None:
 
 
 def holder(connection: psycopg.Connection[Any], table: str) -> str:
-    """Who holds the lock that this session has waited for, as far as the server shows it. Raises psycopg's errors."""
+    """A description of the session that holds the lock for which this session has waited. Raises psycopg's errors."""
     found = connection.execute(_HOLDER, (table, _STRONG, session_name(), _STRONG)).fetchone()
     if found is None:
         return f"table {table} was locked by a session that has ended meanwhile"
@@ -84,7 +84,7 @@ def holder(connection: psycopg.Connection[Any], table: str) -> str:
 def _described(
     pid: int | None, user: str | None, application: str | None, begin: datetime | None, word: str | None
 ) -> str:
-    """A session that holds a lock, without anything of its data."""
+    """A description of a session, without any of its data."""
     if pid is None:
         return "a prepared transaction"
     facts = [f"user {user}" if user else "", f"application {application}" if application else ""]

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog says of a table."""
+"""Reads the shape of a table from PostgreSQL's catalog."""
 
 from __future__ import annotations
 
@@ -73,24 +73,24 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PgColumn:
-    """A column as the catalog has it."""
+    """A column in the catalog."""
 
     number: int
     name: str
     type: PgType
     nullable: bool
     has_default: bool
-    """The server fills it where an insert leaves it out: a default, or an identity."""
+    """Whether the server fills it if an insert omits it, by a default or an identity."""
     identity: bool
     always_identity: bool
     generated: bool
-    """Computed by the server, and so no target."""
+    """Whether the server computes it, so that imports cannot write it."""
     collation: str
-    """As SQL spells it; empty where it is the type's own."""
+    """The collation in SQL; empty if it is the type's default."""
 
     @property
     def optional(self) -> bool:
-        """An insert may leave it out."""
+        """Whether an insert may omit it."""
         return self.nullable or self.has_default or self.generated
 
 
@@ -102,42 +102,42 @@ class TableShape:
     name: str
     oid: int
     code: str
-    """Of its kind, in the catalog."""
+    """The catalog's code of its kind."""
     rewrites: bool
-    """A trigger before an insert, or a policy, has a say in what is inserted: only trying tells what will be."""
+    """Whether a trigger before inserts or a policy can change or reject rows: only trying shows the result."""
     acts: bool
-    """A trigger or a rule, perhaps of a partition, may do something of its own after an insert."""
+    """Whether a trigger or a rule, perhaps of a partition, may act after an insert."""
     policed: bool
-    """Row-level security has a say in which rows the account may insert and see."""
+    """Whether row-level security limits the rows that the account may insert and see."""
     unlogged: bool
-    """A crash of the server empties it, or a partition of it."""
+    """Whether a crash of the server empties it or a partition of it."""
     encoding: str
-    """In which the database keeps text."""
+    """The encoding of text in the database."""
     columns: tuple[PgColumn, ...]
     excludes: bool
-    """It has an exclusion constraint."""
+    """Whether it has an exclusion constraint."""
     key: tuple[str, ...]
     """The columns of the primary key, or else of the first unique index."""
     signature: tuple[tuple[str, int, int], ...]
-    """Tells a table from one whose columns have changed: their names, types and modifiers."""
+    """The names, types and modifiers of the columns. A difference shows that the columns have changed."""
 
     @property
     def identifier(self) -> sql.Identifier:
-        """Its name as SQL spells it, whatever is in it."""
+        """Its quoted name."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def kind(self) -> str:
-        """``table``, partitioned ones too, or in a word what else it is."""
+        """``table``, also if partitioned, or the name of another kind."""
         return _KINDS.get(self.code, "relation of another kind")
 
     def column(self, name: str) -> PgColumn | None:
-        """The column of exactly this name."""
+        """The column with exactly this name."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def read_shape(session: Session, table: Table) -> TableShape | None:
-    """What the database knows of a table by its exact name; None where there is none."""
+    """The shape of the table with exactly this name; None if there is none."""
     schema = table.schema or DEFAULT_SCHEMA
     found = session.rows(_RELATION, (schema, table.table))
     if not found:
@@ -180,7 +180,7 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
 
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:
-    """Whether the table still has the columns of its shape, and as much of a say in what is inserted."""
+    """Whether the columns, triggers, rules and policies of the table are still those of the shape."""
     relation = [(shape.oid, shape.code, shape.rewrites, shape.acts, shape.policed, shape.unlogged)]
     return (
         session.rows(_RELATION, (shape.schema, shape.name)) == relation

@@ -1,4 +1,4 @@
-"""Texts with characters that the encoding of a database lacks. The server refuses a whole COPY for one of them."""
+"""Rejects texts with characters that the database's encoding lacks. The server would refuse the whole COPY."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.session import Session
 
 _ALL = frozenset({"UTF8", "SQL_ASCII"})
-"""Encodings in which the server keeps every text as it is sent."""
+"""Encodings in which the server stores every text unchanged."""
 NOT_IN_ENCODING = "NOT_IN_ENCODING"
 
 
 def encoding(session: Session) -> str:
-    """The encoding of the database, as the server calls it."""
+    """The server's name of the database's encoding."""
     return str(session.rows("SELECT current_setting('server_encoding')")[0][0])
 
 
 def keepable(batch: Batch, encoding: str) -> Batch:
-    """The batch without the records that have a character which the encoding lacks; these are among its faults."""
+    """The batch without records with a character that the encoding lacks. These records become faults of the batch."""
     codec = _codec(encoding)
     if codec is None:
         return batch
@@ -44,7 +44,7 @@ def keepable(batch: Batch, encoding: str) -> Batch:
                 refused[row] = Fault(
                     index=int(batch.indexes[row]),
                     code=NOT_IN_ENCODING,
-                    message=f"the database keeps text as {encoding}, which has no {lacking!r} (U+{ord(lacking):04X})",
+                    message=f"the database stores text as {encoding}, which lacks {lacking!r} (U+{ord(lacking):04X})",
                     column=batch.plan.columns[place].source,
                     value=shorten(text.encode(), VALUE_CAP),
                     connector=Connector.DATABASE,
@@ -56,7 +56,7 @@ def keepable(batch: Batch, encoding: str) -> Batch:
 
 
 def _codec(encoding: str) -> str | None:
-    """Python's codec for an encoding; None for one that has every character, or that only the server knows."""
+    """Python's codec for an encoding; None if the encoding has every character or Python does not know it."""
     if encoding in _ALL:
         return None
     try:
@@ -66,7 +66,7 @@ def _codec(encoding: str) -> str | None:
 
 
 def _lacking(text: str, codec: str) -> str:
-    """The first character of a text that a codec lacks; empty if it has all."""
+    """The first character of a text that the codec lacks; empty if there is none."""
     try:
         text.encode(codec)
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""The constraints of a table whose violators can be found by one statement each."""
+"""The constraints of a table whose violators one query can find."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.catalog import TableShape
     from ladingd.data.databases.postgres.session import Session
 
-# Columns that only newer servers' catalogs have are looked up by name in the row as JSON.
+# Catalog columns of newer servers are read by name from the row as JSON.
 _UNIQUES = """
 SELECT x.relname, ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) k),
     coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
@@ -45,7 +45,7 @@ WHERE c.conrelid = %s AND c.contype = 'f' AND c.confmatchtype = 's' AND NOT row_
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unique:
-    """A unique index: ``keys`` and ``condition`` are expressions over the table's own columns."""
+    """A unique index. ``keys`` and ``condition`` are expressions over the table's columns."""
 
     name: str
     keys: tuple[str, ...]
@@ -53,11 +53,11 @@ class Unique:
     nulls_equal: bool
     columns: frozenset[str]
     plain: tuple[str, ...]
-    """The columns of the key; none where it is made of expressions."""
+    """The columns of the key; empty if it has expressions."""
 
     @property
     def blamed(self) -> tuple[str, ...]:
-        """The columns of the key, or else all that the index speaks of."""
+        """The columns of the key, or all columns that the index uses."""
         return self.plain or tuple(sorted(self.columns))
 
 
@@ -71,13 +71,13 @@ class Check:
 
     @property
     def blamed(self) -> tuple[str, ...]:
-        """The columns that it speaks of."""
+        """The columns that it uses."""
         return tuple(sorted(self.columns))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForeignKey:
-    """A foreign key; one with a null in it refers to nothing and is good."""
+    """A foreign key. A key with a NULL refers to nothing and is valid."""
 
     name: str
     schema: str
@@ -89,18 +89,18 @@ class ForeignKey:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that it speaks of."""
+        """The columns that it uses."""
         return frozenset(self.own)
 
     @property
     def blamed(self) -> tuple[str, ...]:
-        """The same in the order of the key."""
+        """The columns in the order of the key."""
         return self.own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraints:
-    """Those that speak of nothing else than columns that a batch has."""
+    """The constraints that use only columns of the batch."""
 
     uniques: tuple[Unique, ...]
     checks: tuple[Check, ...]
@@ -108,13 +108,13 @@ class Constraints:
 
     @property
     def columns(self) -> frozenset[str]:
-        """All that they speak of."""
+        """All columns that they use."""
         every: list[Unique | Check | ForeignKey] = [*self.uniques, *self.checks, *self.foreign_keys]
         return frozenset().union(*(each.columns for each in every))
 
 
 def read_constraints(session: Session, shape: TableShape, columns: frozenset[str]) -> Constraints:
-    """The constraints over these columns. Those over others too are left out: only trying tells what they refuse."""
+    """The constraints that use only these columns. Violations of other constraints are found only by trying."""
     uniques = (
         Unique(
             name=name,

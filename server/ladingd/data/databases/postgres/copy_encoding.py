@@ -1,4 +1,4 @@
-"""Record batches as the data of a COPY: binary, or text where the server has to read values itself."""
+"""Encodes record batches as the data of a COPY: binary, or text if the server must parse values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from ladingd.data.databases.postgres.types import PgType
 
-# pyarrow reads these from text as strictly as ISO 8601 is; what it does not take is left to the server.
+# pyarrow parses these strictly as ISO 8601. The server parses what pyarrow rejects.
 _READ_FROM_TEXT = frozenset({"date", "time", "timestamp"})
 
 
 def conform(column: pa.Array, kind: PgType) -> pa.Array:
-    """The values as COPY takes them, or else as text that the server reads itself."""
+    """The values as binary COPY accepts them, or else as text that the server parses."""
     if kind.takes(column.type) or (pa.types.is_string(column.type) and kind.base not in _READ_FROM_TEXT):
         return column
     is_integer = pa.types.is_integer(column.type) and pa.types.is_integer(kind.arrow)
@@ -30,12 +30,12 @@ def conform(column: pa.Array, kind: PgType) -> pa.Array:
         try:
             return column.cast(kind.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass  # not swallowed: the server will say which values it cannot read
+            pass  # The server reports the values that it cannot parse.
     return decimal_text(column) if pa.types.is_decimal128(column.type) else column.cast(pa.string())
 
 
 def encode(records: pa.RecordBatch, types: Sequence[PgType | None]) -> list[bytes]:
-    """All of the data of one COPY. The types are those of the columns; None where text goes as text."""
+    """The data of one binary COPY. ``types`` are those of the columns; None sends text as text."""
     encoders = {
         field.name: pgpq.encoders.StringEncoderBuilder.new_with_output(field, pgpq.schema.Jsonb())
         if kind is not None and kind.base == "jsonb" and pa.types.is_string(field.type)
@@ -47,8 +47,8 @@ def encode(records: pa.RecordBatch, types: Sequence[PgType | None]) -> list[byte
 
 
 def as_csv(records: pa.RecordBatch) -> list[bytes]:
-    """All of the data of one COPY in CSV: values in quotes, nothing for null. Bytes are spelled in hexadecimal digits,
-    as a uuid may be."""
+    """The data of one COPY in CSV: quoted values, and nothing for NULL. Bytes are hexadecimal digits, which are valid
+    for a uuid."""
     columns = [_digits(column) if pa.types.is_fixed_size_binary(column.type) else column for column in records.columns]
     plain = pa.RecordBatch.from_arrays(columns, names=records.schema.names)
     sink = pa.BufferOutputStream()

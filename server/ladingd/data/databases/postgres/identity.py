@@ -1,7 +1,7 @@
-"""Which table a job loads into or reads: the relation itself, not whatever bears its name.
+"""Identifies the table of a job by the relation itself, not by its name.
 
-An oid is the relation's own for as long as it lives. A TRUNCATE keeps the oid and gives the relation new storage; so do
-VACUUM FULL, CLUSTER and some forms of ALTER TABLE, which lose no row.
+A relation keeps its oid until it is dropped. TRUNCATE keeps the oid and gives the relation new storage. So do VACUUM
+FULL, CLUSTER and some forms of ALTER TABLE, which lose no rows.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
-# Functions over oids see the catalog as it is now, whatever the transaction's snapshot. The rows of a partitioned table
-# are in its leaves.
+# Functions over oids see the current catalog even if the transaction has an older snapshot. The rows of a partitioned
+# table are in its leaves.
 _IDENTITY = """
 WITH RECURSIVE named AS (SELECT to_regclass(%s)::oid AS oid), tree AS (
     SELECT oid FROM named WHERE oid IS NOT NULL
@@ -35,35 +35,35 @@ FROM pg_database d, named WHERE d.datname = current_database()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """A relation of one database of one server. ``storage`` has the file node of each part that holds rows, by oid."""
+    """A relation in a database of a server. ``storage`` has the file node of each part that holds rows, by oid."""
 
     system: str
-    """The system identifier of the server's data; empty where the account may not ask for it."""
+    """The system identifier of the server's data; empty if the account may not read it."""
     database: int
     relation: int
     storage: Mapping[str, int]
 
     def is_same(self, other: Identity) -> bool:
-        """Whether it is the same relation, with the same rows or others."""
+        """Whether it is the same relation, even if its rows were replaced."""
         systems = {self.system, other.system} - {""}
         return len(systems) <= 1 and (self.database, self.relation) == (other.database, other.relation)
 
     def holds(self, other: Identity) -> bool:
-        """Whether all the storage of the other one is still there."""
+        """Whether all storage of the other identity still exists."""
         return all(self.storage.get(oid) == node for oid, node in other.storage.items())
 
     def encode(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         return json.dumps(asdict(self))
 
     @classmethod
     def decode(cls, text: str) -> Identity:
-        """As it was kept."""
+        """From the stored form."""
         return cls(**json.loads(text))
 
 
 def read_identity(session: Session, name: sql.Identifier) -> Identity | None:
-    """The relation that has this name now; None if there is none."""
+    """The relation with this name; None if there is none."""
     database, relation, storage = session.rows(_IDENTITY, (name.as_string(),))[0]
     if relation is None:
         return None

@@ -1,10 +1,10 @@
-"""Keys that two chunks have which are written at the same time.
+"""Coordinates chunks that are written at the same time and have keys in common.
 
-A transaction that enters a key waits for another that has entered it and not ended: chunks with doubles in common
-would go one after the other, or lock each other out. So each chunk in which violators are likely shows its keys to the
-others, and holds back the records whose keys an earlier one has, until that one has ended.
+A transaction that inserts a key waits for every open transaction that has inserted the same key. So chunks with common
+keys would run one after the other, or deadlock. Each chunk in which violators are likely therefore publishes its keys,
+and holds back records whose keys an earlier chunk has until that chunk has ended.
 
-It saves time and no more: which key is whose, the table's own indexes decide.
+This only saves time: the table's own indexes decide which record gets a key.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.session import Session
 
 RECENT = 8
-"""Violators in one of so many chunks before make them likely in a chunk."""
+"""A violator makes violators likely in this many following chunks."""
 
 _SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InFlight:
-    """The chunks of one job that are being written on this machine."""
+    """The chunks of a job that are being written on this machine."""
 
     workplace: Workplace
     job_uid: str
@@ -58,9 +58,9 @@ class InFlight:
 
     @contextmanager
     def entered(self, session: Session, ordinal: int, keys: pa.Table | None) -> Iterator[Common]:
-        """Show a chunk's keys to the others until the end of the ``with``, and say which rows others have too.
+        """Publish a chunk's keys until the end of the ``with``. Yields the rows whose keys other chunks have too.
 
-        None stands for keys that only the server can tell apart. The transaction must end within the ``with``.
+        ``keys`` is None if only the server can compare them. The transaction must end within the ``with``.
         """
         session.run("SELECT pg_advisory_xact_lock(%s)", (self._lock(ordinal),))
         own = self._directory / f"{ordinal}.arrow"
@@ -70,14 +70,14 @@ class InFlight:
             draft = draft_of(own)
             with pa.OSFile(str(draft), "wb") as file, pa.ipc.new_file(file, _shown(keys).schema) as writer:
                 writer.write(_shown(keys))
-            draft.replace(own)  # The others never see half of it, should this process die here.
+            draft.replace(own)  # A rename, so that other processes never see half of the file.
         try:
             yield common
         finally:
             own.unlink(missing_ok=True)
 
     def wait(self, session: Session, ordinals: Sequence[int]) -> None:
-        """Until these chunks have ended, however."""
+        """Wait until these chunks have ended."""
         for ordinal in ordinals:
             session.run("SELECT pg_advisory_xact_lock_shared(%s)", (self._lock(ordinal),))
 
@@ -109,7 +109,7 @@ class InFlight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Common:
-    """Whether each row of a chunk has a key of a chunk in flight, and those chunks."""
+    """The rows of a chunk that have a key of another chunk in flight, and those chunks."""
 
     rows: Positions | None
     """The rows; None for all."""
@@ -117,7 +117,7 @@ class Common:
 
 
 def key_table(uniques: Sequence[Unique], columns: Sequence[PgColumn], records: pa.RecordBatch) -> pa.Table | None:
-    """The keys of each row, a column for each unique index; None where only the server can tell keys apart."""
+    """The keys of each row, with a column for each unique index; None if only the server can compare keys."""
     places = {column.name: place for place, column in enumerate(columns)}
     keys = {}
     for unique in uniques:
@@ -134,7 +134,7 @@ def key_table(uniques: Sequence[Unique], columns: Sequence[PgColumn], records: p
 
 
 def _joined(parts: Sequence[pa.Array]) -> pa.Array:
-    # Two keys may come to the same text; then a record is held back that need not be.
+    # Two keys may give the same text. Then a record is held back unnecessarily.
     texts = [part.cast(pa.binary() if pa.types.is_fixed_size_binary(part.type) else pa.string()) for part in parts]
     return pc.binary_join_element_wise(*(text.cast(pa.binary()) for text in texts), _SEPARATOR.encode())
 
@@ -154,7 +154,7 @@ def _common(keys: pa.Table | None, others: dict[int, Path]) -> Common:
         try:
             theirs = pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
         except FileNotFoundError:
-            continue  # It has ended by now: what it has committed, the statements will see.
+            continue  # The chunk has ended. Later statements see what it committed.
         if theirs.schema != keys.schema:
             return Common(rows=None, chunks=tuple(others))
         here = np.zeros(keys.num_rows, np.bool_)

@@ -1,4 +1,4 @@
-"""Which chunks are in the target. The ledger stands in a schema of its own in the same database as the rows."""
+"""The ledger in a PostgreSQL database. It has its own schema in the database of the rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
 
 DDL_LOCK = 0x6C6164696E67
-"""The advisory lock under which daemons make tables: "lading" in ASCII."""
+"""The advisory lock that daemons hold to create tables: "lading" in ASCII."""
 
 _TABLES = {"ledger", "attempt", "target"}
 _USABLE = """
@@ -36,7 +36,7 @@ _MAKE = (
         " attempt integer NOT NULL, counts jsonb NOT NULL, PRIMARY KEY (job, chunk))"
     ),
     "CREATE TABLE IF NOT EXISTS {schema}.attempt (job text NOT NULL PRIMARY KEY, attempt integer NOT NULL)",
-    # A table of its own: ledgers of older versions get it while jobs of other daemons are at work.
+    # A separate table, which can be added to an older ledger while jobs of other daemons use it.
     "CREATE TABLE IF NOT EXISTS {schema}.target (job text NOT NULL PRIMARY KEY, identity jsonb NOT NULL)",
 )
 _GRANT = (
@@ -53,11 +53,11 @@ class Ledger:
     schema: str
 
     def exists(self) -> bool:
-        """Whether there is one, of this version or an older one, and we may use it."""
+        """Whether there is a usable ledger of this version or an older one."""
         return self._usable() >= {"ledger", "attempt"}
 
     def create(self) -> None:
-        """Make what of it is missing. Raises TargetRefused with what an administrator can do instead."""
+        """Create the missing parts. Raises TargetRefused, with the statements that an administrator can run instead."""
         if self._is_whole():
             return
         self.session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
@@ -73,7 +73,7 @@ class Ledger:
             raise self._refusal()
 
     def raise_attempt(self, job_uid: str, attempt: int) -> None:
-        """Shut out all attempts before this one. Waits for their transactions. Raises AttemptSuperseded."""
+        """Shut out all earlier attempts, and wait for their transactions. Raises AttemptSuperseded."""
         found = self.session.rows(
             self._sql(
                 "INSERT INTO {schema}.attempt AS kept (job, attempt) VALUES (%s, %s)"
@@ -84,16 +84,16 @@ class Ledger:
         compare_attempt(found, attempt)
 
     def check_attempt(self, job_uid: str, attempt: int) -> None:
-        """Keep later attempts waiting until the transaction ends. Raises AttemptSuperseded where one has begun."""
+        """Block later attempts until the transaction ends. Raises AttemptSuperseded if a later attempt has begun."""
         found = self.session.rows(
             self._sql("SELECT attempt FROM {schema}.attempt WHERE job = %s FOR SHARE"), (job_uid,)
         )
         compare_attempt(found, attempt)
 
     def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
-        """Enter a chunk, as the first write of its transaction; False where it is committed already.
+        """Insert the entry of a chunk as the first write; False if the chunk is committed already.
 
-        Waits for another transaction that has entered it, until it is known what becomes of that.
+        If another transaction has inserted the same entry, this call waits for its end.
         """
         return bool(
             self.session.run(
@@ -106,7 +106,7 @@ class Ledger:
         )
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
-        """Write down what became of the records of a claimed chunk."""
+        """Write the counts of a claimed chunk."""
         self.session.run(
             self._sql("UPDATE {schema}.ledger SET counts = %s WHERE job = %s AND chunk = %s"),
             (Jsonb(counts, dumps=encode_counts), job_uid, chunk),
@@ -127,9 +127,9 @@ class Ledger:
         return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
 
     def identity(self, job_uid: str, *, for_update: bool = False) -> Identity | None:
-        """The table that the job loads into; None for a job that no daemon of this version has begun.
+        """The table of the job; None for a job that an older version has begun.
 
-        ``for_update``: no other transaction may change it until the end of this one.
+        ``for_update``: lock the entry until the end of the transaction.
         """
         query = "SELECT identity::text FROM {schema}.target WHERE job = %s"
         query += " FOR UPDATE" if for_update else ""
@@ -137,7 +137,7 @@ class Ledger:
         return Identity.decode(found[0][0]) if found else None
 
     def keep_identity(self, job_uid: str, identity: Identity) -> None:
-        """Write down which table the job loads into."""
+        """Store the table of the job."""
         self.session.run(
             self._sql(
                 "INSERT INTO {schema}.target (job, identity) VALUES (%s, %s)"
@@ -147,7 +147,7 @@ class Ledger:
         )
 
     def rows_counted(self, job_uid: str, relation: sql.Composable) -> tuple[int, int]:
-        """How many rows a relation has, and how many of the job's are committed, both at one moment."""
+        """The number of rows of a relation and of the job's committed records, in one snapshot."""
         query = self._sql(
             "SELECT (SELECT count(*) FROM {relation}),"
             " (SELECT coalesce(sum((counts ->> 'inserted')::bigint), 0)::bigint FROM {schema}.ledger WHERE job = %s)",
@@ -157,7 +157,7 @@ class Ledger:
         return there, committed
 
     def forget(self, job_uid: str) -> None:
-        """Remove all that the ledger has of a job."""
+        """Delete a job from the ledger."""
         if "target" in self._usable():
             self.session.run(self._sql("DELETE FROM {schema}.target WHERE job = %s"), (job_uid,))
         self.session.run(self._sql("DELETE FROM {schema}.attempt WHERE job = %s"), (job_uid,))

@@ -1,4 +1,4 @@
-"""PostgreSQL: a database on a server."""
+"""The provider of PostgreSQL, a database server."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from ladingd.data.databases.target import Target
     from ladingd.data.storage.work_dir import Workplace
 
-# The server's clock and version, and whether imports have a ledger there or may make one.
+# The server's clock and version, and whether the ledger's schema exists or may be created.
 _ABOUT = """
 SELECT clock_timestamp(), current_setting('server_version'), pg_is_in_recovery(), current_user,
        EXISTS (SELECT FROM pg_namespace WHERE nspname = %s),
        has_database_privilege(current_database(), 'CREATE')
 """
 _URL_FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir")
-"""The parameters of a URL that name files."""
+"""Parameters of a URL that name files."""
 _LIBPQ_FILES = {"PGPASSFILE": ".pgpass", "PGSERVICEFILE": ".pg_service.conf", "PGSSLKEY": ".postgresql"}
-"""Where libpq looks by itself: the variables, and the files in the home directory if they are not set."""
+"""Files that libpq reads by default: their variables, and their names in the home directory if a variable is not
+set."""
 
 
 class PostgresProvider(DatabaseProvider):
-    """Databases of PostgreSQL."""
+    """PostgreSQL as a kind of database."""
 
     name = "PostgreSQL"
     schemes = ("postgresql", "postgres")
@@ -82,8 +83,8 @@ class PostgresProvider(DatabaseProvider):
             reservation = "it is a standby, which takes no imports"
         elif not has_ledger and not may_create:
             reservation = (
-                f"there is no schema {schema} for the ledger, and {account} may not make it; as an administrator: "
-                f'CREATE SCHEMA "{schema}" AUTHORIZATION "{account}"'
+                f"there is no schema {schema} for the ledger, and {account} may not create it; an administrator can "
+                f'run: CREATE SCHEMA "{schema}" AUTHORIZATION "{account}"'
             )
         return Answer(
             server=f"PostgreSQL {version.split()[0]}", ahead=(now - middle).total_seconds(), reservation=reservation

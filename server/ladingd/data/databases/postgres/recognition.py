@@ -1,4 +1,4 @@
-"""Sees to it that a job loads into one table, which keeps what the job has loaded into it."""
+"""Checks that a job always loads into the same table, and that the table keeps the loaded rows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.ledger import Ledger
     from ladingd.data.databases.postgres.session import Session
 
-_ADVICE = "put that table back under this name and start the job again, or load all records again: lading clone"
+_ADVICE = "restore that table under this name and start the job again, or load all records again: lading clone"
 _VISIBLE = "SELECT NOT row_security_active(%s::oid) AND has_table_privilege(%s::oid, 'SELECT')"
-# The server counts what this transaction does to each relation. The rows of a partitioned table are in its leaves.
+# The server counts the changes of this transaction by relation. The rows of a partitioned table are in its leaves.
 _STANDING = """
 WITH RECURSIVE tree AS (
     SELECT %s::oid AS oid
@@ -33,14 +33,14 @@ SELECT current_setting('track_counts')::boolean,
 
 
 def recognise(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
-    """See that a table is the one that the job has loaded into so far. Raises TargetChanged.
+    """Check that the table is the one that the job has loaded into so far. Raises TargetChanged.
 
-    A table with new storage is counted once: if the job's rows can still be in it, the ledger gets the new storage.
+    If the table has new storage, its rows are counted once. If there are enough, the ledger accepts the new storage.
     """
     kept, now = ledger.identity(job_uid), read_identity(session, shape.identifier)
     if kept is not None and kept == now:
         return
-    kept = ledger.identity(job_uid, for_update=True)  # Another chunk may have counted meanwhile.
+    kept = ledger.identity(job_uid, for_update=True)  # Another chunk may have counted the rows meanwhile.
     if kept is None:
         raise AttemptSuperseded(f"the job must not write any more: {FORGOTTEN}")
     if now is None:
@@ -49,12 +49,12 @@ def recognise(session: Session, ledger: Ledger, job_uid: str, shape: TableShape)
         raise TargetChanged(_replaced(shape.name, kept, now))
     if not now.holds(kept):
         _check_rows(session, ledger, job_uid, shape)
-    if now != kept:  # Partitions that have come are to keep their rows, too.
+    if now != kept:  # Also remember new partitions.
         ledger.keep_identity(job_uid, now)
 
 
 def keep(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
-    """Write down that the job loads into this table."""
+    """Store the table of the job."""
     identity = read_identity(session, shape.identifier)
     if identity is None:
         raise TargetChanged(gone(shape.name))
@@ -62,12 +62,13 @@ def keep(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> N
 
 
 def gone(name: str) -> str:
-    """What to say of a table that is not there."""
+    """The message for a missing table."""
     return f"there is no table {name} any more: it was dropped or renamed; {_ADVICE}"
 
 
 def check_unlogged(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
-    """See that no crash of the server has emptied an unlogged table: it leaves no other sign. Raises TargetChanged."""
+    """Check that no crash of the server has emptied an unlogged table, which leaves no other sign. Raises
+    TargetChanged."""
     if not shape.unlogged or not session.rows(_VISIBLE, (shape.oid, shape.oid))[0][0]:
         return
     there, committed = _counted(ledger, job_uid, shape)
@@ -80,9 +81,10 @@ def check_unlogged(session: Session, ledger: Ledger, job_uid: str, shape: TableS
 
 @contextmanager
 def nothing_vanishing(session: Session, shape: TableShape) -> Iterator[list[int]]:
-    """See that no row of the table vanishes while rows are inserted. Raises TargetRefused.
+    """Check that no row of the table vanishes while rows are inserted. Raises TargetRefused.
 
-    The caller appends the number of rows inserted to the list. A server without ``track_counts`` shows nothing.
+    The caller appends the numbers of inserted rows to the list. Without ``track_counts`` on the server nothing is
+    checked.
     """
     inserted: list[int] = []
     counted, before = session.rows(_STANDING, (shape.oid,))[0]
@@ -110,7 +112,7 @@ def _replaced(name: str, kept: Identity, now: Identity) -> str:
 
 
 def _check_rows(session: Session, ledger: Ledger, job_uid: str, shape: TableShape) -> None:
-    """See that there are as many rows as the job has inserted, or more. Raises TargetChanged."""
+    """Check that the table has at least as many rows as the job has inserted. Raises TargetChanged."""
     if not session.rows(_VISIBLE, (shape.oid, shape.oid))[0][0]:
         raise TargetChanged(
             f"table {shape.name} was truncated or rewritten, and the account {session.user} may not count its rows; "

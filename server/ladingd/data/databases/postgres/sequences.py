@@ -1,7 +1,7 @@
-"""Moves sequences past the values that records bring for the columns which the sequences fill.
+"""Advances sequences past imported values of the columns that they fill.
 
-The server moves a sequence only when it gives a value itself. After an import with values of their own the next insert
-without one would get a value that is taken.
+The server advances a sequence only when it generates a value. After an import of explicit values, the next insert
+without a value would get one that is taken.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _INTEGERS = ("int2", "int4", "int8")
 
-# An identity column has its sequence by a dependency of the sequence, a default by one of its own. A partition has the
-# columns of the tables above it, and so their sequences.
+# The sequence of an identity column depends on the column. A default depends on its sequence. A partition inherits the
+# columns of its parents, and so their sequences.
 _SEQUENCES = """
 WITH tree AS (SELECT %s::oid AS relid UNION SELECT relid FROM pg_partition_ancestors(%s::oid))
 SELECT DISTINCT a.attname, n.nspname, c.relname, s.seqrelid::bigint, s.seqincrement, s.seqmin, s.seqmax,
@@ -44,8 +44,8 @@ FROM (
 WHERE a.attname = ANY (%s) ORDER BY 4, 1
 """
 _LOCKS = 0x1AD1
-# To the first value in the sequence's own steps that is not before the given one, and never back. Each session compares
-# the sequence with its own value: two of ours must not do so at the same time.
+# Advances to the first value in the sequence's steps that is not before the given one, and never moves back. The lock
+# prevents two sessions from comparing and setting at the same time.
 _ADVANCE = """
 SELECT pg_advisory_lock({lock}, {number});
 SELECT setval({name}, least(greatest(
@@ -57,7 +57,7 @@ SELECT pg_advisory_unlock({lock}, {number})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnSequence:
-    """The sequence that fills a column, and whether we may move it."""
+    """The sequence that fills a column, and whether the account may advance it."""
 
     column: str
     schema: str
@@ -69,7 +69,7 @@ class ColumnSequence:
     movable: bool
 
     def furthest(self, values: pa.Array) -> int | None:
-        """The last of some values in the direction of the sequence, of those that it can give at all."""
+        """The last of the values in the direction of the sequence, among those within its bounds."""
         if pa.types.is_string(values.type):
             values = pa.array([None if text is None else _integer(text) for text in values.to_pylist()], pa.int64())
         values = values.cast(pa.int64())
@@ -79,8 +79,8 @@ class ColumnSequence:
 
 
 def column_sequences(session: Session, shape: TableShape, columns: Sequence[PgColumn]) -> list[ColumnSequence]:
-    """The sequences that fill some columns of a table, or of one that it is a partition of, where an insert leaves them
-    out."""
+    """The sequences that fill these columns of a table, or of its parents if it is a partition, when an insert omits
+    them."""
     names = [column.name for column in columns if column.type.base in _INTEGERS]
     if not names:
         return []
@@ -97,10 +97,10 @@ def column_sequences(session: Session, shape: TableShape, columns: Sequence[PgCo
 def move_past(
     session: Session, shape: TableShape, columns: Sequence[PgColumn], records: pa.RecordBatch, refused: Sequence[int]
 ) -> None:
-    """Move the sequences of columns past the values of the records that were inserted: all but the refused ones.
+    """Advance the sequences past the values of the inserted records, which are all but the refused ones.
 
-    It is done before the commit, and no rollback undoes it: whatever is committed, its values are never given again. At
-    worst some values are never given at all.
+    This happens before the commit, and a rollback does not undo it. So committed values are never generated again; at
+    worst some values are skipped.
     """
     for sequence in column_sequences(session, shape, columns):
         if sequence.movable:
@@ -125,7 +125,7 @@ def _move(session: Session, sequence: ColumnSequence, value: int) -> None:
 
 
 def immovable(column: str, sequences: Sequence[ColumnSequence]) -> str:
-    """A sentence where the account may not move the sequence of a column; empty where it may."""
+    """A message if the account may not advance the sequence of a column; otherwise empty."""
     return next(
         (
             f"sequence {sequence.name} is not moved past the imported values of column {column}: this account may not "
@@ -138,9 +138,9 @@ def immovable(column: str, sequences: Sequence[ColumnSequence]) -> str:
 
 
 def _integer(text: str) -> int | None:
-    """An integer as the server reads it from text; None where it is beyond 64 bits."""
+    """An integer as the server parses it from text; None if it exceeds 64 bits."""
     try:
         number = int(text, 0)
     except ValueError:
-        number = int(text)  # with zeros in front
+        number = int(text)  # It has leading zeros.
     return number if -(1 << 63) <= number < 1 << 63 else None

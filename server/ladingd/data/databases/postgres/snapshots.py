@@ -1,8 +1,8 @@
-"""Snapshots of PostgreSQL that several sessions share.
+"""Keeps snapshots that several sessions share.
 
-A snapshot lives as long as the transaction that exported it. This process keeps that transaction open, in a session of
-its own that bears the name of the attempt. The session locks no table. It ends when `end_sessions` ends it, which any
-process can do, or with this process.
+A snapshot lives as long as the transaction that exported it. This process keeps that transaction open in a separate
+session with the name of the attempt. The session locks no table. It ends with this process, or when any process calls
+`end_sessions`.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.session import Address
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# The session is idle on purpose, however long a chunk takes.
+# The session stays idle, however long a chunk takes.
 _STAY = "SET LOCAL idle_in_transaction_session_timeout = 0"
-# It must not outlive a machine that is gone: its snapshot keeps VACUUM from removing rows.
+# The session must not outlive a machine that is gone: its snapshot keeps VACUUM from removing rows.
 _PROBE = "SET LOCAL tcp_keepalives_idle = 60; SET LOCAL tcp_keepalives_interval = 10"
 _EXPORT = "SELECT pg_export_snapshot()"
-# The transactions that the snapshot sees: equal texts stand for equal rows.
+# The transactions that the snapshot sees. Equal texts mean equal rows.
 _SEEN = "SELECT txid_current_snapshot()::text, CASE WHEN pg_is_in_recovery() THEN clock_timestamp()::text ELSE '' END"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A snapshot that is kept."""
+    """A kept snapshot."""
 
     id: str
     seen: str
     """Equal for equal rows."""
     identity: Identity | None
-    """The table as it was just before. A later TRUNCATE or ALTER TABLE may show an old snapshot no rows."""
+    """The table just before the snapshot. After a later TRUNCATE or ALTER TABLE, an old snapshot may see no rows."""
     time: datetime
 
 
@@ -54,7 +54,7 @@ _lock = threading.Lock()
 
 
 def keep_snapshot(address: Address, table: sql.Identifier) -> Snapshot | None:
-    """Keep a snapshot for the attempt that calls; an earlier one is let go. None: the server exports no snapshots.
+    """Keep a snapshot for the calling attempt, and release an earlier one. None: the server cannot export snapshots.
 
     Raises TargetUnavailable, TargetRefused.
     """
@@ -77,7 +77,7 @@ def keep_snapshot(address: Address, table: sql.Identifier) -> Snapshot | None:
 
 
 def let_go() -> None:
-    """Let go of all snapshots that this process keeps."""
+    """Release all snapshots of this process."""
     with _lock:
         kept = list(_kept.values())
         _kept.clear()
@@ -86,10 +86,10 @@ def let_go() -> None:
 
 
 def _replace(connection: psycopg.Connection[Any]) -> None:
-    """Keep a session under the name of the attempt, and close those that the server has ended."""
+    """Keep a session under the name of the attempt, and close sessions that the server has ended."""
     key = os.getpid(), session_name()
     with _lock:
-        # Nothing is asked of these sessions: one with something to read has been told of its end.
+        # These sessions run no statements, so data to read means that the server has ended the session.
         over = [each for each, other in _kept.items() if each == key or _is_over(other)]
         ended = [_kept.pop(each) for each in over]
         _kept[key] = connection

@@ -1,4 +1,4 @@
-"""The types of PostgreSQL's columns: what they are as field types, and which Arrow types go into them as they are."""
+"""Maps PostgreSQL's column types to field types and Arrow types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ladingd.data.values.types import DECIMAL_DIGITS, TEXT, FieldType, Kind
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "json", "jsonb"})
 _SPELLED = frozenset({Kind.DECIMAL, Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.UUID})
-"""Kinds of values that a column of text gets as they are spelled."""
+"""Kinds of values that a text column stores as spelled in the file."""
 _KINDS: dict[str, Kind] = {
     "int2": Kind.INTEGER,
     "int4": Kind.INTEGER,
@@ -51,8 +51,8 @@ _DECLARATIONS: dict[Kind, str] = {
     Kind.TEXT: "text",
 }
 
-# What the server writes for values that Arrow's types have not, and what it takes for booleans and zones. Dates that
-# Arrow has are not among them: the calendar has its say there.
+# The server's spelling of values that Arrow's types lack, and of booleans and zones. Dates within Arrow's range are
+# excluded, because they must be checked against the calendar.
 _MONTH_AND_DAY = r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _FAR_DAY = rf"[1-9][0-9]{{4,6}}{_MONTH_AND_DAY}"
 _DAY = rf"[0-9]{{4,7}}{_MONTH_AND_DAY}"
@@ -75,14 +75,14 @@ _WORDS: dict[Kind, Words] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PgType:
-    """A type as the catalog has it. ``base`` is the type behind all domains, by its name in pg_catalog; empty where
-    it is of another schema. ``precision``, ``scale`` and ``length`` are None where the declaration has none."""
+    """A type in the catalog. ``base`` is the type below all domains by its name in pg_catalog; empty if it is in
+    another schema. ``precision``, ``scale`` and ``length`` are None if the declaration has none."""
 
     declared: str
-    """As SQL spells it: ``numeric(10,2)``, ``app.mood``, ``text[]``."""
+    """The type in SQL: ``numeric(10,2)``, ``app.mood``, ``text[]``."""
     plain: str
-    """The type behind all domains, without modifiers. A cast to it cuts nothing off; the assignment that follows
-    refuses what is too long."""
+    """The type below all domains, without modifiers. A cast to it truncates nothing; the assignment that follows
+    rejects values that are too long."""
     base: str
     is_array: bool = False
     is_domain: bool = False
@@ -90,11 +90,11 @@ class PgType:
     scale: int | None = None
     length: int | None = None
     labels: tuple[str, ...] = ()
-    """Of an enum, in its order."""
+    """The labels of an enum, in order."""
 
     @property
     def field_type(self) -> FieldType:
-        """The type that fields for it are read as; text where we have none like it."""
+        """The type of its fields; text if there is no matching type."""
         if self.is_array:
             return TEXT
         if self.base == "numeric" and self.precision is not None and self.scale is not None:
@@ -105,7 +105,7 @@ class PgType:
 
     @property
     def arrow(self) -> pa.DataType:
-        """The Arrow type that COPY takes fastest. Text, where the server has to read the value itself."""
+        """The Arrow type that COPY accepts fastest; text if the server must parse the value."""
         if self.is_array:
             return pa.string()
         if self.base == "numeric" and self.precision is not None and self.scale is not None:
@@ -115,7 +115,7 @@ class PgType:
         return _ARROW.get(self.base, pa.string())
 
     def reading(self, kind: FieldType) -> Reading:
-        """How fields of a kind are read for a column of this type."""
+        """How fields of this kind are read for the column."""
         if kind == self.field_type and kind != TEXT:
             return admitting(typed(kind, self.arrow, self.plain if kind.kind is Kind.INTEGER else ""))
         if kind.kind in _SPELLED and self.field_type == TEXT:
@@ -125,7 +125,7 @@ class PgType:
         return typed(kind)
 
     def takes(self, arrow: pa.DataType) -> bool:
-        """Whether binary COPY takes values of this Arrow type as they are."""
+        """Whether binary COPY accepts values of this Arrow type unchanged."""
         if self.is_array:
             return False
         if pa.types.is_string(arrow):
@@ -135,13 +135,13 @@ class PgType:
         return self.base in _ARROW and bool(arrow == _ARROW[self.base])
 
     def loose(self, arrow: pa.DataType) -> str:
-        """The type of a column that takes every such value, whatever length, range or domain says."""
+        """The column type without limits of length, range or domain, which accepts every such value."""
         if pa.types.is_string(arrow):
             return "text"
         return self.base
 
     def may_refuse(self, arrow: pa.DataType) -> bool:
-        """Whether there are values of this Arrow type that are none of this type."""
+        """Whether this type may reject values of the Arrow type."""
         if self.is_domain or not self.takes(arrow):
             return True
         if self.base == "numeric":
@@ -151,7 +151,7 @@ class PgType:
         return self.base in ("json", "jsonb") or bool(self.labels)
 
     def equal_alike(self, arrow: pa.DataType) -> bool:
-        """Whether two values of this Arrow type are equal to the server exactly if they are the same."""
+        """Whether the server considers two values of this Arrow type equal exactly if they are identical."""
         return (
             self.takes(arrow)
             and not pa.types.is_floating(arrow)
@@ -160,7 +160,7 @@ class PgType:
         )
 
     def _holds(self, arrow: pa.DataType) -> bool:
-        """Whether a numeric takes every such decimal without rounding it."""
+        """Whether a numeric stores every such decimal without rounding."""
         if self.precision is None or self.scale is None:
             return True
         whole = arrow.precision - arrow.scale
@@ -168,19 +168,19 @@ class PgType:
 
 
 def admitting(reading: Reading) -> Reading:
-    """The same for a column of the reading's own kind, which has values that no file of another kind would have."""
+    """The reading, extended by special values of the column's own type, such as infinity."""
     return replace(reading, words=_WORDS.get(reading.kind.kind))
 
 
 def declaration(kind: FieldType) -> str:
-    """The type of a column in CREATE TABLE, as the catalog spells it afterwards."""
+    """The type of a column in CREATE TABLE, in the catalog's spelling."""
     if kind.kind is Kind.DECIMAL:
         return f"numeric({kind.precision},{kind.scale})"
     return _DECLARATIONS[kind.kind]
 
 
 def _common(one: FieldType, other: FieldType) -> FieldType:
-    """The decimals that both types hold: the server would round what it has no digits for, without a word."""
+    """The decimals that both types can store. The server would silently round excess digits."""
     scale = min(one.scale, other.scale)
     whole = min(one.precision - one.scale, other.precision - other.scale)
     return FieldType(kind=Kind.DECIMAL, precision=max(whole + scale, 1), scale=scale)
