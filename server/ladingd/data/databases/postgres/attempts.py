@@ -1,15 +1,20 @@
 """Records tried by the server itself, where nothing but the table can say which of them it takes.
 
-A savepoint and a COPY for each record that is refused took a millisecond. Here one call tries them all. Records go in
-by pieces, a statement each. A sequence counts them, which no error takes back: it tells which record was refused. The
-records before it go in again, and the next piece begins behind it. Where the count cannot tell, as triggers that come
-after a whole statement refuse records, a statement inserts one record.
+One call tries them all. Records go in by pieces, a statement each. The server counts what it fetches for a statement,
+also if the statement fails: the count tells which record was refused. The records before it go in again, and the next
+piece begins behind it. Records go in one by one where many are refused, and where the count cannot tell, as triggers
+that come after a whole statement refuse records.
+
+50,000 records of ten columns with a trigger: 85 ms by one COPY; 85 ms in pieces, and 3.5 ms more for each hundred
+refused records; 210 ms one by one, and 270 ms if all are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -18,112 +23,154 @@ from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.refusal import BLAMED, IGNORED, POLICY, Refusal, columns_of
 from ladingd.data.databases.postgres.session import Session
 
-STAGE = sql.Identifier("pg_temp", "lading_stage")
+if TYPE_CHECKING:
+    from ladingd.data.values.positions import Positions
+
 ROW = sql.Identifier("lading row")
 
 _CREATE = """
-CREATE FUNCTION pg_temp.lading_try(wanted integer[])
+CREATE FUNCTION pg_temp.lading_try(total integer)
 RETURNS TABLE (tried integer, state text, message text, detail text, blamed text, breached text)
 LANGUAGE plpgsql AS $lading$
 DECLARE
-    total CONSTANT integer := cardinality(wanted);
-    run double precision := 256;  -- how many go in between two that are refused
-    first integer := 1;
+    key CONSTANT oid := (SELECT indexrelid FROM pg_index WHERE indrelid = {stage_name}::regclass);
+    seen double precision := 256;  -- tried lately, and how many of them were refused
+    bad double precision := 1;
+    apart double precision;  -- how many go in between two that are refused
+    first integer := 0;
     last integer;
     place integer;
     touched integer;
-    refused boolean := false;  -- the one behind the piece; its error is kept in the columns of the answer
+    fetched bigint;
+    given boolean := false;  -- the piece is one that was tried before, or a part of it
+    held boolean := false;  -- the record behind the piece is refused; its error is kept in the columns of the answer
+    shortened boolean := false;  -- the last record of the piece seems refused, and the piece is tried without it
+    alone boolean := false;  -- and then that record
     single boolean := false;
-    only_single boolean := false;
     listing boolean := false;  -- let MERGE list what goes in, which takes longer
     entered integer[];
     ignored integer[];
+    staged record;
 BEGIN
-    WHILE first <= total LOOP
-        IF NOT refused THEN
-            single := only_single OR run < 3;
-            last := least(first + ceil(CASE WHEN single THEN run / 4 ELSE run * 2 END)::integer - 1, total);
+    WHILE first < total LOOP
+        IF seen > 512 THEN
+            seen := seen / 2;
+            bad := bad / 2;
         END IF;
-        ignored := NULL;
-        place := first;
-        BEGIN
-            IF single THEN
-                WHILE place <= last LOOP
-                    INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {stage}
-                    WHERE {row} = wanted[place];
+        apart := seen / (bad + 0.001);
+        IF single OR (apart < {singly} AND NOT given) THEN
+            last := least(first + 64, total) - 1;
+            FOR staged IN SELECT * FROM {stage} WHERE {row} BETWEEN first AND last ORDER BY {row} LOOP
+                BEGIN
+                    INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE VALUES ({staged});
                     GET DIAGNOSTICS touched = ROW_COUNT;
                     {settle}
-                    IF touched = 0 THEN
-                        ignored := ignored || wanted[place];
-                    END IF;
-                    place := place + 1;
-                END LOOP;
+                    CONTINUE WHEN touched > 0;
+                    {leave_out}
+                EXCEPTION WHEN OTHERS THEN
+                    {diagnose}
+                    bad := bad + 1;
+                END;
+                tried := staged.{row};
+                RETURN NEXT;
+            END LOOP;
+            seen := seen + last - first + 1;
+            first := last + 1;
+            CONTINUE;
+        END IF;
+        IF NOT given THEN
+            last := least(first + least(ceil(sqrt({statement} * apart)), {most})::integer, total) - 1;
+        END IF;
+        given := false;
+        ignored := NULL;
+        fetched := pg_stat_get_xact_tuples_fetched(key);
+        BEGIN
+            IF listing THEN
+                {merge}
             ELSE
-                PERFORM setval('pg_temp.lading_place', first, false);
-                IF listing THEN
-                    {merge}
-                ELSE
-                    INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM ({piece}) piece;
-                    GET DIAGNOSTICS touched = ROW_COUNT;
-                    IF touched < last - first + 1 THEN
-                        RAISE SQLSTATE {untold};
-                    END IF;
+                INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM ({piece}) piece;
+                GET DIAGNOSTICS touched = ROW_COUNT;
+                IF touched < last - first + 1 THEN
+                    RAISE SQLSTATE {untold};
                 END IF;
-                {settle}
             END IF;
+            {settle}
         EXCEPTION WHEN OTHERS THEN
             IF SQLSTATE = {untold} THEN
                 listing := {merging};
                 single := NOT listing;
-                only_single := single;
+                given := listing;
                 CONTINUE;
             END IF;
-            IF SQLSTATE !~ {blames} THEN
-                RAISE;
+            place := first + (pg_stat_get_xact_tuples_fetched(key) - fetched)::integer - 1;
+            IF held OR place NOT BETWEEN first AND last OR (shortened AND place = last) THEN
+                {check}
+                single := true;
+                CONTINUE;
             END IF;
-            IF NOT single THEN
-                place := currval('pg_temp.lading_place');
-                IF last > first AND (refused OR place = last) THEN
-                    refused := false;
-                    single := true;
-                    only_single := true;
-                    run := least(run, 64);
-                    CONTINUE;
-                END IF;
+            given := true;
+            shortened := place = last AND first < last;
+            IF shortened THEN
+                {check}
+                last := last - 1;
+                CONTINUE;
             END IF;
-            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
-                blamed = COLUMN_NAME, breached = CONSTRAINT_NAME;
-            tried := wanted[place];
-            run := greatest(run * 0.75 + (place - first) * 0.25, 0.5);
-            refused := place > first;
-            last := place - 1;
-            IF NOT refused THEN
-                first := place + 1;
+            {diagnose}
+            seen := seen + place - first + 1;
+            bad := bad + 1;
+            tried := place;
+            held := first < place;
+            IF held THEN
+                last := place - 1;
+            ELSE
                 RETURN NEXT;
+                first := place + 1;
+                given := false;
+                alone := false;
             END IF;
             CONTINUE;
         END;
-        first := last + 1;
-        IF refused THEN
-            refused := false;
-            first := first + 1;
+        IF held THEN
             RETURN NEXT;
+            last := place;
         ELSE
-            run := least(run * 1.25 + 0.25, 2048);
+            seen := seen + last - first + 1;
         END IF;
+        held := false;
+        single := alone;  -- refused with others, but not alone
         FOREACH tried IN ARRAY coalesce(ignored, ARRAY[]::integer[]) LOOP
-            state := {ignored};
-            message := NULL;
+            {leave_out}
             RETURN NEXT;
         END LOOP;
+        first := last + 1;
+        alone := shortened;
+        given := shortened;
+        IF shortened THEN
+            last := first;
+            shortened := false;
+        END IF;
     END LOOP;
 END
 $lading$
 """
-# The sequence counts a record before anything is done with it.
+_CHECK = "IF left(SQLSTATE, 2) <> ALL ({classes}) AND SQLSTATE <> ALL ({states}) THEN RAISE; END IF;"
+_DIAGNOSE = """{check}
+GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
+    blamed = COLUMN_NAME, breached = CONSTRAINT_NAME;
+"""
+_LEAVE_OUT = "state := {ignored}; message := NULL; detail := NULL; blamed := NULL; breached := NULL;"
+_CLASS = 2
+"""How long the name of a class of states is."""
+_SINGLY = 7
+"""Records go in one by one if fewer go in between two that are refused."""
+_STATEMENT = 7
+"""How many records could go in twice in the time that two statements more take."""
+_MOST = 2048
+"""Of one piece."""
+# One by one, in their order: then the count tells how far a statement came. The server cannot foresee a limit that a
+# query gives, so it does not plan each piece anew.
 _PIECE = """
-SELECT * FROM (SELECT * FROM {stage} WHERE {row} = ANY (wanted[first:last]) ORDER BY {row} OFFSET 0) piece
-WHERE nextval('pg_temp.lading_place') > 0
+SELECT * FROM {stage} WHERE {row} BETWEEN first AND last ORDER BY {row} LIMIT (SELECT last - first + 1)
 """
 # Only MERGE tells which records of several went in, and only since this version.
 MERGING_SINCE = 170000
@@ -134,8 +181,12 @@ WITH taken AS (
     RETURNING piece.{row} AS number
 ) SELECT array_agg(number) INTO entered FROM taken;
 IF coalesce(cardinality(entered), 0) < last - first + 1 THEN
-    ignored := ARRAY(SELECT unnest(wanted[first:last]) EXCEPT SELECT unnest(entered) ORDER BY 1);
+    ignored := ARRAY(SELECT generate_series(first, last) EXCEPT SELECT unnest(entered));
 END IF;
+"""
+_FOUND = """
+SELECT array_agg(tried), state, message, detail, blamed, breached FROM pg_temp.lading_try(%s)
+GROUP BY state, message, detail, blamed, breached
 """
 _UNTOLD = "LD001"
 """Our own state of a piece of which some records were left out, and nobody tells which."""
@@ -150,60 +201,76 @@ SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(inhrelid)), 0)::bigint FROM
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """The rows of a batch in the temporary table ``lading_stage``, beside the table that they are to go to."""
+    """Rows of a batch in a temporary table, numbered from 0, beside the table that they are to go to."""
 
     session: Session
     shape: TableShape
     columns: Sequence[PgColumn]
+    stage: sql.Identifier
 
-    def run(self, rows: Sequence[int]) -> list[Refusal]:
-        """Insert these rows in their order; return those that the table refuses, or that its triggers leave out.
+    def run(self, rows: Positions) -> list[Refusal]:
+        """Insert the staged rows in their order; return those that the table refuses, or that its triggers leave out.
 
-        Raises psycopg's errors that no record is to blame for, and TargetRefused where a trigger puts records into
-        other tables.
+        ``rows`` are their places in the batch. Raises psycopg's errors that no record is to blame for, and
+        TargetRefused where a trigger puts records into other tables.
         """
-        mergeable = self.session.rows(_MERGEABLE, (self.shape.oid,))[0][0]
-        merging = self.session.server_version >= MERGING_SINCE and mergeable
-        words: dict[str, sql.Composable] = {
-            "table": self.shape.identifier,
-            "names": sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns),
-            "values": sql.SQL(", ").join(
-                sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
-                for place, column in enumerate(self.columns)
-            ),
-            "stage": STAGE,
-            "row": ROW,
-            # A trigger may have deferred constraints again.
-            "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if self.shape.acts else ""),
-            "blames": sql.Literal(f"^({'|'.join((*BLAMED, *([POLICY] if self.shape.policed else [])))})"),
-            "ignored": sql.Literal(IGNORED),
-            "untold": sql.Literal(_UNTOLD),
-        }
-        words["piece"] = sql.SQL(_PIECE).format(**words)
-        words["merging"] = sql.Literal(merging)
-        words["merge"] = sql.SQL(_MERGE if merging else "NULL;").format(**words)
-        query = sql.SQL(_CREATE).format(**words)
         before = self._elsewhere()
-        self.session.run("CREATE TEMP SEQUENCE lading_place")
-        self.session.run(query)
-        found = self.session.rows("SELECT * FROM pg_temp.lading_try(%s)", (list(rows),))
-        self.session.run("DROP FUNCTION pg_temp.lading_try; DROP SEQUENCE pg_temp.lading_place")
+        self.session.run(self._function())
+        found = self.session.rows(_FOUND, (rows.size,))
+        self.session.run("DROP FUNCTION pg_temp.lading_try")
         refusals = [
-            Refusal(
-                row=row,
-                state=state,
-                message=message or f"a trigger of table {self.shape.name} ignores this record",
-                columns=columns_of(state, detail or "", blamed or ""),
-                constraint=breached or "",
-            )
-            for row, state, message, detail, blamed, breached in found
+            Refusal(row=row, state=state, message=told, columns=columns, constraint=breached or "")
+            for places, state, message, detail, blamed, breached in found
+            for told in [message or f"a trigger of table {self.shape.name} ignores this record"]
+            for columns in [columns_of(state, detail or "", blamed or "")]
+            for row in rows[places].tolist()
         ]
-        if any(refusal.state == IGNORED for refusal in refusals) and self._elsewhere() > before:
+        if any(state == IGNORED for _, state, *_ in found) and self._elsewhere() > before:
             raise TargetRefused(
                 f"a trigger puts records for table {self.shape.name} into tables that inherit from it, so nobody can "
                 f"count them: import into these tables, or partition {self.shape.name} by PARTITION BY"
             )
-        return refusals
+        return sorted(refusals, key=attrgetter("row"))
+
+    def _function(self) -> sql.Composed:
+        mergeable = self.session.rows(_MERGEABLE, (self.shape.oid,))[0][0]
+        merging = self.session.server_version >= MERGING_SINCE and mergeable
+        policy = [POLICY] if self.shape.policed else []
+        words: dict[str, sql.Composable] = {
+            "table": self.shape.identifier,
+            "names": sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns),
+            "values": self._values(),
+            "staged": self._values("staged"),
+            "stage": self.stage,
+            "stage_name": sql.Literal(self.stage.as_string()),
+            "row": ROW,
+            # A trigger may have deferred constraints again.
+            "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if self.shape.acts else ""),
+            "classes": sql.Literal([state for state in BLAMED if len(state) == _CLASS]),
+            "states": sql.Literal([state for state in (*BLAMED, *policy) if len(state) > _CLASS]),
+            "ignored": sql.Literal(IGNORED),
+            "untold": sql.Literal(_UNTOLD),
+            "merging": sql.Literal(merging),
+            "singly": sql.Literal(_SINGLY),
+            "statement": sql.Literal(_STATEMENT),
+            "most": sql.Literal(_MOST),
+        }
+        parts = {
+            "check": _CHECK,
+            "diagnose": _DIAGNOSE,
+            "leave_out": _LEAVE_OUT,
+            "piece": _PIECE,
+            "merge": _MERGE if merging else "NULL;",
+        }
+        for name, text in parts.items():
+            words[name] = sql.SQL(text).format(**words)
+        return sql.SQL(_CREATE).format(**words)
+
+    def _values(self, *table: str) -> sql.Composed:
+        return sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Identifier(*table, f"lading {place}"), sql.SQL(column.type.plain))
+            for place, column in enumerate(self.columns)
+        )
 
     def _elsewhere(self) -> int:
         """How many rows this transaction has inserted into tables that inherit from this one, where it has no

@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from ladingd.core.errors import TargetRefused
-from ladingd.data.databases.postgres.attempts import STAGE, Attempts
+from ladingd.data.databases.postgres.attempts import Attempts
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import Constraints, read_constraints
 from ladingd.data.databases.postgres.copy_encoding import as_csv, conform, encode
@@ -32,6 +32,10 @@ PROBES = 3
 """How often a batch is looked through: other transactions may bring keys in between."""
 
 _UNIQUE_VIOLATION = "23505"
+_STAGE = sql.Identifier("pg_temp", "lading_stage")
+"""The batch, from where the server reads what it was given as text."""
+_TRIED = sql.Identifier("pg_temp", "lading_tried")
+"""The rows of a batch that are tried by the server itself, numbered from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,7 @@ class Load:
         if not self.probed and self._goes(session, rows):
             return []
         if not self.direct:
-            self._stage(session)
+            self._stage(session, _STAGE, self.records)
         constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
         if not (constraints.uniques or self.shape.excludes):
             return self._settle(session, constraints, rows)
@@ -217,34 +221,37 @@ class Load:
                 sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
                 for place, column in enumerate(self.columns)
             ),
-            stage=STAGE,
+            stage=_STAGE,
             row=sql.Identifier(ROW),
         )
         return session.run(query, (rows.tolist(),))
 
-    def _stage(self, session: Session) -> None:
-        """Bring the batch into a temporary table, from where the server reads what it was given as text."""
+    def _stage(self, session: Session, stage: sql.Identifier, records: pa.RecordBatch) -> None:
+        """Bring rows into a temporary table."""
         definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
         definitions += [
             sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
-            for place, (column, array) in enumerate(zip(self.columns, self.records.columns, strict=True))
+            for place, (column, array) in enumerate(zip(self.columns, records.columns, strict=True))
         ]
-        session.run(
-            sql.SQL("CREATE TEMP TABLE lading_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(definitions))
-        )
-        numbers = pa.array(np.arange(self.records.num_rows, dtype=np.int32))
+        session.run(sql.SQL("CREATE TABLE {} ({}) ON COMMIT DROP").format(stage, sql.SQL(", ").join(definitions)))
+        numbers = pa.array(np.arange(records.num_rows, dtype=np.int32))
         names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]
-        staged = pa.RecordBatch.from_arrays([numbers, *self.records.columns], names=names)
-        session.copy("COPY pg_temp.lading_stage FROM STDIN (FORMAT binary)", encode(staged, [None] * len(names)))
+        staged = pa.RecordBatch.from_arrays([numbers, *records.columns], names=names)
+        query = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(stage)
+        session.copy(query, encode(staged, [None] * len(names)))
 
     def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
         """Insert what goes of these rows, and return those that do not."""
         self.attempts.append(rows.size)
-        if not session.rows("SELECT to_regclass('pg_temp.lading_stage') IS NOT NULL")[0][0]:
-            self._stage(session)
+        every = rows.size == self.records.num_rows
+        stage = _STAGE if every and not self.direct else _TRIED
+        if stage is _TRIED:
+            self._stage(session, stage, self.records if every else self.records.take(pa.array(rows)))
         with nothing_vanishing(session, self.shape) as inserted:
-            refusals = Attempts(session=session, shape=self.shape, columns=self.columns).run(rows.tolist())
+            refusals = Attempts(session=session, shape=self.shape, columns=self.columns, stage=stage).run(rows)
             inserted.append(rows.size - len(refusals))
+        if stage is _TRIED:
+            session.run(sql.SQL("DROP TABLE {}").format(stage))
         return refusals
 
 

@@ -95,8 +95,11 @@ def test_trying_alone_finds_the_same_records(quay: Quay, monkeypatch: pytest.Mon
     assert quay.sql("SELECT id FROM t WHERE id <> 100 ORDER BY id") == [(-1,), (1,), (13,)]
 
 
+@pytest.mark.parametrize("counts", ["on", "off"])
 @pytest.mark.parametrize("moment", ["BEFORE", "AFTER"])
-def test_runs_of_good_and_bad_records_of_any_length(quay: Quay, moment: str) -> None:
+def test_runs_of_good_and_bad_records_of_any_length(quay: Quay, moment: str, counts: str) -> None:
+    (name,) = quay.sql("SELECT current_database()")[0]
+    quay.sql(f'ALTER DATABASE "{name}" SET track_counts = {counts}')
     quay.sql(
         "CREATE TABLE t (id int PRIMARY KEY, n int);"
         "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -113,6 +116,30 @@ def test_runs_of_good_and_bad_records_of_any_length(quay: Quay, moment: str) -> 
     assert all(fault.message == f"no {fault.index}" for fault in quay.faults if kinds[fault.index] == 1)
     rows = quay.sql("SELECT id FROM t ORDER BY id")
     assert rows == [(row,) for row, kind in enumerate(kinds) if kind not in refused]
+
+
+def test_records_that_are_refused_together_and_not_alone_are_taken(quay: Quay) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int PRIMARY KEY);"
+        "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT count(*) > 1 AND bool_or(id % 50 = 7) FROM fresh) THEN RAISE EXCEPTION 'not together'; END IF;"
+        " RETURN NULL; END $$;"
+        "CREATE TRIGGER judge AFTER INSERT ON t REFERENCING NEW TABLE AS fresh EXECUTE FUNCTION judge()"
+    )
+    counts = quay.write({"id": list(range(300))})
+    assert counts == Counts(read=300, inserted=300)
+    assert quay.sql("SELECT count(*) FROM t") == [(300,)]
+
+
+def test_a_record_that_is_left_out_is_not_told_the_column_of_one_before(quay: Quay) -> None:
+    quay.sql(
+        "CREATE TABLE t (id int NOT NULL, n int);"
+        "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.n = 1 THEN NEW.id := NULL; END IF; RETURN CASE NEW.n WHEN 2 THEN NULL ELSE NEW END; END $$;"
+        "CREATE TRIGGER judge BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge()"
+    )
+    quay.write({"id": [1, 2, 3], "n": [0, 1, 2]})
+    assert quay.codes == [(1, "NOT_NULL", "s_id", "2"), (2, "IGNORED_BY_TRIGGER", "", "")]
 
 
 def test_many_violators_far_apart_are_found_by_trying(quay: Quay, monkeypatch: pytest.MonkeyPatch) -> None:
