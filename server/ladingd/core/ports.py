@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, CommittedChunk, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
+from ladingd.core.spec import JobSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from ladingd.core.access import AuditEntry, Deed, Token
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
-    from ladingd.core.spec import JobSpec
     from ladingd.core.state import Event, State
 
 T = TypeVar("T")
+SpecT = TypeVar("SpecT", bound=JobSpec)
+PlanT = TypeVar("PlanT", bound=Plan)
 
 
 Check = Callable[["Job"], None]
@@ -231,8 +233,9 @@ class ChunkStore(ABC):
         """
 
 
-class Transfer(ABC):
-    """Moves records. Its methods block and run in worker processes; an instance is picklable and carries no secret.
+class TransferOf(ABC, Generic[SpecT, PlanT]):
+    """Moves the records of one kind of job. Its methods block and run in worker processes; an instance is picklable
+    and carries no secret.
 
     The order of calls is plan, begin, then cut and process until the phase is committed, advance to the next phase, and
     after the last phase finish. Every call may be repeated after a crash. A job is known by its ``uid``. Every method
@@ -240,20 +243,20 @@ class Transfer(ABC):
     """
 
     @abstractmethod
-    def plan(self, spec: JobSpec) -> Plan:
+    def plan(self, spec: SpecT) -> PlanT:
         """Check a spec against the real source and target. Changes nothing. Raises InvalidSpec."""
 
     @abstractmethod
-    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: PlanT) -> tuple[CommittedChunk, ...]:
         """Begin an attempt: check that the source is still the planned one, prepare the target, shut out all earlier
         attempts, and return what the ledger holds. Raises PlanOutdated."""
 
     @abstractmethod
-    def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def committed(self, job_uid: str, attempt: int, plan: PlanT) -> tuple[CommittedChunk, ...]:
         """Shut out all attempts before this one and return what the ledger holds, without beginning anything."""
 
     @abstractmethod
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+    def cut(self, plan: PlanT, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         """The next chunks of this phase, at most ``limit``. Fewer than ``limit`` end the phase.
 
         ``previous`` is the last chunk that was cut. It belongs to an earlier phase if this phase has no chunk yet.
@@ -262,11 +265,11 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def check_source(self, plan: PlanT, chunks: Sequence[Chunk]) -> None:
         """Raises PlanOutdated if the source no longer holds what these chunks were cut from."""
 
     @abstractmethod
-    def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
+    def process(self, job_uid: str, attempt: int, plan: PlanT, chunk: Chunk) -> Counts:
         """Move the records of one chunk and commit them with their ledger entry; return the balanced counts.
 
         Exactly once: if the ledger has the chunk already, write nothing and return the counts in the ledger. The
@@ -274,7 +277,7 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+    def advance(self, job_uid: str, attempt: int, plan: PlanT, phase: int) -> None:
         """All chunks of the phases before this one are committed: prepare this phase.
 
         Idempotent and durable. It is called before the first chunk of the phase is cut, and again if the attempt ends
@@ -282,15 +285,19 @@ class Transfer(ABC):
         """
 
     @abstractmethod
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """All chunks of all phases are committed: put the result in its place. May be repeated.
 
         Returns what people should know of the result.
         """
 
     @abstractmethod
-    def discard(self, job_uid: str, plan: Plan) -> None:
+    def discard(self, job_uid: str, plan: PlanT) -> None:
         """Forget the job: its ledger entries, parts and rejects. Records in the target stay."""
+
+
+class Transfer(TransferOf[JobSpec, Plan]):
+    """Moves the records of jobs of every kind."""
 
 
 class RejectReader(ABC):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ladingd.core.ports import Transfer
+from ladingd.core.ports import Transfer, TransferOf
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.registry import preload
 from ladingd.data.files.uploads.quota import UploadRoom
@@ -20,16 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, CommittedChunk, Plan
-    from ladingd.core.spec import JobSpec
-    from ladingd.data.exports.exporter import TableExport
-    from ladingd.data.imports.importer import TableImport
+    from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, ImportPlan, Plan
+    from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec
 
 _log = logging.getLogger(__name__)
 
 PRELOAD = (
     "ladingd.data.imports.importer",
-    "ladingd.data.exports.planner",
     "ladingd.data.exports.exporter",
     *preload(),
 )
@@ -49,74 +46,61 @@ class BulkTransfer(Transfer):
     """The quota for exports to the root of downloads; None: no quota."""
 
     def plan(self, spec: JobSpec) -> Plan:
-        if spec.kind == "import":
-            from ladingd.data.imports.memory import memory_given_back
-
-            with memory_given_back():
-                return self._import().plan(spec)
-        from ladingd.data.exports.planner import plan_export
-
-        return plan_export(spec, self.connections, self.roots, self.own_files, self._workplace(), self.upload_room)
+        plan: Plan = self._of(spec).plan(spec)
+        return plan
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
-        if plan.kind == "import":
-            return self._import().begin(job_uid, attempt, plan)
-        return self._export().begin(job_uid, attempt, plan)
+        return self._of(plan).begin(job_uid, attempt, plan)
 
     def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
-        if plan.kind == "import":
-            return self._import().committed(job_uid, attempt, plan)
-        return self._export().committed(job_uid, attempt, plan)
+        return self._of(plan).committed(job_uid, attempt, plan)
 
     def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
-        if plan.kind == "import":
-            return self._import().cut(plan, previous, limit)
-        return self._export().cut(plan, previous, limit)
+        return self._of(plan).cut(plan, previous, limit, phase)
 
     def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        if plan.kind == "import":
-            self._import().check_source(plan, chunks)
+        self._of(plan).check_source(plan, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
-        if plan.kind == "import":
-            counts = self._import().process(job_uid, attempt, plan, chunk)
-        else:
-            counts = self._export().process(job_uid, attempt, plan, chunk)
+        counts = self._of(plan).process(job_uid, attempt, plan, chunk)
         _log.debug("a chunk is committed: %d records read, %d rejected", counts.read, counts.rejected)
         return counts
 
     def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
-        """Does nothing: imports and exports have one phase."""
+        self._of(plan).advance(job_uid, attempt, plan, phase)
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
-        if plan.kind == "import":
-            self._import().finish(job_uid, plan, chunks)
-            return ()
-        return self._export().finish(job_uid, plan, chunks)
+        return self._of(plan).finish(job_uid, plan, chunks)
 
     def discard(self, job_uid: str, plan: Plan) -> None:
-        if plan.kind == "import":
-            self._import().discard(job_uid, plan)
-        else:
-            self._export().discard(job_uid, plan)
+        self._of(plan).discard(job_uid, plan)
 
-    def _import(self) -> TableImport:
-        from ladingd.data.imports.importer import TableImport
+    def _of(self, job: JobSpec | Plan) -> TransferOf[Any, Any]:
+        return KINDS[job.kind](self)
 
-        return TableImport(
-            connections=self.connections, roots=self.roots, own_files=self.own_files, workplace=self._workplace()
-        )
 
-    def _export(self) -> TableExport:
-        from ladingd.data.exports.exporter import TableExport
+def _import(bulk: BulkTransfer) -> TransferOf[ImportSpec, ImportPlan]:
+    from ladingd.data.imports.importer import TableImport
 
-        return TableExport(
-            connections=self.connections,
-            roots=self.roots,
-            own_files=self.own_files,
-            workplace=self._workplace(),
-            upload_room=self.upload_room,
-        )
+    return TableImport(
+        connections=bulk.connections,
+        roots=bulk.roots,
+        own_files=bulk.own_files,
+        workplace=Workplace(directory=bulk.work_dir),
+    )
 
-    def _workplace(self) -> Workplace:
-        return Workplace(directory=self.work_dir)
+
+def _export(bulk: BulkTransfer) -> TransferOf[ExportSpec, ExportPlan]:
+    from ladingd.data.exports.exporter import TableExport
+
+    return TableExport(
+        connections=bulk.connections,
+        roots=bulk.roots,
+        own_files=bulk.own_files,
+        workplace=Workplace(directory=bulk.work_dir),
+        upload_room=bulk.upload_room,
+    )
+
+
+KINDS: Mapping[str, Callable[[BulkTransfer], TransferOf[Any, Any]]] = {"import": _import, "export": _export}
+"""What moves the records of each kind of job. A new kind is a function above, and an entry here."""

@@ -18,12 +18,15 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance, DestinationRefused, StartsOver
 from ladingd.core.files import UPLOADS
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
+from ladingd.core.ports import TransferOf
+from ladingd.core.spec import ExportSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import source_of
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
 from ladingd.data.exports.destination import Destination
 from ladingd.data.exports.ledger import Entry, Ledger
 from ladingd.data.exports.moments import moments_seen, write_at_one_moment
+from ladingd.data.exports.planner import plan_export
 from ladingd.data.exports.rows import writer_of
 from ladingd.data.files.digest import digest_all, is_digest
 from ladingd.data.files.uploads.quota import UploadRoom
@@ -42,14 +45,18 @@ _FRONTS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TableExport:
-    """The methods of ``Transfer`` for exports, except ``plan``."""
+class TableExport(TransferOf[ExportSpec, ExportPlan]):
+    """Exports a table into a file."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     own_files: Mapping[str, Path]
     workplace: Workplace
     upload_room: UploadRoom | None = None
+
+    def plan(self, spec: ExportSpec) -> ExportPlan:
+        """Check the spec against the table and the destination."""
+        return plan_export(spec, self.connections, self.roots, self.own_files, self.workplace, self.upload_room)
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are
@@ -78,7 +85,7 @@ class TableExport:
         with ledger.locked():
             return ledger.begin(attempt)
 
-    def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+    def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         """Ranges of the key, at most ten thousand. The first and the last are open, because rows may have been added
         since."""
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
@@ -92,6 +99,9 @@ class TableExport:
             chunks.append(Chunk(ordinal=ordinal, start=start, end=end))
             ordinal, start = ordinal + 1, end
         return tuple(chunks)
+
+    def check_source(self, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
+        """Does nothing: rows may change between chunks. `begin`, `process` and `finish` check the table itself."""
 
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:
         """Read the rows into a spool first. While the attempt is known to be the current one, they are copied into the
@@ -135,6 +145,9 @@ class TableExport:
                     sync_directory(part.parent)
                 ledger.write(chunk.ordinal, entry)
         return entry.counts
+
+    def advance(self, job_uid: str, attempt: int, plan: ExportPlan, phase: int) -> None:
+        """Does nothing: an export has one phase."""
 
     def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """Copy the remaining parts into the draft and publish the file. Returns what users should know about the

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import ImportPlan
+from ladingd.core.ports import TransferOf
+from ladingd.core.spec import ImportSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import target_of
 from ladingd.data.files import fingerprint
 from ladingd.data.files.roots import open_source, reopen_source
 from ladingd.data.formats.registry import format_of
+from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import plan_import
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
@@ -24,21 +28,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
-    from ladingd.core.spec import ImportSpec
+    from ladingd.core.plan import Chunk, CommittedChunk
     from ladingd.data.databases.target import Target
     from ladingd.data.rejects.fault import Faults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TableImport:
-    """The methods of ``Transfer`` for imports."""
+class TableImport(TransferOf[ImportSpec, ImportPlan]):
+    """Imports a file into a table."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     own_files: Mapping[str, Path]
     workplace: Workplace
 
+    @memory_given_back()
     def plan(self, spec: ImportSpec) -> ImportPlan:
         """Check the spec against the file and the table."""
         target = self._target(spec.target.connection)
@@ -60,7 +64,7 @@ class TableImport:
         """Shut out earlier attempts and read the ledger if it exists."""
         return self._target(plan.target.connection).committed(job_uid, attempt)
 
-    def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+    def cut(self, plan: ImportPlan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         """The next record-aligned chunks."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             return format_of(plan.layout).cut(source, plan, previous, limit)
@@ -84,12 +88,16 @@ class TableImport:
 
         return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 
-    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+    def advance(self, job_uid: str, attempt: int, plan: ImportPlan, phase: int) -> None:
+        """Does nothing: an import has one phase."""
+
+    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """Check that all chunks came from one file and went into one table."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
             fingerprint.check_chunks(source, plan.fingerprint, chunks)
         self._target(plan.target.connection).verify(job_uid, plan)
+        return ()
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""
