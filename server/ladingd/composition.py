@@ -23,7 +23,8 @@ from ladingd.data.files.downloads import RootFiles
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.files.uploads.store import UploadFiles
 from ladingd.data.rejects.files import RejectFiles
-from ladingd.data.storage.job_files import WorkplaceFiles
+from ladingd.data.storage.job_files import WorkDirFiles
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import PRELOAD, BulkTransfer
 from ladingd.host.instance_lock import CannotStart
 from ladingd.host.supervision import Supervision, awaited_start
@@ -146,7 +147,8 @@ async def compose(
     records = SqlJobStore(database, patient=True)
     notifier = Notifier()
     change_feed = ChangeFeed(store, notifier, [tell_change, *(meter.changed for meter in meters)])
-    files = WorkplaceFiles(settings.state_dir)
+    work_dir = WorkDir(directory=settings.state_dir)
+    files = WorkDirFiles(work_dir)
     disk_space = DiskSpace(
         SqlHoldStore(database),
         notifier,
@@ -154,7 +156,7 @@ async def compose(
         reserve=settings.disk_reserve,
         refill=database.ballast.restore,
     )
-    rejects = RejectFiles(settings.state_dir)
+    rejects = RejectFiles(work_dir)
     watch = Watch(jobs=store, changes=store, chunks=store, journal=store, rejects=rejects, notifier=notifier)
     upload_room = UploadRoom(directory=settings.state_dir, limit=settings.uploads_limit)
     uploads = UploadFiles(upload_room, file_limit=settings.upload_limit)
@@ -163,7 +165,7 @@ async def compose(
     roots = Reloadable({**settings.roots, UPLOADS: uploads.root})
     own = Reloadable(_own_files(settings, config, socket))
     transfer = BulkTransfer(
-        connections=connections, roots=roots, work_dir=settings.state_dir, own_files=own, upload_room=upload_room
+        connections=connections, roots=roots, work_dir=work_dir, own_files=own, upload_room=upload_room
     )
     cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=upkeep_workers)
     control = Control(

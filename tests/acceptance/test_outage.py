@@ -11,7 +11,7 @@ import pytest
 
 from lading_client.client import Client
 from lading_client.model import State
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from tests.harness.jobs import followed, held, importing, rows, write_people
 from tests.harness.postgres import PostgresProcess
 from tests.harness.waiting import until_async
@@ -48,7 +48,7 @@ def home(folder: Path) -> Path:
 def move_away(home: Path, daemon: DaemonProcess) -> Path:
     """Move the directory while no worker has the database open: SQLite takes ill a file that moves under it."""
     away = home.with_name("away")
-    with Workplace(directory=daemon.state_dir).locked(str(home / "t.db")):
+    with WorkDir(directory=daemon.state_dir).locked(str(home / "t.db")):
         home.rename(away)
     return away
 

@@ -25,7 +25,7 @@ from ladingd.data.files.roots import open_source
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.importer import TableImport
 from ladingd.data.mapping.compiled import CompiledMapping
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from tests.chaos.database import Database, PostgresServer, SqliteFile
 from tests.chaos.failpoint import Action, Moment, Switch
 from tests.chaos.outcome import Difference
@@ -115,13 +115,13 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dock]:
         database = PostgresServer(request.getfixturevalue("server"))
     table = f"dock_{uuid.uuid4().hex}"
     database.make_table(table)
-    connection, workplace = Connection(name="target", url=database.url), Workplace(directory=tmp_path)
+    connection, work_dir = Connection(name="target", url=database.url), WorkDir(directory=tmp_path)
     yield Dock(
         uid=uuid.uuid4().hex,
         database=database,
-        target=target_of(connection, workplace),
+        target=target_of(connection, work_dir),
         transfer=TableImport(
-            connections={"target": connection}, roots={"local": Path("/")}, own_files={}, workplace=workplace
+            connections={"target": connection}, roots={"local": Path("/")}, own_files={}, work_dir=work_dir
         ),
         table=table,
         file=tmp_path / "in.csv",

@@ -19,7 +19,7 @@ from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, O
 from ladingd.core.state import Event, State
 from ladingd.data.databases.registry import providers
 from ladingd.data.formats.csv.dialect import Dialect
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.store.jobs import SqlJobStore
 from tests.contract.databases import TestDatabase, database_of
 
@@ -96,8 +96,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
-    return Workplace(directory=tmp_path / "work")
+def work_dir(tmp_path: Path) -> WorkDir:
+    return WorkDir(directory=tmp_path / "work")
 
 
 TABLE = Table(connection="crm", schema="Öffentlich", table="re\"cip'ients")

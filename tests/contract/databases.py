@@ -16,7 +16,7 @@ from ladingd.data.databases.duckdb.session import connected
 from ladingd.data.databases.postgres.session import close_idle
 from ladingd.data.databases.postgres.snapshots import let_go
 from ladingd.data.databases.registry import provider_of
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,9 +113,9 @@ class DuckdbDatabase(TestDatabase):
 
     codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "UNIQUE", "CHECK": "CHECK"}
 
-    def __init__(self, path: Path, workplace: Workplace) -> None:
+    def __init__(self, path: Path, work_dir: WorkDir) -> None:
         self.path = path
-        self.workplace = workplace
+        self.work_dir = work_dir
 
     @property
     def url(self) -> str:
@@ -123,7 +123,7 @@ class DuckdbDatabase(TestDatabase):
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         # A process opens a file once: the tests take turns with the product by its own session.
-        with connected(self.path, self.workplace, create=True) as database:
+        with connected(self.path, self.work_dir, create=True) as database:
             return [database.rows(statement) for statement in statements][-1]
 
     def tables(self) -> list[str]:
@@ -158,7 +158,7 @@ def postgres_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
 def duckdb_database(request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
     """A file that the first statement makes."""
     directory = request.getfixturevalue("tmp_path")
-    yield DuckdbDatabase(directory / "harbour's.duckdb", Workplace(directory=directory / "work"))
+    yield DuckdbDatabase(directory / "harbour's.duckdb", WorkDir(directory=directory / "work"))
 
 
 DATABASES = {"SQLite": sqlite_database, "PostgreSQL": postgres_database, "DuckDB": duckdb_database}

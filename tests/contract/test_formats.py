@@ -21,6 +21,7 @@ from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.files.roots import Source, open_source
 from ladingd.data.formats.registry import FORMATS, format_of, format_to_read, format_to_write
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def opened(directory: Path, name: str, data: bytes, chunk_bytes: int) -> Opened:
     (directory / name).write_bytes(data)
 
     connection = Connection(name="local", url=f"sqlite://{directory}/target.sqlite")
-    transfer = BulkTransfer(connections={"local": connection}, roots={"local": directory}, work_dir=directory / "work")
+    transfer = BulkTransfer(
+        connections={"local": connection}, roots={"local": directory}, work_dir=WorkDir(directory=directory / "work")
+    )
     file = File(path=name)
     plan = transfer.plan(ImportSpec(file=file, target=Table(table="t"), chunk_bytes=chunk_bytes))
     assert plan.kind == "import"

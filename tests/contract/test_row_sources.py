@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ladingd.data.databases.row_source import SourceTable
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
     from tests.contract.databases import TestDatabase
 
 
@@ -83,8 +83,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(database: TestDatabase, workplace: Workplace) -> Reader:
-    return Reader(source=source_of(database.connection, workplace))
+def reader(database: TestDatabase, work_dir: WorkDir) -> Reader:
+    return Reader(source=source_of(database.connection, work_dir))
 
 
 def values(rows: Sequence[int]) -> str:
@@ -271,7 +271,7 @@ def test_a_table_that_was_dropped_is_told_of(database: TestDatabase, reader: Rea
 
 
 def test_a_column_that_is_gone_makes_a_table_unreadable(
-    database: TestDatabase, reader: Reader, workplace: Workplace
+    database: TestDatabase, reader: Reader, work_dir: WorkDir
 ) -> None:
     database.sql(f"CREATE TABLE t (id {database.key}, v VARCHAR(9))", "INSERT INTO t VALUES (1, 'x')")
     plan = reader.plan()

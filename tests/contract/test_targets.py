@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from ladingd.data.databases.commit import Opening
     from ladingd.data.rejects.fault import Faults
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
     from ladingd.data.values.positions import Positions
 
 JOB = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
@@ -177,11 +177,11 @@ class Dock:
 
 
 @pytest.fixture
-def dock(database: TestDatabase, workplace: Workplace) -> Dock:
+def dock(database: TestDatabase, work_dir: WorkDir) -> Dock:
     return Dock(
         database=database,
-        target=target_of(database.connection, workplace),
-        source=source_of(database.connection, workplace),
+        target=target_of(database.connection, work_dir),
+        source=source_of(database.connection, work_dir),
     )
 
 

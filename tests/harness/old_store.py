@@ -23,6 +23,7 @@ from ladingd.core.plan import CommittedChunk
 from ladingd.core.spec import ExportSpec, File, ImportSpec, OnRestart, Table
 from ladingd.core.state import Event
 from ladingd.data.databases.connection import Connection
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 from ladingd.store.jobs import SqlJobStore
 
@@ -144,7 +145,9 @@ async def fill_access(store: SqlJobStore) -> None:
 async def _write() -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        transfer = BulkTransfer(connections=write_world(folder), roots={"local": folder}, work_dir=folder)
+        transfer = BulkTransfer(
+            connections=write_world(folder), roots={"local": folder}, work_dir=WorkDir(directory=folder)
+        )
         store = await SqlJobStore.open(folder / "store.db")
         await fill(store, transfer)
         await fill_access(store)

@@ -12,7 +12,7 @@ from ladingd.core.ports import Transfer, TransferOf
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.registry import preload
 from ladingd.data.files.uploads.quota import UploadRoom
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 # The daemon loads this module to pickle a transfer for its workers. It must never load pyarrow, DuckDB or a driver,
 # which cost half a second and 100 MB. Therefore the functions, which run only in workers, import them.
@@ -40,7 +40,7 @@ class BulkTransfer(Transfer):
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
-    work_dir: Path
+    work_dir: WorkDir
     own_files: Mapping[str, Path] = field(default_factory=dict)
     upload_room: UploadRoom | None = None
     """The quota for exports to the root of downloads; None: no quota."""
@@ -86,7 +86,7 @@ def _import(bulk: BulkTransfer) -> TransferOf[ImportSpec, ImportPlan]:
         connections=bulk.connections,
         roots=bulk.roots,
         own_files=bulk.own_files,
-        workplace=Workplace(directory=bulk.work_dir),
+        work_dir=bulk.work_dir,
     )
 
 
@@ -97,10 +97,10 @@ def _export(bulk: BulkTransfer) -> TransferOf[ExportSpec, ExportPlan]:
         connections=bulk.connections,
         roots=bulk.roots,
         own_files=bulk.own_files,
-        workplace=Workplace(directory=bulk.work_dir),
+        work_dir=bulk.work_dir,
         upload_room=bulk.upload_room,
     )
 
 
 KINDS: Mapping[str, Callable[[BulkTransfer], TransferOf[Any, Any]]] = {"import": _import, "export": _export}
-"""What moves the records of each kind of job. A new kind is a function above, and an entry here."""
+"""Makes the transfer of each kind of job. A new kind is a function above and an entry here."""

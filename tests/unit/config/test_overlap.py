@@ -18,7 +18,7 @@ from ladingd.config.surroundings import examine
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.registry import target_of
 from ladingd.data.databases.sqlite.target import SqliteTarget
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_urls_that_are_no_absolute_path(file: Path, url: str) -> None:
 def test_the_path_of_a_database_is_the_one_that_jobs_open(file: Path, url: str) -> None:
     file.write_text(f"[connections.crm]\nurl = '{url}'")
     path = databases(load(file, user=False))["crm"]
-    target = target_of(Connection(name="crm", url=url), Workplace(directory=file.parent))
+    target = target_of(Connection(name="crm", url=url), WorkDir(directory=file.parent))
     assert isinstance(target, SqliteTarget)
     assert path == target.path
 

@@ -13,7 +13,7 @@ from ladingd.core.plan import Chunk, ExportPlan, ImportPlan
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.sqlite.session import connected
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class Yard:
         return self.directory / "target db.sqlite"
 
     @property
-    def workplace(self) -> Workplace:
-        return Workplace(directory=self.directory / "work")
+    def work_dir(self) -> WorkDir:
+        return WorkDir(directory=self.directory / "work")
 
     def write(self, text: str | bytes, name: str = "in.csv") -> File:
         (self.directory / name).write_bytes(text.encode() if isinstance(text, str) else text)
@@ -80,7 +80,9 @@ def make_yard() -> Callable[[Path], Yard]:
     def make(directory: Path) -> Yard:
         connection = Connection(name="local", url=f"sqlite://{directory}/target db.sqlite")
         transfer = BulkTransfer(
-            connections={"local": connection}, roots={"local": directory}, work_dir=directory / "work"
+            connections={"local": connection},
+            roots={"local": directory},
+            work_dir=WorkDir(directory=directory / "work"),
         )
         return Yard(directory=directory, transfer=transfer)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +65,11 @@ class DatabaseProvider(ABC):
         return {}
 
     @abstractmethod
-    def target(self, connection: Connection, workplace: Workplace) -> Target:
+    def target(self, connection: Connection, work_dir: WorkDir) -> Target:
         """The target of imports. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod
-    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
+    def row_source(self, connection: Connection, work_dir: WorkDir) -> RowSource:
         """The source of exports. Raises TargetRefused if the password cannot be read."""
 
     @abstractmethod

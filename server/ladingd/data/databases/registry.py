@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.provider import Answer, DatabaseProvider
     from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 PROVIDERS = (
     "ladingd.data.databases.sqlite.provider:SqliteProvider",
@@ -41,14 +41,14 @@ def provider_of(url: str) -> DatabaseProvider:
     raise ValueError(f"must read {' or '.join(provider.url_form for provider in providers())}")
 
 
-def target_of(connection: Connection, workplace: Workplace) -> Target:
+def target_of(connection: Connection, work_dir: WorkDir) -> Target:
     """The target of imports through a connection. Raises TargetRefused if its password cannot be read."""
-    return provider_of(connection.url).target(connection, workplace)
+    return provider_of(connection.url).target(connection, work_dir)
 
 
-def source_of(connection: Connection, workplace: Workplace) -> RowSource:
+def source_of(connection: Connection, work_dir: WorkDir) -> RowSource:
     """The source of exports through a connection. Raises TargetRefused if its password cannot be read."""
-    return provider_of(connection.url).row_source(connection, workplace)
+    return provider_of(connection.url).row_source(connection, work_dir)
 
 
 def check(connection: Connection) -> Answer:

@@ -31,7 +31,7 @@ from ladingd.data.exports.rows import writer_of
 from ladingd.data.files.digest import digest_all, is_digest
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.storage.spool import Spool
-from ladingd.data.storage.work_dir import Workplace, draft_of, sync_directory, write_durably
+from ladingd.data.storage.work_dir import WorkDir, draft_of, sync_directory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,12 +51,12 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     own_files: Mapping[str, Path]
-    workplace: Workplace
+    work_dir: WorkDir
     upload_room: UploadRoom | None = None
 
     def plan(self, spec: ExportSpec) -> ExportPlan:
         """Check the spec against the table and the destination."""
-        return plan_export(spec, self.connections, self.roots, self.own_files, self.workplace, self.upload_room)
+        return plan_export(spec, self.connections, self.roots, self.own_files, self.work_dir, self.upload_room)
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are
@@ -179,17 +179,17 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
         """Remove the parts and the draft."""
         with self._ledger(job_uid).locked():
-            self.workplace.forget(job_uid)
+            self.work_dir.forget(job_uid)
             destination = Destination.find(self.roots, self.own_files, plan, job_uid)
             if destination is not None:
                 destination.clear()
 
     def _source(self, plan: ExportPlan) -> RowSource:
         connection = find_connection(self.connections, plan.source.connection, "source.connection")
-        return source_of(connection, self.workplace)
+        return source_of(connection, self.work_dir)
 
     def _ledger(self, job_uid: str) -> Ledger:
-        return Ledger(workplace=self.workplace, job_uid=job_uid)
+        return Ledger(work_dir=self.work_dir, job_uid=job_uid)
 
 
 def _wait_for_previous(ledger: Ledger, chunk: Chunk) -> None:

@@ -14,7 +14,7 @@ from ladingd.core.errors import AttemptSuperseded, LedgerLost
 from ladingd.core.plan import CommittedChunk
 from ladingd.data.databases.row_source import Moment
 from ladingd.data.files.digest import digest_all
-from ladingd.data.storage.work_dir import Workplace, write_durably, writing
+from ladingd.data.storage.work_dir import WorkDir, write_durably, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,13 +55,13 @@ class Entry:
 class Ledger:
     """The ledger of one export. Entries are durable, and only the current attempt writes them."""
 
-    workplace: Workplace
+    work_dir: WorkDir
     job_uid: str
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the job's lock. Raises DestinationRefused if the job's directory cannot be used."""
-        with self.workplace.locked(f"job {self.job_uid}"), writing(self._directory):
+        with self.work_dir.locked(f"job {self.job_uid}"), writing(self._directory):
             yield
 
     # Attempts
@@ -97,7 +97,7 @@ class Ledger:
 
     def part(self, ordinal: int) -> Path:
         """The file of a chunk's bytes until they are copied into the draft."""
-        return self.workplace.part(self.job_uid, ordinal)
+        return self.work_dir.part(self.job_uid, ordinal)
 
     def entry(self, ordinal: int) -> Entry | None:
         """The entry of a chunk; None until the chunk is done."""
@@ -163,7 +163,7 @@ class Ledger:
 
     @property
     def _directory(self) -> Path:
-        return self.workplace.job(self.job_uid)
+        return self.work_dir.job(self.job_uid)
 
     @property
     def _parts(self) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import SourceTable
     from ladingd.data.files.uploads.quota import UploadRoom
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 
 def plan_export(
@@ -30,7 +30,7 @@ def plan_export(
     connections: Mapping[str, Connection],
     roots: Mapping[str, Path],
     own_files: Mapping[str, Path],
-    workplace: Workplace,
+    work_dir: WorkDir,
     upload_room: UploadRoom | None = None,
 ) -> ExportPlan:
     """Make the plan without changing anything. Raises InvalidSpec, and QuotaExceeded if the room for downloads is used
@@ -41,7 +41,7 @@ def plan_export(
     form.check(spec)
     if upload_room is not None and spec.file.root == UPLOADS:
         upload_room.check(1)
-    source = source_of(find_connection(connections, spec.source.connection, "source.connection"), workplace)
+    source = source_of(find_connection(connections, spec.source.connection, "source.connection"), work_dir)
     _check_destination(roots, own_files, spec)
     table = source.inspect(spec.source)
     return ExportPlan(

@@ -21,7 +21,7 @@ from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import plan_import
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.casting import Known
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
     own_files: Mapping[str, Path]
-    workplace: Workplace
+    work_dir: WorkDir
 
     @memory_given_back()
     def plan(self, spec: ImportSpec) -> ImportPlan:
@@ -84,7 +84,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         batch = CompiledMapping(plan=plan, readings=readings, known=known).apply(piece, chunk)
 
         def keep_rejects(faults: Faults) -> None:
-            write_rejects(self.workplace.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
+            write_rejects(self.work_dir.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
 
         return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
 
@@ -104,10 +104,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         try:
             self._target(plan.target.connection).discard(job_uid)
         finally:
-            self.workplace.forget(job_uid)
+            self.work_dir.forget(job_uid)
 
     def _target(self, connection: str) -> Target:
-        return target_of(find_connection(self.connections, connection, "target.connection"), self.workplace)
+        return target_of(find_connection(self.connections, connection, "target.connection"), self.work_dir)
 
 
 @lru_cache(maxsize=4)

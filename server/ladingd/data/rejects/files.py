@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from ladingd.core.errors import InvalidRequest, RejectsLost
 from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.ports import Page, RejectReader
-from ladingd.data.storage.work_dir import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from ladingd.data.storage.work_dir import WorkDir
 
 
 PAGE_BYTES = 3 << 20
@@ -30,8 +30,8 @@ _LOST = -1
 class RejectFiles(RejectReader):
     """Reads the rejects that workers have written into the work directory."""
 
-    def __init__(self, work_dir: Path) -> None:
-        self._workplace = Workplace(directory=work_dir)
+    def __init__(self, work_dir: WorkDir) -> None:
+        self._work_dir = work_dir
 
     async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
         return await asyncio.to_thread(self._read, job_uid, chunks, size, token)
@@ -45,7 +45,7 @@ class RejectFiles(RejectReader):
         items: list[Reject] = []
         held = 0
         for chunk in chunks[chunks.index(first) if first is not None else 0 :]:
-            path = self._workplace.rejects(job_uid, chunk)
+            path = self._work_dir.rejects(job_uid, chunk)
             try:
                 opened = path.open("rb")
             except FileNotFoundError:
@@ -61,12 +61,12 @@ class RejectFiles(RejectReader):
         return self._last(job_uid, chunks, tuple(items))
 
     def _last(self, job_uid: str, chunks: Sequence[int], items: tuple[Reject, ...]) -> Page[Reject]:
-        paths = (self._workplace.rejects(job_uid, chunk) for chunk in chunks)
+        paths = (self._work_dir.rejects(job_uid, chunk) for chunk in chunks)
         lost = [path for path in paths if not path.exists()]
         if not lost:
             return Page(items=items)
         if not items:
-            raise RejectsLost(str(lost[0].relative_to(self._workplace.directory)), len(lost))
+            raise RejectsLost(str(lost[0].relative_to(self._work_dir.directory)), len(lost))
         return Page(items=items, next_token=_encode(chunks[0], _LOST))
 
 

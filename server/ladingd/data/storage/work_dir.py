@@ -23,7 +23,7 @@ _JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workplace:
+class WorkDir:
     """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``, and with ``strangers/ID`` for what was
     found beneath ``jobs`` of jobs that nobody knows."""
 

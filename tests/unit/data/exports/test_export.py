@@ -269,7 +269,7 @@ def test_discard_where_the_directory_of_the_destination_is_gone(yard: Yard) -> N
     yard.transfer.process("job", 1, plan, yard.chunks(plan)[0])
     shutil.rmtree(yard.directory / "sub")
     yard.transfer.discard("job", plan)
-    assert not yard.workplace.job("job").exists()
+    assert not yard.work_dir.job("job").exists()
 
 
 def test_rows_written_after_planning_are_exported(yard: Yard) -> None:
@@ -341,7 +341,7 @@ def test_drafts_of_killed_workers_are_removed(yard: Yard) -> None:
     yard.sql("CREATE TABLE t (a)")
     plan = yard.plan_export()
     yard.transfer.begin("job", 1, plan)
-    draft = yard.workplace.part("job", 0).with_name(".000000.csv.99999")
+    draft = yard.work_dir.part("job", 0).with_name(".000000.csv.99999")
     draft.parent.mkdir()
     draft.write_text("half")
     yard.transfer.begin("job", 2, plan)
@@ -367,7 +367,7 @@ def test_a_full_disk_is_told_of(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> 
         patch.setattr(os, "fdatasync", full)
         with pytest.raises(DiskFull, match=r"out.csv cannot be written: No space left on device"):
             yard.transfer.process("job", 1, plan, first)
-    assert list((yard.workplace.job("job") / "parts").iterdir()) == [], "what was written does not keep the disk full"
+    assert list((yard.work_dir.job("job") / "parts").iterdir()) == [], "what was written does not keep the disk full"
     for chunk in (first, second):
         yard.transfer.process("job", 1, plan, chunk)
     with monkeypatch.context() as patch:
@@ -397,7 +397,7 @@ def test_chunks_get_their_places_in_whatever_order_they_are_done(
     table_export._fronts.clear()
     yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a,b\n1,x\n2,long\n3,longer\n4,y\n"
-    assert not list(yard.workplace.part("job", 0).parent.glob("*.csv")), "no part is left"
+    assert not list(yard.work_dir.part("job", 0).parent.glob("*.csv")), "no part is left"
 
 
 def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> None:
@@ -432,14 +432,14 @@ def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypat
         patch.setattr(Ledger, "write", die)
         with pytest.raises(KeyboardInterrupt):
             yard.transfer.process("job", 1, plan, chunks[1])
-    assert yard.workplace.part("job", 1).exists()
+    assert yard.work_dir.part("job", 1).exists()
     yard.sql("DELETE FROM t WHERE a = 2")
     for chunk in chunks:
         yard.transfer.process("job", 1, plan, chunk)
     table_export._fronts.clear()
     yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a\n1\n3\n"
-    assert not yard.workplace.part("job", 1).exists()
+    assert not yard.work_dir.part("job", 1).exists()
 
 
 def test_what_could_not_be_made_durable_is_copied_again(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +475,7 @@ def test_a_part_that_another_worker_has_copied_meanwhile(yard: Yard, monkeypatch
     yard.transfer.begin("job", 1, plan)
     for chunk in (second, first, third):
         yard.transfer.process("job", 1, plan, chunk)
-    assert not yard.workplace.part("job", 1).exists()
+    assert not yard.work_dir.part("job", 1).exists()
     table_export._fronts.clear()
     yard.transfer.finish("job", plan, chunks)
     assert (yard.directory / "out.csv").read_text() == "a\n1\n2\n3\n"
@@ -569,7 +569,7 @@ def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:
 def test_an_export_for_a_download_fits_into_the_room_of_uploads(yard: Yard) -> None:
     yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
     yard.sql("INSERT INTO t VALUES (1, '" + "x" * 1000 + "')")
-    work = yard.transfer.work_dir
+    work = yard.transfer.work_dir.directory
     file = File(root=UPLOADS, path="6f9619ff-8b86-4d01-b42d-00cf4fc964ff/out.csv")
     spec = ExportSpec(source=Table(table="t"), file=file)
 

@@ -167,7 +167,7 @@ def test_a_change_of_an_unfinished_export_is_noticed(yard: Yard) -> None:
     chunks = yard.chunks(plan)
     for chunk in (chunks[0], chunks[1], chunks[3]):
         yard.transfer.process("job", 1, plan, chunk)
-    draft, part = yard.directory / ".out.csv.job", yard.workplace.part("job", 3)
+    draft, part = yard.directory / ".out.csv.job", yard.work_dir.part("job", 3)
     assert part.exists()
     yard.transfer.begin("job", 2, plan)
     for path, old, new in ((draft, b"12,12", b"13,11"), (part, b"31,31", b"31,32")):

@@ -15,7 +15,7 @@ from ladingd.core.spec import File, Table
 from ladingd.data.databases.sqlite.session import connected, is_there
 from ladingd.data.databases.sqlite.target import SqliteTarget
 from ladingd.data.files.roots import open_beneath
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from tests.harness.users import common_user
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_a_database_in_a_directory_that_may_not_be_passed_is_told_of(closed: Pat
 def test_a_database_that_may_not_be_written_is_refused_before_a_job_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = SqliteTarget(path=tmp_path / "x.db", workplace=Workplace(directory=tmp_path))
+    target = SqliteTarget(path=tmp_path / "x.db", work_dir=WorkDir(directory=tmp_path))
     target.path.touch()
     assert target.table(Table(table="t")) is None
     # It asks for the real user, who is root in a test that only seems to be another one.
@@ -63,7 +63,7 @@ def test_a_database_that_may_not_be_written_is_refused_before_a_job_is_made(
 
 
 def test_foreign_keys_that_sqlite_does_not_check_are_told_of(tmp_path: Path) -> None:
-    target = SqliteTarget(path=tmp_path / "x.db", workplace=Workplace(directory=tmp_path))
+    target = SqliteTarget(path=tmp_path / "x.db", work_dir=WorkDir(directory=tmp_path))
     with connected(target.path, create=True) as database:
         database.run("CREATE TABLE t (id INTEGER REFERENCES parent)")
         database.commit()

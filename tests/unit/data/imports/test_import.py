@@ -23,9 +23,9 @@ RECIPIENTS = Path(__file__).parents[3] / "data" / "recipients.csv"
 
 
 def rejects_of(yard: Yard, plan: ImportPlan, job_id: str = "job") -> list[Reject]:
-    reader = RejectFiles(yard.directory / "work")
+    reader = RejectFiles(yard.work_dir)
     ordinals = [chunk.ordinal for chunk in yard.chunks(plan)]
-    ordinals = [ordinal for ordinal in ordinals if yard.workplace.rejects(job_id, ordinal).exists()]
+    ordinals = [ordinal for ordinal in ordinals if yard.work_dir.rejects(job_id, ordinal).exists()]
     return list(asyncio.run(reader.read(job_id, ordinals, size=1000)).items)
 
 
@@ -206,7 +206,7 @@ def test_discard_forgets_the_job_and_keeps_the_records(yard: Yard) -> None:
 def test_rejects_come_in_pages(yard: Yard) -> None:
     plan = yard.plan_import("a\n" + "x\n" * 25, types={"a": "integer"}, chunk_bytes=8)
     yard.run(plan)
-    reader = RejectFiles(yard.directory / "work")
+    reader = RejectFiles(yard.work_dir)
     ordinals = [chunk.ordinal for chunk in yard.chunks(plan)]
     lines, token = [], ""
     while True:
@@ -223,7 +223,7 @@ def test_rejects_come_in_pages(yard: Yard) -> None:
 
 def test_rejects_of_an_earlier_try_are_replaced(yard: Yard) -> None:
     plan = yard.plan_import("a\n1\n")
-    stale = yard.workplace.rejects("job", 0)
+    stale = yard.work_dir.rejects("job", 0)
     stale.parent.mkdir(parents=True)
     stale.write_text("stale\n")
     yard.run(plan)

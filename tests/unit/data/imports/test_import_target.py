@@ -206,7 +206,7 @@ def test_a_work_directory_that_cannot_be_used_is_named(yard: Yard) -> None:
     with pytest.raises(DestinationRefused, match=r"its directory .*/locks: "):
         yard.transfer.begin(JOB, 1, plan)
     with pytest.raises(DestinationRefused, match="its directory"):
-        write_durably(yard.workplace.rejects(JOB, 0), [b"x"])
+        write_durably(yard.work_dir.rejects(JOB, 0), [b"x"])
 
 
 def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) -> None:

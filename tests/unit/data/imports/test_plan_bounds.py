@@ -38,6 +38,7 @@ import ladingd.data.databases.sqlite.target, ladingd.data.imports.importer
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 def resident():
@@ -50,7 +51,8 @@ def peak():
 
 directory = Path(sys.argv[1])
 connection = Connection(name="local", url=f"sqlite://{directory}/t.db")
-transfer = BulkTransfer(connections={"local": connection}, roots={"local": directory}, work_dir=directory / "work")
+work_dir = WorkDir(directory=directory / "work")
+transfer = BulkTransfer(connections={"local": connection}, roots={"local": directory}, work_dir=work_dir)
 spec = ImportSpec(file=File(path="in.csv"), target=Table(table="t"))
 before, begin, said = resident(), time.process_time(), ""
 try:

@@ -17,7 +17,7 @@ from ladingd.data.formats.csv.parser import RecordPlaces, without_line_end
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.rejects.files import RejectFiles
 from ladingd.data.rejects.lines import json_lines, write_rejects
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,19 +57,19 @@ def some_rejects(number: int) -> list[Reject]:
 @pytest.mark.parametrize("number", [1, 7, 5_000])
 async def test_lines_are_what_json_makes_of_each_reject(tmp_path: Path, number: int) -> None:
     rejects = some_rejects(number)
-    path = Workplace(directory=tmp_path).rejects(UID, 0)
+    path = WorkDir(directory=tmp_path).rejects(UID, 0)
     write_rejects(path, json_lines(in_columns(rejects[first : first + 999]) for first in range(0, number, 999)))
     rows = ({**asdict(each), "time": each.time.isoformat()} for each in rejects)
     lines = [
         json.dumps({key: row[key] for key in KEYS}, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
     ]
     assert path.read_bytes().decode() == "".join(lines)
-    page = await RejectFiles(tmp_path).read(UID, [0], size=7)
+    page = await RejectFiles(WorkDir(directory=tmp_path)).read(UID, [0], size=7)
     assert page.items == tuple(rejects[:7])
 
 
 def test_no_rejects_leave_no_file(tmp_path: Path) -> None:
-    path = Workplace(directory=tmp_path).rejects(UID, 0)
+    path = WorkDir(directory=tmp_path).rejects(UID, 0)
     write_rejects(path, json_lines([in_columns(some_rejects(1))]))
     write_rejects(path, json_lines([]))
     assert not path.exists()

@@ -9,7 +9,7 @@ from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Reject
 from ladingd.data.rejects.files import PAGE_BYTES, RejectFiles
 from ladingd.data.rejects.lines import json_lines, write_rejects
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from tests.unit.data.rejects.test_lines import in_columns
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def keep(path: Path, rejects: list[Reject]) -> None:
 async def test_a_page_holds_as_many_rejects_as_fit_into_a_message(tmp_path: Path) -> None:
     lengths = [PAGE_BYTES // 3] * 4 + [16 << 20] + [10] * 5
     expected = [reject(number, "\u00e9" * (length // 2)) for number, length in enumerate(lengths)]
-    place = Workplace(directory=tmp_path)
+    place = WorkDir(directory=tmp_path)
     for chunk, some in enumerate((expected[:2], expected[2:])):
         keep(place.rejects(UID, chunk), some)
-    files, token, pages = RejectFiles(tmp_path), "", []
+    files, token, pages = RejectFiles(place), "", []
     while True:
         page = await files.read(UID, [0, 1], size=100, token=token)
         pages.append(page.items)
@@ -67,11 +67,11 @@ async def every_reject(files: RejectFiles, chunks: list[int], size: int) -> list
 
 
 async def test_rejects_whose_file_was_removed_are_told_after_all_others(tmp_path: Path) -> None:
-    place = Workplace(directory=tmp_path)
+    place = WorkDir(directory=tmp_path)
     chunks = [0, 1, 3]
     for chunk in chunks:
         keep(place.rejects(UID, chunk), [reject(10 * chunk + number, "x") for number in (1, 2)])
-    files = RejectFiles(tmp_path)
+    files = RejectFiles(place)
     assert await every_reject(files, chunks, 100) == [1, 2, 11, 12, 31, 32]
     place.rejects(UID, 1).unlink()
     for size in (1, 2, 3, 100):

@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_strangers_are_kept_for_a_time(tmp_path: Path) -> None:
-    workplace = Workplace(directory=tmp_path)
-    workplace.forget_orphans(before=0.0)
+    work_dir = WorkDir(directory=tmp_path)
+    work_dir.forget_orphans(before=0.0)
     for uid in ("one", "two"):
-        workplace.rejects(uid, 0).parent.mkdir(parents=True)
-        workplace.rejects(uid, 0).write_text("{}")
+        work_dir.rejects(uid, 0).parent.mkdir(parents=True)
+        work_dir.rejects(uid, 0).write_text("{}")
     (tmp_path / "jobs" / "lost+found").mkdir()
-    assert sorted(workplace.uids()) == ["one", "two"]
-    os.utime(workplace.job("one"), (1.0, 1.0))  # Its age as a job says nothing.
+    assert sorted(work_dir.uids()) == ["one", "two"]
+    os.utime(work_dir.job("one"), (1.0, 1.0))  # Its age as a job says nothing.
     for uid in ("one", "two"):
-        workplace.set_aside(uid)
-    assert workplace.uids() == []
+        work_dir.set_aside(uid)
+    assert work_dir.uids() == []
     strangers = tmp_path / "strangers"
     since = (strangers / "one").stat().st_mtime
-    workplace.forget_orphans(before=since)
+    work_dir.forget_orphans(before=since)
     os.utime(strangers / "two", (since - 1, since - 1))
-    workplace.forget_orphans(before=since)
+    work_dir.forget_orphans(before=since)
     assert [path.relative_to(strangers).as_posix() for path in strangers.rglob("*.jsonl")] == [
         "one/rejects/000000.jsonl"
     ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 
 class DuckdbProvider(FileDatabaseProvider):
@@ -33,16 +33,16 @@ class DuckdbProvider(FileDatabaseProvider):
             ".tmp": "the directory of temporary files",
         }
 
-    def target(self, connection: Connection, workplace: Workplace) -> Target:
+    def target(self, connection: Connection, work_dir: WorkDir) -> Target:
         from ladingd.data.databases.duckdb.target import DuckdbTarget
 
         path = self.database_file(connection.url)
-        return DuckdbTarget(path=path, workplace=workplace, ledger_schema=connection.ledger_schema)
+        return DuckdbTarget(path=path, work_dir=work_dir, ledger_schema=connection.ledger_schema)
 
-    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
+    def row_source(self, connection: Connection, work_dir: WorkDir) -> RowSource:
         from ladingd.data.databases.duckdb.row_source import DuckdbSource
 
-        return DuckdbSource(path=self.database_file(connection.url), workplace=workplace)
+        return DuckdbSource(path=self.database_file(connection.url), work_dir=work_dir)
 
     def check(self, connection: Connection) -> Answer:
         from ladingd.data.databases.duckdb.session import is_there, server_version

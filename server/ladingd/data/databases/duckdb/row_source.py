@@ -16,7 +16,7 @@ from ladingd.core.report import report
 from ladingd.data.databases.duckdb.catalog import read_shape
 from ladingd.data.databases.duckdb.session import connected, is_there, quoted
 from ladingd.data.databases.row_source import FIELD, FIRST_KEY, LAST_KEY, RowSource, SourceTable, chunk_sizes
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -52,7 +52,7 @@ class DuckdbSource(RowSource):
     """A database file. Chunks are ranges of an integer key with equally many rows."""
 
     path: Path
-    workplace: Workplace
+    work_dir: WorkDir
 
     def inspect(self, table: Table) -> SourceTable:
         missing = InvalidSpec(FIELD, f"there is no table {table.table!r} in connection {table.connection!r}")
@@ -132,7 +132,7 @@ class DuckdbSource(RowSource):
                     report(done, expected)
 
     def _connected(self, *, linger: bool = False) -> AbstractContextManager[Database]:
-        return connected(self.path, self.workplace, read_only=True, linger=linger)
+        return connected(self.path, self.work_dir, read_only=True, linger=linger)
 
 
 def _sql(text: str, shape: TableShape, **words: str) -> str:

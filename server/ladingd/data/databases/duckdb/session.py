@@ -25,7 +25,7 @@ import duckdb
 
 from ladingd.core.errors import TargetUnavailable, TechnicalError
 from ladingd.data.databases.duckdb.errors import is_locked, technical, translated
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -140,7 +140,7 @@ class _Held:
 
     connection: duckdb.DuckDBPyConnection
     read_only: bool
-    workplace: Workplace
+    work_dir: WorkDir
     turn: ExitStack
     path: Path
     file: tuple[int, int]
@@ -158,7 +158,7 @@ class _Held:
 
     def is_wanted(self) -> bool:
         """Whether another process waits for the turn."""
-        return self.workplace.is_locked(_queue(self.path))
+        return self.work_dir.is_locked(_queue(self.path))
 
     def is_due(self) -> bool:
         """Whether to close the idle database now."""
@@ -183,7 +183,7 @@ _changed = threading.Condition()
 
 @contextmanager
 def connected(
-    path: Path, workplace: Workplace, *, read_only: bool = False, create: bool = False, linger: bool = False
+    path: Path, work_dir: WorkDir, *, read_only: bool = False, create: bool = False, linger: bool = False
 ) -> Iterator[Database]:
     """Open a database for the duration of a ``with``. At its end, uncommitted changes are rolled back.
 
@@ -193,7 +193,7 @@ def connected(
         raise TargetUnavailable(f"the database file {path.name} is missing")
     path = path.resolve()
     with _alone(path):
-        held = _take(path, workplace, read_only=read_only)
+        held = _take(path, work_dir, read_only=read_only)
         database = Database(path, held.connection, held.seen)
         clean = False
         try:
@@ -239,7 +239,7 @@ def _alone(path: Path) -> Iterator[None]:
             _changed.notify_all()
 
 
-def _take(path: Path, workplace: Workplace, *, read_only: bool) -> _Held:
+def _take(path: Path, work_dir: WorkDir, *, read_only: bool) -> _Held:
     """The database that was kept open, or one opened after waiting for the turn."""
     held = _held.pop(path, None)
     if held is not None:
@@ -247,13 +247,13 @@ def _take(path: Path, workplace: Workplace, *, read_only: bool) -> _Held:
             return held
         held.close()
     with ExitStack() as turn:
-        with workplace.locked(_queue(path)):
-            turn.enter_context(workplace.locked(_turn(path), shared=read_only))
+        with work_dir.locked(_queue(path)):
+            turn.enter_context(work_dir.locked(_turn(path), shared=read_only))
         connection = _connect(path, read_only=read_only)
         return _Held(
             connection=connection,
             read_only=read_only,
-            workplace=workplace,
+            work_dir=work_dir,
             turn=turn.pop_all(),
             path=path,
             file=_file(path),

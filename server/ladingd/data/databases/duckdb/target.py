@@ -18,7 +18,7 @@ from ladingd.data.databases.duckdb.session import Database, connected, is_there,
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
 from ladingd.data.databases.target import Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DuckdbTarget(Target):
     """A database file. The processes of the daemon take turns to write to it."""
 
     path: Path
-    workplace: Workplace
+    work_dir: WorkDir
     ledger_schema: str = "lading"
 
     column_limit = 10_000  # DuckDB has no limit; with more columns a chunk holds few records.
@@ -66,7 +66,7 @@ class DuckdbTarget(Target):
             raise InvalidSpec(
                 "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
             )
-        with connected(self.path, self.workplace, read_only=True) as database:
+        with connected(self.path, self.work_dir, read_only=True) as database:
             shape = read_shape(database, table)
             if shape is None and not has_schema(database, schema):
                 raise InvalidSpec("target.schema", f"there is no schema {schema!r}; create it first")
@@ -144,7 +144,7 @@ class DuckdbTarget(Target):
                 database.commit()
 
     def _connected(self, **options: bool) -> AbstractContextManager[Database]:
-        return connected(self.path, self.workplace, **options)
+        return connected(self.path, self.work_dir, **options)
 
     def _ledger(self, database: Database) -> Ledger:
         return Ledger(database=database, schema=self.ledger_schema)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.storage.work_dir import Workplace, draft_of, writing
+from ladingd.data.storage.work_dir import WorkDir, draft_of, writing
 from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _SEPARATOR = "\x1f"
 class InFlight:
     """The chunks of a job that are being written on this machine."""
 
-    workplace: Workplace
+    work_dir: WorkDir
     job_uid: str
 
     def likely(self, ordinal: int) -> bool:
@@ -90,7 +90,7 @@ class InFlight:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with self.workplace.locked(f"keys of {self.job_uid}"), writing(self._directory):
+        with self.work_dir.locked(f"keys of {self.job_uid}"), writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
             yield
 
@@ -100,7 +100,7 @@ class InFlight:
 
     @property
     def _directory(self) -> Path:
-        return self.workplace.job(self.job_uid) / "keys"
+        return self.work_dir.job(self.job_uid) / "keys"
 
     @property
     def _mark(self) -> Path:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 # The server's clock and version, and whether the ledger's schema exists or may be created.
 _ABOUT = """
@@ -56,15 +56,13 @@ class PostgresProvider(DatabaseProvider):
                 files[f"the {key}"] = Path(value)
         return files
 
-    def target(self, connection: Connection, workplace: Workplace) -> Target:
+    def target(self, connection: Connection, work_dir: WorkDir) -> Target:
         from ladingd.data.databases.postgres.session import Address
         from ladingd.data.databases.postgres.target import PostgresTarget
 
-        return PostgresTarget(
-            address=Address.of(connection), workplace=workplace, ledger_schema=connection.ledger_schema
-        )
+        return PostgresTarget(address=Address.of(connection), work_dir=work_dir, ledger_schema=connection.ledger_schema)
 
-    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
+    def row_source(self, connection: Connection, work_dir: WorkDir) -> RowSource:
         from ladingd.data.databases.postgres.row_source import PostgresSource
         from ladingd.data.databases.postgres.session import Address
 

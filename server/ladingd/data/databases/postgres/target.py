@@ -31,7 +31,7 @@ from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
 from ladingd.data.mapping.matching import FIELD, check_table
 from ladingd.data.rejects.fault import Fault, Faults
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values import types as field_type
 from ladingd.data.values.converters import typed
 
@@ -77,7 +77,7 @@ class PostgresTarget(Target):
     """A database on a server. Its repr shows the name alone."""
 
     address: Address
-    workplace: Workplace
+    work_dir: WorkDir
     ledger_schema: str = "lading"
 
     column_limit = 1600  # "PostgreSQL Limits" in the manual
@@ -227,7 +227,7 @@ class PostgresTarget(Target):
         return shape
 
     def _in_flight(self, job_uid: str) -> InFlight:
-        return InFlight(workplace=self.workplace, job_uid=job_uid)
+        return InFlight(work_dir=self.work_dir, job_uid=job_uid)
 
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)

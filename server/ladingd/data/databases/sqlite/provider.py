@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.row_source import RowSource
     from ladingd.data.databases.target import Target
-    from ladingd.data.storage.work_dir import Workplace
+    from ladingd.data.storage.work_dir import WorkDir
 
 # The second expression makes SQLite read the schema from the file.
 _VERSION = "SELECT sqlite_version(), (SELECT count(*) FROM sqlite_schema)"
@@ -31,12 +31,12 @@ class SqliteProvider(FileDatabaseProvider):
     def files_beside(self) -> Mapping[str, str]:
         return {"-wal": "the write-ahead log", "-shm": "the shared memory", "-journal": "the rollback journal"}
 
-    def target(self, connection: Connection, workplace: Workplace) -> Target:
+    def target(self, connection: Connection, work_dir: WorkDir) -> Target:
         from ladingd.data.databases.sqlite.target import SqliteTarget
 
-        return SqliteTarget(path=self.database_file(connection.url), workplace=workplace)
+        return SqliteTarget(path=self.database_file(connection.url), work_dir=work_dir)
 
-    def row_source(self, connection: Connection, workplace: Workplace) -> RowSource:
+    def row_source(self, connection: Connection, work_dir: WorkDir) -> RowSource:
         from ladingd.data.databases.sqlite.row_source import SqliteSource
 
         return SqliteSource(path=self.database_file(connection.url))

@@ -21,7 +21,7 @@ from ladingd.data.databases.sqlite.session import Session, connected, is_there, 
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
 from ladingd.data.databases.target import Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SqliteTarget(Target):
     """A database file. Whoever writes into it holds a lock of ours: SQLite lets one write at a time and wait badly."""
 
     path: Path
-    workplace: Workplace
+    work_dir: WorkDir
 
     column_limit = 2000  # sqlite.org/limits.html
 
@@ -77,7 +77,7 @@ class SqliteTarget(Target):
         return [sqlite_reading(parse(column.type), inferred=column.inferred) for column in plan.columns]
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        with self.workplace.locked(str(self.path.resolve())), connected(self.path, create=True) as database:
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path, create=True) as database:
             database.begin_writing()
             ledger.create(database)
             ledger.raise_attempt(database, job_uid, attempt)
@@ -95,7 +95,7 @@ class SqliteTarget(Target):
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         if not self._exists():
             return ()
-        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if not ledger.exists(database):
                 return ()
@@ -108,11 +108,11 @@ class SqliteTarget(Target):
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> Iterator[Opening]:
         known = experience(self.path, job_uid)
         beginning = _Beginning(path=self.path, job_uid=job_uid, known=known, each=known.attempt(chunk.ordinal))
-        with self.workplace.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
+        with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
             yield beginning.begin
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
-        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if plan.columns:
                 recognise(database, self.path, job_uid, _shape(database, plan))
@@ -121,7 +121,7 @@ class SqliteTarget(Target):
     def discard(self, job_uid: str) -> None:
         if not self._exists():
             return
-        with self.workplace.locked(str(self.path.resolve())), connected(self.path) as database:
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if ledger.exists(database):
                 ledger.forget(database, job_uid)

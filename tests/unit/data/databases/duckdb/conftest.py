@@ -13,7 +13,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.duckdb.session import connected
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -28,19 +28,17 @@ class Pond:
     path: Path
 
     @property
-    def workplace(self) -> Workplace:
-        return Workplace(directory=self.directory / "work")
+    def work_dir(self) -> WorkDir:
+        return WorkDir(directory=self.directory / "work")
 
     @property
     def transfer(self) -> BulkTransfer:
         connection = Connection(name="pond", url=f"duckdb://{self.path}")
-        return BulkTransfer(
-            connections={"pond": connection}, roots={"local": self.directory}, work_dir=self.directory / "work"
-        )
+        return BulkTransfer(connections={"pond": connection}, roots={"local": self.directory}, work_dir=self.work_dir)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements beside the product; the rows of the last one."""
-        with connected(self.path, self.workplace, create=True) as database:
+        with connected(self.path, self.work_dir, create=True) as database:
             return [database.rows(statement) for statement in statements][-1]
 
     def run(self, plan: ImportPlan | ExportPlan, job: str) -> Counts:

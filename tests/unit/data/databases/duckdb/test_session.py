@@ -34,9 +34,9 @@ _WRITER = """
 import sys
 from pathlib import Path
 from ladingd.data.databases.duckdb.session import connected
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 for _ in range(20):
-    with connected(Path(sys.argv[1]), Workplace(directory=Path(sys.argv[2])), linger=True) as database:
+    with connected(Path(sys.argv[1]), WorkDir(directory=Path(sys.argv[2])), linger=True) as database:
         database.begin()
         database.run("INSERT INTO t SELECT coalesce(max(n), 0) + 1 FROM t")
         database.commit()
@@ -78,7 +78,7 @@ def test_another_program_is_waited_for(pond: Pond) -> None:
 
 def test_processes_take_turns(pond: Pond) -> None:
     pond.sql("CREATE TABLE t (n INTEGER UNIQUE)")
-    command = [sys.executable, "-c", _WRITER, str(pond.path), str(pond.workplace.directory)]
+    command = [sys.executable, "-c", _WRITER, str(pond.path), str(pond.work_dir.directory)]
     writers = [subprocess.Popen(command) for _ in range(2)]
     assert [writer.wait(50) for writer in writers] == [0, 0]
     assert pond.sql("SELECT count(*), max(n) FROM t") == [(40, 40)]
@@ -87,7 +87,7 @@ def test_processes_take_turns(pond: Pond) -> None:
 def test_an_idle_database_is_closed_for_others(pond: Pond, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LINGER", 0.05)
     pond.sql("CREATE TABLE t (a INTEGER)")
-    with connected(pond.path, pond.workplace, linger=True) as database:
+    with connected(pond.path, pond.work_dir, linger=True) as database:
         database.run("INSERT INTO t VALUES (1)")
     assert session._held
     until(lambda: not session._held, "the database is closed")
@@ -97,7 +97,7 @@ def test_an_idle_database_is_closed_for_others(pond: Pond, monkeypatch: pytest.M
 
 def test_what_was_not_committed_is_taken_back(pond: Pond) -> None:
     pond.sql("CREATE TABLE t (a INTEGER)")
-    with connected(pond.path, pond.workplace) as database:
+    with connected(pond.path, pond.work_dir) as database:
         database.begin()
         database.run("INSERT INTO t VALUES (1)")
     assert pond.sql("SELECT count(*) FROM t") == [(0,)]
@@ -122,7 +122,7 @@ def test_a_file_that_is_gone_is_away(pond: Pond) -> None:
     pond.sql("CREATE TABLE t (a INTEGER)")
     pond.load("a\n1\n")
     pond.path.unlink()
-    with pytest.raises(TargetUnavailable, match=r"pond.duckdb is missing"), connected(pond.path, pond.workplace):
+    with pytest.raises(TargetUnavailable, match=r"pond.duckdb is missing"), connected(pond.path, pond.work_dir):
         pass
 
 

@@ -22,7 +22,7 @@ from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.lines import OneRecord
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.rejects.fault import Fault, Faults
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +114,7 @@ def quay(postgres: str, tmp_path: Path) -> Iterator[Quay]:
     url = postgres.replace("/postgres?", f"/{name}?")
     assert url != postgres
     yield Quay(
-        url=url, target=PostgresTarget(address=Address(name="quay", url=url), workplace=Workplace(directory=tmp_path))
+        url=url, target=PostgresTarget(address=Address(name="quay", url=url), work_dir=WorkDir(directory=tmp_path))
     )
     close_idle()
     let_go()

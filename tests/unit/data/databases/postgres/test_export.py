@@ -29,6 +29,7 @@ from ladingd.data.databases.postgres.session import Address, connected
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.writer import CsvWriter
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 from tests.unit.data.databases.postgres.conftest import Quay
 
@@ -100,7 +101,9 @@ def make_ramp(quay: Quay) -> Callable[[Path], Ramp]:
 
     def make(folder: Path) -> Ramp:
         connections = {"quay": Connection(name="quay", url=quay.url)}
-        transfer = BulkTransfer(connections=connections, roots={"local": folder}, work_dir=folder / "work")
+        transfer = BulkTransfer(
+            connections=connections, roots={"local": folder}, work_dir=WorkDir(directory=folder / "work")
+        )
         return Ramp(quay=quay, folder=folder, transfer=transfer)
 
     return make

@@ -16,6 +16,7 @@ from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.bulk_load import Load
 from ladingd.data.databases.postgres.session import Session
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Qu
     transfer = BulkTransfer(
         connections={"quay": Connection(name="quay", url=quay.url)},
         roots={"local": tmp_path},
-        work_dir=tmp_path / "work",
+        work_dir=WorkDir(directory=tmp_path / "work"),
     )
     spec = ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t"))
     for number in (1, 2):

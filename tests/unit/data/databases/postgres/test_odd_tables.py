@@ -16,6 +16,7 @@ from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def load(quay: Quay, tmp_path: Path) -> Importing:
         transfer = BulkTransfer(
             connections={"quay": Connection(name="quay", url=url or quay.url)},
             roots={"local": tmp_path},
-            work_dir=tmp_path / "work",
+            work_dir=WorkDir(directory=tmp_path / "work"),
         )
         target = Table(connection="quay", table="t")
         plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=target, types=types or {}))
@@ -162,7 +163,7 @@ def test_a_column_that_was_made_wider_takes_what_it_has_refused(quay: Quay, tmp_
     transfer = BulkTransfer(
         connections={"quay": Connection(name="quay", url=quay.url)},
         roots={"local": tmp_path},
-        work_dir=tmp_path / "work",
+        work_dir=WorkDir(directory=tmp_path / "work"),
     )
     plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
     assert isinstance(plan, ImportPlan)

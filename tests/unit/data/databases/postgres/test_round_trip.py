@@ -13,6 +13,7 @@ from ladingd.core.job import Connector
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.rejects.files import RejectFiles
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ CREATE TYPE floats AS RANGE (subtype = float8);
 
 def transfer(quay: Quay, folder: Path) -> BulkTransfer:
     connection = Connection(name="quay", url=quay.url)
-    return BulkTransfer(connections={"quay": connection}, roots={"local": folder}, work_dir=folder / "work")
+    return BulkTransfer(
+        connections={"quay": connection}, roots={"local": folder}, work_dir=WorkDir(directory=folder / "work")
+    )
 
 
 def run(bulk: BulkTransfer, plan: ImportPlan | ExportPlan, job: str) -> Counts:
@@ -180,7 +183,7 @@ def test_words_beside_records_that_the_table_refuses(quay: Quay, tmp_path: Path)
     bulk = transfer(quay, tmp_path)
     plan = bulk.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
     assert run(bulk, plan, "job") == Counts(read=8, inserted=3, rejected=5, errors=5)
-    told = asyncio.run(RejectFiles(tmp_path / "work").read("job", [0], size=10)).items
+    told = asyncio.run(RejectFiles(WorkDir(directory=tmp_path / "work")).read("job", [0], size=10)).items
     assert [(reject.line, reject.column, reject.connector) for reject in told] == [
         (4, "d", Connector.DATABASE),
         (5, "b", Connector.DATABASE),

@@ -10,6 +10,7 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
+from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def test_one_that_may_not_be_moved_is_named_and_stops_nothing(quay: Quay, tmp_pa
     )
     try:
         connection = Connection(name="quay", url=quay.url.replace("//postgres:@", f"//{role}:@"))
-        bulk = BulkTransfer(connections={"quay": connection}, roots={"local": tmp_path}, work_dir=tmp_path / "work")
+        bulk = BulkTransfer(
+            connections={"quay": connection}, roots={"local": tmp_path}, work_dir=WorkDir(directory=tmp_path / "work")
+        )
         (tmp_path / "in.csv").write_text("id,name\n5,x\n")
         (tmp_path / "names.csv").write_text("name\nx\n")
         target = Table(connection="quay", table="t")

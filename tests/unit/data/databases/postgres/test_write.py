@@ -21,7 +21,7 @@ from ladingd.core.plan import Chunk
 from ladingd.core.spec import Table
 from ladingd.data.databases.postgres.session import Address, Session
 from ladingd.data.databases.postgres.target import PostgresTarget
-from ladingd.data.storage.work_dir import Workplace
+from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,7 +188,7 @@ def test_an_account_without_rights_is_told_what_an_administrator_can_run(quay: Q
 )
 def test_no_secret_is_ever_shown(tmp_path: Path, url: str, error: type[Exception]) -> None:
     target = PostgresTarget(
-        address=Address(name="quay", url=url, password="t0p-secret"), workplace=Workplace(directory=tmp_path)
+        address=Address(name="quay", url=url, password="t0p-secret"), work_dir=WorkDir(directory=tmp_path)
     )
     with pytest.raises(error) as raised:
         target.committed("job", 1)
