@@ -510,6 +510,16 @@ def test_a_table_that_was_made_is_not_made_again(dock: Dock) -> None:
     assert dock.exported() == ["1,x"]
 
 
+def test_a_table_that_was_dropped_after_one_job_is_made_by_the_next_one_with_other_columns(dock: Dock) -> None:
+    for types, record in (({"id": "integer", "v": "text"}, ("1", "x")), ({"v": "integer", "w": "text"}, ("2", "y"))):
+        plan = dock.new_table(types)
+        dock.target.begin(JOB, 1, plan)
+        assert dock.write(plan, record) == Counts(read=1, inserted=1)
+        assert dock.exported() == [",".join(record)]
+        dock.target.discard(JOB)
+        dock.sql("DROP TABLE t")
+
+
 def test_each_refused_record_is_told_and_costs_no_other(dock: Dock) -> None:
     dock.sql(
         "CREATE TABLE t (id {key}, n INTEGER CHECK (n < 100), name VARCHAR(9) NOT NULL, code INTEGER UNIQUE)",

@@ -186,11 +186,10 @@ class PostgresTarget(Target):
             self._in_flight(job_uid).remember(chunk.ordinal)
             raise
         except ShapeOutdated as outdated:
-            _shapes.pop((self.address, plan.target), None)  # The next try reads it again.
             raise Conflict(outdated.message) from outdated
 
     def _loading(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch) -> Loading:
-        shape = _shapes.get((self.address, plan.target)) or self._known_shape(plan)
+        shape = self._known_shape(plan)
         in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
         kept = keepable(batch, shape.encoding)
         faults = kept.faults[len(batch.faults) :]
