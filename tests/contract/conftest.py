@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from ladingd.core.job import Failure, Job
@@ -86,6 +87,16 @@ async def store(stores: Any) -> JobStore:
     """An empty store."""
     opened: JobStore = await stores.open()
     return opened
+
+
+@pytest.fixture(scope="session")
+def harbour(postgres: str) -> str:
+    """The URL of an empty database on the server of this run."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE harbour")
+    url = postgres.replace("/postgres?", "/harbour?")
+    assert url != postgres
+    return url
 
 
 @pytest.fixture(params=providers(), ids=lambda provider: provider.name)
