@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -215,7 +216,9 @@ class Attempts:
         TargetRefused where a trigger puts records into other tables.
         """
         before = self._elsewhere()
-        self.session.run(self._function())
+        mergeable = self.session.rows(_MERGEABLE, (self.shape.oid,))[0][0]
+        merging = self.session.server_version >= MERGING_SINCE and mergeable
+        self.session.run(_function(self.shape, tuple(self.columns), self.stage.as_string(), merging=merging))
         found = self.session.rows(_FOUND, (rows.size,))
         self.session.run("DROP FUNCTION pg_temp.lading_try")
         refusals = [
@@ -232,49 +235,51 @@ class Attempts:
             )
         return sorted(refusals, key=attrgetter("row"))
 
-    def _function(self) -> sql.Composed:
-        mergeable = self.session.rows(_MERGEABLE, (self.shape.oid,))[0][0]
-        merging = self.session.server_version >= MERGING_SINCE and mergeable
-        policy = [POLICY] if self.shape.policed else []
-        words: dict[str, sql.Composable] = {
-            "table": self.shape.identifier,
-            "names": sql.SQL(", ").join(sql.Identifier(column.name) for column in self.columns),
-            "values": self._values(),
-            "staged": self._values("staged"),
-            "stage": self.stage,
-            "stage_name": sql.Literal(self.stage.as_string()),
-            "row": ROW,
-            # A trigger may have deferred constraints again.
-            "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if self.shape.acts else ""),
-            "classes": sql.Literal([state for state in BLAMED if len(state) == _CLASS]),
-            "states": sql.Literal([state for state in (*BLAMED, *policy) if len(state) > _CLASS]),
-            "ignored": sql.Literal(IGNORED),
-            "untold": sql.Literal(_UNTOLD),
-            "merging": sql.Literal(merging),
-            "singly": sql.Literal(_SINGLY),
-            "statement": sql.Literal(_STATEMENT),
-            "most": sql.Literal(_MOST),
-        }
-        parts = {
-            "check": _CHECK,
-            "diagnose": _DIAGNOSE,
-            "leave_out": _LEAVE_OUT,
-            "piece": _PIECE,
-            "merge": _MERGE if merging else "NULL;",
-        }
-        for name, text in parts.items():
-            words[name] = sql.SQL(text).format(**words)
-        return sql.SQL(_CREATE).format(**words)
-
-    def _values(self, *table: str) -> sql.Composed:
-        return sql.SQL(", ").join(
-            sql.SQL("{}::{}").format(sql.Identifier(*table, f"lading {place}"), sql.SQL(column.type.plain))
-            for place, column in enumerate(self.columns)
-        )
-
     def _elsewhere(self) -> int:
         """How many rows this transaction has inserted into tables that inherit from this one, where it has no
         partitions."""
         if self.shape.code == "p":
             return 0
         return int(self.session.rows(_INHERITED, (self.shape.oid,))[0][0])
+
+
+@lru_cache(maxsize=16)
+def _function(shape: TableShape, columns: Sequence[PgColumn], stage: str, *, merging: bool) -> str:
+    """The statement that makes the function, which has a hundred parts."""
+    policy = [POLICY] if shape.policed else []
+    words: dict[str, sql.Composable] = {
+        "table": shape.identifier,
+        "names": sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
+        "values": _values(columns),
+        "staged": _values(columns, "staged"),
+        "stage": sql.SQL(stage),
+        "stage_name": sql.Literal(stage),
+        "row": ROW,
+        # A trigger may have deferred constraints again.
+        "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if shape.acts else ""),
+        "classes": sql.Literal([state for state in BLAMED if len(state) == _CLASS]),
+        "states": sql.Literal([state for state in (*BLAMED, *policy) if len(state) > _CLASS]),
+        "ignored": sql.Literal(IGNORED),
+        "untold": sql.Literal(_UNTOLD),
+        "merging": sql.Literal(merging),
+        "singly": sql.Literal(_SINGLY),
+        "statement": sql.Literal(_STATEMENT),
+        "most": sql.Literal(_MOST),
+    }
+    parts = {
+        "check": _CHECK,
+        "diagnose": _DIAGNOSE,
+        "leave_out": _LEAVE_OUT,
+        "piece": _PIECE,
+        "merge": _MERGE if merging else "NULL;",
+    }
+    for name, text in parts.items():
+        words[name] = sql.SQL(text).format(**words)
+    return sql.SQL(_CREATE).format(**words).as_string()
+
+
+def _values(columns: Sequence[PgColumn], *table: str) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{}::{}").format(sql.Identifier(*table, f"lading {place}"), sql.SQL(column.type.plain))
+        for place, column in enumerate(columns)
+    )

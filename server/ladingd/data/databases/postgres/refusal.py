@@ -76,9 +76,10 @@ class Refusal:
 def faults_of(refusals: Sequence[Refusal], batch: Batch, places: Mapping[str, int]) -> Faults:
     """Refusals in the words of rejects. Those of whole records, which triggers make of many, are told at once."""
     whole = [refusal for refusal in refusals if not refusal.columns]
+    codes = {state: code(state) for state in {refusal.state for refusal in whole}}
     told = Faults.alike(
         batch.indexes[[refusal.row for refusal in whole]],
-        code=pa.array([code(refusal.state) for refusal in whole], pa.string()),
+        code=pa.array([codes[refusal.state] for refusal in whole], pa.string()),
         message=pa.array([refusal.message for refusal in whole], pa.string()),
         connector=Connector.DATABASE,
     )
