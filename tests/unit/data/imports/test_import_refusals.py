@@ -22,7 +22,7 @@ from ladingd.data.databases.sqlite.session import Database, connected
 from tests.unit.data.imports.test_import import rejects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tests.unit.data.conftest import Yard
 
@@ -151,6 +151,19 @@ def test_bad_records_cost_no_statement_each(
     assert counts == Counts(read=3000, inserted=3000 - refused, rejected=refused, errors=refused)
     assert counter.number / len(chunks) < 40
     assert len(rejects_of(yard, plan)) == min(refused, 1000)
+
+
+@pytest.mark.parametrize(
+    "keys", [range(1, 9), range(-9000, 9000, 2000), (9, -4, 7, 2, 0)], ids=["near", "far", "mixed"]
+)
+def test_keys_are_found_however_far_they_are_from_each_other(yard: Yard, keys: Sequence[int]) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT)")
+    yard.sql(f"INSERT INTO t VALUES {', '.join(f'({key}, NULL)' for key in range(100))}")
+    plan = yard.plan_import("id,n\n" + "".join(f"{key},n{key}\n" for key in keys))
+    yard.run(plan)
+    there = [line for line, key in enumerate(keys, 2) if 0 <= key < 100]
+    assert [reject.line for reject in rejects_of(yard, plan)] == there
+    assert yard.sql("SELECT count(*) FROM t WHERE n IS NOT NULL") == [(len(keys) - len(there),)]
 
 
 def test_a_double_names_the_line_that_has_its_key(yard: Yard) -> None:

@@ -206,7 +206,7 @@ class _Loading:
     def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> list[Verdict]:
         """Rows whose keys the table has, or an earlier one of these rows that is not refused itself."""
         records, table = self.batch.records, self.shape.name
-        every = np.union1d(inserted, rows)
+        every = np.sort(np.concatenate((inserted, rows)), kind="stable")
         firsts = {unique.index: unique.firsts(records, every) for unique in uniques}
         found: list[Verdict] = []
         holders: dict[tuple[str, int | None], int] = {}

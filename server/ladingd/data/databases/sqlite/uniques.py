@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ladingd.data.databases.sqlite.session import quoted
+from ladingd.data.databases.sqlite.session import quoted, statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ class Unique:
     """The index to look up keys; empty for the table itself."""
     columns: tuple[str, ...]
     collations: tuple[str, ...]
+    is_rowid: bool = False
 
     def message(self, table: str) -> str:
         """SQLite's message for a violation."""
@@ -46,10 +47,16 @@ class Unique:
 
     def taken(self, database: Database, table: str, records: pa.RecordBatch, rows: Positions) -> Positions:
         """The rows whose key is in the table already."""
+        found: Positions
         keys = [records.column(name).take(pa.array(rows)) for name in self.columns]
         known = _known(keys)
         if not known.any():
             return rows[:0]
+        if self.is_rowid and pa.types.is_integer(keys[0].type):
+            there = self._in_range(database, table, keys[0])
+            if there is not None:
+                found = rows[pc.is_in(keys[0], value_set=there, skip_nulls=True).to_numpy(zero_copy_only=False)]
+                return found
         bound = pa.RecordBatch.from_arrays(
             [*(key.filter(pa.array(known)) for key in keys), pa.array(rows[known], pa.int64())],
             names=[str(place) for place in range(len(keys) + 1)],
@@ -60,8 +67,21 @@ class Unique:
             for place, (column, collation) in enumerate(zip(self.columns, self.collations, strict=True), 1)
         )
         query = f"SELECT ?{len(keys) + 1} WHERE EXISTS (SELECT 1 FROM {source} WHERE {equal})"  # noqa: S608 - quoted
-        found: Positions = database.chosen(query, bound).to_numpy()
+        found = database.chosen(query, bound).to_numpy()
         return found
+
+    def _in_range(self, database: Database, table: str, keys: pa.Array) -> pa.ChunkedArray | None:
+        """The rowids of the table from the least key to the greatest; None if they are many more than the keys.
+
+        For keys that are near each other, one query for all is ten times faster than one for each.
+        """
+        extent, most = pc.min_max(keys).as_py(), 2 * len(keys)
+        bounds = pa.RecordBatch.from_pydict({name: [value] for name, value in (*extent.items(), ("most", most))})
+        query = statement(
+            "SELECT {key} FROM main.{table} WHERE {key} BETWEEN ?1 AND ?2", key=self.columns[0], table=table
+        )
+        there = database.chosen(f"{query} LIMIT ?3", bounds)
+        return there.cast(keys.type) if len(there) < most else None
 
     def firsts(self, records: pa.RecordBatch, rows: Positions) -> dict[int, int]:
         """For each row whose key occurs several times: the first row with this key, which may be the row itself."""
@@ -73,6 +93,10 @@ class Unique:
             )
         ]
         known = _known(keys)
+        if len(keys) == 1 and pa.types.is_integer(keys[0].type):
+            values = keys[0].drop_null().to_numpy()
+            if (values[1:] > values[:-1]).all():
+                return {}  # Files are often sorted by their key.
         rows, codes = rows[known], np.zeros(int(known.sum()), np.int64)
         for key in keys:
             encoded = key.filter(pa.array(known)).dictionary_encode()
@@ -98,7 +122,7 @@ def read_uniques(database: Database, shape: TableShape, names: Sequence[str]) ->
     uniques = []
     key = database.rows(_KEY, (shape.name,))
     if shape.has_rowid and len(key) == 1 and key[0][1].upper() == "INTEGER" and "pk" not in origins:
-        uniques.append(Unique(index="", columns=(key[0][0],), collations=("BINARY",)))
+        uniques.append(Unique(index="", columns=(key[0][0],), collations=("BINARY",), is_rowid=True))
     for index, parts in indexes.items():
         columns = tuple(column for column, _ in parts if column in names)
         collations = tuple(collation for _, collation in parts)
