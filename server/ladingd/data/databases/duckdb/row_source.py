@@ -85,7 +85,7 @@ class DuckdbSource(RowSource):
             start=start,
             end=end,
             notes=_notes(shape),
-            identity=json.dumps(signs) if shape.kind == "table" else "",
+            identity=json.dumps(sorted(signs)) if shape.kind == "table" else "",
         )
 
     def verify(self, plan: ExportPlan, exported: Callable[[], int]) -> None:
