@@ -1,4 +1,4 @@
-"""The file formats that Lading knows. A new one is one module, or one package, and one line here."""
+"""The file formats that Lading knows. A new one is a folder beside this file, and a line here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.data.formats.csv.format import Csv
 from ladingd.data.formats.format import SAMPLE
-from ladingd.data.formats.json_lines import JsonLines
+from ladingd.data.formats.json_lines.format import JsonLines
 from ladingd.data.formats.signature import check_readable, check_writable
 
 if TYPE_CHECKING:

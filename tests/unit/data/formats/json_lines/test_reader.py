@@ -10,74 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import CsvFormat, File, Header, ImportSpec, Table
+from ladingd.core.spec import ImportSpec, Table
+from tests.unit.data.formats.json_lines.conftest import planned
 from tests.unit.data.imports.test_import import rejects_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ladingd.core.plan import ImportPlan
     from tests.unit.data.conftest import Yard
-
-
-def planned(yard: Yard, text: str | bytes, **spec: object) -> ImportPlan:
-    plan = yard.transfer.plan(
-        ImportSpec(file=yard.write(text, "in.jsonl"), target=Table(table="t"), **spec)  # type: ignore[arg-type]
-    )
-    assert plan.kind == "import"
-    return plan
-
-
-def types_of(plan: ImportPlan) -> dict[str, str]:
-    return {column.source: column.type for column in plan.columns}
-
-
-def test_values_keep_their_types(yard: Yard) -> None:
-    plan = planned(
-        yard,
-        '{"id": 1, "name": "Ann", "score": 1.5, "ok": true, "born": "2024-02-29", "more": null}\n'
-        '{"id": 2, "name": "", "score": 2, "ok": false, "born": null, "more": "x"}\n',
-    )
-    assert types_of(plan) == {
-        "id": "integer", "name": "text", "score": "real", "ok": "boolean", "born": "date", "more": "text",
-    }  # fmt: skip
-    assert yard.run(plan) == Counts(read=2, inserted=2)
-    assert yard.sql("SELECT * FROM t ORDER BY id") == [
-        (1, "Ann", 1.5, 1, "2024-02-29", None),
-        (2, "", 2.0, 0, None, "x"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("values", "kind", "stored"),
-    [
-        (["1", '"2"'], "text", ["1", "2"]),
-        (['"1"', '"2"'], "text", ["1", "2"]),
-        (['"true"', '"false"'], "text", ["true", "false"]),
-        (["1", "1.5"], "real", [1.0, 1.5]),
-        (["1e3", "2E-2"], "real", [1000.0, 0.02]),
-        (["1", "x1"], None, None),
-        (["9223372036854775807", "-9223372036854775808"], "integer", [2**63 - 1, -(2**63)]),
-        (["true", "1"], "text", ["true", "1"]),
-        (["[1, 2]", '{"a": {"b": 1.0}}'], "text", ["[1, 2]", '{"a": {"b": 1.0}}']),
-        (['"2024-01-01"', '"x"'], "text", ["2024-01-01", "x"]),
-        (['"a\\u00e9\\n\\"\\/"', '"\\ud834\\udd1e"'], "text", ['aé\n"/', "𝄞"]),
-        (["null", "null"], "text", [None, None]),
-    ],
-)
-def test_a_column_has_the_type_of_all_its_values(
-    yard: Yard, values: list[str], kind: str | None, stored: list[object]
-) -> None:
-    text = "".join(f'{{"n": {number}, "v": {value}}}\n' for number, value in enumerate(values))
-    plan = planned(yard, text)
-    if kind is None:
-        assert yard.run(plan).rejected == 1
-        return
-    assert types_of(plan)["v"] == kind
-    assert yard.run(plan) == Counts(read=2, inserted=2)
-    assert [value for (value,) in yard.sql("SELECT v FROM t ORDER BY n")] == stored
 
 
 def test_digits_are_kept(yard: Yard) -> None:
@@ -149,13 +90,6 @@ def test_blank_lines_are_empty_records(yard: Yard) -> None:
     assert yard.run(plan) == Counts(read=6, inserted=3, empty=3)
 
 
-def test_a_mark_and_blank_lines_at_the_beginning(yard: Yard) -> None:
-    plan = planned(yard, b'\xef\xbb\xbf\n\n{"id": 1}\n{"id": "x"}\n{"id": 2}\n', types={"id": "integer"})
-    counts = yard.run(plan)
-    assert (counts.inserted, counts.rejected) == (2, 1)
-    assert [reject.line for reject in rejects_of(yard, plan)] == [4]
-
-
 def test_keys_may_come_in_any_order_or_not_at_all(yard: Yard) -> None:
     plan = planned(yard, '{"a": 1, "b": "x"}\n{"b": "y", "a": 2}\n{"c": 3}\n{}\n')
     assert yard.run(plan) == Counts(read=4, inserted=4)
@@ -168,64 +102,6 @@ def test_a_null_byte_is_refused_by_the_target_and_not_cut(yard: Yard) -> None:
     assert counts.read == 2
     stored = yard.sql("SELECT length(CAST(name AS BLOB)) FROM t WHERE id = 1")
     assert counts.rejected == 1 or stored == [(3,)]
-
-
-def test_a_long_record_is_read_or_refused_whole(yard: Yard) -> None:
-    fits, beyond = "x" * (2 << 20), "y" * ((16 << 20) + 1)
-    plan = planned(yard, f'{{"v": "{fits}"}}\n{{"v": "{beyond}"}}\n{{"v": "z"}}\n', chunk_bytes=100)
-    assert yard.run(plan) == Counts(read=3, inserted=2, rejected=1, errors=1)
-    (reject,) = rejects_of(yard, plan)
-    assert (reject.line, reject.code) == (2, "RECORD_TOO_LONG")
-    assert yard.sql("SELECT length(v) FROM t ORDER BY 1") == [(1,), (len(fits),)]
-
-
-@pytest.mark.parametrize(
-    ("text", "field"),
-    [('{"id" 1}\n', "files[0]"), ("{}\n{}\n", "files[0]"), ('[{"id": 1}]\n', "files[0]")],
-)
-def test_a_beginning_without_columns_is_refused_by_line(yard: Yard, text: str, field: str) -> None:
-    with pytest.raises(InvalidSpec) as caught:
-        planned(yard, text)
-    assert caught.value.field.startswith(field)
-    assert "in.jsonl" in caught.value.problem
-
-
-@pytest.mark.parametrize(
-    "csv", [CsvFormat(delimiter=";"), CsvFormat(quote="'"), CsvFormat(header=Header.PRESENT)], ids=str
-)
-def test_options_of_csv_are_refused(yard: Yard, csv: CsvFormat) -> None:
-    with pytest.raises(InvalidSpec) as caught:
-        planned(yard, '{"id": 1}\n', csv=csv)
-    assert caught.value.field.startswith("csv.")
-    yard.sql("CREATE TABLE t (id INTEGER)")
-    with pytest.raises(InvalidSpec):
-        yard.plan_export(path="out.jsonl", csv=csv)
-
-
-def test_an_export_is_read_again(yard: Yard) -> None:
-    columns = "(id INTEGER PRIMARY KEY, name TEXT, score REAL, flag BOOLEAN, price DECIMAL(8,2), born DATE)"
-    yard.sql(f"CREATE TABLE t {columns}")
-    yard.sql(
-        "INSERT INTO t VALUES (1, 'a\"b\\c' || char(10, 9, 1), 1.5, 1, 12.5, '2024-02-29'),"
-        "(2, '', -0.0, 0, -0.01, NULL), (3, NULL, 1e22, NULL, NULL, NULL), (4, 'é☃𝄞', 0.1, 1, 3, '0001-01-01'),"
-        "(5, 'null', 9e999, 1, 1, NULL)"
-    )
-    yard.run(yard.plan_export(path="out.jsonl"), job_id="out")
-    written = (yard.directory / "out.jsonl").read_text().splitlines()
-    first, second = json.loads(written[0]), json.loads(written[1])
-    assert first == {"id": 1, "name": 'a"b\\c\n\t\x01', "score": 1.5, "flag": True, "price": 12.5, "born": "2024-02-29"}
-    assert (second["name"], second["born"]) == ("", None)
-    yard.sql(f"CREATE TABLE again {columns}")
-    plan = yard.transfer.plan(ImportSpec(file=File(path="out.jsonl"), target=Table(table="again")))
-    assert yard.run(plan, job_id="in") == Counts(read=5, inserted=5)
-    assert yard.sql("SELECT * FROM t EXCEPT SELECT * FROM again") == []
-
-
-def test_a_column_alone_keeps_null_and_empty_text_apart(yard: Yard) -> None:
-    yard.sql("CREATE TABLE t (v TEXT)")
-    yard.sql("INSERT INTO t VALUES (NULL), (''), ('x')")
-    yard.run(yard.plan_export(path="out.jsonl"), job_id="out")
-    assert (yard.directory / "out.jsonl").read_text() == '{"v":null}\n{"v":""}\n{"v":"x"}\n'
 
 
 TOKENS = {

@@ -1,0 +1,78 @@
+"""Makes Arrow columns of the values that Python's parser has read, as pyarrow would have made them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.data.values import types as field_type
+from ladingd.data.values.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.data.formats.json_lines.parser import Value
+
+NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
+
+_BOOLEANS = pa.array(["true", "false", None], pa.string())
+
+
+def arrow_type(word: str) -> pa.DataType:
+    """What pyarrow reads a column as. Dates and the like are strings in JSON, and are cast as other text is."""
+    kind = field_type.parse(word)
+    match kind.kind:
+        case Kind.INTEGER:
+            return pa.int64()
+        case Kind.REAL:
+            return pa.float64()
+        case Kind.BOOLEAN:
+            return pa.bool_()
+        case Kind.DECIMAL:
+            # pyarrow reads a string as well as a number here.
+            return pa.decimal128(field_type.DECIMAL_DIGITS, kind.scale)
+    return pa.string()
+
+
+def typed_if_all(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
+    """Values as pyarrow would have read them, if it took each of them; else their texts.
+
+    Among those texts, a value that pyarrow takes has the text that its type would give it.
+    """
+    texts = [text for text, _ in values]
+    if pa.types.is_string(kind):
+        return pa.array(texts, pa.string())
+    try:
+        return _cast(values, kind)
+    except pa.ArrowInvalid:
+        for place, value in enumerate(values):
+            with suppress(pa.ArrowInvalid):
+                texts[place] = pc.cast(_cast([value], kind), pa.string())[0].as_py()
+        return pa.array(texts, pa.string())
+
+
+def _cast(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
+    """Values as pyarrow reads them. Raises ArrowInvalid if it would refuse one."""
+    if any(is_string for _, is_string in values):
+        raise pa.ArrowInvalid("a string is no number")
+    texts = pa.array([text for text, _ in values], pa.string())
+    if pa.types.is_boolean(kind) and not pc.all(pc.is_in(texts, _BOOLEANS)).as_py():
+        raise pa.ArrowInvalid("not a boolean")
+    column = pc.cast(texts, kind)
+    if is_infinite(column):
+        raise pa.ArrowInvalid("out of range")
+    return column
+
+
+def is_infinite(column: pa.Array) -> bool:
+    """Whether a number was too large for its type, or is none."""
+    return bool(pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False)
+
+
+def joined(arrays: Sequence[pa.Array]) -> pa.Array:
+    """One column of several parts: typed if all of them are."""
+    kinds = {array.type for array in arrays}
+    return pa.concat_arrays(arrays if len(kinds) == 1 else [pc.cast(array, pa.string()) for array in arrays])

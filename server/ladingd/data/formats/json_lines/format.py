@@ -1,0 +1,80 @@
+"""JSON Lines: one JSON object a line (https://jsonlines.org). Strings stay strings. Numbers are those of the column's
+type; in a column of text they keep their digits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import Layout
+from ladingd.core.spec import CsvFormat
+from ladingd.data.formats.format import SAMPLE, Format, Outline
+from ladingd.data.formats.json_lines.chunker import cut
+from ladingd.data.formats.json_lines.parser import BLANK
+from ladingd.data.formats.json_lines.reader import read_piece
+from ladingd.data.formats.json_lines.sample import read_head
+from ladingd.data.formats.json_lines.writer import JsonLinesWriter
+from ladingd.data.formats.lines import blank_lines, find_beginning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Chunk, Column, ImportPlan
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Piece
+
+NAME = "json_lines"
+
+_NO_OPTIONS = CsvFormat()
+
+
+class JsonLines(Format):
+    """Each line is an object; its keys are the columns. A key that is missing is null."""
+
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = "JSON Lines"
+    endings: ClassVar[frozenset[str]] = frozenset({"jsonl", "ndjson"})
+
+    def recognises(self, sample: bytes) -> bool:
+        line, end, _ = sample.lstrip(BLANK + b"\n").partition(b"\n")
+        if not end and len(sample) == SAMPLE:
+            return False
+        try:
+            return isinstance(json.loads(line), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        for name in ("delimiter", "quote", "header"):
+            if getattr(spec.csv, name) != getattr(_NO_OPTIONS, name):
+                raise InvalidSpec(f"csv.{name}", "has no meaning for JSON Lines")
+
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        beginning = find_beginning(source, size)
+        head = read_head(source, beginning, size, column_limit)
+        return Outline(
+            layout=Layout(format=NAME),
+            start=beginning.start,
+            end=size,
+            first_line=1 + beginning.lines,
+            names=head.names,
+            columns=head.columns,
+            lines=head.lines,
+            types=head.types,
+            detected={"format": self.title, "encoding": "UTF-8"},
+            notes=blank_lines(beginning.lines),
+        )
+
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        return cut(source, plan, previous, limit)
+
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        return read_piece(source, plan, chunk)
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        return Layout(format=NAME)
+
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> JsonLinesWriter:
+        return JsonLinesWriter(columns=columns)

@@ -1,0 +1,145 @@
+"""Parses one line with Python's own parser: its fields with their texts, or the fault that refuses it."""
+
+from __future__ import annotations
+
+import json
+import re
+from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
+from json.scanner import make_scanner
+from typing import Any
+
+from ladingd.data.values.casting import VALUE_CAP, shorten
+
+BLANK = b" \t\r"
+"""What a line may consist of that is no record."""
+
+NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
+"""A number as JSON spells it."""
+
+Value = tuple[str | None, bool]
+"""The text of a value, and whether it is a string. Numbers, arrays and objects have the text that the file has."""
+
+Record = dict[str, Value]
+
+ABSENT: Value = (None, False)
+
+
+class NotARecord(Exception):
+    """A line that is refused, with the fault's code, its message, and the key it is about."""
+
+    def __init__(self, code: str, message: str, column: str = "", value: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.column = column
+        self.value = value
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_scan = make_scanner(json.JSONDecoder(parse_constant=_constant))  # type: ignore[arg-type]
+
+
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
+_quick = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_constant
+).raw_decode
+_WORDS = {True: "true", False: "false", None: None}
+
+
+def fields_of(line: bytes) -> Record:
+    """The fields of a line by their keys. Raises NotARecord."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise NotARecord("NOT_UTF8", f"byte {error.start + 1} of the line is not UTF-8") from error
+    return _fields_of_plain(text) or _fields_of_any(text)
+
+
+def _fields_of_plain(text: str) -> Record | None:
+    """The fields of a line if it is an object without faults, arrays and objects; else None."""
+    try:
+        pairs, end = _quick(text)
+    except (ValueError, RecursionError):
+        return None
+    if not text.startswith("{") or text[end:].strip(" \t\r\n") or "\\u" in text:
+        return None
+    fields: Record = {}
+    for name, value in pairs:
+        if isinstance(value, _Number):
+            fields[name] = (value, False)
+        elif isinstance(value, str):
+            fields[name] = (value, True)
+        elif isinstance(value, tuple | list):
+            return None
+        else:
+            fields[name] = (_WORDS[value], False)
+    return fields if len(fields) == len(pairs) else None
+
+
+def _fields_of_any(text: str) -> Record:
+    """The fields of any line, or what is wrong with it."""
+    place = _skip(text, 0)
+    if text[place : place + 1] != "{":
+        raise NotARecord("NOT_JSON", "the line is not a JSON object")
+    fields: Record = {}
+    place = _skip(text, place + 1)
+    try:
+        while text[place : place + 1] != "}":
+            if fields:
+                place = _skip(text, _expect(text, place, ","))
+            start = _expect(text, place, '"')
+            name, place = scanstring(text, start, True)
+            place = _skip(text, _expect(text, _skip(text, place), ":"))
+            value, end = _scan(text, place)
+            if name in fields:
+                raise NotARecord("DUPLICATE_KEY", f"the key {name!r} occurs twice", name)
+            is_string = isinstance(value, str)
+            shown: str | None = value if is_string else text[place:end]
+            if is_string and _has_surrogate(value):
+                raise NotARecord("NOT_JSON", f"the value of {name!r} has half a surrogate pair", name)
+            fields[name] = (None if value is None else shown, is_string)
+            place = _skip(text, end)
+        rest = _skip(text, place + 1)
+    except JSONDecodeError as error:
+        raise NotARecord(
+            "NOT_JSON", f"the line is not a JSON object: {error.msg} at character {error.pos + 1}"
+        ) from error
+    except StopIteration as error:
+        raise NotARecord(
+            "NOT_JSON", f"the line is not a JSON object: a value is missing at character {place + 1}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise NotARecord("NOT_JSON", f"the line is not a JSON object: {error}") from error
+    if rest != len(text):
+        message = f"behind the object, at character {rest + 1}, is more"
+        raise NotARecord("NOT_JSON", message, value=shorten(text[rest:].encode(), VALUE_CAP))
+    return fields
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _skip(text: str, place: int) -> int:
+    match = _SPACE.match(text, place)
+    return place if match is None else match.end()
+
+
+def _expect(text: str, place: int, mark: str) -> int:
+    if text[place : place + 1] != mark:
+        raise JSONDecodeError(f"Expected {mark!r}", text, place)
+    return place + 1

@@ -1,0 +1,195 @@
+"""Reads a chunk of JSON Lines into columns.
+
+pyarrow reads the lines typed, and refuses all of them if one does not fit. Halving finds those lines. Python's own
+parser reads them and finds every fault. A record has the same fate in both, whatever stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from ladingd.core.errors import BillImbalance
+from ladingd.core.plan import Chunk, ImportPlan
+from ladingd.data.formats.format import Origins, Piece
+from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, joined, typed_if_all
+from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NotARecord, fields_of
+from ladingd.data.formats.lines import (
+    RecordPlaces,
+    in_one_piece,
+    is_utf8,
+    read_chunk,
+    refused_record,
+    without_line_end,
+)
+from ladingd.data.rejects.fault import Fault
+from ladingd.data.rejects.lines import texts
+
+if TYPE_CHECKING:
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.json_lines.parser import Record
+    from ladingd.data.values.positions import Positions
+
+_FEW = 32
+"""So few records are not halved any more: each is read by itself."""
+
+_MANY, _PROBE = 4096, 8
+"""Of so many records, so many are tried in two places before they are halved. If a text column holds numbers, pyarrow
+refuses nearly every record, and halving takes longer than reading each by itself."""
+
+
+def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+    """The records of a chunk. Raises SourceChanged, and BillImbalance if their number differs from the cut."""
+    if chunk.refused is not None:
+        return refused_record(source, plan, chunk, {})
+    return _Reader(data=read_chunk(source, plan, chunk), plan=plan, chunk=chunk).piece()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonOrigins(Origins):
+    """The records of a chunk in its bytes."""
+
+    data: bytes
+    places: RecordPlaces
+    names: Sequence[str]
+    first_line: int
+
+    def lines(self, records: Positions) -> Positions:
+        return self.first_line + np.asarray(records, np.int64)
+
+    def raw(self, records: Positions) -> pa.Array:
+        return texts(self.places.raw(self.data, records))
+
+    def texts(self, records: Positions, column: int) -> pa.Array:
+        lines = self.places.raw(self.data, records).to_pylist()
+        return pa.array([fields_of(line).get(self.names[column], ABSENT)[0] or "" for line in lines], pa.string())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Reads the lines of a chunk, which are its records."""
+
+    data: bytes
+    plan: ImportPlan
+    chunk: Chunk
+
+    @cached_property
+    def places(self) -> RecordPlaces:
+        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
+        if not self.data.endswith(b"\n"):
+            ends = np.append(ends, len(self.data))
+        return RecordPlaces(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=ends)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [column.source for column in self.plan.columns]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        return pa.schema([(column.source, arrow_type(column.type)) for column in self.plan.columns])
+
+    def piece(self) -> Piece:
+        places = self.places
+        if places.ends.size != self.chunk.records:
+            raise BillImbalance(
+                f"chunk {self.chunk.ordinal} was cut as {self.chunk.records} records and read as {places.ends.size}"
+            )
+        blank, regular = self._looks()
+        filled = np.flatnonzero(~blank)
+        parts: list[list[pa.Array]] = []
+        faults: list[Fault] = []
+        self._read(filled, regular[filled] & is_utf8(self.data), parts, faults)
+        columns = [
+            joined([part[place] for part in parts]) if parts else pa.array([], column.type)
+            for place, column in enumerate(self.schema)
+        ]
+        refused = {fault.index for fault in faults}
+        indexes = filled if not refused else filled[~np.isin(filled, list(refused))]
+        return Piece(
+            columns=columns,
+            indexes=indexes,
+            origins=JsonOrigins(data=self.data, places=places, names=self.names, first_line=self.chunk.first_line),
+            faults=faults,
+            empty=int(blank.sum()),
+            nul=b"\\u0000" in self.data,
+        )
+
+    def _looks(self) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Which lines are blank, and which begin and end as an object does: of several such lines none goes over into
+        another, as behind the end of an object no object begins."""
+        codes = np.frombuffer(self.data, np.uint8)
+        starts, ends = self.places.starts, self.places.ends
+        ends = ends - (codes[ends - 1] == ord("\n"))
+        ends = ends - ((ends > starts) & (codes.take(ends - 1, mode="clip") == ord("\r")))
+        blank = ends == starts
+        regular = (
+            ~blank & (codes.take(starts, mode="clip") == ord("{")) & (codes.take(ends - 1, mode="clip") == ord("}"))
+        )
+        for index in np.flatnonzero(~blank & ~regular):
+            blank[index] = not self.data[starts[index] : ends[index]].strip(BLANK)
+        return blank, regular
+
+    def _read(
+        self,
+        lines: Positions,
+        regular: np.ndarray[Any, np.dtype[np.bool_]],
+        parts: list[list[pa.Array]],
+        faults: list[Fault],
+    ) -> None:
+        if not lines.size:
+            return
+        if regular.all() and (columns := self._typed(lines)) is not None:
+            parts.append(columns)
+        elif lines.size <= _FEW or (lines.size <= _MANY and self._are_mostly_unfit(lines)):
+            parts.append(self._one_by_one(lines, faults))
+        else:
+            half = lines.size // 2
+            self._read(lines[:half], regular[:half], parts, faults)
+            self._read(lines[half:], regular[half:], parts, faults)
+
+    def _are_mostly_unfit(self, lines: Positions) -> bool:
+        """Whether pyarrow refuses some lines at the beginning and some in the middle: halving would find no end."""
+        return all(self._typed(lines[start : start + _PROBE]) is None for start in (0, lines.size // 2))
+
+    def _typed(self, lines: Positions) -> list[pa.Array] | None:
+        """The columns of these lines, read by pyarrow; None if one of them does not fit."""
+        start, end = int(self.places.starts[lines[0]]), int(self.places.ends[lines[-1]])
+        data = pa.py_buffer(self.data).slice(start, end - start)
+        try:
+            table = pajson.read_json(
+                data,
+                read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
+                parse_options=pajson.ParseOptions(explicit_schema=self.schema, unexpected_field_behavior="error"),
+            )
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+            return None
+        if table.num_rows != lines.size:
+            return None  # Several objects in one line.
+        columns = [in_one_piece(column) for column in table.columns]
+        return None if any(map(is_infinite, columns)) else columns  # NaN is no JSON.
+
+    def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
+        records: list[Record] = []
+        known = set(self.names)
+        for index in lines.tolist():
+            line = without_line_end(self.data[self.places.starts[index] : self.places.ends[index]])
+            try:
+                fields = fields_of(line)
+                for name in fields:
+                    if name not in known:
+                        raise NotARecord("UNEXPECTED_KEY", f"there is no column for the key {name!r}", name)
+            except NotARecord as error:
+                faults.append(
+                    Fault(index=index, code=error.code, message=str(error), column=error.column, value=error.value)
+                )
+                continue
+            records.append(fields)
+        return [
+            typed_if_all([record.get(column.name, ABSENT) for record in records], column.type) for column in self.schema
+        ]

@@ -1,0 +1,109 @@
+"""Reads the beginning of a file of JSON Lines: the columns, their types, and a sample of the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.data.formats.json_lines.columns import NUMBERS
+from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARecord, Record, fields_of
+from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, unique_names
+from ladingd.data.values import types as field_type
+from ladingd.data.values.inference import infer
+from ladingd.data.values.types import FieldType, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.json_lines.parser import Value
+    from ladingd.data.formats.lines import Beginning
+
+HEAD = 1 << 20
+"""Bytes at the beginning of a file that the columns and their types are taken from."""
+
+_SAMPLED = 2_000
+"""Records of the head that are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The columns of the first records, with their values as text."""
+
+    names: list[str]
+    columns: list[pa.Array]
+    lines: list[int]
+    """The line of each record."""
+    types: dict[str, FieldType]
+    """The types of the columns for which JSON itself decides them."""
+
+
+def read_head(source: Source, beginning: Beginning, size: int, column_limit: int) -> Head:
+    """Read the first records. Raises InvalidSpec if they name no columns."""
+    first_line = 1 + beginning.lines
+    head, whole = _head(source, beginning.start, size)
+    lines = decodable(head, source.path, beginning, whole=whole).splitlines() if head else []
+    names: dict[str, None] = {}
+    records: list[tuple[int, Record]] = []
+    for number, line in enumerate(lines[:_SAMPLED]):
+        if not line.strip(BLANK):
+            continue
+        try:
+            fields = fields_of(line)
+        except NotARecord as error:
+            if not records:
+                raise InvalidSpec(FILE_FIELD, f"{source.path}, line {first_line + number:,}: {error}") from error
+            continue
+        names.update(dict.fromkeys(fields))
+        records.append((first_line + number, fields))
+    if len(names) > column_limit:
+        raise InvalidSpec(
+            FILE_FIELD, f"{source.path} has {len(names):,} columns; at most {column_limit:,} can be imported"
+        )
+    if records and not names:
+        raise InvalidSpec(FILE_FIELD, f"{source.path}: the first records have no keys, so there are no columns")
+    columns = [[fields.get(name, ABSENT) for _, fields in records] for name in names]
+    arrays = [pa.array([text for text, _ in column], pa.string()) for column in columns]
+    types = {
+        name: _type_of(values, [text for text, quoted in column if quoted], column)
+        for name, values, column in zip(names, arrays, columns, strict=True)
+    }
+    return Head(
+        names=unique_names(list(names), source.path),
+        columns=arrays,
+        lines=[line for line, _ in records],
+        types={name: kind for name, kind in types.items() if kind is not None},
+    )
+
+
+def _head(source: Source, start: int, size: int) -> tuple[bytes, bool]:
+    """The whole lines at the beginning, at least one, and whether they are the whole file."""
+    end = min(start + HEAD, size)
+    text = source.read(start, end)
+    if end < size and b"\n" not in text:
+        end = min(start + RECORD_LIMIT + 1, size)
+        text = source.read(start, end)
+    if end == size:
+        return text, True
+    if b"\n" not in text:
+        raise InvalidSpec(FILE_FIELD, f"{source.path}: the first record has more than {RECORD_LIMIT:,} bytes")
+    return text[: text.rindex(b"\n") + 1], False
+
+
+def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value]) -> FieldType | None:
+    """The type of a column by what JSON says of its values. None: that of its text."""
+    present = sum(text is not None for text, _ in column)
+    kind = infer(values)
+    is_plain = kind.kind in NUMBERS or kind.kind is Kind.BOOLEAN
+    if strings:
+        return field_type.TEXT if is_plain or len(strings) < present else None
+    if is_plain:
+        return kind
+    numbers = values.drop_null()
+    if kind.kind is Kind.TEXT and len(numbers) and pc.all(pc.match_substring_regex(numbers, NUMBER)).as_py():
+        return FieldType(kind=Kind.REAL)
+    return None
