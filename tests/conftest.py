@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# A machine that is busy is no defect; a test that hangs has pytest's own timeout.
+# A busy machine is not a defect, and pytest's own timeout ends a test that hangs.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -45,7 +45,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def make_daemon(folder: Path) -> Iterator[Callable[..., DaemonProcess]]:
-    """Makes daemons, each in a folder of its own, and ends them after the test."""
+    """Makes daemons, each in its own folder, and ends them after the test."""
     made: list[DaemonProcess] = []
 
     def make(**settings: object) -> DaemonProcess:

@@ -1,4 +1,4 @@
-"""Runs the cases one after the other and prints their figures, at the end as one table."""
+"""Runs the cases one after the other and prints their figures, and a table of all at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Run the cases that are named, or all; 1 where one could not be measured."""
+    """Run the named cases, or all. Returns 1 if a case could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--records", type=int, default=2_000_000, help="of the file of ten columns (%(default)s)")
@@ -31,9 +31,9 @@ def main() -> int:
     for name in arguments.cases:
         if name not in CASES:
             parser.error(f"there is no case {name}; there are {', '.join(CASES)}")
-    # Whoever ends us must not leave a database and a daemon behind.
+    # On SIGTERM too, end the database and the daemon.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    # Installed programs have their bytecode at hand. Without it every command would be compiled anew.
+    # Installed programs have cached bytecode. Without it every command would be compiled again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="lading-bench-") as work:
         files = (arguments.folder or Path(work) / "files").absolute()
@@ -58,7 +58,7 @@ def _run(bench: Workbench, names: list[str]) -> int:
                 failed = True
                 print(f"  not measured: {error}", flush=True)
     finally:
-        # Also where the rest was interrupted: some cases take minutes.
+        # Also after an interruption, because some cases take minutes.
         print(f"\n{table(figures)}")
     return 1 if failed else 0
 

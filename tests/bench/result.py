@@ -1,4 +1,4 @@
-"""What a case found: figures with their goals, as lines for people and as a Markdown table."""
+"""The figures of a case with their goals, as lines of text and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One number with the goal that it must reach and the aim that it should.
+    """One number with the goal that it must reach and the aim that it should reach.
 
-    A number that counts as speed must be at least its goal, any other at most. ``ours`` and ``other`` are the medians
-    that it comes from, for people; ``other`` is a peer, or another run of our own.
+    A speed must be at least its goal, any other number at most. ``ours`` and ``other`` are the times that it was
+    computed from, for people; ``other`` is a peer, or another run of our own.
     """
 
     case: str
@@ -30,7 +30,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """Whether the number reaches its aim, its goal, or neither; nothing where it only explains another."""
+        """Whether the number reaches its aim, its goal, or neither; empty if it only explains another figure."""
         if self.goal is None:
             return ""
         if self.aim is not None and self._reaches(self.aim):
@@ -53,7 +53,7 @@ class Figure:
         return f"{self.value:.{2 if self.unit in ('x', 's') else 0}f} {self.unit}"
 
     def text(self) -> str:
-        """One line for people, with what it was made of above."""
+        """The figure as text, below the times that it was computed from."""
         goal, aim = self.limits
         rows = [f"  ours   {self.ours}", f"  beside {self.other}"] if self.other else [f"  ours   {self.ours}"]
         judgement = f"   (goal {goal}{f', aim {aim}' if aim else ''}: {self.verdict})" if goal else ""
@@ -62,7 +62,7 @@ class Figure:
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """The median, with minimum and maximum where there is more than one value."""
+    """The median, with minimum and maximum if there are several values."""
     if len(seconds) == 1:
         return f"{seconds[0]:.2f} s"
     return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
@@ -77,7 +77,7 @@ def speed(
     goal: float,
     aim: float,
 ) -> Figure:
-    """How many times as fast as a peer we are, by the medians."""
+    """Our speed divided by the peer's, by the medians."""
     return Figure(
         case=case,
         what=f"speed beside {peer}",
@@ -100,7 +100,7 @@ def cost(
     goal: float,
     aim: float | None = None,
 ) -> Figure:
-    """How many times as long as another run of our own this one takes, by the medians."""
+    """The time of this run divided by that of another run of our own, by the medians."""
     return Figure(
         case=case,
         what=f"time beside {reference}",
@@ -116,7 +116,7 @@ def cost(
 def later(
     case: str, ours: Sequence[float], reference: str, others: Sequence[float], *, goal: float, aim: float
 ) -> Figure:
-    """How many seconds longer than another run of our own this one takes, by the medians."""
+    """The time of this run minus that of another run of our own, in seconds, by the medians."""
     return Figure(
         case=case,
         what=f"time more than {reference}",

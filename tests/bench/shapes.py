@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 _WORDS = ("bill", "lading", "ship", "harbour", "cargo,", "manifest;", "consignee", "freight", "“quay”", "berth")
 _KINDS = ("INTEGER", "DOUBLE PRECISION", "TEXT", "DATE", "BOOLEAN")
 _POOL = 1_000
-"""Wide and long records are drawn from so many different ones: to make each anew would take minutes."""
+"""Wide and long records are drawn from this many different ones, because making each would take minutes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A table and the records for it; ``record`` gives all fields after the id, as they stand in the file."""
+    """A table and its records. ``record`` returns all fields after the id, as written in the file."""
 
     name: str
     columns: Mapping[str, str]
@@ -28,7 +28,7 @@ class Shape:
     aim: float = 1.5
 
     def write(self, path: Path, number: int) -> None:
-        """So many records with a header, the same ones for the same number."""
+        """Write ``number`` records with a header. The same number gives the same records."""
         chance = random.Random(11)
         pool = [self.record(chance) for _ in range(_POOL)]
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -60,7 +60,7 @@ def _field(chance: random.Random, kind: str) -> str:
 
 def _long(chance: random.Random) -> str:
     text = " ".join(chance.choice(_WORDS) for _ in range(200))
-    # Quotes and line ends stand in the text, as they do in what people write.
+    # The text contains quotes and line ends, as in real data.
     return f'{chance.choice(_WORDS).strip(",;")},"{text[:500]} ""so it was"",\n{text[500:1000]}"'
 
 

@@ -1,4 +1,4 @@
-"""A daemon whose only slot is taken for good, so that jobs change their states as told and never by themselves."""
+"""A daemon whose only slot is occupied permanently, so that jobs change their states only by commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOREVER = 36_000.0
 
 
 class Standstill:
-    """The daemon, and names of jobs that wait to be told; the first holds the slot."""
+    """The daemon and the names of its jobs. The first job occupies the slot."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir()
@@ -37,7 +37,7 @@ class Standstill:
 
     @property
     def address(self) -> str:
-        """What a client connects to."""
+        """The address for clients."""
         return self.daemon.address
 
     @property
@@ -52,7 +52,7 @@ class Standstill:
         return self.daemon.state_dir / "store.db"
 
     def creation(self, label: str = "", *, detect: bool = True) -> job_service_pb2.CreateJobRequest:
-        """The request that makes one more job; what its file looks like is detected, or said."""
+        """The request that makes another job. The format of its file is detected or given."""
         spec = spec_pb2.ImportSpec(
             files=[spec_pb2.File(path=str(self._file).lstrip("/"))], target=spec_pb2.Table(table="people")
         )
@@ -62,13 +62,13 @@ class Standstill:
         return job_service_pb2.CreateJobRequest(job=job, request_id=str(uuid.uuid4()))
 
     async def make_first(self) -> None:
-        """Make the job that all others are like."""
+        """Make the job that all others copy."""
         async with grpc.aio.insecure_channel(self.address) as channel:
             job = await jobs_of(channel).CreateJob(self.creation(), timeout=PATIENCE)
             self.names.append(job.name)
 
     async def fill(self, number: int) -> None:
-        """Write so many more into the store, while the daemon does not run."""
+        """Write ``number`` more jobs into the store while the daemon is not running."""
         store = await SqlJobStore.open(self.store)
         try:
             first = await store.get(self.names[0].removeprefix("jobs/"))
@@ -87,7 +87,7 @@ class Standstill:
             await store.close()
 
     async def take_slot(self) -> None:
-        """Have the first job run; it waits for its target."""
+        """Start the first job, which waits for its target."""
         async with grpc.aio.insecure_channel(self.address) as channel:
             jobs = jobs_of(channel)
             await jobs.StartJob(job_service_pb2.StartJobRequest(name=self.names[0]), timeout=PATIENCE)
@@ -102,7 +102,7 @@ class Standstill:
 
 @contextmanager
 def standstill(home: Path, *, jobs: int) -> Iterator[Standstill]:
-    """A daemon with so many jobs in EDITING beside the one that holds the slot."""
+    """A daemon with ``jobs`` jobs in EDITING and one job in the slot."""
     still = Standstill(home)
     daemon = still.daemon
     with closing(sqlite3.connect(daemon.target)) as target:
@@ -121,12 +121,12 @@ def standstill(home: Path, *, jobs: int) -> Iterator[Standstill]:
 
 
 def jobs_of(channel: Any) -> Any:
-    """The service of jobs behind a channel."""
+    """The stub of JobService on a channel."""
     return job_service_pb2_grpc.JobServiceStub(channel)  # type: ignore[no-untyped-call]
 
 
 class Mover:
-    """Moves jobs to and fro between QUEUED and PAUSED, in turn."""
+    """Moves jobs back and forth between QUEUED and PAUSED, in turn."""
 
     def __init__(self, channel: grpc.aio.Channel, names: list[str]) -> None:
         self._jobs = jobs_of(channel)
@@ -134,7 +134,7 @@ class Mover:
         self._moves = 0
 
     async def move(self) -> job_pb2.Job:
-        """The next change: the job as it is then."""
+        """Make the next change. Returns the job after it."""
         turn, index = divmod(self._moves, len(self._names))
         self._moves += 1
         request = {"name": self._names[index]}

@@ -1,7 +1,5 @@
-"""What every case needs: the files, a PostgreSQL server, and a daemon whose connection ``warehouse`` is that server.
-
-Its connection ``lake`` is a file of DuckDB.
-"""
+"""The resources of all cases: the files, a PostgreSQL server, and a daemon. The daemon's connection ``warehouse`` is
+that server, and ``lake`` is a DuckDB file."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ LADING = (sys.executable, "-m", "lading_client")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A job that has FINISHED: the seconds from the command to its exit, and the job as the command printed it."""
+    """A FINISHED job: the seconds of the whole command, and the job as the command printed it."""
 
     seconds: float
     job: Mapping[str, Any]
@@ -43,14 +41,14 @@ class Run:
         return (end - begin).total_seconds()
 
     def expect(self, **bill: int) -> Self:
-        """Raises WrongResult where the bill says anything else."""
+        """Raises WrongResult if the bill differs."""
         for name, number in bill.items():
             expect(f"{name} in the bill of {self.job['name']}", self.job["bill"][name], number)
         return self
 
 
 class Workbench:
-    """The files in one folder, everything else in another that goes away, for the time of a ``with`` block."""
+    """Keeps the files in one folder and everything else in a temporary one, during a ``with`` block."""
 
     def __init__(self, files: Path, work: Path, *, records: int, rounds: int, jobs: int) -> None:
         self._files = files
@@ -72,7 +70,7 @@ class Workbench:
         self._stack.close()
 
     def daemon_in(self, home: Path, **settings: object) -> DaemonProcess:
-        """A daemon with a folder of its own that is not started yet."""
+        """A daemon with its own folder, not yet started."""
         connections = {"warehouse": self.postgres.url, "lake": f"duckdb://{self.lake}"}
         return DaemonProcess(home, connections=connections, **settings)
 
@@ -83,7 +81,7 @@ class Workbench:
 
     @property
     def setting(self) -> str:
-        """Where and with what the figures are made, in a line."""
+        """One line about the machine and the versions of programs."""
         return (
             f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, "
             f"PostgreSQL {self.postgres.ask('SHOW server_version')} with fsync {self.postgres.ask('SHOW fsync')}, "
@@ -97,7 +95,7 @@ class Workbench:
         return self.daemon.process.pid
 
     def file(self, name: str, write: Callable[[Path], object]) -> Path:
-        """A file that is written once per folder, whole or not at all. Without an ending it is a CSV."""
+        """A file that is written once per folder, atomically. Without an extension it is a CSV."""
         path = self._files / (name if "." in name else f"{name}.csv")
         if not path.exists():
             unfinished = path.with_suffix(".unfinished")
@@ -106,12 +104,12 @@ class Workbench:
         return path
 
     def clean_file(self, number: int) -> Path:
-        """So many records of ten columns."""
+        """A file of ``number`` clean records."""
         return self.file(f"clean-{number}", lambda path: records.write(path, number))
 
     @contextmanager
     def serving(self, **settings: object) -> Iterator[None]:
-        """Have the daemon run, or another one with these settings, and stop in order unless the case failed."""
+        """Run the daemon, or another one with these settings. Stop it in order unless the case failed."""
         usual = self.daemon
         if settings:
             home = Path(tempfile.mkdtemp(dir=self.work))
@@ -128,20 +126,20 @@ class Workbench:
             self.daemon = usual
 
     def lading(self, *arguments: str) -> str:
-        """What a command of ours says to programs. Raises CommandFailed."""
+        """The JSON output of a `lading` command. Raises CommandFailed."""
         return wall(self.command(*arguments))[1]
 
     def run(self, *arguments: str) -> Run:
-        """A command that makes a job and waits for it."""
+        """Run a command that makes a job and waits for it."""
         seconds, said = wall(self.command(*arguments))
         return Run(seconds=seconds, job=json.loads(said))
 
     def command(self, *arguments: str) -> list[str]:
-        """A command of ours, spoken to the daemon, that answers in JSON."""
+        """A `lading` command for the daemon with JSON output."""
         return [*LADING, *arguments, "--server", self.daemon.address, "--output", "json"]
 
     def into_postgres(self, file: Path, columns: Mapping[str, str], rows: int) -> Run:
-        """Import a file into a new table of PostgreSQL that must then hold so many rows."""
+        """Import a file into a new table of PostgreSQL, and check its number of rows."""
         self.postgres.renew("ours", columns)
         run = self.run("import", str(file), "--into", "warehouse.ours").expect(inserted=rows)
         expect("rows that we wrote", self.postgres.count("ours"), rows)
@@ -150,13 +148,13 @@ class Workbench:
     def copied(
         self, file: Path, columns: Mapping[str, str], rows: int, *, options: str = "", notes: Path | None = None
     ) -> float:
-        r"""The same by ``psql \copy``; the seconds."""
+        r"""The same by ``psql \copy``. Returns the seconds."""
         self.postgres.renew("theirs", columns)
         seconds = self.postgres.copy_in("theirs", file, options=options, notes=notes)
         expect("rows that psql wrote", self.postgres.count("theirs"), rows)
         return seconds
 
     def drop_tables(self) -> None:
-        """Leave the disk to the next case."""
+        """Free the disk for the next case."""
         self.postgres.ask("DROP TABLE IF EXISTS ours, theirs")
         self.postgres.checkpoint()

@@ -1,1 +1,1 @@
-"""The proof of exactly once: imports that are killed, cut off and starved, compared with undisturbed ones."""
+"""Tests exactly-once: imports whose processes, connections or disks fail, compared with undisturbed imports."""

@@ -37,7 +37,7 @@ STOPS_CHUNKS = 40
 
 
 def main() -> int:
-    """Run what is asked for; 1 where anything was lost or doubled."""
+    """Run the requested tests. Returns 1 if anything was lost or doubled."""
     arguments = _parse()
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="lading-"))
@@ -82,7 +82,7 @@ def _trial(folder: Path, kind: str, *, failpoints: bool) -> Iterator[Trial]:
 
 
 async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> int:
-    """Kill until there were so many deaths, by turns with each kind of database."""
+    """Kill until there were ``kills`` deaths, alternating between the kinds of databases."""
     lost, doubled, wrong, dead = 0, 0, 0, 0
     for number, trial in enumerate(cycle(trials), start=1):
         if dead >= kills:
@@ -109,7 +109,7 @@ async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> i
 
 
 async def _stop(trials: Sequence[Trial], sigterms: int, chance: random.Random) -> int:
-    """Stop so often, by turns with each kind of database; what is not as it should be is raised."""
+    """Stop this often, alternating between the kinds of databases. Raises AssertionError for any deviation."""
     found: Counter[State] = Counter()
     told = 0
     for number, trial in enumerate(cycle(trials), start=1):
@@ -129,7 +129,7 @@ async def _stop(trials: Sequence[Trial], sigterms: int, chance: random.Random) -
 
 
 async def _strike(trials: Sequence[Trial]) -> int:
-    """Strike in every way at every moment; what differs is raised."""
+    """Strike in every way at every moment. Raises AssertionError for any difference."""
     for trial in trials:
         for action in FATAL:
             for moment in IN_CHUNK[trial.database.name]:

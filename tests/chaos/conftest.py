@@ -1,4 +1,4 @@
-"""A daemon with failpoints for each kind of database, and a PostgreSQL server that may be killed."""
+"""Fixtures: a daemon with failpoints for each kind of database, and a PostgreSQL server that may be killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def home() -> Iterator[Path]:
-    """A folder for all of it, whose path is short enough for Unix sockets."""
+    """A folder whose path is short enough for Unix sockets."""
     path = Path(tempfile.mkdtemp(prefix="lading-"))
     yield path
     shutil.rmtree(path)
@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def server(home: Path) -> Iterator[PostgresProcess]:
-    """A PostgreSQL server of these tests alone."""
+    """A PostgreSQL server only for these tests."""
     folder = home / "pg"
     folder.mkdir()
     process = PostgresProcess(folder)
@@ -38,7 +38,7 @@ def server(home: Path) -> Iterator[PostgresProcess]:
 
 @pytest.fixture(scope="package")
 def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
-    """The daemon with failpoints of a kind of database. Every test has a job and a table of its own in it."""
+    """The daemon with failpoints for a kind of database. Every test has its own job and table in it."""
     made: dict[str, Trial] = {}
 
     def trial(kind: str) -> Trial:
@@ -52,7 +52,7 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
                 database = DuckdbFile(folder / "target.duckdb")
             else:
                 database = PostgresServer(request.getfixturevalue("server"))
-            # What a proxy in a test listens on.
+            # The socket of a test's proxy.
             connections = {"wire": f"postgresql://postgres@/postgres?host={home / 'wire'}"}
             made[kind] = Trial(folder, database, failpoints=True, connections=connections)
         return made[kind]
@@ -64,7 +64,7 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def trial(request: pytest.FixtureRequest, trials: Callable[[str], Trial]) -> Trial:
-    """A daemon with nothing armed, for each kind of database."""
+    """A daemon without armed failpoints, for each kind of database."""
     trial = trials(request.param)
     trial.failpoints.disarm()
     return trial

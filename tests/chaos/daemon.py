@@ -15,7 +15,7 @@ FAILPOINTS = (
 
 
 def main() -> None:
-    """Do what ``ladingd`` does."""
+    """Run ``ladingd``."""
     from ladingd.__main__ import main as serve
 
     install(FAILPOINTS)

@@ -1,4 +1,4 @@
-"""The databases that are imported into."""
+"""The target databases."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ALL_ROWS = "SELECT * FROM {table}"
 
 
 class Database(ABC):
-    """Where the records of a job go to."""
+    """The target of a job."""
 
     name: str
     url: str
 
     def make_table(self, table: str) -> None:
-        """Make a table with one row in it."""
+        """Create a table with one row."""
         self._execute(MAKE_TABLE.format(table=table))
         self._execute(FIRST_ROW.format(table=table))
 
@@ -41,7 +41,7 @@ class Database(ABC):
 
 
 class SqliteFile(Database):
-    """A file, which has no server that could be killed."""
+    """A file. There is no server to kill."""
 
     name = "sqlite"
 
@@ -55,7 +55,7 @@ class SqliteFile(Database):
 
 
 class DuckdbFile(Database):
-    """A file that one process at a time can open."""
+    """A file that only one process at a time can open."""
 
     name = "duckdb"
 
@@ -77,7 +77,7 @@ class DuckdbFile(Database):
 
 
 class PostgresServer(Database):
-    """A server of its own."""
+    """A separate server."""
 
     name = "postgres"
 

@@ -1,7 +1,7 @@
-"""Moments at which the product can be struck, from outside of it. Standard library only: every process loads this.
+"""Named moments at which tests can strike the product from outside. Standard library only: every process loads this.
 
-A failpoint is armed by a file named after its moment. The process that passes the moment first takes the file away, and
-so it strikes once, whichever of them that is.
+A file named after a moment arms its failpoint. The first process that passes the moment removes the file, so the
+failpoint strikes only once.
 """
 
 from __future__ import annotations
@@ -22,57 +22,57 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 VARIABLE = "LADING_CHAOS"
-"""Names the directory of the armed failpoints in the environment of the daemon and its workers."""
+"""The environment variable with the directory of armed failpoints."""
 
 
 class Moment(StrEnum):
-    """When a process is struck."""
+    """The moment of a strike."""
 
     BEFORE_CLAIM = "before-claim"
     AFTER_CLAIM = "after-claim"
     REJECTS = "rejects"
-    """Between their temporary file and its rename."""
+    """Between writing the rejects' temporary file and its rename."""
     KEYS = "keys"
-    """While a chunk shows its keys to the others in flight; PostgreSQL alone."""
+    """While a chunk publishes its keys to other chunks in flight; PostgreSQL only."""
     BEFORE_COMMIT = "before-commit"
     AFTER_COMMIT = "after-commit"
-    """The chunk is committed, the daemon does not know it."""
+    """The chunk is committed, but the daemon does not know it yet."""
     BEGIN = "begin"
     """In the transaction that shuts out earlier attempts."""
     NOTED = "noted"
-    """The daemon is about to write down that a chunk is committed."""
+    """The daemon is about to note that a chunk is committed."""
     ORPHANED = "orphaned"
-    """At its start the daemon has found the jobs of its predecessor, and not yet queued them."""
+    """The starting daemon has found the jobs of its predecessor, but has not queued them yet."""
     RECOVERED = "recovered"
-    """At its start the daemon has queued them, and not yet run any."""
+    """The starting daemon has queued these jobs, but has not run any yet."""
     SETTLED = "settled"
-    """The daemon is about to bring the counters in line with the ledger."""
+    """The daemon is about to make the counters agree with the ledger."""
     STORE_COMMIT = "store-commit"
     """The same, within the transaction of the store."""
 
 
 class Action(StrEnum):
-    """What strikes."""
+    """The effect of a strike."""
 
     KILL = "kill"
     RAISE = "raise"
-    """Something that nobody foresaw."""
+    """An unexpected exception."""
     HANG = "hang"
     FULL = "full"
-    """A write finds the disk full."""
+    """A write fails because the disk is full."""
     STORE_FULL = "store-full"
-    """The same, as SQLite says it."""
+    """The same error, as SQLite reports it."""
 
 
 class Switch(StrEnum):
-    """A safeguard that can be switched off, to see whether the harness notices."""
+    """A safeguard that can be switched off, to check that the harness notices."""
 
     LEDGER = "ledger"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strike:
-    """Where, how and in which process it has struck."""
+    """The moment, effect and process of a strike."""
 
     moment: Moment
     action: Action
@@ -81,31 +81,31 @@ class Strike:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failpoints:
-    """A directory of armed failpoints, and of those that have struck."""
+    """The directory of armed failpoints and of past strikes."""
 
     directory: Path
 
     @classmethod
     def of_environment(cls) -> Failpoints:
-        """Those that this process is to pass."""
+        """The failpoints of this process."""
         return cls(directory=Path(os.environ[VARIABLE]))
 
     def arm(self, moment: Moment, action: Action, *, passing: int = 0) -> None:
-        """Have an action strike at a moment, after so many processes have passed it unharmed."""
+        """Arm an action at a moment, after ``passing`` processes have passed it unharmed."""
         self._put(self.directory / moment, f"{action} {passing}")
 
     def disarm(self) -> None:
-        """Forget all that is armed and all that has struck."""
+        """Remove all armed failpoints and all strikes."""
         for path in self.directory.iterdir():
             path.unlink()
 
     def strikes(self) -> list[Strike]:
-        """What has struck since all was disarmed."""
+        """The strikes since the last ``disarm``."""
         names = [path.name.split(" ") for path in self.directory.glob("struck *")]
         return [Strike(moment=Moment(name), action=Action(action), pid=int(pid)) for _, name, action, pid in names]
 
     def switch_off(self, safeguard: Switch) -> None:
-        """Do without a safeguard until all is disarmed."""
+        """Switch off a safeguard until the next ``disarm``."""
         self._put(self.directory / f"without {safeguard}", "")
 
     def lacks(self, safeguard: Switch) -> bool:
@@ -164,7 +164,7 @@ _ACT: dict[Action, Callable[[], None]] = {
 
 
 class Side(Enum):
-    """Of a call."""
+    """Before or after a call."""
 
     BEFORE = auto()
     AFTER = auto()
@@ -172,7 +172,7 @@ class Side(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failpoint:
-    """A moment before or after a call of the product's. ``place`` is ``module:name``, or ``module:class.name``."""
+    """A moment before or after a call in the product. ``place`` is ``module:name`` or ``module:class.name``."""
 
     moment: Moment
     side: Side
@@ -180,14 +180,14 @@ class Failpoint:
 
 
 def install(failpoints: Sequence[Failpoint]) -> None:
-    """Put wrappers around functions of the product, in this process. Raises LookupError where one is gone."""
+    """Wrap functions of the product in this process. Raises LookupError if a function is missing."""
     armed = Failpoints.of_environment()
     for failpoint in failpoints:
         replace(failpoint.place, functools.partial(_wrapped, armed, failpoint))
 
 
 def replace(place: str, make: Callable[[Any], Any]) -> None:
-    """Put something else, made of the original, in its place. Raises LookupError where it is gone."""
+    """Replace a function by the result of ``make(original)``. Raises LookupError if it is missing."""
     module, _, path = place.partition(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")

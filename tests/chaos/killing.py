@@ -1,4 +1,4 @@
-"""Random deaths in the middle of a job."""
+"""Kills processes at random in the middle of a job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_WAIT = 1.0
 
 
 class Victim(StrEnum):
-    """What is killed."""
+    """A process to kill."""
 
     DAEMON = "daemon"
     WORKER = "worker"
@@ -31,18 +31,16 @@ class Victim(StrEnum):
 
 
 def victims(trial: Trial) -> list[Victim]:
-    """What there is to kill."""
+    """The processes that can be killed."""
     return [victim for victim in Victim if victim is not Victim.SERVER or isinstance(trial.database, PostgresServer)]
 
 
 async def kill_at_random(trial: Trial, run: Run, kills: int, chance: random.Random, *, records: int) -> list[Victim]:
-    """Kill so many times, or until the job is done, and start again what was killed; what it was.
-
-    ``records`` is the most that are processed between two deaths.
-    """
+    """Kill ``kills`` times, or until the job is done, and restart what was killed. Returns the victims. ``records`` is
+    the most records that are processed between two kills."""
     killed: list[Victim] = []
     while len(killed) < kills:
-        # By the clock it strikes the beginnings of daemons and attempts, by the records their middle.
+        # By the clock, kills hit the beginnings of daemons and attempts; by records, they hit the middle.
         if chance.random() < 0.3:
             await asyncio.sleep(chance.uniform(0, _LONGEST_WAIT))
             job = await trial.look(run)
@@ -57,7 +55,7 @@ async def kill_at_random(trial: Trial, run: Run, kills: int, chance: random.Rand
 
 
 def kill(trial: Trial, victim: Victim, chance: random.Random) -> None:
-    """Kill, and start again what does not start by itself."""
+    """Kill a victim, and restart it if it does not restart by itself."""
     if victim is Victim.SERVER:
         assert isinstance(trial.database, PostgresServer)
         trial.database.process.kill()
@@ -65,7 +63,7 @@ def kill(trial: Trial, victim: Victim, chance: random.Random) -> None:
         return
     if victim is not Victim.DAEMON:
         worker = chance.choice(until(lambda: trial.daemon.workers, "there are workers"))
-        with suppress(ProcessLookupError):  # It has ended by itself.
+        with suppress(ProcessLookupError):  # The process has ended by itself.
             os.kill(worker, signal.SIGKILL)
     if victim is not Victim.WORKER:
         trial.kill_daemon()

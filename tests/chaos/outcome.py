@@ -1,4 +1,4 @@
-"""What a job has come to, and how that differs from an undisturbed one."""
+"""The outcome of a job, and its differences from that of an undisturbed job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Accounts = tuple[Bill, Counters]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """All rows of the target, all rejects without their times, and the accounts."""
+    """All rows of the target, all rejects without their times, and the bill and counters."""
 
     rows: Counter[Fact]
     rejects: Counter[Fact]
@@ -31,7 +31,7 @@ class Outcome:
     def of(
         cls, *, table: str, rows: Iterable[Fact], rejects: Iterable[Reject], lines: Sequence[str], accounts: Accounts
     ) -> Outcome:
-        """``lines`` are those of the file. Of records that are alike the first stands for all."""
+        """``lines`` are the lines of the file. The first of several equal records stands for all."""
         first: dict[str, int] = {}
         for number, line in enumerate(lines, start=1):
             first.setdefault(line, number)
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def digest(self) -> str:
-        """A hash over rows, rejects and accounts."""
+        """A hash of the rows, rejects and accounts."""
         parts = (sorted(map(repr, self.rows.elements())), sorted(map(repr, self.rejects.elements())))
         return hashlib.sha256(repr((parts, self.bill, self.counters)).encode()).hexdigest()
 
@@ -61,12 +61,12 @@ def _fact(reject: Reject, table: str, line: int) -> Fact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """What an outcome has less and more than the undisturbed one."""
+    """What an outcome lacks, and what it has in addition."""
 
     lost: Counter[Fact]
     doubled: Counter[Fact]
     accounts: str
-    """How bill and counters differ; empty where they do not."""
+    """The differences of bill and counters; empty if there are none."""
 
     @classmethod
     def between(cls, undisturbed: Outcome, outcome: Outcome) -> Difference:

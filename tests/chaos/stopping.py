@@ -1,4 +1,4 @@
-"""SIGTERM at random moments: in the middle of a job, right after a pause or a cancel, during the start."""
+"""Sends SIGTERM at random moments: in the middle of a job, right after a pause or a cancel, during the start."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 _LONGEST_START = 0.8
 _ACTIVE = {State.RUNNING, State.PAUSING, State.CANCELING}
 _LEFT = {State.INTERRUPTED, State.QUEUED, State.FINISHED}
-"""What a job may be after the daemon's end that nobody paused or cancelled."""
+"""The allowed states, after the daemon's end, of a job that was not paused or cancelled."""
 
 
 async def stop_at_random(
     trial: Trial, times: int, chance: random.Random, *, chunks: int, records: int
 ) -> Counter[State]:
-    """Stop the daemon so often and start it again; the states that it left jobs in.
+    """Stop the daemon ``times`` times and restart it. Returns the states in which it left jobs. ``records`` is the most
+    records that are processed between two signals.
 
-    ``records`` is the most that are processed between two signals. Raises AssertionError where a job was left active or
-    was not resumed, where its bill does not balance, or where a daemon did not exit with 0.
+    Raises AssertionError if a job was left active or was not resumed, if its bill does not balance, or if a daemon did
+    not exit with 0.
     """
     left: Counter[State] = Counter()
     run = await trial.begin(chunks)
@@ -62,7 +63,7 @@ async def stop_at_random(
 async def _stop_paused(trial: Trial, chunks: int) -> State:
     run = await trial.begin(chunks)
     await trial.progress(run, 1)
-    with suppress(CommandNotAllowed):  # It is done already.
+    with suppress(CommandNotAllowed):  # The job is done already.
         await trial.ask(lambda client: client.pause_job(run.name))
     await asyncio.to_thread(_stop, trial)
     left = _left(trial, run, State.PAUSED)
@@ -90,7 +91,7 @@ async def _stop_canceled(trial: Trial, chunks: int) -> State:
             and bill.rejected == len([reject async for reject in client.rejects(run.name)])
         )
 
-    # The next daemon asks the ledger what became of the chunks that were in flight.
+    # The next daemon asks the ledger about the chunks that were in flight.
     await until_async(lambda: trial.ask(agrees), f"the bill of {run.name} is what there is in target and rejects")
     return left
 
@@ -102,13 +103,13 @@ async def _finish(trial: Trial, run: Run, chunks: int) -> None:
 
 
 def _stop(trial: Trial) -> None:
-    """Tell a daemon that serves to stop."""
+    """Stop a serving daemon."""
     trial.revive()
     _expect_order(trial, trial.daemon.stop())
 
 
 def _stop_start(trial: Trial, seconds: float) -> None:
-    """Tell one to stop that has been started after a death, so long after its first lines."""
+    """Stop a daemon that was started after a kill, ``seconds`` after its first log lines."""
     daemon = trial.daemon
     daemon.process = process = daemon.spawn()
     until(lambda: heeds(process.pid, signal.SIGTERM), "it heeds signals")
@@ -122,12 +123,12 @@ def _expect_order(trial: Trial, status: int) -> None:
 
 
 def _left(trial: Trial, run: Run, commanded: State = State.INTERRUPTED, *, died: bool = False) -> State:
-    """The state that a job was left in. ``died``: before the daemon that was stopped, another one died with it."""
+    """The state in which a job was left. ``died``: the daemon before the stopped one was killed."""
     with closing(sqlite3.connect(trial.daemon.state_dir / "store.db")) as store:
         states = {f"jobs/{name}": State[state] for name, state in store.execute("SELECT id, state FROM jobs")}
     left = states[run.name]
     if died and left is State.RUNNING:
-        return left  # The start was over before it came to the jobs.
+        return left  # The start was cancelled before the recovery of jobs.
     assert not _ACTIVE.intersection(states.values()), states
     assert left in _LEFT | {commanded}, f"{run.name} was left {left}"
     return left

@@ -1,4 +1,4 @@
-"""Jobs that are struck at named moments."""
+"""Strikes jobs at named moments."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ IN_RECOVERY: Mapping[Moment, int] = {
     Moment.BEGIN: 1,
     Moment.SETTLED: 0,
 }
-"""The death of a daemon, and what happens to each that comes after it; how often each is passed unharmed before.
-Where the first of them is not fatal, there is nothing to recover."""
+"""The death of a daemon, then the strikes at its successors, each with the number of unharmed passes before. If the
+first strike is not fatal, there is nothing to recover."""
 
 FATAL = (Action.KILL, Action.RAISE, Action.HANG)
 
@@ -48,11 +48,11 @@ FORGIVEN: Mapping[Action, Set[str]] = {
     Action.FULL: frozenset(),
     Action.STORE_FULL: frozenset(),
 }
-"""What a job may be FAILED by when it is struck so."""
+"""The allowed failure codes of a job after each kind of strike."""
 
 
 async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing: int = 4) -> list[Failure]:
-    """Strike once in the middle of a job; its failures. Raises AssertionError where it differs then."""
+    """Strike once in the middle of a job. Returns its failures. Raises AssertionError if its outcome differs."""
     undisturbed = await trial.undisturbed(CHUNKS)
     trial.failpoints.disarm()
     trial.failpoints.arm(moment, action, passing=passing)
@@ -64,7 +64,7 @@ async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing:
 
 
 async def strike_recovery(trial: Trial, action: Action) -> None:
-    """Kill a daemon, and strike at each step of the recovery from it, so that each is recovered from in its turn."""
+    """Kill a daemon, and strike at each step of the recovery. Each strike must be recovered from in turn."""
     undisturbed = await trial.undisturbed(CHUNKS)
     trial.failpoints.disarm()
     for moment, passing in IN_RECOVERY.items():

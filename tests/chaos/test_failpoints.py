@@ -1,4 +1,4 @@
-"""Each named moment, struck. ``python -m tests.chaos --failpoints`` strikes in every way at each."""
+"""Strikes at each named moment. ``python -m tests.chaos --failpoints`` strikes in every way at each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are full: where the daemon keeps its own files, where a database is, where an export goes."""
+"""Full disks: that of the daemon's own files, of a database, and of an export's destination."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BAD = range(1, RECORDS, 3)
 
 
 def write_bad_people(path: Path) -> Path:
-    """People of whom every third has a field too many, and a long one."""
+    """Records of which every third has an extra, long field."""
     lines = [f"{number},person {number}{',' + 'x' * 300 if number in BAD else ''}" for number in range(1, RECORDS + 1)]
     path.write_text("id,name\n" + "\n".join(lines) + "\n")
     return path
@@ -49,12 +49,12 @@ def elsewhere(path: Path) -> JobSpec:
 
 
 async def codes(client: Client, job: Job) -> list[str]:
-    """What a job's journal says, in short."""
+    """The codes in a job's journal."""
     return [entry.code async for entry in client.journal(job.name)]
 
 
 async def check_whole(client: Client, daemon: DaemonProcess, job: Job) -> None:
-    """Every record is where it belongs, once."""
+    """Check that every record was imported exactly once."""
     bill = job.bill
     assert (bill.read, bill.inserted, bill.rejected) == (RECORDS, RECORDS - len(BAD), len(BAD))
     good = [(number, f"person {number}") for number in range(1, RECORDS + 1) if number not in BAD]
@@ -119,7 +119,7 @@ async def test_too_little_room_pauses_what_runs_and_lets_it_go_on(
 async def test_a_disk_that_is_full_to_the_last_byte_ends_neither_job_nor_daemon(
     make_daemon: Callable[..., DaemonProcess], folder: Path
 ) -> None:
-    """Without a reserve: workers and store meet the full disk themselves."""
+    """Without a reserve, workers and store run into the full disk."""
     daemon = make_daemon(disk_reserve=0, shutdown_grace=1.0)
     people = write_bad_people(folder / "people.csv")
     with small_disk(daemon.state_dir, 64 * MEGABYTE) as disk:
@@ -164,7 +164,7 @@ async def test_a_daemon_starts_on_a_disk_that_is_full_to_the_last_byte(
 
 
 async def refused_creation(client: Client, people: Path, fill: Callable[[], None]) -> str:
-    """The reason by which no job is made, when the last of the daemon's own room is used up; else empty."""
+    """The reason why no job can be made when the ballast is used up; else empty."""
     await asyncio.to_thread(fill)
     try:
         await client.create_job(importing(people), validate_only=False)

@@ -1,4 +1,4 @@
-"""Processes that are killed at random: the short form of ``python -m tests.chaos``."""
+"""Kills processes at random: the short form of ``python -m tests.chaos``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_kills_at_random(trial: Trial) -> None:
     sys.stdout.write(f"seed {seed}\n")  # Shown where the test fails.
     chance = random.Random(seed)
     killed: list[Victim] = []
-    while not killed:  # A job may be done before its time comes.
+    while not killed:  # A job may be done before the kill.
         run = await trial.begin(CHUNKS)
         killed = await kill_at_random(trial, run, 2, chance, records=500)
         outcome = await trial.finish(run)

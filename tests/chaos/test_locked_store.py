@@ -1,4 +1,4 @@
-"""Another process has the daemon's own store locked: the daemon waits, says so, and goes on by itself."""
+"""Another process locks the daemon's own store: the daemon waits, reports it, and continues by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 
 RECORDS = 3_000
 LOCKED = 7.0
-"""Seconds: longer than SQLite itself is told to wait anywhere, and than the watchdog waits."""
+"""Seconds, longer than any busy timeout of SQLite and than the watchdog."""
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ RUNS_ALREADY = 75
 
 @pytest.fixture
 def trial(folder: Path) -> Iterator[Trial]:
-    """A daemon of this test's own."""
+    """A daemon only for this test."""
     trial = Trial(folder, SqliteFile(folder / "target.db"))
     yield trial
     trial.clean_up()

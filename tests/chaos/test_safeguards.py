@@ -1,4 +1,4 @@
-"""With a safeguard switched off, the harness finds what it is there for: so it can fail."""
+"""With a safeguard switched off, the harness must find the resulting error. This proves that its tests can fail."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_without_the_ledger_records_are_doubled(trial: Trial) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt of a job whose file is as it was when the attempt began."""
+    """One attempt of a job, with the file's content at the attempt's beginning."""
 
     dock: Dock
     number: int
@@ -60,12 +60,12 @@ class Attempt:
     chunks: Sequence[Chunk]
 
     def process(self) -> None:
-        """Import all of it."""
+        """Import the whole file."""
         for chunk in self.chunks:
             self.dock.transfer.process(self.dock.uid, self.number, self.plan, chunk)
 
     def read(self, ordinal: int) -> Callable[[], Counts]:
-        """Read a chunk, as a worker does that is stopped after that; what it does when it goes on."""
+        """Read a chunk, like a worker that is suspended then. Returns a function that continues it."""
         target, chunk = self.dock.target, self.chunks[ordinal]
         with open_source(self.dock.transfer.roots, {}, self.plan.file) as source:
             piece = format_of(self.plan.layout).read(source, self.plan, chunk)
@@ -79,7 +79,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dock:
-    """A file, a table, and what imports the one into the other."""
+    """A file, a table, and the import of the file into the table."""
 
     uid: str
     database: Database
@@ -89,7 +89,7 @@ class Dock:
     file: Path
 
     def begin(self, number: int, names: Sequence[str]) -> Attempt:
-        """Put these records into the file, two to a chunk, and begin an attempt to import them."""
+        """Write these records to the file, two per chunk, and begin an attempt to import them."""
         self.file.write_text("id,code,weight,name\n" + "".join(f"1,,1,{name}\n" for name in names))
         spec = ImportSpec(
             file=File(path=str(self.file).lstrip("/")),
@@ -102,7 +102,7 @@ class Dock:
 
     @property
     def names(self) -> list[str]:
-        """What has been imported."""
+        """The imported names."""
         return sorted(name for _, code, _, name in self.database.rows(self.table) if code is None)
 
 
@@ -131,7 +131,7 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dock]:
 
 @pytest.fixture
 def attempt_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks whether an attempt is the current one."""
+    """Switch off the check of the current attempt."""
     monkeypatch.setattr(Ledger, "check_attempt", lambda *_: None)
     monkeypatch.setattr(ledger, "check_attempt", lambda *_: None)
 
@@ -151,7 +151,7 @@ def test_a_worker_of_an_earlier_attempt_is_refused(dock: Dock) -> None:
 
 @pytest.mark.usefixtures("attempt_unchecked")
 def test_without_the_check_of_the_attempt_two_files_are_mixed(dock: Dock) -> None:
-    """The file was changed before anything of it was committed, and so the plan was made anew."""
+    """The file changed before anything was committed, so the job was planned again."""
     go_on = dock.begin(1, OLD).read(0)
     second = dock.begin(2, NEW)
     go_on()
@@ -173,10 +173,8 @@ def test_a_worker_of_a_deleted_job_is_refused(dock: Dock) -> None:
 def test_without_the_check_of_the_attempt_a_deleted_job_doubles_records(
     dock: Dock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Deleting the job deleted its ledger: nothing else says that the chunk is committed.
-
-    In PostgreSQL the check of the table refuses a job without an entry, too: it is switched off as well.
-    """
+    """Deleting the job deleted its ledger entries, the only record of the committed chunk. PostgreSQL's check of the
+    table also refuses a job without an entry, so it is switched off too."""
     monkeypatch.setattr(postgres_target, "recognise", lambda *_: None)
     first = dock.begin(1, OLD)
     go_on = first.read(0)

@@ -1,4 +1,4 @@
-"""SIGTERM at random moments: the short form of ``python -m tests.chaos --sigterms 500``."""
+"""Sends SIGTERM at random moments: the short form of ``python -m tests.chaos --sigterms 500``."""
 
 from __future__ import annotations
 

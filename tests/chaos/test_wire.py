@@ -1,4 +1,4 @@
-"""Connections that break while a transaction is committed."""
+"""Breaks connections while a transaction is committed."""
 
 from __future__ import annotations
 

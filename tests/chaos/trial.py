@@ -1,4 +1,4 @@
-"""A daemon, its database, and a person who starts again whatever has ended."""
+"""A daemon and its database, and the methods that restart whatever has ended."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OUTAGE = frozenset({"TARGET_UNAVAILABLE", "WORKER_LOST"})
-"""What a job may be FAILED by where processes are killed: ``start`` is all that it needs."""
+"""The allowed failure codes when processes are killed: ``start`` is enough to continue."""
 
 _PATH = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-"""Where the daemon finds this package, wherever it is started."""
+"""The path by which the daemon finds this package from any directory."""
 _LIVES = 10
-"""How often a daemon may die at its start before the trial is given up."""
+"""How often a daemon may die during its start before the trial fails."""
 _ANSWER_SECONDS = 3.0
-"""A daemon that says nothing for so long hangs."""
+"""A daemon without an answer for this long counts as hung."""
 _FINISH_SECONDS = 45.0
 
 
@@ -51,11 +51,11 @@ class Run:
     table: str
     path: Path
     failures: list[Failure] = field(default_factory=list)
-    """What it was FAILED by, and started again."""
+    """The failures after which it was started again."""
 
 
 class Trial:
-    """A daemon in a folder of its own, with the connection ``target``. With ``failpoints`` it can be struck."""
+    """A daemon in its own folder, with the connection ``target``. ``failpoints`` can strike it."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Trial:
     # The daemon
 
     def revive(self) -> None:
-        """See that the daemon serves. What dies at its start is started again."""
+        """Make sure that the daemon serves. Restart it if it dies during its start."""
         for _ in range(_LIVES):
             if self._serves():
                 return
@@ -109,7 +109,7 @@ class Trial:
         return False
 
     def _kill_hung(self, daemon: subprocess.Popen[bytes]) -> None:
-        """What a person does to a process that hangs."""
+        """Kill a hung process, as an operator would."""
         hung = {strike.pid for strike in self.failpoints.strikes() if strike.action is Action.HANG}
         if daemon.pid in hung:
             daemon.kill()
@@ -118,21 +118,21 @@ class Trial:
                 os.kill(pid, signal.SIGKILL)
 
     def kill_daemon(self) -> None:
-        """Kill the daemon, and leave its workers to see it by themselves."""
+        """Kill the daemon. Its workers must notice it themselves."""
         process = self.daemon.process
         assert process is not None
         process.kill()
         self.daemon.wait()
 
     def clean_up(self) -> None:
-        """End the daemon and its workers, if it runs."""
+        """End the daemon and its workers if they run."""
         if self.daemon.process is not None:
             self.daemon.kill()
 
     # Jobs
 
     async def ask(self, call: Callable[[Client], Awaitable[T]]) -> T:
-        """Make a call, again where the daemon dies on it."""
+        """Make a call. Repeat it if the daemon dies meanwhile."""
         async with asyncio.timeout(PATIENCE * 2):
             while True:
                 await asyncio.to_thread(self.revive)
@@ -143,7 +143,7 @@ class Trial:
                     continue
 
     async def begin(self, chunks: int, *, connection: str = "target") -> Run:
-        """Start an import of so many chunks into a table of its own."""
+        """Start an import of ``chunks`` chunks into a separate table."""
         self._runs += 1
         path = self._folder / f"{chunks}.csv"
         if not path.exists():
@@ -156,19 +156,19 @@ class Trial:
             chunk_bytes=CHUNK_BYTES,
         )
         job_id = run.name.removeprefix("jobs/")
-        # A call that is made again after its deadline is the same request: the job may be there already.
+        # A call that is repeated after its deadline is the same request: the job may exist already.
         request_id = str(uuid.uuid4())
         await self.ask(lambda client: client.create_job(JobSpec(kind=kind), job_id=job_id, request_id=request_id))
         await self._start(run)
         return run
 
     async def _start(self, run: Run) -> None:
-        # Where the daemon dies on the answer the call is made again, and the job may even have ended since.
+        # If the daemon dies before it answers, the call is repeated. The job may even have ended since.
         with suppress(CommandNotAllowed):
             await self.ask(lambda client: client.start_job(run.name))
 
     async def look(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Job:
-        """The job as it is. One that is FAILED for a reason that is forgiven is started again."""
+        """The current job. If it is FAILED for an allowed reason, it is started again."""
         job = await self.ask(lambda client: client.get_job(run.name))
         if job.state is State.FAILED:
             assert job.failure is not None
@@ -176,18 +176,18 @@ class Trial:
             run.failures.append(job.failure)
             await self._start(run)
         else:
-            # PAUSED by the daemon, where it met a full disk: it starts it again.
+            # The daemon has paused the job because of a full disk, and will start it again.
             going_on = (State.FINISHED, State.INTERRUPTED, State.PAUSED)
             assert job.state not in AT_REST or job.state in going_on, job.state
         return job
 
     async def progress(self, run: Run, records: int) -> Job:
-        """Wait until so many records more are processed, or the job is done."""
+        """Wait until ``records`` more records are processed, or the job is done."""
         before = (await self.look(run)).counters.processed
         return await self._until(run, OUTAGE, lambda job: job.counters.processed >= before + records)
 
     async def finish(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Outcome:
-        """Wait until a job is done; what it has come to."""
+        """Wait until a job is done. Returns its outcome."""
         job = await self._until(run, forgiven, lambda job: job.state is State.FINISHED)
 
         async def rejects(client: Client) -> Outcome:
@@ -219,7 +219,7 @@ class Trial:
         return "\n".join([*(await self.ask(journal))[-20:], *self.daemon.log.read_text().splitlines()[-40:]])
 
     async def undisturbed(self, chunks: int) -> Outcome:
-        """What such a job comes to where nothing happens to it."""
+        """The outcome of the same job without disturbance."""
         if chunks not in self._undisturbed:
             self._undisturbed[chunks] = await self.finish(await self.begin(chunks), forgiven=frozenset())
         return self._undisturbed[chunks]

@@ -1,4 +1,4 @@
-"""A wire between daemon and PostgreSQL that breaks while a transaction is committed."""
+"""A proxy between daemon and PostgreSQL that cuts connections while a transaction is committed."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START = 3 << 16
-"""The version of the protocol, in the message that ends the preliminaries ("Message Formats" in the manual)."""
+"""The protocol version in the startup message ("Message Formats" in the manual)."""
 _COMMITS = (b"QCOMMIT\0", b"P\0COMMIT\0")
-"""As a simple query, and as a statement to be prepared without a name."""
+"""COMMIT as a simple query, and as an unnamed prepared statement."""
 _READY = b"Z\0\0\0\5"
 LATENCY = 0.2
-"""Seconds that a message may still be under way when its sender is gone."""
+"""Seconds that a message can still be in transit when its sender is gone."""
 
 
 class Cut(Enum):
-    """When the wire breaks."""
+    """When the connection is cut."""
 
     BEFORE = auto()
     """The server never sees the COMMIT."""
     AFTER = auto()
     """The server has committed, and its answer is lost."""
     LATE = auto()
-    """The daemon sees the end of its connection first, and the server gets the COMMIT after that."""
+    """The daemon's connection ends first, and the server gets the COMMIT later."""
 
 
 class Wire:
-    """A proxy with a Unix socket in a folder, to the socket of a server. Of the COMMITs on it every third is cut."""
+    """A proxy on a Unix socket in a folder, to the socket of a server. It cuts every third COMMIT."""
 
     def __init__(self, folder: Path, server: Path, cut: Cut, *, cuts: int) -> None:
         self.left = cuts
-        """How many are still to be cut."""
+        """The number of cuts that are left."""
         self._folder = folder
         self._server = server
         self._cut = cut

@@ -1,4 +1,4 @@
-"""Loaded in the forkserver of a daemon under test: its worker processes are born with these failpoints."""
+"""Loaded into the forkserver of a daemon under test, so that its workers have these failpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ install(
 
 
 def _postgres_claim(claim: Callable[[Ledger, str, int, int], bool]) -> Callable[[Ledger, str, int, int], bool]:
-    """A ledger that, where it is switched off, never knows a chunk."""
+    """If switched off, the ledger never knows a chunk."""
 
     def claimed(self: Ledger, job_uid: str, attempt: int, chunk: int) -> bool:
         if Failpoints.of_environment().lacks(Switch.LEDGER):
@@ -63,7 +63,7 @@ def _sqlite_claim(claim: Callable[[Session, str, int, int], bool]) -> Callable[[
 def _duckdb_claim(
     claim: Callable[[DuckdbLedger, str, int, int], bool],
 ) -> Callable[[DuckdbLedger, str, int, int], bool]:
-    """The same for DuckDB, where the entry stays: a transaction cannot enter a key that it has deleted."""
+    """The same for DuckDB. The entry stays, because a transaction cannot insert a key that it has deleted."""
 
     def claimed(self: DuckdbLedger, job_uid: str, attempt: int, chunk: int) -> bool:
         return claim(self, job_uid, attempt, chunk) or Failpoints.of_environment().lacks(Switch.LEDGER)

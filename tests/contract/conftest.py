@@ -1,4 +1,4 @@
-"""What the contract suites share: one row in a list for each implementation of a port."""
+"""Fixtures of the contract suites, with a list of the implementations of each port."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.contract.databases import TestDatabase, database_of
 
 
 class Clock:
-    """Each look at it is a second later."""
+    """Each reading is a second later."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 3, 29, 0, 59, 58, 123456, tzinfo=UTC)
@@ -49,7 +49,7 @@ class SqliteStores:
         return self.directory / "store.db"
 
     async def open(self) -> JobStore:
-        """The store, as a daemon that starts would find it."""
+        """Open the store, like a starting daemon."""
         store = await SqlJobStore.open(self.path, now=self.clock)
         self.opened.append(store)
         return store
@@ -59,7 +59,7 @@ class SqliteStores:
         await store.close()
 
     def compact(self, revision: int) -> None:
-        """Do away with the changes up to a revision, behind the store's back."""
+        """Delete the changes up to a revision, without the store's knowledge."""
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute("DELETE FROM changes WHERE revision <= ?", (revision,))
             connection.execute("UPDATE history SET compacted = ?", (revision,))
@@ -75,7 +75,7 @@ def clock() -> Clock:
 
 @pytest.fixture(params=STORES)
 async def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Any]:
-    """One place that stores of one kind are opened on, again and again."""
+    """A place where stores of one kind can be opened repeatedly."""
     stores = request.param(tmp_path, clock)
     yield stores
     for store in stores.opened:
@@ -157,7 +157,7 @@ NewJob = Callable[..., Job]
 
 @pytest.fixture
 def new_job(clock: Clock) -> NewJob:
-    """Makes jobs that no store has seen."""
+    """Makes jobs that are not in a store."""
 
     def make(job_id: str, **fields: Any) -> Job:
         now = clock()
@@ -169,7 +169,7 @@ def new_job(clock: Clock) -> NewJob:
 
 @pytest.fixture
 def export_job(new_job: NewJob) -> NewJob:
-    """Makes exports that no store has seen."""
+    """Makes export jobs that are not in a store."""
     return lambda job_id: new_job(job_id, spec=EXPORT, plan=EXPORT_PLAN)
 
 
@@ -193,7 +193,7 @@ Bring = Callable[[JobStore, str, State], Any]
 
 @pytest.fixture
 def bring(new_job: NewJob) -> Bring:
-    """Makes a job and brings it into a state by events alone."""
+    """Makes a job and moves it to a state by events."""
 
     async def bring(store: JobStore, job_id: str, state: State) -> Job:
         job = await store.create(new_job(job_id))

@@ -1,4 +1,4 @@
-"""One database of each kind for the contract suites, and the words that differ between their dialects of SQL."""
+"""One database of each kind for the contract suites, and the differences of their SQL dialects."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class TestDatabase(ABC):
-    """An empty database, and a way to work in it beside the product."""
+    """An empty database, with access beside the product."""
 
     __test__ = False
     key: ClassVar[str] = "BIGINT PRIMARY KEY"
-    """How an integer key is declared."""
+    """The declaration of an integer key."""
     truncate: ClassVar[str] = "TRUNCATE t"
-    """Removes all rows of a table."""
+    """The statement that removes all rows of a table."""
     codes: ClassVar[Mapping[str, str]]
-    """The codes of rejects by the kind of the constraint that refused the record."""
+    """The reject codes by kind of constraint."""
     names_checked_columns: ClassVar[bool] = False
-    """The reject of a CHECK over one column names the column and shows its value."""
+    """Whether the reject of a CHECK over one column names the column and shows its value."""
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
 
     @property
     def connection(self) -> Connection:
@@ -52,11 +52,11 @@ class TestDatabase(ABC):
 
     @abstractmethod
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements and commit each; return the rows of the last one."""
+        """Run statements and commit each. Returns the rows of the last one."""
 
     @abstractmethod
     def tables(self) -> list[str]:
-        """The names of all tables, in whatever schema."""
+        """The names of all tables in all schemas."""
 
 
 class SqliteDatabase(TestDatabase):
@@ -121,7 +121,7 @@ class DuckdbDatabase(TestDatabase):
         return f"duckdb://{self.path}"
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        # A process opens a file once: the tests take turns with the product by its own session.
+        # A process can open a file only once, so the tests use the product's own session.
         with connected(self.path, self.work_dir, create=True) as database:
             return [database.rows(statement) for statement in statements][-1]
 
@@ -170,7 +170,7 @@ DATABASES = {"SQLite": sqlite_database, "PostgreSQL": postgres_database, "DuckDB
 
 @contextmanager
 def database_of(provider: DatabaseProvider, request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
-    """An empty database of a kind. A provider that has none here fails the suites."""
+    """An empty database of a kind. A provider without an entry here fails the suites."""
     if provider.name not in DATABASES:
         pytest.fail(f"tests/contract/databases.py has no database of {provider.name}")
     with DATABASES[provider.name](request) as database:

@@ -1,6 +1,6 @@
-"""What every file format keeps to, whatever its records look like.
+"""The contract of file formats.
 
-A format joins by its line in the registry. It brings its files here: a format without any fails.
+Every registered format is tested. A format without files in this module fails.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 NAMES = ("id", "name", "note")
 ROWS = [(str(number), f"name é{number}", None if number % 7 else f'a "note", {number}') for number in range(1, 400)]
-"""What the regular file of every format holds."""
+"""The content of the regular file of every format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A file of one format: its bytes, and what is in it."""
+    """A file of one format: its bytes and its content."""
 
     name: str
     data: bytes
     rows: list[tuple[str | None, ...]]
     refused: tuple[int, ...] = ()
-    """The records, counted from 1, that are refused."""
+    """The rejected records, counted from 1."""
     empty: int = 0
 
 
@@ -89,7 +89,7 @@ ALL = [pytest.param(each, sample, id=sample.name) for each in FORMATS for sample
 
 @dataclass
 class Watched:
-    """A source that says how much was read at once."""
+    """A source that records the largest read."""
 
     source: Source
     most: int = 0
@@ -135,7 +135,7 @@ def texts(array: pa.Array) -> list[str | None]:
 
 
 def read_all(kind: Format, source: Source, plan: ImportPlan, chunks: list[Chunk]) -> Iterator[tuple[int, int, object]]:
-    """(record, line, values or the code of the fault) of all records but the empty ones."""
+    """All records except empty ones, as (record, line, values or the code of the fault)."""
     for chunk in chunks:
         piece = kind.read(source, plan, chunk)
         assert len(piece.indexes) + len({fault.index for fault in piece.faults}) + piece.empty == chunk.records

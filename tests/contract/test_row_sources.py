@@ -1,4 +1,4 @@
-"""What exports need of a database, asked of every kind of database that the registry lists."""
+"""The contract of row sources, tested with every registered kind of database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """An export by the port alone."""
+    """An export that uses only the port."""
 
     source: RowSource
 
@@ -54,7 +54,7 @@ class Reader:
         )
 
     def chunks(self, plan: ExportPlan, limit: int = 3) -> list[Chunk]:
-        """All chunks of a plan, asked for in portions."""
+        """All chunks of a plan, requested in portions."""
         chunks: list[Chunk] = []
         while not chunks or chunks[-1].end < LAST_KEY:
             previous = chunks[-1] if chunks else None
@@ -66,7 +66,7 @@ class Reader:
         return chunks
 
     def text(self, plan: ExportPlan, chunk: Chunk) -> tuple[int, str]:
-        """The number of rows in a chunk, and their text: both ways to it agree."""
+        """The number of rows in a chunk and their text. Checks that both ways to read give the same text."""
         written, made = io.BytesIO(), io.BytesIO()
         count = write_rows(self.source, plan, chunk, written)
         writer = CsvWriter(dialect=Dialect.of(plan.layout))
@@ -282,7 +282,7 @@ def test_a_column_that_is_gone_makes_a_table_unreadable(
 
 
 class FullDisk:
-    """A file on a disk without room."""
+    """A file on a full disk."""
 
     def write(self, _: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""What every store of jobs does with jobs: the sentences of ``core.ports.JobStore``, one after the other."""
+"""The contract of ``core.ports.JobStore`` for creating, reading and listing jobs."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_pages_stand_still_while_jobs_come_and_go(store: JobStore, new_job
         await store.create(new_job(f"j{number}"))
     first = await store.list(size=2)
     await store.create(new_job("late"))
-    await store.delete("j4")  # The one that the token stands on.
+    await store.delete("j4")  # The job in the token.
     await store.command("j1", Event.START)
     second = await store.list(size=2, token=first.next_token)
     third = await store.list(size=2, token=second.next_token)

@@ -1,4 +1,4 @@
-"""What every store does with tokens and the audit trail: the sentences of their ports in ``core.ports``."""
+"""The contract of stores for tokens and the audit trail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = datetime(2026, 5, 1, 12, 30, 1, 5, tzinfo=UTC)
 
 
 class SqlitePlace:
-    """One SQLite file that both stores are in."""
+    """One SQLite file with both stores."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "store.db"

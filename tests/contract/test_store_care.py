@@ -1,4 +1,4 @@
-"""The store's file in the hands of operators: copies, checks, migrations, and a disk without room."""
+"""Operations on the store's file: copies, checks, migrations, and a full disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 async def path(tmp_path: Path, bring: Any) -> Path:
-    """A store with a job in each state. Paths are not URLs, formats or options."""
+    """A store with a job in each state. Its path has characters that are special in URLs, formats and options."""
     path = tmp_path / "st%ore?mode=memory#é.db"
     store = await SqlJobStore.open(path)
     for state in State:
@@ -44,7 +44,7 @@ async def path(tmp_path: Path, bring: Any) -> Path:
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """What is in a directory, but for what SQLite leaves empty behind who only reads."""
+    """The content of a directory, without the empty files that readers of SQLite leave."""
     found = {entry.name: entry.read_bytes() for entry in directory.iterdir() if not entry.name.endswith("-shm")}
     return {name: content for name, content in found.items() if content or not name.endswith("-wal")}
 
@@ -207,7 +207,7 @@ def test_many_problems_of_a_kind_are_not_all_told(path: Path) -> None:
     assert told[-1] == "and more"
 
 
-# No room
+# Full disk
 
 
 def full(*_: object) -> None:
@@ -215,7 +215,7 @@ def full(*_: object) -> None:
 
 
 class Disk:
-    """Is full until there is room."""
+    """A disk that is full until a test frees space."""
 
     def __init__(self) -> None:
         self.room = False

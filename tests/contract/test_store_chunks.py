@@ -1,4 +1,4 @@
-"""What every store of jobs does with chunks and their counts."""
+"""The contract of stores for chunks and their counts."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_settle_believes_the_ledger(store: JobStore, job: Job) -> None:
     assert await store.get("a") == after
     assert [kept.counts for kept in await store.chunks("a")] == [None, TEN, TEN]
     assert await store.revision() == job.revision
-    # What was uncommitted can be committed again.
+    # An uncommitted chunk can be committed again.
     assert (await store.commit_chunks("a", [committed(FIRST, ONE)], Progress())).counts == TEN + TEN + ONE
 
 

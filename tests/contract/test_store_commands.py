@@ -1,4 +1,4 @@
-"""What every store of jobs does when a job is edited, deleted, commanded and moved."""
+"""The contract of stores for edits, deletions, commands and events."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_a_request_does_not_make_its_deleted_job_again(store: JobStore, ne
             await store.get(again)
     await store.create(replace(new_job("a", owner="anna"), uid="another"))
     with pytest.raises(RequestJobDeleted):
-        await store.made_by("anna", "r", "d")  # The id was given out again, but that is not the job.
+        await store.made_by("anna", "r", "d")  # The id was reused by another job.
     with pytest.raises(RequestIdReused):
         await store.made_by("anna", "r", "e")
 

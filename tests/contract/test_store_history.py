@@ -1,4 +1,4 @@
-"""What every store of jobs does with what happened: changes, revisions, journals."""
+"""The contract of stores for changes, revisions and journals."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ async def test_sequence_numbers_are_never_used_again(store: JobStore, new_job: A
 
 async def test_what_was_asked_for_before_the_close_is_done(stores: Any, store: JobStore, new_job: Any) -> None:
     waiting = [asyncio.create_task(store.create(new_job(f"j{number}"))) for number in range(20)]
-    await asyncio.sleep(0)  # They are begun, none is done.
+    await asyncio.sleep(0)  # The calls have begun, but none is done.
     await stores.close(store)
     made = await asyncio.gather(*waiting)
     store = await stores.open()

@@ -1,4 +1,4 @@
-"""What every store does with filters and orders, and with changes that are no longer kept."""
+"""The contract of stores for filters, orders and compacted changes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_pages_in_any_order(many: JobStore, order: Order, size: int) -> No
     newest_first = await listed(many, 100)
     assert [job.id for job in newest_first] == list("gfedcba")
     valued = [job for job in newest_first if value_of(job, order.field) is not None]
-    # Sorting is stable, so of equal ones the newest stays first.
+    # Sorting is stable, so the newest of equal jobs stays first.
     expected = sorted(valued, key=lambda job: str(value_of(job, order.field)), reverse=order.descending)
     expected += [job for job in newest_first if value_of(job, order.field) is None]
     assert await listed(many, size, order=order) == expected

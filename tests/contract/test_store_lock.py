@@ -1,4 +1,4 @@
-"""A store that another process has locked: what is to be written waits, and nothing is lost."""
+"""A store that another process locks: writes wait, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEED = Deed(time=NOON, principal="p", role="admin", peer="unix:", method="m", re
 
 
 class Told:
-    """What the database said of its waits."""
+    """The messages of the database about its waits."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[bool, str]] = []
@@ -73,7 +73,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def locked_whole(path: Path) -> Iterator[None]:
-    """Nobody else can even read."""
+    """Lock the file so that others cannot even read."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
@@ -123,7 +123,7 @@ async def test_a_caller_has_an_answer_in_time_and_nothing_was_changed(
 async def test_a_caller_whose_turn_does_not_come_is_told_that_the_store_is_locked(
     database: Database, path: Path, new_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has asked yet who holds the lock: it is not held for long enough to be worth a line in the log."""
+    """The holder of the lock is unknown yet, because the lock was not held long enough to be logged."""
     monkeypatch.setattr(lane, "TOLD_AFTER", 60.0)
     with held(path):
         first = asyncio.create_task(SqlJobStore(database, patient=True).create(new_job("first")))
@@ -141,7 +141,7 @@ async def test_a_call_that_is_given_up_leaves_nothing_behind(database: Database,
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
-        await asyncio.wrap_future(database._writer._thread.submit(int))  # The thread has let go of them.
+        await asyncio.wrap_future(database._writer._thread.submit(int))  # The thread has released them.
     await store.create(new_job("last"))
     assert [job.id for job in (await everything(store))[1]] == ["last"]
 
@@ -270,7 +270,7 @@ async def test_what_makes_no_sense_to_wait_for_is_said_with_what_to_do(
 async def test_a_quota_and_a_lack_of_inodes_are_a_full_disk(
     database: Database, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """To SQLite they are I/O errors, or files that cannot be opened."""
+    """SQLite reports them as I/O errors, or as files that cannot be opened."""
 
     def no_file(**_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -308,7 +308,7 @@ sys.stdin.read()
 
 
 def check_holder(path: Path, script: str) -> None:
-    """While the script runs, the store is held by it."""
+    """While the script runs, it locks the store."""
     with subprocess.Popen(
         [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:

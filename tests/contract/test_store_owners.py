@@ -1,4 +1,4 @@
-"""What every store does with owners, sharing, and checks of who may."""
+"""The contract of stores for owners, sharing and checks of rights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANNA = Principal(name="anna", role=Role.SUBMITTER)
 
 @pytest.fixture
 async def many(store: JobStore, new_job: Any) -> JobStore:
-    """Jobs of two people, some shared, and one of nobody."""
+    """Jobs of two owners, some shared, and a job without an owner."""
     for job_id, owner, shared in (
         ("a", "anna", False),
         ("b", "ben", False),

@@ -1,4 +1,4 @@
-"""What the store does about its SQLite file."""
+"""How the store treats its SQLite file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ladingd.store.tables import metadata
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where no store is yet. Paths are not URLs, formats or options."""
+    """A path without a store, with characters that are special in URLs, formats and options."""
     return tmp_path / "st%ore?mode=memory#é.db"
 
 
 @pytest.fixture
 async def made(path: Path) -> Path:
-    """Where a store is that nobody has open."""
+    """The path of a store that is not open."""
     store = await SqlJobStore.open(path)
     await store.close()
     return path
@@ -40,7 +40,7 @@ async def made(path: Path) -> Path:
 
 @pytest.fixture
 def no_database(path: Path) -> Path:
-    """Where a file of another kind is."""
+    """The path of a file that is not a database."""
     path.write_text("id;name\n" * 1_000)
     return path
 

@@ -1,7 +1,7 @@
-"""What imports need of a database, asked of every kind of database that the registry lists.
+"""The contract of targets, tested with every registered kind of database.
 
-The failpoints stand between the steps of the exactly-once protocol (`commit.py`), in front of each method of a
-transaction and behind it. What happens to a process that is killed there is the matter of `tests/chaos`.
+The failpoints are between the steps of the exactly-once protocol (`commit.py`), before and after each method of a
+transaction. `tests/chaos` tests kills at these points.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FIRST = Chunk(ordinal=0, start=0, end=1, records=3)
 
 
 class Lines(Origins):
-    """Records of which each has a line, and whose fields are known."""
+    """Records with known fields, one per line."""
 
     def __init__(self, columns: Sequence[pa.Array]) -> None:
         self._columns = columns
@@ -72,20 +72,20 @@ class Lines(Origins):
 
 @dataclass(kw_only=True)
 class Dock:
-    """Imports by the port alone. The rejects of each chunk are kept, as a file would keep them."""
+    """Imports that use only the port. The rejects of each chunk are kept, like in a file."""
 
     database: TestDatabase
     target: Target
     source: RowSource
     rejects: dict[int, list[Fault]] = field(default_factory=dict)
     kept: int = 0
-    """How often rejects were kept."""
+    """The number of times that rejects were kept."""
 
     def sql(self, *statements: str) -> list[tuple[object, ...]]:
         return self.database.sql(*(statement.format(key=self.database.key) for statement in statements))
 
     def plan(self, *names: str, table: str = "t") -> ImportPlan:
-        """A plan for these columns of a table that is there."""
+        """A plan for these columns of an existing table."""
         found = self.target.table(Table(connection="harbour", table=table))
         assert found is not None
         columns = {column.name: column for column in found.columns}
@@ -95,7 +95,7 @@ class Dock:
         )
 
     def new_table(self, types: Mapping[str, str], table: str = "t") -> ImportPlan:
-        """A plan for a table that the job makes."""
+        """A plan for a table that the job creates."""
         assert self.target.table(Table(connection="harbour", table=table)) is None
         columns = [Column(source=f"s_{name}", target=name, type=kind) for name, kind in types.items()]
         return replace(self._plan(columns, table), create_table=True)
@@ -115,7 +115,7 @@ class Dock:
         )
 
     def batch(self, plan: ImportPlan, chunk: Chunk, records: Sequence[Sequence[str | None]]) -> Batch:
-        """Records of text as the values that the target wants."""
+        """Records of text, converted to the target's values."""
         texts = [pa.array(column, pa.string()) for column in zip(*records, strict=True)]
         texts = texts or [pa.array([], pa.string()) for _ in plan.columns]
         readings = self.target.readings(plan)
@@ -136,7 +136,7 @@ class Dock:
         attempt: int = 1,
         keep: Callable[[], None] = lambda: None,
     ) -> Counts:
-        """Write a chunk of an attempt that has begun. ``keep`` is called beside the keeping of rejects."""
+        """Write a chunk of an attempt that has begun. ``keep`` is called when rejects are kept."""
 
         def keep_rejects(faults: Faults) -> None:
             self.kept += 1
@@ -147,7 +147,7 @@ class Dock:
         return self.target.write(JOB, attempt, plan, batch.chunk, batch, keep_rejects)
 
     def faults(self, chunk: Chunk = FIRST) -> list[tuple[int, str, str, str]]:
-        """Of each reject of a chunk the record, the code, the column and the value."""
+        """The record, code, column and value of each reject of a chunk."""
         assert all(fault.connector is Connector.DATABASE for fault in self.rejects[chunk.ordinal])
         return [(fault.index, fault.code, fault.column, fault.value) for fault in self.rejects[chunk.ordinal]]
 
@@ -186,15 +186,15 @@ def dock(database: TestDatabase, work_dir: WorkDir) -> Dock:
 
 
 Arm = Callable[[Callable[[str], None]], None]
-"""Takes a function that is called at each moment of every chunk from then on."""
+"""Sets the function to call at each moment of every following chunk."""
 
 
 class Strike(Exception):
-    """Something that nobody foresaw."""
+    """An unexpected exception."""
 
 
 class Struck(Transaction):
-    """A transaction that passes each moment of the protocol to a function."""
+    """A transaction that calls a function at each moment of the protocol."""
 
     def __init__(self, transaction: Transaction, strike: Callable[[str], None]) -> None:
         self._transaction = transaction
@@ -250,13 +250,13 @@ def strike(monkeypatch: pytest.MonkeyPatch) -> Arm:
 
 
 RECORDS = (("1", "a"), ("1", "b"), ("2", "c"))
-"""Three records, of which the second one has a key that is taken."""
+"""Three records. The key of the second is taken."""
 COUNTS = Counts(read=3, inserted=2, rejected=1, errors=1)
 
 
 @pytest.fixture
 def plan(dock: Dock) -> ImportPlan:
-    """An import into a table with a key, which has begun."""
+    """A begun import into a table with a key."""
     dock.sql("CREATE TABLE t (id {key}, v VARCHAR(9))")
     plan = dock.plan("id", "v")
     assert dock.target.begin(JOB, 1, plan) == ()
@@ -480,7 +480,7 @@ VALUES: dict[str, list[str]] = {
     ],
     "text": ["", "é☃𝄞 ,;\t'", "NULL"],
 }
-"""Values of each type of fields, in the text that an export writes of them."""
+"""Values of each type of field, as an export writes them."""
 
 
 def test_there_are_values_of_every_type() -> None:
@@ -536,7 +536,7 @@ def test_each_refused_record_is_told_and_costs_no_other(dock: Dock) -> None:
         ("5", "9", "e", None),
         ("9", "1", "f", "15"),  # a key that the table has
         ("10", "1", "g", "90"),  # a code that the table has
-        ("2", "10", "h", "12"),  # the key and the code of record 2, which is refused
+        ("2", "10", "h", "12"),  # the key and the code of record 2, which is rejected
         ("6", "11", "i", None),
     ]
     assert dock.write(plan, *records) == Counts(read=10, inserted=4, rejected=6, errors=6)
@@ -582,7 +582,7 @@ CHANGES = {
 
 @pytest.fixture(params=["begin", "write", "verify"])
 def look(dock: Dock, plan: ImportPlan, request: pytest.FixtureRequest) -> Callable[[], object]:
-    """Each way in which a job with a committed chunk meets its table again."""
+    """Each operation by which a job with a committed chunk looks at its table again."""
     dock.write(plan, *RECORDS)
     ways: dict[str, Callable[[], object]] = {
         "begin": lambda: dock.target.begin(JOB, 2, plan),

@@ -1,1 +1,1 @@
-"""What the tests share: a real daemon process, and waiting with a deadline."""
+"""Code that tests share: a real daemon process, and waiting with a deadline."""

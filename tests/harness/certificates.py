@@ -1,4 +1,4 @@
-"""Certificates that tests make for themselves."""
+"""Makes certificates for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pair:
     key: bytes
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Put both into files that take their names when they are whole; their paths."""
+        """Write both to files atomically. Returns their paths."""
         paths = folder / f"{name}.pem", folder / f"{name}.key"
         for path, content in zip(paths, (self.chain, self.key), strict=True):
             fresh = path.with_suffix(".new")
@@ -38,16 +38,17 @@ class Authority:
 
     @property
     def certificate(self) -> bytes:
-        """What those trust who trust the authority."""
+        """The certificate to trust."""
         return self._authority.cert_pem.bytes()
 
     @property
     def itself(self) -> Pair:
-        """The authority's own certificate, which it has signed itself."""
+        """The authority's own, self-signed certificate."""
         return Pair(chain=self.certificate, key=self._authority.private_key_pem.bytes())
 
     def issue(self, *names: str, common_name: str | None = None, expired: bool = False, early: bool = False) -> Pair:
-        """A certificate for these hosts, or for a client of this common name; ``early``: valid from tomorrow on."""
+        """Issue a certificate for these hosts, or for a client with this common name. ``early``: valid from tomorrow
+        on."""
         now = datetime.now(UTC)
         end = now - timedelta(minutes=5) if expired else now + timedelta(days=9) if early else None
         begin = now + timedelta(days=1) if early else None
@@ -59,7 +60,7 @@ class Authority:
 def secure_channel(
     address: str, *, trusted: Authority, client: Pair | None = None, server_name: str = ""
 ) -> grpc.aio.Channel:
-    """A channel with TLS that trusts one authority. Every one makes a connection of its own."""
+    """A channel with TLS that trusts one authority. Each channel has its own connection."""
     credentials = grpc.ssl_channel_credentials(
         trusted.certificate, client.key if client else None, client.chain if client else None
     )

@@ -1,4 +1,4 @@
-"""A container that is booted with systemd, in a root folder of its own: nothing of the machine but /usr, read-only."""
+"""A container booted with systemd, with its own root folder. It sees only /usr of the machine, read-only."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "-
 
 
 class CannotBoot(Exception):
-    """No container can be booted here; the text says why."""
+    """No container can be booted here. The message says why."""
 
 
 class Container:
-    """Boots when its ``with`` block begins, and is gone after it. Python and this project are beneath /opt in it."""
+    """Runs during a ``with`` block. Python and this project are below /opt in it."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
@@ -42,9 +42,10 @@ class Container:
         self._bound |= {Path(sysconfig.get_path("purelib")): "/opt/packages", _PROJECT: "/opt/project"}
         parts = [*(f"/opt/project/{name}" for name in ("server", "client", "protos")), "/opt/packages"]
         self.environment = {"PYTHONPATH": ":".join(parts)}
-        """What programs need in theirs to find this project."""
+        """The environment variables by which programs find this project."""
         if not below:
-            self.environment["LD_LIBRARY_PATH"] = "/opt/python/lib"  # Where libpython is may be written into Python.
+            # The path of libpython may be compiled into Python.
+            self.environment["LD_LIBRARY_PATH"] = "/opt/python/lib"
 
     def __enter__(self) -> Self:
         """Raises CannotBoot."""
@@ -58,9 +59,9 @@ class Container:
         command += [f"--bind-ro={outside}:{inside}" for outside, inside in self._bound.items()]
         command += ["--register=no", "--console=pipe", "--link-journal=no", "--resolv-conf=off", "--timezone=off"]
         if not Path("/run/systemd/system").is_dir():
-            command = [*self._in_group(), *command, "--keep-unit"]  # There is nobody to ask for another one.
+            command = [*self._in_group(), *command, "--keep-unit"]  # Nobody can be asked for another one.
         with self._log.open("wb") as log:
-            # With the older hierarchies systemd is not told in a container when the last process of a service is gone.
+            # In a container with cgroup v1, systemd does not learn when the last process of a service has ended.
             environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
@@ -80,7 +81,7 @@ class Container:
         self._remove_groups()
 
     def call(self, *command: str, check: bool = True) -> str:
-        """Run a command in the container; what it prints. Raises AssertionError where it fails."""
+        """Run a command in the container. Returns its output. Raises AssertionError if it fails."""
         environment = {"PATH": "/usr/sbin:/usr/bin", "LANG": "C.UTF-8", **self.environment}
         done = subprocess.run(
             [*_ENTER, str(self.leader), "--", *command],
@@ -96,7 +97,7 @@ class Container:
         return done.stdout
 
     def path(self, inside: str) -> Path:
-        """Where a path of the container is to be found outside, also one that it has mounted by itself."""
+        """The path outside of the container for a path inside, also below its own mounts."""
         return Path(f"/proc/{self.leader}/root{inside}")
 
     def _make_root(self) -> None:
@@ -109,7 +110,7 @@ class Container:
         shutil.copy("/usr/lib/os-release", self.root / "etc/os-release")
 
     def _in_group(self) -> list[str]:
-        """A command that begins in control groups of this container's own, and goes on with another command."""
+        """A command that runs another command in the container's own control groups."""
         joins = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._groups(make=True))
         return ["sh", "-ec", f'{joins}exec "$@"', "sh"]
 
@@ -134,7 +135,9 @@ class Container:
         if self._nspawn.poll() is not None:
             raise CannotBoot("systemd-nspawn has ended")
         for pid in children(self._nspawn.pid):
-            with suppress(FileNotFoundError, ProcessLookupError):  # The one that makes the first process ends then.
+            with suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # The process that started the container's init ends then.
                 numbers = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()
                 if numbers[1:] == ["1"]:
                     return pid
@@ -148,7 +151,7 @@ class Container:
     def _kill(self) -> None:
         if leader := self.leader:
             with suppress(ProcessLookupError):
-                os.kill(leader, signal.SIGKILL)  # All others in its namespace die with it.
+                os.kill(leader, signal.SIGKILL)  # All other processes in its namespace die with it.
             until(lambda: not lives(leader), "the container's first process is gone")
         self._nspawn.kill()
         self._nspawn.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""A real ``ladingd`` process with a folder of its own."""
+"""A real ``ladingd`` process with its own folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class DaemonProcess:
-    """A daemon that a test starts, stops, kills and starts again. Its connection ``local`` is ``target``; its root
-    ``local`` is the whole machine. More connections come as URLs, more settings as TOML writes them. ``module`` is
-    what is started instead of the daemon itself, ``environment`` what its processes find in theirs."""
+    """A daemon that a test can start, stop, kill and restart. Its connection ``local`` is ``target``; its root
+    ``local`` is the whole machine. More connections are given as URLs, more settings as TOML values. ``module`` is
+    started instead of ``ladingd``. ``environment`` adds environment variables."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class DaemonProcess:
 
     @property
     def address(self) -> str:
-        """What a client connects to."""
+        """The address for clients."""
         return f"unix:{self.socket}"
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        """Start a process and do not wait for anything."""
+        """Start a process without waiting."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", self.module, "--config", str(self.config)],
@@ -79,24 +79,24 @@ class DaemonProcess:
             return probe.connect_ex(str(self.socket)) == 0
 
     def terminate(self) -> None:
-        """Send SIGTERM and do not wait."""
+        """Send SIGTERM without waiting."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait until the process is gone; its exit status."""
+        """Wait until the process is gone. Returns its exit status."""
         assert self.process is not None
         status = self.process.wait(PATIENCE)
         self.process = None
         return status
 
     def stop(self) -> int:
-        """Shut down in order; the exit status."""
+        """Shut down in order. Returns the exit status."""
         self.terminate()
         return self.wait()
 
     def kill(self) -> None:
-        """Kill the process as a power cut would, and wait until its workers are gone too."""
+        """Kill the process by SIGKILL, and wait until its workers are gone too."""
         assert self.process is not None
         below = descendants(self.process.pid)
         self.process.kill()
@@ -117,16 +117,16 @@ class DaemonProcess:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, in whichever of its threads, and that have not ended."""
+    """The running child processes of all threads of a process."""
     try:
         lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except (FileNotFoundError, ProcessLookupError):
-        return []  # It has just ended.
+        return []  # The process has just ended.
     return [int(child) for line in lists for child in line.split()]
 
 
 def lives(pid: int) -> bool:
-    """Whether a process still runs: one that nobody has asked for its status yet does not."""
+    """Whether a process still runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -140,5 +140,5 @@ def heeds(pid: int, number: signal.Signals) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below one, parents before their children."""
+    """All descendants of a process, parents before their children."""
     return [each for child in children(pid) for each in (child, *descendants(child))]

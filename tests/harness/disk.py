@@ -1,4 +1,4 @@
-"""A small disk of its own, which a test fills and empties."""
+"""A small disk that a test can fill and empty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 20.0
 
 
 class SmallDisk:
-    """A file system in memory, of so many bytes, mounted on a directory."""
+    """A file system in memory with ``size`` bytes, mounted on a directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,27 +26,27 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        """The bytes that anybody could still write."""
+        """The free bytes."""
         return shutil.disk_usage(self.path).free
 
     def fill(self, leave: int = 0) -> None:
-        """Take up all room but so many bytes, whatever others do with it meanwhile."""
+        """Fill the disk except for ``leave`` bytes, even if others write meanwhile."""
         with self._filling.open("ab") as file:
             while (excess := self.free - leave) > 0:
                 try:
                     os.posix_fallocate(file.fileno(), file.tell(), excess)
                 except OSError:
-                    continue  # Somebody was faster.
+                    continue  # Another writer was faster.
                 file.seek(0, os.SEEK_END)
 
     def empty(self) -> None:
-        """Give it back."""
+        """Free the space again."""
         self._filling.unlink()
 
 
 @contextmanager
 def small_disk(path: Path, size: int) -> Iterator[SmallDisk]:
-    """Mount one on a directory, made where it is not there; skips the test where nobody may."""
+    """Mount a small disk on a directory, created if missing. Skips the test if mounting is not allowed."""
     path.mkdir(mode=0o700, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "lading-test", str(path)]
     try:

@@ -1,4 +1,4 @@
-"""Jobs for tests: files of simple records, the watching of one job, and a target that makes writers wait."""
+"""Jobs for tests: files of simple records, a watch of one job, and a target whose writers must wait."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def write_people(path: Path, number: int) -> Path:
-    """A clean file of so many records of id and name."""
+    """Write a clean file of ``number`` records with id and name."""
     lines = ["id,name", *(f"{index},person {index}" for index in range(1, number + 1))]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def importing(path: Path, *, chunk_bytes: int = 0, on_restart: OnRestart = OnRestart.UNSPECIFIED) -> JobSpec:
-    """The spec of an import of a file into the table ``people`` of the connection ``local``."""
+    """The spec for importing a file into the table ``people`` of the connection ``local``."""
     spec = ImportSpec(files=(File(path=str(path).lstrip("/")),), target=Table(table="people"), chunk_bytes=chunk_bytes)
     return JobSpec(kind=spec, on_restart=on_restart)
 
 
 def rows(target: Path, table: str = "people") -> list[tuple[object, ...]]:
-    """All rows of a table, in the order they were written."""
+    """All rows of a table, in the order of their insertion."""
     with sqlite3.connect(target) as connection:
         found = connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid').fetchall()
     connection.close()
@@ -42,7 +42,7 @@ def rows(target: Path, table: str = "people") -> list[tuple[object, ...]]:
 
 @contextmanager
 def held(target: Path) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock of a target: whatever writes to it waits until the end, or until a commit within."""
+    """Hold the write lock of a target. Writers wait until the end of the block, or until a commit in it."""
     connection = sqlite3.connect(target, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -54,7 +54,7 @@ def held(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Follower:
-    """What a watch of one job has shown so far."""
+    """The events that a watch of one job has shown so far."""
 
     def __init__(self) -> None:
         self.events: list[WatchEvent] = []
@@ -62,16 +62,16 @@ class Follower:
 
     @property
     def states(self) -> list[State]:
-        """The states in the order they were shown, without the progress in between."""
+        """The states in the order of the events, without repetitions."""
         return [event.job.state for event in self.events if event.job and event.kind is not WatchKind.PROGRESS]
 
     def add(self, event: WatchEvent) -> None:
-        """Note an event."""
+        """Record an event."""
         self.events.append(event)
         self._more.set()
 
     async def sees(self, *states: State) -> Job:
-        """Wait until the last state shown is one of these; the job as it was then."""
+        """Wait until the last state is one of these. Returns the job of that event."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self._more.clear()

@@ -1,6 +1,6 @@
-"""A journal of the tests' own, and the daemon that writes to it where it is started as this module.
+"""A journald socket for tests. Started as a module, this runs a daemon that writes to it.
 
-Its place is what ``JOURNAL`` says. Worker processes import this module again, and so write there too.
+The variable ``JOURNAL`` has its path. Worker processes import this module again, and so write to it too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """A journal that reads when it is asked to."""
+    """A journal that reads on demand."""
 
     def __init__(self, path: Path, patience: float | None = PATIENCE) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -29,11 +29,11 @@ class Journal:
         self.files = 0
 
     def read(self) -> dict[str, str]:
-        """The fields of the next line."""
+        """The fields of the next entry."""
         return dict(_fields(self.read_raw()))
 
     def read_raw(self) -> bytes:
-        """The next line as it was sent."""
+        """The next entry as it was sent."""
         data, files, _, _ = socket.recv_fds(self._socket, 1 << 20, 1)
         if files:
             (file,) = files
@@ -46,7 +46,7 @@ class Journal:
         return data
 
     def end(self, word: bytes) -> None:
-        """Have this read after all that was sent by now."""
+        """Make this the next thing to read after everything sent so far."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(word, self._path)
 
@@ -55,7 +55,7 @@ class Journal:
 
 
 def _fields(data: bytes) -> Iterator[tuple[str, str]]:
-    """As systemd's JOURNAL_NATIVE_PROTOCOL has it."""
+    """Parse the format of systemd's JOURNAL_NATIVE_PROTOCOL."""
     while data:
         line, _, rest = data.partition(b"\n")
         name, equals, value = line.partition(b"=")

@@ -1,4 +1,4 @@
-"""All that a store has of jobs."""
+"""Reads all jobs of a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def everything(store: JobStore) -> tuple[int, tuple[Job, ...]]:
-    """The revision, and all jobs, the oldest first. Nobody may write meanwhile."""
+    """The revision and all jobs, the oldest first. Nobody may write meanwhile."""
     jobs: list[Job] = []
     token = None
     while token != "":

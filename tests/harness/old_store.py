@@ -1,7 +1,7 @@
-"""Writes a store as SQL, for the programs that come after it: ``python -m tests.harness.old_store FILE``.
+"""Writes a store as SQL, to test later versions with it: ``python -m tests.harness.old_store FILE``.
 
-Before a migration is added, run it with the program that has the schema, and keep what it writes in
-``tests/data/stores`` under the name of that schema. PYTHONPATH has it run with the ``ladingd`` of an older commit.
+Before adding a migration, run this and keep the output in ``tests/data/stores`` under the number of the current schema.
+To use the ``ladingd`` of an older commit, set PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ WAYS: dict[str, tuple[Event, ...]] = {
     "staying": (Event.START, Event.SLOT_FREE, Event.SHUTDOWN),
     "finished": (Event.START, Event.SLOT_FREE),
 }
-"""The ids of the jobs, and what has happened to them."""
+"""The ids of the jobs, and the events that happened to them."""
 
 
 def put_back(schema: str, path: Path) -> Path:
-    """Make the store of a schema, as its program left it when it died."""
+    """Recreate the store of an old schema, as its daemon left it when it died."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript((STORES / f"{schema}.sql").read_text())
@@ -63,7 +63,7 @@ def put_back(schema: str, path: Path) -> Path:
 
 
 def write_world(folder: Path) -> dict[str, Connection]:
-    """The files and tables that the jobs are about."""
+    """Create the files and tables of the jobs."""
     lines = [f"{number},person {number}" for number in range(1, PEOPLE + 1)]
     (folder / "people.csv").write_text("id,name\n" + "\n".join(lines) + "\n")
     with closing(sqlite3.connect(folder / "target.db")) as target, target:
@@ -73,7 +73,7 @@ def write_world(folder: Path) -> dict[str, Connection]:
 
 
 def spec_of(job_id: str) -> JobSpec:
-    """What a job does. Each import has a table of its own."""
+    """The spec of a job. Each import has its own table."""
     if job_id == "exporting":
         return ExportSpec(source=Table(table="stock"), file=File(path="stock.csv"))
     stays = OnRestart.STAY if job_id == "staying" else OnRestart.RESUME
@@ -105,7 +105,7 @@ async def fill(store: SqlJobStore, transfer: BulkTransfer) -> None:
 
 
 async def finish(store: SqlJobStore) -> None:
-    """Bring the one that is finished to its end."""
+    """Run the finished job to its end."""
     committed = []
     for kept in await store.chunks("finished"):
         number = kept.chunk.records or 0
@@ -121,7 +121,7 @@ async def finish(store: SqlJobStore) -> None:
 
 
 async def fill_access(store: SqlJobStore) -> None:
-    """Make a token and an entry of the audit trail, where the program has them."""
+    """Make a token and an audit entry, if this version has them."""
     try:
         from ladingd.core.access import Deed, Role, issue
         from ladingd.store.audit import SqlAuditStore

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server, from the wheel, with a data directory of its own."""
+"""A real PostgreSQL server from the wheel, with its own data directory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.harness.waiting import PATIENCE, until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The wheel makes the directory and, for root, the account that the server runs as. It forks for that, which does not go
-# well beside the threads of gRPC: hence in a process of its own.
+# The wheel creates the directory and, for root, the account of the server. It forks to do so, which is unsafe beside
+# the threads of gRPC, so it runs in a separate process.
 _MAKE = """
 import pathlib, sys, warnings
 warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class PostgresProcess:
-    """A server that a test starts, kills and starts again. It listens on a Unix socket in its data directory."""
+    """A server that a test can start, kill and restart. It listens on a Unix socket in its data directory."""
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
@@ -49,7 +49,7 @@ class PostgresProcess:
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
+        """The URL for clients."""
         return f"postgresql://postgres@/postgres?host={self.data}"
 
     @property
@@ -58,7 +58,7 @@ class PostgresProcess:
         return self.data / ".s.PGSQL.5432"
 
     def start(self) -> None:
-        """Start the server and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         assert self.process is None
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -76,7 +76,7 @@ class PostgresProcess:
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
     def kill(self) -> None:
-        """Kill the postmaster as a power cut would, and wait until its backends have seen it and are gone."""
+        """Kill the postmaster by SIGKILL, and wait until its backends are gone."""
         assert self.process is not None
         below = descendants(self.process.pid)
         self.process.kill()
@@ -85,6 +85,6 @@ class PostgresProcess:
         until(lambda: not any(lives(pid) for pid in below), "the backends die with the postmaster")
 
     def clean_up(self) -> None:
-        """End it, if it runs."""
+        """End the server if it runs."""
         if self.process is not None:
             self.kill()

@@ -1,4 +1,4 @@
-"""The side of sd_notify that the service manager has: a socket on which daemons say how they are."""
+"""The service manager's side of sd_notify: a socket that receives the daemons' notifications."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TALK = ("STATUS", "WATCHDOG", "EXTEND_TIMEOUT_USEC")
-"""What is said besides, any number of times."""
+"""Variables that may be sent any number of times."""
 
 
 class ServiceManager:
-    """Listens while its ``with`` block lasts, all the time: the kernel keeps but ten datagrams that nobody takes."""
+    """Listens during a ``with`` block. It reads continuously, because the kernel queues only ten datagrams."""
 
     def __init__(self, path: Path, *, abstract: bool = False) -> None:
         self.address = f"@{path}" if abstract else str(path)
@@ -38,7 +38,7 @@ class ServiceManager:
         self._socket.close()
 
     def hears(self, name: str, value: str = "", *, patience: float = PATIENCE) -> dict[str, str]:
-        """Wait for the next datagram with this variable, and value where one is named. Raises AssertionError."""
+        """Wait for the next datagram with this variable, and with this value if given. Raises AssertionError."""
 
         def looked() -> dict[str, str] | None:
             for datagram in self.heard[self._looked_at :]:
@@ -52,7 +52,7 @@ class ServiceManager:
         return found
 
     def settle(self) -> None:
-        """Wait until all that was sent before is heard."""
+        """Wait until everything sent so far is received."""
         mark = {"MARK": str(len(self.heard))}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(PATIENCE)
@@ -62,7 +62,7 @@ class ServiceManager:
 
     @property
     def said(self) -> list[str]:
-        """What was said but for the talk besides: the names of the variables of each datagram, in order."""
+        """The names of the variables of each datagram, in order, without TALK."""
         self.settle()
         names = ["+".join(name for name in datagram if name not in TALK) for datagram in self.heard]
         return [each for each in names if each]

@@ -1,4 +1,4 @@
-"""What users may do who are not root."""
+"""Runs code as a user without root's rights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOBODY = 65534
 
 @contextmanager
 def common_user() -> Iterator[None]:
-    """Not as root, who may do everything."""
+    """Become an ordinary user: root may do everything."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(NOBODY)

@@ -1,4 +1,4 @@
-"""Waiting with a deadline: no test sleeps to be lucky."""
+"""Waiting with a deadline. No test relies on a sleep."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 20.0
-"""Seconds after which a test gives up: far more than anything takes on a slow machine."""
+"""Seconds after which a test gives up, far more than anything takes on a slow machine."""
 
 
 def until(condition: Callable[[], T], what: str, *, patience: float = PATIENCE) -> T:
-    """The first true value of a condition, asked again and again. Raises AssertionError after ``patience`` seconds."""
+    """Call a condition repeatedly until it is true, and return its value. Raises AssertionError after ``patience``
+    seconds."""
     deadline = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"
@@ -25,7 +26,7 @@ def until(condition: Callable[[], T], what: str, *, patience: float = PATIENCE) 
 
 
 async def until_async(condition: Callable[[], Awaitable[T]], what: str, *, patience: float = PATIENCE) -> T:
-    """The same for a condition that is awaited."""
+    """The same for an async condition."""
     deadline = time.monotonic() + patience
     while not (value := await condition()):
         assert time.monotonic() < deadline, f"not within {patience:g} s: {what}"

@@ -1,4 +1,4 @@
-"""The cases by name. Each takes a workbench and yields its figures as they are found; its docstring says what it is."""
+"""The cases by name. Each takes a workbench and yields its figures; its docstring describes it."""
 
 from __future__ import annotations
 

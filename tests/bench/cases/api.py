@@ -1,6 +1,6 @@
-"""The API under load: watches, commands and lists, beside a bare server of grpc.aio where there is one to compare with.
+"""The API under load: watches, commands and lists. Some cases compare with a bare server of grpc.aio.
 
-Client and server share the machine. A change counts from the time that it bears, which is before its commit.
+Client and server share the machine. The latency of a change starts at its own time, which is before its commit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.bench.workbench import Workbench
 
 _CHANGES = 4_500
-"""Of one stream, less than the daemon holds in memory."""
+"""Changes of one stream, fewer than the daemon keeps in memory."""
 _WATCHERS = 1_000
 _CONNECTIONS = 20
 _JOBS = 50
@@ -46,13 +46,13 @@ _PAGE = 100
 _CREATIONS = 1_000
 _CREATORS = 16
 _LONG = 120.0
-# A client that does not read is sent no more than this; by its default gRPC lets the window grow to megabytes.
+# The most bytes sent to a client that does not read. By default gRPC lets the window grow to megabytes.
 _SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16))
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
 def throughput(bench: Workbench) -> Iterator[Figure]:
-    """Changes on one stream, beside a bare grpc.aio stream of the same message."""
+    """Changes on one stream, compared with a bare grpc.aio stream of the same message."""
     with standstill(bench.work / "throughput", jobs=_JOBS) as still:
         last = asyncio.run(_change(still, _CHANGES))
         message = bench.work / "message"
@@ -69,7 +69,7 @@ def throughput(bench: Workbench) -> Iterator[Figure]:
 
 
 async def _change(still: Standstill, number: int) -> job_service_pb2.WatchJobsResponse:
-    """Make so many changes; the last one, as a watch shows it."""
+    """Make ``number`` changes. Returns the last one, as a watch shows it."""
     async with grpc.aio.insecure_channel(still.address) as channel:
         mover = Mover(channel, still.names[1:])
         for _ in range(number):
@@ -81,7 +81,7 @@ async def _change(still: Standstill, number: int) -> job_service_pb2.WatchJobsRe
 
 
 async def _drained(messages: AsyncIterator[Any]) -> float:
-    """The seconds until all have come."""
+    """The seconds until all changes have arrived."""
     begin = time.perf_counter()
     number = 0
     async for _ in messages:
@@ -119,7 +119,7 @@ def _bare(bench: Workbench, message: Any) -> Iterator[str]:
 
 @contextmanager
 def _peer(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of `tests.bench.peers`, which ends with its input."""
+    """A process of `tests.bench.peers`, which ends when its input ends."""
     command = [sys.executable, "-m", "tests.bench.peers", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -134,7 +134,7 @@ def _peer(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def crowd(bench: Workbench) -> Iterator[Figure]:
-    """1,000 watchers of 50 jobs: how soon each change is with each of them, and what unary calls take meanwhile."""
+    """1,000 watchers of 50 jobs: the latency of changes at each watcher, and of unary calls meanwhile."""
     with standstill(bench.work / "crowd", jobs=_JOBS) as still:
         with _peer("calls", still.address, still.names[0]) as calls:
             latencies = asyncio.run(_crowd(still))
@@ -169,7 +169,7 @@ async def _crowd(still: Standstill) -> list[float]:
 
 
 async def _follow(stream: Any, number: int) -> list[tuple[int, float]]:
-    """The next changes: revision and seconds since it was made."""
+    """The next changes: the revision and the seconds since the change."""
     seen: list[tuple[int, float]] = []
     while len(seen) < number:
         event = await stream.read()
@@ -179,7 +179,7 @@ async def _follow(stream: Any, number: int) -> list[tuple[int, float]]:
 
 
 def stalled(bench: Workbench) -> Iterator[Figure]:
-    """Memory of the daemon for each watcher that has a connection of its own and does not read."""
+    """Memory of the daemon for each watcher that has its own connection and does not read."""
     with standstill(bench.work / "stalled", jobs=_JOBS) as still:
         kilobytes = asyncio.run(_stalled(still))
     yield Figure(
@@ -196,7 +196,7 @@ def stalled(bench: Workbench) -> Iterator[Figure]:
 async def _stalled(still: Standstill) -> float:
     async with grpc.aio.insecure_channel(still.address) as channel:
         mover = Mover(channel, still.names[1:])
-        # What the daemon holds of changes for all watchers must be there before.
+        # Fill the daemon's shared cache of changes first.
         for _ in range(500):
             revision = (await mover.move()).revision
         before = await asyncio.to_thread(_memory, still.pid)
@@ -220,7 +220,7 @@ def _memory(pid: int) -> int:
 
 
 def idle(bench: Workbench) -> Iterator[Figure]:
-    """From a change to its arrival at the only watcher, on a Unix socket."""
+    """The latency of a change at a single watcher, on a Unix socket."""
     with standstill(bench.work / "idle", jobs=_JOBS) as still:
         latencies = asyncio.run(_idle(still))
     yield _milliseconds("watch-idle", "p99 from change to arrival", latencies, goal=10)
@@ -245,7 +245,8 @@ async def _idle(still: Standstill) -> list[float]:
 
 
 def many(bench: Workbench) -> Iterator[Figure]:
-    """10,000 jobs in the store: pages of 100, and creations by 16 callers, each there after the daemon is killed."""
+    """10,000 jobs in the store: pages of 100, and creations by 16 callers, all of which survive a kill of the
+    daemon."""
     with standstill(bench.work / "many", jobs=_MANY) as still:
         latencies = asyncio.run(_list(still))
         yield _milliseconds("many-jobs", f"p99 of ListJobs, pages of {_PAGE} of {_MANY:,}", latencies, goal=20)
@@ -318,7 +319,8 @@ _LARGE = (("grpc.max_receive_message_length", 64 << 20), _OWN_CONNECTION)
 
 
 def hardship(bench: Workbench) -> Iterator[Figure]:
-    """50 watchers over 10,000 transitions, with breaks, stalls and compactions: what they miss or see wrongly."""
+    """50 watchers over 10,000 transitions, with breaks, stalls and compactions: the numbers of missed or wrong
+    changes."""
     outcome = hard.hardship(bench.work / "hardship")
     for what, number in outcome.faults.items():
         yield Figure(case="watch-hardship", what=what, ours=outcome.text, other="", value=number, unit="", goal=0)
@@ -340,7 +342,7 @@ def _milliseconds(case: str, what: str, seconds: Sequence[float], *, goal: float
 
 @asynccontextmanager
 async def _channels(address: str, number: int) -> AsyncIterator[list[grpc.aio.Channel]]:
-    """So many, each with a connection of its own."""
+    """``number`` channels, each with its own connection."""
     async with AsyncExitStack() as stack:
         options = [_OWN_CONNECTION, *_SMALL_WINDOW]
         made = [grpc.aio.insecure_channel(address, options=options) for _ in range(number)]

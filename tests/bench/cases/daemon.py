@@ -1,4 +1,4 @@
-"""The daemon as those see it who call it: how soon it is ready, how soon it answers under load."""
+"""The daemon as its callers see it: the time until it is ready, and its latency under load."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDED = (job_pb2.STATE_FINISHED, job_pb2.STATE_FAILED, job_pb2.STATE_CANCELED)
 
 
 def ready(bench: Workbench) -> Iterator[Figure]:
-    """From the start of the daemon's process until its health is SERVING."""
+    """The time from the start of the daemon's process until its health is SERVING."""
     seconds = []
     for _ in range(max(bench.rounds, 9)):
         begin = time.perf_counter()
@@ -55,16 +55,16 @@ def ready(bench: Workbench) -> Iterator[Figure]:
 
 
 def responsive(bench: Workbench) -> Iterator[Figure]:
-    """GetJob and ListJobs (a page of 50), 50 calls a second in turn, while clean records go into PostgreSQL."""
+    """GetJob and ListJobs (a page of 50) alternately, 50 calls a second, during an import into PostgreSQL."""
     bench.clean_file(bench.records)
     with bench.serving():
-        # A first import warms up; its spec is what the page of jobs is full of.
+        # The first import warms up. The jobs of the page have its spec.
         template = _detached(bench)
         asyncio.run(_under_load(bench, template))
         asyncio.run(_fill_page(bench, template))
         loads = [asyncio.run(_under_load(bench, _detached(bench))) for _ in range(bench.rounds)]
     bench.drop_tables()
-    # How late the client woke up shows what part of a latency is nothing but a machine with too few cores.
+    # The delay of the client's own wake-ups shows how much of a latency is due to too few cores.
     late = 1000 * percentile([each for load in loads for each in load.late], 99)
     for method in loads[0].latencies:
         yield _latency(method, [1000 * each for load in loads for each in load.latencies[method]], late)
@@ -84,7 +84,7 @@ def _latency(method: str, milliseconds: list[float], late: float) -> Figure:
 
 
 def _detached(bench: Workbench) -> str:
-    """Start an import and do not wait for it; the job's name."""
+    """Start an import without waiting for it. Returns the job's name."""
     bench.postgres.renew("ours", records.COLUMNS)
     file = bench.clean_file(bench.records)
     job = json.loads(bench.lading("import", str(file), "--into", "warehouse.ours", "--detach"))
@@ -102,14 +102,15 @@ async def _fill_page(bench: Workbench, template: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What a client saw while a job ran, in seconds: how long each call took, by method, and how late it woke up."""
+    """A client's measurements during a job, in seconds: the duration of each call by method, and the delay of
+    wake-ups."""
 
     latencies: dict[str, list[float]]
     late: list[float]
 
 
 async def _under_load(bench: Workbench, name: str) -> Load:
-    """Call until the job has ended."""
+    """Make calls until the job has ended."""
     latencies: dict[str, list[float]] = {"GetJob": [], "ListJobs": []}
     late: list[float] = []
     last: Any = None
@@ -132,7 +133,8 @@ async def _under_load(bench: Workbench, name: str) -> Load:
         for call in itertools.cycle((get, list_page)):
             if last is not None and last.state in _ENDED:
                 break
-            # Each at its time, whether the one before was answered or not: a daemon that hangs is called as often.
+            # Make each call at its time, even if the previous one has no answer yet: a hanging daemon gets as many
+            # calls.
             calls.create_task(call())
             due += 1 / _CALLS_PER_SECOND
             await asyncio.sleep(max(0.0, due - time.perf_counter()))

@@ -1,4 +1,4 @@
-"""Into DuckDB, beside its own COPY."""
+"""Imports into DuckDB, compared with its own COPY."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.bench.result import Figure
     from tests.bench.workbench import Workbench
 
-# A process of its own, as a command line would be: it opens the file, copies with all cores, and closes the file.
+# A separate process, like a command line: it opens the file, copies with all cores, and closes the file.
 _PEER = """
 import sys, duckdb
 with duckdb.connect(sys.argv[1]) as connection:
@@ -28,7 +28,7 @@ with duckdb.connect(sys.argv[1]) as connection:
 
 
 def clean(bench: Workbench) -> Iterator[Figure]:
-    """Clean records into DuckDB, with ledger and validation, beside COPY with neither; from the command to its exit."""
+    """Clean records into DuckDB, with ledger and validation, compared with COPY without either; whole commands."""
     number = bench.records
     file = bench.clean_file(number)
     with bench.serving():

@@ -1,4 +1,4 @@
-"""What more records cost: time for each of them, and memory of the daemon with all its workers."""
+"""The cost of more records: time for each record, and memory of the daemon with all its workers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MEGABYTE = 1_000_000
 
 
 def postgres(bench: Workbench) -> Iterator[Figure]:
-    """A tenth of the records, and ten times as many, into PostgreSQL; the large file once."""
+    """A tenth of the records, and ten times as many, into PostgreSQL. The large file is imported once."""
     few, many = bench.records // 10, bench.records * 10
     with bench.serving():
         short = [_import(bench, few) for _ in range(bench.rounds + 1)][1:]
     with bench.serving():
-        # A small job before the large one, as before the small ones that count: the workers are warm.
+        # A small job warms the workers up before the large one, as it does before the measured small ones.
         _import(bench, few)
         with Memory(bench.daemon_pid, interval=0.2) as memory:
             long = [_import(bench, many)]
-    # Whether the server itself slows down shows in the peer.
+    # The peer shows whether the server itself slows down.
     copied = [
         [bench.copied(bench.clean_file(number), records.COLUMNS, number) for _ in range(rounds)]
         for number, rounds in ((few, bench.rounds), (many, 1))

@@ -1,4 +1,4 @@
-"""Into PostgreSQL and out of it, beside psql."""
+"""Imports into PostgreSQL and exports from it, compared with psql."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.bench.workbench import Run, Workbench
 
 _IDLE = 0.5
-"""Seconds without work after which worker processes end: the next command must not begin before."""
+"""Seconds without work after which worker processes end. The next command must begin later."""
 _COPY = r"psql \copy"
 _IGNORE = ", ON_ERROR ignore, LOG_VERBOSITY verbose"
 
@@ -41,7 +41,7 @@ def clean(bench: Workbench) -> Iterator[Figure]:
 
 
 def cold(bench: Workbench) -> Iterator[Figure]:
-    """The same from a fresh daemon, and from one whose workers have ended, beside one whose workers are there."""
+    """The same in a fresh daemon and in a daemon without workers, compared with a daemon with running workers."""
     number, columns = bench.records, records.COLUMNS
     file = bench.clean_file(number)
 
@@ -64,7 +64,7 @@ def cold(bench: Workbench) -> Iterator[Figure]:
 
 
 def json_lines(bench: Workbench) -> Iterator[Figure]:
-    """JSON Lines into PostgreSQL, beside the same records as CSV."""
+    """JSON Lines into PostgreSQL, compared with the same records as CSV."""
     number, columns = bench.records, records.COLUMNS
     csv = bench.clean_file(number)
     lines = bench.file(f"clean-{number}.jsonl", lambda path: records.write_json_lines(csv, path))
@@ -79,7 +79,7 @@ def json_lines(bench: Workbench) -> Iterator[Figure]:
 
 
 def rejects(bench: Workbench) -> Iterator[Figure]:
-    """1 % bad records, every one kept, beside COPY that leaves them out and names their lines."""
+    """1 % bad records, all kept as rejects, compared with COPY that skips them and logs their lines."""
     number, columns, bad = bench.records, records.COLUMNS, records.bad_share(bench.records)
     good = bench.clean_file(number)
     file = bench.file(f"rejects-{number}", lambda path: records.write_rejects(path, number))
@@ -105,7 +105,7 @@ def rejects(bench: Workbench) -> Iterator[Figure]:
 
 
 def violations(bench: Workbench) -> Iterator[Figure]:
-    """1 % doubles of a key and 1 % against a CHECK, beside our own time for as many records without."""
+    """1 % doubles of a key and 1 % violations of a CHECK, compared with our own time without them."""
     number, columns, bad = bench.records, records.CONSTRAINED, 2 * records.bad_share(bench.records)
     good = bench.file(f"shuffled-{number}", lambda path: records.write_shuffled(path, number))
     file = bench.file(f"violations-{number}", lambda path: records.write_violations(path, number))
@@ -141,10 +141,10 @@ def _shape(bench: Workbench, shape: Shape) -> Figure:
 
 
 def export(bench: Workbench) -> Iterator[Figure]:
-    """A table of PostgreSQL with a primary key to a file of CSV, and of JSON Lines."""
+    """Exports of a table with a primary key to CSV and to JSON Lines."""
     number = bench.records
     bench.copied(bench.clean_file(number), {**records.COLUMNS, "id": "INTEGER PRIMARY KEY"}, number)
-    # Nobody's first reading shall pay for what the loading left to do.
+    # Do the work that loading has left for the first reader.
     bench.postgres.ask("VACUUM ANALYZE theirs")
     destination, lines = bench.work / "exported.csv", bench.work / "exported.jsonl"
 
@@ -181,7 +181,7 @@ def _make_ready(bench: Workbench, destination: Path) -> None:
 
 
 def _lines(file: Path) -> int:
-    """The lines of a file whose values hold no line ends."""
+    """The number of lines of a file whose values contain no line ends."""
     with file.open("rb") as content:
         return sum(block.count(b"\n") for block in iter(lambda: content.read(1 << 20), b""))
 

@@ -1,4 +1,4 @@
-"""Records that a table refuses, beside our own run without any; and who else waits for the database meanwhile."""
+"""Records that a table rejects, compared with our own run without any, and how long other programs wait meanwhile."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ CREATE TRIGGER judge BEFORE INSERT ON ours FOR EACH ROW EXECUTE FUNCTION judge()
 """
 _NONE = 1 << 30
 _GOALS = {20: 1.5, 1: 3.0}
-"""How many times as long as without refusals it may take, where one record of so many is refused."""
+"""How many times as long as without rejects an import may take, by the share of rejects: one in this many records."""
 
 
 def sqlite(bench: Workbench) -> Iterator[Figure]:
-    """Records whose keys exist, and records that a trigger refuses, into SQLite: 5 % and all of them but one."""
+    """Records with existing keys, and records that a trigger rejects, into SQLite: 5 %, and all but one."""
     number = bench.records // 10
     file = bench.clean_file(number)
 
     def run(share: int | None, triggers: str = "") -> float:
         with _database(bench) as connection:
             if share is not None:
-                last = number if share > 1 else number - 1  # A job that inserts nothing has FAILED.
+                last = number if share > 1 else number - 1  # A job that inserts nothing becomes FAILED.
                 ids = ((number,) for number in range(share, last + 1, share))
                 connection.executemany("INSERT INTO records (id) VALUES (?)", ids)
             connection.executescript(triggers)
@@ -67,7 +67,7 @@ def sqlite(bench: Workbench) -> Iterator[Figure]:
 
 
 def postgres(bench: Workbench) -> Iterator[Figure]:
-    """Records that a trigger refuses, or leaves out, into PostgreSQL: 5 % and all of them but one."""
+    """Records that a trigger rejects or skips, into PostgreSQL: 5 %, and all but one."""
     number = bench.records // 10
     file = bench.clean_file(number)
     columns = {**records.COLUMNS, "id": "INTEGER PRIMARY KEY"}
@@ -93,7 +93,8 @@ def postgres(bench: Workbench) -> Iterator[Figure]:
 
 
 def waiting(bench: Workbench) -> Iterator[Figure]:
-    """Another program writes to the same database of SQLite all the time: how long it waits, beside a chunk's time."""
+    """Another program writes to the same SQLite database all the time: its waiting time, compared with a chunk's
+    time."""
     number = bench.records // 4
     file = bench.clean_file(number)
     with bench.serving():
@@ -118,7 +119,7 @@ def waiting(bench: Workbench) -> Iterator[Figure]:
 
 
 def gaps(bench: Workbench) -> Iterator[Figure]:
-    """A table of SQLite whose keys are full of gaps to a file, beside one without gaps."""
+    """Export of a SQLite table with many gaps between keys, compared with a table without gaps."""
     number = bench.records // 8
     destination = bench.work / "exported.csv"
 
@@ -148,7 +149,7 @@ def gaps(bench: Workbench) -> Iterator[Figure]:
 
 @contextmanager
 def _database(bench: Workbench) -> Iterator[sqlite3.Connection]:
-    """A new database with an empty table, to be filled and committed."""
+    """A new database with an empty table, for the block to fill."""
     bench.daemon.target.unlink(missing_ok=True)
     columns = ", ".join(f"{name} {kind}" for name, kind in records.COLUMNS.items() if name != "id")
     with closing(sqlite3.connect(bench.daemon.target)) as connection, connection:
@@ -158,7 +159,7 @@ def _database(bench: Workbench) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _writing(target: Path) -> Iterator[list[float]]:
-    """Write a row now and then, with SQLite's own way of waiting; how long each took."""
+    """Write a row now and then with SQLite's own busy handler. Collects how long each write took."""
     waits: list[float] = []
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The daemon as its service manager sees it: how soon it is ready, how soon it is gone, what it takes when idle."""
+"""The daemon as its service manager sees it: the time to start and to stop, and its cost when idle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def ready(bench: Workbench) -> Iterator[Figure]:
-    """From the start of the daemon's process until its health is SERVING, with 10,000 jobs in the store."""
+    """The time from the start of the process until health is SERVING, with 10,000 jobs in the store."""
     still = Standstill(bench.work / "ready-many")
     daemon = still.daemon
     seconds = []
@@ -50,7 +50,7 @@ def ready(bench: Workbench) -> Iterator[Figure]:
             begin = time.perf_counter()
             daemon.process = daemon.spawn()
             with grpc.insecure_channel(daemon.address) as channel:
-                # A channel that has failed once would look again after a second.
+                # A channel that has failed once would retry only after a second.
                 until(daemon.accepts, "the daemon listens")
                 answer = HealthStub(channel).Check(HealthCheckRequest(), wait_for_ready=True, timeout=PATIENCE)
             seconds.append(time.perf_counter() - begin)
@@ -71,14 +71,14 @@ def ready(bench: Workbench) -> Iterator[Figure]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End:
-    """Seconds from SIGTERM: until the last watcher knew of all jobs, and until the process was gone."""
+    """Seconds from SIGTERM until the last watcher knew the state of all jobs, and until the process was gone."""
 
     known: float
     gone: float
 
 
 def shutdown(bench: Workbench) -> Iterator[Figure]:
-    """SIGTERM with 50 jobs running into PostgreSQL and 200 watchers, each with a connection of its own."""
+    """SIGTERM with 50 running imports into PostgreSQL and 200 watchers, each with its own connection."""
     file = bench.clean_file(bench.records)
     ends = asyncio.run(_ends(bench, file))
     cases: list[tuple[str, list[float], float]] = [
@@ -117,7 +117,7 @@ async def _end(bench: Workbench, file: Path, number: int) -> End:
             return states.count(job_pb2.STATE_RUNNING) == _JOBS
 
         await until_async(all_run, "all jobs run")
-        await asyncio.sleep(0.5)  # So that chunks of many of them are in flight.
+        await asyncio.sleep(0.5)  # Chunks of many jobs are in flight then.
         begin = time.perf_counter()
         daemon.terminate()
         status = asyncio.create_task(asyncio.to_thread(daemon.wait))
@@ -142,7 +142,7 @@ def _creation(file: Path, table: str) -> job_service_pb2.CreateJobRequest:
 
 
 async def _know(channel: grpc.aio.Channel) -> float:
-    """Watch all jobs; when they were all known to be interrupted."""
+    """Watch all jobs. Returns the time at which all were known to be interrupted."""
     interrupted: set[str] = set()
     stream: Any = jobs_of(channel).WatchJobs(job_service_pb2.WatchJobsRequest(), timeout=120.0)
     try:
@@ -158,7 +158,7 @@ async def _know(channel: grpc.aio.Channel) -> float:
 
 
 def idle(bench: Workbench) -> Iterator[Figure]:
-    """The memory of all processes and the processor time of a daemon that had something to do a minute ago."""
+    """The memory of all processes and the processor time of a daemon that has been idle for a minute."""
     home = bench.work / "idle-service"
     home.mkdir()
     daemon = DaemonProcess(home)

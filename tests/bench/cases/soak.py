@@ -1,4 +1,4 @@
-"""Very many small jobs through one daemon, while others come and go: what it holds must not grow with them."""
+"""Very many small jobs through one daemon while clients come and go. Its resources must not grow."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _RECORDS = 20
 _CALLERS = 4
 _PATIENCE = 60.0
 _LOOKS = (100, 300, 1_000, 3_000)
-"""After so many jobs there is a look, and after every tenth of all."""
+"""Samples are taken after these numbers of jobs, and after every tenth of all jobs."""
 _DELETED = 10
-"""Every so manyth job is deleted when it is done."""
+"""Every tenth job is deleted when it is done."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """After so many jobs: bytes of memory (PSS) of the daemon alone and with its workers, the most that one of these
-    has, and the descriptors and threads of the daemon."""
+    """The resources after ``jobs`` jobs: memory (PSS, bytes) of the daemon alone, with its workers, and of the largest
+    worker; descriptors and threads of the daemon."""
 
     jobs: int
     daemon: int
@@ -49,7 +49,7 @@ class Sample:
 
     @classmethod
     def of(cls, pid: int, jobs: int) -> Sample:
-        """What is held now."""
+        """The current resources."""
         daemon = pss(pid)
         others = [pss(each) for each in descendants(pid)]
         return cls(
@@ -63,7 +63,7 @@ class Sample:
         )
 
     def text(self) -> str:
-        """For people."""
+        """A line for people."""
         return (
             f"{self.jobs:,} jobs: the daemon {self.daemon / _MEGABYTE:.1f} MB, {self.descriptors} descriptors, "
             f"{self.threads} threads; {self.processes} processes {self.all / _MEGABYTE:.0f} MB, "
@@ -72,8 +72,8 @@ class Sample:
 
 
 def soak(bench: Workbench) -> Iterator[Figure]:
-    """Small imports, each made, started and watched to its end, a tenth deleted, while watchers, connections, files and
-    failing jobs come and go; growth since the first tenth."""
+    """Small imports, each made, started and watched to its end, while watchers, connections, files and failing jobs
+    come and go. A tenth of the jobs is deleted. Figures: the growth since the first tenth."""
     home = bench.work / "soak"
     home.mkdir()
     daemon = DaemonProcess(home)

@@ -1,4 +1,4 @@
-"""Into SQLite, beside sqlite3 (Debian: ``apt-get install sqlite3``)."""
+"""Imports into SQLite, compared with sqlite3 (Debian: ``apt-get install sqlite3``)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def clean(bench: Workbench) -> Iterator[Figure]:
-    """Clean records into SQLite, beside sqlite3 with its default settings."""
+    """Clean records into SQLite, compared with sqlite3 with its default settings."""
     ours, theirs = _beside(bench, bench.records, bench.rounds)
     yield speed("sqlite-import", ours, "sqlite3 .import", theirs, goal=1.4, aim=2.0)
 
 
 def small(bench: Workbench) -> Iterator[Figure]:
-    """1,000 records into SQLite through a running daemon, from the command to its exit."""
+    """1,000 records into SQLite through a running daemon; whole commands."""
     ours, theirs = _beside(bench, 1_000, max(bench.rounds, 9))
     yield Figure(
         case="small",
@@ -49,7 +49,7 @@ def _beside(bench: Workbench, number: int, rounds: int) -> list[list[float]]:
 
 
 def lading_import(bench: Workbench, file: Path, number: int) -> float:
-    """Import a file into a new database of SQLite; the seconds."""
+    """Import a file into a new SQLite database. Returns the seconds."""
     bench.daemon.target.unlink(missing_ok=True)
     run = bench.run("import", str(file), "--into", "records").expect(inserted=number)
     expect("rows that we wrote", _count(bench.daemon.target), number)
