@@ -44,17 +44,23 @@ class InFlight:
 
     def likely(self, ordinal: int) -> bool:
         """Whether violators are likely in a chunk."""
-        try:
-            return ordinal - int(self._mark.read_text()) <= RECENT
-        except FileNotFoundError:
-            return False
+        return ordinal - self._noted() <= RECENT
 
     def remember(self, ordinal: int) -> None:
-        """Note that a chunk has violators."""
+        """Note that a chunk has violators. A note about a chunk near it is enough, because each takes a lock."""
+        if abs(ordinal - self._noted()) <= RECENT // 2:
+            return
         with self._alone():
             draft = draft_of(self._mark)
             draft.write_text(str(ordinal))
             draft.replace(self._mark)
+
+    def _noted(self) -> int:
+        """The chunk of the last note."""
+        try:
+            return int(self._mark.read_text())
+        except FileNotFoundError:
+            return -2 * RECENT
 
     @contextmanager
     def entered(self, session: Session, ordinal: int, keys: pa.Table | None) -> Iterator[Common]:

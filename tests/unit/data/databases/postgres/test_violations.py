@@ -12,7 +12,6 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.errors import TargetRefused
 from ladingd.core.job import Connector
-from ladingd.data.databases.postgres import attempts
 from ladingd.data.databases.postgres import bulk_load as load
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.violations import Probe
@@ -234,11 +233,8 @@ def test_records_that_triggers_refuse_cost_no_statement_each(
     assert statements < 3 * 100, "fewer than a statement for each refused record of a chunk"
 
 
-@pytest.mark.parametrize("merging_since", [0, 1 << 30])
-def test_a_trigger_that_ignores_some_and_refuses_others(
-    quay: Quay, merging_since: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attempts, "MERGING_SINCE", merging_since)
+@pytest.mark.parametrize("rule", ["", "CREATE RULE also AS ON INSERT TO t DO ALSO NOTHING"], ids=["no rule", "rule"])
+def test_a_trigger_that_ignores_some_and_refuses_others(quay: Quay, rule: str) -> None:
     quay.sql(
         "CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 8));"
         "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -246,6 +242,7 @@ def test_a_trigger_that_ignores_some_and_refuses_others(
         " NEW.id := NEW.id / 2 * 2; RETURN NEW; END $$;"
         "CREATE TRIGGER judge BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION judge()"
     )
+    quay.sql(rule)
     for ordinal in range(2):
         first = ordinal * 20
         quay.write({"id": list(range(first, first + 10)), "n": list(range(10))}, ordinal=ordinal)
