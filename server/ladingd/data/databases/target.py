@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ladingd.data.values.converters import Reading
 
 
+Attempt = tuple[str, int]
+"""The uid of a job, and the number of its attempt."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetColumn:
     """An existing column."""
@@ -74,8 +78,11 @@ class Target(ABC):
         """Raises ValueError if no column can store this type."""
 
     @abstractmethod
-    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
-        """How fields are read for each column of a plan."""
+    def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
+        """How fields are read for each column of a plan.
+
+        The table may be looked at once for each attempt of a job. Without an attempt, it is looked at now.
+        """
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:

@@ -79,7 +79,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         target = self._target(plan.target.connection)
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             piece = format_of(plan.layout).read(source, plan, chunk)
-        readings = target.readings(plan)
+        readings = target.readings(plan, (job_uid, attempt))
         known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
         batch = CompiledMapping(plan=plan, readings=readings, known=known).apply(piece, chunk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, re
 from ladingd.data.databases.duckdb.ledger import Ledger
 from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
-from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 # The number of rows. DuckDB knows it without reading the rows.
 _ROWS = "SELECT count(*) FROM {table}"
 _CREATE = "CREATE TABLE {table} ({columns})"
-
-_declared: dict[tuple[Path, Table], dict[str, str]] = {}
-"""The declared types of columns, cached by table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +76,8 @@ class DuckdbTarget(Target):
     def check_type(self, kind: FieldType) -> None:
         """Accepts every type."""
 
-    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
-        declared = {} if plan.create_table else self._declared_types(plan)
+    def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
+        declared = {} if plan.create_table else self._declared_types(plan, attempt)
         kinds = [parse(column.type) for column in plan.columns]
         return [
             of_declaration(declared.get(column.target) or declaration(kind)).reading(kind, inferred=column.inferred)
@@ -88,7 +85,6 @@ class DuckdbTarget(Target):
         ]
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        _declared.pop((self.path, plan.target), None)
         with self._connected(create=True) as database:
             database.begin()
             ledger = self._ledger(database)
@@ -157,14 +153,18 @@ class DuckdbTarget(Target):
             raise TargetUnavailable(f"the directory of the database {self.path.name} is missing")
         return False
 
-    def _declared_types(self, plan: ImportPlan) -> dict[str, str]:
-        """The declared types of the columns, read once for each attempt of a job."""
-        key = (self.path, plan.target)
-        if key not in _declared:
+    def _declared_types(self, plan: ImportPlan, attempt: Attempt | None) -> dict[str, str]:
+        types = {} if attempt is None else seen_types(self.path, attempt)
+        if not types:
             with self._connected(linger=True) as database:
-                shape = _shape(database, plan)
-            _declared[key] = {column.name: column.type.declared for column in shape.columns}
-        return _declared[key]
+                types.update((column.name, column.type.declared) for column in _shape(database, plan).columns)
+        return types
+
+
+@lru_cache(maxsize=16)
+def seen_types(path: Path, attempt: Attempt) -> dict[str, str]:
+    """The declared types of the columns that this process has seen in an attempt. Empty: it has not looked yet."""
+    return {}
 
 
 @dataclass(kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from ladingd.data.databases.postgres.refusal import faults_of
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.databases.postgres.session import Address, Session, connected
 from ladingd.data.databases.postgres.types import admitting, declaration
-from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
 from ladingd.data.mapping.matching import FIELD, check_table
@@ -108,7 +108,7 @@ class PostgresTarget(Target):
     def check_type(self, kind: FieldType) -> None:
         """There is a column for each of them."""
 
-    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+    def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
         kinds = [field_type.parse(column.type) for column in plan.columns]
         if plan.create_table:
             return [

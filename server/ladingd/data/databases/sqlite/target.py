@@ -19,7 +19,7 @@ from ladingd.data.databases.sqlite.courtesy import courteous
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.databases.sqlite.session import Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
-from ladingd.data.databases.target import Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
@@ -73,7 +73,7 @@ class SqliteTarget(Target):
                 f"{kind} has more than the {EXACT_DIGITS} digits behind its point that SQLite keeps; text keeps all"
             )
 
-    def readings(self, plan: ImportPlan) -> Sequence[Reading]:
+    def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
         return [sqlite_reading(parse(column.type), inferred=column.inferred) for column in plan.columns]
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
