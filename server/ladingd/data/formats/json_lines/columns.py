@@ -1,4 +1,4 @@
-"""Makes Arrow columns of the values that Python's parser has read, as pyarrow would have made them."""
+"""Makes the same Arrow columns from the values of Python's parser as pyarrow makes from the lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BOOLEANS = pa.array(["true", "false", None], pa.string())
 
 
 def arrow_type(word: str) -> pa.DataType:
-    """What pyarrow reads a column as. Dates and the like are strings in JSON, and are cast as other text is."""
+    """The type as which pyarrow reads a column. JSON has no dates: they are strings and are cast like other text."""
     kind = field_type.parse(word)
     match kind.kind:
         case Kind.INTEGER:
@@ -32,15 +32,15 @@ def arrow_type(word: str) -> pa.DataType:
         case Kind.BOOLEAN:
             return pa.bool_()
         case Kind.DECIMAL:
-            # pyarrow reads a string as well as a number here.
+            # pyarrow accepts strings here, too.
             return pa.decimal128(field_type.DECIMAL_DIGITS, kind.scale)
     return pa.string()
 
 
 def typed_if_all(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
-    """Values as pyarrow would have read them, if it took each of them; else their texts.
+    """The values as pyarrow would have read them; if it refuses one of them, the texts of all.
 
-    Among those texts, a value that pyarrow takes has the text that its type would give it.
+    A value that pyarrow accepts has the text that its type gives it.
     """
     texts = [text for text, _ in values]
     if pa.types.is_string(kind):
@@ -57,7 +57,7 @@ def typed_if_all(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
 def _cast(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
     """Values as pyarrow reads them. Raises ArrowInvalid if it would refuse one."""
     if any(is_string for _, is_string in values):
-        raise pa.ArrowInvalid("a string is no number")
+        raise pa.ArrowInvalid("a string is not a number")
     texts = pa.array([text for text, _ in values], pa.string())
     if pa.types.is_boolean(kind) and not pc.all(pc.is_in(texts, _BOOLEANS)).as_py():
         raise pa.ArrowInvalid("not a boolean")
@@ -68,7 +68,7 @@ def _cast(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
 
 
 def is_infinite(column: pa.Array) -> bool:
-    """Whether a number was too large for its type, or is none."""
+    """Whether a number is too large for its type, or is NaN."""
     return bool(pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False)
 
 

@@ -1,5 +1,5 @@
-"""JSON Lines: one JSON object a line (https://jsonlines.org). Strings stay strings. Numbers are those of the column's
-type; in a column of text they keep their digits."""
+"""JSON Lines: each line is a JSON object (https://jsonlines.org). Strings stay strings. Numbers get the type of their
+column; in a column of text they keep their digits."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from typing import Any
 from ladingd.data.values.casting import VALUE_CAP, shorten
 
 BLANK = b" \t\r"
-"""What a line may consist of that is no record."""
+"""The bytes of a blank line."""
 
 NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
-"""A number as JSON spells it."""
+"""The pattern of a JSON number."""
 
 Value = tuple[str | None, bool]
-"""The text of a value, and whether it is a string. Numbers, arrays and objects have the text that the file has."""
+"""The text of a value, and whether it is a string. Numbers, arrays and objects keep their text from the file."""
 
 Record = dict[str, Value]
 
@@ -25,7 +25,7 @@ ABSENT: Value = (None, False)
 
 
 class NotARecord(Exception):
-    """A line that is refused, with the fault's code, its message, and the key it is about."""
+    """The line is refused: the code and the message of the fault, and its key and value if it has them."""
 
     def __init__(self, code: str, message: str, column: str = "", value: str = "") -> None:
         super().__init__(message)
@@ -38,14 +38,14 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _scan = make_scanner(json.JSONDecoder(parse_constant=_constant))  # type: ignore[arg-type]
 
 
 class _Number(str):
-    """A number as it is written."""
+    """The text of a number."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ def fields_of(line: bytes) -> Record:
 
 
 def _fields_of_plain(text: str) -> Record | None:
-    """The fields of a line if it is an object without faults, arrays and objects; else None."""
+    """The fields of a line, quickly. None if it has a fault, an array, an object or an escaped code point."""
     try:
         pairs, end = _quick(text)
     except (ValueError, RecursionError):
@@ -87,7 +87,7 @@ def _fields_of_plain(text: str) -> Record | None:
 
 
 def _fields_of_any(text: str) -> Record:
-    """The fields of any line, or what is wrong with it."""
+    """The fields of any line. Raises NotARecord with what is wrong and where."""
     place = _skip(text, 0)
     if text[place : place + 1] != "{":
         raise NotARecord("NOT_JSON", "the line is not a JSON object")
@@ -121,7 +121,7 @@ def _fields_of_any(text: str) -> Record:
     except (ValueError, RecursionError) as error:
         raise NotARecord("NOT_JSON", f"the line is not a JSON object: {error}") from error
     if rest != len(text):
-        message = f"behind the object, at character {rest + 1}, is more"
+        message = f"text follows the object at character {rest + 1}"
         raise NotARecord("NOT_JSON", message, value=shorten(text[rest:].encode(), VALUE_CAP))
     return fields
 

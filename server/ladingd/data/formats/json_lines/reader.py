@@ -1,7 +1,7 @@
 """Reads a chunk of JSON Lines into columns.
 
 pyarrow reads the lines typed, and refuses all of them if one does not fit. Halving finds those lines. Python's own
-parser reads them and finds every fault. A record has the same fate in both, whatever stands beside it.
+parser reads them and finds every fault. Both give a record the same outcome, whatever its neighbours are.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from ladingd.data.values.positions import Positions
 
 _FEW = 32
-"""So few records are not halved any more: each is read by itself."""
+"""At most this many lines are not halved: each is read by itself."""
 
 _MANY, _PROBE = 4096, 8
-"""Of so many records, so many are tried in two places before they are halved. If a text column holds numbers, pyarrow
-refuses nearly every record, and halving takes longer than reading each by itself."""
+"""Before at most ``_MANY`` lines are halved, ``_PROBE`` of them are tried in two places. If a text column holds
+numbers, pyarrow refuses nearly every line, and halving takes longer than reading each by itself."""
 
 
 def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
@@ -121,8 +121,8 @@ class _Reader:
         )
 
     def _looks(self) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
-        """Which lines are blank, and which begin and end as an object does: of several such lines none goes over into
-        another, as behind the end of an object no object begins."""
+        """Which lines are blank, and which are regular: they begin and end like an object. No object extends over
+        several regular lines, because after the end of an object none can begin without a comma."""
         codes = np.frombuffer(self.data, np.uint8)
         starts, ends = self.places.starts, self.places.ends
         ends = ends - (codes[ends - 1] == ord("\n"))
@@ -154,7 +154,7 @@ class _Reader:
             self._read(lines[half:], regular[half:], parts, faults)
 
     def _are_mostly_unfit(self, lines: Positions) -> bool:
-        """Whether pyarrow refuses some lines at the beginning and some in the middle: halving would find no end."""
+        """Whether pyarrow refuses lines at the beginning and in the middle. Halving would then take too long."""
         return all(self._typed(lines[start : start + _PROBE]) is None for start in (0, lines.size // 2))
 
     def _typed(self, lines: Positions) -> list[pa.Array] | None:
@@ -172,7 +172,7 @@ class _Reader:
         if table.num_rows != lines.size:
             return None  # Several objects in one line.
         columns = [in_one_piece(column) for column in table.columns]
-        return None if any(map(is_infinite, columns)) else columns  # NaN is no JSON.
+        return None if any(map(is_infinite, columns)) else columns  # pyarrow reads NaN, which is not JSON.
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []

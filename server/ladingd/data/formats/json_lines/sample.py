@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ladingd.data.formats.lines import Beginning
 
 HEAD = 1 << 20
-"""Bytes at the beginning of a file that the columns and their types are taken from."""
+"""The columns and their types are taken from this many bytes at the beginning of a file."""
 
 _SAMPLED = 2_000
-"""Records of the head that are looked at."""
+"""The most lines of the head that are parsed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +95,7 @@ def _head(source: Source, start: int, size: int) -> tuple[bytes, bool]:
 
 
 def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value]) -> FieldType | None:
-    """The type of a column by what JSON says of its values. None: that of its text."""
+    """The type of a column if JSON decides it: strings are text, numbers are numbers. None: its text decides."""
     present = sum(text is not None for text, _ in column)
     kind = infer(values)
     is_plain = kind.kind in NUMBERS or kind.kind is Kind.BOOLEAN
