@@ -114,7 +114,7 @@ class OwnDaemon:
     def _settled(self) -> OwnDaemon:
         """The same daemon with an existing state directory. Another session may have just decided its place."""
         try:
-            directory = user_places.settle(self.environment, os.geteuid())
+            directory = user_places.create_state_directory(self.environment, os.geteuid())
         except OSError as error:
             raise StateUnusable(self.state_directory, error.strerror or str(error)) from error
         return OwnDaemon(state_directory=directory, environment=self.environment)

@@ -71,12 +71,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ladingd.config.settings import config_file, missing
     from ladingd.daemon import run
     from ladingd.host.instance_lock import AlreadyRuns, CannotStart
-    from ladingd.host.user_places import settle
+    from ladingd.host.user_places import create_state_directory
 
     own = None
     if arguments.user:
         try:
-            own = settle(os.environ, os.geteuid())
+            own = create_state_directory(os.environ, os.geteuid())
         except OSError as error:
             return _say(f"cannot create the state directory {error.filename}: {error.strerror}", EXIT_ERROR)
     config = arguments.config

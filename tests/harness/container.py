@@ -135,9 +135,8 @@ class Container:
         if self._nspawn.poll() is not None:
             raise CannotBoot("systemd-nspawn has ended")
         for pid in children(self._nspawn.pid):
-            with suppress(
-                FileNotFoundError, ProcessLookupError
-            ):  # The process that started the container's init ends then.
+            # The process that started the container's init ends then.
+            with suppress(FileNotFoundError, ProcessLookupError):
                 numbers = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()
                 if numbers[1:] == ["1"]:
                     return pid

@@ -163,7 +163,7 @@ class JobStore(ABC):
 
 
 class ChangeStore(ABC):
-    """The history: what became of jobs at each revision."""
+    """The changes of jobs, by revision."""
 
     @abstractmethod
     async def revision(self) -> int:
@@ -288,7 +288,7 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
     def finish(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """All chunks of all phases are committed: put the result in its place. May be repeated.
 
-        Returns what people should know of the result.
+        Returns what users should know about the result.
         """
 
     @abstractmethod

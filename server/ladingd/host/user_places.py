@@ -32,13 +32,13 @@ def state_directory(environment: Mapping[str, str], uid: int) -> Path:
     """The directory of the store, the lock and the address. It need not exist.
 
     Once ~/.local/state/lading exists, it is that path: cron, which has no XDG_STATE_HOME, must find the same directory
-    as a shell that has it. ``settle`` makes the path a link if XDG_STATE_HOME names another directory.
+    as a shell that has it. ``create_state_directory`` makes the path a link if XDG_STATE_HOME names another directory.
     """
     anchor = _anchor(environment, uid)
     return anchor if os.path.lexists(anchor) else _wanted(environment, uid)
 
 
-def settle(environment: Mapping[str, str], uid: int) -> Path:
+def create_state_directory(environment: Mapping[str, str], uid: int) -> Path:
     """Create the state directory so that it is also found without XDG_STATE_HOME. Raises OSError."""
     anchor, wanted = _anchor(environment, uid), _wanted(environment, uid)
     if os.path.lexists(anchor):

@@ -236,10 +236,10 @@ def test_the_first_run_decides_for_all_later_ones(folder: Path) -> None:
     environment = {"HOME": str(folder), "XDG_STATE_HOME": str(other)}
     assert OwnDaemon.of(environment).state_directory == other / "lading"
     for places in (user_places, server_places):
-        assert places.settle(environment, os.geteuid()) == folder / STATE
+        assert places.create_state_directory(environment, os.geteuid()) == folder / STATE
         assert (folder / STATE).resolve() == (other / "lading").resolve()
         (folder / STATE).unlink()
-    user_places.settle(environment, os.geteuid())
+    user_places.create_state_directory(environment, os.geteuid())
     assert of(folder).state_directory.samefile(other / "lading")
 
 

@@ -1,4 +1,4 @@
-"""One import: a file into a table."""
+"""Runs an import of a file into a table."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_a_transaction_that_a_record_ended_is_noticed(
         patch.setattr(target, "unusable", lambda _: None)
         plan = yard.plan_import("a\n1\n2\n2\n3\n")
         yard.transfer.begin(JOB, 1, plan)
-        with pytest.raises(TargetRefused, match="takes back all of a transaction") as caught:
+        with pytest.raises(TargetRefused, match="rolls back the whole transaction") as caught:
             yard.transfer.process(JOB, 1, plan, yard.chunks(plan)[0])
     # What a trigger says may hold values of records; the journal may not.
     assert "Ann" not in caught.value.message

@@ -1,4 +1,4 @@
-"""Writes a batch into its table. A record that the table refuses costs no other record anything."""
+"""Inserts a batch into its table. Records that the table refuses do not affect the others."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ if TYPE_CHECKING:
     Wait = Callable[[Session, Sequence[int]], None]
 
 PROBES = 3
-"""How often a batch is looked through: other transactions may bring keys in between."""
+"""How often a batch is probed: other transactions may insert keys in between."""
 
 _UNIQUE_VIOLATION = "23505"
 _STAGE = sql.Identifier("pg_temp", "lading_stage")
-"""The batch, from where the server reads what it was given as text."""
+"""The batch in a temporary table, from which the server parses values that are text."""
 _TRIED = sql.Identifier("pg_temp", "lading_tried")
-"""The rows of a batch that are tried by the server itself, numbered from 0."""
+"""The rows of a batch that the server tries itself, numbered from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """A batch made ready for its table, before any transaction has begun."""
+    """A batch that is prepared for its table before a transaction begins."""
 
     shape: TableShape
     columns: Sequence[PgColumn]
     records: pa.RecordBatch
     whole: Sequence[bytes] | None
-    """The data of one COPY with all rows; None where it is not worth while."""
+    """The data of one COPY with all rows; None if violators are likely."""
     probed: bool
-    """Look for violators before anything is tried."""
+    """Whether to search for violators before the first insert."""
     each: bool
-    """Do not try all rows at once: some will be refused that no statement tells of."""
+    """Whether to skip inserting all rows at once, because no query will find all refused rows."""
     attempts: list[int] = field(default_factory=list)
-    """How many rows had to be tried one by one."""
+    """The numbers of rows that had to be tried by `Attempts`."""
 
     @classmethod
     def of(cls, records: pa.RecordBatch, shape: TableShape, *, probed: bool, each: bool = False) -> Load:
-        """Raises TargetRefused where the table has not these columns."""
+        """Raises TargetRefused if the table lacks one of the columns."""
         columns = [_column(shape, name) for name in records.schema.names]
         arrays = [conform(array, column.type) for array, column in zip(records.columns, columns, strict=True)]
         ready = pa.RecordBatch.from_arrays(arrays, names=records.schema.names)
-        each = each or shape.policed  # There is no COPY into such a table.
+        each = each or shape.policed  # COPY does not work with row-level security.
         load = cls(shape=shape, columns=columns, records=ready, whole=None, probed=probed or each, each=each)
         if load.probed:
             return load
@@ -68,46 +68,45 @@ class Load:
 
     @property
     def direct(self) -> bool:
-        """Whether the table takes all columns by binary COPY, without the server reading text first."""
+        """Whether binary COPY accepts all columns, so that the server need not parse text."""
         return all(
             column.type.takes(array.type) for column, array in zip(self.columns, self.records.columns, strict=True)
         )
 
     def encoded(self, records: pa.RecordBatch) -> Sequence[bytes]:
-        """Rows of the batch as the data of a COPY into the table."""
+        """The data of a binary COPY of these rows."""
         return encode(records, [column.type for column in self.columns])
 
     def run(self, session: Session, enter: Callable[[pa.Table | None], Common], wait: Wait) -> list[Refusal]:
-        """Insert the rows; return those that the table refuses. Raises psycopg's errors that no record is to blame
-        for.
+        """Insert the rows. Returns the refused rows. Raises psycopg's errors that no record caused.
 
-        ``enter`` is called with the keys of the rows where violators are likely and says which rows have to ``wait``
+        If violators are likely, ``enter`` is called with the keys of the rows. It returns the rows that must ``wait``
         for other chunks.
         """
         rows = np.arange(self.records.num_rows)
-        if not self.probed and self._goes(session, rows):
+        if not self.probed and self._insert_all(session, rows):
             return []
         if not self.direct:
             self._stage(session, _STAGE, self.records)
         constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
         if not (constraints.uniques or self.shape.excludes):
-            return self._settle(session, constraints, rows)
+            return self._insert_good(session, constraints, rows)
         common = enter(self._keys(constraints))
         late = rows if common.rows is None else common.rows
-        refusals = self._settle(session, constraints, np.setdiff1d(rows, late, assume_unique=True))
+        refusals = self._insert_good(session, constraints, np.setdiff1d(rows, late, assume_unique=True))
         if late.size:
             wait(session, common.chunks)
-            refusals += self._settle(session, constraints, late)
+            refusals += self._insert_good(session, constraints, late)
         return refusals
 
     def _keys(self, constraints: Constraints) -> pa.Table | None:
-        """The keys of the rows; None where the rows must stay together, or only the server knows the keys."""
+        """The keys of the rows; None if the rows must stay together, or only the server can compare the keys."""
         if self.shape.excludes or any(key.to_itself for key in constraints.foreign_keys):
             return None
         return key_table(constraints.uniques, self.columns, self.records)
 
-    def _settle(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal]:
-        """Insert rows without those that the table refuses, and return these."""
+    def _insert_good(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal]:
+        """Insert the rows that the table accepts. Returns the refused rows."""
         refusals: list[Refusal] = []
         tried = not self.probed
         for _ in range(0 if self.shape.rewrites else PROBES):
@@ -115,12 +114,12 @@ class Load:
                 return refusals
             found = self._probe(session, constraints, rows)
             if found is None or (tried and not found):
-                break  # no statement tells what the table has refused
+                break  # No query finds what the table has refused.
             refusals += found
             rows = np.setdiff1d(rows, [refusal.row for refusal in found], assume_unique=True)
             if self.each:
                 break
-            if self._goes(session, rows):
+            if self._insert_all(session, rows):
                 return self._look_again(session, constraints, refusals, [])
             tried = True
         return self._look_again(session, constraints, refusals, self._try_each(session, rows))
@@ -128,19 +127,19 @@ class Load:
     def _look_again(
         self, session: Session, constraints: Constraints, refusals: list[Refusal], late: list[Refusal]
     ) -> list[Refusal]:
-        """A record was refused as a double of one that was then refused itself: try these once more, one by one."""
+        """Retry records, one by one, that were refused as doubles of records which were then refused themselves."""
         own = {key.name for key in constraints.foreign_keys if key.to_itself}
         if not late and not any(refusal.constraint in own for refusal in refusals):
             return refusals
         dependent = [each for each in refusals if each.state == _UNIQUE_VIOLATION or each.constraint in own]
         if all(each.constraint in own for each in dependent):
-            return refusals + late  # No doubles: nothing has become good.
+            return refusals + late  # Without doubles, no refused record can have become valid.
         rows = np.array(sorted(each.row for each in dependent))
         kept = [each for each in refusals if each not in dependent]
         return kept + late + self._try_each(session, rows)
 
     def _probe(self, session: Session, constraints: Constraints, rows: Positions) -> list[Refusal] | None:
-        """The rows that the constraints refuse; None where they cannot be told by statements."""
+        """The rows that violate a constraint; None if queries cannot find them."""
         looked_at = [
             place
             for place, (column, values) in enumerate(zip(self.columns, self.records.columns, strict=True))
@@ -159,7 +158,7 @@ class Load:
         try:
             found = probe.run()
         except psycopg.Error as error:
-            # An account that may not read the table, an expression that fails: then trying tells.
+            # The account may not read the table, or an expression fails. Then trying decides.
             if error.sqlstate is None or error.sqlstate[:2] in ("08", "57", "40", "53", "25", "55"):
                 raise
             return None
@@ -174,8 +173,8 @@ class Load:
             for each in found
         ]
 
-    def _goes(self, session: Session, rows: Positions) -> bool:
-        """Insert rows, all or none; False where a record is to blame, or was left out by a trigger."""
+    def _insert_all(self, session: Session, rows: Positions) -> bool:
+        """Insert all rows or none. Returns False if a record was refused, or skipped by a trigger."""
         if not rows.size:
             return True
         whole = rows.size == self.records.num_rows
@@ -227,7 +226,7 @@ class Load:
         return session.run(query, (rows.tolist(),))
 
     def _stage(self, session: Session, stage: sql.Identifier, records: pa.RecordBatch) -> None:
-        """Bring rows into a temporary table."""
+        """Copy rows into a temporary table."""
         definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
         definitions += [
             sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
@@ -241,7 +240,7 @@ class Load:
         session.copy(query, encode(staged, [None] * len(names)))
 
     def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
-        """Insert what goes of these rows, and return those that do not."""
+        """Insert the rows that the table accepts by trying. Returns the refused rows."""
         self.attempts.append(rows.size)
         every = rows.size == self.records.num_rows
         stage = _STAGE if every and not self.direct else _TRIED
@@ -256,7 +255,7 @@ class Load:
 
 
 class _LeftOut(Exception):
-    """Fewer rows went in than were sent, and nobody said why."""
+    """The server inserted fewer rows than were sent, without an error."""
 
 
 def _column(shape: TableShape, name: str) -> PgColumn:

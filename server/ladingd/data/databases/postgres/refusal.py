@@ -1,4 +1,4 @@
-"""What the server says of a record that it refuses."""
+"""The server's reasons for refusing a record."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ _CODES = {
     "IGNORED": "IGNORED_BY_TRIGGER",
 }
 IGNORED = "IGNORED"
-"""The state of a record that a trigger left out without a word; the server has none for it."""
+"""Our state of a record that a trigger skipped silently. The server has no SQLSTATE for it."""
 POLICY = "42501"
-"""The state of a record that a policy refuses; the server says the same of a privilege that is missing."""
-# Data and integrity errors, views' own checks, what triggers raise, and values that are too long for an index.
+"""The state of a record that a policy refuses. The server also uses it for a missing privilege."""
+# Data and integrity errors, checks of views, errors raised by triggers, and values that are too long for an index.
 BLAMED = ("22", "23", "44", "P0", "54000")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """Why a row of a batch is refused. ``columns`` are the target's columns to blame, by name; none for the record."""
+    """Why a row of a batch is refused. ``columns`` are the target's columns that caused it; empty for the whole
+    record."""
 
     row: int
     state: str
@@ -54,7 +55,7 @@ class Refusal:
     constraint: str = ""
 
     def fault(self, batch: Batch, places: Mapping[str, int]) -> Fault:
-        """The same in the words of rejects, with the place of each column in the batch."""
+        """The fault of the row. ``places`` are the positions of columns in the batch."""
         known = [places[name] for name in self.columns if name in places]
         values = [_shown(batch.records.column(place)[self.row]) for place in known]
         columns = [batch.plan.columns[place] for place in known]
@@ -74,7 +75,8 @@ class Refusal:
 
 
 def faults_of(refusals: Sequence[Refusal], batch: Batch, places: Mapping[str, int]) -> Faults:
-    """Refusals in the words of rejects. Those of whole records, which triggers make of many, are told at once."""
+    """The faults of refused rows. Refusals of whole records, which triggers may cause in masses, are converted
+    together."""
     whole = [refusal for refusal in refusals if not refusal.columns]
     codes = {state: code(state) for state in {refusal.state for refusal in whole}}
     told = Faults.alike(
@@ -87,12 +89,12 @@ def faults_of(refusals: Sequence[Refusal], batch: Batch, places: Mapping[str, in
 
 
 def blames_record(error: psycopg.Error) -> bool:
-    """Whether an error is about a record, and not about the table, the account or the server."""
+    """Whether a record caused the error, rather than the table, the account or the server."""
     return (error.sqlstate or "").startswith(BLAMED)
 
 
 def columns_of(state: str, detail: str, column: str) -> tuple[str, ...]:
-    """The columns to blame, by what the server says of an error."""
+    """The columns that caused an error, from the server's message."""
     if column:
         return (column,)
     told = re.search(r"\(([^()]+)\)=\(", detail)

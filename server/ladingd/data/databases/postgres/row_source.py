@@ -55,9 +55,9 @@ _SOURCES = ("table", "view", "materialized view", "foreign table")
 _INTEGERS = ("int2", "int4", "int8")
 
 SPARSE = 2
-"""Where there are more keys than this to a row, rows are counted to find ranges that hold as many as they should."""
+"""If there are more keys per row than this, rows are counted to find ranges of the wanted size."""
 
-# A table that others inherit from shows their rows too, which its own indexes and constraints do not hold for.
+# A parent table also shows the rows of inheriting tables, to which its own indexes and constraints do not apply.
 _KEYS = """
 SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -68,13 +68,13 @@ ORDER BY i.indisprimary DESC, a.attnum
 _BOUNDS = "SELECT min({key}), max({key}) FROM {table}"
 _COUNT = "SELECT count(*) FROM {table}"
 _NOTHING = "SELECT {fields} FROM {table} LIMIT 0"
-# As of the last ANALYZE or VACUUM; -1 where there was none.
+# As of the last ANALYZE or VACUUM; -1 if there was none.
 _ROWS = """
 SELECT c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
 _EXPECTED = "EXPLAIN (FORMAT JSON) SELECT * FROM {table}"
-# Each next key is found from the one before it, in the index alone.
+# Each key is found from the one before it, by reading only the index.
 _ENDS = """
 WITH RECURSIVE edge(key, number) AS (
     SELECT ({start})::bigint, 0::bigint
@@ -89,26 +89,26 @@ SELECT key FROM edge WHERE number > 0 ORDER BY number
 _COPY = """
 COPY (SELECT {fields} FROM {table}{rows}) TO STDOUT (FORMAT csv, DELIMITER {delimiter}, QUOTE {quote}, ESCAPE {quote})
 """
-_ADVICE = "put that table back under this name and start the job again, or export the new one: lading clone"
+_ADVICE = "restore that table under this name and start the job again, or export the new one: lading clone"
 _BOM = "\ufeff".encode()
 _DIALECT = Dialect(delimiter=",", quote='"')
 _AT_ONCE = 4 << 20
-"""Bytes of delimited text that are parsed at once."""
+"""The number of bytes of delimited text that are parsed at a time."""
 _REPORTED = 1 << 12
 
 _counted: dict[str, Identity] = {}
-"""The identities of plans whose table has got new storage since, and with which it has its rows."""
+"""For plans whose table has new storage: the identity with which the table had all its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostgresSource(RowSource):
-    """A database on a server. Chunks are ranges of an integer key that hold about equally many rows."""
+    """A database on a server. Chunks are ranges of an integer key with about equally many rows."""
 
     keeps_moments: ClassVar[bool] = True
 
     address: Address
     moment: Moment | None = None
-    """What reads see; None: each read sees the rows as they are when it begins."""
+    """The moment that reads see; None: each read sees the rows at its beginning."""
 
     def inspect(self, table: Table) -> SourceTable:
         name = sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
@@ -135,7 +135,7 @@ class PostgresSource(RowSource):
             key = _key(session, shape)
             identity = read_identity(session, shape.identifier)
             if identity is None:
-                raise InvalidSpec(FIELD, f"table {shape.name} was dropped or renamed while it was looked at")
+                raise InvalidSpec(FIELD, f"table {shape.name} was dropped or renamed while it was inspected")
             try:
                 start, end = _bounds(session, shape, columns, key)
             except psycopg.Error as error:
@@ -182,7 +182,7 @@ class PostgresSource(RowSource):
             if _is_dense(session, plan):
                 found = list(accumulate(sizes, initial=max(start, plan.start)))[1:]
             else:
-                # Not bound to it: in a query with values a % in a name would be one of psycopg's.
+                # Literals instead of bound values: with bound values psycopg would interpret a % in a name.
                 query = sql.SQL(_ENDS).format(
                     key=sql.Identifier(plan.key),
                     table=_identifier(plan),
@@ -205,7 +205,7 @@ class PostgresSource(RowSource):
         return replace(self, moment=moment)
 
     def read(self, plan: ExportPlan, chunk: Chunk) -> Generator[pa.RecordBatch, None, None]:
-        # A second field: in a record of one field an empty line would not tell NULL from nothing.
+        # A second field: a record of a single NULL would be an empty line.
         fields = [*_fields(plan.columns), sql.SQL("0")]
         names = [column.source for column in plan.columns]
         with self._copying(plan, chunk, fields, _DIALECT) as (_, records):
@@ -217,7 +217,7 @@ class PostgresSource(RowSource):
         dialect = Dialect.of(plan.layout)
         fields = _fields(plan.columns)
         if len(plan.columns) == 1 and plan.columns[0].nullable:
-            fields = [sql.SQL("concat({})").format(*fields)]  # NULL becomes an empty text, which is quoted
+            fields = [sql.SQL("concat({})").format(*fields)]  # NULL becomes an empty text, which is quoted.
         with self._copying(plan, chunk, fields, dialect) as (session, records):
             for number, some in enumerate(records):
                 if not number:
@@ -229,7 +229,7 @@ class PostgresSource(RowSource):
     def _copying(
         self, plan: ExportPlan, chunk: Chunk, fields: Sequence[sql.Composable], dialect: Dialect
     ) -> Iterator[tuple[Session, Iterator[list[Buffer]]]]:
-        """The rows of a chunk as delimited records, as many at once as have arrived."""
+        """Copy the rows of a chunk out as delimited records. Yields the records that have arrived."""
         query = sql.SQL(_COPY).format(
             fields=sql.SQL(", ").join(fields),
             table=_identifier(plan),
@@ -244,20 +244,21 @@ class PostgresSource(RowSource):
             yield session, records if expected is None else _reported(records, expected)
 
     def _begin_reading(self, session: Session, plan: ExportPlan) -> None:
-        """Have the session see the moment, and the planned table. Raises MomentLost, SourceChanged."""
+        """Set the session to the moment, and check that the table is the planned one. Raises MomentLost,
+        SourceChanged."""
         snapshot, table = ("", "") if self.moment is None else json.loads(self.moment.snapshot)
         if snapshot and not session.join(snapshot):
             raise MomentLost
-        # From here to the end of the transaction, nobody can drop, rename or rewrite the table.
+        # Locks the table: until the end of the transaction nobody can drop, rename or rewrite it.
         session.rows(sql.SQL(_NOTHING).format(fields=sql.SQL(""), table=_identifier(plan)))
         if plan.identity:
             now = _same(session, plan, Identity.decode(plan.identity))
             if table and not now.holds(Identity.decode(table)):
-                raise MomentLost  # The snapshot is older than what holds the rows now, and may see none.
+                raise MomentLost  # The snapshot is older than the table's storage and may see no rows.
 
 
 def _blocks(records: Iterator[list[Buffer]]) -> Iterator[bytes]:
-    """Records put together, as many as are parsed at once."""
+    """Joins records into blocks of about _AT_ONCE bytes."""
     waiting: list[Buffer] = []
     size = 0
     for some in records:
@@ -272,7 +273,7 @@ def _blocks(records: Iterator[list[Buffer]]) -> Iterator[bytes]:
 
 
 def _reported(records: Iterator[list[Buffer]], expected: int) -> Iterator[list[Buffer]]:
-    """The records of a chunk that is a whole table; every few thousand, how far it is."""
+    """Passes records on, and reports the progress every few thousand records."""
     read = reported = 0
     for some in records:
         read += len(some)
@@ -283,18 +284,18 @@ def _reported(records: Iterator[list[Buffer]], expected: int) -> Iterator[list[B
 
 
 def _estimate(session: Session, plan: ExportPlan) -> int:
-    """How many rows the planner expects, of a view as well."""
+    """The planner's estimate of the number of rows, also for a view."""
     query = sql.SQL(_EXPECTED).format(table=_identifier(plan))
     return int(session.rows(query)[0][0][0]["Plan"]["Plan Rows"])
 
 
 def _same(session: Session, plan: ExportPlan, planned: Identity) -> Identity:
-    """The table as it is now. Raises SourceChanged if it is not the planned one."""
+    """The identity of the current table. Raises SourceChanged if it is not the planned one."""
     now = read_identity(session, _identifier(plan))
     if now is None:
         raise SourceChanged(f"there is no table {plan.source.table} any more: it was dropped or renamed; {_ADVICE}")
     if not planned.is_same(now):
-        raise SourceChanged(f"{plan.source.table} is another table than the one that was planned; {_ADVICE}")
+        raise SourceChanged(f"{plan.source.table} is another table than the planned one; {_ADVICE}")
     return now
 
 
@@ -303,13 +304,13 @@ def _identifier(plan: ExportPlan) -> sql.Identifier:
 
 
 def _key(session: Session, shape: TableShape) -> str | None:
-    """The column that ranges can be made of: no row lacks it, no two rows share it, and an index finds it."""
+    """The column for ranges: an integer without NULL and with a unique index; None if there is none."""
     integers = {column.name for column in shape.columns if column.type.base in _INTEGERS and not column.type.is_array}
     return next((name for (name,) in session.rows(_KEYS, (shape.oid,)) if name in integers), None)
 
 
 def _bounds(session: Session, shape: TableShape, columns: Sequence[Column], key: str | None) -> tuple[int, int]:
-    """See whether the table can be read, and from which key to which. Raises psycopg's errors."""
+    """Check that the table can be read, and return the range of its keys. Raises psycopg's errors."""
     session.rows(sql.SQL(_NOTHING).format(fields=sql.SQL(", ").join(_fields(columns)), table=shape.identifier))
     if key is None:
         return 0, 1
@@ -318,7 +319,7 @@ def _bounds(session: Session, shape: TableShape, columns: Sequence[Column], key:
 
 
 def _is_dense(session: Session, plan: ExportPlan) -> bool:
-    """Whether ranges of keys hold about as many rows as keys; no range of a unique key holds more."""
+    """Whether ranges of keys contain about as many rows as keys. They never contain more, because the key is unique."""
     found = session.rows(_ROWS, (plan.source.schema or DEFAULT_SCHEMA, plan.source.table))
     return bool(found) and plan.end - plan.start <= SPARSE * found[0][0]
 
@@ -329,19 +330,19 @@ def _notes(shape: TableShape, key: str | None) -> tuple[str, ...]:
         notes.append(f"row-level security is active on {shape.name}: only rows that the account may see are exported")
     if key is None:
         notes.append(
-            f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart begins anew,"
+            f"{shape.name} has no unique key of integers: it is exported in one chunk, a restart starts over,"
             " and its progress follows the planner's estimate of its rows"
         )
     return tuple(notes)
 
 
 def _fields(columns: Sequence[Column]) -> list[sql.Composable]:
-    """What the server is asked for, where its own text is not that of our files."""
+    """The expressions to select, converted if the server's text differs from that of our files."""
     fields: list[sql.Composable] = []
     for column in columns:
         field: sql.Composable = sql.Identifier(column.source)
         if column.type == Kind.BOOLEAN:
-            field = sql.SQL("{}::text").format(field)  # true, where the server would write t
+            field = sql.SQL("{}::text").format(field)  # The server would write t.
         fields.append(field)
     return fields
 
@@ -359,22 +360,22 @@ def _rows(key: str | None, chunk: Chunk) -> sql.Composed:
 
 
 def _unlike_mark(record: bytes, dialect: Dialect) -> bytes:
-    """A record whose first field is quoted where a file that begins with it would seem to have a byte order mark."""
+    """Quote the first field of a record that begins with a byte order mark, so that the mark is read as data."""
     if not record.startswith(_BOM):
         return record
     quote = dialect.quote.encode()
-    # What begins with the mark has no quotes yet, and so neither a delimiter nor a line end in it.
+    # A field that begins with the mark is unquoted, so it contains no delimiter and no line end.
     end = min(place for stop in (dialect.delimiter.encode(), b"\n") if (place := record.find(stop)) >= 0)
     return quote + record[:end] + quote + record[end:]
 
 
 @contextmanager
 def _reading(plan: ExportPlan) -> Iterator[None]:
-    """In an export the database is the source, whatever its room calls it."""
+    """Turns errors of the target into errors of a source: an export only reads."""
     try:
         yield
     except TargetBusy:
-        raise  # It names the table.
+        raise  # Its message names the table.
     except TargetUnavailable as error:
         raise TargetUnavailable(f"table {plan.source.table} cannot be read for now: {error.message}") from error
     except TargetRefused as error:

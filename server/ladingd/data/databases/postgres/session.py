@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, kept in the process between chunks, and what their errors mean."""
+"""Connections to PostgreSQL, kept in the process between chunks. Translates errors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
-"""How long chunks of one job may wait for each other, and the network for an answer."""
+"""How many seconds chunks of one job may wait for each other, and for an answer from the network."""
 TABLE_LOCK_SECONDS = 3
-"""How long others may hold a lock on a table before they are named."""
+"""How many seconds others may lock a table before the job reports them."""
 CLIENT_CHECK = "2s"
-"""How often the server looks whether the process is still there that it works or waits for."""
+"""How often the server checks that the client of a running statement still exists."""
 
 _SETTINGS = (
-    # Text becomes values, and values text, in the same way whatever the role's settings are.
+    # These make the conversion between text and values independent of the role's settings.
     "SET DateStyle = 'ISO, YMD'",
     "SET TimeZone = 'UTC'",
     "SET IntervalStyle = 'postgres'",
@@ -46,16 +46,16 @@ _SETTINGS = (
     "SET array_nulls = on",
     "SET xmloption = content",
     f"SET lock_timeout = '{LOCK_SECONDS}s'",
-    # A worker that was stopped in a transaction must not keep a later attempt waiting for ever.
+    # A worker that is suspended in a transaction must not block a later attempt for ever.
     "SET idle_in_transaction_session_timeout = '5min'",
     "SET statement_timeout = 0",
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'",  # PostgreSQL 17
-    # What the ledger says is committed must outlive a crash of the server.
+    # Committed chunks must survive a crash of the server.
     "SELECT set_config(name, 'local', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _BRIEF = f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'"
-# A standby takes no other.
+# The only kind of transaction that a standby accepts.
 _BEGIN_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_BRIEF}"
 _JOIN = "SET TRANSACTION SNAPSHOT {snapshot}"
 _BEGIN_BRIEF = f"{_BEGIN}; {_BRIEF}"
@@ -66,19 +66,19 @@ _NO_SNAPSHOT = (
     psycopg.errors.ObjectNotInPrerequisiteState,
 )
 _UNAVAILABLE = ("08", "57P", "53300", "55P03", "57014", "25P03")
-# Data errors, and what triggers and functions raise.
+# Data errors, and errors raised by triggers and functions.
 _OF_VALUES = ("22", "P0")
 _CLIENT_CHECK_SINCE = 140000
 _CONFLICTS = ("40001", "40P01")
 _FULL = "53100"
 _LOCKED = "55P03"
-# libpq gives no SQLSTATE for a connection that was refused. These words mean that trying again is of no use.
+# libpq gives no SQLSTATE for a refused connection. These words mean that a retry is useless.
 _REFUSING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied", "no password")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where a database is. ``name`` is what people call it; the rest is never shown."""
+    """The address of a database. ``name`` is the connection's name; the rest is never shown."""
 
     name: str
     url: str = field(repr=False)
@@ -86,7 +86,7 @@ class Address:
 
     @classmethod
     def of(cls, connection: Connection) -> Address:
-        """Where a connection leads, with its password read anew. Raises TargetRefused."""
+        """The address of a connection, with its current password. Raises TargetRefused."""
         return cls(name=connection.name, url=connection.url, password=connection.password())
 
 
@@ -94,7 +94,7 @@ Query = str | sql.SQL | sql.Composed
 
 
 class Session:
-    """A connection with a transaction that has begun. Its methods raise psycopg's errors as they are."""
+    """A connection with a running transaction. Its methods raise psycopg's errors unchanged."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -102,28 +102,28 @@ class Session:
 
     @property
     def server_version(self) -> int:
-        """As libpq has it: 180001."""
+        """The version in libpq's form: 180001."""
         return self._connection.info.server_version
 
     @property
     def user(self) -> str:
-        """Who we are to the server."""
+        """The account of the connection."""
         return self._connection.info.user
 
     def lock(self, table: sql.Identifier) -> None:
-        """Keep a table as it is until the end of the transaction."""
+        """Lock a table's definition until the end of the transaction."""
         self._connection.execute(sql.SQL(_LOCK).format(table=table))
 
     def run(self, query: Query, values: Sequence[object] | None = None) -> int:
-        """Execute a statement; the number of rows that it touched. Without values a % in it is only a %."""
+        """Execute a statement. Returns the number of affected rows. Without ``values`` a % needs no escape."""
         return self._connection.execute(_composable(query), values).rowcount
 
     def rows(self, query: Query, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
-        """Execute a query with a small answer."""
+        """Execute a query with a small result."""
         return self._connection.execute(_composable(query), values).fetchall()
 
     def copy(self, query: Query, payload: Sequence[bytes]) -> int:
-        """Execute a COPY … FROM STDIN with all of its data; the number of records."""
+        """Execute a COPY … FROM STDIN with all of its data. Returns the number of records."""
         with self._connection.cursor() as cursor:
             with cursor.copy(_composable(query)) as copy:
                 for part in payload:
@@ -131,7 +131,8 @@ class Session:
             return cursor.rowcount
 
     def join(self, snapshot: str) -> bool:
-        """See what an exported snapshot sees, first of all in the transaction; False: it is gone."""
+        """Use an exported snapshot; must be the first statement of the transaction. Returns False if the snapshot is
+        gone."""
         try:
             self.run(sql.SQL(_JOIN).format(snapshot=sql.Literal(snapshot)))
         except _NO_SNAPSHOT:
@@ -139,11 +140,11 @@ class Session:
         return True
 
     def copy_out(self, query: Query) -> Iterator[list[Buffer]]:
-        """Execute a COPY … TO STDOUT; its records, as many at once as have arrived. After the last ones, `copied` is
-        the number of all.
+        """Execute a COPY … TO STDOUT and yield lists of the records that have arrived. At the end `copied` is their
+        number.
 
-        It takes records from libpq itself as long as libpq has some, and lets psycopg wait in between: psycopg's own
-        ``Copy`` costs three times as much for each record.
+        Takes records directly from libpq while there are some, and otherwise waits by psycopg: psycopg's own ``Copy``
+        costs three times as much for each record.
         """
         connection, pgconn = self._connection, self._connection.pgconn
         with connection.cursor() as cursor, cursor.copy(_composable(query)):
@@ -166,7 +167,7 @@ class Session:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """What is done in it is taken back, and the transaction goes on, where it ends in an error."""
+        """Roll the block back if it raises, and keep the transaction usable."""
         self.run("SAVEPOINT lading")
         try:
             yield
@@ -179,7 +180,7 @@ class Session:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What is done in it is always taken back."""
+        """Always roll the block back."""
         self.run("SAVEPOINT lading_undone")
         try:
             yield
@@ -189,7 +190,7 @@ class Session:
                 self.run("RELEASE lading_undone")
 
     def commit(self) -> None:
-        """Make the transaction durable. Raises OutcomeUnknown where the connection is lost meanwhile."""
+        """Make the transaction durable. Raises OutcomeUnknown if the connection is lost meanwhile."""
         try:
             outcome = self._connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
@@ -198,10 +199,10 @@ class Session:
                 raise OutcomeUnknown(trouble) from error
             raise
         if outcome != "COMMIT":
-            raise TargetRefused("the database took the transaction back instead of committing it")
+            raise TargetRefused("the database rolled the transaction back instead of committing it")
 
     def rollback(self) -> None:
-        """Take the transaction back."""
+        """Roll the transaction back."""
         self._connection.execute("ROLLBACK")
 
 
@@ -213,13 +214,12 @@ _lock = threading.Lock()
 def connected(
     address: Address, *, read_only: bool = False, brief: bool = False, table: sql.Identifier | None = None
 ) -> Iterator[Session]:
-    """A transaction on a connection of this process; what was not committed at the end is taken back.
+    """Run a transaction on a connection of this process. At the end of the block, uncommitted changes are rolled back.
 
-    ``read_only``: it sees the database as it was at its first query, and writes nothing. Such a transaction, and one
-    that is to be ``brief``, waits only shortly for locks. ``table`` is what it works on: who holds it is told.
-
-    Raises TargetUnavailable, TargetBusy, TargetRefused, DiskFull; psycopg's errors never leave it. After any error the
-    connection is let go.
+    ``read_only``: the transaction sees the database at its first query and writes nothing. ``read_only`` and ``brief``
+    transactions wait only briefly for locks. ``table`` is the table in use: the error names the holder of its lock.
+    Raises TargetUnavailable, TargetBusy, TargetRefused, DiskFull, but never psycopg's errors. After any error the
+    connection is closed.
     """
     connection = _take(address, _BEGIN_READING if read_only else _BEGIN_BRIEF if brief else _BEGIN)
     try:
@@ -242,7 +242,7 @@ def connected(
 
 
 def close_idle() -> None:
-    """Let go of all connections that are kept."""
+    """Close all idle connections."""
     with _lock:
         kept = [connection for (pid, _), group in _idle.items() if pid == os.getpid() for connection in group]
         _idle.clear()
@@ -251,11 +251,11 @@ def close_idle() -> None:
 
 
 def technical(address: Address, error: psycopg.Error) -> TechnicalError:
-    """What an error that no record is to blame for means to a job."""
+    """Translate an error that no record caused."""
     state = error.sqlstate or ""
     told = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
     if state.startswith(_OF_VALUES):
-        # Such a message may show a value, and more people may read the journal than records.
+        # Such a message may contain a value. Users who may not read records may read the journal.
         culprit = "a value" if state.startswith("22") else "a trigger or function"
         told = f"{culprit} stopped the statement (SQLSTATE {state}); the database's own log shows it"
     text = _without_secrets(address, told)
@@ -285,7 +285,7 @@ def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
                 close(connection)
                 raise technical(address, error) from error
             return connection
-        # One that the server has closed meanwhile has its farewell waiting to be read.
+        # A connection that the server has closed has unread data.
         if not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]:
             with suppress(psycopg.Error):
                 _begin(connection, begin)
@@ -294,7 +294,7 @@ def _take(address: Address, begin: str) -> psycopg.Connection[Any]:
 
 
 def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
-    """Begin a transaction under the name of the job that it is for."""
+    """Begin a transaction with the job's name as application_name."""
     name = session_name()
     if connection.info.parameter_status("application_name") != name:
         connection.execute("SELECT set_config('application_name', %s, false)", (name,))
@@ -302,11 +302,11 @@ def _begin(connection: psycopg.Connection[Any], begin: str) -> None:
 
 
 def connect(address: Address) -> psycopg.Connection[Any]:
-    """A new connection outside of a transaction. Raises as `connected` does."""
+    """A new connection outside of a transaction. Raises the same errors as `connected`."""
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": LOCK_SECONDS * 1000,
-        # Who only waits for an answer learns in no other way that the server's machine is gone.
+        # While waiting for an answer, only keepalives detect that the server's machine is gone.
         "keepalives_idle": LOCK_SECONDS // 2,
         "keepalives_interval": LOCK_SECONDS // 6,
         "keepalives_count": 3,
@@ -314,7 +314,7 @@ def connect(address: Address) -> psycopg.Connection[Any]:
     try:
         settings |= conninfo_to_dict(address.url)
     except psycopg.Error:
-        # Not chained: its text may hold the whole URL.
+        # Not chained: the original text may contain the whole URL.
         raise TargetRefused(f"connection {address.name}: its url is not one of PostgreSQL") from None
     if address.password:
         settings["password"] = address.password
@@ -327,7 +327,7 @@ def connect(address: Address) -> psycopg.Connection[Any]:
         for setting in _SETTINGS:
             connection.execute(setting)
         if connection.info.server_version >= _CLIENT_CHECK_SINCE:
-            # A server whose system cannot watch a socket refuses it.
+            # A server refuses this setting if its system cannot watch a socket.
             with suppress(psycopg.errors.InvalidParameterValue):
                 connection.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK}'")
     except psycopg.Error as error:
@@ -347,7 +347,7 @@ def _result(pgconn: PGconn) -> PQGen[PGresult]:
 
 
 def close(connection: psycopg.Connection[Any]) -> None:
-    """Let go of a connection, whatever its state."""
+    """Close a connection in any state."""
     with suppress(psycopg.Error):
         connection.close()
 

@@ -60,21 +60,21 @@ _shapes: dict[tuple[Address, Table], TableShape] = {}
 
 @dataclass(slots=True)
 class Experience:
-    """What this process has found out about the chunks of a job. It saves time and no more."""
+    """What this process has learned about the chunks of a job. It only saves time."""
 
     tried: int = -RECENT - 1
-    """The last chunk whose records had to be tried one by one."""
+    """The last chunk with records that had to be tried by `Attempts`."""
 
 
 @lru_cache(maxsize=16)
 def experience(address: Address, job_uid: str) -> Experience:
-    """Of this process with a job."""
+    """The experience of this process with a job."""
     return Experience()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostgresTarget(Target):
-    """A database on a server. Its repr shows the name alone."""
+    """A database on a server. Its repr shows only the name."""
 
     address: Address
     work_dir: WorkDir
@@ -86,13 +86,13 @@ class PostgresTarget(Target):
 
     def table(self, table: Table) -> TargetTable | None:
         if table.schema == self.ledger_schema:
-            raise InvalidSpec("target.schema", f"schema {table.schema} is where lading keeps its ledger")
+            raise InvalidSpec("target.schema", f"the schema {table.schema} is reserved for Lading's ledger")
         _check_name(table.table, FIELD)
         if table.schema:
             _check_name(table.schema, "target.schema")
         with connected(self.address, brief=True, table=_identifier(table)) as session:
             try:
-                self._ledger(session).create()  # It is taken back at the end: whether we may is what counts here.
+                self._ledger(session).create()  # Rolled back at the end: this only checks the permissions.
             except TargetRefused as refused:
                 raise InvalidSpec("target.connection", refused.message) from refused
             shape = read_shape(session, table)
@@ -106,7 +106,7 @@ class PostgresTarget(Target):
         return _as_target(shape, sequences)
 
     def check_type(self, kind: FieldType) -> None:
-        """There is a column for each of them."""
+        """Accepts every type."""
 
     def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
         kinds = [field_type.parse(column.type) for column in plan.columns]
@@ -135,7 +135,7 @@ class PostgresTarget(Target):
                 if entries and ledger.identity(job_uid) is not None:
                     recognise(session, ledger, job_uid, shape)
                     check_unlogged(session, ledger, job_uid, shape)
-                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                else:  # The job has no rows yet, or an older version of the daemon began it.
                     keep(session, ledger, job_uid, shape)
             session.commit()
         self._in_flight(job_uid).clear()
@@ -173,7 +173,7 @@ class PostgresTarget(Target):
 
     @contextmanager
     def _opened(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch | None) -> Iterator[Transaction]:
-        """Prepare a batch for its table, and begin a transaction."""
+        """Prepare a batch, then begin a transaction."""
         loading = None
         if batch is not None and batch.records.num_rows:
             loading = self._loading(job_uid, plan, chunk, batch)
@@ -204,7 +204,7 @@ class PostgresTarget(Target):
         )
 
     def _prepare_table(self, session: Session, plan: ImportPlan, *, used: bool) -> None:
-        """See that the table is the planned one, or make it. Raises TargetChanged."""
+        """Check that the table is the planned one, or create it. Raises TargetChanged."""
         if plan.create_table:
             session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
         shape = read_shape(session, plan.target)
@@ -215,7 +215,7 @@ class PostgresTarget(Target):
             session.run(_create_table(plan, declarations))
 
     def _known_shape(self, plan: ImportPlan) -> TableShape:
-        """The table as this process has seen it, looked at anew where it is not that any more."""
+        """The cached shape of the table, read again if it has changed."""
         key = (self.address, plan.target)
         known = _shapes.get(key)
         with connected(self.address) as session:
@@ -233,7 +233,7 @@ class PostgresTarget(Target):
 
 
 class ShapeOutdated(TargetChanged):
-    """The table has changed since this process looked at it."""
+    """The table has changed since this process read its shape."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,7 +244,7 @@ class Loading:
     chunk: Chunk
     batch: Batch
     faults: Sequence[Fault]
-    """The records that are not in ``batch``: the database lacks one of their characters."""
+    """The faults of records that are not in ``batch``, because the encoding lacks one of their characters."""
     load: Load | None
     """None if no record is left."""
     in_flight: InFlight
@@ -300,7 +300,7 @@ class PostgresTransaction(Transaction):
 
 
 def _shape(session: Session, table: Table) -> TableShape:
-    """What is known of a table that was there. Raises TargetChanged."""
+    """The shape of the existing table. Raises TargetChanged."""
     shape = read_shape(session, table)
     if shape is None:
         raise TargetChanged(gone(table.table))
@@ -310,7 +310,7 @@ def _shape(session: Session, table: Table) -> TableShape:
 
 
 def _lock(session: Session, shape: TableShape) -> None:
-    """Keep the table as it is until the end of the transaction, and have it say at once what it refuses."""
+    """Lock the table's definition until the end of the transaction, and make all constraints immediate."""
     try:
         session.lock(shape.identifier)
     except psycopg.errors.UndefinedTable as error:
@@ -342,7 +342,7 @@ def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> T
                 name=column.name,
                 declared=column.type.declared,
                 type=column.type.field_type,
-                # Where a trigger comes first, only trying tells.
+                # A trigger before inserts may fill the column.
                 nullable=column.nullable or shape.rewrites,
                 optional=column.optional or shape.rewrites,
                 generated=column.generated,
@@ -359,7 +359,7 @@ def _check_name(name: str, field: str) -> None:
         raise InvalidSpec(field, "the table needs a name")
     if len(name.encode()) > NAME_BYTES:
         kept = cut(name, NAME_BYTES)
-        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name; of this one: {kept}")
+        raise InvalidSpec(field, f"PostgreSQL keeps at most {NAME_BYTES} bytes of a name; this one would become {kept}")
 
 
 def _check_schema(session: Session, table: Table) -> None:
@@ -372,7 +372,7 @@ def _check_schema(session: Session, table: Table) -> None:
     if not found[0][0]:
         statement = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}")
         grants = [statement.format(sql.Identifier(schema), sql.Identifier(session.user))]
-        raise _forbidden(session, f"make the table {table.table} in schema {schema}", grants)
+        raise _forbidden(session, f"create the table {table.table} in schema {schema}", grants)
 
 
 def _check_privileges(session: Session, shape: TableShape) -> None:

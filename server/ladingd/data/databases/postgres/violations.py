@@ -1,6 +1,6 @@
-"""Finds the records of a batch that a table will refuse, by a statement for each constraint and not by trying.
+"""Finds the records of a batch that a table will refuse, by one query for each constraint instead of trying.
 
-Only the columns that constraints speak of are sent, into a temporary table that takes every value.
+Only columns with constraints are sent, into a temporary table that accepts every value.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 ROW = "lading row"
 _SOFT_ERRORS = 160_000
-"""From this server on a value can be tried without an error that ends the transaction."""
+"""Servers from this version on can test a value without an error that aborts the transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The rows of a batch beside the table that they are to go to."""
+    """Compares the rows of a batch with the table."""
 
     session: Session
     shape: TableShape
@@ -42,9 +42,9 @@ class Probe:
     _found: dict[int, Refusal] = field(default_factory=dict)
 
     def run(self) -> list[Refusal]:
-        """The refused rows in their order, each with the first reason that was found. Changes nothing.
+        """The violators in order, each with the first reason that was found. Changes nothing.
 
-        A double of a unique key is refused where an earlier row of the batch has it and is not refused itself.
+        A row is a violator of a unique key if an earlier row of the batch has the key and is not a violator itself.
         """
         self._nulls()
         with self.session.undone():
@@ -55,7 +55,7 @@ class Probe:
             ]
             if sent:
                 self._send(sent)
-                # The table may be far greater than the batch: only look-ups in its indexes do not grow with it.
+                # The table may be much larger than the batch. Only index look-ups do not grow with the table.
                 for way in ("hashjoin", "mergejoin", "seqscan"):
                     self.session.run(f"SET LOCAL enable_{way} = off")
                 self._check_all([place for place in sent if self._is_doubtful(place)])
@@ -80,7 +80,7 @@ class Probe:
         own = [key for key in constraints.foreign_keys if key.to_itself]
         if own:
             self._leave_out(self._found)
-        # A record that refers to a refused one of the same batch is refused by the next turn.
+        # The next turn finds records that refer to a violator of the same batch.
         while sum(self._missing(key) for key in own):
             self._leave_out(self._found)
 
@@ -113,7 +113,8 @@ class Probe:
         names = [ROW, *(self.columns[place].name for place in places)]
         payload = encode(pa.RecordBatch.from_arrays([numbers, *arrays], names=names), [None] * len(names))
         self.session.copy("COPY pg_temp.lading_probe FROM STDIN (FORMAT binary)", payload)
-        # Every value as the table would have it. What cannot be so is taken out before anything reads it.
+        # The values converted to the table's types. Rows with invalid values are removed before anything reads this
+        # view.
         shown: list[sql.Composable] = [sql.Identifier(ROW)]
         shown += [_as_declared(self.columns[place], array.type) for place, array in zip(places, arrays, strict=True)]
         self.session.run(
@@ -123,7 +124,7 @@ class Probe:
         )
 
     def _invalid(self, place: int) -> None:
-        """Values that the type itself refuses: lengths, ranges, labels, domains, what is no JSON …"""
+        """Find values that are invalid for their type: wrong lengths, ranges, labels, domains, JSON …"""
         column = self.columns[place]
         query = sql.SQL(
             "SELECT p.{row}, e.sql_error_code, e.message FROM pg_temp.lading_probe p"
@@ -143,7 +144,7 @@ class Probe:
         self._refuse_all(query, "23514", message, check)
 
     def _existing(self, unique: Unique) -> None:
-        """Keys that the table has already."""
+        """Find keys that the table has already."""
         if self._is_beyond(unique):
             return
         if len(unique.plain) == 1 and not unique.nulls_equal:
@@ -168,7 +169,7 @@ class Probe:
         self._refuse_all(query, "23505", _double(unique), unique)
 
     def _existing_alone(self, unique: Unique) -> None:
-        """The same for a key of one column: a single walk through the index finds all of them."""
+        """The same for a key of one column: a single scan of the index finds all."""
         query = sql.SQL(
             "WITH there AS MATERIALIZED (SELECT {key} AS key FROM {table} WHERE {key} = ANY (ARRAY("
             "SELECT {key} FROM pg_temp.lading_probed)){condition})"
@@ -186,8 +187,8 @@ class Probe:
         self.session.run("SET LOCAL enable_hashjoin = off")
 
     def _is_beyond(self, unique: Unique) -> bool:
-        """Whether the table has nothing between the least and the greatest key: one look-up in place of many, for
-        files that are sorted by their key."""
+        """Whether the table has no keys from the batch's smallest to its largest. Saves look-ups for files sorted by
+        key."""
         if len(unique.keys) != 1 or len(unique.plain) != 1 or unique.condition or unique.nulls_equal:
             return False
         values = self.records.column(unique.plain[0])
@@ -200,7 +201,7 @@ class Probe:
         return not self.session.rows(query, (extent["min"], extent["max"]))[0][0]
 
     def _missing(self, key: ForeignKey) -> bool:
-        """Keys that the other table lacks; where that is the table itself, the batch may have them."""
+        """Find keys that the referenced table lacks. If that is the same table, the batch may contain them too."""
         pairs = list(zip(key.own, key.theirs, strict=True))
         query = sql.SQL("SELECT p.{row} FROM pg_temp.lading_probed p WHERE {given} AND {absent}").format(
             row=sql.Identifier(ROW),
@@ -226,7 +227,8 @@ class Probe:
         return tables
 
     def _groups(self, unique: Unique) -> dict[int, int] | None:
-        """Of each row whose key other rows have too the first one of them; None where only the server can tell."""
+        """For each row whose key occurs several times in the batch: the first row with this key. None if only the
+        server can compare the keys."""
         by_name = dict(zip((column.name for column in self.columns), range(len(self.columns)), strict=True))
         if unique.condition or unique.nulls_equal or len(unique.keys) != len(unique.plain):
             return None
@@ -238,7 +240,7 @@ class Probe:
                 return None
             encoded = values.take(pa.array(rows)).dictionary_encode()
             known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
-            # Each pair of codes becomes one, and is kept below the number of rows.
+            # Combine each pair of codes into one, below the number of rows.
             pairs = codes[known] * (len(encoded.dictionary) + 1) + encoded.indices.drop_null().to_numpy()
             rows, codes = rows[known], pairs
             if len(unique.plain) > 1:
@@ -249,7 +251,7 @@ class Probe:
         return dict(zip(rows.tolist(), rows[firsts[places]].tolist(), strict=True))
 
     def _doubles(self, uniques: Sequence[Unique], told: Mapping[str, dict[int, int] | None]) -> None:
-        """Keys that occur twice in the batch. Rows are taken in their order, as the table itself would take them."""
+        """Find keys that occur several times in the batch, in the order in which the table would insert the rows."""
         groups: dict[int, list[tuple[Unique, int]]] = {}
         for unique in uniques:
             known = told[unique.name]
@@ -288,7 +290,7 @@ class Probe:
         return refusal.row
 
     def _leave_out(self, rows: Iterable[int]) -> None:
-        """Take rows out of the probe: what cannot be a value of its type must not be read as one any more."""
+        """Remove rows from the probe, because later queries would fail on their invalid values."""
         listed = list(rows)
         if listed:
             query = sql.SQL("DELETE FROM pg_temp.lading_probe WHERE {} = ANY (%s)").format(sql.Identifier(ROW))
@@ -296,7 +298,7 @@ class Probe:
 
 
 def _only(table: sql.Composable, *, partitioned: bool) -> sql.Composable:
-    """The rows that a table's own indexes know: not those of tables that inherit from it, unless they are its parts."""
+    """The rows in a table's own indexes: without those of inheriting tables, but with those of partitions."""
     return table if partitioned else sql.SQL("ONLY {}").format(table)
 
 
@@ -310,7 +312,7 @@ def _as_declared(column: PgColumn, arrow: pa.DataType) -> sql.Composable:
 
 
 def _keys(unique: Unique) -> sql.Composed:
-    """The keys of the batch's rows that the index would have."""
+    """A query for the keys that the index would contain."""
     listed = [
         sql.SQL("({}) AS {}").format(sql.SQL(key), sql.Identifier(f"lading {place}"))
         for place, key in enumerate(unique.keys)

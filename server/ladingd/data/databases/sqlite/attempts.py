@@ -1,8 +1,8 @@
-"""Records tried one after the other, where nothing but the table itself can say which of them it takes.
+"""Tries records one by one, if only the table itself can decide which it accepts.
 
 A statement that a trigger aborts costs ADBC a tenth of a millisecond, most of it around the statement. Python's own
-sqlite3 goes on behind it after some microseconds, and tells what a trigger left out. For batches that meet
-no refusal it takes twice as long as ADBC, so it is used for these tables and chunks alone.
+sqlite3 continues after some microseconds, and shows which records a trigger skipped. For batches without refused
+records it takes twice as long as ADBC, so it is used only for such tables and chunks.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 OLDEST = (3, 37)
-"""Before this version SQLite knows no STRICT tables, and no list of tables."""
+"""Earlier versions of SQLite lack STRICT tables and pragma_table_list."""
 
-# What a record can be blamed for: a constraint, its kind or length, and what a function or trigger says. Everything
-# else that stops a statement is about the database or the machine (sqlite.org/rescode.html).
+# The result codes that a record can cause: a constraint, a wrong type or length, and errors of functions and triggers.
+# All others concern the database or the machine (sqlite.org/rescode.html).
 _BLAMED = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_ERROR})
 _PRIMARY = 0xFF
 _BLOCK = 4096
 
 
 class Attempts(Session):
-    """A transaction of Python's own sqlite3, which moves records one by one."""
+    """A transaction of Python's own sqlite3, which inserts records one by one."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -59,20 +59,20 @@ class Attempts(Session):
         self.run("BEGIN")
 
     def insert_each(self, shape: TableShape, records: pa.RecordBatch) -> list[Verdict]:
-        """Insert records in their order; tell of those that are not in the table afterwards.
+        """Insert records in order. Returns the reasons for the records that are not in the table afterwards.
 
-        Raises TargetRefused where a record took back the whole transaction.
+        Raises TargetRefused if a record rolled back the whole transaction.
         """
         names = records.schema.names
         into = f"INSERT INTO main.{quoted(shape.name)} ({', '.join(map(quoted, names))})"
         sql = f"{into} VALUES ({', '.join('?' * len(names))})"
-        # A statement that cannot be prepared has met no record.
+        # If this fails, no record is the cause.
         self.run(f"EXPLAIN {sql}", (None,) * len(names))
         said: dict[tuple[str, str], list[int]] = {}
         ignored = f"a trigger of table {shape.name} ignores this record"
         cursor = self._connection.cursor()
         execute = cursor.execute
-        # A block at a time: Python's values take more room than Arrow's.
+        # A block at a time, because Python's values take more memory than Arrow's.
         for first in range(0, records.num_rows, _BLOCK):
             block = zip(*(column.to_pylist() for column in records.slice(first, _BLOCK).columns), strict=True)
             for row, record in enumerate(block, first):
@@ -88,22 +88,22 @@ class Attempts(Session):
         ]
 
     def _blamed(self, shape: TableShape, error: sqlite3.Error) -> str:
-        """What SQLite says of a record. Raises TechnicalError where the record is not to blame."""
+        """SQLite's message about a record. Raises TechnicalError if the record is not the cause."""
         if error.sqlite_errorcode & _PRIMARY not in _BLAMED:
             raise technical(error) from error
         if not self._connection.in_transaction:
-            # Whatever else was inserted would be committed at once and without its entry in the ledger.
-            # Not what a trigger says: it may hold values, and more people may read the journal than records.
+            # Further inserts would be committed at once and without their entry in the ledger. A trigger's message may
+            # contain values, and users who may not read records may read the journal.
             said = "a trigger does it" if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_TRIGGER else str(error)
-            raise TargetRefused(f"table {shape.name} takes back all of a transaction for one record: {said}")
+            raise TargetRefused(f"table {shape.name} rolls back the whole transaction for one record: {said}")
         return str(error)
 
 
 @contextmanager
 def attempting(path: Path) -> Iterator[Attempts]:
-    """Open a database file that is there for the time of a ``with``; what was not committed then is taken back.
+    """Open an existing database file for the duration of a ``with``. At its end, uncommitted changes are rolled back.
 
-    Raises TargetUnavailable, and TargetRefused where Python's SQLite is too old.
+    Raises TargetUnavailable, and TargetRefused if Python's SQLite is too old.
     """
     if sqlite3.sqlite_version_info < OLDEST:
         raise TargetRefused(
@@ -118,7 +118,7 @@ def attempting(path: Path) -> Iterator[Attempts]:
             timeout=database.BUSY_MILLISECONDS / 1000,
         )
         with closing(connection):
-            connection.execute("PRAGMA foreign_keys = OFF")  # As ADBC has it; Python's may have another default.
+            connection.execute("PRAGMA foreign_keys = OFF")  # As in ADBC; Python's default may differ.
             connection.execute("BEGIN IMMEDIATE")
             yield Attempts(connection)
 

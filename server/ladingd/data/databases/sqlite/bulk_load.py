@@ -1,9 +1,9 @@
-"""Writes a batch into its table. A record that the table refuses costs no other record anything.
+"""Inserts a batch into its table. Records that the table refuses do not affect the others.
 
-A batch goes in whole, which SQLite does record by record. Where it refuses one, keys that are taken are found by one
-query for each unique key, and the other records go in as before. That is done under the writer's lock: where a
-transaction is larger than SQLite's cache, nobody can read beside it. What no query tells (triggers, CHECKs, partial
-indexes and those of expressions) is found by trying record after record (`attempts.py`).
+A batch is inserted as a whole, which SQLite does record by record. If SQLite refuses a record, one query for each
+unique key finds the taken keys, and the other records are inserted as before. This happens under the write lock; if a
+transaction is larger than SQLite's cache, nobody can read meanwhile. Violations that no query finds (triggers, CHECKs,
+partial indexes and indexes over expressions) are found by trying records one by one (`attempts.py`).
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 _NOT_BYTES = "NOT_BYTES"
 
 PROBES = 3
-"""How often a batch is looked through for keys that are taken."""
+"""How often a batch is searched for taken keys."""
 RECENT = 8
-"""Refusals in one of so many chunks before make them likely in a chunk."""
+"""A refused record makes refusals likely in this many chunks before and after."""
 
 
 class OnlyTryingTells(Conflict):
-    """No query tells which records of a batch the table refuses: the chunk is written again, record by record."""
+    """No query finds the records that the table refuses. The chunk is written again, record by record."""
 
     def __init__(self) -> None:
         super().__init__("only trying tells which records the table refuses")
@@ -54,32 +54,32 @@ class OnlyTryingTells(Conflict):
 
 @dataclass(slots=True)
 class Experience:
-    """What this process has found out about the chunks of a job. It saves time and no more."""
+    """What this process has learned about the chunks of a job. It only saves time."""
 
     probed: int = -RECENT - 1
-    """The last chunk with keys that were taken."""
+    """The last chunk with taken keys."""
     tried: int = -RECENT - 1
     """The last chunk whose records had to be tried one by one."""
 
     def probe(self, ordinal: int) -> bool:
-        """Whether to look for taken keys before anything is inserted."""
+        """Whether to search for taken keys before the first insert."""
         return abs(ordinal - self.probed) <= RECENT
 
     def attempt(self, ordinal: int) -> bool:
-        """Whether to try record after record at once."""
+        """Whether to try records one by one at once."""
         return abs(ordinal - self.tried) <= RECENT
 
 
 @lru_cache(maxsize=16)
 def experience(path: Path, job_uid: str) -> Experience:
-    """Of this process with a job."""
+    """The experience of this process with a job."""
     return Experience()
 
 
 def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> Faults:
-    """Insert the records of a batch; return the faults of those that the table refused or would have changed.
+    """Insert the records of a batch. Returns the faults of records that the table refused or would have changed.
 
-    Raises OnlyTryingTells, and TargetRefused where the table is gone, or where it took the whole transaction back.
+    Raises OnlyTryingTells, and TargetRefused if the table is gone or rolled the whole transaction back.
     """
     if not batch.records.num_rows:
         return Faults.of([])
@@ -95,7 +95,7 @@ def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> F
 
 
 def load_each(attempts: Attempts, batch: Batch, known: Experience) -> Faults:
-    """The same, one record after the other, for what only the table itself can tell."""
+    """Like ``load``, but records are tried one by one."""
     if not batch.records.num_rows:
         return Faults.of([])
     shape = _shape(attempts, batch)
@@ -115,7 +115,7 @@ def _shape(transaction: Session, batch: Batch) -> TableShape:
 
 
 def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, Faults]:
-    """The batch as the table will keep it, without the texts that it would make other numbers of."""
+    """The batch as the table will store it, without texts that the table would change to other numbers."""
     by_name = {column.name: column for column in shape.columns}
     columns = list(batch.records.columns)
     refused: dict[int, Fault] = {}
@@ -152,7 +152,7 @@ class _Loading:
     batch: Batch
 
     def run(self, *, probed: bool) -> list[Verdict]:
-        """Insert all records but those whose keys are taken, and tell of these. Raises OnlyTryingTells."""
+        """Insert all records except those with taken keys. Returns the reasons for these. Raises OnlyTryingTells."""
         left = np.arange(self.batch.records.num_rows)
         inserted = left[:0]
         if not probed:
@@ -160,7 +160,7 @@ class _Loading:
             if not left.size:
                 return []
         verdicts: list[Verdict] = []
-        # A column of text and bytes is a union, which Arrow does not compare.
+        # A column of text and bytes is a union, which Arrow cannot compare.
         plain = [part.name for part in self.batch.records.schema if not pa.types.is_union(part.type)]
         uniques = read_uniques(self.database, self.shape, plain)
         for _ in range(PROBES):
@@ -178,10 +178,10 @@ class _Loading:
         raise OnlyTryingTells
 
     def _insert(self, rows: Positions) -> tuple[Positions, Positions]:
-        """Insert rows up to one that the table refuses; those before it, and those from there on.
+        """Insert rows up to the first refused one. Returns the inserted rows and the rest.
 
-        SQLite takes back only the statement that failed, which is one record. As there are no triggers, the number
-        of changes tells how many went before it.
+        SQLite rolls back only the failed statement, which is one record. Without triggers, the number of changes shows
+        how many records were inserted before it.
         """
         if not rows.size:
             return rows, rows
@@ -192,9 +192,9 @@ class _Loading:
             self.database.insert(self.shape.name, records if whole else records.take(pa.array(rows)))
         except RecordRefused as refusal:
             if not ledger.claimed(self.database, self.job_uid, self.batch.chunk.ordinal):
-                # Whatever else was inserted would be committed at once and without its entry in the ledger.
+                # Further inserts would be committed at once and without their entry in the ledger.
                 raise TargetRefused(
-                    f"table {self.shape.name} takes back all of a transaction for one record: {refusal}"
+                    f"table {self.shape.name} rolls back the whole transaction for one record: {refusal}"
                 ) from refusal
             written = self._changes() - before
             return rows[:written], rows[written:]
@@ -204,7 +204,7 @@ class _Loading:
         return rows, rows[:0]
 
     def _taken(self, uniques: list[Unique], inserted: Positions, rows: Positions) -> list[Verdict]:
-        """Rows whose keys the table has, or an earlier one of these rows that is not refused itself."""
+        """The rows whose keys are in the table, or in an earlier row of the batch that is not refused itself."""
         records, table = self.batch.records, self.shape.name
         every = np.sort(np.concatenate((inserted, rows)), kind="stable")
         firsts = {unique.index: unique.firsts(records, every) for unique in uniques}

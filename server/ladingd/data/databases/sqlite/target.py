@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqliteTarget(Target):
-    """A database file. Whoever writes into it holds a lock of ours: SQLite lets one write at a time and wait badly."""
+    """A database file. Writers hold our own lock, because SQLite allows one writer at a time and has no fair queue."""
 
     path: Path
     work_dir: WorkDir
@@ -51,7 +51,7 @@ class SqliteTarget(Target):
         if not is_there(self.path):
             return None
         if not os.access(self.path, os.W_OK) or not os.access(self.path.parent, os.W_OK | os.X_OK):
-            # SQLite makes its journal beside the file.
+            # SQLite creates its journal beside the file.
             raise InvalidSpec(
                 "target.connection", f"{self.path.name}: the daemon may not write to the file or into its directory"
             )
@@ -70,7 +70,7 @@ class SqliteTarget(Target):
     def check_type(self, kind: FieldType) -> None:
         if kind.kind is Kind.DECIMAL and kind.scale > EXACT_DIGITS:
             raise ValueError(
-                f"{kind} has more than the {EXACT_DIGITS} digits behind its point that SQLite keeps; text keeps all"
+                f"{kind} has more than the {EXACT_DIGITS} decimal places that SQLite stores exactly; text keeps all"
             )
 
     def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
@@ -87,7 +87,7 @@ class SqliteTarget(Target):
                 shape = _shape(database, plan)
                 if entries and ledger.identity(database, job_uid) is not None:
                     recognise(database, self.path, job_uid, shape)
-                else:  # Nothing is in it yet, or a daemon of an older version has begun the job.
+                else:  # The job has no rows yet, or an older version of the daemon began it.
                     keep(database, self.path, job_uid, shape)
             database.commit()
         return entries
@@ -128,11 +128,11 @@ class SqliteTarget(Target):
                 database.commit()
 
     def _exists(self) -> bool:
-        """Whether there is the file; one that was never made is not merely away. Raises TargetUnavailable."""
+        """Whether the file exists. Raises TargetUnavailable if its directory is missing too."""
         if is_there(self.path):
             return True
         if not self.path.parent.is_dir():
-            raise TargetUnavailable(f"the directory of the database {self.path.name} is not there")
+            raise TargetUnavailable(f"the directory of the database {self.path.name} is missing")
         return False
 
 
@@ -154,7 +154,7 @@ def _as_target(shape: TableShape) -> TargetTable:
 
 
 def _shape(database: Session, plan: ImportPlan) -> TableShape:
-    """What is known of a table that was there. Raises TargetChanged."""
+    """The shape of the existing table. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     if shape is None:
         raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
@@ -162,7 +162,7 @@ def _shape(database: Session, plan: ImportPlan) -> TableShape:
 
 
 def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
-    """See that the table is the planned one, or make it. Raises TargetChanged."""
+    """Check that the table is the planned one, or create it. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
     problem = unusable(shape) if shape is not None else None
     if problem is not None:
@@ -183,7 +183,7 @@ class _Beginning:
     job_uid: str
     known: Experience
     each: bool
-    """Whether the records are tried one by one, with Python's own sqlite3."""
+    """Whether to try records one by one with Python's own sqlite3."""
 
     @contextmanager
     def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
@@ -200,7 +200,7 @@ class _Beginning:
 
 
 class SqliteTransaction(Transaction):
-    """A transaction of either driver. ``load`` inserts a batch with it."""
+    """A transaction of either driver. ``load`` inserts a batch."""
 
     def __init__(self, opening: _Beginning, session: Session, load: Callable[[Batch, Experience], Faults]) -> None:
         self._opening = opening

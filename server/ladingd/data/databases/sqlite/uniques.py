@@ -71,9 +71,9 @@ class Unique:
         return found
 
     def _in_range(self, database: Database, table: str, keys: pa.Array) -> pa.ChunkedArray | None:
-        """The rowids of the table from the least key to the greatest; None if they are many more than the keys.
+        """The rowids of the table from the smallest key to the largest; None if there are many more than keys.
 
-        For keys that are near each other, one query for all is ten times faster than one for each.
+        For dense keys, one query for all is ten times faster than one for each.
         """
         extent, most = pc.min_max(keys).as_py(), 2 * len(keys)
         bounds = pa.RecordBatch.from_pydict({name: [value] for name, value in (*extent.items(), ("most", most))})
@@ -96,7 +96,7 @@ class Unique:
         if len(keys) == 1 and pa.types.is_integer(keys[0].type):
             values = keys[0].drop_null().to_numpy()
             if (values[1:] > values[:-1]).all():
-                return {}  # Files are often sorted by their key.
+                return {}  # Files are often sorted by key.
         rows, codes = rows[known], np.zeros(int(known.sum()), np.int64)
         for key in keys:
             encoded = key.filter(pa.array(known)).dictionary_encode()

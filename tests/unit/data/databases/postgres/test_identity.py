@@ -264,7 +264,7 @@ def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Qu
 
 @pytest.mark.parametrize(("schema", "table"), [("", "t" * 64), ("s" * 64, "t"), ("lading", "t")])
 def test_a_table_that_cannot_be_one_is_refused_before_anything_is_stored(quay: Quay, schema: str, table: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"at most 63 bytes of a name|keeps its ledger"):
+    with pytest.raises(InvalidSpec, match=r"at most 63 bytes of a name|reserved for Lading's ledger"):
         quay.target.table(Table(schema=schema, table=table))
 
 

@@ -203,7 +203,7 @@ def test_a_policy_refuses_records_one_by_one(quay: Quay, load: Importing, clerk:
 
 def test_a_missing_privilege_is_told_with_its_grant(quay: Quay, load: Importing, clerk: tuple[str, str]) -> None:
     role, url = clerk
-    with pytest.raises(InvalidSpec, match=f'may not make the table t .* GRANT USAGE, CREATE ON SCHEMA .* "{role}";'):
+    with pytest.raises(InvalidSpec, match=f'may not create the table t .* GRANT USAGE, CREATE ON SCHEMA .* "{role}";'):
         load("id\n1\n", url=url)
     quay.sql("CREATE TABLE t (id int)")
     with pytest.raises(InvalidSpec, match=f'may not insert into table t; .* GRANT INSERT ON "public"."t" TO "{role}";'):

@@ -76,7 +76,7 @@ def test_a_table_that_is_not_there(quay: Quay) -> None:
     assert quay.target.table(Table(table="T")) is None
     with pytest.raises(InvalidSpec, match="no schema 'nowhere'"):
         quay.target.table(Table(schema="nowhere", table="t"))
-    with pytest.raises(InvalidSpec, match="keeps its ledger"):
+    with pytest.raises(InvalidSpec, match="reserved for Lading's ledger"):
         quay.target.table(Table(schema="lading", table="t"))
 
 
