@@ -39,6 +39,8 @@ def server(tmp_path: Path) -> Path:
         ("newpackage/__init__.py", "", "ladingd.newpackage"),
         ("run/loose.py", "", "ladingd.run.loose"),
         ("store/loose.py", "", "ladingd.store.loose"),
+        ("core/loose.py", "", "ladingd.core.loose"),
+        ("core/spec.py", "import ladingd.core.ports\n", "ladingd.core.spec is not allowed to import"),
         ("api/messages/upward.py", "import ladingd.api.server\n", "ladingd.api.messages is not allowed to import"),
         ("core/upward.py", "import ladingd.store.tables\n", "ladingd.core is not allowed to import ladingd.store"),
         ("core/sideways.py", "import ladingd.host.open_files\n", "ladingd.core is not allowed to import ladingd.host"),
