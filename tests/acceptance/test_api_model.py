@@ -1,4 +1,4 @@
-"""Whatever people do, in whatever order, the daemon answers as the table of transitions says, also across restarts."""
+"""Random commands in random order: the daemon follows the table of transitions, also across restarts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 PATIENCE = 30
 
 BY_ITSELF = (Event.SLOT_FREE, Event.COMPLETE, Event.QUIESCENT)
-"""What may happen at any time. An error must not: nothing here goes wrong."""
+"""Events that may happen at any time. An ERROR must not happen."""
 AT_THE_END = (Event.SHUTDOWN, Event.ORPHAN)
 
 
 def reachable(states: Iterable[State], events: Iterable[Event]) -> frozenset[State]:
-    """These states, and those that the events lead to from them."""
+    """These states, and the states that the events lead to from them."""
     known = set(states)
     while True:
         further = {after for state in known for event in events if (after := next_state(state, event))} - known
@@ -53,7 +53,7 @@ def reachable(states: Iterable[State], events: Iterable[Event]) -> frozenset[Sta
 
 
 class Jobs(RuleBasedStateMachine):
-    """For each job the states that it may be in now."""
+    """The possible current states of each job."""
 
     names: Bundle[str] = Bundle("names")
 
@@ -168,7 +168,7 @@ class Jobs(RuleBasedStateMachine):
             self._folder.cleanup()
 
     async def _check_history(self) -> None:
-        """All that was ever told is one legal step after the other."""
+        """Check that the history of each job consists of legal transitions."""
         async with aclosing(self._client.watch(bookmarks=True)) as events:
             newest = await anext(event.revision async for event in events if event.kind is WatchKind.BOOKMARK)
         last: dict[str, State] = {}

@@ -1,4 +1,4 @@
-"""Secrets never leave the daemon: some are planted, then everything that comes out of it is searched for them."""
+"""Secrets never leave the daemon. The tests plant secrets, and search everything that the daemon outputs for them."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ OVER = {job_pb2.STATE_FINISHED, job_pb2.STATE_FAILED}
 
 
 class Outlet:
-    """Everything that was seen of the daemon."""
+    """Everything that the daemon has output."""
 
     def __init__(self) -> None:
         self.seen: dict[str, bytes] = {}
 
     def add(self, where: str, what: object) -> None:
-        """Note what came out, and where."""
+        """Record an output and its place."""
         content = what if isinstance(what, bytes) else str(what).encode()
         self.seen[where] = self.seen.get(where, b"") + content
 
     def search(self, secrets: dict[str, bytes]) -> list[tuple[str, str]]:
-        """Which secret was found where."""
+        """The secrets that were found, with their places."""
         return [
             (secret, where)
             for secret, value in secrets.items()
@@ -58,7 +58,7 @@ class Outlet:
 
 
 class JournalReader:
-    """Notes what comes to a journal, as it is sent."""
+    """Records the raw entries of a journal."""
 
     def __init__(self, path: Path, outlet: Outlet) -> None:
         self._journal = Journal(path, None)
@@ -78,7 +78,7 @@ class JournalReader:
 
 
 def scraped(path: Path) -> bytes:
-    """What the daemon shows to Prometheus."""
+    """The daemon's metrics."""
     with socket.socket(socket.AF_UNIX) as scraper:
         scraper.settimeout(PATIENCE)
         scraper.connect(str(path))
@@ -87,7 +87,7 @@ def scraped(path: Path) -> bytes:
 
 
 def variants(name: str, secret: str) -> Iterator[tuple[str, bytes]]:
-    """A secret as it might be found."""
+    """The forms in which a secret may occur."""
     raw = secret.encode()
     yield name, raw
     yield f"{name} in Base64", base64.b64encode(raw).rstrip(b"=")[:-1]
@@ -95,7 +95,7 @@ def variants(name: str, secret: str) -> Iterator[tuple[str, bytes]]:
 
 
 async def answered(outlet: Outlet, where: str, call: Any) -> Any:
-    """Note an answer or an error, whichever comes."""
+    """Record the answer or error of a call."""
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
@@ -113,7 +113,7 @@ def an_import(connection: str, path: Path) -> job_pb2.Job:
 
 
 async def run(outlet: Outlet, stub: Any, metadata: Any, name: str) -> int:
-    """Start a job and watch it to its end; its last state."""
+    """Start a job and watch it to its end. Returns its last state."""
     await answered(outlet, "start", stub.StartJob(pb.StartJobRequest(name=name), metadata=metadata, timeout=PATIENCE))
     watch = stub.WatchJobs(pb.WatchJobsRequest(name=name), metadata=metadata, timeout=PATIENCE)
     async for event in watch:
@@ -141,7 +141,7 @@ async def test_no_secret_leaves_the_daemon(
         environment={"CANARY": PASSWORDS["env"], "JOURNAL": str(folder / "journal")},
         connections={"file": reachable, "env": reachable, "credential": "postgresql://postgres@127.0.0.1:1/x"},
     )
-    # Beside the daemon's own folder, which is searched.
+    # Outside of the daemon's own folder, which is searched.
     planted = daemon.folder.parent / "planted"
     planted.mkdir()
     (planted / "password").write_text(PASSWORDS["file"])
@@ -241,7 +241,7 @@ async def test_no_secret_leaves_the_daemon(
     secret = token[-43:]
     wanted |= {"token": secret.encode(), "token, raw": base64.urlsafe_b64decode(secret + "=")}
     assert outlet.search(wanted) == []
-    # What is searched for is found where it is.
+    # The search finds a secret where it must be.
     outlet.add("planted", b"x" + (planted / "password").read_bytes() + pair.key + token.encode())
     assert {where for _, where in outlet.search(wanted)} == {"planted"}
     with psycopg.connect(postgres, autocommit=True) as owner:
@@ -249,12 +249,12 @@ async def test_no_secret_leaves_the_daemon(
 
 
 def arguments_of(pid: int) -> bytes:
-    """What everybody on the machine sees of a process."""
+    """The command line of a process, which everybody on the machine can see."""
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def search_files(outlet: Outlet, folder: Path) -> None:
-    """Note the content of every file in a folder, with the log and the store."""
+    """Record the content of every file in a folder, including the log and the store."""
     for directory, _, names in os.walk(folder):
         for path in (Path(directory) / name for name in names):
             if path.is_file():

@@ -1,4 +1,4 @@
-"""The examples in the client's README: each is a whole program that does what is said beside it."""
+"""Runs the examples in the client's README. Each is a complete program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A program, and what it prints where that is said."""
+    """A program, and its output if the README shows it."""
 
     title: str
     program: str

@@ -1,4 +1,5 @@
-"""The commands as a new user types them: own home, no server named, the user's own daemon started by itself."""
+"""The commands of a new user: with an own home, without a server name, and with the user's own daemon started on
+demand."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ RECIPIENTS = Path(__file__).parents[1] / "data" / "recipients.csv"
 
 
 class Home:
-    """A user's home and runtime directory, and the commands typed there."""
+    """A user's home and runtime directory, in which commands run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +59,7 @@ class Home:
         return path
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Ask the user's own database."""
+        """Query the user's own database."""
         with sqlite3.connect(self.state_dir / "local.db") as connection:
             found = connection.execute(query).fetchall()
         connection.close()
@@ -73,7 +74,7 @@ def home(folder: Path) -> Iterator[Home]:
 
 
 def test_the_main_line(home: Home) -> None:
-    """Import the sample file, look at what was refused, write the table back, import that: the same records."""
+    """Import the sample file, look at the rejects, export the table, and import that file: the records are the same."""
     done = home.lading("import", RECIPIENTS, "--into", "recipients")
     assert "not a date" in done.stdout
     assert "lading rejects jobs/" in done.stdout

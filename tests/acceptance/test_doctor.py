@@ -1,4 +1,4 @@
-"""``ladingd doctor`` beside a daemon that runs, one that does not, and a configuration that is not right."""
+"""``ladingd doctor`` with a running daemon, with a stopped one, and with a wrong configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database of DuckDB by a named connection: into it and out of it, through a real daemon and the commands."""
+"""Imports into and exports from a DuckDB connection, with a real daemon and the commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def lading(daemon: DaemonProcess, *arguments: str | Path, status: int = 0) -> str:
-    """What a command prints."""
+    """The output of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "lading_client", *arguments, "--server", daemon.address],
         check=False,
@@ -32,7 +32,7 @@ def lading(daemon: DaemonProcess, *arguments: str | Path, status: int = 0) -> st
 
 
 def ask(path: Path, query: str) -> list[tuple[object, ...]]:
-    """Rows of a database, once no worker has it open any more."""
+    """The rows of a query, after all workers have closed the database."""
 
     def opened() -> duckdb.DuckDBPyConnection | None:
         try:

@@ -1,4 +1,4 @@
-"""Exports that are interrupted: how many moments of the table their files show, and what is left in the database."""
+"""Interrupted exports: the number of moments that their files show, and the sessions left in the database."""
 
 from __future__ import annotations
 

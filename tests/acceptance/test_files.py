@@ -1,4 +1,4 @@
-"""Files of people whose daemon is on another machine: sent and fetched by the commands themselves."""
+"""The commands upload and download files if the daemon is on another machine."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 class Far:
-    """A daemon that is reached by TLS, and a user of it who has a directory that the daemon does not look into."""
+    """A daemon behind TLS, and a user whose directory the daemon cannot see."""
 
     def __init__(self, daemon: DaemonProcess, home: Path) -> None:
         authority = Authority()
         certificate, key = authority.issue("localhost").write(daemon.folder, "server")
         tls = f'[tls]\nlisten = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
-        # No root but the one of uploads.
+        # Without roots, except that of uploads.
         config = daemon.config.read_text().replace('local = "/"\n', "")
         daemon.config.write_text(config + tls)
         daemon.start()
@@ -66,7 +66,7 @@ class Far:
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """What is started."""
+        """The command to start."""
         return [sys.executable, "-m", "lading_client", *arguments]
 
     def lading(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -151,7 +151,7 @@ def test_files_that_cannot_travel(far: Far) -> None:
 
 
 async def test_an_upload_outlives_its_client_and_its_daemon(far: Far) -> None:
-    """The daemon is killed in the middle of a file, and started again; the client does not give up."""
+    """The daemon is killed in the middle of a file and restarted. The client continues the upload."""
     content = b"".join(b"%08d,someone\n" % number for number in range(300_000))
     path = far.home / "big.csv"
     path.write_bytes(b"id,name\n" + content)

@@ -1,4 +1,4 @@
-"""What the world does to a daemon: processes that are killed, jobs that vanish, two of the same name."""
+"""Hard conditions for a daemon: killed processes, vanishing jobs, two jobs with the same id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def test_workers_and_daemons_that_are_killed_at_random(
     make_daemon: Callable[..., DaemonProcess], folder: Path
 ) -> None:
-    """Every record once, whatever dies; also the refused ones."""
+    """Every record, also each reject, appears exactly once."""
     daemon = make_daemon(shutdown_grace=1.0)
     daemon.start()
     people = write_people(folder / "people.csv", 6_000)
@@ -94,7 +94,7 @@ async def test_a_shutdown_while_slots_are_handed_out(make_daemon: Callable[..., 
     assert daemon.stop() == 0
     for pause in (0.0, 0.05, 0.2):
         daemon.start()
-        await asyncio.sleep(pause)  # Not to be lucky: whatever is under way then must end well.
+        await asyncio.sleep(pause)  # Any moment must work: everything under way must end well.
         assert daemon.stop() == 0
 
 

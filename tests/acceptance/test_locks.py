@@ -1,4 +1,4 @@
-"""Tables that somebody else has locked: jobs wait and say for whom, and a cancelled job leaves nothing that waits."""
+"""Tables that another session locks: jobs wait and name the session, and a cancelled job leaves no waiting session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def lines(client: Client, job: Job, code: str) -> list[str]:
 
 
 async def waits(client: Client, job: Job) -> str:
-    """Wait until the journal says what the job waits for."""
+    """Wait until the journal names the lock."""
 
     async def busy() -> bool:
         return bool(await lines(client, job, "TARGET_BUSY"))

@@ -1,4 +1,4 @@
-"""What a real daemon says of itself: lines of its log, correlation ids, metrics."""
+"""What a real daemon reports: log lines, correlation ids, metrics."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def scrape(path: Path) -> dict[str, float]:
 
 
 def with_metrics(daemon: DaemonProcess) -> Path:
-    """Have it serve metrics; where."""
+    """Let the daemon serve metrics. Returns the address."""
     place = daemon.folder / "m"
     daemon.config.write_text(daemon.config.read_text() + f'[metrics]\nsocket = "{place}"\n')
     return place
 
 
 async def run(stub: Any, job: job_pb2.Job, call: str) -> str:
-    """Create and start a job by calls of these correlation ids, and watch it to its end; its name."""
+    """Create and start a job with these correlation ids, and watch it to its end. Returns its name."""
     created = stub.CreateJob(
         pb.CreateJobRequest(job=job), metadata=(("x-correlation-id", f"{call}-create"),), timeout=PATIENCE
     )
@@ -194,7 +194,7 @@ async def test_metrics_after_an_import(make_daemon: Callable[..., DaemonProcess]
         await stub.CreateJob(pb.CreateJobRequest(job=people(daemon.folder / "more.csv")), timeout=PATIENCE)
         call = stub.WatchJobs(pb.WatchJobsRequest(), timeout=PATIENCE)
         await call.read()
-        # What is counted from the stored changes comes a moment after them.
+        # Metrics from stored changes are updated a moment later.
         changed = 'lading_job_changes_total{state="FINISHED"}'
         seen = await asyncio.to_thread(
             until, lambda: (seen := scrape(place))[changed] == 1 and seen, "the end of the job is counted"

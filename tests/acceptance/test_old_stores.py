@@ -1,4 +1,4 @@
-"""A store of every schema there ever was is opened by today's program, and a daemon goes on with its jobs."""
+"""Stores of all earlier schemas: today's program opens them, and a daemon continues their jobs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_daemon_goes_on_with_what_was_active(
                 done = await follower.sees(State.FINISHED, State.FAILED)
             assert done.state is State.FINISHED, f"{job_id}: {done.failure}"
         for job_id in ("failed", "paused", "pausing", "staying"):
-            await client.start_job(f"jobs/{job_id}")  # First: one of them was FAILED, and would be seen so.
+            await client.start_job(f"jobs/{job_id}")  # Before the watch: a job that is still FAILED would end it.
             async with followed(client, f"jobs/{job_id}") as follower:
                 done = await follower.sees(State.FINISHED, State.FAILED)
             assert done.state is State.FINISHED, f"{job_id}: {done.failure}"

@@ -1,4 +1,4 @@
-"""Targets that go away and come back in the middle of an import, and jobs that rest meanwhile."""
+"""Targets that disappear and return in the middle of an import."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def home(folder: Path) -> Path:
 
 
 def move_away(home: Path, daemon: DaemonProcess) -> Path:
-    """Move the directory while no worker has the database open: SQLite takes ill a file that moves under it."""
+    """Move the directory while no worker has the database open, because SQLite fails on a moved open file."""
     away = home.with_name("away")
     with WorkDir(directory=daemon.state_dir).locked(str(home / "t.db")):
         home.rename(away)
@@ -103,7 +103,7 @@ async def test_a_pause_does_not_wait_for_ever_and_says_how_long(
         async with followed(client, job.name) as follower:
             await client.start_job(job.name)
             await follower.sees_records(500)
-            with held(daemon.target):  # Nothing can be committed, and the ledger cannot be asked.
+            with held(daemon.target):  # Nothing can be committed, and the ledger cannot be read.
                 await client.pause_job(job.name)
                 await follower.sees(State.PAUSED)
             (deadline,) = [entry async for entry in client.journal(job.name) if entry.code == "KILL_DEADLINE"]

@@ -1,4 +1,4 @@
-"""The user's own daemon, a real one, reached from every kind of session."""
+"""The user's own daemon, reached from every kind of session."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STATE = ".local/state/lading"
 
 
 class User:
-    """A home, and sessions of its user."""
+    """A user's home and sessions."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
 
     def run(self, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """A command in a session that has this environment and nothing else."""
+        """Run a command with only this environment."""
         return subprocess.run(
             [sys.executable, "-m", "lading_client", *arguments],
             check=False,
@@ -41,7 +41,7 @@ class User:
         )
 
     def pid(self, **environment: str) -> int:
-        """The daemon that a session reaches by a command, which has to succeed without a word."""
+        """The pid of the daemon that a session reaches. The command must succeed without a message."""
         done = self.run("ls", "--output", "json", environment=environment)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
         status: dict[str, int] = json.loads(
@@ -62,7 +62,7 @@ def user(folder: Path) -> Iterator[User]:
 
 @pytest.fixture
 def sessions(folder: Path) -> list[dict[str, str]]:
-    """Environments of an interactive shell, of cron, of a timer, and of one who likes other places."""
+    """The environments of an interactive shell, of cron, of a timer, and of a user with other XDG directories."""
     for name in ("run", "state", "tmp"):
         (folder / name).mkdir(mode=0o700)
     return [

@@ -1,4 +1,4 @@
-"""The first minutes of somebody who means harm: whatever a job is told, the daemon's own files stay as they are."""
+"""Attacks on the daemon's own files by specs and uploads: the files stay unchanged and unreadable."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def done(client: Client, job: Job, state: State = State.FINISHED) -> Job:
 
 
 async def refused(client: Client, path: Path, *, reading: bool) -> None:
-    """See that no job is made that reads or writes a file, and that it is not given out."""
+    """Check that no job can read or write a file, and that it cannot be downloaded."""
     with pytest.raises(InvalidArgument, match=r"is (in )?the .*; a job cannot write to it|would be JSON"):
         await client.create_job(over(path))
     if not reading:
@@ -89,7 +89,7 @@ def test_commands_of_the_daemon_leave_its_files_alone(daemon: DaemonProcess, pat
     before = to.lstat()
     for command in (("store", "backup", "--force", str(to)), ("config", "init", "--force", "--output", str(to))):
         if command[0] == "config" and path == "ladingd.toml":
-            continue  # This is what it is for.
+            continue  # Allowed: this is the purpose of the connection.
         done = subprocess.run(
             [*(sys.executable, "-m", "ladingd", "--config", str(daemon.config)), *command],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""A real daemon with tokens: whose jobs somebody sees and touches, and what repeats a request after DeleteJob."""
+"""A real daemon with tokens: which jobs a caller may see and change, and repeated requests after DeleteJob."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from tests.harness.daemon import DaemonProcess
 
 SECRET = "2023-02-30"
-"""What a record holds, and nobody may read who may not read rejects."""
+"""A value in a record, which callers without the right to read rejects must not see."""
 
 
 class Site:
-    """A daemon, and those who call it by its socket, each with a token."""
+    """A daemon, and callers on its socket, each with a token."""
 
     def __init__(self, daemon: DaemonProcess) -> None:
         self.daemon = daemon
         daemon.start()
 
     def as_(self, name: str, role: str, *more: str) -> Client:
-        """A client with a new token; a submitter's may use what the daemon has."""
+        """A client with a new token. A submitter's token permits all connections and roots."""
         given = ["--connection", "local", "--root", "local"] if role == "submitter" and not more else list(more)
         arguments = ["--config", str(self.daemon.config), "token", "create", name, "--role", role, *given]
         made = subprocess.run(
@@ -80,7 +80,7 @@ async def text_of(client: Client, name: str) -> str:
 
 
 async def refusals(client: Client, name: str) -> set[str]:
-    """How all calls about a job end, with the job's name taken out."""
+    """The errors of all calls about a job, without the job's name."""
 
     async def rejects() -> None:
         async for _ in client.rejects(name):

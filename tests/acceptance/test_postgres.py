@@ -1,4 +1,4 @@
-"""A PostgreSQL database by a named connection: into it and out of it, through a real daemon and the commands."""
+"""Imports into and exports from a PostgreSQL connection, with a real daemon and the commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "s3cr3t-c4n4ry"
 
 
 class Warehouse:
-    """A database of the test's own, an account with a password, and a daemon that knows both as ``warehouse``."""
+    """A database of this test, an account with a password, and a daemon with the connection ``warehouse``."""
 
     def __init__(self, url: str, folder: Path, make_daemon: Callable[..., DaemonProcess]) -> None:
         self.url = url
@@ -43,14 +43,14 @@ class Warehouse:
         )
 
     def sql(self, *statements: str) -> list[tuple[object, ...]]:
-        """Run statements as the owner of everything; the rows of the last one."""
+        """Run statements as the superuser. Returns the rows of the last one."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             for statement in statements:
                 cursor = connection.execute(sql.SQL(statement))
             return cursor.fetchall() if cursor.description else []
 
     def lading(self, *arguments: str | Path, status: int = 0) -> str:
-        """What a command prints."""
+        """The output of a command."""
         done = subprocess.run(
             [sys.executable, "-m", "lading_client", *arguments, "--server", self.daemon.address],
             check=False,

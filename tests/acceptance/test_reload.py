@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def reload(daemon: DaemonProcess) -> str:
-    """Send SIGHUP and wait for what the daemon says of it."""
+    """Send SIGHUP, and wait for the daemon's message."""
     assert daemon.process is not None
     before = len(told(daemon))
     daemon.process.send_signal(signal.SIGHUP)
@@ -41,7 +41,7 @@ def reload(daemon: DaemonProcess) -> str:
 
 
 def told(daemon: DaemonProcess) -> list[str]:
-    """Level and words of each answer to a reload."""
+    """The level and text of each message about a reload."""
     lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if "reloaded" in line]
     return [f"{line['level']} {line['message']}" for line in lines]
 
@@ -107,7 +107,7 @@ async def test_more_slots_and_a_queued_job_starts_while_the_running_one_goes_on(
 
 @pytest.mark.parametrize("how", ["taken away", "another database"])
 async def test_a_connection_that_is_pulled_from_under_a_job(daemon: DaemonProcess, folder: Path, how: str) -> None:
-    """The job is FAILED; once the connection is back it goes on where it was."""
+    """The job becomes FAILED. When the connection is back, start continues the job."""
     people = write_people(folder / "people.csv", 20_000)
     good = daemon.config.read_text()
     other = good.replace(str(daemon.target), f"{folder}/other.db")
@@ -154,7 +154,7 @@ async def test_a_configuration_that_is_not_right_changes_nothing(daemon: DaemonP
 
 
 def test_a_file_that_never_answers(make_daemon: Callable[..., DaemonProcess], folder: Path) -> None:
-    """The end does not wait for it."""
+    """The shutdown does not wait for the file."""
     daemon = make_daemon()
     daemon.start()
     os.mkfifo(folder / "password")
@@ -167,7 +167,7 @@ def test_a_file_that_never_answers(make_daemon: Callable[..., DaemonProcess], fo
 
 
 def test_a_file_that_is_gone(tmp_path: Path, make_daemon: Callable[..., DaemonProcess]) -> None:
-    """Without --config too: the defaults have no connections, and the jobs that run would fail."""
+    """Also without --config: the defaults have no connections, so running jobs would fail."""
     daemon = make_daemon()
     home = tmp_path / "lading"
     home.mkdir()
@@ -250,7 +250,7 @@ async def test_clients_by_their_certificates(daemon: DaemonProcess) -> None:
 
 
 async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:
-    """One that does not fit its key is refused; the daemon goes on with the one it has."""
+    """A certificate that does not match its key is refused. The daemon keeps the old one."""
     assert daemon.stop() == 0
     authority = Authority()
     certificate, key = authority.issue("localhost").write(daemon.folder, "server")

@@ -1,4 +1,4 @@
-"""A real daemon beyond its socket: who is let in, who is kept out and logged, and what never leaves it."""
+"""A real daemon with TLS: which callers are admitted, and which are refused and logged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOKEN = re.compile(r"lading_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 
 
 class Site:
-    """A daemon with TLS, who signed its certificate, and who signs those of clients."""
+    """A daemon with TLS, and the authorities of its certificate and of the clients' certificates."""
 
     def __init__(self, daemon: DaemonProcess, *, settings: str = "") -> None:
         self.daemon = daemon
@@ -63,7 +63,7 @@ url = "sqlite:///{daemon.folder}/crm.db"
         self.address, self.mutual = (f"localhost:{port}" for port in ready.groups())
 
     def ladingd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the daemon's command for its tokens."""
+        """Run ``ladingd token``."""
         command = [sys.executable, "-m", "ladingd", "--config", str(self.daemon.config), "token", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
@@ -74,7 +74,7 @@ url = "sqlite:///{daemon.folder}/crm.db"
         return made.stdout.strip()
 
     def age(self, name: str) -> None:
-        """Let a token have expired."""
+        """Make a token expire."""
         with closing(sqlite3.connect(self.daemon.state_dir / "store.db")) as store, store:
             past = "2020-01-01T00:00:00.000000+00:00"
             assert store.execute("UPDATE tokens SET expire_time = ? WHERE name = ?", (past, name)).rowcount == 1
@@ -89,7 +89,7 @@ url = "sqlite:///{daemon.folder}/crm.db"
         server_name: str = "",
         command: bool = False,
     ) -> grpc.StatusCode:
-        """How a call over TLS ends: one that reads, or one that would pause a job that is not there."""
+        """The outcome of a call over TLS: a read, or the pause of a job that does not exist."""
         address = self.mutual if mutual else self.address
         trusted = trusted or self.authority
         async with secure_channel(address, trusted=trusted, client=client, server_name=server_name) as channel:
@@ -197,7 +197,7 @@ async def test_a_client_certificate_that_is_not_right(site: Site, fault: str) ->
     client = signer.issue("robot@example.com", common_name="robot", expired=fault == "expired")
     assert await site.outcome(token, mutual=True, client=None if fault == "none" else client) is UNAVAILABLE
     until(lambda: "Handshake failed" in site.daemon.log.read_text(), "it is logged")
-    # Where no certificate is asked for, none is looked at.
+    # If no client certificate is required, it is ignored.
     assert await site.outcome(mutual=False, client=client) is UNAUTHENTICATED
 
 
@@ -214,7 +214,7 @@ async def test_a_new_certificate_is_used_while_a_channel_serves(site: Site) -> N
         assert await site.outcome(token) is UNAVAILABLE
         await stub.ListJobs(pb.ListJobsRequest(), metadata=metadata, timeout=PATIENCE)
         assert not watch.done()
-        # What cannot be used is not: a key of another certificate.
+        # The key of another certificate is not used.
         (site.key).write_bytes(Authority().issue("localhost").key)
         assert await site.outcome(token, trusted=fresh) is grpc.StatusCode.OK
         assert "the certificate stays unchanged" in site.daemon.log.read_text()
@@ -247,7 +247,7 @@ async def test_a_submitter_stays_with_what_it_was_given(site: Site) -> None:
         moved = job("", path)
         moved.name = mine.name
         for call, request in (
-            # Nothing is planned: nobody hears that there is no such file.
+            # The spec is not planned, so the caller does not learn that the file is missing.
             (stub.CreateJob, pb.CreateJobRequest(job=job("local", "no/such.csv"))),
             (stub.UpdateJob, pb.UpdateJobRequest(job=moved)),
         ):
@@ -332,7 +332,7 @@ def test_a_listener_that_cannot_be_is_said_at_the_start(make_daemon: Callable[..
     address = "192.0.2.1:1" if fault == "address" else "localhost:0"
     tls = f'[tls]\nlisten = "{address}"\ncertificate = "{certificate}"\nkey = "{key}"\n'
     daemon.config.write_text(daemon.config.read_text() + tls)
-    # What is wrong with the files is found with the rest of the configuration, before anything is begun.
+    # Errors in the files are found with the rest of the configuration, before the daemon starts anything.
     assert daemon.spawn().wait(PATIENCE) == (1 if fault == "address" else 2)
     said = daemon.log.read_text().splitlines()[-1]
     assert ("cannot serve on" if fault == "address" else f"{daemon.config}:10: error: tls.key: ") in said

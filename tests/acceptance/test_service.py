@@ -1,4 +1,4 @@
-"""What the service manager hears of a real daemon, in order: starts, reloads and ends of every kind."""
+"""The notifications of a real daemon to the service manager: starts, reloads and ends of every kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def manager(folder: Path) -> Iterator[ServiceManager]:
 
 @pytest.fixture
 def supervised(make_daemon: Callable[..., DaemonProcess], manager: ServiceManager) -> DaemonProcess:
-    """A daemon that has a service manager, and is not started yet."""
+    """A daemon with a service manager, not yet started."""
     return make_daemon(environment=_environment(manager), shutdown_grace=1.0)
 
 
@@ -113,7 +113,7 @@ async def test_stop_with_hung_workers_and_clients_that_do_not_read(
         Client(supervised.address) as client,
         grpc.aio.insecure_channel(supervised.address, options=options) as channel,
     ):
-        # What a watcher is sent of it is more than a window full, after which the daemon waits for it.
+        # The watcher's events fill the window, so the daemon waits for the watcher.
         large = await client.create_job(importing(people), label="0", description="x" * 8_000)
         job = await client.create_job(importing(people))
         stalled = [JobServiceStub(channel).WatchJobs(WatchJobsRequest()) for _ in range(20)]  # type: ignore[no-untyped-call]
@@ -159,7 +159,7 @@ async def test_second_signal(make_daemon: Callable[..., DaemonProcess], manager:
 def test_signal_during_the_start(
     supervised: DaemonProcess, manager: ServiceManager, step: str, number: signal.Signals
 ) -> None:
-    """From the first lines of the program on: it exits with 0, and the manager hears nothing that is not so."""
+    """A signal at any moment of the start: the daemon exits with 0, and the manager gets no false notification."""
     process = supervised.spawn()
     until(lambda: _got_to(step, process.pid, supervised), f"the start is at {step}")
     process.send_signal(number)
@@ -169,7 +169,7 @@ def test_signal_during_the_start(
 
 
 def _got_to(step: str, pid: int, daemon: DaemonProcess) -> bool:
-    """Whether a daemon that starts heeds signals, has loaded a library, or has made a file."""
+    """Whether a starting daemon handles signals, has loaded a library, or has created a file."""
     if step in ("lock", "store.db"):
         return (daemon.state_dir / step).exists()
     if step == "handler":
@@ -189,7 +189,7 @@ async def test_signal_during_the_recovery(supervised: DaemonProcess, manager: Se
             await asyncio.to_thread(supervised.kill)
     said = len(manager.said)
     with held(supervised.state_dir / "store.db"):
-        # It wants to move the job that was left, and waits for the store.
+        # The start waits for the store, to recover the left job.
         process = supervised.spawn()
         await asyncio.to_thread(until, lambda: _holds(process.pid, "store.db-wal"), "the recovery has begun")
         process.terminate()
@@ -214,7 +214,7 @@ def _holds(pid: int, name: str) -> bool:
 def test_signal_during_a_reload(supervised: DaemonProcess, manager: ServiceManager) -> None:
     supervised.start()
     assert supervised.process is not None
-    # One after the other, with nothing in between: whether the reload is done by then is chance.
+    # The signals follow each other directly, so the reload may or may not be done.
     supervised.process.send_signal(signal.SIGHUP)
     supervised.process.send_signal(signal.SIGTERM)
     assert supervised.wait() == 0

@@ -1,4 +1,4 @@
-"""SIGTERM and ``kill -9`` in the middle of an import: nothing lost, nothing twice."""
+"""SIGTERM and ``kill -9`` in the middle of an import: no record is lost or doubled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_continues_after_the_last_committed_chunk(daemon: DaemonProcess, f
             assert 0 < before < RECORDS, "it was stopped in the middle"
             daemon.start()
             finished = await follower.sees(State.FINISHED)
-    # Chunks are committed as they come, so the order of the rows is not that of the file.
+    # Chunks are committed in any order, so the rows are not in the order of the file.
     assert sorted(rows(daemon.target)) == [(index, f"person {index}") for index in range(1, RECORDS + 1)]
     assert finished.bill.read == finished.bill.inserted == RECORDS
     assert finished.counters.total == RECORDS
@@ -64,7 +64,7 @@ def test_a_second_signal_ends_at_once(daemon: DaemonProcess) -> None:
     try:
         daemon.terminate()
     except ProcessLookupError:
-        return  # It was faster.
+        return  # The job was done before.
     assert daemon.wait() in (0, 1)
 
 

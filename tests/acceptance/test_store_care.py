@@ -1,4 +1,4 @@
-"""``ladingd store`` beside a daemon that works, and what deleted jobs leave."""
+"""``ladingd store`` beside a running daemon, and the leftovers of deleted jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def store_command(daemon: DaemonProcess, *words: str) -> subprocess.CompletedProcess[str]:
-    """What ``ladingd store …`` says."""
+    """The output of ``ladingd store …``."""
     command = [sys.executable, "-m", "ladingd", "--config", str(daemon.config), "store", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
@@ -161,7 +161,7 @@ async def test_what_a_job_left_goes_when_its_target_is_back(daemon: DaemonProces
     async with Client(daemon.address) as client:
         job = await finish_one(client, folder)
         home.rename(away)
-        home.write_text("")  # Not even its directory is there.
+        home.write_text("")  # Its directory is gone too.
         await client.delete_job(job.name)
     assert list((daemon.state_dir / "jobs").iterdir()) == [], "its rejects are gone at once"
     assert inspect(daemon.state_dir / "store.db").pending == 1
@@ -184,7 +184,7 @@ async def test_a_store_that_was_away_finds_its_rejects_again(daemon: DaemonProce
     daemon.stop()
     store, away, jobs = daemon.state_dir / "store.db", folder / "away.db", daemon.state_dir / "jobs"
     store.rename(away)
-    (jobs / "lost+found").mkdir()  # No directory of a job.
+    (jobs / "lost+found").mkdir()  # Not the directory of a job.
     daemon.start()
     until(
         lambda: [path.name for path in jobs.iterdir()] == ["lost+found"],

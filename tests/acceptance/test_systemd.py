@@ -1,4 +1,4 @@
-"""The service under a real systemd, in a container: stopped, stuck and killed in the middle of jobs, and reloaded."""
+"""The service under a real systemd in a container: stopped, hung and killed in the middle of jobs, and reloaded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Service:
         self.authority = Authority()
 
     def install(self) -> None:
-        """As an administrator would."""
+        """Install the service like an administrator."""
         box = self.container
         box.call(str(box.python), "-m", "ladingd", "systemd", "install")
         etc, drop_ins = box.root / "etc/lading", box.root / "etc/systemd/system/ladingd.service.d"
@@ -76,7 +76,7 @@ class Service:
         box.call("systemctl", "daemon-reload")
 
     def renew_certificate(self) -> str:
-        """Put another certificate in the place of the present one; it as PEM."""
+        """Replace the certificate. Returns the new one as PEM."""
         pair = self.authority.issue("127.0.0.1")
         for path in pair.write(self.container.root / "etc/lading", "server"):
             shutil.chown(path, self._uid())
@@ -86,7 +86,7 @@ class Service:
         return int(self.container.call("id", "-u", "lading"))
 
     def systemctl(self, *arguments: str) -> str:
-        """Have systemd do something with the service."""
+        """Run systemctl on the service."""
         try:
             return self.container.call("systemctl", *arguments, "ladingd")
         except AssertionError as error:
@@ -97,12 +97,12 @@ class Service:
         return self.systemctl("show", "--value", f"--property={name}").strip()
 
     def log(self) -> str:
-        """What the journal has of it."""
+        """The service's lines in the journal."""
         return self.container.call("journalctl", "--no-pager", "--unit=ladingd")
 
     @asynccontextmanager
     async def importing(self) -> AsyncIterator[Follower]:
-        """A job in its middle."""
+        """A job in the middle of its import."""
         spec = ImportSpec(
             files=(File(root="inbox", path="people.csv"),), target=Table(table="people"), chunk_bytes=2_000
         )
@@ -131,7 +131,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 async def resumed(follower: Follower) -> Job:
-    """The job when it is done, in a second attempt, with a bill that balances."""
+    """Wait until the job has finished in its second attempt with a balanced bill."""
     job = await follower.sees(State.FINISHED)
     assert job.attempt == 2
     assert job.bill.read == job.bill.inserted == RECORDS

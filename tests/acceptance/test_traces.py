@@ -1,4 +1,4 @@
-"""OpenTelemetry: what a collector receives of one job, and that nothing is loaded where nobody asked."""
+"""OpenTelemetry: the spans of one job at a collector. Without a setting, nothing of it is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[Any]]]:
-    """Where spans can be sent, and those that came."""
+    """A collector's address, and the spans it has received."""
     spans: list[Any] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quietly."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

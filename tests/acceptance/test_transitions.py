@@ -1,7 +1,6 @@
 """Every transition of the table, through the real daemon over a real socket.
 
-``held`` is how a job is kept where it is: while a test holds the write lock of the target, whatever of the job wants
-to write waits.
+``held`` keeps a job in its state: while a test holds the target's write lock, the job's writes wait.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ async def test_pause_while_running_and_go_on(client: Client, job: Job, daemon: D
             await follower.sees(State.RUNNING)
             paused = await client.pause_job(job.name)
             assert paused.state is State.PAUSING
-            assert (await client.pause_job(job.name)).revision == paused.revision  # repeated: nothing changes
+            assert (await client.pause_job(job.name)).revision == paused.revision  # A repeated command changes nothing.
         await follower.sees(State.PAUSED)
         await client.start_job(job.name)
         await follower.sees(State.FINISHED)
@@ -101,7 +100,7 @@ async def test_cancel_kills_what_does_not_come_to_rest(client: Client, job: Job,
             await client.start_job(job.name)
             await follower.sees(State.RUNNING)
             await client.cancel_job(job.name)
-            await follower.sees(State.CANCELED)  # though the lock is still held: the worker is killed
+            await follower.sees(State.CANCELED)  # The worker is killed although the lock is still held.
     codes = [entry.code async for entry in client.journal(job.name)]
     assert "WORKERS_KILLED" in codes
 

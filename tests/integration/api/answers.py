@@ -1,4 +1,4 @@
-"""Reading the errors that a call answers."""
+"""Reads the errors of calls."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 async def refused(call: Awaitable[Any]) -> tuple[grpc.aio.AioRpcError, Status]:
-    """The status and details that a call was refused with."""
+    """The status and details of a refused call."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value, rpc_status.from_call(_Call(caught.value))
 
 
 class _Call:
-    """What ``from_call`` asks of a call, answered by its error."""
+    """The part of a call that ``from_call`` needs, taken from its error."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         self.code, self.details, self.trailing_metadata = error.code, error.details, error.trailing_metadata

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Api:
-    """A running server, a channel to it, and what stands behind it."""
+    """A running server, a channel to it, and the fakes behind it."""
 
     server: ApiServer
     socket: Path

@@ -1,4 +1,4 @@
-"""What stands behind the API in its tests, and says what it was asked."""
+"""Fakes behind the API that record their calls."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def a_job(**facts: Any) -> Job:
 
 
 async def eventually(true: Callable[[], bool]) -> None:
-    """Wait until it is true, at most until the deadline."""
+    """Wait until the condition is true. Raises AssertionError at the deadline."""
     async with asyncio.timeout(DEADLINE):
         while not true():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
 
 class FakeStore:
-    """Jobs, journals and chunks in memory; ``error`` is raised instead, where there is one."""
+    """Jobs, journals and chunks in memory. Raises ``error`` if it is set."""
 
     def __init__(self) -> None:
         self.all: dict[str, Job] = {}
@@ -106,7 +106,7 @@ class FakeStore:
 
 
 class FakeRejects:
-    """Gives out what it has, and remembers which chunks it was asked for."""
+    """Returns its rejects, and records the requested chunks."""
 
     def __init__(self) -> None:
         self.items: tuple[Any, ...] = ()
@@ -142,7 +142,7 @@ class FakeTokens:
 
 
 class FakeAudit:
-    """What was written down; ``error`` is raised instead, where there is one."""
+    """Audit entries in memory. Raises ``error`` if it is set."""
 
     def __init__(self) -> None:
         self.deeds: list[Deed] = []
@@ -161,11 +161,11 @@ class FakeAudit:
 
 
 ANYONE = Principal(name="socket", role=Role.ADMIN)
-"""Whom the tests' own socket stands for."""
+"""The principal of the tests' socket."""
 
 
 class FakeControl:
-    """Remembers its calls; ``error`` is raised instead of an answer, where there is one."""
+    """Records its calls. Raises ``error`` if it is set."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -215,7 +215,7 @@ class FakeControl:
 
 
 class FakeWatch:
-    """Sends what it has, then waits until it is closed; ``endless`` sends the last again and again."""
+    """Sends its events, then waits until it is closed. ``endless`` repeats the last event."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -262,7 +262,7 @@ class FakeWatch:
 
 
 def no_files(folder: Path) -> dict[str, Any]:
-    """What a server needs for its files, of which there are none."""
+    """The file services of a server without files."""
 
     async def in_use(_: File) -> bool:
         return False

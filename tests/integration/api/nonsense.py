@@ -1,4 +1,4 @@
-"""Requests that nobody would send on purpose: messages with random fields, and bytes that are no message."""
+"""Makes nonsense requests: messages with random fields, and bytes that are not a message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _KINDS_OF_NUMBERS = {
 
 
 class Nonsense:
-    """Makes the same requests for the same seed. ``plausible`` are texts that a field of that name may well hold."""
+    """Makes the same requests for the same seed. ``plausible`` are realistic texts by field name."""
 
     def __init__(self, seed: int, plausible: dict[str, Sequence[str]]) -> None:
         self.chance = random.Random(seed)
@@ -55,7 +55,7 @@ class Nonsense:
         return made
 
     def damaged(self, kind: Descriptor) -> bytes:
-        """The bytes of such a message, cut off, changed or with others in between; or any bytes at all."""
+        """The bytes of a random message, truncated, changed or with insertions; or random bytes."""
         whole = bytearray(self.message(kind).SerializeToString())
         chance = self.chance
         match chance.randrange(5):
@@ -71,7 +71,7 @@ class Nonsense:
                 place = chance.randrange(len(whole) + 1)
                 return bytes(whole[:place]) + chance.randbytes(chance.randint(1, 20)) + bytes(whole[place:])
             case _:
-                # A message within a message within a message: no parser may follow it to the end.
+                # Deeply nested messages, which no parser may follow to the end.
                 field = chance.choice(b"\x0a\x12\x1a\x22")
                 nested = b""
                 for _ in range(chance.choice((3, 120, 300))):
@@ -79,7 +79,7 @@ class Nonsense:
                 return nested
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Headers, most of the time none."""
+        """Random headers, usually none."""
         chance = self.chance
         if chance.random() < 0.8:
             return ()
@@ -129,7 +129,7 @@ class Nonsense:
         if plausible and self.chance.random() < 0.7:
             return self.chance.choice(plausible)
         if name == "path":
-            # Nothing is to be written where it does not belong.
+            # Paths must not leave the test's folder.
             return f"{plausible[0]}-{self.chance.choice(_WORDS)}" if plausible else ""
         if self.chance.random() < 0.2:
             return str(uuid.UUID(int=self.chance.getrandbits(128)))

@@ -1,4 +1,4 @@
-"""Who may call what, over a real server; and what is written down of it."""
+"""Rights to call methods, and the audit trail, with a real server."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ OWN = a_job(
     owner="a-submitter",
     spec=ImportSpec(file=File(root="in", path="a.csv"), target=Table(connection="crm", table="t")),
 )
-"""A job of the submitter that ``shown`` makes, with what that one may use."""
+"""A job of the submitter of ``shown``, who may use its connection and root."""
 
 
 def methods_of(service: str) -> set[str]:
@@ -200,7 +200,7 @@ async def test_health_is_for_all_and_reflection_for_those_who_are_known(api):
     assert (await HealthStub(api.channel).Check(request, metadata=wrong, timeout=DEADLINE)).status == 1
     stub = ServerReflectionStub(api.channel)
     requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
-    # Nothing is sent: gRPC's client reports INTERNAL instead of the refusal that overtakes a request.
+    # No request is sent, because gRPC's client would report INTERNAL if the refusal comes before the request.
     failed, _ = await refused(stub.ServerReflectionInfo(metadata=wrong, timeout=DEADLINE).read())
     assert failed.code() is UNAUTHENTICATED
     viewer = await shown(api, Role.VIEWER)
@@ -226,7 +226,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_request(api, caplog):
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-# What a request asks for
+# What a request names
 
 
 @pytest.mark.parametrize("paths", [["spec"], ["label", "spec"], []])
@@ -287,7 +287,7 @@ async def test_a_submitter_names_only_what_it_was_given(api, spec, lacks, how):
 
 
 class _Context:
-    """A call by the socket, as far as access can tell."""
+    """The parts of a call on the socket that the interceptor needs."""
 
     def __init__(self, *metadata: tuple[str, str]) -> None:
         self._metadata = metadata
@@ -355,7 +355,7 @@ UPLOAD = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 
 
 def on_upload(method: str, spelling: str = "") -> Any:
-    """A request of this method that names the upload; files may be spelled otherwise, by what stands before."""
+    """A request of this method that names the upload. ``spelling`` is put before the path of a file."""
     file = spec_pb2.File(root="uploads", path=f"{spelling}{UPLOAD}/a.csv")
     table = spec_pb2.Table(connection="crm", table="t")
     return {
@@ -508,7 +508,7 @@ async def test_a_stream_ends_when_a_reload_has_made_another_of_its_caller(api):
     rechecking.cancel()
 
 
-# What is written down
+# The audit trail
 
 
 async def test_what_changes_something_is_written_down_and_what_reads_is_not(api, caplog):
@@ -661,7 +661,7 @@ async def test_admins_read_the_trail_page_by_page(api):
     assert [entry.sequence for entry in entries] == [5, 4, 3, 2, 1]
     assert rest.next_page_token == ""
     assert entries[0].time.ToDatetime(NOW.tzinfo) == NOW
-    # What the answer names counts for more than the request.
+    # The name in the answer takes precedence over the request.
     assert (entries[0].principal, entries[0].resource, entries[0].outcome) == ("socket", "jobs/a1", "OK")
     for role in set(Role) - {Role.ADMIN}:
         metadata = await shown(api, role)

@@ -1,4 +1,4 @@
-"""What is kept of the messages that watchers were shown."""
+"""The cache of encoded events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller is told of each error."""
+"""The status and details of each error."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Yard:
         return upload
 
     async def begun(self, begin: pb.UploadFileRequest) -> Any:
-        """A sending that the server has taken, and that goes on when the test writes."""
+        """An accepted upload, which the test continues by writing."""
         call = self.stub.UploadFile(timeout=60)
         await call.write(begin)
         await asyncio.wait_for(call.initial_metadata(), DEADLINE)
@@ -90,7 +90,7 @@ class Yard:
         return upload
 
     async def has_received(self, size: int) -> None:
-        """Wait until so many bytes are on the disk."""
+        """Wait until ``size`` bytes are on disk."""
 
         async def enough() -> bool:
             return (await self.there()).received == size
@@ -112,12 +112,12 @@ class Yard:
             call.cancel()
 
     def visible(self) -> list[str]:
-        """What stands beneath the root of uploads."""
+        """The files below the root of uploads."""
         return sorted(str(p.relative_to(self.files.root)) for p in self.files.root.rglob("*") if p.is_file())
 
 
 class Doorman(grpc.aio.ServerInterceptor):
-    """Lets everybody in, as one and the same."""
+    """Admits everybody as the same principal."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         caller.set(Caller(principal=ANYONE, acts=frozenset()))
@@ -164,7 +164,7 @@ async def yard(make_yard: Callable[..., Any]) -> Yard:
 
 
 async def rest_of(call: Any) -> bytes:
-    """The bytes that are still to come."""
+    """The remaining bytes."""
     pieces = []
     while (message := await call.read()) is not grpc.aio.EOF:
         pieces.append(message.data)
@@ -214,7 +214,7 @@ async def test_sizes_at_the_edge(yard: Yard, size: int) -> None:
 
 
 async def test_what_breaks_off_goes_on(yard: Yard) -> None:
-    """Twice: once by the client's cancel, once by a stream that just ends."""
+    """Once by the client's cancel, and once by a stream that ends early."""
     content = content_of(5 * MIB)
     call = await yard.begun(yard.begin(content))
     await call.write(pb.UploadFileRequest(data=content[:MIB]))
@@ -328,7 +328,7 @@ async def test_messages_out_of_order(yard: Yard, case: str) -> None:
 
 
 async def test_the_later_of_two_sendings_takes_over(yard: Yard) -> None:
-    """The former may hang in a dead connection: it must not keep the file. It is told at once."""
+    """The first upload may hang in a dead connection and must not block the file. It ends at once."""
     content = content_of(4 * MIB)
     former = await yard.begun(yard.begin(content))
     await former.write(pb.UploadFileRequest(data=content[:MIB]))
@@ -351,7 +351,7 @@ async def test_sendings_that_fight_leave_the_right_file(yard: Yard) -> None:
     assert len(refusals) < 8
     for refusal in refusals:
         assert isinstance(refusal, grpc.aio.AioRpcError)
-        # gRPC's client loses the answer sometimes where it comes while something is being sent.
+        # gRPC's client sometimes loses an answer that arrives while it sends.
         assert refusal.code() is grpc.StatusCode.FAILED_PRECONDITION or refusal.details() == "Internal error from Core"
     assert (yard.files.root / ID / "people.csv").read_bytes() == content
 
@@ -511,7 +511,7 @@ async def test_a_file_that_changes_while_it_is_sent_ends_the_stream(yard: Yard) 
 
 
 async def test_a_slow_reader_holds_back_the_server(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server has read of the file stays near to what the client has read of the stream."""
+    """The server reads the file only slightly ahead of the client."""
     with (yard.root / "big").open("wb") as file:
         file.truncate(200 * MIB)
     pieces = 0
@@ -529,7 +529,7 @@ async def test_a_slow_reader_holds_back_the_server(yard: Yard, monkeypatch: pyte
     while taken < 40:
         assert len((await call.read()).data) == MIB
         taken += 1
-        # Whatever the server may still do for what it has been allowed to send, it has done after some calls.
+        # After some calls the server has sent everything that the window allows.
         for _ in range(3):
             await reason_of(yard.there())
         assert pieces <= taken + 40
@@ -595,7 +595,7 @@ async def test_fifty_megabytes_both_ways_take_little_memory(yard: Yard) -> None:
 
 
 async def test_a_root_whose_directories_become_links_gives_nothing_away(yard: Yard, folder: Path) -> None:
-    """Somebody swaps a directory for a link, again and again, while it is read."""
+    """A directory is replaced by a link repeatedly during reads."""
     outside = folder / "outside"
     outside.mkdir()
     (outside / "a.csv").write_text("secret")

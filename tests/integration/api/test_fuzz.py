@@ -1,4 +1,4 @@
-"""A daemon that is sent nonsense: it lives, answers with codes that tell the caller's fault, and keeps nothing of it.
+"""A daemon that receives nonsense survives, answers with codes that blame the caller, and leaks nothing.
 
 ``LADING_FUZZ_SEED`` and ``LADING_FUZZ_ROUNDS`` choose other requests, and more of them.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SEED = int(os.environ.get("LADING_FUZZ_SEED", "4"))
 ROUNDS = int(os.environ.get("LADING_FUZZ_ROUNDS", "60"))
-"""So many requests of each sort to each method."""
+"""The number of requests of each kind to each method."""
 TOGETHER = 12
 DEADLINE = 30.0
 LISTENING = 0.05
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[str]:
-    """A whole daemon in this process, so that its tasks can be counted; its address."""
+    """Run a whole daemon in this process, so that its tasks can be counted. Yields its address."""
     settings = Settings(
         state_dir=folder / "state",
         socket=folder / "s",
@@ -59,7 +59,7 @@ async def serving(folder: Path) -> AsyncIterator[str]:
         roots={"local": folder},
         connections={"local": {"url": f"sqlite:///{folder / 'target.db'}"}},
     )
-    # A daemon at its end has the process ended by signals; this one goes on.
+    # A stopped daemon lets signals end the process, but this process continues.
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     daemon = asyncio.create_task(Daemon(settings, lambda: (settings, ()), folder / "ladingd.toml").serve())
     address = f"unix:{folder / 's'}"
@@ -90,7 +90,7 @@ async def services_of(channel: grpc.aio.Channel) -> list[str]:
 
 
 class Caller:
-    """Sends bytes to any method and notes what came of it."""
+    """Sends bytes to any method and records the outcome."""
 
     def __init__(self, channel: grpc.aio.Channel, blocking: grpc.Channel, *, listening: float = LISTENING) -> None:
         self._channel = channel
@@ -100,7 +100,7 @@ class Caller:
         self.blamed: list[str] = []
 
     async def call(self, method: Any, payloads: list[bytes], metadata: tuple[tuple[str, Any], ...] = ()) -> None:
-        """One call; a stream of answers is read for a moment only."""
+        """Make a call. A stream of answers is read only for a moment."""
         path = f"/{method.containing_service.full_name}/{method.name}"
         try:
             if method.client_streaming:
@@ -112,7 +112,7 @@ class Caller:
                 await self._channel.unary_unary(path)(payloads[0], timeout=DEADLINE, metadata=metadata)
             code = grpc.StatusCode.OK
         except grpc.RpcError as error:
-            # Of gRPC's two kinds of errors, both have this.
+            # Both kinds of gRPC errors have this method.
             code, details = error.code(), error.details()  # type: ignore[attr-defined]
             if code in OURS:
                 self.blamed.append(f"{path}: {code.name} {details} for {[each.hex() for each in payloads]}")
@@ -129,7 +129,7 @@ class Caller:
             call.cancel()
 
     def _send_all(self, path: str, streaming: bool, payloads: list[bytes], metadata: Any) -> None:
-        # The asynchronous client shows a failure of its own where the daemon answers before all is sent.
+        # The asyncio client reports its own error if the daemon answers before everything is sent.
         make = (self._blocking.stream_stream if streaming else self._blocking.stream_unary)(path)
         answer = make(iter(payloads), timeout=DEADLINE, metadata=metadata)
         if streaming:
@@ -139,14 +139,14 @@ class Caller:
 
 @asynccontextmanager
 async def channels(address: str) -> AsyncIterator[tuple[grpc.aio.Channel, grpc.Channel]]:
-    """One for calls of asyncio, and one for threads."""
+    """A channel for asyncio and a channel for threads."""
     async with grpc.aio.insecure_channel(address) as channel:
         with grpc.insecure_channel(address) as blocking:
             yield channel, blocking
 
 
 async def _all_of(sendings: Iterator[Any]) -> None:
-    """Await them, so many at a time."""
+    """Await them, at most TOGETHER at a time."""
     places = asyncio.Semaphore(TOGETHER)
 
     async def one(sending: Any) -> None:
@@ -159,7 +159,7 @@ async def _all_of(sendings: Iterator[Any]) -> None:
 
 
 async def _prepared(address: str, folder: Path) -> dict[str, list[str]]:
-    """Some jobs, and what plausible requests are made of."""
+    """Create some jobs. Returns texts for plausible requests."""
     file = write_people(folder / "people.csv", 100)
     names = []
     async with Client(address) as client:
@@ -290,10 +290,10 @@ def _knock(daemon: DaemonProcess, sent: bytes) -> None:
             while door.recv(65536):
                 pass
         except (BrokenPipeError, ConnectionResetError):
-            pass  # It has hung up, which is an answer.
+            pass  # The daemon has closed the connection, which is a valid answer.
 
 
 def _connections(daemon: DaemonProcess) -> int:
-    """How many the daemon holds, as Linux lists them: by the path of the socket, 03 for those that are connected."""
+    """The number of connections, as listed by Linux with the socket's path; 03 means connected."""
     rows = [row.split() for row in Path("/proc/net/unix").read_text().splitlines()]
     return sum(1 for row in rows if row[-1] == str(daemon.socket) and row[5] == "03")

@@ -1,4 +1,4 @@
-"""What leaves the server when a handler breaks, is cancelled or cancels itself."""
+"""The answers of the server when a handler fails, is cancelled or cancels itself."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_a_client_that_goes_away_without_reading_ends_its_stream_too(api):
     await call.read()
     before = 0
     async with asyncio.timeout(DEADLINE):
-        # Until the window is full and the handler is held up in a write.
+        # Fills the window, so that the handler blocks in a write.
         while before != api.watch.sent:
             before = api.watch.sent
             await asyncio.sleep(0.2)
@@ -127,7 +127,7 @@ async def test_an_unknown_method_is_unimplemented(api):
 
 
 class _Context:
-    """A call whose client is still there, as far as the guard can tell."""
+    """The parts of a call with a connected client that the guard needs."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[grpc.StatusCode, str]] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
 KINDS = [kind for kind in WatchKind if kind is not WatchKind.WITHDRAWN]
-"""Callers are told of a withdrawn job as of a deleted one."""
+"""Callers see a withdrawn job as deleted."""
 
 COUNTS = Counts(
     read=100,

@@ -1,4 +1,4 @@
-"""Every call of the service: what is asked of the domain, and what comes back."""
+"""Every call of the service: its calls of the domain, and its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits by class of call: what is refused, what is never starved, and that every place is given back."""
+"""Limits by class of call: what is refused, what is never starved, and that every place is freed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 WATCHERS = 1000
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16))
-"""Else the window of a client that does not read grows to megabytes before its stream stalls."""
+"""By default the window of a client that does not read grows to megabytes before its stream stalls."""
 
 
 def methods() -> Iterator[tuple[str, MethodDescriptor]]:
@@ -54,7 +54,7 @@ OF_LADING = dict(methods())
 
 
 class JobServicer(JobServiceServicer):
-    """Waits in every call until it is let go; ``error`` is raised then, where there is one."""
+    """Blocks in every call until it is released, then raises ``error`` if it is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -118,7 +118,7 @@ class Served:
         return status
 
     async def count(self, call_class: CallClass, number: int) -> None:
-        """Wait until so many calls of a class run."""
+        """Wait until ``number`` calls of a class run."""
         await eventually(lambda: self.limits.running[call_class] == number)
 
 
@@ -205,7 +205,7 @@ class TestTooMany:
         async with serving(folder, watches=WATCHERS, commands=1) as served:
             served.jobs.endless = True
             watchers = [served.watch(timeout=None) for _ in range(WATCHERS)]
-            # None of them reads on: their windows fill up, and their handlers are held up in a write.
+            # None of them reads: their windows fill up, and their handlers block in a write.
             async with asyncio.timeout(60):
                 await asyncio.gather(*(watcher.read() for watcher in watchers))
             failed, status = await refused(served.watch().read())

@@ -1,4 +1,4 @@
-"""The files of a listener, read anew when they change."""
+"""The files of a listener are read again when they change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_key_that_could_not_be_read_is_looked_at_again_when_its_rights_change(
     files = _Files(Listener(address="", certificate=certificate, key=key))
     files.read()
     Authority().issue("localhost").write(tmp_path, "server")
-    with monkeypatch.context() as closed:  # Root, who may run the tests, reads everything.
+    with monkeypatch.context() as closed:  # Root can read everything.
         closed.setattr(Path, "read_bytes", _refuse)
         assert files.changed() is None
         assert files.changed() is None

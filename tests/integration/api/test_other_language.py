@@ -1,4 +1,4 @@
-"""A client of another language, which learns by reflection what the daemon can do and imports a file."""
+"""A client in another language learns the API by reflection, and imports a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client's program, its packages beside it."""
+    """The client's program with its packages."""
     home = tmp_path_factory.mktemp("node")
     for file in SOURCE.iterdir():
         shutil.copy(file, home)

@@ -1,4 +1,4 @@
-"""Whose jobs a caller may touch: every method, every role, jobs of one's own, shared ones and those of others."""
+"""Access to jobs: every method and role, with own, shared and other jobs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ACTS = {
     "WatchJournal": Act.SEE,
     "WatchRejects": Act.READ_REJECTS,
 } | {name: act for name, (_, act) in EDITS.items()}
-"""What each call that names a job does with it."""
+"""The act of each call that names a job."""
 
 REQUESTS = {name: CALLS[name] for name in ACTS if name in CALLS} | {
     name: pb.UpdateJobRequest(job=job) for name, (job, _) in EDITS.items()
@@ -74,7 +74,7 @@ def a_job_of(standing: Standing) -> Job:
 
 
 async def by_anna(api: Any, role: Role, **more: Any) -> dict[str, Any]:
-    """What makes a call anna's."""
+    """The metadata of anna's calls."""
     bounds = {"connections": ("crm",), "roots": ("in",)} if role is Role.SUBMITTER else {}
     token, text = issue("anna", role, NOON, **(bounds | more))
     api.tokens.all = [token]
@@ -82,7 +82,7 @@ async def by_anna(api: Any, role: Role, **more: Any) -> dict[str, Any]:
 
 
 async def outcome(call: Any) -> tuple[grpc.StatusCode, str]:
-    """How a call ends, with its words where it fails."""
+    """The outcome of a call, with the message of an error."""
     try:
         await (call.read() if hasattr(call, "read") else call)
     except grpc.aio.AioRpcError as error:
@@ -119,7 +119,7 @@ async def test_a_call_reaches_the_jobs_that_its_role_may(api: Any, role: Role, s
 
 
 async def test_a_job_of_another_is_as_one_that_is_not_there(api: Any) -> None:
-    """By code, by words, by the trail: nothing tells them apart."""
+    """Code, message and audit trail are the same."""
     caller = await by_anna(api, Role.SUBMITTER)
     api.store.put(a_job(id="a1", owner="ben"))
     for name in ("GetJob", "ListJournalEntries", "ListRejects"):
@@ -148,7 +148,7 @@ async def test_lists_and_watches_hold_what_the_caller_may_see(api: Any) -> None:
 
 @pytest.mark.parametrize(("connections", "roots"), [((), ("in",)), (("crm",), ()), (("other",), ("in",))])
 async def test_rights_are_those_of_now(api: Any, connections: tuple[str, ...], roots: tuple[str, ...]) -> None:
-    """An owner whose token no longer has a connection or a root reads, pauses and deletes, but starts nothing."""
+    """An owner who has lost the right to a connection or root may read, pause and delete, but not start."""
     api.control.job = api.store.put(a_job_of(Standing.OWN))
     caller = await by_anna(api, Role.SUBMITTER, connections=connections, roots=roots)
     for name, code in (("StartJob", DENIED), ("CloneJob", DENIED), ("UpdateJob spec", DENIED)):
@@ -167,7 +167,7 @@ async def test_a_spec_is_edited_by_whoever_may_use_the_old_and_the_new_one(api: 
 
 
 async def test_a_request_of_before_does_not_show_the_job_of_another(api: Any) -> None:
-    """When requests were nobody's, somebody else may have made a job by this one."""
+    """Before requests had owners, another caller may have made a job with this request_id."""
     request = pb.CreateJobRequest(job=job_pb2.Job(spec=IMPORT), request_id="6f9619ff-8b86-4d01-b42d-00cf4fc964ff")
 
     async def earlier(spec: Any, **facts: Any) -> Job:
@@ -181,7 +181,7 @@ async def test_a_request_of_before_does_not_show_the_job_of_another(api: Any) ->
 
 
 def test_a_job_that_is_withdrawn_ends_without_a_word() -> None:
-    """Also where others were shown the same change before."""
+    """Also if others were shown the same change before."""
     job = a_job(owner="ben", label="secret", description="secret", revision=9)
     shown = EncodedEvents()
     change = {"revision": 9, "time": NOON, "job": job}

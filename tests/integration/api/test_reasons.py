@@ -1,4 +1,4 @@
-"""The reasons that the API lists: each has an error that gives it, with the code that its comment names."""
+"""Every reason in the API has an error with this reason and with the code in the reason's comment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specs as messages and back, and what is refused in them."""
+"""Converts specs to messages and back, and refuses invalid ones."""
 
 from __future__ import annotations
 
