@@ -94,7 +94,7 @@ class ImportJob(TestJob):
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
         path.write_bytes(b"".join([writer.header(), *map(bytes, writer.records(texts))]))
-        return ImportSpec(file=File(path=path.name), target=_TABLE, chunk_bytes=path.stat().st_size // 3)
+        return ImportSpec(file=File(path=path.name), target=_TABLE, chunk_bytes=path.stat().st_size // 2)
 
     def moved(self) -> list[Row]:
         return self.database.sql("SELECT id, name FROM t ORDER BY id")
