@@ -66,7 +66,7 @@ from lading_client.model import (
     WatchEvent,
     WatchKind,
 )
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Ragged, Table
 from lading_client.transport.credentials import Tls
 from lading_client.transport.transport import Transport
 
@@ -119,6 +119,7 @@ __all__ = [
     "PermissionDenied",
     "Progress",
     "QuotaExceeded",
+    "Ragged",
     "Reject",
     "RejectEvent",
     "RejectType",

@@ -23,6 +23,15 @@ class Header(StrEnum):
     ABSENT = "ABSENT"
 
 
+class Ragged(StrEnum):
+    """What becomes of records with fewer fields than the file has columns. UNSPECIFIED means REJECT."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    REJECT = "REJECT"
+    FILL = "FILL"
+    """The fields that such a record lacks are null."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
     """A path, relative and with ``/`` between its parts, beneath one of the roots of the daemon's configuration."""
@@ -42,11 +51,21 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvFormat:
-    """The form of a CSV file. Defaults: on import the delimiter is detected, on export a comma; double quotes."""
+    """The form of a CSV file. On import, what is not set is detected.
+
+    Exports take the delimiter (one character; empty: a comma), the quote (empty: a double quote) and the header only.
+    """
 
     delimiter: str = ""
     quote: str = ""
     header: Header = Header.UNSPECIFIED
+    skip_lines: int | None = None
+    """The lines before the header or the first record."""
+    comment: str = ""
+    """How lines begin that are no records. ``none``: every line is part of a record."""
+    escape: str = ""
+    """The character that escapes a quote. ``none``: a quote is escaped by doubling it."""
+    ragged: Ragged = Ragged.UNSPECIFIED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from lading.v1 import spec_pb2
 from lading_client.errors import BadSpec
 from lading_client.messages.enums import enum_values
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Ragged, Table
 
 _ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_")
+_RAGGED = enum_values(Ragged, spec_pb2.Ragged.DESCRIPTOR, "RAGGED_")
 _HEADERS = enum_values(Header, spec_pb2.Header.DESCRIPTOR, "HEADER_")
 
 
@@ -54,8 +55,15 @@ def _table(message: spec_pb2.Table) -> Table:
 
 
 def _csv(message: spec_pb2.CsvFormat) -> CsvFormat:
-    header = _HEADERS.get(message.header, Header.UNSPECIFIED)
-    return CsvFormat(delimiter=message.delimiter, quote=message.quote, header=header)
+    return CsvFormat(
+        delimiter=message.delimiter,
+        quote=message.quote,
+        header=_HEADERS.get(message.header, Header.UNSPECIFIED),
+        skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
+        comment=message.comment,
+        escape=message.escape,
+        ragged=_RAGGED.get(message.ragged, Ragged.UNSPECIFIED),
+    )
 
 
 def spec_message(value: JobSpec) -> spec_pb2.JobSpec:
@@ -98,5 +106,12 @@ def _table_message(value: Table) -> spec_pb2.Table:
 
 
 def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
-    header = f"HEADER_{value.header}"
-    return spec_pb2.CsvFormat(delimiter=value.delimiter, quote=value.quote, header=header)
+    return spec_pb2.CsvFormat(
+        delimiter=value.delimiter,
+        quote=value.quote,
+        header=f"HEADER_{value.header}",
+        skip_lines=value.skip_lines,
+        comment=value.comment,
+        escape=value.escape,
+        ragged=f"RAGGED_{value.ragged}",
+    )

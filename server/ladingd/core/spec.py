@@ -44,13 +44,31 @@ class Table:
     table: str
 
 
+class Ragged(StrEnum):
+    """What becomes of records with fewer fields than the file has columns."""
+
+    REJECT = "REJECT"
+    FILL = "FILL"
+    """The fields that such a record lacks are null."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CsvFormat:
-    """The format of a delimited file. An empty delimiter is detected on import and is a comma on export."""
+    """The format of a delimited file. On import, what is empty is detected.
+
+    Exports know the delimiter (empty: a comma), the quote (empty: a double quote) and the header only.
+    """
 
     delimiter: str = ""
-    quote: str = '"'
+    quote: str = ""
     header: Header = Header.DEFAULT
+    skip_lines: int | None = None
+    """The lines before the header or the first record. None: they are detected."""
+    comment: str = ""
+    """How lines begin that are no records. ``none``: every line is part of a record."""
+    escape: str = ""
+    """The character that escapes a quote. ``none``: a quote is escaped by doubling it."""
+    ragged: Ragged = Ragged.REJECT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

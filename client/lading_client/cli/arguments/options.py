@@ -13,6 +13,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class RaggedChoice(StrEnum):
+    """The values of --ragged."""
+
+    REJECT = "reject"
+    FILL = "fill"
+
+
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
 LabelOption = Annotated[
     str, typer.Option("--label", metavar="TEXT", help="A text to recognise the job by.", show_default=False)
@@ -32,11 +39,34 @@ FormatOption = Annotated[
     ),
 ]
 DelimiterOption = Annotated[
-    str, typer.Option("--delimiter", metavar="CHAR", help="One character, or `tab`.", show_default=False)
+    str, typer.Option("--delimiter", metavar="TEXT", help="What separates fields; or `tab`.", show_default=False)
 ]
 QuoteOption = Annotated[
     str,
-    typer.Option("--quote", metavar="CHAR", help="One character.", show_default="a double quote"),
+    typer.Option("--quote", metavar="CHAR", help="One character.", show_default="detected"),
+]
+EscapeOption = Annotated[
+    str,
+    typer.Option(
+        "--escape", metavar="CHAR", help="The character that escapes a quote, or `none`.", show_default="detected"
+    ),
+]
+SkipOption = Annotated[
+    int | None,
+    typer.Option("--skip-lines", metavar="N", min=0, help="The lines before the table.", show_default="detected"),
+]
+CommentOption = Annotated[
+    str,
+    typer.Option(
+        "--comment",
+        metavar="TEXT",
+        help="How lines begin that are no records, or `none`.",
+        show_default="detected before the table",
+    ),
+]
+RaggedOption = Annotated[
+    RaggedChoice,
+    typer.Option("--ragged", help="What becomes of records with too few fields: fill them with nulls or reject them."),
 ]
 
 

@@ -10,13 +10,18 @@ import typer
 
 from lading_client.cli.arguments import table_name
 from lading_client.cli.arguments.options import (
+    CommentOption,
     DelimiterOption,
     DetachOption,
+    EscapeOption,
     FormatOption,
     LabelOption,
     QuoteOption,
+    RaggedChoice,
+    RaggedOption,
     RejectsOption,
     SharedOption,
+    SkipOption,
     character,
     format_name,
 )
@@ -28,7 +33,7 @@ from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
 from lading_client.errors import BadSpec, JobDeleted
 from lading_client.model import Job, State
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec
+from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged
 
 if TYPE_CHECKING:
     from lading_client.client import Client
@@ -57,6 +62,10 @@ def import_file(
             "--header/--no-header", help="Whether the first record names the columns.", show_default="detected"
         ),
     ] = None,
+    escape: EscapeOption = "",
+    skip_lines: SkipOption = None,
+    comment: CommentOption = "",
+    ragged: RaggedOption = RaggedChoice.REJECT,
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -69,7 +78,15 @@ def import_file(
     with _usage(ours):
         source = File(path=file_to_send(file)) if remote else file_at(file)
         target = table_name.parse(into)
-    csv = CsvFormat(delimiter=character(delimiter), quote=character(quote), header=_header(header))
+    csv = CsvFormat(
+        delimiter=character(delimiter),
+        quote=character(quote),
+        header=_header(header),
+        skip_lines=skip_lines,
+        comment=comment,
+        escape=escape,
+        ragged=Ragged[ragged.name],
+    )
     wanted = ImportSpec(
         files=(source,),
         file_format=format_name(file_format),

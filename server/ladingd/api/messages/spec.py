@@ -16,6 +16,7 @@ from ladingd.core.spec import (
     Header,
     ImportSpec,
     OnRestart,
+    Ragged,
     Table,
 )
 
@@ -34,6 +35,12 @@ _HEADERS = {
     spec_pb2.HEADER_UNSPECIFIED: Header.DEFAULT,
     spec_pb2.HEADER_PRESENT: Header.PRESENT,
     spec_pb2.HEADER_ABSENT: Header.ABSENT,
+}
+
+_RAGGED = {
+    spec_pb2.RAGGED_UNSPECIFIED: Ragged.REJECT,
+    spec_pb2.RAGGED_REJECT: Ragged.REJECT,
+    spec_pb2.RAGGED_FILL: Ragged.FILL,
 }
 
 _SPELLING = {
@@ -116,7 +123,7 @@ def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportS
     with beneath("file"):
         file = _file(message.file)
     with beneath("csv"):
-        csv = _csv_format(message.csv, default_delimiter=",")
+        csv = _csv_format(message.csv)
     return ExportSpec(
         source=source,
         file=file,
@@ -141,21 +148,21 @@ def _table(message: spec_pb2.Table) -> Table:
     return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
 
 
-def _csv_format(message: spec_pb2.CsvFormat, *, default_delimiter: str = "") -> CsvFormat:
-    """``default_delimiter`` is the meaning of an empty delimiter, if it is known beforehand."""
-    if message.header not in _HEADERS:
-        raise InvalidSpec("header", f"has no value {int(message.header)}")
-    _check_character("delimiter", message.delimiter)
-    _check_character("quote", message.quote)
-    quote = message.quote or '"'
-    if quote == (message.delimiter or default_delimiter):
-        raise InvalidSpec("quote", f"is the delimiter too: {quote!r}")
-    return CsvFormat(delimiter=message.delimiter, quote=quote, header=_HEADERS[message.header])
-
-
-def _check_character(field: str, text: str) -> None:
-    if text and (len(text) != 1 or not text.isascii() or text in "\n\r\0"):
-        raise InvalidSpec(field, "is not one ASCII character, other than a line end or NUL")
+def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
+    for name, values in (("header", _HEADERS), ("ragged", _RAGGED)):
+        if getattr(message, name) not in values:
+            raise InvalidSpec(name, f"has no value {int(getattr(message, name))}")
+    if message.skip_lines < 0:
+        raise InvalidSpec("skip_lines", "is negative")
+    return CsvFormat(
+        delimiter=message.delimiter,
+        quote=message.quote,
+        header=_HEADERS[message.header],
+        skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
+        comment=message.comment,
+        escape=message.escape,
+        ragged=_RAGGED[message.ragged],
+    )
 
 
 def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
@@ -198,4 +205,12 @@ def _table_message(table: Table) -> spec_pb2.Table:
 
 def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
     headers = {header: value for value, header in _HEADERS.items()}
-    return spec_pb2.CsvFormat(delimiter=csv.delimiter, quote=csv.quote, header=headers[csv.header])
+    return spec_pb2.CsvFormat(
+        delimiter=csv.delimiter,
+        quote=csv.quote,
+        header=headers[csv.header],
+        skip_lines=csv.skip_lines,
+        comment=csv.comment,
+        escape=csv.escape,
+        ragged=spec_pb2.RAGGED_FILL if csv.ragged is Ragged.FILL else spec_pb2.RAGGED_UNSPECIFIED,
+    )

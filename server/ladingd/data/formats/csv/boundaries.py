@@ -7,14 +7,15 @@ those are read one by one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ladingd.data.formats.csv.marks import CR, LF, Hits, quotes_in, read_marks
+from ladingd.data.formats.csv.marks import BLANK, CR, LF, Hits, quotes_in, read_marks
 from ladingd.data.formats.csv.quoting import Kind, grammar_of
+from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
 from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def frame(data: bytes, dialect: Dialect, *, final: bool, records: int | None = N
 
     ``records``: their number, if it is known. If there are as many lines, quotes are ignored.
     """
+    if is_wide(dialect):
+        narrowed = narrow(data, dialect)
+        frames = frame(narrowed.data, narrowed.dialect, final=final, records=records)
+        return replace(
+            frames,
+            line_ends=narrowed.original(frames.line_ends),
+            record_ends=narrowed.original(frames.record_ends),
+        )
     line_ends = _line_ends(data, final=final)
     if line_ends.size == records and line_ends[-1] == len(data):
         return Frames(line_ends=line_ends, record_ends=line_ends)
@@ -127,7 +136,10 @@ def _odd_lines(data: bytes, dialect: Dialect, ends: Positions) -> list[int]:
     counts = np.diff(firsts, append=lines.size)
     closes = (np.arange(lines.size) - np.repeat(firsts, counts)) & 1 == 1
     beside = quotes[1:] - 1 == quotes[:-1]
-    starts = _at_border(codes[quotes - 1], dialect) | (quotes == 0)
+    before = quotes - 1
+    if dialect.blanks:
+        before = _last_not_blank(codes)[before]
+    starts = _at_border(codes[before], dialect) | (before < 0) | (quotes == 0)
     stops = _at_border(codes.take(quotes + 1, mode="clip"), dialect) | (quotes == len(data) - 1)
     right = np.where(closes, stops, starts)
     right[1:] |= beside & ~closes[1:]
@@ -137,6 +149,12 @@ def _odd_lines(data: bytes, dialect: Dialect, ends: Positions) -> list[int]:
     odd = ~regular & np.logical_or.reduceat(starts, firsts)
     found: list[int] = lines[firsts[odd]].tolist()
     return [line for line in found if line < ends.size]
+
+
+def _last_not_blank(codes: Codes) -> Positions:
+    """For each byte the last one up to it that is not a blank; -1 if there is none."""
+    found: Positions = np.maximum.accumulate(np.where(codes != BLANK, np.arange(codes.size), -1))
+    return found
 
 
 def _without_mark(data: bytes, end: int) -> int:

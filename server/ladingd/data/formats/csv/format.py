@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ladingd.core.spec import Header
+from ladingd.core.plan import Layout
+from ladingd.core.spec import ExportSpec, Header, Ragged
 from ladingd.data.formats.csv.chunker import cut
-from ladingd.data.formats.csv.dialect import NAME, Dialect, check_options
+from ladingd.data.formats.csv.dialect import FIELDS, FILL, NAME, RAGGED, Dialect, check_marks
 from ladingd.data.formats.csv.parser import parse, record_places
 from ladingd.data.formats.csv.reader import read_piece
 from ladingd.data.formats.csv.sample import read_head
@@ -19,8 +20,8 @@ from ladingd.data.formats.lines import blank_lines, find_beginning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.core.plan import Chunk, Column, ImportPlan, Layout
-    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.core.plan import Chunk, Column, ImportPlan
+    from ladingd.core.spec import ImportSpec
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.csv.sample import Head
     from ladingd.data.formats.format import Piece
@@ -39,7 +40,7 @@ class Csv(Format):
         return False  # Any text may be delimited.
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        check_options(spec.csv)
+        check_marks(spec.csv, writes=isinstance(spec, ExportSpec))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
@@ -48,22 +49,23 @@ class Csv(Format):
             layout = Dialect.wanted(spec.csv).layout()
             return Outline(layout=layout, start=size, end=size, first_line=first_line, notes=notes)
         head = read_head(source, beginning, size, spec.csv, column_limit)
-        first_line += head.header_lines
-        parsed = parse(head.records, head.dialect, len(head.names))
+        first_line += head.lines
+        fill = spec.csv.ragged is Ragged.FILL
+        parsed = parse(head.records, head.dialect, head.fields, fill=fill)
         places = record_places(head.records, head.dialect)
-        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.blank.tolist())
+        left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.skipped.tolist())
         kept = [index for index in range(places.ends.size) if index not in left_out]
         return Outline(
-            layout=head.dialect.layout(),
-            start=beginning.start + head.header_end,
+            layout=_layout(head, fill=fill),
+            start=beginning.start + head.start,
             end=size,
             first_line=first_line,
             names=head.names,
             named=head.named,
-            columns=parsed.columns,
+            columns=parsed.columns[: len(head.names)],
             lines=(first_line + places.lines(np.array(kept, np.int64))).tolist(),
             detected=_detected(head),
-            notes=notes,
+            notes=(*notes, *head.notes),
         )
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -81,13 +83,31 @@ class Csv(Format):
         return CsvWriter(dialect=Dialect.of(layout), names=names)
 
 
+def _layout(head: Head, *, fill: bool) -> Layout:
+    details = dict(head.dialect.details())
+    if head.fields != len(head.names):
+        details[FIELDS] = str(head.fields)
+    if fill:
+        details[RAGGED] = FILL
+    return Layout(format=NAME, details=details)
+
+
 def _detected(head: Head) -> dict[str, str]:
     dialect = head.dialect
-    header = "yes" if head.named else "no"
     delimiter = dialect.delimiter
-    return {
-        "delimiter": _MARKS.get(delimiter) or (delimiter if delimiter.isprintable() else repr(delimiter)),
+    shown = _MARKS.get(delimiter) or (delimiter if delimiter.isprintable() else repr(delimiter))
+    if dialect.blanks:
+        shown += " and blanks"
+    found = {
+        "delimiter": _with_doubt(shown, head.delimiter_doubt),
         "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
-        "header": f"{header} (in doubt: {head.doubt})" if head.doubt else header,
+        "header": _with_doubt("yes" if head.named else "no", head.doubt),
         "encoding": "UTF-8",
     }
+    if dialect.comment:
+        found["comments"] = dialect.comment
+    return found
+
+
+def _with_doubt(found: str, doubt: str) -> str:
+    return f"{found} (in doubt: {doubt})" if doubt else found

@@ -2,7 +2,7 @@
 
 pyarrow's parser handles regular quotes only: it drops a closing quote inside a field and keeps the rest. A chunk with
 irregular quotes is therefore copied, without the refused records, with literal fields quoted and with nothing escaped.
-The copy also lacks blank lines, which pyarrow would read as records.
+The copy also lacks blank lines and comments, which pyarrow would read as records.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ladingd.data.formats.csv.boundaries import frame
-from ladingd.data.formats.csv.marks import CR, LF, has_blank_lines, read_marks
+from ladingd.data.formats.csv.marks import CR, LF, has_blank_lines, read_marks, without_blanks
 from ladingd.data.formats.csv.quoting import grammar_of
+from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
 from ladingd.data.formats.lines import BOM, RecordPlaces, in_one_piece, is_utf8, without_line_end
 from ladingd.data.values.positions import Positions
 
@@ -47,8 +49,8 @@ class Parsed:
     """The records whose quotes are not regular, with their codes."""
     literal: list[int] = field(default_factory=list)
     """The records with a field that begins with a quote and is kept verbatim."""
-    blank: Positions = field(default_factory=lambda: np.empty(0, np.int64))
-    """The records that are blank lines. They are not in the columns."""
+    skipped: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    """The records that are blank lines or comments. They are not in the columns."""
 
     @property
     def rows(self) -> int:
@@ -58,37 +60,67 @@ class Parsed:
     @property
     def records(self) -> int:
         """The number of all records."""
-        return self.rows + len(self.misshapen) + len(self.refused) + self.blank.size
+        return self.rows + len(self.misshapen) + len(self.refused) + self.skipped.size
 
 
-def parse(data: bytes, dialect: Dialect, width: int) -> Parsed:
-    """Read whole records into ``width`` columns."""
-    if not has_blank_lines(data):
-        return _parse_filled(data, dialect, width)
+def parse(data: bytes, dialect: Dialect, width: int, *, fill: bool = False) -> Parsed:
+    """Read whole records into ``width`` columns. ``fill``: the fields that a short record lacks are null."""
+    if is_wide(dialect):
+        narrowed = narrow(data, dialect)
+        parsed = parse(narrowed.data, narrowed.dialect, width, fill=fill)
+        if dialect.quote.encode() not in data:
+            return parsed
+        return replace(parsed, columns=[narrowed.restored(column) for column in parsed.columns])
+    if not has_blank_lines(data) and not _has_comments(data, dialect):
+        return _parse_filled(data, dialect, width, fill=fill)
     places = record_places(data, dialect)
     codes = np.frombuffer(data, np.uint8)
-    firsts = codes[places.starts]
-    blank = np.flatnonzero((firsts == LF) | (firsts == CR))
-    kept = np.ones(codes.size, np.bool_)
-    kept[places.starts[blank]] = False
-    kept[places.ends[blank] - 1] = False
-    parsed = _parse_filled(codes[kept].tobytes(), dialect, width)
-    numbers = np.delete(np.arange(firsts.size), blank)
+    skipped = np.flatnonzero(_is_blank(codes, places) | _is_comment(codes, places, dialect))
+    kept = _without(codes, places, skipped)
+    parsed = _parse_filled(codes[kept].tobytes(), dialect, width, fill=fill)
+    numbers = np.delete(np.arange(places.starts.size), skipped)
     return Parsed(
         columns=parsed.columns,
         misshapen=[replace(each, index=int(numbers[each.index])) for each in parsed.misshapen],
         refused={int(numbers[index]): code for index, code in parsed.refused.items()},
         literal=[int(numbers[index]) for index in parsed.literal],
-        blank=blank,
+        skipped=skipped,
     )
 
 
-def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
-    """The same for records without blank lines."""
+def _has_comments(data: bytes, dialect: Dialect) -> bool:
+    mark = dialect.comment.encode()
+    return bool(mark) and (data.startswith(mark) or b"\n" + mark in data or b"\r" + mark in data)
+
+
+def _is_blank(codes: npt.NDArray[np.uint8], places: RecordPlaces) -> npt.NDArray[np.bool_]:
+    firsts = codes[places.starts]
+    blank: npt.NDArray[np.bool_] = (firsts == LF) | (firsts == CR)
+    return blank
+
+
+def _is_comment(codes: npt.NDArray[np.uint8], places: RecordPlaces, dialect: Dialect) -> npt.NDArray[np.bool_]:
+    found = np.full(places.starts.size, bool(dialect.comment))
+    for place, code in enumerate(dialect.comment.encode()):
+        found &= codes.take(places.starts + place, mode="clip") == code
+    return found
+
+
+def _without(codes: npt.NDArray[np.uint8], places: RecordPlaces, records: Positions) -> npt.NDArray[np.bool_]:
+    """Which bytes are left without these records."""
+    bounds = np.zeros(codes.size + 1, np.int32)
+    bounds[places.starts[records]] += 1
+    bounds[places.ends[records]] -= 1
+    left: npt.NDArray[np.bool_] = np.cumsum(bounds[:-1]) == 0
+    return left
+
+
+def _parse_filled(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> Parsed:
+    """The same for records without blank lines and comments."""
     marks = read_marks(data, dialect)
     escapes = bool(dialect.escape) and dialect.escape.encode() in data
     if marks.regular and not marks.open and not escapes:
-        return _parse_regular(data, dialect, width)
+        return _parse_regular(data, dialect, width, fill=fill)
     frames = frame(data, dialect, final=True)
     starts, ends = np.concatenate(([0], frames.record_ends[:-1])), frames.record_ends
     rewritten = {*frames.literal, *_escaped(data, dialect, ends)}.difference(frames.refused)
@@ -107,7 +139,7 @@ def _parse_filled(data: bytes, dialect: Dialect, width: int) -> Parsed:
             pieces.append(b"\n")
         kept_from = end
     pieces.append(data[kept_from:])
-    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width)
+    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width, fill=fill)
     kept = np.delete(np.arange(ends.size), list(frames.refused))
     misshapen = [Misshapen(index=int(kept[each.index]), columns=each.columns) for each in parsed.misshapen]
     return replace(parsed, misshapen=misshapen, refused=frames.refused, literal=frames.literal)
@@ -125,7 +157,28 @@ def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
     return found
 
 
-def _parse_regular(data: bytes, dialect: Dialect, width: int) -> Parsed:
+def _parse_regular(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> Parsed:
+    if dialect.blanks:
+        data = without_blanks(data, dialect)
+    parsed = _parse_in_shape(data, dialect, width)
+    short = [each for each in parsed.misshapen if each.columns < width]
+    if not (fill and short):
+        return parsed
+    ends = frame(data, dialect, final=True).record_ends
+    starts = np.concatenate(([0], ends[:-1]))
+    pieces: list[bytes] = []
+    kept_from = 0
+    for each in short:
+        record = without_line_end(data[starts[each.index] : ends[each.index]])
+        end = int(starts[each.index]) + len(record)
+        pieces += (data[kept_from:end], dialect.delimiter.encode() * (width - each.columns))
+        kept_from = end
+    pieces.append(data[kept_from:])
+    return _parse_in_shape(b"".join(pieces), dialect, width)
+
+
+def _parse_in_shape(data: bytes, dialect: Dialect, width: int) -> Parsed:
+    """Records with regular quotes."""
     if is_utf8(data):
         return _parse(data, dialect, width, pa.string())
     # pyarrow cannot report a misshapen record that is not UTF-8. An ASCII copy of the same shape shows such records,

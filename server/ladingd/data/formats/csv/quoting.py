@@ -53,6 +53,8 @@ class Grammar:
     delimiter: bytes
     quote: bytes
     escape: bytes
+    blanks: bool
+    """Blanks before a field do not belong to it."""
     fields: re.Pattern[bytes]
     """All regular fields at this position, each with its delimiter."""
     plain: re.Pattern[bytes]
@@ -112,36 +114,38 @@ class Grammar:
         quoted, literal = field.groups()
         if literal is not None:
             return self._in_quotes(literal)
-        if not self.escape or self.escape not in field[0]:
-            return field[0]
+        text = field[0].lstrip(b" ") if self.blanks else field[0]
+        if not self.escape or self.escape not in text:
+            return text
         if quoted is not None:
             return self._in_quotes(self.inside.sub(rb"\1", quoted))
-        value = self.outside.sub(rb"\1", field[0])
-        return field[0] if value == field[0] else self._in_quotes(value)
+        value = self.outside.sub(rb"\1", text)
+        return text if value == text else self._in_quotes(value)
 
     def _in_quotes(self, value: bytes) -> bytes:
         return self.quote + value.replace(self.quote, self.quote * 2) + self.quote
 
 
 def grammar_of(dialect: Dialect) -> Grammar:
-    """The compiled patterns of a dialect."""
-    return _grammar(dialect.delimiter.encode(), dialect.quote.encode(), dialect.escape.encode())
+    """The compiled patterns of a dialect, whose delimiter is one byte."""
+    return _grammar(dialect.delimiter.encode(), dialect.quote.encode(), dialect.escape.encode(), dialect.blanks)
 
 
 @lru_cache(maxsize=64)
-def _grammar(delimiter: bytes, quote: bytes, escape: bytes) -> Grammar:
+def _grammar(delimiter: bytes, quote: bytes, escape: bytes, blanks: bool) -> Grammar:
     d, q, e = re.escape(delimiter), re.escape(quote), re.escape(escape)
+    before = rb" *+" if blanks else b""
     escaped = rb"|%b(?:.|\Z)" % e if escape else b""
     body = rb"(?:[^%b%b]++|%b%b%b)*+" % (q, e, q, q, escaped)
     # The same without a delimiter: quoted words never contain one.
     words = rb"(?:[^%b%b%b]++|%b%b%b)*+" % (q, e, d, q, q, rb"|%b[^%b]" % (e, d) if escape else b"")
-    plain = rb"(?!%b)[^%b\r\n]*+" % (q, d)
-    regular = rb"(?:%b%b%b(?=[%b\r\n]|\Z)|%b)" % (q, body, q, d, plain)
+    plain = rb"(?!%b%b)[^%b\r\n]*+" % (before, q, d)
+    regular = rb"(?:%b%b%b%b(?=[%b\r\n]|\Z)|%b)" % (before, q, body, q, d, plain)
     closed = rb"%b(?=%b|\Z)" % (q, d)
     literal = rb"%b%b%b(?=[^%b])[^%b]*+(?<!%b)(?=%b|\Z)" % (q, words, q, d, d, q, d)
     # Groups in a possessive repetition fail with a SystemError in Python 3.11.
-    one = rb"(?:%b%b%b|%b|%b)" % (q, body, closed, literal, plain)
-    field = rb"%b(%b)%b|(%b)|%b" % (q, body, closed, literal, plain)
+    one = rb"(?:%b%b%b%b|%b%b|%b)" % (before, q, body, closed, before, literal, plain)
+    field = rb"%b%b(%b)%b|%b(%b)|%b" % (before, q, body, closed, before, literal, plain)
 
     def pattern(text: bytes) -> re.Pattern[bytes]:
         return re.compile(text, re.DOTALL)
@@ -150,9 +154,10 @@ def _grammar(delimiter: bytes, quote: bytes, escape: bytes) -> Grammar:
         delimiter=delimiter,
         quote=quote,
         escape=escape,
+        blanks=blanks,
         fields=pattern(rb"(?:%b%b)*+" % (regular, d)),
         plain=pattern(plain),
-        opened=pattern(q + body),
+        opened=pattern(before + q + body),
         line=pattern(rb"(?:%b%b)*+%b" % (one, d, one)),
         field=pattern(field),
         inside=pattern(rb"(?:%b(?=%b)%b)(.)" % (q, q, rb"|%b(?=[%b%b])" % (e, q, e) if escape else b"")),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ladingd.core.errors import BillImbalance
 from ladingd.core.job import RejectType
 from ladingd.core.plan import Chunk
-from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.csv.dialect import FIELDS, FILL, RAGGED, Dialect
 from ladingd.data.formats.csv.parser import parse, record_places
 from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE
 from ladingd.data.formats.format import Origins, Piece
@@ -22,6 +22,8 @@ from ladingd.data.rejects.fault import Fault
 from ladingd.data.rejects.lines import content, texts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ladingd.core.plan import ImportPlan
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.lines import RecordPlaces
@@ -42,8 +44,8 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     if chunk.refused is not None:
         return refused_record(source, plan, chunk, _REFUSALS)
     data = read_chunk(source, plan, chunk)
-    dialect, width = Dialect.of(plan.layout), len(plan.columns)
-    parsed = parse(data, dialect, width)
+    dialect, width = Dialect.of(plan.layout), fields_of(plan)
+    parsed = parse(data, dialect, width, fill=plan.layout.details.get(RAGGED) == FILL)
     if parsed.records != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
     faults = {each.index: _misshapen(each.index, each.columns, width) for each in parsed.misshapen}
@@ -57,15 +59,23 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         if index not in misread
     ]
     indexes = np.arange(parsed.records, dtype=np.int64)
-    if faults or parsed.blank.size:
-        indexes = np.delete(indexes, np.concatenate((np.array(list(faults), np.int64), parsed.blank)))
+    if faults or parsed.skipped.size:
+        indexes = np.delete(indexes, np.concatenate((np.array(list(faults), np.int64), parsed.skipped)))
+    columns = parsed.columns[: len(plan.columns)]
+    behind = _rows_with_values(parsed.columns[len(plan.columns) :])
+    if behind.size:
+        for index in indexes[behind].tolist():
+            faults[index] = _misshapen(index, width, len(plan.columns))
+        indexes = np.delete(indexes, behind)
+        kept = pa.array(np.delete(np.arange(parsed.rows), behind))
+        columns = [column.take(kept) for column in columns]
     return Piece(
-        columns=parsed.columns,
+        columns=columns,
         indexes=indexes,
         origins=CsvOrigins(data=data, dialect=dialect, width=width, chunk=chunk),
         faults=[*faults.values()],
         warnings=warnings,
-        empty=int(parsed.blank.size),
+        empty=int(parsed.skipped.size),
         nul=b"\0" in data,
     )
 
@@ -94,6 +104,17 @@ class CsvOrigins(Origins):
         data = content(pc.binary_join_element_wise(raws, b"\n", b"")).to_pybytes()
         fields = parse(data, self.dialect, self.width).columns[column]
         return texts(fields.fill_null(b"" if pa.types.is_binary(fields.type) else ""))
+
+
+def fields_of(plan: ImportPlan) -> int:
+    """How many fields the records have. The last ones may be empty in all records, and no columns."""
+    return int(plan.layout.details.get(FIELDS, len(plan.columns)))
+
+
+def _rows_with_values(columns: Sequence[pa.Array]) -> Positions:
+    """The rows that have a value in any of these columns."""
+    found = [np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)) for column in columns]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 def _misshapen(index: int, columns: int, expected: int) -> Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,20 @@ import numpy as np
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import Header
 from ladingd.data.formats.csv.boundaries import frame
-from ladingd.data.formats.csv.detection import count_fields, detect
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.header import judge
 from ladingd.data.formats.csv.parser import parse
 from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE, Kind, grammar_of
-from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, lines_in, unique_names, without_line_end
+from ladingd.data.formats.csv.structure import count_fields, find_structure
+from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, lines_in, without_line_end
+from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from ladingd.core.spec import CsvFormat
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.csv.quoting import Found
+    from ladingd.data.formats.csv.structure import Structure
     from ladingd.data.formats.lines import Beginning
     from ladingd.data.values.positions import Positions
 
@@ -52,14 +56,21 @@ class Head:
 
     dialect: Dialect
     names: list[str]
+    fields: int
+    """How many fields the records have. The last one is no column if it has neither a name nor a value."""
     named: bool
     """The first record names the columns."""
     doubt: str
     """Why the decision on the header is uncertain, and which option overrides it; empty: it is certain."""
-    header_end: int
-    """The length of the header in bytes; 0 if there is none."""
-    header_lines: int
+    delimiter_doubt: str
+    """The same for the delimiter."""
+    start: int
+    """The bytes before the first record, with the header."""
+    lines: int
+    """The lines before the first record, with the header."""
     records: bytes
+    notes: tuple[str, ...] = ()
+    """What is unusual: lines before the table, names that were changed."""
 
 
 def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat, column_limit: int) -> Head:
@@ -69,61 +80,158 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
     """
     end = min(beginning.start + HEAD, size)
     text = decodable(source.read(beginning.start, end), source.path, beginning, whole=end == size)
-    dialect = detect(text, wanted, final=end == size)
-    frames = frame(text, dialect, final=end == size)
-    if frames.record_ends.size < _FIRST and end < size:
+    structure = find_structure(text, wanted, final=end == size)
+    dialect = structure.dialect
+    ends = frame(text[structure.start :], dialect, final=end == size).record_ends
+    if ends.size < _FIRST and end < size:
         end = min(beginning.start + RECORD_LIMIT + 1, size)
         text = decodable(source.read(beginning.start, end), source.path, beginning, whole=end == size)
-        ends = _first_ends(text, dialect, final=end == size)
-    else:
-        ends = frames.record_ends
+        ends = _first_ends(text[structure.start :], dialect, final=end == size)
+    preamble, text = text[: structure.start], text[structure.start :]
+    first_line = beginning.lines + lines_in(preamble) + 1
     if not ends.size:
         raise InvalidSpec(FILE_FIELD, f"{source.path}: {_endless(text)}")
     first = int(ends[0])
     record = without_line_end(text[:first])
-    judged = grammar_of(dialect).read(record, 0, len(record), final=True)
+    judged = _read(record, dialect)
     if judged.kind is Kind.REFUSED:
         what = _REFUSALS[judged.code]
-        raise InvalidSpec(FILE_FIELD, f"{source.path}: {what} (line {beginning.lines + 1:,}): correct that line")
+        raise InvalidSpec(FILE_FIELD, f"{source.path}: {what} (line {first_line:,}): correct that line")
     width = count_fields(record, dialect, column_limit + 1)
-    if width > column_limit:
+    if max(width, structure.fields) > column_limit:
         found = f"{count_fields(record, dialect, _COUNTED):,}"
         more = "at least " if found == f"{_COUNTED:,}" else ""
         raise InvalidSpec(
             FILE_FIELD, f"{source.path} has {more}{found} columns; at most {column_limit:,} can be imported"
         )
-    fields = [column[0].as_py() for column in parse(record, dialect, width).columns]
+    fields = [column[0].as_py() for column in parse(record, replace(dialect, comment=""), width).columns]
+    fields = [field.strip() if field else field for field in fields]
+    number = structure.fields if structure.fields > 1 else width
     behind = text[first : int(ends[-1])]
-    header, doubt = _judged(fields, behind, dialect, wanted)
-    if not header:
-        names = [f"column{number}" for number in range(1, width + 1)]
-        records = text[:first] + behind
-        return Head(
-            dialect=dialect, names=names, named=False, doubt=doubt, header_end=0, header_lines=0, records=records
-        )
+    header, doubt = _judged(fields, behind, dialect, number, wanted)
+    notes = _before(structure, preamble, beginning)
+    if header:
+        names, number, more_notes = _fitted(fields, number, behind, dialect)
+        notes += more_notes
+        start, records = first, behind
+    else:
+        names = [""] * number
+        start, records = 0, text[: int(ends[-1])]
+    if any("\0" in name for name in names):
+        raise InvalidSpec(FILE_FIELD, f"{source.path}: a name in line {first_line:,} has a NUL byte in it")
+    names, renamed = _different(names)
     return Head(
         dialect=dialect,
-        names=unique_names(fields, source.path),
-        named=True,
+        names=names,
+        fields=number,
+        named=header,
         doubt=doubt,
-        header_end=first,
-        header_lines=lines_in(text[:first]),
-        records=behind,
+        delimiter_doubt=structure.doubt,
+        start=structure.start + start,
+        lines=lines_in(preamble) + lines_in(text[:start]),
+        records=records,
+        notes=(*notes, *renamed),
     )
 
 
-def _judged(fields: list[str | None], behind: bytes, dialect: Dialect, wanted: CsvFormat) -> tuple[bool, str]:
+def _read(record: bytes, dialect: Dialect) -> Found:
+    if is_wide(dialect):
+        narrowed = narrow(record, dialect)
+        record, dialect = narrowed.data, narrowed.dialect
+    return grammar_of(dialect).read(record, 0, len(record), final=True)
+
+
+def _before(structure: Structure, preamble: bytes, beginning: Beginning) -> tuple[str, ...]:
+    """What people are told of the lines before the table."""
+    notes = []
+    first, last = beginning.lines + 1, beginning.lines + lines_in(preamble)
+    if structure.named:
+        notes.append(f"line {first:,} names the delimiter, as Excel writes it")
+        first += 1
+    if last >= first:
+        which = f"line {first:,} stands" if first == last else f"lines {first:,} to {last:,} stand"
+        notes.append(
+            f"{which} before the table and was skipped"
+            if first == last
+            else f"{which} before the table and were skipped"
+        )
+    return tuple(notes)
+
+
+def _fitted(
+    fields: list[str | None], number: int, behind: bytes, dialect: Dialect
+) -> tuple[list[str], int, tuple[str, ...]]:
+    """The names of a header for records with ``number`` fields; how many fields are read; what people are told."""
+    names = [field or "" for field in fields]
+    if names[0].startswith("#") and len(names[0]) > 1:
+        names[0] = names[0][1:].strip()
+    extra = names[number:]
+    if any(extra):
+        dropped = ", ".join(repr(name) for name in extra if name)
+        note = f"the header names {len(names)} columns and the records have {number} fields: left out {dropped}"
+        return names[:number], number, (note,)
+    names = names[:number]
+    if len(fields) < number:
+        made = [f"column{place}" for place in range(len(fields) + 1, number + 1)]
+        note = (
+            f"the header names {len(fields)} columns and the records have {number} fields: {', '.join(made)} is added"
+        )
+        return names + made, number, (note,)
+    if number > 1 and not names[-1] and not _has_values(behind, dialect, number):
+        note = "a delimiter follows the last field of each record; the empty column after it was left out"
+        return names[:-1], number, (note,)
+    return names, number, ()
+
+
+def _different(names: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """A name for each column that no other column has, and what people are told of it."""
+    different: list[str] = []
+    notes = []
+    taken = {fold(name) for name in names if name}
+    known: set[str] = set()
+    for place, name in enumerate(names, 1):
+        wanted = name or f"column{place}"
+        new, number = wanted, 2
+        while fold(new) in known or (new != name and fold(new) in taken):
+            new, number = f"{wanted}_{number}", number + 1
+        known.add(fold(new))
+        different.append(new)
+        if name and new != name:
+            notes.append(f"column {place} is called {new!r}: an earlier column is called {name!r} as well")
+    return different, tuple(notes)
+
+
+def _has_values(records: bytes, dialect: Dialect, width: int) -> bool:
+    """Whether the last column of the records has a value."""
+    last = parse(records, dialect, width).columns[-1]
+    return bool(last.null_count < len(last))
+
+
+def _judged(
+    fields: list[str | None], behind: bytes, dialect: Dialect, number: int, wanted: CsvFormat
+) -> tuple[bool, str]:
     """Whether the first record is a header, and why that is uncertain."""
     if wanted.header is not Header.DEFAULT:
         return wanted.header is Header.PRESENT, ""
-    judged = max(_JUDGED_VALUES // len(fields), _FEWEST_RECORDS)
+    judged = max(_JUDGED_VALUES // number, _FEWEST_RECORDS)
     ends = frame(behind, dialect, final=True).record_ends[:judged]
-    some = parse(behind[: ends[-1]] if ends.size else b"", dialect, len(fields))
-    return judge(fields, [[str(value) for value in column.to_pylist() if value] for column in some.columns])
+    some = parse(behind[: ends[-1]] if ends.size else b"", dialect, number)
+    # What a header lacks or has too many is no evidence against it.
+    fitted = [*fields[:number], *[f"column{place}" for place in range(len(fields) + 1, number + 1)]]
+    if (
+        number > 1
+        and len(fields) == number
+        and not fields[-1]
+        and not some.columns[-1].null_count < len(some.columns[-1])
+    ):
+        fitted[-1] = f"column{number}"
+    return judge(fitted, [[str(value) for value in column.to_pylist() if value] for column in some.columns])
 
 
 def _first_ends(text: bytes, dialect: Dialect, *, final: bool) -> Positions:
     """The ends of the first two records, as far as they end. The other records are not read: there may be very many."""
+    if is_wide(dialect):
+        return frame(text, dialect, final=final).record_ends[:_FIRST]
     ends: list[int] = []
     position = 0
     while len(ends) < _FIRST and position < len(text):

@@ -14,7 +14,7 @@ DIALECT = Dialect(delimiter=",", quote='"')
 def test_blank_lines_in_a_wide_file_take_no_memory(record: bytes) -> None:
     parsed = parse(record + b"\n" * 20_000 + record, DIALECT, 2000)
     assert parsed.rows == 2
-    assert parsed.blank.tolist() == list(range(1, 20_001))
+    assert parsed.skipped.tolist() == list(range(1, 20_001))
     assert sum(column.nbytes for column in parsed.columns) < 1 << 20
 
 
@@ -23,7 +23,7 @@ def test_records_keep_their_numbers_among_blank_lines() -> None:
     parsed = parse(data, DIALECT, 2)
     assert parsed.columns[0].to_pylist() == ["1", '"5" x']
     assert parsed.columns[1].to_pylist() == ["a\n\nb", "f"]
-    assert parsed.blank.tolist() == [0, 2, 4, 6, 9]
+    assert parsed.skipped.tolist() == [0, 2, 4, 6, 9]
     assert [each.index for each in parsed.misshapen] == [3]
     assert parsed.refused == {5: "UNTERMINATED_QUOTE", 7: "TEXT_AFTER_QUOTE"}
     assert parsed.literal == [8]

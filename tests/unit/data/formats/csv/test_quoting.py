@@ -180,7 +180,7 @@ def rows_of(data: bytes, dialect: Dialect, width: int) -> list[list[Field] | int
     columns = [column.cast("binary").to_pylist() for column in parsed.columns]
     rows = iter(list(row) for row in zip(*columns, strict=True))
     others: dict[int, list[Field] | int | None] = {each.index: each.columns for each in parsed.misshapen}
-    others |= dict.fromkeys(parsed.refused) | {index: [] for index in parsed.blank.tolist()}
+    others |= dict.fromkeys(parsed.refused) | {index: [] for index in parsed.skipped.tolist()}
     return [others[index] if index in others else next(rows) for index in range(parsed.records)]
 
 
