@@ -8,6 +8,7 @@ another kind, or the names are spelled as names are (``first_name``). Without ev
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
     texts = [(field or "").strip() for field in first]
     columns = [[value.strip() for value in column if value and value.strip()] for column in below]
     kinds = [_common_kind(column) for column in columns]
+    if _name_years(texts, columns):
+        return Judgement(True)
     contrast = any(
         text and kind not in _NO_CONTRAST and kind != _kind(text) and _kind(text) in (None, *_WORDS)
         for text, kind in zip(texts, kinds, strict=True)
@@ -113,6 +116,23 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
         return Judgement(True, "" if any(columns) else f"there is no record to compare it with; {_ABSENT}")
     what = "all columns are text" if any(columns) else "there is no record to compare it with"
     return Judgement(written, f"{what}; {_ABSENT if written else _PRESENT}")
+
+
+def _name_years(texts: list[str], columns: list[list[str]]) -> bool:
+    """Whether the names are words, followed by two or more years in order, and no value below is a year."""
+    words = [text for text in texts if not _YEAR.fullmatch(text)]
+    years = texts[len(words) :]
+    if not words or not all(map(_YEAR.fullmatch, years)):
+        return False
+    steps = {int(after) - int(before) for before, after in pairwise(years)}
+    below = columns[len(words) :]
+    return (
+        all(map(_NAME.search, words))
+        and len(steps) == 1
+        and steps <= {1, -1, 5, -5, 10, -10}
+        and any(below)
+        and not any(_YEAR.fullmatch(value) for column in below for value in column)
+    )
 
 
 def _has_kind(texts: list[str]) -> bool:
