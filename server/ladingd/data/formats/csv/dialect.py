@@ -22,6 +22,9 @@ FIELDS, RAGGED, FILL = "fields", "ragged", "fill"
 NONE = "none"
 """The word in a spec for a mark that the file does not have."""
 
+NO_DELIMITER = "\x1f"
+"""The delimiter of a file in which none was found: a character that text does not contain."""
+
 DELIMITER_BYTES = 16
 """The longest delimiter."""
 

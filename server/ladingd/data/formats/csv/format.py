@@ -9,7 +9,7 @@ import numpy as np
 from ladingd.core.plan import Layout
 from ladingd.core.spec import ExportSpec, Header, Ragged
 from ladingd.data.formats.csv.chunker import cut
-from ladingd.data.formats.csv.dialect import FIELDS, FILL, NAME, RAGGED, Dialect, check_marks
+from ladingd.data.formats.csv.dialect import FIELDS, FILL, NAME, NO_DELIMITER, RAGGED, Dialect, check_marks
 from ladingd.data.formats.csv.parser import parse, record_places
 from ladingd.data.formats.csv.reader import read_piece
 from ladingd.data.formats.csv.sample import read_head
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ladingd.data.formats.csv.sample import Head
     from ladingd.data.formats.format import Piece
 
-_MARKS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+_MARKS = {NO_DELIMITER: "none", ",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
 
 
 class Csv(Format):

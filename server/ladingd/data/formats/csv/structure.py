@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ladingd.core.spec import CsvFormat
 from ladingd.data.formats.csv.boundaries import frame
-from ladingd.data.formats.csv.dialect import Dialect
+from ladingd.data.formats.csv.dialect import NO_DELIMITER, Dialect
 from ladingd.data.formats.csv.header import judge
 from ladingd.data.formats.csv.quoting import grammar_of
 from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
@@ -159,7 +159,21 @@ class _Looker:
             if candidates:
                 best = max(candidates)
                 return self._structure(best, [each for each in candidates if each is not best])
-        return Structure(dialect=replace(base, quote=self._quote(",")))
+        by_header = [each for each in (self._by_header(self._with(base, delimiter)) for delimiter in _USUAL) if each]
+        if by_header:
+            return max(by_header, key=lambda each: each[0])[1]
+        return Structure(dialect=replace(base, delimiter=NO_DELIMITER, quote=self._quote(NO_DELIMITER)))
+
+    def _by_header(self, dialect: Dialect) -> tuple[tuple[int, int], Structure] | None:
+        """A delimiter for records that disagree, if the first one names columns with it, and how well it fits."""
+        if dialect.delimiter == dialect.quote or dialect.delimiter.encode() not in self.text:
+            return None
+        first, *others = self._records(dialect)
+        names = [_value(field, dialect) for field in _split(first.text, dialect)]
+        if len(names) < 2 or not judge(names, [[] for _ in names]).header:
+            return None
+        fitting = [each.fields for each in others].count(first.fields)
+        return (fitting, first.fields), Structure(dialect=dialect)
 
     def is_header(self, comment: bytes, found: Structure) -> bool:
         """Whether the last comment before the table names its columns, as in ``#id,name``."""
@@ -182,6 +196,8 @@ class _Looker:
         doubt = f"{' and '.join(map(repr, rivals))} would fit as well; --delimiter to override" if rivals else ""
         delimiter, fields = self._repeated(best)
         dialect = replace(best.dialect, delimiter=delimiter)
+        if not (self.final or b"\n" in self.text or b"\r" in self.text):
+            return Structure(dialect=dialect)  # The first record is longer than the sample.
         return Structure(dialect=dialect, start=best.start, fields=fields, doubt=doubt)
 
     def _repeated(self, best: _Candidate) -> tuple[str, int]:
@@ -263,7 +279,11 @@ class _Looker:
         for index, (start, end) in enumerate(pairwise(ends)):
             text = without_line_end(self.text[start:end])
             is_comment = dialect.comment and text.startswith(dialect.comment.encode())
-            if index not in frames.refused and text.strip() and not is_comment:
+            if index in frames.refused and not index:
+                text = text.replace(dialect.quote.encode(), b"")  # It may be the header all the same.
+            elif index in frames.refused:
+                continue
+            if text.strip() and not is_comment:
                 records.append(_Record(start, text, count_fields(text, dialect, _WIDEST)))
         if not records:
             text = _LINE.match(self.text)[0].replace(dialect.quote.encode(), b"")  # type: ignore[index]

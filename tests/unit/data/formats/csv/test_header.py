@@ -127,7 +127,7 @@ def test_values_are_a_record(yard: Yard, text: str) -> None:
             "Anna,Berlin\nBob,Paris\n",
             "header: no (in doubt: all columns are text; --header to override)",
         ),
-        ("area,2018,2019\nnorth,4,7\n", "header: no (in doubt: '2018' is not a name; --header to override)"),
+        ("area,2018,2020\nnorth,4,7\n", "header: no (in doubt: '2018' is not a name; --header to override)"),
         ("abc,def\nghi,jkl\n", "header: yes (in doubt: all columns are text; --no-header to override)"),
         ("id,name\n", "header: yes (in doubt: there is no record to compare it with; --no-header to override)"),
         ("5,Bread\n6,Milk\n", "header: no;"),
