@@ -171,7 +171,6 @@ def test_commands_on_one_job(home: Home) -> None:
         pytest.param(lambda home: home.write("a.csv", "a,b\n1,2\n"), "nowhere.t", "nowhere", id="unknown connection"),
         pytest.param(lambda home: home.write("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 99), "t", "is a binary file",
                      id="a binary file"),
-        pytest.param(lambda home: home.write("a.csv", "id,Mail,mail\n1,2,3\n"), "t", "mail", id="equal names"),
         pytest.param(lambda home: home.write("a.csv", "a,b\n1,2\n"), "lading_ledger", "lading_", id="a reserved name"),
     ],
 )  # fmt: skip

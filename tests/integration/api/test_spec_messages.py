@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lading.v1.spec_pb2 import JobSpec
 from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
+from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Ragged, Table
 
 IMPORT = {"files": [{"path": "a.csv"}], "target": {"table": "t"}}
 EXPORT = {"table": {"table": "t"}, "file": {"path": "a.csv"}}
@@ -20,9 +20,13 @@ EXPORT = {"table": {"table": "t"}, "file": {"path": "a.csv"}}
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 formats = st.builds(
     CsvFormat,
-    delimiter=st.sampled_from(["", "\t", ";", "|"]),
-    quote=st.sampled_from("\"'"),
+    delimiter=st.sampled_from(["", "\t", ";", "|", "@@@"]),
+    quote=st.sampled_from(["", '"', "'"]),
     header=st.sampled_from(Header),
+    skip_lines=st.one_of(st.none(), st.integers(0, 2**31 - 1)),
+    comment=st.sampled_from(["", "#", "none"]),
+    escape=st.sampled_from(["", "\\", "none"]),
+    ragged=st.sampled_from(Ragged),
 )
 files = st.builds(File, root=words, path=words)
 tables = st.builds(Table, connection=words, schema=st.one_of(st.just(""), words), table=words)
@@ -78,18 +82,12 @@ def test_what_an_export_leaves_out_is_the_default():
         ({"importSpec": {**IMPORT, "files": [{}]}}, "job.spec.import_spec.files[0].path"),
         ({"importSpec": {"files": IMPORT["files"]}}, "job.spec.import_spec.target.table"),
         ({"importSpec": {**IMPORT, "chunkBytes": -1}}, "job.spec.import_spec.chunk_bytes"),
-        ({"importSpec": {**IMPORT, "csv": {"delimiter": ";;"}}}, "job.spec.import_spec.csv.delimiter"),
-        ({"importSpec": {**IMPORT, "csv": {"delimiter": "§"}}}, "job.spec.import_spec.csv.delimiter"),
-        ({"importSpec": {**IMPORT, "csv": {"delimiter": "\n"}}}, "job.spec.import_spec.csv.delimiter"),
-        ({"importSpec": {**IMPORT, "csv": {"quote": "\r"}}}, "job.spec.import_spec.csv.quote"),
-        ({"importSpec": {**IMPORT, "csv": {"quote": "\0"}}}, "job.spec.import_spec.csv.quote"),
-        ({"importSpec": {**IMPORT, "csv": {"quote": ";", "delimiter": ";"}}}, "job.spec.import_spec.csv.quote"),
-        ({"importSpec": {**IMPORT, "csv": {"delimiter": '"'}}}, "job.spec.import_spec.csv.quote"),
         ({"importSpec": {**IMPORT, "csv": {"header": 9}}}, "job.spec.import_spec.csv.header"),
+        ({"importSpec": {**IMPORT, "csv": {"ragged": 9}}}, "job.spec.import_spec.csv.ragged"),
+        ({"importSpec": {**IMPORT, "csv": {"skipLines": -1}}}, "job.spec.import_spec.csv.skip_lines"),
         ({"exportSpec": {"file": EXPORT["file"]}}, "job.spec.export_spec.table.table"),
         ({"exportSpec": {"table": EXPORT["table"]}}, "job.spec.export_spec.file.path"),
         ({"exportSpec": {**EXPORT, "chunkKeys": -1}}, "job.spec.export_spec.chunk_keys"),
-        ({"exportSpec": {**EXPORT, "csv": {"quote": ","}}}, "job.spec.export_spec.csv.quote"),
     ],
 )
 def test_a_wrong_shape_is_refused_with_its_field(message: dict[str, Any], field: str):

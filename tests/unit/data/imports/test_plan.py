@@ -79,7 +79,12 @@ def test_files_outside_of_the_root_are_not_opened(yard: Yard, tmp_path_factory: 
         (Table(table="t"), {"a": "decimal(2,5)"}, CsvFormat(), "types.a"),
         (Table(table="t"), {}, CsvFormat(delimiter="a\n"), "csv.delimiter"),
         (Table(table="t"), {}, CsvFormat(delimiter='"'), "csv.delimiter"),
+        (Table(table="t"), {}, CsvFormat(delimiter=";", quote=";"), "csv.delimiter"),
         (Table(table="t"), {}, CsvFormat(quote="é"), "csv.quote"),
+        (Table(table="t"), {}, CsvFormat(quote="\r"), "csv.quote"),
+        (Table(table="t"), {}, CsvFormat(quote="\0"), "csv.quote"),
+        (Table(table="t"), {}, CsvFormat(escape="ab"), "csv.escape"),
+        (Table(table="t"), {}, CsvFormat(comment="#\n"), "csv.comment"),
     ],
 )
 def test_what_is_refused_names_its_field(
