@@ -1,4 +1,4 @@
-"""The contracts of import-linter notice what they are there for."""
+"""The import-linter contracts detect violations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(
 
 
 def lint(server: Path) -> subprocess.CompletedProcess[str]:
-    """What `.ci/check` runs, over a copy of the daemon."""
+    """Run the linter as `.ci/check` does, on a copy of the daemon."""
     return subprocess.run(
         [sys.executable, "-c", LINT, "--no-logo", "--no-cache", str(ROOT / "pyproject.toml")],
         cwd=server,

@@ -1,4 +1,4 @@
-"""What the package says of itself."""
+"""The metadata of the package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def test_the_licence_is_named_and_goes_along() -> None:
     assert project["license"] == "Apache-2.0"
     (place,) = project["license-files"]
     assert "Apache License" in (ROOT / place).read_text()
-    # PEP 639: beside the expression there is no classifier of a licence.
+    # PEP 639: a licence expression excludes licence classifiers.
     assert not [each for each in project["classifiers"] if each.startswith("License")]
     assert "Apache-2.0" in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""A fake daemon, a client that calls it in this process, and the command line in a process of its own."""
+"""A fake daemon, a client that calls it in this process, and the command line in a separate process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def socket(folder: Path) -> Path:
 
 @pytest.fixture
 async def service() -> FakeService:
-    """A fake daemon that no channel leads to."""
+    """A fake daemon without a channel."""
     return FakeService()
 
 
@@ -50,7 +50,7 @@ async def client(service: FakeService) -> AsyncIterator[Client]:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a command left."""
+    """The outcome of a command."""
 
     status: int
     out: str
@@ -63,7 +63,7 @@ class Result:
 
     @property
     def lines(self) -> list[Any]:
-        """The documents on standard output, one a line."""
+        """The documents on standard output, one per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -71,14 +71,14 @@ Lading = Callable[..., Coroutine[Any, Any, Result]]
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """Nothing of the user's own."""
+    """An environment without the user's own settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LADING"))}
     return kept | {"HOME": str(home), "TERM": "dumb", "COLUMNS": "120", "TZ": "UTC"}
 
 
 @pytest.fixture
 def lading(socket: Path, tmp_path: Path) -> Lading:
-    """The command line in a process of its own, against the fake daemon."""
+    """Runs the command line in a separate process, with the fake daemon."""
 
     async def run(*arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Result:
         process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""A small JobService in memory: jobs run as a test says, and every request is recorded."""
+"""A small JobService in memory. Tests decide how jobs run, and every request is recorded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Event = job_service_pb2.WatchJobsResponse
 
 
 class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grpc.AuditServiceServicer):
-    """Holds jobs and changes. ``course`` is what a started job goes through."""
+    """Holds jobs and changes. ``course`` is the sequence of states of a started job."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
         self.changes: list[Event] = []
         self.before: dict[int, job_pb2.Job] = {}
-        """The jobs as they were before the change of a revision."""
+        """The job before the change of each revision."""
         self.revision = 0
         self.compacted = 0
         self.journal: list[job_pb2.JournalEntry] = []
@@ -46,26 +46,26 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self.requests: list[Message] = []
         self.failures: list[tuple[grpc.StatusCode, Sequence[Message]]] = []
         self.break_after: list[int] = []
-        """For each watch to come, after how many events it breaks off."""
+        """For each future watch, the number of events after which it breaks."""
         self.stall_after: list[int] = []
-        """For each watch to come, after how many events it says nothing more; -1 for never."""
+        """For each future watch, the number of events after which it falls silent; -1 for never."""
         self.answers_lost = 0
-        """For so many starts to come: they happen, and nobody hears of it."""
+        """The number of future starts that happen although their answers are lost."""
         self.latest: Event | None = None
         self.breaks = 0
         self.audit: list[audit_service_pb2.AuditEntry] = []
         self.metadata: list[dict[str, str | bytes]] = []
-        """What came beside each request."""
+        """The metadata of each request."""
         self.request_ids: dict[str, str] = {}
         self.hangs = False
         self.watchers = 0
         self._news = asyncio.Event()
         self._ids = itertools.count(1)
 
-    # What tests do
+    # For tests
 
     def put(self, job_id: str, **fields: Any) -> job_pb2.Job:
-        """A job is made, as a change."""
+        """Add a job, as a change."""
         job = job_pb2.Job(name=f"jobs/{job_id}", state=job_pb2.STATE_EDITING)
         job.spec.import_spec.files.add(root="local", path=f"data/{job_id}.csv")
         job.spec.import_spec.target.connection = "local"
@@ -77,7 +77,7 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         return self.jobs[job.name]
 
     def change(self, job: job_pb2.Job, kind: Event.Kind = Event.KIND_CHANGED) -> None:
-        """The job is now like this, at a new revision."""
+        """Replace the job, at a new revision."""
         self.revision += 1
         if job.name in self.jobs:
             self.before[self.revision] = self.jobs[job.name]
@@ -95,7 +95,7 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self.ring()
 
     def move(self, name: str, state: int) -> None:
-        """The job's state changes."""
+        """Change the job's state."""
         job = job_pb2.Job()
         job.CopyFrom(self.jobs[name])
         job.state = state  # type: ignore[assignment]
@@ -105,11 +105,11 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self.change(job)
 
     def fail_next(self, code: grpc.StatusCode, *messages: Message) -> None:
-        """The next call fails."""
+        """Let the next call fail."""
         self.failures.append((code, messages))
 
     def progress(self, name: str, percent: float) -> None:
-        """The job has come so far: no change, and no revision."""
+        """Send progress of the job, without a change or revision."""
         job = job_pb2.Job()
         job.CopyFrom(self.jobs[name])
         job.progress.percent = percent
@@ -117,17 +117,17 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
         self.ring()
 
     def break_off(self) -> None:
-        """Every watch that is open breaks."""
+        """Break all open watches."""
         self.breaks += 1
         self.ring()
 
     def compact(self) -> None:
-        """No change until now is kept."""
+        """Forget all changes until now."""
         self.compacted = self.revision
         self.changes.clear()
 
     def restore(self) -> None:
-        """The store is another one, with nothing in it yet."""
+        """Replace the store by an empty one."""
         self.jobs.clear()
         self.changes.clear()
         self.before.clear()
@@ -259,7 +259,7 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
 
     async def _events(self, request: job_service_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[Event]:
         after = request.revision
-        # Before the first event: a client that has it may have everything broken off before the next is sent.
+        # Before the first event: once a client has it, the test may break the watch before the next event.
         breaks, progress = self.breaks, self.latest
         if after == 0:
             after = self.revision
@@ -341,14 +341,14 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
 
 
 def page(items: list[Any], request: Any) -> tuple[list[Any], str]:
-    """One page of the items, and the token of the next."""
+    """A page of items, and the token of the next page."""
     begin = int(request.page_token or 0)
     end = begin + (request.page_size or 100)
     return items[begin:end], str(end) if end < len(items) else ""
 
 
 def holds(text: str, job: job_pb2.Job) -> bool:
-    """Whether a job is one of those that a filter names: `state = A|B` or `label = "begins*"`, by AND."""
+    """Whether a filter selects a job: `state = A|B` or `label = "begins*"`, joined by AND."""
     for condition in text.split(" AND ") if text else ():
         field, values = condition.split(" = ")
         if field == "state":
@@ -370,7 +370,7 @@ async def abort(context: Any, code: grpc.StatusCode, message: str, *messages: Me
 
 
 async def serve(service: FakeService, socket: Path) -> grpc.aio.Server:
-    """A server on the socket that has begun to serve."""
+    """Start a server on the socket."""
     server = serving(service)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
@@ -378,7 +378,7 @@ async def serve(service: FakeService, socket: Path) -> grpc.aio.Server:
 
 
 def serving(service: FakeService) -> grpc.aio.Server:
-    """A server that listens nowhere yet."""
+    """A server that does not listen yet."""
     server = grpc.aio.server()
     job_service_pb2_grpc.add_JobServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]

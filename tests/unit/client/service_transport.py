@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message)
 
 WINDOW = 16
-"""How many answers of a stream may be on their way, like the window of HTTP/2."""
+"""The number of answers of a stream that may be in transit, like the window of HTTP/2."""
 
 
 class ServiceTransport(Transport):
-    """Stands in for a daemon that offers these servicers."""
+    """Replaces a daemon with these servicers."""
 
     def __init__(self, *servicers: object) -> None:
         self._servicers = servicers
@@ -30,7 +30,7 @@ class ServiceTransport(Transport):
     async def unary(self, method: str, request: Message, *, deadline: float, wait_for_ready: bool = False) -> Any:
         try:
             async with asyncio.timeout(deadline), _errors():
-                # A call over a network always lets others run.
+                # Like a call over a network, let other tasks run.
                 await asyncio.sleep(0)
                 return _copy(await self._method(method)(_copy(request), _Context()))
         except TimeoutError:
@@ -67,7 +67,7 @@ class ServiceTransport(Transport):
         try:
             await asyncio.wait([serving, sending], return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not serving.done():
-                # The requests are all sent, or the caller failed to make one.
+                # All requests are sent, or the caller failed to make one.
                 await sending
             async with _errors():
                 return _copy(await serving)
@@ -82,7 +82,7 @@ class ServiceTransport(Transport):
 
 
 class _Context:
-    """What a servicer uses of the context of grpc.aio."""
+    """The part of grpc.aio's context that servicers use."""
 
     def __init__(self) -> None:
         self.accepted = asyncio.Event()
@@ -126,5 +126,5 @@ async def _send(
 
 
 def _copy(message: M) -> M:
-    """A copy as it would come out of the other end: a test that changes one side does not change the other."""
+    """A copy, as if sent over a network: changes on one side do not affect the other."""
     return type(message).FromString(message.SerializeToString())

@@ -1,4 +1,4 @@
-"""The client library against a fake daemon."""
+"""The client library with a fake daemon."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ async def test_reasons_have_their_errors(
 
 
 def too_many(delay: timedelta) -> list[Message]:
-    """The daemon has too many calls, for so long."""
+    """The daemon refuses calls as too many; ``delay`` is its retry delay."""
     retry = details.RetryInfo()
     retry.retry_delay.FromTimedelta(delay)
     return [details.ErrorInfo(reason="TOO_MANY_CALLS", domain="lading", metadata={"class": "reads"}), retry]

@@ -1,4 +1,4 @@
-"""What of a stream of events is new."""
+"""Finds the new events of a stream."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ RUNS = (job_pb2.STATE_RUNNING,)
 
 
 def asked(service: FakeService) -> list[str]:
-    """The methods that were called, but for watches."""
+    """The methods that were called, without watches."""
     names = [type(request).__name__.removesuffix("Request") for request in service.requests]
     return [name for name in names if name != "WatchJobs"]
 
@@ -78,7 +78,7 @@ async def test_of_progress_the_latest_is_shown(client: Client, service: FakeServ
 
 
 async def shows(run: Run, percent: float) -> None:
-    """Wait until the run has heard of so much progress."""
+    """Wait until the run has seen this progress."""
 
     async def condition() -> bool:
         return run.job.progress.percent == percent
@@ -99,7 +99,7 @@ async def test_a_failure_is_raised_with_its_cause(client: Client, service: FakeS
     assert caught.value.job.state is State.FAILED
     assert caught.value.failure is not None
     assert caught.value.failure.code == "SOURCE_CHANGED"
-    # It has ended: there is nothing to cancel.
+    # The job has ended, so there is nothing to cancel.
     assert asked(service) == ["CreateJob", "StartJob"]
 
 
@@ -124,7 +124,7 @@ async def test_what_others_do_with_it(
         elif change == "cancel":
             service.move(run.name, job_pb2.STATE_CANCELED)
         else:
-            # A pause is no end.
+            # A pause is not an end.
             for state in (job_pb2.STATE_PAUSED, job_pb2.STATE_QUEUED, job_pb2.STATE_FINISHED):
                 service.move(run.name, state)
         if kind is None:
@@ -176,7 +176,7 @@ async def test_a_cancel_that_fails_is_told_beside_the_exception(client: Client, 
 
     async def work() -> None:
         async with asyncio.timeout(DEADLINE), client.run(SPEC) as run:
-            # The watch has begun: it is the next command that fails.
+            # The watch has begun, so the next command fails.
             await anext(run.events())
             service.fail_next(grpc.StatusCode.UNAVAILABLE)
             raise ZeroDivisionError
@@ -190,7 +190,7 @@ async def test_a_start_without_an_answer_is_asked_for_again_and_happens_once(
     client: Client, service: FakeService
 ) -> None:
     made = await client.create_job(SPEC, request_id="r")
-    # The first start comes through, and its answer is lost.
+    # The first start succeeds, but its answer is lost.
     service.answers_lost = 1
     async with asyncio.timeout(DEADLINE), client.run(SPEC, request_id="r") as run:
         assert (await run.finished()).state is State.FINISHED

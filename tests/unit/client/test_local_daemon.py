@@ -109,12 +109,12 @@ async def test_it_is_started_once_and_stopped(lading: Lading, environment: dict[
     status = await lading("daemon", "status", "--output", "json", environment=environment)
     assert status.json["running"] is False
     try:
-        # Three at once: one starts it, the others find the state directory taken and wait for its socket.
+        # Three at once: one starts the daemon, the others find the state directory taken and wait for the socket.
         results = await asyncio.gather(*(lading("ls", environment=environment) for _ in range(3)))
         assert [result.status for result in results] == [0, 0, 0], results
         imported = await lading("import", "r.csv", "--into", "t", environment=environment)
         assert imported.status == 0
-        # The stand-in reads nothing, and so nothing is said of rows.
+        # The stand-in reads nothing, so the message does not mention rows.
         assert "nothing was imported" in imported.out
         status = await lading("daemon", "status", "--output", "json", environment=environment)
         pid = int((folder / STATE / "ladingd.pid").read_text())
@@ -199,7 +199,7 @@ def of(folder: Path, **environment: str) -> OwnDaemon:
 
 
 def record(state: Path, **facts: object) -> None:
-    """Write what a daemon says of itself."""
+    """Write the record of a daemon."""
     known = {"address": f"unix:{state}/ladingd.sock", "pid": os.getpid(), "host": gethostname(), "status": "ready"}
     (state / "daemon.json").write_text(json.dumps(known | facts))
 
@@ -213,7 +213,7 @@ def state(folder: Path) -> Path:
 
 @contextmanager
 def held(state: Path) -> Iterator[None]:
-    """Somebody is the daemon."""
+    """Hold the lock of a daemon."""
     with (state / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -254,7 +254,7 @@ def test_a_store_that_is_not_in_use_is_told_of(folder: Path, state: Path) -> Non
 
 OURS = os.geteuid()
 THEIRS = 0 if OURS else 65534
-"""A user with an account whose files ours are not."""
+"""Another user with an account."""
 
 
 @pytest.mark.parametrize("places", [user_places, server_places])
@@ -264,7 +264,7 @@ def test_the_user_is_who_runs_it_and_not_who_home_belongs_to(folder: Path, place
     assert places.home(mine, OURS) == folder
     assert places.home({"HOME": str(folder / "not/made/yet")}, OURS) == folder / "not/made/yet"
     assert places.state_directory(mine, OURS) == folder / "s/lading"
-    # `sudo` without -H: nothing of the other user's is touched.
+    # `sudo` without -H: the other user's files stay untouched.
     assert places.home(mine, THEIRS) == account
     assert places.state_directory(mine, THEIRS) == account / ".local/state/lading"
     for lost in ({}, {"HOME": ""}, {"HOME": "relative"}):

@@ -1,4 +1,4 @@
-"""What the library offers: names that are there, and no class that was generated from the protos."""
+"""The public names of the library: they exist, and no generated class is among them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lading_client.client import Client
 
 INTERNAL = ("messages", "transport", "files", "labels", "cli")
-"""Packages and modules whose business are messages and calls, and that no user of the library imports."""
+"""Modules that handle messages and calls. Users of the library do not import them."""
 GENERATED = ("lading.", "google.", "grpc")
 
 
@@ -37,7 +37,7 @@ def public_modules() -> list[ModuleType]:
 
 
 def origins(module: ModuleType) -> dict[str, str]:
-    """What each name that a module imports stands for, also where only a type checker imports it."""
+    """The origin of each name that a module imports, also under TYPE_CHECKING."""
     found: dict[str, str] = {}
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.ImportFrom):
@@ -48,7 +48,7 @@ def origins(module: ModuleType) -> dict[str, str]:
 
 
 def declared(thing: object) -> Iterator[Any]:
-    """Everything that a public class or function says about types, its own public members included."""
+    """All annotations of a public class or function and of its public members."""
     if inspect.isclass(thing):
         yield from getattr(thing, "__annotations__", {}).values()
         for base in thing.__bases__:
@@ -62,7 +62,7 @@ def declared(thing: object) -> Iterator[Any]:
 
 
 def dotted_names(annotation: Any, imported: dict[str, str]) -> Iterator[str]:
-    """The full names that an annotation is made of."""
+    """The full names in an annotation."""
     for node in ast.walk(ast.parse(str(annotation), mode="eval")):
         if isinstance(node, ast.Attribute | ast.Name):
             first, *rest = ast.unparse(node).split(".")
@@ -91,9 +91,9 @@ def test_the_walk_finds_generated_classes_where_they_are() -> None:
 
 
 def public_things() -> Iterator[Any]:
-    """What the package exports, and what its public modules define."""
+    """The exports of the package, and the definitions of its public modules."""
     for name in lading_client.__all__:
-        # Whoever writes a transport handles messages.
+        # Authors of transports handle messages.
         if name != "Transport":
             yield getattr(lading_client, name)
     for module in public_modules():

@@ -1,4 +1,4 @@
-"""Watches: every event once, whatever becomes of the connection."""
+"""Watches show every event once, even if the connection breaks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIND = job_service_pb2.WatchJobsResponse
 
 
 async def take(events: AsyncGenerator[WatchEvent, None], count: int) -> list[WatchEvent]:
-    """The next so many events."""
+    """The next ``count`` events."""
     async with asyncio.timeout(DEADLINE):
         return [await anext(events) for _ in range(count)]
 
@@ -83,7 +83,7 @@ async def test_compaction_shows_what_differs_and_what_is_gone(client: Client, se
     service.break_after = [4]
     async with aclosing(client.watch()) as events:
         await take(events, 3)
-        # All this happens unseen, and is no longer kept when the watch comes back.
+        # All this happens while the watch is broken, and is compacted before it returns.
         service.move("jobs/moves", job_pb2.STATE_QUEUED)
         service.change(service.jobs["jobs/goes"], KIND.KIND_DELETED)
         service.put("new")
@@ -168,7 +168,7 @@ async def test_what_left_a_filter_unseen_is_shown_and_not_taken_for_deleted(
         service.put("new", state=job_pb2.STATE_RUNNING)
         service.compact()
         seen = await take(events, 3)
-        # What was looked up is not looked up, and not shown, once more.
+        # Jobs that were looked up are not looked up or shown again.
         service.move("jobs/same", job_pb2.STATE_PAUSING)
         service.compact()
         seen += await take(events, 1)
@@ -198,7 +198,7 @@ async def test_a_store_of_an_earlier_day_is_shown_as_it_is(client: Client, servi
         service.put("a", state=job_pb2.STATE_RUNNING)
     async with aclosing(client.watch("jobs/a")) as events:
         await take(events, 1)
-        # The revisions begin again, below what was shown.
+        # The revisions start again, below the last one shown.
         service.restore()
         service.put("a", state=job_pb2.STATE_RUNNING)
         service.move("jobs/a", job_pb2.STATE_FINISHED)

@@ -1,4 +1,4 @@
-"""Watches of a daemon that breaks them off, forgets changes and falls silent: what they show has to be right anyway."""
+"""Watches of a daemon that breaks them, compacts changes and falls silent must still show the right events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILTERS = ("", "", "state = QUEUED|RUNNING", 'label = "a*"', 'state = RUNNING|FI
 
 
 class Watcher:
-    """What somebody who watches has been shown."""
+    """The events that a watcher was shown."""
 
     def __init__(self, client: Client, condition: str) -> None:
         self._client = client
@@ -47,7 +47,7 @@ class Watcher:
                     await asyncio.sleep(0)
 
     def up_to_date(self, service: FakeService) -> bool:
-        """Whether the last that was shown is how things are."""
+        """Whether the last events agree with the current jobs."""
         last = self.last
         for job in service.jobs.values():
             shown = last.get(job.uid)
@@ -70,7 +70,7 @@ class Watcher:
 
 
 def hardship(service: FakeService, chance: random.Random) -> None:
-    """One thing that happens to the jobs, or to the watches."""
+    """One event that happens to the jobs or watches."""
     over = [job for job in service.jobs.values() if job.state in OVER]
     live = [job for job in service.jobs.values() if job.state not in OVER]
     match chance.choices(
@@ -111,7 +111,7 @@ async def test_nothing_is_missed_or_shown_twice_or_out_of_order(
     tasks = [asyncio.create_task(watcher.follow(random.Random(seed))) for watcher in watchers]
     for _ in range(STEPS):
         hardship(service, chance)
-        # Some come together, some are watched as they come.
+        # Some changes come in bursts, others one by one.
         await asyncio.sleep(chance.choice((0.0, 0.0, 0.0005, 0.002)))
     service.stall_after.clear()
     service.break_after.clear()
@@ -129,7 +129,7 @@ async def test_nothing_is_missed_or_shown_twice_or_out_of_order(
 
 
 def check(watcher: Watcher, service: FakeService) -> None:
-    """What a watcher was shown is in order, and once; every end that is still there is among it."""
+    """Check that events were shown in order and once, and include the end of every existing job."""
     revisions: dict[str, int] = {}
     gone: set[str] = set()
     for event in watcher.events:

@@ -1,4 +1,4 @@
-"""The unit: what systemd itself says of it, and its installation."""
+"""The unit: systemd's own check, and its installation."""
 
 from __future__ import annotations
 

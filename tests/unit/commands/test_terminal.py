@@ -1,4 +1,4 @@
-"""No text of others commands the terminal of whoever runs `ladingd`."""
+"""Foreign texts cannot control the terminal of the user who runs `ladingd`."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_no_command_makes_a_store(tmp_path: Path, arguments: tuple[str, ...], as
             done = ladingd(tmp_path, *arguments, "--user")
         case "--config":
             done = ladingd(tmp_path, "--config", str(config), *arguments)
-        case _:  # The daemon of the machine, whose state is meant to be elsewhere here.
+        case _:  # The system daemon, with its state in another place for the test.
             done = ladingd(tmp_path, *arguments, LADINGD_STATE_DIR=str(state))
     assert (done.returncode, done.stdout) == (1, "")
     assert f"there is no store {state}/store.db: the daemon creates it at its first start" in done.stderr
-    # Who names no daemon may have meant another one than that of the machine.
+    # A user who names no daemon may mean another one than the system daemon.
     assert ("To ask about your own daemon: ladingd --user" in done.stderr) is (asked == "")
     assert not state.exists()

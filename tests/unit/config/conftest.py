@@ -1,4 +1,4 @@
-"""An environment that says nothing of the daemon's settings, and files of them."""
+"""An environment without settings of the daemon, and configuration files."""
 
 from __future__ import annotations
 

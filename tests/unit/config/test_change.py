@@ -1,4 +1,4 @@
-"""What a reload puts into force, and what it says needs a restart."""
+"""The settings that a reload applies, and those that need a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(**values: Any) -> Settings:
 
 
 def test_every_key_is_decided_on_once() -> None:
-    """A new setting is either put into force by ``Daemon.reload``, or its change waits for a restart."""
+    """A reload applies each setting, or reports that it needs a restart."""
     undecided = []
     for key in all_keys():
         try:
@@ -82,7 +82,7 @@ def test_nothing_new() -> None:
 
 
 def test_every_live_key_is_taken_over_alone() -> None:
-    """One by one, each with another value than the default."""
+    """Each key alone, with another value than the default."""
     others: dict[str, Any] = {
         "socket_role": "none",
         "slots": 9,

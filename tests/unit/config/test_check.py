@@ -1,4 +1,4 @@
-"""What is found in a configuration, at which line, and what is said of it."""
+"""The findings about a configuration, with their lines and messages."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ def test_a_file_that_cannot_be_seen(file: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.stat", refuse)  # Root, who may run the tests, sees everything.
+    monkeypatch.setattr("pathlib.Path.stat", refuse)  # Root can see everything.
     assert not missing(file)
 
 

@@ -1,4 +1,4 @@
-"""What a configuration may say of those who may call."""
+"""The settings about callers."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_metrics_are_off_by_default_and_the_log_suits_its_reader(file: Path) -> 
 
 @pytest.mark.parametrize("key", ["jobs_days", "failed_days", "audit_days"])
 def test_what_is_kept_for_days_ends_within_the_calendar(file: Path, key: str) -> None:
-    """The daemon subtracts them from now: a time before the year 1 would end the task that forgets."""
+    """The daemon subtracts them from now. A time before the year 1 would end the retention task."""
     settings = loaded(file, f"[retention]\n{key} = 100000\n")
     assert datetime.now(UTC) - timedelta(days=getattr(settings.retention, key)) > datetime.min.replace(tzinfo=UTC)
     for days in (100_001, 10**10, -1):

@@ -1,4 +1,4 @@
-"""The documented default file: it says every key, and what it says can be loaded."""
+"""The documented default file lists every key and can be loaded."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def has(content: Any, path: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize("user", [False, True])
 def test_a_key_that_has_a_default_shows_it(file: Path, user: bool) -> None:
-    """Each one taken out of its comment by itself, the settings are those of an empty file."""
+    """If each key is uncommented alone, the settings equal those of an empty file."""
     file.write_text("")
     default = load(file, user=user)
     lines = document(user=user).splitlines()

@@ -1,4 +1,4 @@
-"""Every key can come from the environment, and wins over the file there."""
+"""Every key can be set in the environment, which overrides the file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPECIAL: dict[str, Any] = {
 
 
 def named(key: Key) -> tuple[str, ...]:
-    """The path with the names of the example."""
+    """The path, with the names of the example filled in."""
     path: list[str] = []
     content = CONTENT
     for name in key.path:
@@ -39,7 +39,7 @@ def named(key: Key) -> tuple[str, ...]:
 
 
 def another(key: Key, value: Any) -> Any:
-    """A value that is right as well, and not the one of the file."""
+    """A valid value that differs from the file's."""
     if key.dotted in SPECIAL:
         return SPECIAL[key.dotted]
     choices = get_args(key.type) if get_origin(key.type) is not None else ()
@@ -66,7 +66,7 @@ def found(settings: BaseModel, path: tuple[str, ...]) -> Any:
 def test_a_variable_wins_over_the_file(key: Key, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = json.loads(json.dumps(CONTENT))
     if key.dotted.startswith("connections.NAME."):
-        content["connections"]["warehouse"] = {"url": "postgresql://h/d"}  # Only one place of a password may be named.
+        content["connections"]["warehouse"] = {"url": "postgresql://h/d"}  # A password can have only one source.
     file.write_text(as_toml(content))
     path = named(key)
     value = another(key, found_in(CONTENT, path))

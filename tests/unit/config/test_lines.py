@@ -1,4 +1,4 @@
-"""At which line a key stands, however it is written."""
+"""The line of a key in every notation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ tables = st.dictionaries(names, st.dictionaries(names, plain, max_size=4), max_s
 
 
 def written(value: Any) -> str:
-    """A value as TOML has it."""
+    """A value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

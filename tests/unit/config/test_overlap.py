@@ -1,4 +1,4 @@
-"""Roots, databases and the daemon's own files that get in each other's way are found before a job meets them."""
+"""Overlaps of roots, databases and the daemon's own files are found before a job runs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ password_file = '/etc/b'
 def test_a_database_whose_place_does_not_answer_is_protected_by_its_path(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reload lists the daemon's files on the loop: a network file system that is gone must not stop it."""
+    """A reload lists the daemon's files on the event loop, which a dead network file system must not block."""
     monkeypatch.setattr(looking, "TIMEOUT", 0.05)
     answer, real = threading.Event(), os.path.realpath
 
@@ -192,7 +192,7 @@ def test_a_database_whose_place_does_not_answer_is_protected_by_its_path(
 def test_the_daemon_of_a_user_without_an_account_or_home_has_files_as_well(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a container."""
+    """This is common in containers."""
 
     def unknown(_: int) -> None:
         raise KeyError

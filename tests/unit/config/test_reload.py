@@ -1,4 +1,4 @@
-"""A reload that goes wrong in a way that nobody foresaw."""
+"""A reload that fails with an unexpected error."""
 
 from __future__ import annotations
 

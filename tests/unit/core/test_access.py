@@ -1,4 +1,4 @@
-"""Roles and their rights, and tokens: what they are made of and when they count."""
+"""Roles and their rights, and the form and validity of tokens."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_role_reaches_what_it_may(role: Role, standing: Standing, act: Act) ->
 
 @pytest.mark.parametrize("role", Role)
 def test_whoever_may_not_see_all_sees_own_and_shared_jobs(role: Role) -> None:
-    """Lists and watches are made of it."""
+    """Lists and watches use this."""
     principal = Principal(name="anna", role=role)
     jobs = [a_job(owner=owner, shared=shared) for owner in ("anna", "ben", "") for shared in (False, True)]
     selection = principal.visible(Selection())

@@ -1,4 +1,4 @@
-"""The errors of the domain: their words, and their way across process borders."""
+"""The errors of the domain: their messages, and pickling."""
 
 from __future__ import annotations
 

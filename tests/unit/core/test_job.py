@@ -1,4 +1,4 @@
-"""What a move does to a job besides its state."""
+"""The effects of a move on other fields than the state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TOUCHED = {"state", "failure", "attempt", "settled", "update_time", "start_time"
 
 
 def job_in(state: State) -> Job:
-    """A job in a state, with marks on everything that a move might wipe."""
+    """A job in a state, with values in every field that a move might reset."""
     return replace(
         FRESH,
         state=state,

@@ -1,4 +1,4 @@
-"""The words of the domain and those of the API are the same."""
+"""The domain and the API use the same words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LABELS = {
 
 
 def words(enum: EnumDescriptor, prefix: str) -> dict[str, str]:
-    """The values of an enumeration without prefix, and their labels; not the unspecified one."""
+    """The values of an enumeration without prefix, and their labels, except the unspecified value."""
     first, *others = enum.values
     assert (first.name, first.number) == (f"{prefix}_UNSPECIFIED", 0)
     return {value.name.removeprefix(f"{prefix}_"): label(value.GetOptions()) for value in others}
@@ -71,5 +71,5 @@ def test_the_reasons_of_the_api_are_codes_of_the_domain() -> None:
     )
     assert LadingError.code == "INTERNAL"
     reasons = set(words(job_service_pb2.Reason.DESCRIPTOR, "REASON"))
-    # Of the technical errors only those have a reason that can meet a call, and not just a running job.
+    # A technical error has a reason only if a call can raise it.
     assert refusals | {"TARGET_UNAVAILABLE", "INTERNAL"} <= reasons <= refusals | technical | {"INTERNAL"}

@@ -1,4 +1,4 @@
-"""A mapping that is replaced while others hold it."""
+"""A mapping that is replaced while it is in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of transitions, against the words that define it."""
+"""Compares the table of transitions with its definition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ladingd.core.state import (
     next_state,
 )
 
-# The table of the product's definition, word for word.
+# The table of the product's definition.
 DEFINED = """
 | EDITING | start | QUEUED |
 | QUEUED | slot free | RUNNING |

@@ -1,4 +1,4 @@
-"""What the tests of the data room share."""
+"""Fixtures for the tests of ``data``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Yard:
-    """A transfer with a directory of files and a database of its own."""
+    """A transfer with its own directory of files and database."""
 
     directory: Path
     transfer: BulkTransfer
@@ -65,7 +65,7 @@ class Yard:
         return chunks
 
     def run(self, plan: ImportPlan | ExportPlan, job_id: str = "job", attempt: int = 1) -> Counts:
-        """Do the whole job."""
+        """Run the whole job."""
         self.transfer.begin(job_id, attempt, plan)
         chunks = self.chunks(plan)
         counts = sum((self.transfer.process(job_id, attempt, plan, chunk) for chunk in chunks), Counts())
@@ -91,5 +91,5 @@ def make_yard() -> Callable[[Path], Yard]:
 
 @pytest.fixture
 def yard(tmp_path: Path, make_yard: Callable[[Path], Yard]) -> Yard:
-    """A yard of the test's own."""
+    """A yard for this test."""
     return make_yard(tmp_path)

@@ -1,4 +1,4 @@
-"""What an export of SQLite writes comes back as the same value of the same kind, or the job says that it does not."""
+"""SQLite's values survive an export and import with the same type, or the job says that they do not."""
 
 from __future__ import annotations
 

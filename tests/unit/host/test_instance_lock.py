@@ -18,7 +18,7 @@ def test_what_cannot_be_removed_at_the_end_is_said_and_no_failure(
     state, socket = folder / "state", folder / "run" / "s"
     with locked_instance(state, socket):
         (state / PID_FILE).unlink()
-        (state / PID_FILE).mkdir()  # Root may remove any file, but this is none.
+        (state / PID_FILE).mkdir()  # Root may remove any file, but this is a directory.
         socket.touch()
     assert f"{state / PID_FILE} cannot be removed" in caplog.text
     assert not socket.exists()

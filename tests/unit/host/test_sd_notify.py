@@ -1,4 +1,4 @@
-"""What the service manager is told, datagram by datagram."""
+"""The notifications to the service manager."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_manager_that_is_gone_is_told_of_once(folder: Path, caplog: pytest.Log
 
 
 class FakeStore:
-    """Answers, hangs or fails."""
+    """A store that answers, hangs or fails."""
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()

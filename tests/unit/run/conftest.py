@@ -1,4 +1,4 @@
-"""The run over a real store, with a transfer that moves nothing and workers that are no processes."""
+"""The run with a real store, a transfer that moves nothing, and workers without processes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ SPEC = ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
 RESERVE = 1_000
 """Bytes that must be free."""
 RECORDS = 10
-"""In each chunk."""
+"""Records in each chunk."""
 
 
 def plan_of(chunks: int) -> ImportPlan:
-    """A plan for so many chunks of 100 bytes."""
+    """A plan for ``chunks`` chunks of 100 bytes."""
     return ImportPlan(
         file=SPEC.file,
         fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
@@ -61,7 +61,7 @@ def plan_of(chunks: int) -> ImportPlan:
 
 
 class FakeTransfer(Transfer):
-    """Keeps a ledger in memory. ``errors`` are raised by the methods they are named after, once each."""
+    """Keeps a ledger in memory. ``errors`` has errors by method, each raised once."""
 
     def __init__(self) -> None:
         self.ledgers: dict[str, dict[int, Counts]] = {}
@@ -123,26 +123,26 @@ class FakeTransfer(Transfer):
 
 @dataclass
 class FakeWorkers:
-    """Calls at once, but for methods that are held until their gate opens."""
+    """Calls at once, except methods that are held until their gate opens."""
 
     size: int = 2
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     reached: dict[str, asyncio.Event] = field(default_factory=dict)
     killed: int = 0
-    """Calls that were cancelled, and so their processes."""
+    """The number of cancelled calls, whose processes would be killed."""
 
     def hold(self, method: str) -> None:
-        """Let calls of this method wait from now on."""
+        """Block calls of this method from now on."""
         self.gates[method] = asyncio.Event()
         self.reached[method] = asyncio.Event()
 
     async def follow(self, hear: Callable[[Report], None], function: Callable[..., Any], *args: object) -> Any:
-        """As Workers.follow; what is reported is heard at once."""
+        """Like Workers.follow; reports arrive at once."""
         with heard_by(hear):
             return await self.call(function, *args)
 
     async def call(self, function: Callable[..., Any], *args: object) -> Any:
-        """As Workers.call."""
+        """Like Workers.call."""
         name = function.__name__
         if name in self.gates:
             self.reached[name].set()
@@ -157,7 +157,7 @@ class FakeWorkers:
 
 @dataclass
 class Rig:
-    """All that an execution needs."""
+    """Everything that an execution needs."""
 
     store: SqlJobStore
     transfer: FakeTransfer
@@ -171,7 +171,7 @@ class Rig:
     files: FakeFiles
 
     async def queued(self, chunks: int) -> Job:
-        """A job with so many chunks that waits for its slot."""
+        """A job with ``chunks`` chunks that waits for its slot."""
         now = datetime.now(UTC)
         job = Job(
             id=f"job{chunks}", uid=f"job{chunks}", spec=SPEC, plan=plan_of(chunks), create_time=now, update_time=now
@@ -199,7 +199,7 @@ class Rig:
         )
 
     def settlement(self) -> Settlement:
-        """With workers that are those of the chunks."""
+        """A settlement with the same workers as the chunks."""
         workers = cast("Workers", self.workers)
         return Settlement(
             jobs=self.store,
@@ -211,7 +211,7 @@ class Rig:
         )
 
     async def command(self, job_id: str, command: Event) -> Job:
-        """As people do it."""
+        """Apply a command like a user."""
         job = await self.store.command(job_id, command)
         self.notifier.notify(job_id)
         return job
@@ -223,18 +223,18 @@ class Rig:
 
 @dataclass
 class FakeDisk:
-    """So many bytes are free on it, but in directories that are named apart."""
+    """A disk with ``free`` bytes, and other values for some directories."""
 
     free: int = 10 * RESERVE
     apart: dict[Path, int] = field(default_factory=dict)
     refilled: int = 0
 
     def free_at(self, directory: Path) -> int:
-        """As statvfs says it."""
+        """The free bytes, as reported by statvfs."""
         return self.apart.get(directory, self.free)
 
     def refill(self) -> bool:
-        """As a ballast does it."""
+        """Like ``Ballast.restore``."""
         self.refilled += 1
         return True
 
@@ -256,11 +256,11 @@ class FakeFiles(JobFiles):
         self.aside[uid] = self.there.pop(uid)
 
     async def forget_orphans(self, before: datetime) -> None:
-        """None is so old."""
+        """Does nothing: no orphan is so old."""
 
 
 class FakeRejects(RejectReader):
-    """Of each chunk so many rejects as it is told, two on a page."""
+    """The given number of rejects for each chunk, two per page."""
 
     def __init__(self) -> None:
         self.numbers: dict[int, int] = {}
@@ -277,7 +277,7 @@ class FakeRejects(RejectReader):
 
 
 def a_reject(ordinal: int, place: int) -> Reject:
-    """The reject at a place of a chunk, from 0 on."""
+    """The reject at a position in a chunk, from 0 on."""
     return Reject(
         time=datetime(2026, 1, 1, tzinfo=UTC),
         file="a.csv",

@@ -1,4 +1,4 @@
-"""What people tell the daemon to do with jobs."""
+"""Commands of users on jobs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 async def anything(_: JobSpec) -> None:
-    """Who asks may have it."""
+    """Permit everything."""
 
 
 @pytest.fixture

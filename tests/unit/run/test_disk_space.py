@@ -1,4 +1,4 @@
-"""Where there is too little room, jobs are paused by the daemon, and go on by themselves."""
+"""If there is too little space, the daemon pauses jobs, and continues them by itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENOUGH = NEARLY + 1
 
 
 async def running(rig: Rig, chunks: int = 1) -> Job:
-    """A job that has its slot."""
+    """A job with a slot."""
     job = await rig.queued(chunks)
     moved = await rig.store.move(job.id, Event.SLOT_FREE)
     assert moved is not None
@@ -153,7 +153,7 @@ async def test_nothing_is_made_or_started_and_no_slot_is_given_meanwhile(rig: Ri
     await rig.command(job.id, Event.PAUSE)
     await rig.store.command(job.id, Event.START)
     rig.notifier.notify(job.id)
-    for _ in range(20):  # So often the scheduler has its turn.
+    for _ in range(20):  # Give the scheduler several turns.
         await rig.store.get(job.id)
     assert await state(rig, job) is State.QUEUED
     rig.disk.free = ENOUGH
@@ -250,7 +250,7 @@ def test_a_disk_that_can_take_no_further_file_is_full(tmp_path: Path, monkeypatc
 
 
 async def test_a_start_without_room_writes_nothing_and_begins_nothing(rig: Rig) -> None:
-    """On a disk that is full to the last byte it would wait for ever before it serves."""
+    """On a completely full disk the daemon would wait for ever before it serves."""
     await rig.queued(1)
     rig.disk.free = RESERVE - 1
     before = await everything(rig.store)

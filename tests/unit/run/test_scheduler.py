@@ -1,4 +1,4 @@
-"""Slots: how many jobs run side by side, and which is next."""
+"""Slots: how many jobs run at the same time, and which is next."""
 
 from __future__ import annotations
 

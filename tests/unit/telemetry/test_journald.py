@@ -1,4 +1,4 @@
-"""The journal's own protocol, spoken to a socket of ours."""
+"""The journal's native protocol, sent to the test's socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of the log, and what is in a line."""
+"""The format of the log, and the content of a line."""
 
 from __future__ import annotations
 

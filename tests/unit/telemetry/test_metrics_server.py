@@ -1,4 +1,4 @@
-"""What Prometheus is answered, and scrapers that behave badly."""
+"""Answers to Prometheus, and badly behaved scrapers."""
 
 from __future__ import annotations
 

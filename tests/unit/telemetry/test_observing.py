@@ -1,4 +1,4 @@
-"""OBSERVING.md says what is so: message ids, fields of the log, metrics, rules."""
+"""OBSERVING.md agrees with the code: message ids, log fields, metrics, rules."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ async def metrics() -> AsyncIterator[Metrics]:
 
 
 async def numbers(metrics: Metrics) -> dict[tuple[str, str], float]:
-    """Name and labels with their value."""
+    """The values by name and labels."""
     body, _ = await metrics.render()
     return {(name, labels): float(value) for name, labels, value in NUMBER.findall(body.decode())}
 
 
 def changes() -> list[Change]:
-    """One of every kind, and by every cause there is."""
+    """A change of every kind and every cause."""
     every = [Change(revision=1, kind=kind, job=a_job(), time=NOON) for kind in ChangeKind if kind != "MOVED"]
     for state, row in TRANSITIONS.items():
         for event, after in row.items():
@@ -208,7 +208,7 @@ async def test_labels_are_few_whatever_happens(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("kind", ChangeKind)
 def test_a_change_of_any_kind_is_told_and_counted(kind: ChangeKind) -> None:
-    """What the change feed cannot tell would end the daemon."""
+    """A change that the feed cannot report would end the daemon."""
     moved = {"from_state": State.EDITING, "cause": Event.START} if kind is ChangeKind.MOVED else {}
     change = Change(revision=1, kind=kind, job=a_job(state=State.QUEUED), time=NOON, **moved)
     tell_change(change)

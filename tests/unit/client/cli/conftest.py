@@ -1,4 +1,4 @@
-"""Commands run in processes of their own: the fake daemon listens on a socket."""
+"""Commands run in separate processes, so the fake daemon listens on a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line, in processes of its own, against a fake daemon."""
+"""The command line in separate processes, with a fake daemon."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def created(service: FakeService) -> job_pb2.Job:
-    """The job that was asked for."""
+    """The requested job."""
     [request] = [r for r in service.requests if isinstance(r, job_service_pb2.CreateJobRequest)]
     return request.job
 
 
 def with_rejects(service: FakeService, count: int) -> None:
-    """The job to come refuses so many records."""
+    """The next job rejects ``count`` records."""
     service.rejects = [
         job_pb2.Reject(
             type=job_pb2.REJECT_TYPE_ERROR,
@@ -194,7 +194,7 @@ async def test_nothing_of_what_was_typed_or_answered_commands_the_terminal(
 
 
 def refuse_next(service: FakeService, field: str, description: str) -> None:
-    """The next spec has something wrong in it."""
+    """The fake refuses the next spec."""
     violation = details.BadRequest.FieldViolation(field=field, description=description)
     info = details.ErrorInfo(reason="INVALID_SPEC", domain="lading")
     service.fail_next(grpc.StatusCode.INVALID_ARGUMENT, info, details.BadRequest(field_violations=[violation]))
@@ -204,7 +204,7 @@ async def test_a_refused_spec_is_explained(service: FakeService, lading: Lading)
     field = "job.spec.import_spec.files[0].path"
     refuse_next(service, field, "there is no file /r.csv")
     result = await lading("import", "r.csv", "--into", "t")
-    # Who wrote no spec knows no field of it.
+    # Users who wrote no spec do not know its fields.
     assert (result.status, result.err) == (2, "lading: there is no file /r.csv\n")
     refuse_next(service, field, "there is no file /r.csv")
     result = await lading("run", "-", stdin='{"importSpec": {}}')
@@ -509,7 +509,7 @@ async def test_ctrl_c_leaves_the_job_alone(service: FakeService, client: Client,
 
 
 def everything(terminal: int) -> str:
-    """What was written to a terminal whose other end is closed. It comes in pieces."""
+    """Everything that was written to a terminal whose other end is closed. The output comes in pieces."""
     pieces = []
     with suppress(OSError):
         while piece := os.read(terminal, 65536):
@@ -534,7 +534,7 @@ async def test_a_terminal_sees_a_bar(service: FakeService, socket: Path, tmp_pat
     assert process.returncode == 0
     assert "⚙ Execution in progress" in drawn
     assert " records" in drawn
-    # Standard output is no terminal: no colour there.
+    # Standard output is not a terminal, so it has no colour.
     assert "\x1b" not in out.decode()
 
 
@@ -583,7 +583,7 @@ async def watch_all(socket: Path, home: Path, *, stderr: int) -> asyncio.subproc
 
 
 async def lines_until(process: asyncio.subprocess.Process, word: str) -> list[str]:
-    """What the process writes, to the first line with the word."""
+    """The lines of the process's output up to the first with the word."""
     assert process.stdout is not None
     lines: list[str] = []
     async with asyncio.timeout(DEADLINE):

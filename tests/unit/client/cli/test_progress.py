@@ -1,4 +1,4 @@
-"""What people see while jobs run."""
+"""The display of running jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = Job(
 
 
 class Clock:
-    """Seconds as the test wants them."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -76,7 +76,7 @@ def test_a_job_at_rest_is_no_news_twice() -> None:
 def test_a_narrow_terminal_shows_how_far_each_job_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What does not fit is cut off: the label of a state, and not the figures."""
+    """The state's label is truncated, not the figures."""
     monkeypatch.setenv("COLUMNS", "44")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Bars(named=True) as bars:

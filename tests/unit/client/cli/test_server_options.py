@@ -34,7 +34,7 @@ OTHERS = {name: f"{value}.other" for name, value in VALUES.items()} | {"output":
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words that lead to each command."""
+    """The words of each command."""
     if not hasattr(command, "commands"):
         yield path
     for name, inner in getattr(command, "commands", {}).items():
@@ -46,7 +46,7 @@ COMMANDS = list(paths(PROGRAM))
 
 
 class Captured(Exception):
-    """The command has asked for its session."""
+    """Raised when the command asks for its session."""
 
     def __init__(self, options: ServerOptions | None) -> None:
         self.options = options
@@ -55,7 +55,7 @@ class Captured(Exception):
 
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands do no work: they say which options they got."""
+    """Commands do no work, but report the options that they got."""
 
     def of(_cls: type[Session], context: typer.Context) -> Session:
         raise Captured(context.find_object(ServerOptions))
@@ -68,7 +68,7 @@ def typed(options: dict[str, str]) -> list[str]:
 
 
 def required(command: Any) -> list[str]:
-    """Values for what a command cannot do without."""
+    """Values for the required parameters of a command."""
     words = []
     for parameter in command.params:
         if parameter.required:
@@ -77,7 +77,7 @@ def required(command: Any) -> list[str]:
 
 
 def options_of(path: tuple[str, ...], before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
-    """What a command gets of the options before and after its name."""
+    """The options that a command gets from before and after its name."""
     command = PROGRAM
     for word in path:
         command = command.commands[word]

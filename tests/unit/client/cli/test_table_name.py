@@ -1,4 +1,4 @@
-"""Tables as people write them."""
+"""Names of tables as users write them."""
 
 from __future__ import annotations
 

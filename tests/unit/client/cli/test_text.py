@@ -1,4 +1,4 @@
-"""What people read: columns, figures, rejects, the bill."""
+"""Texts for people: columns, figures, rejects, the bill."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_columns_are_aligned_by_what_the_terminal_shows() -> None:
 
 def test_a_file_cannot_command_the_terminal() -> None:
     assert printable("a\x1b[2Jb\r\n") == "a\\x1b[2Jb\\r\\n"
-    # What overrides the direction shows a name in another order; the C1 controls are escape sequences of one character.
+    # Direction overrides show a name in another order. C1 controls are escape sequences of a single character.
     assert printable("gpj.\u202eexe\x9b2J\u2066") == "gpj.\\u202eexe\\x9b2J\\u2066"
     assert printable_lines("one\ntwo\r\x07", colours=False) == "one\ntwo\\r\\x07"
 
@@ -234,7 +234,7 @@ def test_a_name_that_the_configuration_does_not_have(monkeypatch: pytest.MonkeyP
         "ask the administrator of the daemon at db.example.org:7443 to add it"
     ]
     assert advice("there is no file /r.csv", None) == []
-    # What is no name of a connection is not proposed as one.
+    # A text that is not the name of a connection is not proposed as one.
     assert "  [connections.NAME]" in advice("there is no connection 'A b'; the daemon knows local", None)
 
 

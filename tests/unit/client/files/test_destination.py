@@ -1,4 +1,4 @@
-"""What a command writes on this machine replaces regular files only, and none of the own daemon's."""
+"""Files that a command writes replace only regular files, and none of the user's own daemon."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_database_of_a_connection_that_cannot_be_looked_at_keeps_no_file_from_
     closed.mkdir(mode=0o000)
     folder.chmod(0o711)
     if os.geteuid() == 0:
-        os.chown(folder / "config", NOBODY, NOBODY)  # That of somebody else is not used.
+        os.chown(folder / "config", NOBODY, NOBODY)  # The directory of another user is not used.
     try:
         with common_user():
             assert destination(folder / "out.csv", {"XDG_CONFIG_HOME": str(folder / "config")}) == folder / "out.csv"

@@ -1,4 +1,4 @@
-"""Uploads and downloads of the client library, against a service that breaks off as it is told to."""
+"""Uploads and downloads of the client library, with a service that breaks connections."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CONTENT = b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(3 * M
 
 
 class FakeFiles(file_service_pb2_grpc.FileServiceServicer):
-    """Keeps uploads in memory and gives out one file."""
+    """Keeps uploads in memory, and serves one file."""
 
     def __init__(self) -> None:
         self.begun: list[pb.UploadFileRequest.Begin] = []
         self.kept: dict[str, bytearray] = {}
         self.breaks: list[int] = []
-        """For each upload or download to come, after how many bytes it breaks off."""
+        """For each future upload or download, the number of bytes after which it breaks."""
         self.refusals: list[tuple[grpc.StatusCode, str]] = []
         self.refuse_after_beginning = False
         self.asked: list[int] = []

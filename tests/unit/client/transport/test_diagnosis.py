@@ -1,4 +1,4 @@
-"""What the command says when it cannot reach a daemon, or is not let in: one sentence, and the option that helps."""
+"""If a command cannot reach a daemon or is refused, it prints one sentence with the option that helps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN = "s3cret-token"
 
 @pytest.fixture
 async def ports(folder: Path) -> AsyncIterator[dict[str, int]]:
-    """Servers with all kinds of certificates, each by its name, and the files of clients beside."""
+    """Servers with all kinds of certificates, by name, and the files of clients."""
     ours, others, clients = Authority(), Authority(), Authority()
     (folder / "ca.pem").write_bytes(ours.certificate)
     (folder / "other.pem").write_bytes(others.certificate)
@@ -110,7 +110,8 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
 
 
 async def run(lading: Lading, folder: Path, *arguments: str, **environment: str) -> Result:
-    """A command in the folder of the files. It says one line, and never what is secret or comes from gRPC's log."""
+    """Run a command in the folder of the files. Checks that it prints one line without secrets and without gRPC's
+    log."""
     given = tuple(str(folder / each) if each.endswith((".pem", ".key", ".txt")) else each for each in arguments)
     result = await lading(*given, environment=clean_environment(folder) | environment)
     assert result.err.count("\n") == 1, result.err

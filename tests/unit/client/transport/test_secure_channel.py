@@ -1,4 +1,4 @@
-"""The client and the command line over TLS: whom they trust, who they are, what they never say."""
+"""The client and the command line over TLS: trust, identity, secrets."""
 
 from __future__ import annotations
 

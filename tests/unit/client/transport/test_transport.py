@@ -1,4 +1,4 @@
-"""What every transport owes its client, for the one over gRPC and for the one that takes its place in tests."""
+"""The contract of transports, for the gRPC transport and for its replacement in tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUOTA = details.ErrorInfo(reason="QUOTA_EXCEEDED", domain="lading")
 
 
 class Receiver(file_service_pb2_grpc.FileServiceServicer):
-    """Takes uploads, until ``refuses_at`` so many bytes have come."""
+    """Accepts uploads. Refuses after ``refuses_at`` bytes."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -186,7 +186,7 @@ async def test_no_more_is_sent_to_a_daemon_that_refuses_the_first_request(
 ) -> None:
     receiver.refuses_at = 0
     requests = Requests(b"one", b"two", b"three")
-    # Over gRPC the refusal may arrive just after its headers, while the next request is being sent.
+    # Over gRPC the refusal may arrive after the headers, while the next request is being sent.
     with pytest.raises((QuotaExceeded, Unavailable)):
         await transport.client_stream("UploadFile", requests())
     assert requests.taken <= 1
@@ -196,7 +196,7 @@ async def test_no_more_is_sent_to_a_daemon_that_refuses_the_first_request(
 async def test_a_refusal_while_requests_are_sent_ends_the_call(transport: Transport, receiver: Receiver) -> None:
     receiver.refuses_at = 1
     requests = Requests(*[b"x" * 100_000] * 1000)
-    # gRPC loses the daemon's reason if a request is just being sent.
+    # gRPC loses the daemon's reason while a request is being sent.
     with pytest.raises((QuotaExceeded, Unavailable)):
         await transport.client_stream("UploadFile", requests())
     assert requests.taken < 1000

@@ -1,4 +1,4 @@
-"""What the doctor says of a unit, a control group, directories, a socket and a store."""
+"""The doctor's findings about a unit, a control group, directories, a socket and a store."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_store_that_does_not_say_its_schema(tmp_path: Path) -> None:
 
 
 def test_a_password_that_only_the_unit_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither root nor the daemon's user has it outside of the unit: that is no failure."""
+    """Neither root nor the daemon's user has the password outside of the unit, which is not a failure."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     crm = {"url": "postgresql://127.0.0.1:1/x", "password_credential": "crm"}
     settings = Settings(state_dir=tmp_path, socket=tmp_path / "s", connections={"crm": crm})
@@ -110,7 +110,7 @@ def test_what_a_user_may_do_in_directories(folder: Path) -> None:
         (folder / name).mkdir()
         (folder / name).chmod(mode)
         paths.append(folder / name)
-    # Root may do everything, so it asks as another.
+    # Root may do everything, so the test runs as another user.
     user = 65534 if os.geteuid() == 0 else os.geteuid()
     access = places.access_of(user, [*paths, folder / "none"])
     assert access == [(False, False), (True, False), (True, True), (False, False)]

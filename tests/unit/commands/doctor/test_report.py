@@ -1,4 +1,4 @@
-"""The page fits a terminal and says at its end how it is."""
+"""The report fits a terminal and ends with a summary."""
 
 from __future__ import annotations
 

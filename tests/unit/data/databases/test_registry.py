@@ -1,4 +1,4 @@
-"""The list of databases: which URLs lead where, and that looking at it loads no driver."""
+"""The list of databases: the providers of URLs. Using the list loads no driver."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_module_to_preload_exists() -> None:
 
 
 def test_looking_at_the_list_loads_no_driver() -> None:
-    """The daemon does so, and a driver costs it half a second and 100 MB."""
+    """The daemon uses the list, and a driver would cost it half a second and 100 MB."""
     program = (
         "import sys; from ladingd.data.databases.registry import preload; preload(); import ladingd.data.transfer; "
         f"print([name for name in {_DRIVERS!r} if name in sys.modules])"

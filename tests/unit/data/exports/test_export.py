@@ -1,4 +1,4 @@
-"""Exports: what was imported comes out the same, and the file is there whole or not at all."""
+"""Exports give the imported values back, and the file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -390,7 +390,7 @@ def test_chunks_get_their_places_in_whatever_order_they_are_done(
     plan = yard.plan_export(chunk_keys=1)
     chunks = yard.chunks(plan)
     for attempt, ordinal in enumerate(order, 1):
-        # Each by a process that knows nothing of the others.
+        # Each chunk in a process without knowledge of the others.
         table_export._fronts.clear()
         yard.transfer.begin("job", attempt, plan)
         yard.transfer.process("job", attempt, plan, chunks[ordinal])
@@ -417,7 +417,7 @@ def test_what_a_killed_worker_has_put_into_the_draft_is_put_over(yard: Yard) -> 
 
 
 def test_a_part_whose_entry_was_never_written_is_of_no_use(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker was killed between the two; the chunk has got its place since, with other rows."""
+    """A worker was killed between writing the part and the entry. The chunk was written since, with other rows."""
     monkeypatch.setattr(table_export, "_WAIT", 0.001)
     yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     yard.sql("INSERT INTO t VALUES (1), (2), (3)")
@@ -558,7 +558,7 @@ def test_a_directory_that_becomes_a_link_leads_nowhere(yard: Yard) -> None:
 
 
 def test_nothing_is_read_for_a_destination_that_cannot_be(yard: Yard) -> None:
-    """The kernel makes no files in /proc, though it seems to allow them."""
+    """The kernel creates no files in /proc, although the permissions seem to allow it."""
     yard.sql("CREATE TABLE t (a)")
     transfer = replace(yard.transfer, roots={"local": Path("/proc")})
     plan = replace(yard.plan_export(), file=File(path="x.csv"))

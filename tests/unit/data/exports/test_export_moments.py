@@ -1,4 +1,4 @@
-"""The file of an export shows one moment of a table of SQLite, or the job says that it does not."""
+"""An exported file shows one moment of a SQLite table, or the job says that it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rows become text: the fast way and the careful one agree, and memory is bounded."""
+"""Rows as text: the typed and the careful way agree, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ anything = st.one_of(st.none(), numbers, reals, texts, st.binary(max_size=4))
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[list[str], list[list[object]]]:
-    """Columns, and rows in which values of other kinds are rare or not there."""
+    """Columns, and rows with few or no values of other types."""
     declared = draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=5))
     strange = draw(st.sampled_from([0, 1, 10]))
     records = []

@@ -1,4 +1,4 @@
-"""What was read of a file, and what was written of one, is what is there when a job goes on: down to the byte."""
+"""A continued job checks that the read and written bytes are unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = "id,amount\n" + "".join(f"{n:06},{n % 90 + 10}.{n % 9}\n" for n in range(
 
 
 def middle_of(text: str, what: str) -> int:
-    """Where a piece of text stands that is neither in the head nor in the tail of it."""
+    """The offset of a piece of text between the head and the tail."""
     return text.index(what, 100_000)
 
 
@@ -40,7 +40,7 @@ def plus_and_minus_one(text: str) -> str:
 
 
 def exchanged(text: str, first: int, second: int, size: int = 8) -> str:
-    """The text with two pieces of it exchanged, each at a multiple of eight from the other."""
+    """The text with two pieces exchanged, whose distance is a multiple of eight."""
     one, two = text[first : first + size], text[second : second + size]
     assert (first - second) % size == 0
     assert one != two
@@ -145,7 +145,7 @@ def test_a_file_that_is_written_while_it_is_planned_is_refused(yard: Yard, monke
 
 
 def test_digests_of_earlier_versions_prove_nothing(yard: Yard) -> None:
-    """They were sums. A job goes on after them only where nobody can have written the file."""
+    """Those digests were sums. A job continues after them only if nobody can have written the file."""
     plan = yard.plan_import(TEXT, chunk_bytes=40_000)
     old = replace(plan, fingerprint=replace(plan.fingerprint, state=""))
     chunks = [replace(chunk, digest="0123456789abcdef") for chunk in begin(yard, old)]

@@ -1,4 +1,4 @@
-"""No job reads or writes the daemon's own files, whatever it names them by."""
+"""No job reads or writes the daemon's own files under any name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ID = str(uuid.UUID(int=1, version=4))
 
 @pytest.fixture
 def guarded(tmp_path: Path, make_yard: Callable[[Path], Yard]) -> Yard:
-    """A yard with the root `srv`, beneath which `crm.db` is a connection's, beside a directory of state."""
+    """A yard with the root `srv`, which contains the database `crm.db` of a connection, and a state directory."""
     (tmp_path / "yard").mkdir()
     yard = make_yard(tmp_path / "yard")
     srv, state = tmp_path / "srv", tmp_path / "state"
@@ -60,7 +60,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 async def refusals(yard: Yard, file: File) -> list[str]:
-    """What is said to an import, a download, and an export that would replace the file."""
+    """The errors of an import, a download, and an export that would replace the file."""
     transfer = yard.transfer
     said = []
     with pytest.raises(InvalidSpec) as imported:
@@ -268,7 +268,7 @@ def test_a_directory_that_becomes_a_link_into_the_state(guarded: Yard, tmp_path:
 
 
 async def test_what_is_refused_is_never_opened(guarded: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To close a database that this process has open elsewhere takes its locks away."""
+    """Closing a database that this process has open would drop its locks."""
     real = os.open
 
     def noting(path: object, flags: int, *arguments: object, **named: object) -> int:
@@ -386,7 +386,7 @@ def test_what_is_put_there_meanwhile_is_not_replaced(
     assert not out.is_file() or out.is_symlink()
     if moment != "publish":
         return
-    # A start goes on where it was refused.
+    # Start continues after the refusal.
     monkeypatch.undo()
     if out.is_dir() and not out.is_symlink():
         out.rmdir()

@@ -1,4 +1,4 @@
-"""Files of others: what the daemon's user may do decides, and what it may not do is told."""
+"""Files of other users: the permissions of the daemon's user decide, and errors name what is missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def closed() -> Iterator[Path]:
-    """A directory with a file that everybody may read; nobody may list the directory."""
+    """A directory that nobody may list, with a file that everybody may read."""
     directory = Path(tempfile.mkdtemp(prefix="lading-"))
     (directory / "in.csv").write_text("id\n1\n")
     directory.chmod(0o111)
@@ -56,7 +56,7 @@ def test_a_database_that_may_not_be_written_is_refused_before_a_job_is_made(
     target = SqliteTarget(path=tmp_path / "x.db", work_dir=WorkDir(directory=tmp_path))
     target.path.touch()
     assert target.table(Table(table="t")) is None
-    # It asks for the real user, who is root in a test that only seems to be another one.
+    # access() checks the real user, which is still root in this test.
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != target.path)
     with pytest.raises(InvalidSpec, match=r"x\.db: the daemon may not write to the file"):
         target.table(Table(table="t"))

@@ -1,4 +1,4 @@
-"""Things that threads make and release for callers that may be cancelled."""
+"""Resources that threads create and release for callers that may be cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of files that clients send, and how files beneath roots are opened."""
+"""Keeping files that clients send, and opening files below roots."""
 
 from __future__ import annotations
 
@@ -145,14 +145,14 @@ async def test_a_sending_that_is_cancelled_while_it_begins_lets_go(store: Upload
 
 
 def export_into(store: UploadFiles, upload_id: str) -> None:
-    """Leave what an export leaves."""
+    """Create the files of an export."""
     file = File(root="uploads", path=f"{upload_id}/out.csv")
     directory = destination_directory({"uploads": store.root}, file, make=True)
     (directory.path / "out.csv").write_bytes(b"x")
 
 
 async def test_sweeping(store: UploadFiles, tmp_path: Path) -> None:
-    """Halves by when something came last, whole ones by when a job used them last."""
+    """Incomplete uploads expire after their last data, complete ones after their last use."""
     half, whole, used, export = (str(uuid.uuid4()) for _ in range(4))
     await send_half(store, half)
     await send(store, upload_id=whole)
@@ -169,12 +169,12 @@ async def test_sweeping(store: UploadFiles, tmp_path: Path) -> None:
     assert sorted(file.path for file in asked) == sorted([half, whole, used, export])
     assert {file.root for file in asked} == {"uploads"}
     async with store.receive(announced(upload_id=half), 7, OWNER):
-        # Something may come at any moment.
+        # More data may arrive at any time.
         assert await store.sweep(now + DAY + timedelta(minutes=5), in_use) == tuple(sorted([whole, export]))
     assert await store.sweep(now + DAY + timedelta(minutes=5), in_use) == (half,)
     left = [f"receiving/{used}.json", f"receiving/{used}.owner", f"uploads/{used}/people.csv"]
     assert everything(tmp_path) == left
-    # It was in use a day after it had come.
+    # The file was in use a day after its arrival.
     assert await store.sweep(now + 2 * DAY - timedelta(minutes=10), unused) == ()
     assert await store.sweep(now + 2 * DAY + timedelta(minutes=10), unused) == (used,)
     assert everything(tmp_path) == []
@@ -268,7 +268,7 @@ def test_exports_beneath_the_uploads_get_a_directory_of_their_own(tmp_path: Path
 
 
 def swapped_in_the_middle(monkeypatch: pytest.MonkeyPatch, swap: Callable[[], None]) -> None:
-    """Do something to the files when the path was looked at and nothing is open yet."""
+    """Change the files between the check of the path and the open."""
     open_below = files._open_below
 
     def later(base: Path, inner: Path, guard: Guard) -> int:

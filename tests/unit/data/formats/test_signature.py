@@ -1,4 +1,4 @@
-"""Files that are not delimited text are refused by name, and by content where the name says nothing."""
+"""Files that are not delimited text are refused by name, or by content if the name says nothing."""
 
 from __future__ import annotations
 

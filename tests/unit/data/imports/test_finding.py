@@ -1,4 +1,4 @@
-"""The line that says what was detected."""
+"""The line about detected properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a file begins: blank lines, long first records, nothing at all; and the limits of a plan."""
+"""Beginnings of files: blank lines, long first records, empty files; and the limits of a plan."""
 
 from __future__ import annotations
 

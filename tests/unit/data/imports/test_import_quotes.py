@@ -1,4 +1,4 @@
-"""Imports of files whose quotes are not regular: no value is changed, merged or torn, and every record is told."""
+"""Imports of files with irregular quotes: no value is changed, merged or torn, and every such record is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that a table of SQLite refuses: each of them is found, no other suffers, and none costs a statement."""
+"""Records that a SQLite table refuses: each is found, others are not affected, and none costs a statement."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_any_batch_comes_to_what_single_inserts_come_to(yard: Yard, schema: list
                 )
                 for _ in range(chance.randrange(1, 30))
             ]
-            # A quoted text is never null, and the last column keeps a record of nulls from being an empty line.
+            # A quoted text is never null. The last column prevents a record of nulls from being an empty line.
             text = "".join(f"{_field(a)},{_field(b)},{_field(c)},\n" for a, b, c in rows)
             plan = yard.plan_import(
                 f"a,b,c,\n{text}".replace(",\n", "\n"), types={"a": "integer", "b": "text", "c": "real"}
@@ -146,7 +146,7 @@ def test_bad_records_cost_no_statement_each(
     chunks = yard.chunks(plan)
     counter = Counter(monkeypatch)
     counts = sum((yard.transfer.process("job", 1, plan, chunk) for chunk in chunks), Counts())
-    # A partial index has none for the id 0.
+    # A partial index has no entry for the id 0.
     refused = len(old) - (len(schema) == 2 and "INDEX" in schema[1])
     assert counts == Counts(read=3000, inserted=3000 - refused, rejected=refused, errors=refused)
     assert counter.number / len(chunks) < 40
@@ -235,7 +235,7 @@ def test_the_database_is_left_alone_after_a_chunk_only_where_others_may_wait(
     sleeps: list[float] = []
 
     def sleep(seconds: float) -> None:
-        yard.sql("INSERT INTO t VALUES (0)")  # Nobody has a lock.
+        yard.sql("INSERT INTO t VALUES (0)")  # The database is not locked.
         sleeps.append(seconds)
 
     monkeypatch.setattr("ladingd.data.databases.sqlite.courtesy.time.sleep", sleep)
@@ -255,11 +255,11 @@ def test_a_job_of_many_chunks_lets_another_program_write(yard: Yard) -> None:
     yard.transfer.begin("job", 1, plan)
     chunks = yard.chunks(plan)
     with other_program(WRITER.format(path=str(yard.database))) as writer:
-        # Two at a time, so that one waits for the lock that the other has.
+        # Two at a time, so that one waits for the other's lock.
         with ThreadPoolExecutor(2) as workers:
             list(workers.map(lambda chunk: yard.transfer.process("job", 1, plan, chunk), chunks))
         written, _ = writer.communicate("", timeout=60)
-    # After each chunk the database is free for longer than the writer sleeps.
+    # After each chunk the database stays unlocked for longer than the writer sleeps.
     assert int(written) >= len(chunks) - 1
 
 
@@ -279,7 +279,7 @@ print(written)
 
 @contextmanager
 def other_program(code: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that executes the code, and says so, until it is told to end."""
+    """A process that executes the code until it is told to end."""
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What a table may do to an import, and what an import makes of a table that has changed."""
+"""Unusual tables, and tables that have changed since the plan."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_transaction_that_a_record_ended_is_noticed(
         yard.transfer.begin(JOB, 1, plan)
         with pytest.raises(TargetRefused, match="rolls back the whole transaction") as caught:
             yard.transfer.process(JOB, 1, plan, yard.chunks(plan)[0])
-    # What a trigger says may hold values of records; the journal may not.
+    # A trigger's message may contain values of records, which must not get into the journal.
     assert "Ann" not in caught.value.message
     assert yard.sql("SELECT * FROM t") == []
     assert yard.sql("SELECT count(*) FROM lading_ledger") == [(0,)]
@@ -215,7 +215,7 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     yard.transfer.begin(JOB, 1, plan)
     chunks = yard.chunks(plan)
     yard.transfer.process(JOB, 1, plan, chunks[1])
-    yard.write(text)  # the same bytes at another time
+    yard.write(text)  # the same bytes with another time
     yard.transfer.check_source(plan, chunks)
     middle = 4 + 20 * 11_000
     assert chunks[1].end < middle < chunks[-1].start, "neither in the head nor in the tail"

@@ -1,4 +1,4 @@
-"""Imports change no value without a word: it is stored as it was, or refused."""
+"""Imports never change a value silently: it is stored unchanged, or rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.unit.data.conftest import Yard
 
 BEYOND = 400_000
-"""Enough lines to fill what the plan looks at."""
+"""More lines than the plan examines."""
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_nothing_in_the_last_field_of_a_file_without_a_last_line_end_is_null(yar
 
 @pytest.mark.parametrize("delimiter", [",", "x"])
 def test_misshapen_records_that_are_not_utf8_leave_the_others_alone(yard: Yard, delimiter: str) -> None:
-    clean = b"1,2\n" * 300_000  # the plan looks at the first MiB
+    clean = b"1,2\n" * 300_000  # the plan examines the first MiB
     text = (b"a,b\n" + clean + b"1\xff,2\r3\n\n4,5\n\xff\xff\n").replace(b",", delimiter.encode())
     plan = yard.plan_import(text, csv=CsvFormat(delimiter=delimiter), chunk_bytes=CHUNK_LIMIT)
     counts = yard.run(plan)

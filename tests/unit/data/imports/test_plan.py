@@ -1,4 +1,4 @@
-"""What a plan finds out, and what it refuses with the field named."""
+"""The detected properties in a plan, and its errors with their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan may take, whatever the file is: 500 MB, 5 seconds of the processor, and nothing afterwards."""
+"""The limits of a plan for any file: 500 MB, 5 seconds of the processor, and no memory afterwards."""
 
 from __future__ import annotations
 

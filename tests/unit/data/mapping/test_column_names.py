@@ -1,4 +1,4 @@
-"""Names of columns that a database does not keep as they are."""
+"""Column names that a database would change."""
 
 from __future__ import annotations
 

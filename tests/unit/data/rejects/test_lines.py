@@ -1,4 +1,4 @@
-"""The file of a chunk's rejects: the same bytes as json makes of them, one by one."""
+"""The file of a chunk's rejects: the same bytes as json writes for each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HARD = ["", '"', "\\", '\\"\\\\', "\n", "\r\n\t", "\0\x1f\x7f", "\u2028é𝄞", 
 
 
 def in_columns(rejects: Sequence[Reject]) -> pa.RecordBatch:
-    """Rejects as the writer wants them."""
+    """Rejects in the writer's form."""
     rows = [asdict(each) | {"time": each.time.isoformat()} for each in rejects]
     return pa.RecordBatch.from_pydict({key: pa.array([row[key] for row in rows]) for key in KEYS})
 

@@ -1,4 +1,4 @@
-"""A chunk of nothing but records that are refused."""
+"""A chunk with only rejected records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of rejects: bounded by bytes as well as by number, and every reject whole."""
+"""Pages of rejects: limited by bytes and by number, with complete rejects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_page_holds_as_many_rejects_as_fit_into_a_message(tmp_path: Path
 
 
 async def every_reject(files: RejectFiles, chunks: list[int], size: int) -> list[int]:
-    """The records of all pages; the last page may say how many files are lost, which is a negative number here."""
+    """The records of all pages. A negative number is the number of lost files that the last page reports."""
     records, token = [], ""
     while True:
         try:

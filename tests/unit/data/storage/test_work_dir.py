@@ -1,4 +1,4 @@
-"""What stands in the work directory of jobs that nobody knows."""
+"""Files of unknown jobs in the work directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_strangers_are_kept_for_a_time(tmp_path: Path) -> None:
         work_dir.rejects(uid, 0).write_text("{}")
     (tmp_path / "jobs" / "lost+found").mkdir()
     assert sorted(work_dir.uids()) == ["one", "two"]
-    os.utime(work_dir.job("one"), (1.0, 1.0))  # Its age as a job says nothing.
+    os.utime(work_dir.job("one"), (1.0, 1.0))  # Its age as a job does not count.
     for uid in ("one", "two"):
         work_dir.set_aside(uid)
     assert work_dir.uids() == []

@@ -1,4 +1,4 @@
-"""Columns of text become what their values become one by one."""
+"""Casting a column gives the same result as casting its values one by one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ODD = ["", " ", "nan", "inf", "0x1F", "1e5", "-", ".", "1-2", "1" * 60, "0" * 50
 
 
 def one_by_one(values: list[str | None], reading: Reading) -> tuple[list[object], list[int]]:
-    """The slow way: each value is matched with the pattern and converted alone."""
+    """The slow way: each value is matched with the pattern and converted separately."""
     made: list[object] = []
     wrong: list[int] = []
     for row, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Workers that hang: by when they are killed, and who is told."""
+"""Hung workers: when they are killed, and what is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_the_deadline_is_shown_as_soon_as_there_is_one(rig: Rig, command: 
 
     message = await until_async(shown, "the deadline is shown")
     assert message is not None
-    # It may be cutting the last chunk at that moment.
+    # The execution may be cutting the last chunk at that moment.
     pattern = r"in flight: chunk 0, chunk 1, chunk 2(, cut)?; their workers are killed at \d\d:\d\d:\d\d UTC"
     assert re.fullmatch(pattern, message)
     rig.workers.gates["process"].set()

@@ -1,4 +1,4 @@
-"""One attempt of one job: what it hands out, what it heeds, and in what state it ends."""
+"""One attempt of one job: the chunks that it starts, the events that it obeys, and its final state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A target that is away: what an execution does meanwhile, and how long."""
+"""An unavailable target: what an execution does meanwhile, and for how long."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def away(times: int) -> list[TargetUnavailable]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries come at once."""
+    """Retry without delay."""
     monkeypatch.setattr(outages, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(outages, "LONGEST_WAIT", 0.002)
     monkeypatch.setattr(outages, "LONGEST_BUSY_WAIT", 0.002)
@@ -59,7 +59,7 @@ def test_waits_double_and_the_last_try_comes_when_patience_ends() -> None:
 @pytest.mark.parametrize("method", ["begin", "committed", "cut", "process", "finish"])
 async def test_a_call_that_loses_the_target_is_made_again_and_the_job_stays_running(rig: Rig, method: str) -> None:
     job = await rig.queued(40)
-    if method == "committed":  # It is asked by itself only where an earlier attempt has cut.
+    if method == "committed":  # The ledger is queried separately only if an earlier attempt has cut chunks.
         await rig.store.add_chunks(job.id, rig.transfer.cut(job.plan, None, 1))
     rig.transfer.errors[method] = [*away(4)]
     await (await rig.execution(job.id, target=60.0)).run()
@@ -69,7 +69,7 @@ async def test_a_call_that_loses_the_target_is_made_again_and_the_job_stays_runn
     changes = [change.job.state for change in await rig.store.changes(0, limit=100)]
     assert changes == [State.EDITING, State.QUEUED, State.RUNNING, State.FINISHED]
     codes = await rig.codes(job.id)
-    # Three chunks are in flight when the target goes; they are one failure, not three.
+    # Three chunks are in flight when the target disappears. They count as one failure.
     assert codes.count("TARGET_LOST") == (2 if method == "process" else 4)
     assert codes.count("TARGET_BACK") == 1
 
@@ -182,7 +182,7 @@ async def test_a_try_that_hangs_keeps_nobody_waiting(rig: Rig, command: Event) -
     running = asyncio.create_task((await rig.execution(job.id, target=10_000.0)).run())
     await rig.workers.reached["process"].wait()
     first = rig.workers.gates["process"]
-    rig.workers.hold("process")  # the try, not the call before it
+    rig.workers.hold("process")  # the retry, not the call before it
     first.set()
     await rig.workers.reached["process"].wait()
     await rig.command(job.id, command)

@@ -35,7 +35,7 @@ class StagingTransfer(FakeTransfer):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[str, int]] = []
-        """Methods in their order, with the phase that they are called for."""
+        """The called methods in order, with their phases."""
 
     def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         self.calls.append(("cut", phase))
@@ -90,7 +90,7 @@ async def queued(rig: Rig) -> Job:
 
 
 async def die(rig: Rig, job_id: str) -> None:
-    """As a daemon that dies, and its successor."""
+    """Like the death of a daemon and the start of its successor."""
     await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
     await rig.store.move(job_id, Event.RESUME)
 
@@ -159,7 +159,7 @@ async def test_a_crash_at_any_call_of_either_phase(rig: Rig, transfer: StagingTr
         await asyncio.sleep(0)
         rig.workers.gates.clear()
         await die(rig, job.id)
-        if crash == 1 and method != "advance":  # Go on from within the second phase.
+        if crash == 1 and method != "advance":  # Continue in the second phase.
             await to_second_phase(rig, transfer, job.id)
     await (await rig.execution(job.id)).run()
     await finished(rig, job.id)

@@ -1,4 +1,4 @@
-"""How fast a job goes and how long it will take."""
+"""The rate and the remaining time of a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_rate_of_the_last_seconds_and_what_is_left() -> None:
 
 
 def test_nothing_is_said_of_ages() -> None:
-    """Keys from one to the greatest there is would take longer than a timedelta can hold."""
+    """Keys from 1 to the maximum would take longer than a timedelta can hold."""
     time = [0.0]
     throughput = Throughput(2**64, lambda: time[0])
     time[0] = 1.0

@@ -1,4 +1,4 @@
-"""What deleted jobs have left is cleared away, whatever comes between."""
+"""Leftovers of deleted jobs are cleared away despite interruptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(30)
 
 
 async def ended(rig: Rig, chunks: int = 1) -> Job:
-    """A job that has left something."""
+    """A job with leftovers."""
     job = await rig.queued(chunks)
     await rig.store.move(job.id, Event.SLOT_FREE)
     await rig.store.move(job.id, Event.ERROR, failure=FAILURE)
@@ -49,7 +49,7 @@ async def pending(rig: Rig) -> list[str]:
 
 
 async def test_it_is_noted_in_the_transaction_that_deletes_the_job(rig: Rig) -> None:
-    """So a daemon that dies right behind it leaves nothing for ever."""
+    """So a daemon that dies right after it leaves nothing behind permanently."""
     job = await ended(rig)
     await rig.store.delete(job.id)
     assert await pending(rig) == [job.id]

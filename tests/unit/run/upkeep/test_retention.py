@@ -1,4 +1,4 @@
-"""What is old is forgotten, a little at a time, and never what may still go on."""
+"""Old jobs are deleted in small steps, but never jobs that may continue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 class Clocks:
-    """The machine's clock, and one that nobody sets."""
+    """The wall clock, and a monotonic clock."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -71,7 +71,7 @@ def retention_of(rig: Rig, rules: Rules, clocks: Clocks | None = None) -> Retent
 
 
 async def make(rig: Rig, job_id: str, state: State, days_ago: int = 0) -> Job:
-    """A job that came into its state so long ago."""
+    """A job that entered its state ``days_ago`` days ago."""
     then = NOW - timedelta(days=days_ago)
     store = SqlJobStore(rig.store._database, now=lambda: then)
     job = Job(id=job_id, uid=f"uid-{job_id}", spec=SPEC, plan=plan_of(1), create_time=then, update_time=then)
@@ -156,7 +156,7 @@ async def test_jobs_go_by_number_the_oldest_first(rig: Rig) -> None:
 
 
 async def test_where_some_are_too_old_the_others_are_not_too_many(rig: Rig) -> None:
-    """Else the number would never count where every look finds one that has just become too old."""
+    """Otherwise the limit of the number would never apply if each run finds a job that has just become too old."""
     for days in range(1, 31):
         await make(rig, f"d{days}", State.FINISHED, days_ago=days)
     await retention_of(rig, replace(FOR_EVER, jobs_days=29, jobs_most=10)).forget_jobs()
@@ -192,7 +192,7 @@ async def test_a_job_that_was_started_again_meanwhile_stays(rig: Rig) -> None:
 
 
 async def test_a_full_disk_does_not_end_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would end the daemon."""
+    """An error would end the daemon."""
     await make(rig, "old", State.FINISHED, days_ago=9)
     delete, refusals = rig.store.delete, [DiskFull("full"), DiskFull("full")]
 

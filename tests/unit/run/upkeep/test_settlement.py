@@ -1,4 +1,4 @@
-"""Jobs that rest, but of which nobody saw the end."""
+"""Jobs at rest whose end nobody saw."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(30)
 
 
 async def left_behind(rig: Rig, chunks: int) -> str:
-    """A job that a daemon left when it died."""
+    """A job of a daemon that died."""
     job = await rig.queued(chunks)
     await rig.store.move(job.id, Event.SLOT_FREE)
     await rig.store.move_all({State.RUNNING}, Event.ORPHAN)
@@ -107,7 +107,7 @@ async def test_counts_are_not_those_of_another_job_that_has_the_id_now(rig: Rig)
 
 
 async def unsettled(rig: Rig) -> Job:
-    """A job that rests, and whose ledger nobody has asked."""
+    """A job at rest whose ledger was not read."""
     queued = await rig.queued(1)
     await rig.store.move(queued.id, Event.SLOT_FREE)
     job = await rig.store.move(queued.id, Event.ORPHAN)

@@ -1,4 +1,4 @@
-"""Which files of clients jobs may still need."""
+"""Finding the uploads that jobs may still need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPLOAD = File(root="uploads", path="a")
 
 
 class Jobs:
-    """Gives out what it has by state."""
+    """Returns its jobs by state."""
 
     def __init__(self, *jobs: Job) -> None:
         self.jobs = jobs
@@ -34,7 +34,7 @@ class Jobs:
 
 
 class Uploads:
-    """Notes when it is swept; the first time it cannot be."""
+    """Records when it is swept. The first sweep fails."""
 
     def __init__(self) -> None:
         self.times: list[datetime] = []

@@ -1,4 +1,4 @@
-"""The telling of changes: each once, in order, whoever comes late."""
+"""The change feed reports each change once and in order, also to late observers."""
 
 from __future__ import annotations
 

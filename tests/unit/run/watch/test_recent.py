@@ -1,4 +1,4 @@
-"""What the latest changes take in memory: a bound of their number alone is none."""
+"""The memory of recent changes is limited in bytes, because a limit of their number is not enough."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def changes_of(job: Job, number: int, *, revision: int = 0) -> Iterator[Change]:
-    """Changes as the store gives them out: each with a job of its own, read from text."""
+    """Changes as the store returns them: each with its own job, parsed from text."""
     text = documents.write(documents.JOB, job)
     for each in range(revision + 1, revision + number + 1):
         read = replace(documents.read(documents.JOB, text), revision=each)
@@ -33,7 +33,7 @@ def changes_of(job: Job, number: int, *, revision: int = 0) -> Iterator[Change]:
 
 
 def wide(job: Job, columns: int) -> Job:
-    """The same job with so many columns."""
+    """The same job with ``columns`` columns."""
     assert isinstance(job.plan, ImportPlan)
     made = tuple(
         Column(source=f"source column {n}", target=f"target column {n}", type="text", nullable=True)
@@ -88,7 +88,7 @@ async def test_what_is_forgotten_is_forgotten_whole(rig: Rig) -> None:
 
 
 async def test_a_job_that_rests_is_not_kept_in_mind_by_the_watch(rig: Rig) -> None:
-    """What is kept of each job must not last longer than the job is active."""
+    """The watch keeps data about a job only while the job is active."""
     events = rig.watch.jobs()
     await anext(events)
     first = await rig.queued(1)

@@ -1,4 +1,4 @@
-"""The fan-out: every change to every watcher, once and in order, and progress never older than the last change."""
+"""The fan-out: every watcher gets every change once and in order, and no progress older than the last change."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_progress_is_merged_and_never_older_than_the_last_change(rig: Rig)
     rig.watch.progressed(replace(running, progress=Progress(fraction=0.9)))
     assert (await anext(events)).kind is WatchKind.CHANGED
     closing = asyncio.get_running_loop().call_later(2 * progress_pulse.PULSE_SECONDS, rig.watch.close)
-    with pytest.raises(ShuttingDown):  # and no progress of the time before the pause
+    with pytest.raises(ShuttingDown):  # and no progress from before the pause
         await anext(events)
     closing.cancel()
 
@@ -286,7 +286,7 @@ async def test_rejects_end_with_the_daemon_and_with_the_job(rig: Rig) -> None:
 
 
 async def running_with_chunks(rig: Rig, rejected: dict[int, int]) -> Job:
-    """A running job whose chunks, once committed, have so many rejects."""
+    """A running job whose chunks have these numbers of rejects when they are committed."""
     queued = await rig.queued(len(rejected))
     job = await rig.store.move(queued.id, Event.SLOT_FREE)
     assert job is not None
@@ -328,7 +328,7 @@ async def test_watchers_that_come_together_are_shown_one_list(rig: Rig, monkeypa
 
 
 async def test_a_watch_that_begins_holds_one_page_of_jobs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changes while the list is told is told once, and not backwards."""
+    """A change during the list is shown once, and never out of order."""
     monkeypatch.setattr(snapshots, "PAGE", 2)
     made = [await rig.queued(number) for number in range(1, 6)]
     begun = await rig.store.revision()
@@ -399,8 +399,8 @@ async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypat
         nonlocal asked
         asked += 1
         current = await revision()
-        if asked == 2:  # The first is for the watcher's own revision, the second for the list's.
-            rig.watch._snapshots.forget()  # As the next pulse of progress does.
+        if asked == 2:  # The first call is for the watcher's own revision, the second for the list's.
+            rig.watch._snapshots.forget()  # Like the next progress pulse.
         return current
 
     monkeypatch.setattr(rig.store, "revision", slow)
@@ -408,7 +408,7 @@ async def test_a_list_that_is_forgotten_while_somebody_comes(rig: Rig, monkeypat
 
 
 class Listed(tuple[Any, ...]):
-    """A list of jobs of which it can be told whether anybody still holds it."""
+    """A list of jobs. Counts its living instances."""
 
     alive = 0
 
@@ -423,7 +423,7 @@ class Listed(tuple[Any, ...]):
 async def test_a_watch_that_lasts_does_not_hold_the_list_it_began_with(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a daemon with many jobs and many watchers has all jobs in memory as often."""
+    """Otherwise a daemon with many watchers would hold all jobs once for each watcher."""
     job = await rig.queued(1)
     listing = rig.store.list
 

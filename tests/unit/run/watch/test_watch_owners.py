@@ -1,4 +1,4 @@
-"""Watches of callers who may not see all jobs: nothing of the others reaches them, and nothing of theirs is missed."""
+"""Watches of callers who may not see all jobs: they see nothing of hidden jobs, and miss nothing of their own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def facts(event: WatchEvent) -> tuple[WatchKind, str, int]:
 
 
 async def told(rig: Rig, events: AsyncGenerator[WatchEvent, None]) -> Told:
-    """All there is to tell now: a change of anna's own comes last."""
+    """All events so far. A change of anna's own job marks the end."""
     last = await make(rig, "last", "anna")
     seen: Told = []
     async for event in events:
@@ -155,7 +155,7 @@ async def test_the_owner_and_those_who_see_all_are_told_that_sharing_ended(rig: 
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 async def test_what_was_shared_is_not_told_once_it_is_no_longer(rig: Rig, restarted: bool, again: bool) -> None:
-    """A watch that is resumed after the sharing has ended, in a daemon that has seen it end or in a later one."""
+    """A watch resumed after the sharing has ended, in the same daemon or in a later one."""
     await make(rig, "mine", "anna")
     await make(rig, "his", "ben", shared=True)
     await edit(rig, "his", label="personal")
@@ -205,7 +205,7 @@ async def test_many_withdrawn_jobs_do_not_have_all_of_them_read_with_every_chang
 
 
 async def test_a_slow_watcher_is_not_told_what_is_no_longer_shared(rig: Rig) -> None:
-    """It has read the changes, and takes them one by one."""
+    """The watch has read the changes, and the watcher takes them one by one."""
     await make(rig, "mine", "anna")
     await make(rig, "his", "ben", shared=True)
     for number in range(3):

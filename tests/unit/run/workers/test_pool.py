@@ -1,4 +1,4 @@
-"""The pool of processes: what becomes of calls whose worker dies."""
+"""The pool of processes, and calls whose worker dies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refuse() -> None:
 
 
 def die(path: str, times: int) -> str:
-    """Die the first so many times, and say then how often it was called."""
+    """Die in the first ``times`` calls, then return the number of calls."""
     with open(path, "a") as file:
         file.write("x")
     calls = os.path.getsize(path)
@@ -60,7 +60,7 @@ async def test_errors_of_the_domain_arrive_whole(workers: Workers) -> None:
 
 
 def count_to(number: int, path: str) -> int:
-    """Report until what was heard is written down by the test."""
+    """Report until the test has recorded a report."""
     for done in range(1, number + 1):
         report(done, number)
         if Path(path).exists():
@@ -150,7 +150,7 @@ async def test_a_worker_can_be_killed_though_its_forkserver_has_died(workers: Wo
     os.kill(await workers.call(os.getppid), signal.SIGKILL)
     other = await workers.call(os.getpid)
     os.kill(other, signal.SIGKILL)
-    await workers.call(os.getpid)  # by a new forkserver, which has the fate of all processes looked up
+    await workers.call(os.getpid)  # by a new forkserver, which makes the pool check all processes
     assert lingering.exists()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -191,7 +191,7 @@ def origin_and_level() -> tuple[Origin, int]:
 
 
 _levels: list[int] = []
-"""What this process was prepared with."""
+"""The arguments of this process's preparation."""
 
 
 def note_level(level: int) -> None:
@@ -257,7 +257,7 @@ async def test_idle_processes_end_and_come_back(workers: Workers) -> None:
 
 
 async def test_an_idle_process_stays_while_another_one_works(workers: Workers, tmp_path: Path) -> None:
-    """It may hold the snapshot that the others read."""
+    """It may hold the snapshot that other workers read."""
     pids = {await workers.call(os.getpid)}
     first = asyncio.create_task(workers.call(linger, str(tmp_path / "pid"), 0.3))
     await asyncio.to_thread(until, (tmp_path / "pid").exists, "a process works")

@@ -1,4 +1,4 @@
-"""A database file of the test's own, and a transfer that works in it."""
+"""A database file for each test, and a transfer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pond:
-    """A database of DuckDB, and a directory of files."""
+    """A DuckDB database and a directory of files."""
 
     directory: Path
     path: Path
@@ -37,12 +37,12 @@ class Pond:
         return BulkTransfer(connections={"pond": connection}, roots={"local": self.directory}, work_dir=self.work_dir)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
-        """Run statements beside the product; the rows of the last one."""
+        """Run statements beside the product. Returns the rows of the last one."""
         with connected(self.path, self.work_dir, create=True) as database:
             return [database.rows(statement) for statement in statements][-1]
 
     def run(self, plan: ImportPlan | ExportPlan, job: str) -> Counts:
-        """Do a whole job."""
+        """Run a whole job."""
         self.transfer.begin(job, 1, plan)
         chunks = list(self.transfer.cut(plan, None, 100))
         counts = sum((self.transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())

@@ -1,4 +1,4 @@
-"""Records that a table of DuckDB refuses: found by queries, with the outcome of single inserts."""
+"""Records that a DuckDB table rejects: queries find them, with the same result as single inserts."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ for _ in range(20):
 
 @contextmanager
 def held_by_another_program(pond: Pond) -> Iterator[int]:
-    """Another program has the file open; its process id."""
+    """Another program opens the file. Yields its process id."""
     command = [sys.executable, "-c", _HOLDER, str(pond.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What an export of DuckDB writes comes back as the same value, for every type."""
+"""Values of every DuckDB type survive an export and import."""
 
 from __future__ import annotations
 

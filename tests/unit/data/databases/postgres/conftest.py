@@ -1,4 +1,4 @@
-"""A database of its own for each test, and short words for writing chunks into it."""
+"""A separate database for each test, and short ways to write chunks into it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Quay:
         )
 
     def write(self, columns: Mapping[str, Any], *, ordinal: int = 0, attempt: int = 1, job: str = "job") -> Counts:
-        """Begin, and write one chunk of plain values, or of Arrow arrays. The faults are kept."""
+        """Begin an attempt, and write a chunk of plain values or Arrow arrays. Keeps the faults."""
         types = {column.name: column.type.arrow for column in self.shape().columns}
         arrays = {
             name: values if isinstance(values, pa.Array) else pa.array(values, types[name])
@@ -101,7 +101,7 @@ class Quay:
 
     @property
     def codes(self) -> list[tuple[int, str, str, str]]:
-        """Of each fault the record, the code, the column and the value."""
+        """The record, code, column and value of each fault."""
         return [(fault.index, fault.code, fault.column, fault.value) for fault in self.faults]
 
 

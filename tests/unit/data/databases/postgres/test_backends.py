@@ -1,4 +1,4 @@
-"""A table that somebody else has locked: who it is, and that nothing of a job goes on waiting when it is given up."""
+"""A table that another session locks: the error names the session, and an abandoned job leaves no waiting session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ with working_for(Origin(uid=sys.argv[2], attempt=int(sys.argv[3]))):
 
 @contextmanager
 def locked(quay: Quay) -> Iterator[int]:
-    """Somebody has locked the table; the number of the session."""
+    """Another session locks the table. Yields its pid."""
     with psycopg.connect(quay.url, application_name="the warehouse") as connection:
         connection.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         yield connection.info.backend_pid
@@ -106,7 +106,7 @@ def test_what_a_killed_worker_has_left_in_the_server_is_ended(quay: Quay, way: s
     plan = quay.plan(["id"])
     quay.target.begin(JOB, 1, plan)
     with locked(quay):
-        # The server looks after its clients only since version 14.
+        # Servers before version 14 do not check their clients.
         code = WAITER.replace("SET LOCAL", "SET client_connection_check_interval = 0; SET LOCAL")
         workers = [subprocess.Popen([sys.executable, "-c", code, quay.url, JOB, attempt]) for attempt in ("1", "2")]
         try:
@@ -123,7 +123,7 @@ def test_what_a_killed_worker_has_left_in_the_server_is_ended(quay: Quay, way: s
         else:
             quay.target.committed(JOB, 2)
             assert quay.sql(WAITING) == [(1,)], "a later attempt may be at work"
-            with working_for(Origin(uid=JOB, attempt=2)):  # It is this one itself that asks.
+            with working_for(Origin(uid=JOB, attempt=2)):  # This is the asking session itself.
                 quay.target.committed(JOB, 2) if way == "committed" else quay.target.begin(JOB, 2, plan)
         assert quay.sql(WAITING) == [(0,)]
 

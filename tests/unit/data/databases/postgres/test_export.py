@@ -1,4 +1,4 @@
-"""Exports from PostgreSQL: one format whatever the database, every row once, a lost server told from a bad table."""
+"""Exports from PostgreSQL: the same format as other databases, every row once, clear errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CLOSED = [
 
 
 numbers = count(1)
-"""Of jobs: no uid is ever used again."""
+"""Numbers of jobs, because uids are never reused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Ramp:
         return chunks
 
     def run(self, plan: ExportPlan) -> bytes:
-        """Do the whole job; the file."""
+        """Run the whole job. Returns the file's content."""
         job = f"job-{next(numbers)}"
         self.transfer.begin(job, 1, plan)
         chunks = self.chunks(plan)
@@ -111,7 +111,7 @@ def make_ramp(quay: Quay) -> Callable[[Path], Ramp]:
 
 @pytest.fixture
 def ramp(make_ramp: Callable[[Path], Ramp], tmp_path: Path) -> Ramp:
-    """A ramp of the test's own."""
+    """A ramp for this test."""
     return make_ramp(tmp_path)
 
 
@@ -155,7 +155,7 @@ ODD_SETTINGS = (
 
 @pytest.mark.parametrize("odd", [False, True])
 def test_every_type_has_its_text_and_comes_back(ramp: Ramp, odd: bool) -> None:
-    """Whatever settings the role has."""
+    """Independent of the role's settings."""
     quay = ramp.quay
     quay.sql(TYPES)
     quay.sql(FULL)
@@ -428,7 +428,7 @@ def test_an_export_changes_nothing(ramp: Ramp) -> None:
 @pytest.mark.parametrize("view", CLOSED, ids=["at once", "half-way"])
 def test_a_connection_that_is_lost_may_come_back(ramp: Ramp, view: str) -> None:
     ramp.quay.sql(view)
-    plan = replace(ramp.plan(), identity="")  # The view is replaced by a table that does not lose its connection.
+    plan = replace(ramp.plan(), identity="")  # The view is replaced by a table that does not break the connection.
     (chunk,) = ramp.chunks(plan)
     ramp.transfer.begin("job", 1, plan)
     with pytest.raises(TargetUnavailable, match=r"^table t cannot be read for now: connection quay: "):
@@ -441,7 +441,7 @@ def test_a_connection_that_is_lost_may_come_back(ramp: Ramp, view: str) -> None:
 
 
 def test_a_server_that_is_not_there(ramp: Ramp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No text and no pickle holds the password."""
+    """No message and no pickle contains the password."""
     ramp.quay.sql("CREATE TABLE t (id int PRIMARY KEY)")
     plan = ramp.plan()
     monkeypatch.setenv("QUAY_PASSWORD", "canary")

@@ -1,4 +1,4 @@
-"""The file of an export shows one moment of a table of PostgreSQL, or the job says that it does not."""
+"""An exported file shows one moment of a PostgreSQL table, or the job says that it does not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def job() -> str:
 
 @pytest.fixture(autouse=True)
 def attempt(job: str) -> Iterator[None]:
-    """The calls of a test are those of the first attempt."""
+    """The calls of a test belong to the first attempt."""
     with working_for(Origin(uid=job, attempt=1)):
         yield
 
@@ -49,7 +49,7 @@ def begun(ramp: Ramp, job: str, *, consistent: bool = False) -> tuple[ExportPlan
 
 
 def finished(ramp: Ramp, job: str, plan: ExportPlan, chunks: Sequence[Chunk], attempt: int = 1) -> list[str]:
-    """Do what is left, and return the lines of the file; the first line is what people are told."""
+    """Finish the export. Returns the message for users, then the lines of the file."""
     for chunk in chunks:
         ramp.transfer.process(job, attempt, plan, chunk)
     (note,) = ramp.transfer.finish(job, plan, chunks)

@@ -1,4 +1,4 @@
-"""A job loads into one table, and its rows are still there when it says that it has finished."""
+"""A job loads into one table, and its rows are still there when it has finished."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plan(quay: Quay) -> ImportPlan:
 
 @pytest.fixture(params=["write", "begin", "verify"])
 def look(quay: Quay, plan: ImportPlan, request: pytest.FixtureRequest) -> Callable[[], object]:
-    """Each way in which a job meets its table again."""
+    """Each operation by which a job looks at its table again."""
     ways: dict[str, Callable[[], object]] = {
         "write": lambda: put(quay, plan, 1, [3]),
         "begin": lambda: quay.target.begin("job", 2, plan),
@@ -93,7 +93,7 @@ def test_a_table_that_is_rewritten_is_counted_once(
 ) -> None:
     quay.sql(rewrite)
     if rewrite.startswith("TRUNCATE"):
-        quay.sql("INSERT INTO t VALUES (1), (2), (7)")  # put back by hand
+        quay.sql("INSERT INTO t VALUES (1), (2), (7)")  # restored by hand
     counted = []
     rows = Session.rows
 
@@ -274,7 +274,7 @@ def test_an_unlogged_table_that_a_crash_has_emptied_fails_the_job(quay: Quay) ->
     quay.target.begin("job", 1, plan)
     put(quay, plan, 0, [1, 2])
     quay.target.verify("job", plan)
-    quay.sql("DELETE FROM t")  # Like a crash it leaves the storage its number.
+    quay.sql("DELETE FROM t")  # Like a crash, it keeps the file node.
     put(quay, plan, 1, [3])
     with pytest.raises(TargetChanged, match="this job has inserted 3, and the table has 1; it is UNLOGGED"):
         quay.target.verify("job", plan)

@@ -1,4 +1,4 @@
-"""Whole imports into tables with something odd about them: what one bad record must not cost the others."""
+"""Whole imports into odd tables: a bad record must not affect the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What became of an import: how many went in, and line and code of each reject."""
+    """The result of an import: the number of inserted records, and the line and code of each reject."""
 
     inserted: int
     rejects: list[tuple[int, str]]
@@ -177,7 +177,7 @@ def test_a_column_that_was_made_wider_takes_what_it_has_refused(quay: Quay, tmp_
 
 @pytest.fixture
 def clerk(quay: Quay, load: Importing) -> Iterator[tuple[str, str]]:
-    """A role that may use the ledger and nothing else, and the URL with which it connects."""
+    """A role that may use only the ledger, and its URL."""
     quay.sql("CREATE TABLE t (id int)")
     load("id\n1\n")  # has the ledger made
     quay.sql("DROP TABLE t")

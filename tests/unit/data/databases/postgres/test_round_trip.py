@@ -1,4 +1,4 @@
-"""What an export writes comes back as the same value, for every type of PostgreSQL."""
+"""Values of every PostgreSQL type survive an export and import."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_every_type_comes_back(quay: Quay, tmp_path: Path) -> None:
         )
         quay.sql(f"INSERT INTO {table} VALUES {literals}")
         counts = there_and_back(quay, tmp_path, table)
-        # Rows as text: not all types can be compared, and equal values of some look different.
+        # Compare rows as text, because some types have no comparison, and equal values of others look different.
         differences = quay.sql(
             f"(SELECT 'lost', t::text FROM {table} t EXCEPT SELECT 'lost', t::text FROM {table}_again t) UNION ALL "
             f"(SELECT 'come', t::text FROM {table}_again t EXCEPT SELECT 'come', t::text FROM {table} t)"

@@ -1,4 +1,4 @@
-"""After an import with values of its own, an insert without one gets a value that nobody has."""
+"""After an import of explicit values, an insert without a value gets an unused one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def following(quay: Quay, table: str = "t") -> list[int]:
         (f"{IDENTITY} (INCREMENT 10)", [21], [31, 41]),
         (f"{IDENTITY} (INCREMENT -1)", [-1, -9, 4], [-10, -11]),
         (f"{IDENTITY} (INCREMENT -5 START -3)", [-4], [-13, -18]),
-        # Values that the sequence can never give itself are no reason to move it.
+        # Values that the sequence can never generate do not move it.
         ("serial", [4, None], [1, 2]),
         (f"{IDENTITY} (MAXVALUE 1000)", [9, 2**62], [10, 11]),
         (f"{IDENTITY} (MINVALUE 50)", [9], [50, 51]),

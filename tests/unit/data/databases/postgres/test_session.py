@@ -1,4 +1,4 @@
-"""What an error of the server means to a job, and what of it is told. No server is needed."""
+"""The translation of the server's errors. Needs no server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDRESS = Address(name="crm", url="postgresql://h/d")
     ids=lambda given: getattr(given, "sqlstate", ""),
 )
 def test_a_message_that_may_show_a_value_is_left_to_the_databases_own_log(error: psycopg.Error, culprit: str) -> None:
-    """It becomes a failure and a journal entry, which more people may read than records."""
+    """The message becomes a failure and a journal entry, which users who may not read records can read."""
     told = technical(ADDRESS, error)
     assert type(told) is TargetRefused
     assert told.message == (

@@ -1,4 +1,4 @@
-"""What the catalog says of tables."""
+"""Reading tables from the catalog."""
 
 from __future__ import annotations
 

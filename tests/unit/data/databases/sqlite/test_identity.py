@@ -1,4 +1,4 @@
-"""SQLite: a job loads into one table and reads from one, and notices when its rows have gone."""
+"""SQLite: a job loads into one table or reads from one, and notices missing rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan(yard: Yard) -> ImportPlan:
 
 @pytest.fixture(params=["process", "begin", "finish"])
 def look(yard: Yard, plan: ImportPlan, request: pytest.FixtureRequest) -> Callable[[], object]:
-    """Each way in which a job meets its table again."""
+    """Each operation by which a job looks at its table again."""
     ways: dict[str, Callable[[], object]] = {
         "process": lambda: yard.transfer.process(JOB, 1, plan, yard.chunks(plan)[2]),
         "begin": lambda: yard.transfer.begin(JOB, 2, plan),

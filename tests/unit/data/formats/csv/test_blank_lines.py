@@ -1,4 +1,4 @@
-"""Blank lines among records: each is accounted for, and none costs a value for each column."""
+"""Blank lines among records: each is counted, and none costs a value for each column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting: chunks are the file, of whole records, whatever their sizes."""
+"""Chunks consist of whole records and together are the file, for any chunk size."""
 
 from __future__ import annotations
 

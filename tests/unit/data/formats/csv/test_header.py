@@ -1,4 +1,4 @@
-"""Which first records are headers."""
+"""Detecting headers."""
 
 from __future__ import annotations
 

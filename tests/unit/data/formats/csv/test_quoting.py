@@ -1,4 +1,4 @@
-"""Records with irregular quotes, against a slow reader that looks at one character after the other."""
+"""Records with irregular quotes, compared with a slow reader that reads one character after the other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Field = bytes | None
 
 @dataclass
 class Record:
-    """What the slow reader has found."""
+    """A record of the slow reader."""
 
     end: int
     fields: list[Field] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Record:
 
 
 class Irregular(Exception):
-    """Text behind a closing quote, or none that closes."""
+    """Text after a closing quote, or no closing quote."""
 
 
 def read_slowly(data: bytes, dialect: Dialect = PLAIN) -> list[Record]:
@@ -54,7 +54,7 @@ def read_slowly(data: bytes, dialect: Dialect = PLAIN) -> list[Record]:
 
 
 def read_regular(data: bytes, position: int, dialect: Dialect) -> Record:
-    """By the strict rule."""
+    """Read a record by the strict rule."""
     delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
     record = Record(end=0)
     while True:
@@ -114,7 +114,7 @@ def behind_line_end(data: bytes, position: int) -> int:
 
 
 def read_line(data: bytes, position: int, dialect: Dialect) -> Record:
-    """A record whose quotes are not regular: its first line, with literal fields, or refused."""
+    """Read a record with irregular quotes: its first line with literal fields, or refused."""
     line_end = position
     while data[line_end : line_end + 1] not in (b"\r", b"\n", b""):
         line_end += 1
@@ -174,8 +174,8 @@ def cut_all(data: bytes, chunk_bytes: int, dialect: Dialect, record_limit: int) 
 
 
 def rows_of(data: bytes, dialect: Dialect, width: int) -> list[list[Field] | int | None]:
-    """What the parser makes of each record: its fields, its number of fields where that is another, no fields of a
-    blank line, None: refused."""
+    """The parser's result for each record: its fields, its number of fields if that is wrong, no fields for a blank
+    line, or None if refused."""
     parsed = parse(data, dialect, width)
     columns = [column.cast("binary").to_pylist() for column in parsed.columns]
     rows = iter(list(row) for row in zip(*columns, strict=True))
@@ -248,7 +248,7 @@ def test_chunks_of_any_size_are_read_as_the_whole(
         assert chunk.start == position
         position = chunk.end
         if chunk.refused == "RECORD_TOO_LONG":
-            # It may be refused as a whole, which is said; the limit is far beyond what is read at once.
+            # It may be refused as a whole with a message. The limit is much larger than a single read.
             assert chunk.end - chunk.start > record_limit
             assert chunk.end == by_start[chunk.start].end
             continue
@@ -306,7 +306,7 @@ def test_time_and_memory_grow_with_the_text_and_no_faster(name: str, dialect: Di
         return time.process_time() - begin
 
     small = min(seconds(20_000) for _ in range(3))
-    # Were it quadratic, it would be a hundred times more for ten times the text.
+    # A quadratic algorithm would take a hundred times as long for ten times the text.
     assert seconds(200_000) < 40 * small + 0.05
     data = HOSTILE[name] * (100_000 // len(HOSTILE[name]))
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Words that a database has for values which the type of a field does not know: taken there, and only there."""
+"""Databases' own words for special values are accepted only for that database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be asked of the format."""
+"""Options that the format refuses."""
 
 from __future__ import annotations
 

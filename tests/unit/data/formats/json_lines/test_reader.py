@@ -1,4 +1,4 @@
-"""JSON Lines as people have them: every value is stored as it was written, or its record is rejected by line."""
+"""Real-world JSON Lines: every value is stored as written, or its record is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns and types that the beginning of a file gives."""
+"""The columns and types from the beginning of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export writes."""
+"""The output of exports."""
 
 from __future__ import annotations
 
