@@ -11,6 +11,7 @@ for each hundred refused records; single records take 210 ms, or 270 ms if all o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 ROW = sql.Identifier("lading row")
 
 _CREATE = """
-CREATE FUNCTION pg_temp.lading_try(total integer)
+CREATE FUNCTION {function}(total integer)
 RETURNS TABLE (tried integer, state text, message text, detail text, blamed text, breached text)
-LANGUAGE plpgsql AS $lading$
+LANGUAGE plpgsql AS {body}
+"""
+_BODY = """
 DECLARE
     key CONSTANT oid := (SELECT indexrelid FROM pg_index WHERE indrelid = {stage_name}::regclass);
     seen double precision := 256;  -- records tried lately, and how many of them were refused
@@ -153,7 +156,6 @@ BEGIN
         END IF;
     END LOOP;
 END
-$lading$
 """
 _CHECK = "IF left(SQLSTATE, 2) <> ALL ({classes}) AND SQLSTATE <> ALL ({states}) THEN RAISE; END IF;"
 _DIAGNOSE = """{check}
@@ -184,7 +186,7 @@ ignored := ARRAY(SELECT generate_series(first, last) EXCEPT SELECT unnest(entere
 touched := cardinality(entered) + cardinality(ignored);
 """
 _FOUND = """
-SELECT array_agg(tried), state, message, detail, blamed, breached FROM pg_temp.lading_try(%s)
+SELECT array_agg(tried), state, message, detail, blamed, breached FROM {function}(%s)
 GROUP BY state, message, detail, blamed, breached
 """
 _UNTOLD = "LD001"
@@ -210,9 +212,11 @@ class Attempts:
         TargetRefused where a trigger puts records into other tables.
         """
         before = self._elsewhere()
-        self.session.run(_function(self.shape, tuple(self.columns), self.stage.as_string()))
-        found = self.session.rows(_FOUND, (rows.size,))
-        self.session.run("DROP FUNCTION pg_temp.lading_try")
+        body = _body(self.shape, tuple(self.columns), self.stage.as_string())
+        function = sql.Identifier("pg_temp", f"lading_try_{digest_of(body)}")
+        if not self.session.rows("SELECT to_regproc(%s) IS NOT NULL", (function.as_string(),))[0][0]:
+            self.session.run(sql.SQL(_CREATE).format(function=function, body=sql.Literal(body)))
+        found = self.session.rows(sql.SQL(_FOUND).format(function=function), (rows.size,))
         refusals = [
             Refusal(row=row, state=state, message=told, columns=columns, constraint=breached or "")
             for places, state, message, detail, blamed, breached in found
@@ -235,9 +239,14 @@ class Attempts:
         return int(self.session.rows(_INHERITED, (self.shape.oid,))[0][0])
 
 
+def digest_of(text: str) -> str:
+    """A part of the name of something that a session keeps."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @lru_cache(maxsize=16)
-def _function(shape: TableShape, columns: Sequence[PgColumn], stage: str) -> str:
-    """The statement that creates the function. Composing it takes a millisecond."""
+def _body(shape: TableShape, columns: Sequence[PgColumn], stage: str) -> str:
+    """The body of the function. Composing it takes a millisecond."""
     policy = [POLICY] if shape.policed else []
     words: dict[str, sql.Composable] = {
         "table": shape.identifier,
@@ -267,7 +276,7 @@ def _function(shape: TableShape, columns: Sequence[PgColumn], stage: str) -> str
     }
     for name, text in parts.items():
         words[name] = sql.SQL(text).format(**words)
-    return sql.SQL(_CREATE).format(**words).as_string()
+    return sql.SQL(_BODY).format(**words).as_string()
 
 
 def _values(columns: Sequence[PgColumn], *table: str) -> sql.Composed:

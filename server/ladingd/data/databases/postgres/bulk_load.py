@@ -13,7 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from ladingd.core.errors import TargetRefused
-from ladingd.data.databases.postgres.attempts import Attempts
+from ladingd.data.databases.postgres.attempts import Attempts, digest_of
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import Constraints, read_constraints
 from ladingd.data.databases.postgres.copy_encoding import as_csv, conform, encode
@@ -32,10 +32,10 @@ PROBES = 3
 """How often a batch is probed: other transactions may insert keys in between."""
 
 _UNIQUE_VIOLATION = "23505"
-_STAGE = sql.Identifier("pg_temp", "lading_stage")
-"""The batch in a temporary table, from which the server parses values that are text."""
-_TRIED = sql.Identifier("pg_temp", "lading_tried")
-"""The rows of a batch that the server tries itself, numbered from 0."""
+_WHOLE = "stage"
+"""The temporary table of a batch, from which the server reads what it was given as text."""
+_TRIED = "tried"
+"""The temporary table of the rows that the server tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Load:
         if not self.probed and self._insert_all(session, rows):
             return []
         if not self.direct:
-            self._stage(session, _STAGE, self.records)
+            self._stage(session, _WHOLE, self.records)
         constraints = read_constraints(session, self.shape, frozenset(column.name for column in self.columns))
         if not (constraints.uniques or self.shape.excludes):
             return self._insert_good(session, constraints, rows)
@@ -220,37 +220,48 @@ class Load:
                 sql.SQL("{}::{}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.plain))
                 for place, column in enumerate(self.columns)
             ),
-            stage=_STAGE,
+            stage=self._stage_table(_WHOLE)[0],
             row=sql.Identifier(ROW),
         )
         return session.run(query, (rows.tolist(),))
 
-    def _stage(self, session: Session, stage: sql.Identifier, records: pa.RecordBatch) -> None:
-        """Copy rows into a temporary table."""
+    def _stage_table(self, use: str) -> tuple[sql.Identifier, sql.Composed]:
+        """The name of a temporary table for rows of the batch, numbered from 0, and its columns.
+
+        Tables with other columns have other names, because a session keeps its temporary tables: to create and drop one
+        takes as long as inserting two thousand records.
+        """
         definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
         definitions += [
             sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
-            for place, (column, array) in enumerate(zip(self.columns, records.columns, strict=True))
+            for place, (column, array) in enumerate(zip(self.columns, self.records.columns, strict=True))
         ]
-        session.run(sql.SQL("CREATE TABLE {} ({}) ON COMMIT DROP").format(stage, sql.SQL(", ").join(definitions)))
+        columns = sql.SQL(", ").join(definitions)
+        return sql.Identifier("pg_temp", f"lading_{use}_{digest_of(columns.as_string())}"), columns
+
+    def _stage(self, session: Session, use: str, records: pa.RecordBatch) -> sql.Identifier:
+        """Copy rows into a temporary table, in place of those that it has."""
+        stage, columns = self._stage_table(use)
+        session.run(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(stage, columns))
+        session.run(sql.SQL("DELETE FROM {}").format(stage))
         numbers = pa.array(np.arange(records.num_rows, dtype=np.int32))
         names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]
         staged = pa.RecordBatch.from_arrays([numbers, *records.columns], names=names)
         query = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(stage)
         session.copy(query, encode(staged, [None] * len(names)))
+        return stage
 
     def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
-        """Insert the rows that the table accepts by trying. Returns the refused rows."""
+        """Insert what goes of these rows, and return those that do not."""
         self.attempts.append(rows.size)
         every = rows.size == self.records.num_rows
-        stage = _STAGE if every and not self.direct else _TRIED
-        if stage is _TRIED:
-            self._stage(session, stage, self.records if every else self.records.take(pa.array(rows)))
+        if every and not self.direct:
+            stage, _ = self._stage_table(_WHOLE)  # It is filled.
+        else:
+            stage = self._stage(session, _TRIED, self.records if every else self.records.take(pa.array(rows)))
         with nothing_vanishing(session, self.shape) as inserted:
             refusals = Attempts(session=session, shape=self.shape, columns=self.columns, stage=stage).run(rows)
             inserted.append(rows.size - len(refusals))
-        if stage is _TRIED:
-            session.run(sql.SQL("DROP TABLE {}").format(stage))
         return refusals
 
 
