@@ -1,1 +1,1 @@
-"""What moves: the scheduler of jobs, the execution of one, control, recovery and the fan-out to watchers."""
+"""Runs jobs: control, scheduler, executions, worker processes, recovery, upkeep and watches."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = 60.0
-"""Seconds that source and target have to answer what a plan needs to know."""
+"""Seconds that source and target have to answer the queries of a plan."""
 
 ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without characters that people mistake for one another."""
@@ -207,7 +207,7 @@ class Control:
         try:
             await self._cleanup.discard(Discard(job_id=job.id, uid=job.uid, plan=job.plan))
         except LadingError as error:
-            # The job is deleted all the same. Its traces in an unreachable target are removed when the target is back.
+            # The job is deleted nevertheless. Its traces in an unreachable target are removed when the target is back.
             log.warning("jobs/%s is deleted; what it left is removed later: %s", job.id, error.message)
 
     async def command(

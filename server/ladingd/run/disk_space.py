@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from ladingd.run.watch.notifier import Notifier
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
-"""A disk of which nobody here can see how full it is gets a try after so many seconds, each wait twice the last."""
+"""The longest wait in seconds before a retry on a disk whose free space is unknown. Each wait is twice the last."""
 _MORE = 1 << 20
-"""By so many bytes a disk that was seen to be full must have become emptier to be worth a try."""
+"""A disk with known free space is retried when this many more bytes are free."""
 _SEEN_WAIT = 300.0
-"""After so many seconds it is worth one all the same."""
+"""A disk with known free space is retried after this many seconds in any case."""
 
 log = logging.getLogger(__name__)
 
 
 def free_bytes(directory: Path) -> int:
-    """How many bytes can be written to a directory; none where it can take no further file."""
+    """How many bytes can be written to a directory; 0 if no file can be created."""
     found = os.statvfs(directory)
     return 0 if found.f_files and not found.f_favail else found.f_bavail * found.f_frsize
 
 
 @dataclass(kw_only=True, slots=True)
 class _Try:
-    """When a job that met a full disk is started again. ``read`` is how far it was, ``free`` how little was free then,
-    where that can be seen."""
+    """When to start a job again that met a full disk. ``read`` is its number of read records then, ``free`` the free
+    bytes then, if known."""
 
     wait: float
     read: int
@@ -53,8 +53,8 @@ class DiskSpace:
     """Watches the disk of the daemon's state directory, and jobs that met a full disk anywhere.
 
     Below ``reserve`` free bytes all running jobs are paused and nothing begins; at one and a half times ``reserve``
-    they continue. The store holds every job that is paused this way: the pause of a user is never undone, and a restart
-    changes nothing. ``refill`` allocates the store's ballast again.
+    they continue. The store notes a hold for every job that is paused this way, so that the pause of a user is never
+    undone and holds survive a restart. ``refill`` allocates the store's ballast again.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DiskSpace:
         self._free = free
         self._short: DiskFull | None = None
         self._told = False
-        """The journals of waiting jobs say so."""
+        """Whether the journals of waiting jobs say why."""
         self._tries: dict[str, _Try] = {}
         self._held: dict[str, Hold] | None = None
         """None: read them from the store."""
@@ -111,13 +111,13 @@ class DiskSpace:
             self._notifier.notify(job.id)
 
     async def run(self) -> None:
-        """Look in rounds, until cancelled."""
+        """Check periodically, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(EVERY)
 
     async def begin(self) -> None:
-        """See whether anything may begin. It is told by the first look: to write it down may take a while."""
+        """Find out whether anything may begin. The first check writes it to the journals, which may take a while."""
         free = await self._free_at(str(self._directory))
         if free is not None and free < self.reserve:
             self._short = DiskFull(self._want(free), str(self._directory))
@@ -148,7 +148,8 @@ class DiskSpace:
     async def _hold_all(self, free: int) -> None:
         reason = self._want(free)
         begins, self._told = not self._told, True
-        self._short = DiskFull(reason, str(self._directory))  # Before anything is paused: nothing begins behind it.
+        # This comes before the pauses, so that nothing begins after them.
+        self._short = DiskFull(reason, str(self._directory))
         if begins:
             log.critical("%s", reason)
             self._notifier.notify(*await self._holds.note_queued(reason))
@@ -161,7 +162,7 @@ class DiskSpace:
         if self._held is None:
             self._held = {hold.job_id: hold for hold in await self._holds.held()}
             now = time.monotonic()
-            # One that is under way may end as the last one did: then the next comes later.
+            # A running retry may fail like the last one. Then the next wait is longer.
             self._tries = {
                 job_id: each
                 for job_id, each in self._tries.items()
@@ -171,7 +172,7 @@ class DiskSpace:
             if not await self._due(hold):
                 continue
             said = f"{free:,} bytes are free: the job goes on"
-            if hold.job_id in self._tries:  # It met another disk, or one that is full for others alone.
+            if hold.job_id in self._tries:  # The job met another disk, or a quota of another account.
                 said = "the job checks again whether there is space"
             try:
                 job = await self._holds.release(hold.job_id, said)
@@ -195,13 +196,13 @@ class DiskSpace:
         return now > known.free + _MORE
 
     async def _free_at(self, place: str) -> int | None:
-        """How many bytes are free there; None where nobody can see it."""
+        """The free bytes of a place; None if they are unknown."""
         if not place:
             return None
         return await asyncio.to_thread(self._look_at, Path(place))
 
     def _look_at(self, place: Path) -> int | None:
-        for directory in (place, *place.parents):  # It may be that there was no room to make it.
+        for directory in (place, *place.parents):  # There may have been no space to create it.
             try:
                 return self._free(directory)
             except FileNotFoundError:

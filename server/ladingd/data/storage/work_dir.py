@@ -24,8 +24,8 @@ _JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkDir:
-    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``, and with ``strangers/ID`` for what was
-    found beneath ``jobs`` of jobs that nobody knows."""
+    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``, and with ``strangers/ID`` for the files of
+    unknown jobs that were found in ``jobs``."""
 
     directory: Path
 
@@ -46,7 +46,7 @@ class WorkDir:
     def forget(self, job_uid: str) -> None:
         """Remove the job's directory and its locks if they exist. Raises DestinationRefused.
 
-        Whoever waits for one of these locks gets it, and then finds the job gone.
+        A process that waits for one of these locks gets it, and then finds the job gone.
         """
         directory = self.job(job_uid)
         with writing(directory):

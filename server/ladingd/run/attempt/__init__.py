@@ -1,1 +1,1 @@
-"""One run of one job."""
+"""One attempt of a job."""

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """Hands out the chunks of one job and acts on what users want of it meanwhile.
+    """Hands out the chunks of one job, and obeys commands meanwhile.
 
-    The notifier wakes it at every change of the job; the job's state holds the intent. While the state is RUNNING it
-    hands out chunks. In any other state it waits for what is in flight, and kills the worker processes when the grace
-    is over. While the target cannot be reached, one call at a time tries whether it is back.
+    The notifier wakes it at every change of the job, whose state holds the intent. While the state is RUNNING it hands
+    out chunks. In any other state it waits for the calls in flight, and kills their worker processes when the grace is
+    over. While the target cannot be reached, one call at a time probes it.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Execution:
         if self._deadline.set(self._why_stop()) and self._outages.current is None and (names := self._in_flight.names):
             await self._note(*self._deadline.notice(names))
         if self._outages.current is not None and (self._job.state is not State.RUNNING or self._error is not None):
-            self._in_flight.give_up()  # Nobody waits for a target that is away.
+            self._in_flight.give_up()  # Nothing can be in flight to an unreachable target.
 
     def _why_stop(self) -> Stop | None:
         if self._job.state is State.CANCELING:
@@ -316,12 +316,10 @@ class Execution:
         return over and answers and self._job.plan.keeps_sessions
 
     async def _ask_ledger(self) -> bool:
-        """End in the target what was given up, and believe its ledger; False if the workers are gone.
-
-        A ledger that cannot be read is noted in the journal.
-        """
+        """End abandoned work in the target, and take over its ledger. Returns False if the workers are gone. If the
+        ledger cannot be read, the journal says so."""
         job = self._job
-        # A pause can still be called off, and then this attempt goes on.
+        # A pause can still be cancelled, and then this attempt continues.
         final = job.state is not State.PAUSING or self._error is not None
         outage = self._outages.current
         try:

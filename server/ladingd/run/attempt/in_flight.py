@@ -20,7 +20,7 @@ class InFlight:
         self.chunks: dict[asyncio.Task[Counts], Chunk] = {}
         self.step: asyncio.Task[None] | None = None
         self.abandoned = False
-        """Tasks were cancelled, and their work may still go on in a database."""
+        """Tasks were cancelled, but their work may continue in a database."""
 
     def send(self, chunk: Chunk, call: Coroutine[Any, Any, Counts]) -> None:
         """Begin to process a chunk."""

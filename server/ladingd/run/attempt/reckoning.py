@@ -1,4 +1,4 @@
-"""The counts of one attempt: added up as chunks are committed, and brought in line with the target's ledger."""
+"""The counts of one attempt: the sums of committed chunks, corrected by the target's ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ladingd.run.workers.calls import JobCalls
 
 LEDGER_TIMEOUT = 5.0
-"""Seconds that a ledger has to say what became of chunks whose calls were cancelled."""
+"""Seconds that a ledger has to report the chunks whose calls were cancelled."""
 
 BUSY_LEDGER_TIMEOUT = 2.0
 """The same while others hold the target: the ledger of a file cannot answer then, and nobody should wait for it."""
@@ -79,11 +79,9 @@ class Reckoning:
         return after
 
     async def ask_ledger(self, job: Job, *, final: bool, busy: bool) -> tuple[CommittedChunk, ...]:
-        """What the ledger has, after everything of earlier attempts was ended.
-
-        ``final`` shuts out this attempt as well. ``busy``: others hold the target. Raises TargetUnavailable if the
-        answer takes too long: the job must come to rest.
-        """
+        """End the work of earlier attempts, and return the committed chunks in the ledger. ``final`` shuts out this
+        attempt as well. ``busy``: others hold the target. Raises TargetUnavailable if the answer takes too long,
+        because the job must come to rest."""
         attempt = job.attempt + 1 if final else job.attempt
         async with answer_within(BUSY_LEDGER_TIMEOUT if busy else LEDGER_TIMEOUT):
             return await self._calls.call(self._transfer.committed, job.uid, attempt, job.plan)

@@ -62,7 +62,7 @@ class Cleanup:
 
         They are not removed at once: the store may be the wrong one.
         """
-        # In this order: a job that is created meanwhile is known before it has files.
+        # The files are listed first: a job that is created meanwhile is known before it has files.
         there = await self._files.sizes()
         try:
             for uid in there.keys() - await self._store.known():
@@ -75,7 +75,7 @@ class Cleanup:
     async def clear(self) -> None:
         """Discard every job whose target answers.
 
-        A connection that is away is asked once, not once for each job; the files of its jobs are removed all the same.
+        An unreachable connection is tried once, not once for each job. The files of its jobs are removed nevertheless.
         """
         away: set[str] = set()
         for discard in await self._store.pending():

@@ -1,4 +1,4 @@
-"""Forgets what is old, so that nothing of the daemon grows for ever."""
+"""Deletes old data, so that the daemon's files do not grow for ever."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from ladingd.core.ports import ChangeStore, JobStore
 
 PAUSE = 600.0
-"""How many seconds pass between two looks."""
+"""Seconds between two rounds."""
 BREATH = 0.1
-"""How many seconds others have the store for themselves between two steps."""
+"""Seconds between two steps, in which others can use the store."""
 REQUESTS_KEPT = timedelta(days=30)
-"""How long a request_id is remembered at least; longer than anybody retries. It is kept as long as its job, too."""
+"""How long a request_id is remembered at least, which is longer than anybody retries. It is never removed before its
+job."""
 LEAP = timedelta(hours=1)
-"""A clock that goes forward by more than this all at once may be wrong."""
+"""If the clock jumps forward by more than this, it may be wrong."""
 AWAY = timedelta(days=60)
-"""So does one that says, when the daemon starts, that nothing happened to any job for longer than this."""
+"""If at the daemon's start the last event of any job is older than this, the clock may be wrong too."""
 DOUBT_SECONDS = 86_400.0
-"""For so long nothing is deleted for its age after the clock went forward like that."""
+"""Seconds after such a jump in which nothing is deleted for its age."""
 AT_A_TIME = 100
 _UIDS = 500
 
@@ -43,10 +44,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """How long and how many of each are kept. 0: for ever, all.
-
-    A FAILED job can still be started again: it goes by its own age alone, never because there are many.
-    """
+    """How long and how many of each are kept; 0 means for ever, or all. A FAILED job can still be started again, so
+    only its age counts, never the number of jobs."""
 
     jobs_days: int
     jobs_most: int
@@ -58,13 +57,9 @@ class Rules:
 
 
 class Retention:
-    """Deletes jobs that have ended as a person would, so watchers hear of it; never one that may go on by itself.
-
-    Where the clock may be wrong, nothing is deleted for its age for a day: a machine without a battery starts in
-    another year, and what is deleted does not come back when the clock is set.
-
-    A watch that wants to go on from a change that is forgotten is told so and begins with a snapshot.
-    """
+    """Deletes ended jobs by the same command as a user, so watchers see it. A job that may continue by itself is never
+    deleted. If the clock may be wrong, nothing is deleted for its age for a day: a machine without a battery may start
+    in another year. A watch that resumes from a deleted change gets an error and begins with a snapshot."""
 
     def __init__(
         self,
@@ -80,7 +75,7 @@ class Retention:
         clock: Callable[[], datetime] = utc_now,
         steady: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
-        """``steady`` gives seconds that nobody sets; they go on while the machine sleeps."""
+        """``steady`` gives seconds of a clock that cannot be set and runs while the machine sleeps."""
         self.rules = rules
         self._jobs = jobs
         self._changes = changes
@@ -92,11 +87,11 @@ class Retention:
         self._clock = clock
         self._steady = steady
         self._seen: tuple[datetime, float] | None = None
-        """Both clocks at the last look."""
+        """Both clocks at the last round."""
         self._doubted_until = 0.0
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run rounds until cancelled."""
         while True:
             try:
                 await self.compare_clocks()
@@ -106,13 +101,13 @@ class Retention:
                 await self.forget_audit()
                 await self.forget_changes()
             except DiskFull as full:
-                # To forget takes room, too, for a moment. There is another look.
+                # Deleting needs disk space for a moment. The next round retries.
                 log.warning("retention: nothing can be deleted now: %s", full.message)
             await asyncio.sleep(self._pause)
 
     async def compare_clocks(self) -> None:
-        """Doubt the clock if it went forward by much since the last look; at the first look, since the last thing that
-        happened to a job."""
+        """Doubt the clock if it jumped forward since the last round, or in the first round, since the last event of any
+        job."""
         now, steady = self._clock(), self._steady()
         if self._seen is None:
             latest = (await self._jobs.list(size=1, order=LAST_CHANGED_FIRST)).items
@@ -138,11 +133,12 @@ class Retention:
                 gone = [job for job in jobs if await self._delete(job)]
                 if gone:
                     log.info("retention: deleted %d jobs, the first of them jobs/%s", len(gone), gone[0].id)
-                if not gone:  # Fewer than asked for mean nothing: those too old come first, then those too many.
+                # A short batch is not the last one: jobs that are too old come first, then jobs that are too many.
+                if not gone:
                     break
 
     async def forget_files(self) -> None:
-        """Delete jobs that are over, the oldest first, until the rejects of all jobs are few enough."""
+        """Delete ended jobs, the oldest first, until the files of all jobs are small enough."""
         most = self.rules.files_bytes
         sizes = await self._files.sizes() if most else {}
         excess = sum(sizes.values()) - most
@@ -163,7 +159,7 @@ class Retention:
             log.warning("retention: the files of unfinished jobs exceed the limit by %d bytes", excess)
 
     async def forget_requests(self) -> None:
-        """Forget what requests have made that nobody repeats any more, once it is gone."""
+        """Forget old requests whose jobs are gone."""
         forgotten = 1
         while forgotten:
             before = self._before(REQUESTS_KEPT.days)
@@ -180,7 +176,7 @@ class Retention:
             await asyncio.sleep(self._breath)
 
     async def forget_changes(self) -> None:
-        """Forget all changes but the latest."""
+        """Delete all changes but the latest."""
         gone = -1
         while self.rules.changes_most:
             before, gone = gone, await self._changes.compact(keep=self.rules.changes_most)
@@ -189,7 +185,7 @@ class Retention:
             await asyncio.sleep(self._breath)
 
     async def _delete(self, job: EndedJob) -> bool:
-        """Whether it is gone by this; not where somebody was faster, or has started it again."""
+        """Delete a job. Returns False if it was deleted or started again meanwhile."""
         try:
             await self._deleter.delete(job.id, etag=job.etag, wait=False)
         except Refusal:
@@ -198,5 +194,5 @@ class Retention:
         return True
 
     def _before(self, days: int) -> datetime | None:
-        """Before when something is too old, as far as the clock can be trusted."""
+        """The time before which something is too old; None if the clock cannot be trusted."""
         return self._clock() - timedelta(days=days) if days and self._steady() >= self._doubted_until else None

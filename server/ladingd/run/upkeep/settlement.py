@@ -1,4 +1,4 @@
-"""Brings the counts of jobs that rest in line with the ledger, if nobody saw their last chunks end."""
+"""Corrects the counts of jobs at rest by the ledger, if the daemon did not see their last chunks end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Settlement:
             await asyncio.sleep(EVERY)
 
     async def settle(self) -> None:
-        """Settle every job whose target answers. A connection that is away is asked once, not once for each job."""
+        """Settle every job whose target answers. An unreachable connection is tried once, not once for each job."""
         away: dict[str, TargetUnavailable] = {}
         for job in await self._jobs.unsettled():
             if job.state in ACTIVE or job.state is State.QUEUED:

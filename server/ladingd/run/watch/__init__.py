@@ -1,1 +1,1 @@
-"""Tells watchers what changes."""
+"""Sends changes to watchers."""

@@ -49,10 +49,8 @@ class ChangeCache:
         return recent.after(revision)
 
     async def hides(self, job: Job, revision: int, viewer: str, rung: asyncio.Event) -> bool:
-        """Whether this viewer may no longer see what the job was at a revision.
-
-        A slow watcher may be here long after it has read the store; ``rung`` is the bell of that time.
-        """
+        """Whether this viewer may no longer see the job as it was at a revision. A slow watcher may ask long after it
+        has read the store; ``rung`` is the bell of that time."""
         if job.owner == viewer or not job.shared:
             return False
         if rung.is_set():
@@ -72,7 +70,7 @@ class ChangeCache:
                 try:
                     changes = await self._store.changes(recent.last, limit=BATCH)
                 except RevisionCompacted:
-                    # Nobody has watched for so long that the changes in between are gone.
+                    # Nobody has watched for a long time, and the changes in between are gone.
                     self._pulse.forget()
                     recent = await self._start_anew()
                     continue

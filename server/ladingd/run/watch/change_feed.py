@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BATCH = 500
 GATHERING = 0.05
-"""Seconds between the bell and the reading: changes come in crowds, and one reading serves them all."""
+"""Seconds between the bell and the read: changes come in bursts, and one read gets them all."""
 
 log = logging.getLogger(__name__)
 

@@ -62,7 +62,7 @@ class Watch:
         self._pulse.progressed(job)
 
     def rested(self, job_id: str) -> None:
-        """Show no more progress of this job for now; its changes show what it came to."""
+        """Show no more progress of this job for now. Its changes show the result."""
         self._pulse.rested(job_id)
 
     def still(self) -> None:
@@ -211,7 +211,7 @@ class Watch:
                 raise ShuttingDown
             if job.settled and job.state in ENDED:
                 if lost is not None:
-                    await permission.ask()  # A deleted job loses its rejects, too.
+                    await permission.ask()  # The rejects of a deleted job are deleted with it.
                     raise lost
                 return
             await rung.wait()

@@ -1,1 +1,1 @@
-"""The processes that read and write records."""
+"""The worker processes, which read and write records."""

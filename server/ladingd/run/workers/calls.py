@@ -1,4 +1,4 @@
-"""Calls to worker processes on behalf of one job: their time limit, and errors that nobody foresaw."""
+"""Calls to worker processes on behalf of one job: their time limits and unexpected errors."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def only_domain_errors(job_id: str) -> Iterator[None]:
 
 
 def internal_error(job_id: str, error: BaseException) -> LadingError:
-    """Log an unforeseen error; return one that names only its id."""
+    """Log an unexpected error. Returns an error that names only its id."""
     error_id = record_internal_error(error, f"jobs/{job_id}")
     return LadingError(f"internal error, id {error_id}: the daemon's log says more")

@@ -1,4 +1,4 @@
-"""The process that worker processes are forked from: there from the first of them on, and ended when none is left."""
+"""The process from which workers are forked. It is started with the first worker and ended after the last."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
-"""How long the start of a child may take; the first one loads the modules."""
+"""Seconds that the start of a child may take. The first start loads the modules."""
 UNWANTED_SECONDS = 5.0
-"""How long it may still take once nobody wants the child any more."""
+"""Seconds that the start may still take when the child is no longer wanted."""
 
 
 class Forkserver:
-    """The one of this process, as multiprocessing has it. Its methods block, and may be called in any thread."""
+    """The forkserver of multiprocessing in this process. Its methods block, and can be called in any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class Forkserver:
         self._starting: ForkServerProcess | None = None
 
     def preload(self, modules: tuple[str, ...]) -> None:
-        """Have these modules loaded before the first child."""
+        """Set the modules to load before the first child."""
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
 
     def start(self, process: ForkServerProcess) -> None:
@@ -46,14 +46,14 @@ class Forkserver:
                 late.cancel()
 
     def hurry(self) -> None:
-        """End the forkserver if the child that it starts now is not there soon. Does not block: whoever waits for the
-        start of a child would otherwise wait as long as a forkserver that was stopped or hangs."""
+        """End the forkserver if the current start of a child does not finish soon: a stopped or hung forkserver would
+        block the start for ever. Does not block."""
         if self._starting is not None:
             self._end_later(UNWANTED_SECONDS)
 
     def reap(self, process: ForkServerProcess) -> None:
-        """Take the status of a child that has ended. The forkserver is asked for it, and killed if it does not answer;
-        its other children live on."""
+        """Get the status of an ended child from the forkserver, which is killed if it does not answer. Its other
+        children live on."""
         process.join(UNWANTED_SECONDS)
         if process.is_alive():
             self._kill()
@@ -75,22 +75,24 @@ class Forkserver:
             os.kill(pid, signal.SIGKILL)
 
     def gone(self) -> None:
-        """Take note that a child is gone."""
+        """Note that a child is gone."""
         with self._lock:
             self._children -= 1
 
     def end(self) -> None:
-        """End it, unless it has children; the next child has it started again.
+        """End the forkserver unless it has children. The next child starts it again.
 
-        The library would have it end some time after this process; a service must not leave processes behind. It has
-        no public way for that, but one for its own tests: close the pipe that keeps it alive, and wait for its end.
+        multiprocessing ends the forkserver only some time after this process, but a service must not leave processes
+        behind. There is no public function for that. This uses the way of the library's own tests: close the pipe that
+        keeps the forkserver alive, and wait for its end.
         """
         with self._lock:
             if not self._children:
                 if pid := forkserver._forkserver._forkserver_pid:  # type: ignore[attr-defined]
-                    os.kill(pid, signal.SIGKILL)  # It may be loading modules yet, and would not notice before the end.
+                    os.kill(pid, signal.SIGKILL)  # It may still be loading modules and would notice only afterwards.
                 forkserver._forkserver._stop()  # type: ignore[attr-defined]
-                # Started with it. It has nothing to track for us, so it is killed too: it may have been stopped.
+                # The resource tracker was started with it. It tracks nothing for us and may be stopped, so it is killed
+                # too.
                 if pid := resource_tracker._resource_tracker._pid:  # type: ignore[attr-defined]
                     os.kill(pid, signal.SIGKILL)
                 resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
-"""Ends worker processes that have had nothing to do for a while: with what they are forked from they take more memory
-than the daemon itself."""
+"""Ends worker processes that have been idle for a while. Together with the forkserver they take more memory than the
+daemon."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class IdleReaper:
-    """The next call starts them again, which takes half a second."""
+    """Ends idle workers and the forkserver. The next call starts them again, which takes half a second."""
 
     def __init__(self, *pools: Workers, after: float) -> None:
-        """``after`` so many seconds without work."""
+        """``after``: seconds without work."""
         self._pools = pools
         self._after = after
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Check periodically, until cancelled."""
         while True:
             await asyncio.sleep(self._after / 2)
             if all([await pool.rest(self._after) for pool in self._pools]):

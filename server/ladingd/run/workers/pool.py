@@ -1,4 +1,4 @@
-"""The worker processes: the only place where records are touched."""
+"""The pool of worker processes. Only they process records."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NICENESS = 4
-# Of mallopt(3).
+# See mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 REPORTS = 5
-"""So often a second a call says at most how far it is."""
+"""The most progress reports of a call per second."""
 TRIES = 3
-"""A call whose worker died under it is made again, so often in all."""
+"""How often a call is tried in total if its worker dies."""
 READY_SECONDS = 60.0
-"""How long a process may take from its start until it is ready."""
+"""Seconds that a process may take from its start until it is ready."""
 PAUSE = 0.5
-"""Seconds until another try to start a process."""
+"""Seconds until the next attempt to start a process."""
 MORE_MEMORY = "raise its limit (ulimit -v, or MemoryMax in the unit), or lower chunk_bytes of the job"
 MORE_FILES = "allow more open files: LimitNOFILE in the unit, or ulimit -n"
 
@@ -50,19 +50,19 @@ log = logging.getLogger(__name__)
 
 
 class DiedIdle(Exception):
-    """The process had ended before it was asked: the task is not to blame."""
+    """The process had ended before the call, so the task is not the cause."""
 
 
 class NotStarted(Exception):
-    """No process could be started; the text says why."""
+    """No process could be started. The message says why."""
 
 
 class Unreadable(Exception):
-    """A worker's answer is none that can be read: a defect."""
+    """The answer of a worker cannot be unpickled: a defect."""
 
 
 def _to_nobody(_report: Report) -> None:
-    """Nobody wants to know."""
+    """Ignores reports."""
 
 
 def _not_at_all(_level: int) -> None:
@@ -70,10 +70,10 @@ def _not_at_all(_level: int) -> None:
 
 
 class Workers:
-    """At most ``size`` processes, each with one call at a time; more calls wait in their order.
+    """At most ``size`` processes, each with one call at a time. Further calls wait in order.
 
-    Not ``ProcessPoolExecutor``: there, one process that dies takes all calls with it, and a call that hangs cannot be
-    killed without its neighbours.
+    This replaces ``ProcessPoolExecutor``, where the death of one process fails all calls, and a hung call cannot be
+    killed alone.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Workers:
         observers: Sequence[Callable[[str, float], None]] = (),
         successor: Workers | None = None,
     ) -> None:
-        """``prepare`` is called in every process before its first task with the level of the log, and again when that
-        has changed. ``observers`` are told, in the task that called, of every call that a process answered: the
-        function's name, and the seconds it took. ``successor`` is the pool that the same job goes to next: if it has
-        no process, its processes start together with the first one of this pool."""
+        """``prepare`` is called with the log level in every process before its first task, and again when the level
+        changes. ``observers`` are called, in the calling task, for every answered call with the function's name and the
+        seconds it took. ``successor`` is the pool that the same job uses next: if it has no process, its processes
+        start together with the first process of this pool."""
         self.size = size
         self.deaths = 0
-        """Processes that ended by themselves, or were ended by others."""
+        """The number of processes that died or were killed by others."""
         self._prepare = prepare
         self._observers = observers
         self._successor = successor
@@ -102,31 +102,31 @@ class Workers:
         self._free = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
-        # Each worker is talked to by one thread at a time, which blocks until the answer is there.
+        # One thread at a time talks to a worker, and blocks until the answer arrives.
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="worker")
         self._draining = False
         self._closed = False
 
     async def warm(self, number: int | None = None) -> None:
-        """Start so many processes, or all, so that the first job need not wait for them."""
+        """Start ``number`` processes, or all, so that the first job need not wait for them."""
         try:
             await asyncio.gather(*(self.call(_nothing) for _ in range(number or self.size)))
         except WorkerLost as error:
-            # A job that needs one will say so; those that are there go on.
+            # A job that needs a process will report the error. The other processes continue.
             log.warning("not all worker processes can be started: %s", error.message)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in a worker and return its result. It must bear being run twice.
+        """Run a function in a worker and return its result. The function may be run twice.
 
-        A call that is cancelled kills its worker and ends when the process is gone. Raises what the function raises,
-        WorkerLost if worker after worker died on it or none can be started, ShuttingDown after ``drain`` or ``close``.
+        Cancelling the call kills its worker; the call ends when the process is gone. Raises what the function raises,
+        WorkerLost if several workers died on it or none can be started, ShuttingDown after ``drain`` or ``close``.
         """
         return await self.follow(_to_nobody, function, *args, **kwargs)
 
     async def follow(
         self, hear: Callable[[Report], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As ``call``; ``hear`` is told on the loop what the function reports meanwhile, a few times a second."""
+        """Like ``call``. ``hear`` is called on the loop with the function's reports, a few times a second."""
         level = logging.getLogger().getEffectiveLevel()
         task = bytes(ForkingPickler.dumps((function, args, kwargs, current(), level)))
         async with self._free:
@@ -186,12 +186,12 @@ class Workers:
 
     @property
     def busy(self) -> int:
-        """How many processes work now."""
+        """How many processes are working."""
         return len(self._busy)
 
     @property
     def idle(self) -> int:
-        """How many are there and have nothing to do. Processes start when they are needed."""
+        """How many processes are idle. Processes start when they are needed."""
         return len(self._idle)
 
     async def _ask(self, worker: Worker, task: bytes, hear: Callable[[Report], None]) -> tuple[bool, Any]:
@@ -205,14 +205,16 @@ class Workers:
         except asyncio.CancelledError:
             worker.kill()
             await asyncio.wait([asking])
-            asking.exception()  # It is about the process that was killed here.
+            asking.exception()  # The error is due to the kill.
             raise
         finally:
             self._busy.discard(worker)
 
     async def rest(self, after: float) -> bool:
-        """End the processes that have been idle for so many seconds; whether none is left. While one works, all stay:
-        an idle one may hold what the others read, such as the snapshot of an export."""
+        """End the processes that have been idle for ``after`` seconds. Returns whether none is left.
+
+        While one works, all stay: an idle process may hold what the others use, such as the snapshot of an export.
+        """
         if self._busy:
             return False
         due = time.monotonic() - after
@@ -225,7 +227,7 @@ class Workers:
         return not (self._busy or self._idle)
 
     def drain(self) -> None:
-        """Begin nothing more: calls that still wait for a process end with ShuttingDown when their turn comes."""
+        """Begin no more calls: calls that wait for a process end with ShuttingDown when their turn comes."""
         self._draining = True
 
     async def close(self) -> None:
@@ -243,7 +245,7 @@ class Workers:
 
 
 class Worker:
-    """One process, started at its first call. All but ``kill`` block."""
+    """One process, started at its first call. All methods except ``kill`` block."""
 
     def __init__(self, prepare: Callable[[int], None]) -> None:
         self._prepare = prepare
@@ -253,9 +255,10 @@ class Worker:
         self._lock = threading.Lock()
 
     def ask(self, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
-        """Whether the task returned or raised, and what; ``hear`` is told what it reports before. Raises EOFError or
-        OSError where the process dies on it, DiedIdle where it was dead before, NotStarted."""
-        # An idle process has nothing to say: what can be read from it is its end.
+        """Run a task. Returns whether it returned or raised, and the result or error. ``hear`` is called with its
+        reports. Raises EOFError or OSError if the process dies during the task, DiedIdle if it was dead before,
+        NotStarted."""
+        # An idle process sends nothing, so readable data means its end.
         if self._connection is not None and self._connection.poll():
             self.kill()
             self.gone()
@@ -294,31 +297,31 @@ class Worker:
             if self._killed:
                 ours.close()
                 raise EOFError
-            # Without the lock: the first start loads the modules, and ``kill`` does not wait for that.
+            # Without the lock, because the first start loads the modules and ``kill`` must not wait for that.
             try:
                 FORKSERVER.start(self._process)
             except BaseException:
                 ours.close()
                 raise
             with self._lock:
-                # Our own handle: who ends by way of multiprocessing is not ended when the forkserver has died before.
+                # Our own handle of the process: multiprocessing cannot end a process whose forkserver has died.
                 try:
                     self._handle = os.pidfd_open(self._process.pid or 0)
                 except OSError:
-                    ours.close()  # The process ends by that.
+                    ours.close()  # This ends the process.
                     FORKSERVER.gone()
                     raise
                 self._connection = ours
         if self._killed:
             raise EOFError
-        # Python waits for ever for a thread that could not begin for want of memory: so a child may never get ready.
+        # Python waits for ever for a thread that could not start for lack of memory, so a child may never get ready.
         if not ours.poll(READY_SECONDS):
             raise TimeoutError(f"it was not ready within {READY_SECONDS:g} s; the machine may be out of memory")
         ours.recv()
         return ours
 
     def kill(self) -> None:
-        """End the process, or have it ended as soon as it is started."""
+        """Kill the process, or mark it to be killed as soon as it is started."""
         with self._lock:
             self._killed = True
             if self._connection is not None:
@@ -342,12 +345,12 @@ class Worker:
 
 
 def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
-    """A worker's life: calls, one after the other, until the daemon is gone."""
-    # Signals to the daemon's whole group are the daemon's to act on, not its workers'.
+    """The main loop of a worker: handle calls one by one until the daemon is gone."""
+    # Only the daemon acts on signals to its process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Whoever asks the daemon something is not to wait until the workers leave a processor free.
+    # A lower priority, so that the daemon answers calls although the workers use all processors.
     os.nice(NICENESS)
     _keep_memory()
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
@@ -363,7 +366,7 @@ def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
 
 
 class _Reporter:
-    """Sends what is reported to the daemon, REPORTS a second at most."""
+    """Sends reports to the daemon, at most REPORTS per second."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -377,10 +380,10 @@ class _Reporter:
 
 
 def _keep_memory() -> None:
-    """Have the memory of one chunk stay for the next one. Given back to the kernel it would come back page by page:
-    160,000 page faults for 2,000,000 records, a quarter of the worker's time."""
+    """Keep the memory of one chunk for the next. If it were returned to the kernel, getting it back would cost 160,000
+    page faults for 2,000,000 records, a quarter of the worker's time."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc has it
+    if mallopt is not None:  # only glibc has it
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, 48 << 20)
 
@@ -392,7 +395,8 @@ def _answer(task: bytes, prepare: Callable[[int], None]) -> tuple[bool, Any]:
         with working_for(origin):
             return True, function(*args, **kwargs)
     except BaseException as error:
-        # Its traceback does not travel; as a note it reaches the daemon's log. Libraries raise others than Exception.
+        # A traceback cannot be pickled, but a note with its text reaches the daemon's log. Libraries may raise errors
+        # that are not an Exception.
         error.add_note(_traceback(error))
         return False, error if isinstance(error, Exception) else RuntimeError(repr(error))
 

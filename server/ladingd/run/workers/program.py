@@ -1,4 +1,4 @@
-"""Which program the daemon runs: another one may be installed over it while it runs."""
+"""Detects whether another version of the program was installed while the daemon runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ NAME = "lading"
 
 
 def installed() -> str | None:
-    """What tells the program on the disk from any other, its version and the digests of its files; None while it is
-    being replaced."""
+    """The identity of the program on disk: its version and the digests of its files; None while it is being
+    replaced."""
     try:
         distribution = metadata.distribution(NAME)
         return f"{distribution.version}\n{distribution.read_text('RECORD')}"
@@ -18,10 +18,10 @@ def installed() -> str | None:
 
 
 RUNNING = installed()
-"""The program that this process has loaded."""
+"""The identity of the program that this process has loaded."""
 
 
 def replaced() -> bool:
-    """Whether another program than ours is installed by now. A worker would load that one, and understand neither our
-    calls nor our plans."""
+    """Whether another version is installed by now. New workers would load it and could not understand our calls and
+    plans."""
     return installed() != RUNNING
