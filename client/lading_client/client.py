@@ -10,6 +10,7 @@ from lading_client.errors import NotFound
 from lading_client.files import download, upload
 from lading_client.job_run import Run
 from lading_client.messages import job as messages
+from lading_client.messages.preview import preview
 from lading_client.messages.spec import spec_message
 from lading_client.spec import JobSpec
 from lading_client.transport.calls import Calls
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from lading_client.files.upload import StoredFile
-    from lading_client.model import AuditEntry, Job, JournalEntry, Reject, RejectEvent, WatchEvent
+    from lading_client.model import AuditEntry, Job, JournalEntry, Preview, Reject, RejectEvent, WatchEvent
     from lading_client.spec import ExportSpec, File, ImportSpec
     from lading_client.transport.credentials import Tls
     from lading_client.transport.transport import Transport
@@ -112,6 +113,15 @@ class Client:
             validate_only=validate_only,
         )
         return messages.job(await self._calls.repeatable("CreateJob", request))
+
+    async def preview_import(self, spec: ImportSpec, *, records: int = 0) -> Preview:
+        """What an import would do: how the file is read, and its first records; at most 200, 0 means 20.
+
+        Raises InvalidArgument for a spec that could not run.
+        """
+        message = spec_message(JobSpec(kind=spec)).import_spec
+        request = job_service_pb2.PreviewImportRequest(spec=message, records=records)
+        return preview(await self._calls.repeatable("PreviewImport", request))
 
     async def get_job(self, name: str) -> Job:
         """The present job."""

@@ -177,6 +177,42 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewColumn:
+    """A column of a file, as an import would read it."""
+
+    source: str
+    target: str
+    type: str
+    inferred: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewRecord:
+    """A record as an import would read it: its values as text, or None for null."""
+
+    line: int
+    values: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """What an import would do. The table was not asked about the records."""
+
+    detected: str = ""
+    notes: tuple[str, ...] = ()
+    columns: tuple[PreviewColumn, ...] = ()
+    records: tuple[PreviewRecord, ...] = ()
+    """The first records that would be imported."""
+    rejects: tuple[Reject, ...] = ()
+    """The first records that would be rejected, and warnings about others."""
+    read: int = 0
+    """How many records were looked at."""
+    rejected: int = 0
+    whole: bool = False
+    """The file has no other records."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RejectEvent:
     """A reject with its ordinal among the rejects of its job, from 1 on. A watch can resume from it."""
 

@@ -122,6 +122,24 @@ def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
         )
 
 
+def test_a_preview_shows_what_an_import_would_do(home: Home) -> None:
+    home.write("a.csv", "List of 2026\nid;price\n1;2,50\nx;0,75\n" + "5;1,00\n" * 300)
+    shown = home.lading("preview", "a.csv", "--records", "2", "--type", "id=integer").stdout
+    for part in (
+        "delimiter: semicolon",
+        "header: yes",
+        "note: line 1 stands before the table",
+        "'x' is not an integer",
+    ):
+        assert part in shown
+    assert "All 302 records were looked at; 1 of them would be rejected." in shown
+    document = home.json("preview", "a.csv")
+    assert document["whole"] is True
+    assert home.lading("ls").stdout.strip() == ""
+    refused = home.lading("preview", "a.csv", "--delimiter", '"', status=2).stderr
+    assert "--delimiter must not be the quote" in refused
+
+
 def test_one_daemon_for_commands_at_the_same_time(home: Home) -> None:
     home.write("a.csv", "id\n1\n")
     started = [

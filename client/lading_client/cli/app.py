@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 for _name, _function in (
     ("import", transfers.import_file),
+    ("preview", transfers.preview_file),
     ("export", transfers.export_table),
     ("run", transfers.run_spec),
     ("ls", jobs.list_jobs),

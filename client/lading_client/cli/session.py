@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -67,19 +68,18 @@ _ARGUMENTS: Mapping[str, str] = {
     "parent": "JOB",
     "filter": "--filter",
     "order_by": "--order-by",
-    "job.spec.import_spec.csv.delimiter": "--delimiter",
-    "job.spec.import_spec.csv.quote": "--quote",
-    "job.spec.import_spec.csv.header": "--header",
-    "job.spec.import_spec.csv.skip_lines": "--skip-lines",
-    "job.spec.import_spec.csv.comment": "--comment",
-    "job.spec.import_spec.csv.escape": "--escape",
-    "job.spec.import_spec.csv.ragged": "--ragged",
-    "job.spec.import_spec.file_format": "--format",
-    "job.spec.export_spec.csv.delimiter": "--delimiter",
-    "job.spec.export_spec.csv.header": "--header",
-    "job.spec.export_spec.file_format": "--format",
+    "csv.delimiter": "--delimiter",
+    "csv.quote": "--quote",
+    "csv.header": "--header",
+    "csv.skip_lines": "--skip-lines",
+    "csv.comment": "--comment",
+    "csv.escape": "--escape",
+    "csv.ragged": "--ragged",
+    "file_format": "--format",
 }
-"""The arguments for API fields whose errors do not name the argument."""
+"""The arguments for API fields whose errors do not name the argument. Fields of specs are named within the spec."""
+
+_SPEC = re.compile(r"(?:job\.spec\.(?:import|export)_spec|spec)\.")
 
 
 _CREDENTIALS: Mapping[str, str] = {
@@ -198,7 +198,7 @@ class Session:
         from lading_client.cli.display.configuration import advice
 
         said = printable(violation.description)
-        yield said if names_fields else f"{_ARGUMENTS.get(violation.field, '')} {said}".lstrip()
+        yield said if names_fields else f"{_ARGUMENTS.get(_SPEC.sub('', violation.field, count=1), '')} {said}".lstrip()
         if names_fields:
             yield f"  in {violation.field}"
         yield from advice(violation.description, self.server)

@@ -77,6 +77,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lading.v1.JobService/ListJournalEntries": _read(Act.SEE),
         "lading.v1.JobService/ListRejects": _read(Act.READ_REJECTS),
         "lading.v1.JobService/PauseJob": _command(Right.OPERATE, Act.PAUSE),
+        "lading.v1.JobService/PreviewImport": Method(Right.SUBMIT, CallClass.COMMANDS),
         "lading.v1.JobService/StartJob": _command(Right.OPERATE, Act.START),
         "lading.v1.JobService/UpdateJob": _command(Right.OPERATE, *EDITS.values()),
         "lading.v1.JobService/WatchJobs": _watch(Act.SEE),

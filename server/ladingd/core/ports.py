@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, CommittedChunk, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
-from ladingd.core.spec import JobSpec
+from ladingd.core.spec import ImportSpec, JobSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from ladingd.core.access import AuditEntry, Deed, Token
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
+    from ladingd.core.preview import Preview
     from ladingd.core.state import Event, State
 
 T = TypeVar("T")
@@ -298,6 +299,11 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
 
 class Transfer(TransferOf[JobSpec, Plan]):
     """Moves the records of jobs of every kind."""
+
+    @abstractmethod
+    def preview(self, spec: ImportSpec, records: int) -> Preview:
+        """Plan an import and read at most so many of its first records, without a job. Changes nothing. Raises
+        InvalidSpec, TechnicalError."""
 
 
 class RejectReader(ABC):

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, ImportPlan, Plan
+    from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Plan
+    from ladingd.core.preview import Preview
     from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec
+    from ladingd.data.imports.importer import TableImport
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,9 @@ class BulkTransfer(Transfer):
     def plan(self, spec: JobSpec) -> Plan:
         plan: Plan = self._of(spec).plan(spec)
         return plan
+
+    def preview(self, spec: ImportSpec, records: int) -> Preview:
+        return _import(self).preview(spec, records)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         return self._of(plan).begin(job_uid, attempt, plan)
@@ -79,7 +84,7 @@ class BulkTransfer(Transfer):
         return KINDS[job.kind](self)
 
 
-def _import(bulk: BulkTransfer) -> TransferOf[ImportSpec, ImportPlan]:
+def _import(bulk: BulkTransfer) -> TableImport:
     from ladingd.data.imports.importer import TableImport
 
     return TableImport(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from ladingd.core.plan import Plan
     from ladingd.core.ports import Check, JobStore, Transfer
-    from ladingd.core.spec import JobSpec
+    from ladingd.core.preview import Preview
+    from ladingd.core.spec import ImportSpec, JobSpec
     from ladingd.run.disk_space import DiskSpace
     from ladingd.run.upkeep.cleanup import Cleanup
     from ladingd.run.watch.notifier import Notifier
@@ -114,6 +115,13 @@ class Control:
         if validate_only:
             return job
         return await self._told(self._jobs.create(job, request_id=request_id, request_digest=request_digest))
+
+    async def preview(self, spec: ImportSpec, records: int) -> Preview:
+        """What an import would do. Raises InvalidSpec, ShuttingDown, and TechnicalError if source or target cannot be
+        reached."""
+        self._check_open()
+        async with answer_within(TIMEOUT):
+            return await self._workers.call(self._transfer.preview, spec, records)
 
     async def edit(
         self,

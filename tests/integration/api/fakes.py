@@ -12,6 +12,7 @@ from ladingd.core.errors import JobNotFound, ShuttingDown
 from ladingd.core.job import Job
 from ladingd.core.plan import Fingerprint, ImportPlan
 from ladingd.core.ports import Page
+from ladingd.core.preview import Preview
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.data.files.downloads import RootFiles
@@ -191,6 +192,10 @@ class FakeControl:
         known = {name: facts[name] for name in ("label", "description", "owner", "shared")}
         self.job = replace(self.job, spec=spec, **known)
         return await self._answer("create", spec=spec, **facts)
+
+    async def preview(self, spec: Any, records: int) -> Preview:
+        job = await self._answer("preview", spec=spec, records=records)
+        return Preview(plan=job.plan)
 
     async def clone(self, job_id: str, *, permit: Permit, check: Check, **facts: Any) -> Job:
         check(self.job)

@@ -154,6 +154,7 @@ CALLS = {
     "ListJournalEntries": pb.ListJournalEntriesRequest(parent="jobs/a1"),
     "ListRejects": pb.ListRejectsRequest(parent="jobs/a1"),
     "PauseJob": pb.PauseJobRequest(name="jobs/a1"),
+    "PreviewImport": pb.PreviewImportRequest(spec=IMPORT.import_spec),
     "StartJob": pb.StartJobRequest(name="jobs/a1"),
     "UpdateJob": pb.UpdateJobRequest(job=job_pb2.Job(name="jobs/a1", label="x")),
     "WatchJobs": pb.WatchJobsRequest(),
@@ -268,12 +269,17 @@ def importing(connection: str, *roots: str) -> spec_pb2.JobSpec:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("how", ["create", "update"])
+@pytest.mark.parametrize("how", ["create", "update", "preview"])
 async def test_a_submitter_names_only_what_it_was_given(api, spec, lacks, how):
     submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
     api.control.job = OWN
     if how == "create":
         call = api.stub.CreateJob(pb.CreateJobRequest(job=job_pb2.Job(spec=spec)), metadata=submitter, timeout=DEADLINE)
+    elif how == "preview":
+        if not spec.HasField("import_spec"):
+            pytest.skip("only imports have a preview")
+        request = pb.PreviewImportRequest(spec=spec.import_spec)
+        call = api.stub.PreviewImport(request, metadata=submitter, timeout=DEADLINE)
     else:
         job = job_pb2.Job(name="jobs/a1", spec=spec)
         call = api.stub.UpdateJob(pb.UpdateJobRequest(job=job), metadata=submitter, timeout=DEADLINE)

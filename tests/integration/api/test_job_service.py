@@ -10,7 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2 as details
 
-from lading.v1 import job_pb2
+from lading.v1 import job_pb2, spec_pb2
 from lading.v1 import job_service_pb2 as pb
 from ladingd.api.messages.filter import order_in, selection_in
 from ladingd.api.messages.job import job_message
@@ -99,6 +99,26 @@ class TestCreate:
         api.control.error = InvalidSpec("target.connection", "is unknown")
         field = await violated(api.stub.CreateJob(a_request(), timeout=DEADLINE))
         assert field == "job.spec.import_spec.target.connection"
+
+
+class TestPreview:
+    async def test_the_spec_and_the_number_arrive(self, api):
+        spec = ParseDict(SPEC["importSpec"], spec_pb2.ImportSpec())
+        answer = await api.stub.PreviewImport(pb.PreviewImportRequest(spec=spec), timeout=DEADLINE)
+        await api.stub.PreviewImport(pb.PreviewImportRequest(spec=spec, records=1000), timeout=DEADLINE)
+        assert answer.detected == api.control.job.plan.detected
+        assert [column.target for column in answer.columns] == [each.target for each in api.control.job.plan.columns]
+        assert [facts["records"] for _, facts in api.control.calls] == [20, 200]
+
+    async def test_the_field_at_fault_is_named_in_the_request(self, api):
+        assert await violated(api.stub.PreviewImport(pb.PreviewImportRequest(), timeout=DEADLINE)) == "spec.files"
+        assert (
+            await violated(api.stub.PreviewImport(pb.PreviewImportRequest(records=-1), timeout=DEADLINE)) == "records"
+        )
+        api.control.error = InvalidSpec("file.path", "is not there")
+        spec = ParseDict(SPEC["importSpec"], spec_pb2.ImportSpec())
+        call = api.stub.PreviewImport(pb.PreviewImportRequest(spec=spec), timeout=DEADLINE)
+        assert await violated(call) == "spec.files[0].path"
 
 
 class TestUpdate:

@@ -168,6 +168,16 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
             self.change(job)
         return job
 
+    async def PreviewImport(
+        self, request: job_service_pb2.PreviewImportRequest, context: Any
+    ) -> job_service_pb2.PreviewImportResponse:
+        await self._asked(request, context)
+        answer = job_service_pb2.PreviewImportResponse(detected="delimiter: comma", notes=["a note"], read=2)
+        answer.columns.add(source="a", target="a", type="text")
+        answer.records.add(line=2).values.extend(["x", None])
+        answer.rejects.add(line=3)
+        return answer
+
     async def CloneJob(self, request: job_service_pb2.CloneJobRequest, context: Any) -> job_pb2.Job:
         await self._asked(request, context)
         original = await self._found(request.name, context)

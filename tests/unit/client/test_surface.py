@@ -147,6 +147,7 @@ async def test_no_answer_holds_a_generated_class(client: Client, service: FakeSe
         "get_job": await client.get_job("jobs/full"),
         "create_job": await client.create_job(imported),
         "create_job of an export": await client.create_job(ExportSpec(table=Table(table="t"), file=File(path="a"))),
+        "preview_import": await client.preview_import(imported),
         "clone_job": await client.clone_job("jobs/full"),
         "update_job": await client.update_job("jobs/full", label="new"),
         "pause_job": await client.pause_job("jobs/full"),

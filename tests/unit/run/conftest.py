@@ -16,6 +16,7 @@ from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.maintenance import JobFiles
 from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan
 from ladingd.core.ports import Page, RejectReader, Transfer
+from ladingd.core.preview import Preview
 from ladingd.core.report import Report, heard_by, report
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
@@ -82,6 +83,10 @@ class FakeTransfer(Transfer):
     def plan(self, spec: JobSpec) -> Plan:
         self._raise("plan")
         return plan_of(2)
+
+    def preview(self, spec: ImportSpec, records: int) -> Preview:
+        self._raise("preview")
+        return Preview(plan=plan_of(2), read=RECORDS)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         self._raise("begin")

@@ -38,6 +38,18 @@ FormatOption = Annotated[
         show_default="by the name of the file, or its content",
     ),
 ]
+TypesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type",
+        metavar="COL=TYPE",
+        help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
+    ),
+]
+HeaderOption = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first record names the columns.", show_default="detected"),
+]
 DelimiterOption = Annotated[
     str, typer.Option("--delimiter", metavar="TEXT", help="What separates fields; or `tab`.", show_default=False)
 ]

@@ -15,6 +15,7 @@ from lading_client.cli.arguments.options import (
     DetachOption,
     EscapeOption,
     FormatOption,
+    HeaderOption,
     LabelOption,
     QuoteOption,
     RaggedChoice,
@@ -22,6 +23,7 @@ from lading_client.cli.arguments.options import (
     RejectsOption,
     SharedOption,
     SkipOption,
+    TypesOption,
     character,
     format_name,
 )
@@ -29,6 +31,7 @@ from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, f
 from lading_client.cli.commands.download import fetch, later
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
+from lading_client.cli.display.preview_view import preview_lines
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
 from lading_client.errors import BadSpec, JobDeleted
@@ -39,29 +42,18 @@ if TYPE_CHECKING:
     from lading_client.client import Client
 
 _TABLE = "[CONNECTION.]TABLE"
+_NEW_TABLE = "preview"
 
 
 def import_file(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read.")],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
-    types: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--type",
-            metavar="COL=TYPE",
-            help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
-        ),
-    ] = None,
+    types: TypesOption = None,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header", help="Whether the first record names the columns.", show_default="detected"
-        ),
-    ] = None,
+    header: HeaderOption = None,
     escape: EscapeOption = "",
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
@@ -78,19 +70,10 @@ def import_file(
     with _usage(ours):
         source = File(path=file_to_send(file)) if remote else file_at(file)
         target = table_name.parse(into)
-    csv = CsvFormat(
-        delimiter=character(delimiter),
-        quote=character(quote),
-        header=_header(header),
-        skip_lines=skip_lines,
-        comment=comment,
-        escape=escape,
-        ragged=Ragged[ragged.name],
-    )
     wanted = ImportSpec(
         files=(source,),
         file_format=format_name(file_format),
-        csv=csv,
+        csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
         target=target,
         types=_types(ours, types or []),
         chunk_bytes=chunk_bytes,
@@ -104,6 +87,48 @@ def import_file(
         ours.run(
             _transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
         )
+
+
+def preview_file(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to look at.")],
+    into: Annotated[
+        str, typer.Option("--into", metavar=_TABLE, help="The table.", show_default="a new table")
+    ] = _NEW_TABLE,
+    types: TypesOption = None,
+    file_format: FormatOption = "",
+    delimiter: DelimiterOption = "",
+    quote: QuoteOption = "",
+    header: HeaderOption = None,
+    escape: EscapeOption = "",
+    skip_lines: SkipOption = None,
+    comment: CommentOption = "",
+    ragged: RaggedOption = RaggedChoice.REJECT,
+    records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
+) -> None:
+    """Show how a file would be imported, without importing it."""
+    ours = Session.of(context)
+    with _usage(ours):
+        if is_remote(ours.server):
+            raise BadPath(file, "a preview reads files on the daemon's machine only; `import` sends the file")
+        source, target = file_at(file), table_name.parse(into)
+    wanted = ImportSpec(
+        files=(source,),
+        file_format=format_name(file_format),
+        csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
+        target=target,
+        types=_types(ours, types or []),
+    )
+    ours.run(_preview(ours, wanted, records))
+
+
+async def _preview(ours: Session, wanted: ImportSpec, records: int) -> None:
+    async with ours.client() as client:
+        preview = await client.preview_import(wanted, records=records)
+    if ours.output.json:
+        ours.output.document(preview)
+    else:
+        ours.output.text(preview_lines(preview))
 
 
 def export_table(
@@ -272,6 +297,26 @@ def _usage(ours: Session) -> Iterator[None]:
         yield
     except (BadPath, table_name.BadTableName) as error:
         raise ours.usage(printable(str(error))) from None
+
+
+def _csv(
+    delimiter: str,
+    quote: str,
+    header: bool | None,
+    escape: str,
+    skip_lines: int | None,
+    comment: str,
+    ragged: RaggedChoice,
+) -> CsvFormat:
+    return CsvFormat(
+        delimiter=character(delimiter),
+        quote=character(quote),
+        header=_header(header),
+        skip_lines=skip_lines,
+        comment=comment,
+        escape=escape,
+        ragged=Ragged[ragged.name],
+    )
 
 
 def _header(given: bool | None) -> Header:

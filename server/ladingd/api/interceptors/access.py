@@ -14,6 +14,7 @@ import grpc
 
 from lading.v1 import file_service_pb2
 from lading.v1 import job_service_pb2 as pb
+from lading.v1.spec_pb2 import JobSpec
 from ladingd.api.caller import Caller, caller
 from ladingd.api.messages.job import job_name
 from ladingd.api.messages.request import fields_to_edit, upload_id_in
@@ -225,6 +226,8 @@ class Access(grpc.aio.ServerInterceptor):
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
+            case pb.PreviewImportRequest():
+                await self._permits.spec(principal, JobSpec(import_spec=request.spec), asks_only=True)
             case file_service_pb2.GetUploadRequest() | file_service_pb2.DeleteUploadRequest():
                 await self._permits.upload(principal, upload_id_in(request.name))
             case file_service_pb2.DownloadFileRequest():

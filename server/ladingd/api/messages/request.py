@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lading.v1 import job_service_pb2
 from ladingd.core.errors import InvalidRequest
 from ladingd.core.files import UPLOADS, is_upload_id
+from ladingd.core.preview import MOST_RECORDS, RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -92,6 +93,11 @@ def not_negative(number: int, field: str) -> int:
 
 def page_size_in(size: int) -> int:
     return min(not_negative(size, "page_size") or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+def records_in(number: int) -> int:
+    """How many records a preview shows."""
+    return min(not_negative(number, "records") or RECORDS, MOST_RECORDS)
 
 
 def fields_to_edit(request: job_service_pb2.UpdateJobRequest) -> Set[str]:

@@ -60,13 +60,14 @@ def beneath(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def named_in_request(message: spec_pb2.JobSpec) -> Iterator[None]:
-    """Rename the field of an InvalidSpec that the domain raised to its path in the request."""
+def named_in_request(message: spec_pb2.JobSpec, path: str = "") -> Iterator[None]:
+    """Rename the field of an InvalidSpec that the domain raised to its path in the request. ``path``: where the
+    request has the spec; empty: where it has a job."""
     kind = message.WhichOneof("kind")
     if kind is None:
         yield
         return
-    with beneath(f"job.spec.{kind}"):
+    with beneath(path or f"job.spec.{kind}"):
         try:
             yield
         except InvalidSpec as error:
@@ -83,7 +84,7 @@ def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
         on_restart = _on_restart(message.on_restart)
         with beneath(kind):
             if kind == "import_spec":
-                return _import_spec(message.import_spec, on_restart)
+                return import_spec_from(message.import_spec, on_restart)
             return _export_spec(message.export_spec, on_restart)
 
 
@@ -93,7 +94,8 @@ def _on_restart(value: spec_pb2.OnRestart) -> OnRestart:
     return _ON_RESTART[value]
 
 
-def _import_spec(message: spec_pb2.ImportSpec, on_restart: OnRestart) -> ImportSpec:
+def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRestart.RESUME) -> ImportSpec:
+    """The import that a message means. Raises InvalidSpec with the field's path in the message."""
     if len(message.files) != 1:
         raise InvalidSpec("files", f"takes exactly one file, got {len(message.files)}; several in one job come later")
     if message.chunk_bytes < 0:

@@ -10,13 +10,15 @@ from google.protobuf.empty_pb2 import Empty
 from lading.v1 import job_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.job_service_pb2_grpc import JobServiceServicer
+from lading.v1.spec_pb2 import JobSpec as JobSpecMessage
 from ladingd.api.caller import caller
 from ladingd.api.messages import request as shape
 from ladingd.api.messages.encoded_events import EncodedEvents
 from ladingd.api.messages.filter import WATCHABLE, order_in, selection_in
 from ladingd.api.messages.job import job_message, journal_entry_message, reject_message
 from ladingd.api.messages.paging import fitting, journal_token, sequence_in
-from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
+from ladingd.api.messages.preview import preview_message
+from ladingd.api.messages.spec import import_spec_from, named_in_request, spec_from, spec_message
 from ladingd.core.access import Act
 from ladingd.core.clock import utc_now
 from ladingd.core.errors import RejectsLost, RequestIdReused
@@ -86,6 +88,12 @@ class JobServicer(JobServiceServicer):
                 validate_only=request.validate_only,
             )
         return self._made(job, request_id)
+
+    async def PreviewImport(self, request: pb.PreviewImportRequest, context: Context) -> pb.PreviewImportResponse:
+        records = shape.records_in(request.records)
+        message = JobSpecMessage(import_spec=request.spec)
+        with named_in_request(message, "spec"):
+            return preview_message(await self._control.preview(import_spec_from(message.import_spec), records))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> job_pb2.Job:
         job = await self._jobs.get(shape.job_id_in(request.name))

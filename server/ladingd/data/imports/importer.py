@@ -19,6 +19,7 @@ from ladingd.data.files.roots import open_source, reopen_source
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import plan_import
+from ladingd.data.imports.previewer import preview
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.storage.work_dir import WorkDir
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk
+    from ladingd.core.preview import Preview
     from ladingd.data.databases.target import Target
     from ladingd.data.rejects.fault import Faults
 
@@ -53,6 +55,14 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
                     "files[0].path", f"{source.path} is being written: create the job when it is complete"
                 )
             return plan
+
+    @memory_given_back()
+    def preview(self, spec: ImportSpec, records: int) -> Preview:
+        """Plan the import, and read the first records of the file as the plan does."""
+        target = self._target(spec.target.connection)
+        with open_source(self.roots, self.own_files, spec.file) as source:
+            plan = plan_import(spec, source, target)
+            return preview(source, plan, target.readings(plan) if plan.columns else (), records)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Check the source and the table, create what is missing, and shut out earlier attempts."""
