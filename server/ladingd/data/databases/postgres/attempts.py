@@ -1,4 +1,4 @@
-"""Tries records on the server, if only the table itself can tell which of them it takes.
+"""Tries records on the server, if only the table itself can decide which it accepts.
 
 One call tries all records. It inserts them in pieces, one statement for each. The server counts the rows that a
 statement fetches, even if the statement fails, so the count tells which record was refused. The records before that one
@@ -166,13 +166,13 @@ _LEAVE_OUT = "state := {ignored}; message := NULL; detail := NULL; blamed := NUL
 _CLASS = 2
 """The length of the name of a class of states."""
 _SINGLY = 7
-"""Records are inserted one by one if fewer than this go in between two refused ones."""
+"""Records are inserted one by one if there are fewer than this between two refused ones."""
 _STATEMENT = 7
 """Two more statements take as long as inserting this many records again."""
 _MOST = 2048
 """The most records of a piece."""
 # A LIMIT makes the server fetch the rows one by one through the index, so the count tells how far a statement came. The
-# server does not know the value of this LIMIT when it plans, so it does not plan each piece anew.
+# server does not know the value of this LIMIT when it plans, so it does not plan each piece again.
 _PIECE = """
 SELECT * FROM {stage} WHERE {row} BETWEEN first AND last ORDER BY {row} LIMIT (SELECT last - first + 1)
 """
@@ -190,7 +190,7 @@ SELECT array_agg(tried), state, message, detail, blamed, breached FROM {function
 GROUP BY state, message, detail, blamed, breached
 """
 _UNTOLD = "LD001"
-"""Our own SQLSTATE for a piece from which a trigger left records out, and we do not know which."""
+"""Our own SQLSTATE for a piece of which a trigger skipped unknown records."""
 _INHERITED = """
 SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(inhrelid)), 0)::bigint FROM pg_inherits WHERE inhparent = %s
 """
@@ -206,10 +206,10 @@ class Attempts:
     stage: sql.Identifier
 
     def run(self, rows: Positions) -> list[Refusal]:
-        """Insert the staged rows in order; return the rows that the table refuses, or that its triggers leave out.
+        """Insert the staged rows in order. Returns the rows that the table refuses or that its triggers skip.
 
-        ``rows`` are their places in the batch. Raises psycopg's errors that no record is to blame for, and
-        TargetRefused where a trigger puts records into other tables.
+        ``rows`` are their positions in the batch. Raises psycopg's errors that no record caused, and TargetRefused if a
+        trigger inserts records into other tables.
         """
         before = self._elsewhere()
         body = _body(self.shape, tuple(self.columns), self.stage.as_string())
@@ -232,15 +232,14 @@ class Attempts:
         return sorted(refusals, key=attrgetter("row"))
 
     def _elsewhere(self) -> int:
-        """How many rows this transaction has inserted into tables that inherit from this one, where it has no
-        partitions."""
+        """How many rows this transaction has inserted into inheriting tables; 0 if the table is partitioned."""
         if self.shape.code == "p":
             return 0
         return int(self.session.rows(_INHERITED, (self.shape.oid,))[0][0])
 
 
 def digest_of(text: str) -> str:
-    """A part of the name of something that a session keeps."""
+    """A digest for the names of objects that a session keeps."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

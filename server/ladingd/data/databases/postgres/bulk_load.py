@@ -33,7 +33,7 @@ PROBES = 3
 
 _UNIQUE_VIOLATION = "23505"
 _WHOLE = "stage"
-"""The temporary table of a batch, from which the server reads what it was given as text."""
+"""The temporary table of a batch, from which the server parses values that are text."""
 _TRIED = "tried"
 """The temporary table of the rows that the server tries."""
 
@@ -226,11 +226,9 @@ class Load:
         return session.run(query, (rows.tolist(),))
 
     def _stage_table(self, use: str) -> tuple[sql.Identifier, sql.Composed]:
-        """The name of a temporary table for rows of the batch, numbered from 0, and its columns.
-
-        Tables with other columns have other names, because a session keeps its temporary tables: to create and drop one
-        takes as long as inserting two thousand records.
-        """
+        """The name and the columns of a temporary table for rows of the batch, numbered from 0. A session keeps its
+        temporary tables, because creating and dropping one takes as long as inserting two thousand records. So tables
+        with other columns have other names."""
         definitions = [sql.SQL("{} integer PRIMARY KEY").format(sql.Identifier(ROW))]
         definitions += [
             sql.SQL("{} {}").format(sql.Identifier(f"lading {place}"), sql.SQL(column.type.loose(array.type)))
@@ -240,7 +238,7 @@ class Load:
         return sql.Identifier("pg_temp", f"lading_{use}_{digest_of(columns.as_string())}"), columns
 
     def _stage(self, session: Session, use: str, records: pa.RecordBatch) -> sql.Identifier:
-        """Copy rows into a temporary table, in place of those that it has."""
+        """Replace the rows of a temporary table."""
         stage, columns = self._stage_table(use)
         session.run(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(stage, columns))
         session.run(sql.SQL("DELETE FROM {}").format(stage))
@@ -252,11 +250,11 @@ class Load:
         return stage
 
     def _try_each(self, session: Session, rows: Positions) -> list[Refusal]:
-        """Insert what goes of these rows, and return those that do not."""
+        """Insert the rows that the table accepts, by trying. Returns the refused rows."""
         self.attempts.append(rows.size)
         every = rows.size == self.records.num_rows
         if every and not self.direct:
-            stage, _ = self._stage_table(_WHOLE)  # It is filled.
+            stage, _ = self._stage_table(_WHOLE)  # The table is filled already.
         else:
             stage = self._stage(session, _TRIED, self.records if every else self.records.take(pa.array(rows)))
         with nothing_vanishing(session, self.shape) as inserted:
