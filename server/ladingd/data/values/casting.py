@@ -39,7 +39,7 @@ class Misfit:
     problem: str
     """``is not a date``: for the journal, which shows no values."""
     told: str = ""
-    """The same with the other values that it involves; empty if there are none."""
+    """The same problem with the other values involved; empty if there are none."""
 
     @property
     def message(self) -> str:
