@@ -81,7 +81,7 @@ class Follower:
                 await self._more.wait()
 
     async def sees_records(self, number: int) -> Job:
-        """Wait until at least ``records`` records are processed."""
+        """Wait until at least ``number`` records are processed."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 self._more.clear()
