@@ -70,7 +70,8 @@ class CsvFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Files into a table. ``types`` overrides detected types, by source column. ``chunk_bytes`` 0 means 8 MiB.
+    """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
+    8 MiB.
 
     ``file_format`` is ``csv`` or ``json_lines``. If it is empty, the file's name or content decides.
     """
@@ -80,6 +81,8 @@ class ImportSpec:
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
+    null_words: tuple[str, ...] = ()
+    """Words that are null in every column. ``none``: no other words are null."""
     chunk_bytes: int = 0
 
 

@@ -75,6 +75,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "csv.comment": "--comment",
     "csv.escape": "--escape",
     "csv.ragged": "--ragged",
+    "null_words": "--null",
     "file_format": "--format",
 }
 """The arguments for API fields whose errors do not name the argument. Fields of specs are named within the spec."""

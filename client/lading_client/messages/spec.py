@@ -30,6 +30,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         csv=_csv(message.csv),
         target=_table(message.target),
         types=dict(message.types),
+        null_words=tuple(message.null_words),
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -81,6 +82,7 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         csv=_csv_message(value.csv),
         target=_table_message(value.target),
         types=value.types,
+        null_words=value.null_words,
         chunk_bytes=value.chunk_bytes,
     )
 

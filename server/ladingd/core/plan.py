@@ -55,6 +55,8 @@ class Column:
     nullable: bool = True
     inferred: bool = False
     """The type was inferred from some of the values. A value that it would alter is rejected instead."""
+    notation: str = ""
+    """How the values are written, as it is spelled after the type: ``DD/MM/YYYY``. Empty: the type's default."""
 
 
 class Phase(StrEnum):
@@ -87,6 +89,10 @@ class ImportPlan:
     """One line about how the file is read: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
     """What users should know before they start the job: for example a column whose type does not fit some values."""
+    null_words: tuple[str, ...] = ()
+    """The null words of all columns."""
+    typed_null_words: tuple[str, ...] = ()
+    """The null words of the columns that are not text."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
 
 

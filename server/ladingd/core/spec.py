@@ -73,7 +73,7 @@ class CsvFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Imports a file into a table. ``types`` overrides the detected types, by source column."""
+    """Imports a file into a table. ``types`` overrides the detected types and notations, by source column."""
 
     kind: Literal["import"] = "import"
     file: File
@@ -82,6 +82,8 @@ class ImportSpec:
     csv: CsvFormat = CsvFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
+    null_words: tuple[str, ...] = ()
+    """Words that are null in every column. ``none``: no other words are null."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

@@ -40,6 +40,7 @@ imports = st.builds(
     csv=formats,
     target=tables,
     types=st.dictionaries(words, words, max_size=3),
+    null_words=st.lists(words, max_size=3).map(tuple),
     chunk_bytes=positive,
     on_restart=restarts,
 )

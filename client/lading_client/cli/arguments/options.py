@@ -43,7 +43,16 @@ TypesOption = Annotated[
     typer.Option(
         "--type",
         metavar="COL=TYPE",
-        help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid.",
+        help="text, integer, real, decimal(P,S), boolean, date, time, timestamp, timestamptz or uuid; after a colon, "
+        "how it is written: date:DD/MM/YYYY, decimal(10,2):, for a decimal comma, boolean:ja/nein.",
+    ),
+]
+NullOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--null",
+        metavar="WORD",
+        help="A word that is null in every column, besides NA, NULL and the like; none: those are not null.",
     ),
 ]
 HeaderOption = Annotated[

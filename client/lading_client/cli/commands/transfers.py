@@ -17,6 +17,7 @@ from lading_client.cli.arguments.options import (
     FormatOption,
     HeaderOption,
     LabelOption,
+    NullOption,
     QuoteOption,
     RaggedChoice,
     RaggedOption,
@@ -50,6 +51,7 @@ def import_file(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read.")],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
     types: TypesOption = None,
+    null_words: NullOption = None,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
@@ -76,6 +78,7 @@ def import_file(
         csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
         target=target,
         types=_types(ours, types or []),
+        null_words=tuple(null_words or ()),
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{basename(source.path)} into {target.table}"
@@ -96,6 +99,7 @@ def preview_file(
         str, typer.Option("--into", metavar=_TABLE, help="The table.", show_default="a new table")
     ] = _NEW_TABLE,
     types: TypesOption = None,
+    null_words: NullOption = None,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
@@ -118,6 +122,7 @@ def preview_file(
         csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
         target=target,
         types=_types(ours, types or []),
+        null_words=tuple(null_words or ()),
     )
     ours.run(_preview(ours, wanted, records))
 

@@ -112,6 +112,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         csv=csv,
         target=target,
         types=dict(message.types),
+        null_words=tuple(message.null_words),
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
@@ -181,6 +182,7 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         csv=_csv_message(spec.csv),
         target=_table_message(spec.target),
         types=spec.types,
+        null_words=spec.null_words,
         chunk_bytes=spec.chunk_bytes,
     )
 

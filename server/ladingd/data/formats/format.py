@@ -46,6 +46,8 @@ class Outline:
     """The types of the columns that the format itself declares, by column name."""
     detected: Mapping[str, str] = field(default_factory=dict)
     """What people are told about the layout: ``{"delimiter": "comma"}``."""
+    decimal_mark: str = ""
+    """The decimal mark of numbers such as ``1,250``, if the format tells it."""
     notes: tuple[str, ...] = ()
     """What people should know about the beginning of the file."""
 
@@ -85,6 +87,8 @@ class Piece:
     empty: int = 0
     nul: bool = False
     """Values may contain NUL bytes."""
+    nulled: bool = False
+    """The null words of all columns are already null where they are not quoted, so that quoted ones stay text."""
 
 
 class Writer(ABC):

@@ -91,7 +91,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             piece = format_of(plan.layout).read(source, plan, chunk)
         readings = target.readings(plan, (job_uid, attempt))
         known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
-        batch = CompiledMapping(plan=plan, readings=readings, known=known).apply(piece, chunk)
+        batch = CompiledMapping.of(plan, readings, known).apply(piece, chunk)
 
         def keep_rejects(faults: Faults) -> None:
             write_rejects(self.work_dir.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +13,16 @@ import pyarrow.compute as pc
 from ladingd.core.job import Connector
 from ladingd.core.plan import ImportPlan
 from ladingd.data.mapping.batch import Batch, leave_out
+from ladingd.data.mapping.column_reading import ColumnReading, is_text
 from ladingd.data.rejects.fault import Fault
-from ladingd.data.values.casting import Cast, Known, cast
-from ladingd.data.values.converters import Reading
-from ladingd.data.values.inference import altered
+from ladingd.data.values.alteration import altered
+from ladingd.data.values.casting import Known
+from ladingd.data.values.notation import Written
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Chunk
     from ladingd.data.formats.format import Piece
+    from ladingd.data.values.converters import Reading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,15 +30,20 @@ class CompiledMapping:
     """The mapping of a plan, ready for its chunks."""
 
     plan: ImportPlan
-    readings: Sequence[Reading]
-    """How the target wants the values of each column of the plan."""
+    columns: Sequence[ColumnReading]
+    """How each column of the plan is read."""
     known: Sequence[Known]
     """What earlier chunks have revealed about each column."""
 
     @classmethod
-    def of(cls, plan: ImportPlan, readings: Sequence[Reading]) -> CompiledMapping:
-        """The mapping of a plan before its first chunk."""
-        return cls(plan=plan, readings=readings, known=[Known() for _ in plan.columns])
+    def of(cls, plan: ImportPlan, readings: Sequence[Reading], known: Sequence[Known] = ()) -> CompiledMapping:
+        """The mapping of a plan. ``readings``: how the target wants the values of each column."""
+        pairs = zip(plan.columns, readings, strict=True)
+        return cls(
+            plan=plan,
+            columns=[ColumnReading.of(plan, column, reading) for column, reading in pairs],
+            known=known or [Known() for _ in plan.columns],
+        )
 
     def apply(self, piece: Piece, chunk: Chunk) -> Batch:
         """Convert the values; refuse each record with a value that cannot be converted."""
@@ -45,12 +51,13 @@ class CompiledMapping:
         converted: list[pa.Array] = []
         refused: dict[int, Fault] = {}
         for column, reading, values, known in zip(
-            self.plan.columns, self.readings, piece.columns, self.known, strict=True
+            self.plan.columns, self.columns, piece.columns, self.known, strict=True
         ):
-            outcome = _converted(values, reading, known, nul=piece.nul)
+            outcome = reading.read(values, known, nul=piece.nul, nulled=piece.nulled)
             misfits = outcome.misfits
-            if column.inferred and _is_text(values):
-                misfits = {**altered(values, outcome.values, reading.kind, column.source), **misfits}
+            if column.inferred and is_text(values):
+                texts = outcome.texts if isinstance(outcome, Written) else values
+                misfits = {**altered(texts, outcome.values, reading.reading.kind, column.source), **misfits}
             converted.append(outcome.values)
             for row, misfit in misfits.items():
                 fault = Fault(
@@ -84,24 +91,3 @@ class CompiledMapping:
             warnings=piece.warnings,
             empty=piece.empty,
         )
-
-
-def _is_text(values: pa.Array) -> bool:
-    return bool(pa.types.is_string(values.type) or pa.types.is_binary(values.type))
-
-
-def _is_exact(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
-
-
-def _converted(values: pa.Array, reading: Reading, known: Known, *, nul: bool) -> Cast:
-    """The values as the target wants them. Values that the format has typed that way stay as they are."""
-    if _is_text(values):
-        return cast(values, reading, known, nul=nul)
-    wanted = reading.convert(pa.array([], pa.string())).type
-    if _is_exact(values.type) and _is_exact(wanted):
-        with suppress(pa.ArrowInvalid):  # Out of range: converting the text finds the values.
-            values = pc.cast(values, wanted)
-    if values.type == wanted:
-        return Cast(values=values, misfits={})
-    return cast(pc.cast(values, pa.string()), reading, known, nul=False)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.values.converters import only
-from ladingd.data.values.types import DECIMAL_DIGITS, PATTERNS, PHRASES, Kind
+from ladingd.data.values.types import DECIMAL_DIGITS, NUMBERS, PATTERNS, PHRASES, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ladingd.data.values.types import FieldType
 
     Offsets = npt.NDArray[np.int32]
+
+OUT_OF_RANGE = "OUT_OF_RANGE"
 
 VALUE_CAP = 1 << 10
 """The length in bytes from which a message shortens a value."""
@@ -56,27 +58,29 @@ class Cast:
 
 
 class Known:
-    """Misfits of one column in earlier chunks.
+    """Misfits and null words of one column in earlier chunks.
 
-    Bad values recur from chunk to chunk. Looking for known ones takes a fifth of the time of a diagnosis.
+    Such values recur from chunk to chunk. Looking for known ones takes a fifth of the time of a diagnosis.
     """
 
     def __init__(self) -> None:
-        self._misfits: dict[str, Misfit] = {}
+        self._misfits: dict[str, Misfit | None] = {}
+        """None: the value is a null word."""
 
     def take_out(self, column: pa.Array) -> tuple[pa.Array, dict[int, Misfit]]:
-        """The column without known misfits, and their rows. If a chunk has none of them, they are forgotten."""
+        """The column without known values, and the rows of the misfits. If a chunk has no known value, they are
+        forgotten."""
         if not self._misfits:
             return column, {}
         rows = _rows(pc.is_in(column, value_set=pa.array(list(self._misfits), pa.string())))
         if not rows.size:
             self._misfits.clear()
         values = column.take(pa.array(rows)).to_pylist()
-        found = {row: self._misfits[value] for row, value in zip(rows.tolist(), values, strict=True)}
-        return _blanked(column, rows), found
+        found = ((row, self._misfits[value]) for row, value in zip(rows.tolist(), values, strict=True))
+        return _blanked(column, rows), {row: misfit for row, misfit in found if misfit is not None}
 
-    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit]) -> None:
-        """Remember the misfits that occur more than once."""
+    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit | None]) -> None:
+        """Remember the misfits and null words that occur more than once."""
         for text, times in Counter(texts).items():
             if times > 1 and len(text) <= _KNOWN_LENGTH and len(self._misfits) < _KNOWN_VALUES:
                 self._misfits[text] = misfits[text]
@@ -84,17 +88,16 @@ class Known:
 
 # Bytes of values that pyarrow converts although our patterns refuse them. Such values get a closer look.
 _SUSPECT_BYTES = {Kind.INTEGER: b"xX", Kind.DECIMAL: b"eE", Kind.REAL: b"nN"}
-_LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (19, 26), Kind.TIMESTAMPTZ: (19, 32), Kind.TIME: (5, 15)}
+_LENGTHS = {Kind.DATE: (10, 10), Kind.TIMESTAMP: (16, 26), Kind.TIMESTAMPTZ: (16, 32), Kind.TIME: (5, 15)}
 _GUESSES = 8
 _KNOWN_VALUES, _KNOWN_LENGTH = 64, 64
-_NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
 # The bytes and lengths of usual values. A value with other bytes or another length is checked against the pattern.
 _ANY = (1 << 31) - 1
 _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
     Kind.INTEGER: (b"0123456789-", 1, _ANY),
     Kind.DECIMAL: (b"0123456789+-.", 1, DECIMAL_DIGITS),
     Kind.REAL: (b"0123456789+-.eE", 1, _ANY),
-    Kind.BOOLEAN: (b"01truefalsTRUEFALS", 1, 5),
+    Kind.BOOLEAN: (b"01truefalsynoTRUEFALSYNO", 1, 5),
     Kind.DATE: (b"0123456789-", *_LENGTHS[Kind.DATE]),
     Kind.TIME: (b"0123456789:.", *_LENGTHS[Kind.TIME]),
     Kind.TIMESTAMP: (b"0123456789-:. T", *_LENGTHS[Kind.TIMESTAMP]),
@@ -103,8 +106,15 @@ _LOOKS: dict[Kind, tuple[bytes, int, int]] = {
 }
 
 
-def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul: bool = True) -> Cast:
-    """Convert a column of text or bytes. Empty text is null, except in text columns.
+def cast(
+    column: pa.Array,
+    reading: Reading,
+    known: Known | None = None,
+    *,
+    nul: bool = True,
+    nulls: frozenset[str] = frozenset(),
+) -> Cast:
+    """Convert a column of text or bytes. Empty text and the words ``nulls`` are null, except in text columns.
 
     The whole column is tried at once, which is cheap; the offenders are searched only if that fails. ``known`` holds
     the misfits of earlier chunks and gets those of this one. ``nul``: values may contain NUL bytes.
@@ -113,13 +123,13 @@ def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul:
         # pyarrow may keep the bytes of a value that has become null, so a NUL byte proves nothing yet.
         broken = _rows(pc.match_substring(column, "\0"))
         if broken.size:
-            return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte")
+            return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte", nulls)
     if column.type == pa.binary():
         try:
             column = column.cast(pa.string())
         except pa.ArrowInvalid:
             broken = np.array(_offenders(column, lambda piece: piece.cast(pa.string())))
-            return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8")
+            return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8", nulls)
     if reading.kind.kind is Kind.TEXT:
         return Cast(values=column, misfits={})
     known = known or Known()
@@ -143,9 +153,10 @@ def cast(column: pa.Array, reading: Reading, known: Known | None = None, *, nul:
             good = only(good, pc.greater(pc.binary_length(good), 0))
             values = reading.words.put(values, good, _mask(len(column), words))
     listed = texts.to_pylist()
-    misfits = {text: _misfit(reading, text) for text in set(listed)}
+    misfits = {text: None if text in nulls else _misfit(reading, text) for text in set(listed)}
     known.learn(listed, misfits)
-    found |= {row: misfits[text] for row, text in zip(rows.tolist(), listed, strict=True)}
+    told = ((row, misfits[text]) for row, text in zip(rows.tolist(), listed, strict=True))
+    found |= {row: misfit for row, misfit in told if misfit is not None}
     return Cast(values=values, misfits=dict(sorted(found.items())))
 
 
@@ -246,16 +257,18 @@ def _shortest(column: pa.Array) -> pa.Array:
 def _misfit(reading: Reading, value: str) -> Misfit:
     kind = reading.kind
     shown = shorten(value.encode(), VALUE_CAP)
-    if kind.kind in _NUMBERS and re.search(PATTERNS[kind.kind], value):
-        return Misfit(value=shown, code="OUT_OF_RANGE", problem=f"is out of range for {reading.name}")
+    if kind.kind in NUMBERS and re.search(PATTERNS[kind.kind], value):
+        return Misfit(value=shown, code=OUT_OF_RANGE, problem=f"is out of range for {reading.name}")
     return Misfit(value=shown, code=kind.refusal_code, problem=f"is not {PHRASES[kind.kind]}")
 
 
-def _without(column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str) -> Cast:
+def _without(
+    column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str, nulls: frozenset[str]
+) -> Cast:
     """Cast a column whose ``broken`` rows fit no type."""
     misfits = {row: _broken(column[row].as_py(), code, problem) for row in broken.tolist()}
     # A copy drops the bytes of the broken values; later checks look for such bytes.
-    rest = cast(only(column, pc.invert(_mask(len(column), broken))), reading)
+    rest = cast(only(column, pc.invert(_mask(len(column), broken))), reading, nulls=nulls)
     return Cast(values=rest.values, misfits=dict(sorted({**misfits, **rest.misfits}.items())))
 
 

@@ -19,12 +19,13 @@ Convert = Callable[[pa.Array], pa.Array]
 _FIRST_DAY = date(1, 1, 1)
 _SECONDS_END, _COLON = len("2024-05-01 12:00:00"), ord(":")
 _ZONE = r":[0-9.]+(Z|[+-][0-9:]+)$"
+_MINUTES = r"^(.{10}[ T][0-9]{2}:[0-9]{2})(Z|[+-].*)?$"
 _NO_HEX = 0xFF
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """Further values that a database knows for a kind, as a pattern of their text: ``infinity``, ``t``."""
+    """Further values that a database knows for a kind, as a pattern of their text: ``infinity``, ``24:00:00``."""
 
     pattern: str
     put: Callable[[pa.Array, pa.Array, pa.Array], pa.Array]
@@ -78,6 +79,8 @@ def natural(kind: FieldType) -> pa.DataType:
 
 def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
     match kind.kind:
+        case Kind.BOOLEAN:
+            return lambda column: to_booleans(column, arrow)
         case Kind.REAL:
             return lambda column: to_finite(column, arrow)
         case Kind.DECIMAL:
@@ -120,11 +123,21 @@ def to_finite(column: pa.Array, arrow: pa.DataType) -> pa.Array:
     return values
 
 
-_TRUE = pa.array(["t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"])
+_TRUE_WORDS = pa.array(["t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"])
+_FALSE_WORDS = pa.array(["f", "fa", "fal", "fals", "false", "n", "no", "of", "off", "0"])
 
 
-def _put_booleans(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
-    return pc.if_else(words, pc.is_in(pc.ascii_lower(texts), value_set=_TRUE), values)
+def to_booleans(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Booleans in any of the words that PostgreSQL accepts. pyarrow knows true, false, 0 and 1."""
+    try:
+        return column.cast(arrow)
+    except pa.ArrowInvalid:
+        words = pc.ascii_lower(column)
+    values = pc.is_in(words, value_set=_TRUE_WORDS)
+    known = pc.or_(pc.or_(values, pc.is_in(words, value_set=_FALSE_WORDS)), pc.is_null(words))
+    if not pc.all(known, min_count=0).as_py():
+        raise pa.ArrowInvalid("not a boolean")
+    return only(values, column.is_valid())
 
 
 def put_reals(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
@@ -135,12 +148,6 @@ def put_reals(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
 def leave_text(values: pa.Array, texts: pa.Array, words: pa.Array) -> pa.Array:
     """The whole column as text, for the server to parse: some of its values have no counterpart in Arrow's type."""
     return texts
-
-
-# "Boolean Type" in PostgreSQL's manual: these words and their unique prefixes.
-BOOLEAN_WORDS = Words(
-    pattern=r"^(?i:t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|1|0)$", put=_put_booleans
-)
 
 
 def to_decimals(column: pa.Array, arrow: pa.DataType) -> pa.Array:
@@ -186,7 +193,9 @@ def to_instants(column: pa.Array) -> pa.Array:
     zoned = pa.timestamp("us", "UTC")
     if not _has_seconds(column):
         # pyarrow confuses zones without a colon and minutes.
-        raise pa.ArrowInvalid("no time to the second")
+        column = pc.replace_substring_regex(column, _MINUTES, r"\1:00\2")
+        if not _has_seconds(column):
+            raise pa.ArrowInvalid("no time to the minute")
     try:
         return after_christ(column.cast(zoned))
     except pa.ArrowInvalid:

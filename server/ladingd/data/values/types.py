@@ -29,7 +29,9 @@ DECIMAL_DIGITS = 38
 EXACT_DIGITS = 15
 """How many decimal digits a double keeps. SQLite stores decimals as doubles, so more digits are out of range."""
 
-_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
+
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # there was no year 0
 _DAY = rf"{_YEAR}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
@@ -37,9 +39,10 @@ PATTERNS: dict[Kind, str] = {
     Kind.INTEGER: r"^-?[0-9]+$",
     Kind.DECIMAL: r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)$",
     Kind.REAL: r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$",
-    Kind.BOOLEAN: r"^((?i:true)|(?i:false)|0|1)$",
+    # "Boolean Type" in PostgreSQL's manual: these words and their unique prefixes.
+    Kind.BOOLEAN: r"^(?i:t|tr|tru|true|f|fa|fal|fals|false|y|ye|yes|n|no|on|of|off|1|0)$",
     Kind.DATE: rf"^{_DAY}$",
-    Kind.TIME: rf"^({_CLOCK}|([01][0-9]|2[0-3]):[0-5][0-9])$",
+    Kind.TIME: rf"^{_CLOCK}$",
     Kind.TIMESTAMP: rf"^{_DAY}[ T]{_CLOCK}$",
     Kind.TIMESTAMPTZ: rf"^{_DAY}[ T]{_CLOCK}(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?$",
     Kind.UUID: r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
@@ -119,6 +122,12 @@ def parse(word: str) -> FieldType:
         f"{word!r} is not a type; types are text, integer, real, decimal(P,S) with P up to {DECIMAL_DIGITS}, boolean, "
         "date, time, timestamp, timestamptz and uuid"
     )
+
+
+def split(spelled: str) -> tuple[FieldType, str]:
+    """A type and the notation of its values, as the API spells them: ``date:DD/MM/YYYY``. Raises ValueError."""
+    word, _, notation = spelled.partition(":")
+    return parse(word), notation
 
 
 class Affinity(StrEnum):

@@ -91,7 +91,7 @@ def test_every_code_of_a_reject_of_the_file(yard: Yard) -> None:
     good = ["1", "1.5", "1.50", "true", "2024-02-29", "10:30:00", "2024-02-29 10:30:00", "é"]
     bad = {
         "NOT_AN_INTEGER": (0, ["x", "0x1F", "1.0", " 1"]),
-        "NOT_A_REAL": (1, ["nan", "-nan", "1,5", "x"]),
+        "NOT_A_REAL": (1, ["-nan", "1,5", "x"]),
         "NOT_A_DECIMAL": (2, ["1e2", "x"]),
         "NOT_A_BOOLEAN": (3, ["o", "tf", "2"]),
         "NOT_A_DATE": (4, ["2023-02-30", "2023-13-01", "20230101", "1.1.2023"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ladingd.data.databases.duckdb.session import statement
-from ladingd.data.values.converters import BOOLEAN_WORDS, Reading, Words, checked, put_reals, typed
+from ladingd.data.values.converters import Reading, Words, checked, put_reals, typed
 from ladingd.data.values.types import DECIMAL_DIGITS, TEXT, FieldType, Kind
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ class ColumnType:
             return reading
         if self.field_type.kind is Kind.REAL:
             return replace(reading, words=_REAL_WORDS)
-        if self.field_type.kind is Kind.BOOLEAN:
-            return replace(reading, words=BOOLEAN_WORDS)
         return reading
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from ladingd.data.values.converters import BOOLEAN_WORDS, Reading, Words, checked, leave_text, put_reals, typed
+from ladingd.data.values.converters import Reading, Words, checked, leave_text, put_reals, typed
 from ladingd.data.values.types import DECIMAL_DIGITS, TEXT, FieldType, Kind
 
 _TEXTS = frozenset({"text", "varchar", "bpchar", "json", "jsonb"})
@@ -60,7 +60,6 @@ _CLOCK = r"[ T]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 _ZONE = r"(Z|[+-][0-9]{2}(:?[0-5][0-9](:[0-5][0-9])?)?)?"
 _ZONE_TO_THE_SECOND = r"[+-][0-9]{2}:[0-5][0-9]:[0-5][0-9]"
 _WORDS: dict[Kind, Words] = {
-    Kind.BOOLEAN: BOOLEAN_WORDS,
     Kind.REAL: Words(pattern=r"^(?i:[+-]?inf(inity)?|nan)$", put=put_reals),
     Kind.DECIMAL: Words(pattern=r"^(?i:nan)$", put=leave_text),
     Kind.DATE: Words(pattern=rf"^((?i:-?infinity)|{_FAR_DAY}|{_DAY} BC)$", put=leave_text),

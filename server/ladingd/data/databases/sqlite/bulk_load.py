@@ -26,8 +26,8 @@ from ladingd.data.databases.sqlite.verdict import Verdict, faults
 from ladingd.data.mapping.batch import Batch, leave_out
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.values import types as field_type
+from ladingd.data.values.alteration import WOULD_CHANGE
 from ladingd.data.values.casting import VALUE_CAP, shorten
-from ladingd.data.values.inference import WOULD_CHANGE
 
 if TYPE_CHECKING:
     from pathlib import Path

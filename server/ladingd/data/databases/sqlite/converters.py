@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.values.converters import (
-    BOOLEAN_WORDS,
     Reading,
     Words,
     checked,
@@ -39,8 +37,6 @@ def sqlite_reading(kind: FieldType, *, inferred: bool = False) -> Reading:
         return Reading(kind=kind, convert=partial(_to_double, exact=kept), name=f"{kind}{limit}", beyond=beyond)
     if kind.kind is Kind.REAL and not inferred:
         return Reading(kind=kind, convert=_to_reals, name=str(kind), words=_INFINITIES)
-    if kind.kind is Kind.BOOLEAN and not inferred:
-        return replace(typed(kind), words=BOOLEAN_WORDS)
     return typed(kind)
 
 

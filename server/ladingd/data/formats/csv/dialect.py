@@ -42,6 +42,8 @@ class Dialect:
     """Blanks before a field do not belong to it."""
     comment: str = ""
     """How lines begin that are no records; empty: every line is part of a record."""
+    null_words: tuple[str, ...] = ()
+    """Fields without quotes that are null."""
 
     @classmethod
     def of(cls, layout: Layout) -> Dialect:
@@ -53,6 +55,7 @@ class Dialect:
             escape=details.get("escape", ""),
             blanks=details.get("blanks") == "skipped",
             comment=details.get("comment", ""),
+            null_words=tuple(details["null words"].split("\n")) if "null words" in details else (),
         )
 
     @classmethod
@@ -72,6 +75,8 @@ class Dialect:
             details["blanks"] = "skipped"
         if self.comment:
             details["comment"] = self.comment
+        if self.null_words:
+            details["null words"] = "\n".join(self.null_words)
         return details
 
     def layout(self, header: Header = Header.DEFAULT) -> Layout:

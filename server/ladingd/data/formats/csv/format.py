@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from ladingd.data.formats.csv.sample import read_head
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.formats.format import Format, Outline
 from ladingd.data.formats.lines import blank_lines, find_beginning
+from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,12 +53,13 @@ class Csv(Format):
         head = read_head(source, beginning, size, spec.csv, column_limit)
         first_line += head.lines
         fill = spec.csv.ragged is Ragged.FILL
-        parsed = parse(head.records, head.dialect, head.fields, fill=fill)
+        null_words, _ = wanted(spec.null_words)
+        parsed = parse(head.records, replace(head.dialect, null_words=null_words), head.fields, fill=fill)
         places = record_places(head.records, head.dialect)
         left_out = {each.index for each in parsed.misshapen} | parsed.refused.keys() | set(parsed.skipped.tolist())
         kept = [index for index in range(places.ends.size) if index not in left_out]
         return Outline(
-            layout=_layout(head, fill=fill),
+            layout=_layout(head, null_words, fill=fill),
             start=beginning.start + head.start,
             end=size,
             first_line=first_line,
@@ -64,6 +67,7 @@ class Csv(Format):
             named=head.named,
             columns=parsed.columns[: len(head.names)],
             lines=(first_line + places.lines(np.array(kept, np.int64))).tolist(),
+            decimal_mark="." if head.dialect.delimiter == "," else "",
             detected=_detected(head),
             notes=(*notes, *head.notes),
         )
@@ -83,8 +87,8 @@ class Csv(Format):
         return CsvWriter(dialect=Dialect.of(layout), names=names)
 
 
-def _layout(head: Head, *, fill: bool) -> Layout:
-    details = dict(head.dialect.details())
+def _layout(head: Head, null_words: tuple[str, ...], *, fill: bool) -> Layout:
+    details = dict(replace(head.dialect, null_words=null_words).details())
     if head.fields != len(head.names):
         details[FIELDS] = str(head.fields)
     if fill:

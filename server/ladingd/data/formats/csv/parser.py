@@ -227,7 +227,7 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
             check_utf8=False,
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
-            null_values=[""],
+            null_values=["", *dialect.null_words],
         ),
     )
     return Parsed(columns=[in_one_piece(column) for column in table.columns], misshapen=misshapen)

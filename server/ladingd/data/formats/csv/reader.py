@@ -77,6 +77,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         warnings=warnings,
         empty=int(parsed.skipped.size),
         nul=b"\0" in data,
+        nulled=True,
     )
 
 

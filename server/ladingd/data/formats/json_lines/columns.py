@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ladingd.data.formats.json_lines.parser import Value
 
-NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
-
 _BOOLEANS = pa.array(["true", "false", None], pa.string())
 
 

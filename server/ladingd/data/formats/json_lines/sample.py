@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.formats.json_lines.columns import NUMBERS
 from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARecord, Record, fields_of
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, unique_names
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import infer
-from ladingd.data.values.types import FieldType, Kind
+from ladingd.data.values.types import NUMBERS, FieldType, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +100,16 @@ def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value
     is_plain = kind.kind in NUMBERS or kind.kind is Kind.BOOLEAN
     if strings:
         return field_type.TEXT if is_plain or len(strings) < present else None
-    if is_plain:
-        return kind
     numbers = values.drop_null()
+    if is_plain and (kind.kind is not Kind.DECIMAL or _have_scale(numbers, kind.scale)):
+        return kind
+    if is_plain:
+        return FieldType(kind=Kind.REAL)
     if kind.kind is Kind.TEXT and len(numbers) and pc.all(pc.match_substring_regex(numbers, NUMBER)).as_py():
         return FieldType(kind=Kind.REAL)
     return None
+
+
+def _have_scale(numbers: pa.Array, scale: int) -> bool:
+    """Whether all numbers have as many places. JSON writes others as reals."""
+    return bool(pc.all(pc.match_substring_regex(numbers, rf"\.[0-9]{{{scale}}}$")).as_py())

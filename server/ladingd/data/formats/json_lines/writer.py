@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 
 from ladingd.core.plan import Column
 from ladingd.data.formats.format import Writer
-from ladingd.data.formats.json_lines.columns import NUMBERS
 from ladingd.data.formats.json_lines.parser import NUMBER
 from ladingd.data.rejects.lines import escaped
 from ladingd.data.values import types as field_type
-from ladingd.data.values.types import Kind
+from ladingd.data.values.types import NUMBERS, Kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,6 +94,6 @@ def test_the_calendar_still_refuses_on_the_quick_way() -> None:
     assert outcome.values.to_pylist() == [date(2024, 2, 29), None]
 
 
-@pytest.mark.parametrize("values", [["t", "f"], ["NaN", "1.5"], ["infinity", "2024-01-01"], ["yes", "no"], ["\\x41"]])
+@pytest.mark.parametrize("values", [["infinity", "1.5"], ["infinity", "2024-01-01"], ["tru", "fals"], ["\\x41"]])
 def test_detection_takes_none_of_these_words(values: list[str]) -> None:
     assert str(infer(pa.array(values))) == "text"

@@ -1,0 +1,123 @@
+"""Decides on the types and notations of the columns of an import, and says what is uncertain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.data.mapping.column_reading import ColumnReading, is_text
+from ladingd.data.values import types as field_type
+from ladingd.data.values.inference import Finding, find_notation, find_type, settle
+from ladingd.data.values.names import fold
+from ladingd.data.values.notation import notation_of
+from ladingd.data.values.null_words import count_words
+from ladingd.data.values.types import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+    from ladingd.core.plan import Column, ImportPlan
+    from ladingd.core.spec import ImportSpec
+    from ladingd.data.databases.target import Target
+    from ladingd.data.formats.format import Outline
+    from ladingd.data.values.converters import Reading
+
+
+def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Target) -> dict[str, Finding]:
+    """The types that a spec wants, by column name. Raises InvalidSpec."""
+    by_fold = {fold(name): name for name in names}
+    listing = ", ".join(map(repr, names)) or "none at all"
+    types: dict[str, Finding] = {}
+    for wanted, spelled in spec.types.items():
+        name = by_fold.get(fold(wanted))
+        if name is None:
+            raise InvalidSpec(f"types.{wanted}", f"{path} has no column {wanted!r}; it has {listing}")
+        try:
+            kind, notation = field_type.split(spelled)
+            if notation:
+                notation_of(kind, notation)
+            types[name] = Finding(type=kind, notation=notation)
+            target.check_type(kind)
+        except ValueError as error:
+            raise InvalidSpec(f"types.{wanted}", str(error)) from error
+    return types
+
+
+def new_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding]) -> list[Finding]:
+    """The types of the columns of a new table."""
+    words = (*plan.null_words, *plan.typed_null_words)
+    findings = []
+    for name, values in zip(outline.names, outline.columns, strict=True):
+        if name in outline.types and name not in wanted:
+            findings.append(Finding(type=outline.types[name]))
+        else:
+            findings.append(_notated(values, wanted[name], words) if name in wanted else find_type(values, words))
+    return settle(findings, outline.decimal_mark)
+
+
+def known_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding]) -> list[Finding]:
+    """The types of the columns of an existing table, and how the file writes their values."""
+    words = (*plan.null_words, *plan.typed_null_words)
+    findings = [
+        _notated(values, wanted.get(column.source) or Finding(type=field_type.parse(column.type)), words)
+        for column, values in zip(plan.columns, outline.columns, strict=True)
+    ]
+    return settle(findings, outline.decimal_mark)
+
+
+def _notated(values: pa.Array, found: Finding, words: Sequence[str]) -> Finding:
+    if found.notation or found.type == TEXT or not is_text(values):
+        return found
+    return find_notation(values, found.type, words)
+
+
+def doubts(columns: Sequence[Column], findings: Sequence[Finding]) -> tuple[str, ...]:
+    """A sentence for each column whose values have several meanings."""
+    notes = []
+    for column, found in zip(columns, findings, strict=True):
+        if not found.options or found.type in (option.type for option in found.options if not option.notation):
+            continue
+        choices = " or ".join(f"--type '{column.source}={option}'" for option in found.options)
+        notes.append(f"{column.source} is read as {column.type}: nothing tells how its values are meant; use {choices}")
+    return tuple(notes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """What becomes of the values of the sample."""
+
+    null_words: dict[str, None]
+    """The null words that were found."""
+    notes: tuple[str, ...]
+    """A sentence for each column with null words or with values that will be refused.
+
+    The journal shows it. More people may read the journal than the records, so it repeats no value but null words.
+    """
+
+
+def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], outline: Outline) -> Sampled:
+    """Read the sample as the plan says."""
+    notes = []
+    found: dict[str, None] = {}
+    for column, reading, values in zip(plan.columns, readings, outline.columns, strict=True):
+        how = ColumnReading.of(plan, column, reading)
+        outcome = how.read(values, nulled=True)
+        first = f"the first {len(values) - values.null_count:,} values"
+        misfits = outcome.misfits
+        if outcome.values.null_count - values.null_count > len(misfits) and reading.kind != TEXT and is_text(values):
+            words = count_words(values, how.words | how.nulls)
+            found |= dict.fromkeys(words)
+            if words:
+                notes.append(f"{column.source}: {sum(words.values()):,} of {first} are null: {', '.join(words)}")
+        if misfits:
+            row, misfit = next(iter(misfits.items()))
+            line = outline.lines[row]
+            place = f", the first in line {line}" if line else ", the first"
+            notes.append(
+                f"{column.source} is read as {column.type}: {len(misfits):,} of {first} will be refused{place}: "
+                f"it {misfit.problem}"
+            )
+    return Sampled(null_words=found, notes=tuple(notes))
