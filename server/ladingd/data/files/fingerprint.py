@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import SourceChanged
 from ladingd.core.plan import HEAD, Fingerprint
-from ladingd.data.files.digest import digest_all, is_digest
+from ladingd.data.files.digest import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ladingd.core.plan import Chunk
     from ladingd.data.files.roots import Source
@@ -45,16 +45,18 @@ def check(source: Source, planned: Fingerprint) -> None:
         raise SourceChanged(f"{source.path} has changed: {size - planned.size} bytes were appended")
 
 
-def check_chunk(source: Source, chunk: Chunk, found: str) -> None:
+def check_chunk(source: Source, chunk: Chunk, found: str, unit: str = "bytes") -> None:
     """Raise SourceChanged if the bytes of a chunk no longer have the digest of the cut."""
     if is_digest(chunk.digest) and found != chunk.digest:
         raise SourceChanged(
-            f"{source.path} is not the file the job was planned with: its bytes {chunk.start:,} to {chunk.end:,} "
+            f"{source.path} is not the file the job was planned with: its {unit} {chunk.start:,} to {chunk.end:,} "
             "have changed since they were read"
         )
 
 
-def check_chunks(source: Source, planned: Fingerprint, chunks: Sequence[Chunk]) -> None:
+def check_chunks(
+    source: Source, planned: Fingerprint, chunks: Sequence[Chunk], digest_of: Callable[[Chunk], str]
+) -> None:
     """The same for chunks that were cut earlier, if the file may have been written since the plan."""
     if _is_untouched(source, planned):
         return
@@ -64,7 +66,7 @@ def check_chunks(source: Source, planned: Fingerprint, chunks: Sequence[Chunk]) 
                 f"{source.path} was written after an earlier version of Lading had begun to read it, and that version "
                 "kept no digest that proves that the bytes are the same: import the file with a new job"
             )
-        check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
+        check_chunk(source, chunk, digest_of(chunk))
 
 
 def _is_untouched(source: Source, planned: Fingerprint) -> bool:

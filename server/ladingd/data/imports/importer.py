@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, CommittedChunk
     from ladingd.core.preview import Preview
     from ladingd.data.databases.target import Target
+    from ladingd.data.files.roots import Source
     from ladingd.data.rejects.fault import Faults
 
 
@@ -82,7 +83,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
     def check_source(self, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """Check that the file still holds the bytes that these chunks were cut from."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
-            fingerprint.check_chunks(source, plan.fingerprint, chunks)
+            _check_chunks(source, plan, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
         """Convert the chunk before the transaction begins, then commit it."""
@@ -105,7 +106,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Check that all chunks came from one file and went into one table."""
         with reopen_source(self.roots, self.own_files, plan.file) as source:
             fingerprint.check(source, plan.fingerprint)
-            fingerprint.check_chunks(source, plan.fingerprint, chunks)
+            _check_chunks(source, plan, chunks)
         self._target(plan.target.connection).verify(job_uid, plan)
         return ()
 
@@ -118,6 +119,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
     def _target(self, connection: str) -> Target:
         return target_of(find_connection(self.connections, connection, "target.connection"), self.work_dir)
+
+
+def _check_chunks(source: Source, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
+    fingerprint.check_chunks(source, plan.fingerprint, chunks, partial(format_of(plan.layout).digest, source, plan))
 
 
 @lru_cache(maxsize=4)

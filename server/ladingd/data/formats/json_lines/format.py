@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, ClassVar
 
-from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Layout
-from ladingd.core.spec import CsvFormat
 from ladingd.data.formats.format import SAMPLE, Format, Outline
 from ladingd.data.formats.json_lines.chunker import cut
 from ladingd.data.formats.json_lines.parser import BLANK
@@ -16,6 +14,7 @@ from ladingd.data.formats.json_lines.reader import read_piece
 from ladingd.data.formats.json_lines.sample import read_head
 from ladingd.data.formats.json_lines.writer import JsonLinesWriter
 from ladingd.data.formats.lines import blank_lines, find_beginning
+from ladingd.data.formats.options import refuse_csv_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ladingd.data.formats.format import Piece
 
 NAME = "json_lines"
-
-_NO_OPTIONS = CsvFormat()
 
 
 class JsonLines(Format):
@@ -47,9 +44,7 @@ class JsonLines(Format):
             return False
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        for name in ("delimiter", "quote", "header"):
-            if getattr(spec.csv, name) != getattr(_NO_OPTIONS, name):
-                raise InvalidSpec(f"csv.{name}", "has no meaning for JSON Lines")
+        refuse_csv_options(spec, self.title)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
