@@ -73,7 +73,8 @@ class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
     8 MiB.
 
-    ``file_format`` is ``csv`` or ``json_lines``. If it is empty, the file's name or content decides.
+    ``file_format`` is ``csv``, ``json_lines``, ``parquet`` or ``arrow``. If it is empty, the file's content or name
+    decides.
     """
 
     files: tuple[File, ...]
@@ -90,7 +91,8 @@ class ImportSpec:
 class ExportSpec:
     """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv`` or ``json_lines``. If it is empty, the ending of the file's name decides; else CSV.
+    ``file_format`` is ``csv``, ``json_lines``, ``parquet`` or ``arrow``. If it is empty, the ending of the file's name
+    decides; else CSV.
     """
 
     table: Table

@@ -8,6 +8,10 @@ import random
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -29,6 +33,17 @@ COLUMNS = {
 }
 CONSTRAINED = {**COLUMNS, "id": "INTEGER PRIMARY KEY", "amount": "DECIMAL(10,2) CHECK (amount >= 0)"}
 """The constraints that `write_violations` violates."""
+
+_ARROW = {
+    "INTEGER": pa.int32(),
+    "TEXT": pa.string(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "DECIMAL": pa.decimal128(10, 2),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+}
+"""The types of Arrow for the types of the table."""
 
 _FIRST = ("Anna", "Jörg", "Zoë", "Marie", "Luis", "Olu", "Chen", "Ivan", "Noor", "Priya")
 _LAST = ("Müller", "O'Neil", "Smith", "García", "Nguyen", "Dubois", "Rossi", "Kowalski")
@@ -61,6 +76,13 @@ def write_json_lines(source: Path, path: Path) -> None:
                 for name, value in record.items()
             )
             lines.write("{" + ",".join(fields) + "}\n")
+
+
+def write_parquet(source: Path, path: Path) -> None:
+    """Write the records of a file that `write` has made as Parquet, with the types of the table."""
+    columns = {name: _ARROW[kind.split("(")[0].split()[0]] for name, kind in COLUMNS.items()}
+    table = pacsv.read_csv(source, convert_options=pacsv.ConvertOptions(column_types=columns, strings_can_be_null=True))
+    pq.write_table(table, path)
 
 
 def bad_share(number: int) -> int:

@@ -17,6 +17,7 @@ from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.files.roots import open_source
 from ladingd.data.formats.format import Format
 from tests.contract.databases import TestDatabase
+from tests.contract.files import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +94,7 @@ class ImportJob(TestJob):
         layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name)))
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
-        path.write_bytes(b"".join([writer.header(), *map(bytes, writer.records(texts))]))
+        path.write_bytes(written(writer, texts))
         return ImportSpec(file=File(path=path.name), target=_TABLE, chunk_bytes=path.stat().st_size // 2)
 
     def moved(self) -> list[Row]:

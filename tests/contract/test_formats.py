@@ -5,14 +5,17 @@ Every registered format is tested. A format without files in this module fails.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from ladingd.core.errors import InvalidSpec, SourceChanged
@@ -23,6 +26,7 @@ from ladingd.data.files.roots import Source, open_source
 from ladingd.data.formats.registry import FORMATS, format_of, format_to_read, format_to_write
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
+from tests.contract.files import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +50,8 @@ class Sample:
     refused: tuple[int, ...] = ()
     """The rejected records, counted from 1."""
     empty: int = 0
+    larger: Callable[[], bytes]
+    """The bytes of a file that has many more records of this kind."""
 
 
 def _csv(rows: list[tuple[str | None, ...]]) -> list[bytes]:
@@ -57,29 +63,65 @@ def _json_lines(rows: list[tuple[str | None, ...]]) -> list[bytes]:
     return [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False).encode() for row in rows]
 
 
+def _table(rows: list[tuple[str | None, ...]]) -> pa.Table:
+    return pa.table([pa.array([row[place] for row in rows], pa.string()) for place in range(len(NAMES))], NAMES)
+
+
+def _parquet(rows: list[tuple[str | None, ...]], group: int = 50) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(_table(rows), file, row_group_size=group, compression="none", use_dictionary=False)
+    return file.getvalue()
+
+
+def _arrow(rows: list[tuple[str | None, ...]], new: Callable[..., Any] = pa.ipc.new_file, batch: int = 50) -> bytes:
+    file = io.BytesIO()
+    table = _table(rows)
+    with new(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch)
+    return file.getvalue()
+
+
+def _lines(name: str, data: bytes, refused: tuple[int, ...] = (), empty: int = 0) -> Sample:
+    more = data[-20_000:].partition(b"\n")[2]
+    return Sample(name=name, data=data, rows=ROWS, refused=refused, empty=empty, larger=lambda: data + more * 300)
+
+
 CSV, JSON = _csv(ROWS), _json_lines(ROWS)
+MANY = 200 * ROWS
 SAMPLES = {
     "csv": [
-        Sample(name="regular.csv", data=b"\n".join([b"id,name,note", *CSV, b""]), rows=ROWS),
-        Sample(name="no_end.csv", data=b"\r\n".join([b"id,name,note", *CSV]), rows=ROWS),
-        Sample(
-            name="faults.csv",
-            data=b"\n".join([b"id,name,note", *CSV[:9], b"1,2", b"", *CSV[9:], b"1,2,3,4", b""]),
-            rows=ROWS,
+        _lines("regular.csv", b"\n".join([b"id,name,note", *CSV, b""])),
+        _lines("no_end.csv", b"\r\n".join([b"id,name,note", *CSV])),
+        _lines(
+            "faults.csv",
+            b"\n".join([b"id,name,note", *CSV[:9], b"1,2", b"", *CSV[9:], b"1,2,3,4", b""]),
             refused=(10, 402),
             empty=1,
         ),
     ],
     "json_lines": [
-        Sample(name="regular.jsonl", data=b"\n".join([*JSON, b""]), rows=ROWS),
-        Sample(name="no_end.ndjson", data=b"\r\n".join(JSON), rows=ROWS),
-        Sample(
-            name="faults.jsonl",
-            data=b"\n".join([*JSON[:9], b"[1]", b" ", *JSON[9:], b'{"id":', b""]),
-            rows=ROWS,
+        _lines("regular.jsonl", b"\n".join([*JSON, b""])),
+        _lines("no_end.ndjson", b"\r\n".join(JSON)),
+        _lines(
+            "faults.jsonl",
+            b"\n".join([*JSON[:9], b"[1]", b" ", *JSON[9:], b'{"id":', b""]),
             refused=(10, 402),
             empty=1,
         ),
+    ],
+    "parquet": [
+        Sample(name="groups.parquet", data=_parquet(ROWS), rows=ROWS, larger=lambda: _parquet(MANY, 1000)),
+        Sample(name="one_group.pq", data=_parquet(ROWS, 1000), rows=ROWS, larger=lambda: _parquet(MANY, 10_000)),
+    ],
+    "arrow": [
+        Sample(name="file.arrow", data=_arrow(ROWS), rows=ROWS, larger=lambda: _arrow(MANY)),
+        Sample(
+            name="stream.arrows",
+            data=_arrow(ROWS, pa.ipc.new_stream),
+            rows=ROWS,
+            larger=lambda: _arrow(MANY, pa.ipc.new_stream),
+        ),
+        Sample(name="one_batch.feather", data=_arrow(ROWS, batch=1000), rows=ROWS, larger=lambda: _arrow(MANY)),
     ],
 }
 """Files for each format, by its name."""
@@ -214,14 +256,16 @@ def test_every_record_is_in_one_chunk_and_read_as_it_is(
 @pytest.mark.parametrize(("kind", "sample"), ALL)
 def test_a_record_is_told_by_its_line_and_text(kind: Format, sample: Sample, tmp_path: Path) -> None:
     at = opened(tmp_path, sample.name, sample.data, 3000)
-    lines = [line.removesuffix(b"\r").decode() for line in sample.data.split(b"\n")]
+    lines = [line.removesuffix(b"\r").decode(errors="replace") for line in sample.data.split(b"\n")]
+    records = [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False) for row in sample.rows]
     told = 0
     with at.source as source:
         for chunk in chunks_of(kind, source, at.plan):
             piece = kind.read(source, at.plan, chunk)
             places = piece.indexes
-            for line, raw in zip(piece.origins.lines(places).tolist(), texts(piece.origins.raw(places)), strict=True):
-                assert raw == lines[line - 1]
+            raws = texts(piece.origins.raw(places))
+            for index, line, raw in zip(places.tolist(), piece.origins.lines(places).tolist(), raws, strict=True):
+                assert raw == (lines[line - 1] if line else records[chunk.first_record + index - 1])
                 told += 1
             for column, values in enumerate(piece.columns):
                 assert texts(piece.origins.texts(places, column)) == [value or "" for value in texts(values)]
@@ -250,8 +294,7 @@ def test_a_file_that_changed_is_noticed(kind: Format, sample: Sample, tmp_path: 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
 def test_memory_is_bounded_by_a_chunk(kind: Format, tmp_path: Path) -> None:
     sample = SAMPLES[kind.name][0]
-    body = sample.data[-20_000:].partition(b"\n")[2]
-    at = opened(tmp_path, sample.name, sample.data + body * 300, 50_000)
+    at = opened(tmp_path, sample.name, sample.larger(), 50_000)
     with at.source as source:
         watched = Watched(source)
         chunks = chunks_of(kind, watched, at.plan)  # type: ignore[arg-type]
@@ -267,8 +310,7 @@ def test_what_is_written_is_read_again(kind: Format, tmp_path: Path) -> None:
     writer = kind.writer(layout, columns)
     arrays = [pa.array([row[place] for row in rows], pa.string()) for place in range(len(NAMES))]
     (ending, *_) = kind.endings
-    data = b"".join([writer.header(), *map(bytes, writer.records(arrays))])
-    at = opened(tmp_path, f"out.{ending}", data, 8 << 20)
+    at = opened(tmp_path, f"out.{ending}", written(writer, arrays), 8 << 20)
     with at.source as source:
         chunks = chunks_of(kind, source, at.plan)
         assert [row for _, _, row in sorted(read_all(kind, source, at.plan, chunks))] == rows

@@ -16,6 +16,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-import": postgres.clean,
     "postgres-cold": postgres.cold,
     "json-lines": postgres.json_lines,
+    "parquet": postgres.parquet,
     "postgres-rejects": postgres.rejects,
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,

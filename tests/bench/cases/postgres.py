@@ -78,6 +78,21 @@ def json_lines(bench: Workbench) -> Iterator[Figure]:
     yield speed("json-lines", ours, "our CSV", theirs, goal=0.5, aim=0.8)
 
 
+def parquet(bench: Workbench) -> Iterator[Figure]:
+    """Parquet into PostgreSQL, compared with the same records as CSV."""
+    number, columns = bench.records, records.COLUMNS
+    csv = bench.clean_file(number)
+    parquet = bench.file(f"clean-{number}.parquet", lambda path: records.write_parquet(csv, path))
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(parquet, columns, number).seconds,
+            lambda: bench.into_postgres(csv, columns, number).seconds,
+        )
+    bench.drop_tables()
+    yield speed("parquet", ours, "our CSV", theirs, goal=2.0, aim=2.5)
+
+
 def rejects(bench: Workbench) -> Iterator[Figure]:
     """1 % bad records, all kept as rejects, compared with COPY that skips them and logs their lines."""
     number, columns, bad = bench.records, records.COLUMNS, records.bad_share(bench.records)

@@ -34,7 +34,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="csv or json_lines.",
+        help="csv, json_lines, parquet or arrow.",
         show_default="by the name of the file, or its content",
     ),
 ]

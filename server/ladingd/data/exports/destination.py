@@ -6,10 +6,10 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import FileIO
+from dataclasses import dataclass, replace
+from io import BufferedReader, BufferedWriter, FileIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec
 from ladingd.data.files.digest import digest_all
@@ -18,7 +18,7 @@ from ladingd.data.files.roots import Directory, PathRefused, Unsuitable, destina
 from ladingd.data.storage.work_dir import disk_full, sync_directory, sync_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from _typeshed import ReadableBuffer
 
@@ -74,7 +74,8 @@ class Destination:
     def begin(self) -> None:
         """Create an empty draft, which shows whether the file can be written at all. Raises DestinationRefused."""
         with self._refusals():
-            self._check_writable()
+            if not self._is_claimed():
+                self._check_writable()
         try:
             self.draft.unlink(missing_ok=True)
             # Users who may not read the replaced file must not be able to read the draft.
@@ -126,6 +127,29 @@ class Destination:
         with self._refusals():
             os.fdatasync(draft.fileno())
 
+    def assembled(
+        self, draft: FileIO, size: int, assemble: Callable[[BinaryIO, BinaryIO], None]
+    ) -> tuple[Destination, str]:
+        """The destination with another, complete draft, which ``assemble`` makes of ``size`` bytes of this one, and its
+        identity."""
+        whole = replace(self, draft=self._whole)
+        whole.begin()
+        with whole.open_draft() as file:
+            with self._refusals():
+                draft.truncate(size)
+                draft.seek(0)
+                rows, written = BufferedReader(draft, _BLOCK), BufferedWriter(file, _BLOCK)
+                try:
+                    assemble(rows, written)
+                finally:
+                    rows.detach()
+                    written.detach()
+            return whole, whole.complete(file, file.tell())
+
+    @property
+    def _whole(self) -> Path:
+        return self.draft.with_name(f"{self.draft.name}.whole")
+
     def complete(self, draft: FileIO, size: int) -> str:
         """Check that the draft can become the file, and truncate it durably to ``size`` bytes.
 
@@ -149,6 +173,11 @@ class Destination:
                 )
             sync_directory(self.path.parent)
 
+    def is_published(self, identity: str) -> bool:
+        """Whether the completed file has its name already, although the draft is still there."""
+        with self._refusals():
+            return self._is_regular() and _identity(self.path) == identity
+
     def publish(self) -> None:
         """Rename the draft to the file. May be repeated after a crash until the draft is gone."""
         with self._refusals():
@@ -158,12 +187,18 @@ class Destination:
             sync_directory(self.path.parent)
             self.draft.unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Remove the draft."""
+    def remove_drafts(self) -> None:
+        """Remove what is left of the drafts."""
         with self._refusals():
             self.draft.unlink(missing_ok=True)
-            if self._is_claimed():
+            self._whole.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the drafts, and the file that only reserves the name."""
+        with self._refusals():
+            if self._is_claimed() or replace(self, draft=self._whole)._is_claimed():
                 self.path.unlink()
+            self.remove_drafts()
 
     def _check_writable(self) -> None:
         self.directory.check_writable(self.path.name, self.guard)

@@ -155,21 +155,28 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
         ledger = self._ledger(job_uid)
         with ledger.locked():
             destination, complete = Destination.of(self.roots, self.own_files, plan, job_uid), ledger.complete
-            if complete.exists() and not destination.draft.exists():
+            if complete.exists() and (not destination.draft.exists() or destination.is_published(complete.read_text())):
                 destination.check_published(complete.read_text())
+                destination.remove_drafts()
                 return (moments_seen(ledger),)
             destination.check()
             source = self._source(plan)
             source.verify(plan, ledger.exported)
-            header = _header(plan)
+            writer = writer_of(plan)
+            header = writer.header()
             with destination.open_draft() as draft:
                 destination.put(draft, [header], 0)
                 front, _ = _advance(ledger, destination, draft, header)
                 if front.ordinal != len(chunks):
                     raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
-                identity = destination.complete(draft, len(header) + front.size)
+                size = len(header) + front.size
+                if writer.appendable:
+                    final, identity = destination, destination.complete(draft, size)
+                else:
+                    final, identity = destination.assembled(draft, size, writer.assemble)
             write_durably(complete, [identity.encode()])
-            destination.publish()
+            final.publish()
+            destination.remove_drafts()
             for chunk in chunks:
                 ledger.part(chunk.ordinal).unlink(missing_ok=True)
             ledger.remove_drafts()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import pyarrow as pa
 
 from ladingd.core.plan import Layout
+from ladingd.data.files.digest import digest_all
 from ladingd.data.rejects.fault import Fault
 from ladingd.data.values.positions import Positions
 from ladingd.data.values.types import FieldType
@@ -39,7 +40,7 @@ class Outline:
     named: bool = True
     """The file itself names its columns. Otherwise their position identifies them."""
     columns: Sequence[pa.Array] = ()
-    """A sample of the records: one array of text for each column."""
+    """A sample of the records: for each column an array of text or of typed values."""
     lines: Sequence[int] = ()
     """The line of each record in the sample."""
     types: Mapping[str, FieldType] = field(default_factory=dict)
@@ -97,6 +98,10 @@ class Writer(ABC):
     delimited: ClassVar[bool] = False
     """Records are delimited text, which a database may write by itself."""
 
+    appendable: ClassVar[bool] = True
+    """The records of all chunks, one after the other behind the header, are the file. Otherwise ``assemble`` makes the
+    file of them."""
+
     @abstractmethod
     def header(self) -> bytes:
         """What the file begins with."""
@@ -104,6 +109,10 @@ class Writer(ABC):
     @abstractmethod
     def records(self, columns: Sequence[pa.Array]) -> list[bytes | memoryview]:
         """The records of some rows, in pieces. ``columns``: one array of text for each column of the export."""
+
+    def assemble(self, rows: BinaryIO, file: BinaryIO) -> None:
+        """Make the file of the header and the records of all chunks, in bounded memory."""
+        raise AssertionError("the file of an appendable writer is complete as it is")
 
 
 class Format(ABC):
@@ -119,6 +128,8 @@ class Format(ABC):
     """As messages call it: ``JSON Lines``."""
     endings: ClassVar[frozenset[str]]
     """How the names of its files end: ``jsonl``."""
+    unit: ClassVar[str] = "bytes"
+    """What ``start`` and ``end`` of a chunk count."""
 
     @abstractmethod
     def recognises(self, sample: bytes) -> bool:
@@ -135,6 +146,10 @@ class Format(ABC):
     @abstractmethod
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         """The next chunks after the previous one, at most ``limit``; none: the file ends there."""
+
+    def digest(self, source: Source, plan: ImportPlan, chunk: Chunk) -> str:
+        """The digest of the bytes that a chunk is read from."""
+        return digest_all(source.blocks(chunk.start, chunk.end))
 
     @abstractmethod
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:

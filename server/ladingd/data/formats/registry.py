@@ -6,9 +6,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.data.formats.arrow.format import Arrow
 from ladingd.data.formats.csv.format import Csv
 from ladingd.data.formats.format import SAMPLE
 from ladingd.data.formats.json_lines.format import JsonLines
+from ladingd.data.formats.parquet.format import Parquet
 from ladingd.data.formats.signature import check_readable, check_writable
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (JsonLines(), Csv())
+FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), JsonLines(), Csv())
 """All formats. The first one that recognises a file reads it; the last one takes every other file."""
 
 _BY_NAME = {each.name: each for each in FORMATS}
@@ -29,20 +31,26 @@ def format_of(layout: Layout) -> Format:
 
 
 def format_to_read(source: Source, spec: ImportSpec) -> Format:
-    """The format of a file to import: from the spec, else from its name, else from its content.
+    """The format of a file to import: from the spec, else from its content, else from its name.
 
     Raises InvalidSpec if Lading cannot read it.
     """
     if spec.file_format:
         return _named(spec.file_format)
-    by_name = _by_ending(source.path)
-    if by_name is not None and by_name is not FORMATS[-1]:
-        return by_name
     sample = source.read(0, min(SAMPLE, source.size))
     recognised = next((each for each in FORMATS if each.recognises(sample)), None)
-    if recognised is None:
+    by_name = _by_ending(source.path)
+    if recognised is None and by_name in (None, FORMATS[-1]):
         check_readable(source.path, sample)
-    return recognised or FORMATS[-1]
+    return recognised or by_name or FORMATS[-1]
+
+
+def contradiction(source: Source, form: Format) -> tuple[str, ...]:
+    """The note about a file whose name promises another format than its content has."""
+    by_name = _by_ending(source.path)
+    if by_name is None or by_name is form:
+        return ()
+    return (f"{source.path} is {form.title}, although its name is that of a file in {by_name.title}",)
 
 
 def format_to_write(spec: ExportSpec) -> Format:
@@ -58,7 +66,8 @@ def format_to_write(spec: ExportSpec) -> Format:
 
 def _named(name: str) -> Format:
     if name not in _BY_NAME:
-        known = " and ".join(sorted(_BY_NAME))
+        *others, last = sorted(_BY_NAME)
+        known = f"{', '.join(others)} and {last}"
         raise InvalidSpec("file_format", f"names no format that Lading knows: {name!r} (it knows {known})")
     return _BY_NAME[name]
 

@@ -21,10 +21,8 @@ class _Format(NamedTuple):
 
 
 _JSON = _Format("JSON")
-_PARQUET = _Format("Parquet")
 _AVRO = _Format("Avro")
 _ORC = _Format("ORC")
-_ARROW = _Format("Arrow")
 _EXCEL = _Format("an Excel workbook", "save it as CSV first")
 _SPREADSHEET = _Format("an OpenDocument spreadsheet", "save it as CSV first")
 _XML = _Format("XML")
@@ -40,10 +38,8 @@ _ZIP = _Format("a ZIP archive", "unpack it first with unzip", "pack the file aft
 
 _NAMES = {
     _JSON: ("json", "geojson"),
-    _PARQUET: ("parquet", "pq"),
     _AVRO: ("avro",),
     _ORC: ("orc",),
-    _ARROW: ("arrow", "feather"),
     _EXCEL: ("xlsx", "xlsm", "xlsb", "xls"),
     _SPREADSHEET: ("ods",),
     _XML: ("xml",),
@@ -69,10 +65,8 @@ _BEGINNINGS = (
     (re.compile(rb"(?s)PK\x03\x04.{26}mimetypeapplication/vnd\.oasis\.opendocument\.spreadsheet"), _SPREADSHEET),
     (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _ZIP),
     (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), _EXCEL),
-    (re.compile(rb"PAR1"), _PARQUET),
     (re.compile(rb"Obj\x01"), _AVRO),
     (re.compile(rb"ORC[\0-\x08]"), _ORC),
-    (re.compile(rb"ARROW1\0\0"), _ARROW),
     (re.compile(rb"SQLite format 3\0"), _SQLITE),
     (re.compile(rb"(?s).{8}DUCK.\0\0\0"), _DUCKDB),
     (re.compile(rb"%PDF-[0-9]"), _PDF),

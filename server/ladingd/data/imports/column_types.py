@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.target import Target
     from ladingd.data.formats.format import Outline
     from ladingd.data.values.converters import Reading
+    from ladingd.data.values.types import FieldType
 
 
 def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Target) -> dict[str, Finding]:
@@ -56,6 +57,17 @@ def new_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding])
         else:
             findings.append(_notated(values, wanted[name], words) if name in wanted else find_type(values, words))
     return settle(findings, outline.decimal_mark)
+
+
+def storable_types(outline: Outline, target: Target) -> dict[str, FieldType]:
+    """The types that the file declares; text for those that the target cannot store."""
+    types = dict(outline.types)
+    for name, kind in types.items():
+        try:
+            target.check_type(kind)
+        except ValueError:
+            types[name] = TEXT
+    return types
 
 
 def known_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding]) -> list[Finding]:
@@ -115,7 +127,7 @@ def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], outline: Outli
         if misfits:
             row, misfit = next(iter(misfits.items()))
             line = outline.lines[row]
-            place = f", the first in line {line}" if line else ", the first"
+            place = f", the first in line {line}" if line else f", the first in record {row + 1:,}"
             notes.append(
                 f"{column.source} is read as {column.type}: {len(misfits):,} of {first} will be refused{place}: "
                 f"it {misfit.problem}"

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import HEAD, Column, ImportPlan
 from ladingd.data.files import fingerprint
-from ladingd.data.formats.registry import format_to_read
-from ladingd.data.imports.column_types import doubts, known_types, look_at_sample, new_types, wanted_types
+from ladingd.data.formats.registry import contradiction, format_to_read
+from ladingd.data.imports.column_types import (
+    doubts,
+    known_types,
+    look_at_sample,
+    new_types,
+    storable_types,
+    wanted_types,
+)
 from ladingd.data.imports.finding import describe
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.matching import match_columns
@@ -46,7 +53,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         end=outline.end,
         first_line=outline.first_line,
         chunk_bytes=spec.chunk_bytes,
-        notes=outline.notes,
+        notes=outline.notes if spec.file_format else (*contradiction(source, form), *outline.notes),
         null_words=words,
         typed_null_words=typed_words,
     )
@@ -64,9 +71,16 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         )
         renamings: tuple[str, ...] = ()
     else:
+        outline = replace(outline, types=storable_types(outline, target))
         findings = new_types(planned, outline, types)
         columns = tuple(
-            Column(source=name, target=new, type=str(found.type), notation=found.notation, inferred=name not in types)
+            Column(
+                source=name,
+                target=new,
+                type=str(found.type),
+                notation=found.notation,
+                inferred=name not in types and name not in outline.types,
+            )
             for name, new, found in zip(names, kept, findings, strict=True)
         )
         renamings = renamed(names, kept, target)

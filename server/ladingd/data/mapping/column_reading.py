@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.values.casting import Cast, Known, cast
-from ladingd.data.values.converters import Reading, only
+from ladingd.data.values.converters import Reading, after_christ, only
 from ladingd.data.values.notation import Notation, cast_written, notation_of
 from ladingd.data.values.null_words import null_words
+from ladingd.data.values.texts import as_text
 from ladingd.data.values.types import TEXT
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class ColumnReading:
         if _is_exact(values.type) and _is_exact(wanted):
             with suppress(pa.ArrowInvalid):  # Out of range: converting the text finds the values.
                 values = pc.cast(values, wanted)
-        if values.type == wanted:
+        if values.type == wanted and _is_in_range(values):
             return Cast(values=values, misfits={})
-        return cast(pc.cast(values, pa.string()), self.reading, known, nul=False, nulls=self.nulls)
+        return cast(as_text(values), self.reading, known, nul=False, nulls=self.nulls)
 
 
 def is_text(values: pa.Array) -> bool:
@@ -75,7 +76,18 @@ def _is_exact(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
+def _is_in_range(values: pa.Array) -> bool:
+    """Whether the values are finite and after the year 0. Other ones are judged by their text."""
+    if pa.types.is_floating(values.type):
+        return pc.all(pc.is_finite(values), min_count=0).as_py() is not False
+    if pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
+        with suppress(pa.ArrowInvalid):
+            return after_christ(values) is not None
+        return False
+    return True
+
+
 def _without(values: pa.Array, words: frozenset[str]) -> pa.Array:
     kind = values.type if is_text(values) else pa.string()
-    texts = values if is_text(values) else pc.cast(values, kind)
+    texts = values if is_text(values) else as_text(values)
     return only(values, pc.invert(pc.is_in(texts, value_set=pa.array(sorted(words), pa.string()).cast(kind))))

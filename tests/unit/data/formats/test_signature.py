@@ -8,8 +8,6 @@ import sqlite3
 import zipfile
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ladingd.core.errors import InvalidSpec
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 NAMES = [
     ("x.json", "JSON"),
-    ("x.parquet", "Parquet"),
     ("x.xlsx", "an Excel workbook"),
     ("x.XLSX", "an Excel workbook"),
     ("x.csv.gz", "compressed with gzip"),
@@ -55,12 +52,6 @@ def zipped(*names: str) -> bytes:
     return buffer.getvalue()
 
 
-def parquet() -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({"a": [1]}), buffer)
-    return buffer.getvalue()
-
-
 def database(directory: Path) -> bytes:
     path = directory / "made.db"
     connection = sqlite3.connect(path)
@@ -85,7 +76,6 @@ def database(directory: Path) -> bytes:
         (bytes.fromhex("28b52ffd0400"), "compressed with Zstandard"),
         (zipped("a.csv"), "a ZIP archive"),
         (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook"),
-        (parquet(), "Parquet"),
     ],
 )
 def test_an_import_of_another_format_is_refused_by_its_content(yard: Yard, content: bytes, kind: str) -> None:
@@ -106,6 +96,8 @@ def test_a_database_is_refused_by_its_content(yard: Yard, tmp_path: Path) -> Non
         '{"a":1},x\n{"a":2},y\n',
         "PK,name\n1,2\n",
         "PARAM,b\n1,2\n",
+        "PAR1,b\n1,2\n",
+        "ARROW1,b\n1,2\n",
         "<5,low\n>9,high\n",
         "Obj,n\n1,2\n",
         "[],x\n1,2\n",

@@ -1,0 +1,1 @@
+"""Arrow's IPC format: files and streams."""

@@ -1,0 +1,101 @@
+"""Arrow's IPC format (https://arrow.apache.org/docs/format/Columnar.html), as a file (also called Feather) or a
+stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
+
+import pyarrow as pa
+
+from ladingd.core.plan import Layout
+from ladingd.data.formats.arrow.messages import Kind, Message, begins_stream, messages
+from ladingd.data.formats.arrow.writer import ArrowFileWriter, ArrowStreamWriter
+from ladingd.data.formats.columnar.format import Columnar
+from ladingd.data.formats.columnar.rows import Contents, Damaged, Group
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ladingd.core.plan import Column
+    from ladingd.core.spec import ExportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.columnar.writer import ColumnarWriter
+
+_MAGIC, _PADDED = b"ARROW1", b"ARROW1\0\0"
+_STREAM = ".arrows"
+_DECOMPRESSED = 4
+"""How much larger compressed values are assumed to be in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrowContents(Contents):
+    """The messages of a file."""
+
+    found: Sequence[Message]
+    """The batches, one for each group."""
+
+    def batches(self, source: Source, place: int, size: int) -> Generator[pa.RecordBatch, None, None]:
+        message = self.found[place]
+        parts = [*self.shared, (message.start, message.end)]
+        with pa.ipc.open_stream(pa.py_buffer(b"".join(source.read(start, end) for start, end in parts))) as stream:
+            batch = stream.read_next_batch()
+        batch.validate(full=True)  # A false offset would end the process.
+        for first in range(0, batch.num_rows, size):
+            yield batch.slice(first, size)
+
+
+class Arrow(Columnar):
+    """Columns as Arrow has them in memory."""
+
+    name: ClassVar[str] = "arrow"
+    title: ClassVar[str] = "Arrow"
+    endings: ClassVar[frozenset[str]] = frozenset({"arrow", "arrows", "feather", "ipc"})
+
+    def recognises(self, sample: bytes) -> bool:
+        return sample.startswith(_PADDED) or begins_stream(sample)
+
+    def look(self, source: Source, size: int) -> ArrowContents:
+        found = list(messages(source, *_extent(source, size)))
+        if not found or found[0].kind != Kind.SCHEMA:
+            raise Damaged("is not an Arrow file: it does not begin with a schema")
+        try:
+            schema = pa.ipc.read_schema(pa.py_buffer(source.read(found[0].start, found[0].end)))
+        except (pa.ArrowException, OSError) as error:
+            raise Damaged(f"is a damaged Arrow file: its schema cannot be read ({error})") from error
+        batches = [message for message in found if message.kind == Kind.BATCH]
+        groups: list[Group] = []
+        first = 0
+        for message in batches:
+            values = (message.end - message.body) * (_DECOMPRESSED if message.codec else 1)
+            groups.append(Group(first=first, rows=message.rows, size=values, start=message.start, end=message.end))
+            first += message.rows
+        return ArrowContents(
+            schema=schema,
+            groups=groups,
+            compression=", ".join(sorted({message.codec or "none" for message in batches})) or "none",
+            shared=[
+                (message.start, message.end) for message in found if message.kind in (Kind.SCHEMA, Kind.DICTIONARY)
+            ],
+            found=batches,
+        )
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        is_stream = PurePosixPath(spec.file.path).suffix.lower() == _STREAM
+        return Layout(format=self.name, details={"kind": "stream" if is_stream else "file"})
+
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> ColumnarWriter:
+        kind = ArrowStreamWriter if layout.details.get("kind") == "stream" else ArrowFileWriter
+        return kind(columns=columns)
+
+
+def _extent(source: Source, size: int) -> tuple[int, int]:
+    """Where the messages of a file begin and end. Raises Damaged."""
+    if size < len(_PADDED) or source.read(0, len(_PADDED)) != _PADDED:
+        return 0, size
+    footer = source.read(max(size - 10, 0), size)
+    if len(footer) < 10 or not footer.endswith(_MAGIC):
+        raise Damaged("is a damaged Arrow file: its end is missing, so it was not written or copied completely")
+    return len(_PADDED), size - 10 - int.from_bytes(footer[:4], "little")

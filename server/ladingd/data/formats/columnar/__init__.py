@@ -1,0 +1,1 @@
+"""What Parquet and Arrow share: files of typed columns, addressed by row."""

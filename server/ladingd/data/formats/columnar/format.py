@@ -1,0 +1,176 @@
+"""The base of the formats that hold typed columns. The unit of a chunk is the row."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
+from ladingd.core.plan import Chunk, Layout
+from ladingd.data.files.fingerprint import check_chunk
+from ladingd.data.formats.columnar.rows import Damaged, check_length, read_rows, remember, remembered
+from ladingd.data.formats.columnar.values import as_json, plain, type_of
+from ladingd.data.formats.format import Format, Origins, Outline, Piece
+from ladingd.data.formats.lines import FILE_FIELD, unique_names
+from ladingd.data.formats.options import refuse_csv_options
+from ladingd.data.values.texts import as_text
+
+if TYPE_CHECKING:
+    from ladingd.core.plan import ImportPlan
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.columnar.rows import Contents, Group
+    from ladingd.data.values.positions import Positions
+
+_SAMPLED = 1_000
+_MOST_ROWS = 100_000
+"""The most rows of a chunk. The size of a group says little about values that it holds only once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnarOrigins(Origins):
+    """The rows of a chunk as the file has them."""
+
+    batch: pa.RecordBatch
+    names: Sequence[str]
+
+    def lines(self, records: Positions) -> Positions:
+        return np.zeros(records.size, np.int64)
+
+    def raw(self, records: Positions) -> pa.Array:
+        rows = pa.array(records, pa.int64())
+        columns = [as_json(column.take(rows)) for column in self.batch.columns]
+        return pa.array(
+            [
+                json.dumps(dict(zip(self.names, row, strict=True)), ensure_ascii=False, default=str)
+                for row in zip(*columns, strict=True)
+            ],
+            pa.string(),
+        )
+
+    def texts(self, records: Positions, column: int) -> pa.Array:
+        texts = as_text(plain(self.batch.column(column).take(pa.array(records, pa.int64()))))
+        return pc.fill_null(texts, pa.scalar("", texts.type))
+
+
+class Columnar(Format):
+    """A format whose files know the names and types of their columns, and their number of rows."""
+
+    unit: ClassVar[str] = "rows"
+
+    @abstractmethod
+    def look(self, source: Source, size: int) -> Contents:
+        """Look at the first ``size`` bytes of a file. Raises Damaged."""
+
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        refuse_csv_options(spec, self.title)
+
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        try:
+            contents = self.look(source, size)
+        except Damaged as error:
+            raise InvalidSpec(FILE_FIELD, f"{source.path} {error}") from error
+        remember(source, size, contents)
+        names = contents.schema.names
+        if len(names) > column_limit:
+            raise InvalidSpec(
+                FILE_FIELD, f"{source.path} has {len(names):,} columns; at most {column_limit:,} can be imported"
+            )
+        rows = min(contents.rows, _SAMPLED)
+        try:
+            sample = read_rows(source, contents, 0, rows)
+        except SourceUnreadable as error:
+            raise InvalidSpec(FILE_FIELD, error.message) from error
+        named = unique_names(names, source.path)
+        return Outline(
+            layout=Layout(format=self.name),
+            start=0,
+            end=contents.rows,
+            first_line=0,
+            names=named,
+            columns=[plain(column) for column in sample.columns],
+            lines=[0] * rows,
+            types=dict(zip(named, map(type_of, contents.schema.types), strict=True)),
+            detected={"format": self.title, "compression": contents.compression, "rows": f"{contents.rows:,}"},
+        )
+
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        contents = self._planned(source, plan)
+        chunks: list[Chunk] = []
+        start = plan.start if previous is None else previous.end
+        ordinal = 0 if previous is None else previous.ordinal + 1
+        while start < plan.end and len(chunks) < limit:
+            end = _end(contents.groups, contents.places(start, start + 1)[0], start, plan)
+            chunks.append(
+                Chunk(
+                    ordinal=ordinal,
+                    start=start,
+                    end=end,
+                    first_record=start + 1,
+                    first_line=0,
+                    records=end - start,
+                    digest=contents.digest(source, start, end),
+                )
+            )
+            ordinal, start = ordinal + 1, end
+        return tuple(chunks)
+
+    def digest(self, source: Source, plan: ImportPlan, chunk: Chunk) -> str:
+        return self._planned(source, plan).digest(source, chunk.start, chunk.end)
+
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        contents = self._planned(source, plan)
+        check_chunk(source, chunk, contents.digest(source, chunk.start, chunk.end), self.unit)
+        names = unique_names(contents.schema.names, source.path)
+        batch = read_rows(source, contents, chunk.start, chunk.end)
+        batch = batch.select([names.index(column.source) for column in plan.columns])
+        return Piece(
+            columns=[plain(column) for column in batch.columns],
+            indexes=np.arange(batch.num_rows, dtype=np.int64),
+            origins=ColumnarOrigins(batch=batch, names=[column.source for column in plan.columns]),
+            nul=True,
+        )
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        return Layout(format=self.name)
+
+    def _planned(self, source: Source, plan: ImportPlan) -> Contents:
+        """The contents of the file that was planned. Raises SourceChanged."""
+        size = plan.fingerprint.size
+        check_length(source, size)
+        contents = remembered(source, size)
+        if contents is None:
+            try:
+                contents = self.look(source, size)
+            except Damaged as error:
+                raise SourceChanged(f"{source.path} is not the file the job was planned with: it {error}") from error
+            remember(source, size, contents)
+        if contents.rows != plan.end:
+            raise SourceChanged(
+                f"{source.path} is not the file the job was planned with: it had {plan.end:,} rows, it has "
+                f"{contents.rows:,}"
+            )
+        return contents
+
+
+def _end(groups: Sequence[Group], place: int, start: int, plan: ImportPlan) -> int:
+    """Where the chunk that begins at ``start`` ends: behind as many whole groups as fit, else within the first."""
+    group = groups[place]
+    most = max(1, min(_MOST_ROWS, plan.chunk_bytes * group.rows // max(group.size, 1)))
+    if group.rows > most:
+        pieces = -(-group.rows // most)
+        return min(start + -(-group.rows // pieces), group.first + group.rows)
+    end, size = start, 0
+    for group in groups[place:]:
+        size += group.size
+        if end > start and (size > plan.chunk_bytes or group.first + group.rows - start > _MOST_ROWS):
+            break
+        end = group.first + group.rows
+    return end
