@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ladingd.core.spec import ExportSpec, ImportSpec
     from ladingd.data.files.roots import Source
 
+UNKNOWN_LINE = -1
+
 SAMPLE = 8 << 10
 """The bytes at the beginning of a file that are enough to recognise its format."""
 
@@ -42,7 +44,9 @@ class Outline:
     columns: Sequence[pa.Array] = ()
     """A sample of the records: for each column an array of text or of typed values."""
     lines: Sequence[int] = ()
-    """The line of each record in the sample."""
+    """The line of each record in the sample; 0 if the format has no lines, `UNKNOWN_LINE` if nobody counted them."""
+    whole: bool = False
+    """The sample has all records of the file."""
     types: Mapping[str, FieldType] = field(default_factory=dict)
     """The types of the columns that the format itself declares, by column name."""
     detected: Mapping[str, str] = field(default_factory=dict)
@@ -155,6 +159,13 @@ class Format(ABC):
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         """The records of a chunk. Raises SourceChanged if the chunk is not what it was when it was cut, BillImbalance
         if it does not have as many records as then."""
+
+    def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
+        """Where a record seems to begin soon after a position. None: the format cannot tell.
+
+        A plan decides on types by such records; no record is imported by this guess.
+        """
+        return None
 
     @abstractmethod
     def layout(self, spec: ExportSpec) -> Layout:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.data.formats.format import UNKNOWN_LINE
 from ladingd.data.mapping.column_reading import ColumnReading, is_text
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import Finding, find_notation, find_type, settle
@@ -117,19 +118,25 @@ def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], outline: Outli
     for column, reading, values in zip(plan.columns, readings, outline.columns, strict=True):
         how = ColumnReading.of(plan, column, reading)
         outcome = how.read(values, nulled=True)
-        first = f"the first {len(values) - values.null_count:,} values"
+        number = f"{len(values) - values.null_count:,} values"
+        seen = number if outline.whole else f"the {number} looked at"
         misfits = outcome.misfits
         if outcome.values.null_count - values.null_count > len(misfits) and reading.kind != TEXT and is_text(values):
             words = count_words(values, how.words | how.nulls)
             found |= dict.fromkeys(words)
             if words:
-                notes.append(f"{column.source}: {sum(words.values()):,} of {first} are null: {', '.join(words)}")
+                notes.append(f"{column.source}: {sum(words.values()):,} of {seen} are null: {', '.join(words)}")
         if misfits:
             row, misfit = next(iter(misfits.items()))
-            line = outline.lines[row]
-            place = f", the first in line {line}" if line else f", the first in record {row + 1:,}"
             notes.append(
-                f"{column.source} is read as {column.type}: {len(misfits):,} of {first} will be refused{place}: "
-                f"it {misfit.problem}"
+                f"{column.source} is read as {column.type}: {len(misfits):,} of {seen} will be refused, "
+                f"the first{_place(outline, row)}: it {misfit.problem}"
             )
     return Sampled(null_words=found, notes=tuple(notes))
+
+
+def _place(outline: Outline, row: int) -> str:
+    line = outline.lines[row]
+    if line == UNKNOWN_LINE:
+        return ""
+    return f" in line {line}" if line else f" in record {row + 1:,}"

@@ -18,6 +18,7 @@ from ladingd.data.imports.column_types import (
     wanted_types,
 )
 from ladingd.data.imports.finding import describe
+from ladingd.data.imports.survey import surveyed
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.matching import match_columns
 from ladingd.data.values.null_words import wanted
@@ -58,6 +59,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         typed_null_words=typed_words,
     )
     types = wanted_types(spec, names, source.path, target)
+    outline = surveyed(form, source, planned, outline)
     if not names:
         empty = f"{source.path} is empty: no columns" + (", so no table was made" if table is None else "")
         return replace(planned, notes=(*planned.notes, empty))

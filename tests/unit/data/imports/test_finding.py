@@ -44,7 +44,7 @@ def test_notations_and_null_words_are_in_the_line_too(yard: Yard) -> None:
     assert plan.detected.endswith(
         "columns: opened date (DD/MM/YYYY), amount decimal(15,2) (1.234,56), n integer; null words: NA, -"
     )
-    assert plan.notes == ("n: 2 of the first 3 values are null: NA, -",)
+    assert plan.notes == ("n: 2 of 3 values are null: NA, -",)
 
 
 def test_dates_that_nothing_decides_are_told(yard: Yard) -> None:

@@ -91,7 +91,7 @@ def test_names_are_quoted_in_what_people_read(yard: Yard) -> None:
 
 def test_large_numbers_in_notes_can_be_read(yard: Yard) -> None:
     plan = yard.plan_import("n\n" + "123\n" * 200_000 + "x\n" * 1200 + "123\n" * 60_000)
-    assert "1,200 of the first 261,200 values will be refused, the first in line 200002" in plan.notes[0]
+    assert "1,200 of 261,200 values will be refused, the first in line 200002" in plan.notes[0]
 
 
 def test_a_header_before_a_record_that_is_too_long_is_known(yard: Yard) -> None:

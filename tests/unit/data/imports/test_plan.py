@@ -142,10 +142,7 @@ def test_dialects_are_detected(yard: Yard, text: str, delimiter: str, names: lis
 def test_a_type_that_some_values_do_not_fit_is_noted(yard: Yard) -> None:
     plan = yard.plan_import("id,day\n" + "1,2024-01-01\n" * 220 + "\n2,2023-02-30\n")
     assert plan.notes == (
-        (
-            "day is read as date: 1 of the first 221 values will be refused, the first in line 223: "
-            "it is not a date (YYYY-MM-DD)"
-        ),
+        ("day is read as date: 1 of 221 values will be refused, the first in line 223: it is not a date (YYYY-MM-DD)"),
     )
 
 

@@ -16,7 +16,7 @@ from ladingd.data.formats.csv.reader import read_piece
 from ladingd.data.formats.csv.sample import read_head
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.formats.format import Format, Outline
-from ladingd.data.formats.lines import blank_lines, find_beginning
+from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Csv(Format):
             named=head.named,
             columns=parsed.columns[: len(head.names)],
             lines=(first_line + places.lines(np.array(kept, np.int64))).tolist(),
+            whole=beginning.start + head.start + len(head.records) >= size,
             decimal_mark="." if head.dialect.delimiter == "," else "",
             detected=_detected(head),
             notes=(*notes, *head.notes),
@@ -77,6 +78,9 @@ class Csv(Format):
 
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         return read_piece(source, plan, chunk)
+
+    def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
+        return end_of_line(source, position, plan.end)
 
     def layout(self, spec: ExportSpec) -> Layout:
         header = Header.ABSENT if spec.csv.header is Header.ABSENT else Header.PRESENT

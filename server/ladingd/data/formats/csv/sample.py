@@ -45,7 +45,7 @@ _FIRST = 2
 _COUNTED = 1_000_000
 """The columns of a record with too many are counted up to this number, for the message."""
 
-_JUDGED_VALUES = 40_000
+_JUDGED_VALUES = 8_000
 _FEWEST_RECORDS = 20
 """The most values in the sample. A wide file is judged by fewer records."""
 

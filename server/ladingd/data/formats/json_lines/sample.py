@@ -39,6 +39,8 @@ class Head:
     """The line of each record."""
     types: dict[str, FieldType]
     """The types of the columns for which JSON itself decides them."""
+    whole: bool
+    """The file has no other records."""
 
 
 def read_head(source: Source, beginning: Beginning, size: int, column_limit: int) -> Head:
@@ -76,6 +78,7 @@ def read_head(source: Source, beginning: Beginning, size: int, column_limit: int
         columns=arrays,
         lines=[line for line, _ in records],
         types={name: kind for name, kind in types.items() if kind is not None},
+        whole=whole and len(lines) <= _SAMPLED,
     )
 
 

@@ -1,0 +1,71 @@
+"""A plan decides on types by the whole of a small file, and by blocks of a larger one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.data.imports import survey
+
+if TYPE_CHECKING:
+    from tests.unit.data.conftest import Yard
+
+INTEGERS = "".join(f"{number},{number % 7}\n" for number in range(200_000))
+
+
+@pytest.mark.parametrize(
+    ("last", "types"),
+    [
+        ("1,2\n", ["integer", "integer"]),
+        ("1,2.50\n", ["integer", "decimal(15,2)"]),
+        ("0123,x\ny,y\n", ["text", "text"]),
+        ("NA,-\n", ["integer", "integer"]),
+    ],
+)
+def test_the_last_record_of_a_small_file_decides_too(yard: Yard, last: str, types: list[str]) -> None:
+    plan = yard.plan_import(f"a,b\n{INTEGERS}{last}")
+    assert [column.type for column in plan.columns] == types
+
+
+def test_a_misfit_behind_the_beginning_is_told_with_its_line(yard: Yard) -> None:
+    plan = yard.plan_import(f'a,b\n{INTEGERS}"x\ny",1\n1,2\n2,lost\n', types={"a": "text"})
+    assert plan.notes == (
+        "b is read as integer: 1 of 200,003 values will be refused, the first in line 200005: it is not an integer",
+    )
+
+
+def test_the_order_of_dates_is_decided_behind_the_beginning(yard: Yard) -> None:
+    plan = yard.plan_import("d\n" + "01/02/2024\n" * 150_000 + "13/02/2024\n")
+    assert (plan.columns[0].type, plan.columns[0].notation) == ("date", "DD/MM/YYYY")
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_blocks_of_a_large_file_are_looked_at(yard: Yard, monkeypatch: pytest.MonkeyPatch, quoted: bool) -> None:
+    monkeypatch.setattr(survey, "WHOLE", 8 << 20)
+    record = '"x\n1,2\n""y",5\n' if quoted else "1,5\n"
+    usual = record * ((9 << 20) // len(record))
+    plan = yard.plan_import(f"a,b\n{usual}{record.replace('5', '5.25') * 500_000}{usual}")
+    assert plan.columns[1].type == "decimal(15,2)"
+    assert yard.plan_import(f"a,b\n{usual * 2}").columns[1].type == "integer"
+
+
+def test_what_no_block_shows_is_rejected(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "WHOLE", 2 << 20)
+    plan = yard.plan_import("a\n" + "123456\n" * 400_000 + "x\n" + "123456\n" * 400_000)
+    assert (plan.columns[0].type, plan.notes) == ("integer", ())
+    assert yard.run(plan).rejected == 1
+
+
+def test_misfits_in_blocks_are_told_without_a_line(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "WHOLE", 2 << 20)
+    (note,) = yard.plan_import("a\n" + "123456\n" * 500_000 + "x\n" * 100).notes
+    assert "100 of the 299" in note
+    assert note.endswith("values looked at will be refused, the first: it is not an integer")
+
+
+def test_json_lines_are_looked_at_as_well(yard: Yard) -> None:
+    lines = '{"d": "01/02/2024"}\n' * 3000 + '{"d": "13/02/2024"}\n'
+    (yard.directory / "in.csv").write_text(lines)
+    plan = yard.plan_import(lines, file_format="json_lines")
+    assert (plan.columns[0].type, plan.columns[0].notation) == ("date", "DD/MM/YYYY")
