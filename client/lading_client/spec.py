@@ -74,7 +74,7 @@ class ImportSpec:
     8 MiB.
 
     ``file_format`` is ``csv``, ``json_lines``, ``parquet`` or ``arrow``. If it is empty, the file's content or name
-    decides.
+    decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that has several.
     """
 
     files: tuple[File, ...]
@@ -84,6 +84,8 @@ class ImportSpec:
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()
     """Words that are null in every column. ``none``: no other words are null."""
+    encoding: str = ""
+    member: str = ""
     chunk_bytes: int = 0
 
 

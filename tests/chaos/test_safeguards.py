@@ -98,7 +98,7 @@ class Dock:
         )
         plan = self.transfer.plan(spec)
         assert self.transfer.begin(self.uid, number, plan) == ()
-        return Attempt(dock=self, number=number, plan=plan, chunks=self.transfer.cut(plan, None, 10))
+        return Attempt(dock=self, number=number, plan=plan, chunks=self.transfer.cut(self.uid, plan, None, 10))
 
     @property
     def names(self) -> list[str]:

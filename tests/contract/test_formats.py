@@ -22,6 +22,8 @@ from ladingd.core.errors import InvalidSpec, SourceChanged
 from ladingd.core.plan import Column, ImportPlan, Layout
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
+from ladingd.data.files.content import content_of
+from ladingd.data.files.encoding import readable
 from ladingd.data.files.roots import Source, open_source
 from ladingd.data.formats.registry import FORMATS, format_of, format_to_read, format_to_write
 from ladingd.data.storage.work_dir import WorkDir
@@ -162,7 +164,8 @@ def opened(directory: Path, name: str, data: bytes, chunk_bytes: int) -> Opened:
     file = File(path=name)
     plan = transfer.plan(ImportSpec(file=file, target=Table(table="t"), chunk_bytes=chunk_bytes))
     assert plan.kind == "import"
-    return Opened(source=open_source({"local": directory}, {}, file), plan=plan)
+    source = content_of(open_source({"local": directory}, {}, file), plan.content)
+    return Opened(source=source, plan=replace(plan, end=source.size))
 
 
 def chunks_of(kind: Format, source: Source, plan: ImportPlan, limit: int = 3) -> list[Chunk]:
@@ -173,6 +176,8 @@ def chunks_of(kind: Format, source: Source, plan: ImportPlan, limit: int = 3) ->
 
 
 def texts(array: pa.Array) -> list[str | None]:
+    if pa.types.is_binary(array.type):  # Not all of it is UTF-8.
+        return [None if value is None else readable(value) for value in array.to_pylist()]
     return pc.cast(array, pa.string()).to_pylist()
 
 

@@ -48,7 +48,7 @@ class Voyage:
     def chunks(self, limit: int = 3, phase: int = 0) -> list[Chunk]:
         """All chunks of a phase, asked for in portions."""
         chunks: list[Chunk] = []
-        while len(more := self.transfer.cut(self.plan, chunks[-1] if chunks else None, limit, phase)) == limit:
+        while len(more := self.transfer.cut(JOB, self.plan, chunks[-1] if chunks else None, limit, phase)) == limit:
             chunks += more
         return [*chunks, *more]
 
@@ -190,7 +190,7 @@ def test_chunks_follow_each_other_and_are_the_same_every_time(voyage: Voyage) ->
     assert {chunk.phase for chunk in chunks} == {0}
     for limit in (1, len(chunks)):
         assert voyage.chunks(limit) == chunks
-    assert list(voyage.transfer.cut(voyage.plan, chunks[1], 100)) == chunks[2:]
+    assert list(voyage.transfer.cut(JOB, voyage.plan, chunks[1], 100)) == chunks[2:]
     voyage.begin()
     assert total(voyage.process(chunk) for chunk in chunks).read == voyage.job.counts.read
     assert voyage.chunks() == chunks, "the same after they were moved"
@@ -295,7 +295,7 @@ def test_an_end_that_is_struck_comes_all_the_same(voyage: Voyage, strike: Arm, s
 def resume(voyage: Voyage, chunks: list[Chunk]) -> None:
     """As a later attempt begins."""
     voyage.begin(2)
-    voyage.transfer.check_source(voyage.plan, chunks)
+    voyage.transfer.check_source(JOB, voyage.plan, chunks)
 
 
 WAYS: dict[str, Callable[[Voyage, list[Chunk]], object]] = {
@@ -313,7 +313,7 @@ def test_a_source_that_changed_is_noticed(voyage: Voyage, way: Callable[[Voyage,
     counts = [voyage.process(chunks[0])]
     if way is WAYS["finish"]:
         counts += [voyage.process(chunk) for chunk in chunks[1:]]
-    voyage.transfer.check_source(voyage.plan, chunks)
+    voyage.transfer.check_source(JOB, voyage.plan, chunks)
     voyage.job.change_source()
     with pytest.raises(PlanOutdated):
         way(voyage, chunks)
@@ -322,10 +322,10 @@ def test_a_source_that_changed_is_noticed(voyage: Voyage, way: Callable[[Voyage,
 
 def test_chunks_are_checked_against_a_source_that_may_not_change(voyage: Voyage) -> None:
     chunks = voyage.chunks()
-    voyage.transfer.check_source(voyage.plan, chunks)
+    voyage.transfer.check_source(JOB, voyage.plan, chunks)
     voyage.job.change_source()
     with pytest.raises(PlanOutdated) if voyage.job.source_is_fixed else nullcontext():
-        voyage.transfer.check_source(voyage.plan, chunks)
+        voyage.transfer.check_source(JOB, voyage.plan, chunks)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())

@@ -100,7 +100,7 @@ async def fill(store: SqlJobStore, transfer: BulkTransfer) -> None:
             )
             assert moved is not None
         if job_id in ("running", "finished"):
-            await store.add_chunks(job_id, transfer.cut(job.plan, None, 16))
+            await store.add_chunks(job_id, transfer.cut(job.uid, job.plan, None, 16))
     await finish(store)
 
 

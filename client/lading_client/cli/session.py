@@ -77,6 +77,8 @@ _ARGUMENTS: Mapping[str, str] = {
     "csv.ragged": "--ragged",
     "null_words": "--null",
     "file_format": "--format",
+    "encoding": "--encoding",
+    "member": "--member",
 }
 """The arguments for API fields whose errors do not name the argument. Fields of specs are named within the spec."""
 

@@ -31,6 +31,8 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         target=_table(message.target),
         types=dict(message.types),
         null_words=tuple(message.null_words),
+        encoding=message.encoding,
+        member=message.member,
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -83,6 +85,8 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         target=_table_message(value.target),
         types=value.types,
         null_words=value.null_words,
+        encoding=value.encoding,
+        member=value.member,
         chunk_bytes=value.chunk_bytes,
     )
 

@@ -32,6 +32,34 @@ class Fingerprint:
     """The inode and its change time; empty in plans of earlier versions. A difference means the same."""
 
 
+UTF8 = "utf-8"
+
+UNKNOWN_END = 1 << 62
+"""The end of content that was not read to its end: of a compressed file, before an attempt has unpacked it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """How the bytes of a file become the text that its format reads."""
+
+    compression: str = ""
+    """The name of a codec, such as ``gzip``; empty: none."""
+    member: str = ""
+    """The file in an archive."""
+    encoding: str = UTF8
+    """The name of the codec in Python."""
+    spooled: bool = False
+    """Every attempt reads the content from a file in the work directory, which ``begin`` makes. ``start`` and ``end``
+    of plan and chunks are places in that file."""
+    converted: bool = False
+    """The spooled file is UTF-8, whatever the encoding of the original. Otherwise each chunk is converted."""
+
+    @property
+    def chunk_encoding(self) -> str:
+        """The encoding of the bytes that chunks are cut from."""
+        return UTF8 if self.converted else self.encoding
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
     """The physical format of a file's records.
@@ -68,7 +96,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportPlan:
-    """Imports a file into a table. The records are the bytes from ``start`` to ``end`` of the file."""
+    """Imports a file into a table. The records are the bytes from ``start`` to ``end`` of the file's content."""
 
     keeps_sessions: ClassVar[bool] = False
     """Whether an attempt keeps database sessions between its chunks. `Transfer.committed` ends them."""
@@ -94,6 +122,7 @@ class ImportPlan:
     typed_null_words: tuple[str, ...] = ()
     """The null words of the columns that are not text."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
+    content: Content = Content()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -257,7 +257,11 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """Shut out all attempts before this one and return what the ledger holds, without beginning anything."""
 
     @abstractmethod
-    def cut(self, plan: PlanT, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+    def extent(self, job_uid: str, plan: PlanT) -> int:
+        """The end of the plan's range. If the plan does not know it, ``begin`` has found it."""
+
+    @abstractmethod
+    def cut(self, job_uid: str, plan: PlanT, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         """The next chunks of this phase, at most ``limit``. Fewer than ``limit`` end the phase.
 
         ``previous`` is the last chunk that was cut. It belongs to an earlier phase if this phase has no chunk yet.
@@ -266,7 +270,7 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """
 
     @abstractmethod
-    def check_source(self, plan: PlanT, chunks: Sequence[Chunk]) -> None:
+    def check_source(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> None:
         """Raises PlanOutdated if the source no longer holds what these chunks were cut from."""
 
     @abstractmethod

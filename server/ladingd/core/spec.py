@@ -84,6 +84,10 @@ class ImportSpec:
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()
     """Words that are null in every column. ``none``: no other words are null."""
+    encoding: str = ""
+    """The encoding of the file's text; empty: detected."""
+    member: str = ""
+    """The file in an archive; empty: its only one."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

@@ -60,11 +60,14 @@ class BulkTransfer(Transfer):
     def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         return self._of(plan).committed(job_uid, attempt, plan)
 
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
-        return self._of(plan).cut(plan, previous, limit, phase)
+    def extent(self, job_uid: str, plan: Plan) -> int:
+        return self._of(plan).extent(job_uid, plan)
 
-    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
-        self._of(plan).check_source(plan, chunks)
+    def cut(self, job_uid: str, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+        return self._of(plan).cut(job_uid, plan, previous, limit, phase)
+
+    def check_source(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
+        self._of(plan).check_source(job_uid, plan, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         counts = self._of(plan).process(job_uid, attempt, plan, chunk)

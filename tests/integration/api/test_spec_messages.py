@@ -41,6 +41,8 @@ imports = st.builds(
     target=tables,
     types=st.dictionaries(words, words, max_size=3),
     null_words=st.lists(words, max_size=3).map(tuple),
+    encoding=st.one_of(st.just(""), words),
+    member=st.one_of(st.just(""), words),
     chunk_bytes=positive,
     on_restart=restarts,
 )

@@ -60,7 +60,7 @@ class Yard:
 
     def chunks(self, plan: ImportPlan | ExportPlan) -> list[Chunk]:
         chunks: list[Chunk] = []
-        while more := self.transfer.cut(plan, chunks[-1] if chunks else None, 3):
+        while more := self.transfer.cut("job", plan, chunks[-1] if chunks else None, 3):
             chunks += more
         return chunks
 

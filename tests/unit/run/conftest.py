@@ -97,7 +97,10 @@ class FakeTransfer(Transfer):
         self.attempts.append(attempt)
         return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_uid).items())
 
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+    def extent(self, job_uid: str, plan: Plan) -> int:
+        return plan.end
+
+    def cut(self, job_uid: str, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         self._raise("cut")
         first = 0 if previous is None else previous.ordinal + 1
         return tuple(
@@ -105,7 +108,7 @@ class FakeTransfer(Transfer):
             for one in range(first, min(plan.end // 100, first + limit))
         )
 
-    def check_source(self, plan: Plan, chunks: Sequence[Chunk]) -> None:
+    def check_source(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
         self._raise("check_source")
 
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:

@@ -85,6 +85,15 @@ CommentOption = Annotated[
         show_default="detected before the table",
     ),
 ]
+EncodingOption = Annotated[
+    str,
+    typer.Option(
+        "--encoding", metavar="NAME", help="windows-1252, utf-16, shift_jis and others.", show_default="detected"
+    ),
+]
+MemberOption = Annotated[
+    str, typer.Option("--member", metavar="NAME", help="The file in an archive.", show_default="its only one")
+]
 RaggedOption = Annotated[
     RaggedChoice,
     typer.Option("--ragged", help="What becomes of records with too few fields: fill them with nulls or reject them."),

@@ -13,10 +13,12 @@ from lading_client.cli.arguments.options import (
     CommentOption,
     DelimiterOption,
     DetachOption,
+    EncodingOption,
     EscapeOption,
     FormatOption,
     HeaderOption,
     LabelOption,
+    MemberOption,
     NullOption,
     QuoteOption,
     RaggedChoice,
@@ -60,6 +62,8 @@ def import_file(
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
     ragged: RaggedOption = RaggedChoice.REJECT,
+    encoding: EncodingOption = "",
+    member: MemberOption = "",
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -79,6 +83,8 @@ def import_file(
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
+        encoding=encoding,
+        member=member,
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{basename(source.path)} into {target.table}"
@@ -108,6 +114,8 @@ def preview_file(
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
     ragged: RaggedOption = RaggedChoice.REJECT,
+    encoding: EncodingOption = "",
+    member: MemberOption = "",
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how a file would be imported, without importing it."""
@@ -123,6 +131,8 @@ def preview_file(
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
+        encoding=encoding,
+        member=member,
     )
     ours.run(_preview(ours, wanted, records))
 

@@ -113,6 +113,8 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         target=target,
         types=dict(message.types),
         null_words=tuple(message.null_words),
+        encoding=message.encoding,
+        member=message.member,
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
@@ -183,6 +185,8 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         target=_table_message(spec.target),
         types=spec.types,
         null_words=spec.null_words,
+        encoding=spec.encoding,
+        member=spec.member,
         chunk_bytes=spec.chunk_bytes,
     )
 

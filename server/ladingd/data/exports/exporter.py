@@ -85,7 +85,12 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
         with ledger.locked():
             return ledger.begin(attempt)
 
-    def cut(self, plan: ExportPlan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+    def extent(self, job_uid: str, plan: ExportPlan) -> int:
+        return plan.end
+
+    def cut(
+        self, job_uid: str, plan: ExportPlan, previous: Chunk | None, limit: int, phase: int = 0
+    ) -> tuple[Chunk, ...]:
         """Ranges of the key, at most ten thousand. The first and the last are open, because rows may have been added
         since."""
         ordinal, start = (0, FIRST_KEY) if previous is None else (previous.ordinal + 1, previous.end)
@@ -100,7 +105,7 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
             ordinal, start = ordinal + 1, end
         return tuple(chunks)
 
-    def check_source(self, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
+    def check_source(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> None:
         """Does nothing: rows may change between chunks. `begin`, `process` and `finish` check the table itself."""
 
     def process(self, job_uid: str, attempt: int, plan: ExportPlan, chunk: Chunk) -> Counts:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ladingd.core.errors import InvalidSpec, SourceChanged
 from ladingd.core.plan import Chunk
 from ladingd.data.files.digest import digest, digest_all
+from ladingd.data.files.encoding import to_utf8
 from ladingd.data.files.fingerprint import check_chunk
 from ladingd.data.formats.format import Origins, Piece
 from ladingd.data.rejects.fault import Fault
@@ -36,6 +37,7 @@ RECORD_TOO_LONG = "RECORD_TOO_LONG"
 FILE_FIELD = "files[0].path"
 """The field of the spec that names the file."""
 
+_MISFITS = re.compile("[\udc80-\udcff]")
 _BLANK_LIMIT = 64 << 20
 _SMALL_CHUNK = 1 << 20
 
@@ -72,23 +74,18 @@ def blank_lines(lines: int) -> tuple[str, ...]:
 
 
 def decodable(head: bytes, path: str, beginning: Beginning, *, whole: bool) -> bytes:
-    """The head without a character that was cut in two. Raises InvalidSpec if it is not UTF-8 text."""
-    for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        if head.startswith(mark):
-            raise InvalidSpec(FILE_FIELD, f"{path} is UTF-16; only UTF-8 can be read yet: convert it first")
+    """The head without a character that was cut in two, with a question mark for each byte that is not UTF-8.
+
+    Raises InvalidSpec if it is not text.
+    """
     first_line = head.split(b"\n", 1)[0]
     # One record with a NUL byte is refused alone. A file with many of them, or with one at the start, is not text.
     if b"\0" in first_line or head.count(0) * 1000 > len(head) + 1000:
         raise InvalidSpec(FILE_FIELD, f"{path} is a binary file: byte {beginning.start + head.index(0)} is NUL")
     try:
         return head[: codecs.utf_8_decode(head, "strict", whole)[1]]
-    except UnicodeDecodeError as error:
-        line = 1 + beginning.lines + lines_in(head[: error.start])
-        raise InvalidSpec(
-            FILE_FIELD,
-            f"{path} is not text in UTF-8: byte {beginning.start + error.start} (line {line:,}) is "
-            f"0x{head[error.start]:02X}; convert it first",
-        ) from error
+    except UnicodeDecodeError:
+        return _MISFITS.sub("?", head.decode(errors="surrogateescape")).encode()
 
 
 def unique_names(fields: Sequence[str | None], path: str) -> list[str]:
@@ -148,12 +145,12 @@ def without_line_end(record: bytes) -> bytes:
 
 
 def read_chunk(source: Source, plan: ImportPlan, chunk: Chunk) -> bytes:
-    """The bytes of a chunk. Raises SourceChanged if they are not those that were cut."""
+    """The text of a chunk, in UTF-8 as far as its bytes fit. Raises SourceChanged if it is not what was cut."""
     if source.size < plan.end:
         raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
     data = source.read(chunk.start, chunk.end)
     check_chunk(source, chunk, digest(data))
-    return data
+    return to_utf8(data, plan.content.chunk_encoding)
 
 
 def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
@@ -229,6 +226,7 @@ def refused_record(source: Source, plan: ImportPlan, chunk: Chunk, messages: Map
     """
     check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
     text = source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3))
+    text = to_utf8(text, plan.content.chunk_encoding)
     message = {
         **messages,
         RECORD_TOO_LONG: f"the record has {chunk.end - chunk.start:,} bytes, and may have {RECORD_LIMIT:,}",

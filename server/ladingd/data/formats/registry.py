@@ -30,8 +30,10 @@ def format_of(layout: Layout) -> Format:
     return _BY_NAME[layout.format]
 
 
-def format_to_read(source: Source, spec: ImportSpec) -> Format:
-    """The format of a file to import: from the spec, else from its content, else from its name.
+def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
+    """The format of a file to import: from the spec, else from its content, else from the name of its content.
+
+    ``name``: the name of the content, if it is not that of the file.
 
     Raises InvalidSpec if Lading cannot read it.
     """
@@ -39,18 +41,19 @@ def format_to_read(source: Source, spec: ImportSpec) -> Format:
         return _named(spec.file_format)
     sample = source.read(0, min(SAMPLE, source.size))
     recognised = next((each for each in FORMATS if each.recognises(sample)), None)
-    by_name = _by_ending(source.path)
+    name = name or source.path
+    by_name = _by_ending(name)
     if recognised is None and by_name in (None, FORMATS[-1]):
-        check_readable(source.path, sample)
+        check_readable(source.path, name, sample)
     return recognised or by_name or FORMATS[-1]
 
 
-def contradiction(source: Source, form: Format) -> tuple[str, ...]:
+def contradiction(name: str, form: Format) -> tuple[str, ...]:
     """The note about a file whose name promises another format than its content has."""
-    by_name = _by_ending(source.path)
+    by_name = _by_ending(name)
     if by_name is None or by_name is form:
         return ()
-    return (f"{source.path} is {form.title}, although its name is that of a file in {by_name.title}",)
+    return (f"{name} is {form.title}, although its name is that of a file in {by_name.title}",)
 
 
 def format_to_write(spec: ExportSpec) -> Format:

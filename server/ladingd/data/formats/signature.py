@@ -30,11 +30,19 @@ _HTML = _Format("HTML")
 _PDF = _Format("PDF")
 _SQLITE = _Format("a SQLite database", "export its table to CSV first")
 _DUCKDB = _Format("a DuckDB database", "export its table to CSV first")
-_GZIP = _Format("compressed with gzip", "decompress it first with gunzip", "compress the file afterwards")
-_ZSTD = _Format("compressed with Zstandard", "decompress it first with unzstd", "compress the file afterwards")
-_BZIP2 = _Format("compressed with bzip2", "decompress it first with bunzip2", "compress the file afterwards")
-_XZ = _Format("compressed with xz", "decompress it first with unxz", "compress the file afterwards")
-_ZIP = _Format("a ZIP archive", "unpack it first with unzip", "pack the file afterwards")
+_TAR = _Format("a tar archive", "unpack it first with tar", "pack the file afterwards")
+_DOCUMENT = _Format("a document in a ZIP archive")
+_SEVEN_ZIP = _Format("a 7z archive", "unpack it first with 7z", "pack the file afterwards")
+_RAR = _Format("a RAR archive", "unpack it first with unrar", "pack the file afterwards")
+_LZ4 = _Format("compressed with LZ4", "decompress it first with unlz4", "compress the file afterwards")
+_COMPRESSED = {
+    "gzip": ("gz", "gzip", "tgz"),
+    "Zstandard": ("zst", "zstd"),
+    "bzip2": ("bz2", "tbz2"),
+    "xz": ("xz", "txz"),
+    "ZIP": ("zip",),
+}
+"""Files that Lading unpacks, by the endings of their names. It does not write them yet."""
 
 _NAMES = {
     _JSON: ("json", "geojson"),
@@ -46,24 +54,23 @@ _NAMES = {
     _HTML: ("html", "htm"),
     _PDF: ("pdf",),
     _DUCKDB: ("duckdb",),
-    _GZIP: ("gz", "gzip", "tgz"),
-    _ZSTD: ("zst", "zstd"),
-    _BZIP2: ("bz2", "tbz2"),
-    _XZ: ("xz", "txz"),
-    _ZIP: ("zip",),
+    _TAR: ("tar", "tgz", "tbz2", "txz"),
+    _SEVEN_ZIP: ("7z",),
+    _RAR: ("rar",),
+    _LZ4: ("lz4",),
 }
 """The endings of file names in each format."""
 
 _BY_ENDING = {ending: form for form, endings in _NAMES.items() for ending in endings}
 
 _BEGINNINGS = (
-    (re.compile(rb"\x1f\x8b"), _GZIP),
-    (re.compile(rb"\x28\xb5\x2f\xfd"), _ZSTD),
-    (re.compile(rb"BZh[1-9]1AY&SY"), _BZIP2),
-    (re.compile(rb"\xfd7zXZ\0"), _XZ),
     (re.compile(rb"(?s)PK\x03\x04.{0,4000}?(?:xl/|\[Content_Types\]\.xml)"), _EXCEL),
     (re.compile(rb"(?s)PK\x03\x04.{26}mimetypeapplication/vnd\.oasis\.opendocument\.spreadsheet"), _SPREADSHEET),
-    (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _ZIP),
+    (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _DOCUMENT),
+    (re.compile(rb"(?s).{257}ustar"), _TAR),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), _SEVEN_ZIP),
+    (re.compile(rb"Rar!\x1a\x07"), _RAR),
+    (re.compile(rb"\x04\x22\x4d\x18"), _LZ4),
     (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), _EXCEL),
     (re.compile(rb"Obj\x01"), _AVRO),
     (re.compile(rb"ORC[\0-\x08]"), _ORC),
@@ -79,22 +86,28 @@ _BEGINNINGS = (
 _OBJECT = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*+"\s*:')
 
 
-def check_readable(path: str, head: bytes) -> None:
-    """Raise InvalidSpec if the name or the first bytes of a file show a format that Lading cannot read."""
-    form = _by_name(path) or _by_beginning(head)
+def check_readable(path: str, name: str, head: bytes) -> None:
+    """Raise InvalidSpec if the name or the first bytes of a file's content show a format that Lading cannot read."""
+    form = _by_name(name) or _by_beginning(head)
     if form is not None:
         raise InvalidSpec("files[0].path", f"{path} is {form.is_a}, which Lading cannot read yet: {form.first}")
 
 
 def check_writable(path: str) -> None:
     """Raise InvalidSpec if the name of a file promises a format that Lading cannot write."""
-    form = _by_name(path)
+    form = _by_name(path) or _compressed(path)
     if form is not None:
         raise InvalidSpec(
             "file.path",
             f"{PurePosixPath(path).name} would be {form.is_a}, which Lading cannot write yet: "
             f"choose a name that ends in .csv and {form.afterwards}",
         )
+
+
+def _compressed(path: str) -> _Format | None:
+    ending = PurePosixPath(path).suffix[1:].lower()
+    title = next((title for title, endings in _COMPRESSED.items() if ending in endings), None)
+    return None if title is None else _Format(f"compressed with {title}", afterwards="compress the file afterwards")
 
 
 def _by_name(path: str) -> _Format | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import HEAD, Column, ImportPlan
 from ladingd.data.files import fingerprint
+from ladingd.data.files.content import ContentEnds, look
 from ladingd.data.formats.registry import contradiction, format_to_read
 from ladingd.data.imports.column_types import (
     doubts,
@@ -26,7 +27,9 @@ from ladingd.data.values.null_words import wanted
 if TYPE_CHECKING:
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target, TargetTable
+    from ladingd.data.files.content import Look
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Format, Outline
 
 CHUNK_LIMIT = 64 << 20
 """A worker holds a chunk in memory several times over: as text, as columns, as values."""
@@ -37,24 +40,35 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     state, size = source.state, source.size
-    form = format_to_read(source, spec)
+    found = look(source, spec)
+    form = format_to_read(found.source, spec, found.name)
     form.check(spec)
+    found.check_text()
     words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
-    outline = form.outline(source, size, spec, target.column_limit)
+    outline = _outline(form, found, spec, target.column_limit)
+    if not all(detail.isascii() for detail in outline.layout.details.values()):
+        found = found.all_converted()
+    outline = replace(outline, detected={**outline.detected, **found.detected})
+    content = found.content
     names = list(outline.names)
     planned = ImportPlan(
         file=spec.file,
-        fingerprint=fingerprint.take(source, size, max(HEAD, outline.start), state),
+        fingerprint=fingerprint.take(source, size, HEAD if content.spooled else max(HEAD, outline.start), state),
         layout=outline.layout,
         columns=(),
         target=spec.target,
         create_table=table is None,
-        start=outline.start,
-        end=outline.end,
+        start=found.place(outline.start),
+        end=outline.end if content.spooled else size,
         first_line=outline.first_line,
         chunk_bytes=spec.chunk_bytes,
-        notes=outline.notes if spec.file_format else (*contradiction(source, form), *outline.notes),
+        notes=(
+            *(() if spec.file_format else contradiction(found.name, form)),
+            *outline.notes,
+            *([f"{found.damage}; the records before are imported, then the job fails"] if found.damage else []),
+        ),
+        content=content,
         null_words=words,
         typed_null_words=typed_words,
     )
@@ -90,6 +104,13 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     sampled = look_at_sample(planned, target.readings(planned), outline)
     notes = (*planned.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *sampled.notes)
     return replace(planned, detected=describe(planned, outline, tuple(sampled.null_words)), notes=notes)
+
+
+def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> Outline:
+    try:
+        return form.outline(found.source, found.source.size, spec, column_limit)
+    except ContentEnds:  # Now the size is known.
+        return form.outline(found.source, found.source.size, spec, column_limit)
 
 
 def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.data.files.encoding import readable
 from ladingd.data.storage.work_dir import sync_directory, write_durably, writing
 from ladingd.data.values.casting import shorten
 
@@ -51,7 +52,7 @@ def texts(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([value.decode(errors="replace") for value in values.to_pylist()], pa.string())
+        return pa.array([readable(value) for value in values.to_pylist()], pa.string())
 
 
 def shortened(values: pa.Array, cap: int) -> pa.Array:

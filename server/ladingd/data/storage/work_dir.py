@@ -24,8 +24,8 @@ _JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkDir:
-    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts`` and ``locks``, and with ``strangers/ID`` for the files of
-    unknown jobs that were found in ``jobs``."""
+    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts``, ``jobs/ID/content`` and ``locks``, and with
+    ``strangers/ID`` for what was found beneath ``jobs`` of jobs that nobody knows."""
 
     directory: Path
 
@@ -42,6 +42,10 @@ class WorkDir:
     def part(self, job_uid: str, ordinal: int) -> Path:
         """The file with the exported records of one chunk. The file with its counts is next to it."""
         return self.job(job_uid) / "parts" / f"{ordinal:06d}.csv"
+
+    def content(self, job_uid: str) -> Path:
+        """The file with the content of a compressed or converted source."""
+        return self.job(job_uid) / "content"
 
     def forget(self, job_uid: str) -> None:
         """Remove the job's directory and its locks if they exist. Raises DestinationRefused.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.data.files.encoding import misfit, readable
 from ladingd.data.values.converters import only
 from ladingd.data.values.types import DECIMAL_DIGITS, NUMBERS, PATTERNS, PHRASES, Kind
 
@@ -123,13 +124,13 @@ def cast(
         # pyarrow may keep the bytes of a value that has become null, so a NUL byte proves nothing yet.
         broken = _rows(pc.match_substring(column, "\0"))
         if broken.size:
-            return _without(column, broken, reading, "NUL_BYTE", "contains a NUL byte", nulls)
+            return _without(column, broken, reading, "NUL_BYTE", lambda value: "contains a NUL byte", nulls)
     if column.type == pa.binary():
         try:
             column = column.cast(pa.string())
         except pa.ArrowInvalid:
             broken = np.array(_offenders(column, lambda piece: piece.cast(pa.string())))
-            return _without(column, broken, reading, "NOT_UTF8", "is not UTF-8", nulls)
+            return _without(column, broken, reading, "NOT_UTF8", misfit, nulls)
     if reading.kind.kind is Kind.TEXT:
         return Cast(values=column, misfits={})
     known = known or Known()
@@ -263,7 +264,12 @@ def _misfit(reading: Reading, value: str) -> Misfit:
 
 
 def _without(
-    column: pa.Array, broken: Positions, reading: Reading, code: str, problem: str, nulls: frozenset[str]
+    column: pa.Array,
+    broken: Positions,
+    reading: Reading,
+    code: str,
+    problem: Callable[[bytes], str],
+    nulls: frozenset[str],
 ) -> Cast:
     """Cast a column whose ``broken`` rows fit no type."""
     misfits = {row: _broken(column[row].as_py(), code, problem) for row in broken.tolist()}
@@ -272,22 +278,22 @@ def _without(
     return Cast(values=rest.values, misfits=dict(sorted({**misfits, **rest.misfits}.items())))
 
 
-def _broken(value: str | bytes, code: str, problem: str) -> Misfit:
-    shown = shorten(value.encode() if isinstance(value, str) else value, VALUE_CAP)
-    return Misfit(value=shown, code=code, problem=problem)
+def _broken(value: str | bytes, code: str, problem: Callable[[bytes], str]) -> Misfit:
+    data = value.encode() if isinstance(value, str) else value
+    return Misfit(value=shorten(data, VALUE_CAP), code=code, problem=problem(data))
 
 
 def shorten(text: bytes, cap: int) -> str:
     """The first ``cap`` bytes as text, with a mark if bytes were cut off and U+FFFD for bytes that are not UTF-8."""
     if len(text) <= cap:
-        return text.decode(errors="replace")
+        return readable(text)
     # A character that would be cut in two is dropped.
     head = text[:cap]
     while head and head[-1] & 0xC0 == 0x80 and cap - len(head) < 3:
         head = head[:-1]
     if head and head[-1] >= 0xC0:
         head = head[:-1]
-    return f"{head.decode(errors='replace')}… (shortened)"
+    return f"{readable(head)}… (shortened)"
 
 
 def _suspect(column: pa.Array, kind: Kind) -> bool:

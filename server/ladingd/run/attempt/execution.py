@@ -19,6 +19,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Failure, Level
 from ladingd.core.origin import working_on
+from ladingd.core.plan import UNKNOWN_END
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
@@ -130,17 +131,26 @@ class Execution:
         try:
             committed = await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan)
             if kept:
-                await self._calls.call(self._transfer.check_source, job.plan, cut)
+                await self._calls.call(self._transfer.check_source, job.uid, job.plan, cut)
         except PlanOutdated as changed:
             committed = await self._replan(changed)
             kept, cut = (), []
-        self._reckoning.resume(self._job, kept, committed)
+        self._reckoning.resume(await self._measured(), kept, committed)
         self._supply.resume(cut, {chunk.ordinal for chunk in committed})
         self._begun = True
         if kept:
             await self._reckon()
             message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; the job continues after them"
             await self._note(Level.INFO, "CONTINUES", message)
+
+    async def _measured(self) -> Job:
+        """The job with the end of its source, if only an attempt that has begun knows it."""
+        job = self._job
+        if job.plan.end != UNKNOWN_END:
+            return job
+        return replace(
+            job, plan=replace(job.plan, end=await self._calls.call(self._transfer.extent, job.uid, job.plan))
+        )
 
     async def _replan(self, changed: PlanOutdated) -> tuple[CommittedChunk, ...]:
         """Plan again and begin, unless something was committed after the outdated plan and still counts."""

@@ -71,7 +71,7 @@ class Supply:
         """Cut further chunks of the current phase and write them down before any is handed out."""
         # Workers wait for the first chunks: cut no more than can be handed out.
         limit = self._ahead + 1 if self._last is None else CUT_AHEAD
-        chunks = await self._calls.call(self._transfer.cut, job.plan, self._last, limit, self._phase)
+        chunks = await self._calls.call(self._transfer.cut, job.uid, job.plan, self._last, limit, self._phase)
         if chunks:
             await self._chunks.add_chunks(job.id, chunks)
             self._last = chunks[-1]

@@ -303,7 +303,7 @@ def test_rows_that_come_and_go_between_chunks_are_neither_doubled_nor_lost(yard:
     plan = yard.plan_export(chunk_keys=10)
     yard.transfer.begin("job", 1, plan)
     chunks: list[Chunk] = []
-    while more := yard.transfer.cut(plan, chunks[-1] if chunks else None, 2):
+    while more := yard.transfer.cut("job", plan, chunks[-1] if chunks else None, 2):
         for chunk in more:
             yard.transfer.process("job", 1, plan, chunk)
         chunks += more

@@ -78,7 +78,10 @@ def test_a_change_of_committed_bytes_is_noticed(yard: Yard, change: Callable[[st
         path.write_text(text)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     yard.transfer.begin("job", 2, plan)
-    for look in (lambda: yard.transfer.check_source(plan, chunks), lambda: yard.transfer.finish("job", plan, chunks)):
+    for look in (
+        lambda: yard.transfer.check_source("job", plan, chunks),
+        lambda: yard.transfer.finish("job", plan, chunks),
+    ):
         with pytest.raises(SourceChanged, match="have changed since they were read"):
             look()
 
@@ -110,7 +113,7 @@ def test_a_change_of_a_refused_record_is_noticed(yard: Yard, code: str, monkeypa
     yard.transfer.finish("job", plan, chunks)
     (yard.directory / "in.csv").write_text(text.replace("xxxx", "xxzx", 1).replace("yyyy", "yyzy", 1))
     for look in (
-        lambda: yard.transfer.check_source(plan, chunks),
+        lambda: yard.transfer.check_source("job", plan, chunks),
         lambda: yard.transfer.finish("job", plan, chunks),
         lambda: yard.transfer.begin("other", 1, plan) or yard.transfer.process("other", 1, plan, refused),
     ):
@@ -150,11 +153,11 @@ def test_digests_of_earlier_versions_prove_nothing(yard: Yard) -> None:
     old = replace(plan, fingerprint=replace(plan.fingerprint, state=""))
     chunks = [replace(chunk, digest="0123456789abcdef") for chunk in begin(yard, old)]
     yard.transfer.process("job", 1, old, chunks[0])
-    yard.transfer.check_source(old, chunks)
+    yard.transfer.check_source("job", old, chunks)
     yard.transfer.begin("job", 2, old)
     os.utime(yard.directory / "in.csv")
     with pytest.raises(SourceChanged, match="kept no digest that proves that the bytes are the same"):
-        yard.transfer.check_source(old, chunks)
+        yard.transfer.check_source("job", old, chunks)
 
 
 def test_a_change_of_an_unfinished_export_is_noticed(yard: Yard) -> None:

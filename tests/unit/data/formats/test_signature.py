@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import sqlite3
+import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,16 @@ NAMES = [
     ("x.json", "JSON"),
     ("x.xlsx", "an Excel workbook"),
     ("x.XLSX", "an Excel workbook"),
+    ("x.csv.lz4", "compressed with LZ4"),
+    ("x.tar", "a tar archive"),
+    ("x.xml", "XML"),
+]
+COMPRESSED = [
     ("x.csv.gz", "compressed with gzip"),
     ("x.csv.zst", "compressed with Zstandard"),
-    ("x.zip", "a ZIP archive"),
-    ("x.xml", "XML"),
+    ("x.csv.xz", "compressed with xz"),
+    ("x.bz2", "compressed with bzip2"),
+    ("x.zip", "compressed with ZIP"),
 ]
 
 
@@ -36,7 +43,7 @@ def test_an_import_of_another_format_is_refused_by_its_name(yard: Yard, name: st
     assert caught.value.field == "files[0].path"
 
 
-@pytest.mark.parametrize(("name", "kind"), NAMES)
+@pytest.mark.parametrize(("name", "kind"), NAMES + COMPRESSED)
 def test_an_export_to_another_format_is_refused_by_its_name(yard: Yard, name: str, kind: str) -> None:
     yard.sql("CREATE TABLE t (a)")
     with pytest.raises(InvalidSpec, match=f"{name} would be {kind}, which Lading cannot write yet: .*csv") as caught:
@@ -49,6 +56,13 @@ def zipped(*names: str) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
             archive.writestr(name, "content")
+    return buffer.getvalue()
+
+
+def tarred() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.csv"))
     return buffer.getvalue()
 
 
@@ -72,9 +86,9 @@ def database(directory: Path) -> bytes:
         (b'<?xml version="1.0"?>\n<a/>\n', "XML"),
         (b"<!DOCTYPE html>\n<p>\n", "HTML"),
         (b"%PDF-1.7\n", "PDF"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0), "compressed with gzip"),
-        (bytes.fromhex("28b52ffd0400"), "compressed with Zstandard"),
-        (zipped("a.csv"), "a ZIP archive"),
+        (gzip.compress(tarred(), mtime=0), "a tar archive"),
+        (zipped("mimetype", "content.opf"), "a document in a ZIP archive"),
+        (b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
         (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook"),
     ],
 )

@@ -123,7 +123,7 @@ def test_every_code_of_a_reject_of_the_file(yard: Yard) -> None:
 
 def test_bytes_that_are_not_utf8_are_refused_where_they_stand(yard: Yard) -> None:
     clean = b"".join(b"%d,x\n" % number for number in range(150_000))  # the plan examines the first MiB
-    plan = yard.plan_import(b"id,s\n" + clean + b"1,\xe4\n2,\xf6,3\n4,y\n", chunk_bytes=1 << 20)
+    plan = yard.plan_import(b"id,s\n" + clean + b"1,\xe4\n2,\xf6,3\n4,y\n", chunk_bytes=1 << 20, encoding="utf-8")
     counts = yard.run(plan)
     assert counts == Counts(read=150_003, inserted=150_001, rejected=2, errors=2)
     assert codes(rejects_of(yard, plan)) == [(150_002, "s", "NOT_UTF8"), (150_003, "", "TOO_MANY_COLUMNS")]

@@ -73,7 +73,7 @@ def test_one_line_is_refused_and_the_others_are_read(yard: Yard, line: str, code
 def test_bytes_that_are_not_text_among_irregular_quotes(yard: Yard) -> None:
     data = b'no,label\n1,a\n2,"B" x\n3,"open\n' + b"4,\xff\n5,b,c,\xff\n6,z\n"
     head = b"no,label\n" + b"7,q\n" * (300 << 10)
-    plan = yard.plan_import(head + data[9:])
+    plan = yard.plan_import(head + data[9:], encoding="utf-8")
     counts = yard.run(plan)
     assert (counts.read, counts.inserted, counts.rejected, counts.warnings) == ((300 << 10) + 6, (300 << 10) + 3, 3, 1)
     assert yard.sql("SELECT label FROM t WHERE no <> 7 ORDER BY no") == [("a",), ('"B" x',), ("z",)]

@@ -216,7 +216,7 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     chunks = yard.chunks(plan)
     yard.transfer.process(JOB, 1, plan, chunks[1])
     yard.write(text)  # the same bytes with another time
-    yard.transfer.check_source(plan, chunks)
+    yard.transfer.check_source("job", plan, chunks)
     middle = 4 + 20 * 11_000
     assert chunks[1].end < middle < chunks[-1].start, "neither in the head nor in the tail"
     yard.write(f"{text[:middle]}7{text[middle + 1 :]}")
@@ -225,8 +225,8 @@ def test_a_byte_that_changed_in_the_middle_of_the_file_is_noticed(yard: Yard) ->
     with pytest.raises(SourceChanged, match=changes):
         yard.transfer.process(JOB, 1, plan, changed)
     with pytest.raises(SourceChanged, match=f"its bytes {changed.start:,} to {changed.end:,} {changes}"):
-        yard.transfer.check_source(plan, chunks)
-    yard.transfer.check_source(plan, chunks[:2])
+        yard.transfer.check_source("job", plan, chunks)
+    yard.transfer.check_source("job", plan, chunks[:2])
     with pytest.raises(SourceChanged, match=changes):
         yard.transfer.finish(JOB, plan, chunks)
 

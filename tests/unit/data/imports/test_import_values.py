@@ -173,7 +173,7 @@ def test_nothing_in_the_last_field_of_a_file_without_a_last_line_end_is_null(yar
 def test_misshapen_records_that_are_not_utf8_leave_the_others_alone(yard: Yard, delimiter: str) -> None:
     clean = b"1,2\n" * 300_000  # the plan examines the first MiB
     text = (b"a,b\n" + clean + b"1\xff,2\r3\n\n4,5\n\xff\xff\n").replace(b",", delimiter.encode())
-    plan = yard.plan_import(text, csv=CsvFormat(delimiter=delimiter), chunk_bytes=CHUNK_LIMIT)
+    plan = yard.plan_import(text, csv=CsvFormat(delimiter=delimiter), chunk_bytes=CHUNK_LIMIT, encoding="utf-8")
     counts = yard.run(plan)
     assert (counts.read, counts.inserted, counts.empty) == (300_005, 300_001, 1)
     assert [reject.code for reject in rejects_of(yard, plan)] == ["NOT_UTF8", "TOO_FEW_COLUMNS", "TOO_FEW_COLUMNS"]

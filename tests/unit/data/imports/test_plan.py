@@ -22,15 +22,14 @@ if TYPE_CHECKING:
     ("text", "words"),
     [
         (b"a\0b\0c", "binary file: byte 1"),
-        (b"id,name\n1,\xe4\n", r"byte 10 \(line 2\) is 0xE4"),
-        ("id,name\n".encode("utf-16"), "UTF-16"),
+        (b"id,name\n" + b"1,\x01\x02\x03\xe4\n" * 99, "no other encoding fits all of it: name its encoding"),
         (b'id,"name\n1,2\n', "never closed"),
     ],
 )
 def test_files_that_cannot_be_imported(yard: Yard, text: bytes, words: str) -> None:
     with pytest.raises(InvalidSpec, match=words) as caught:
         yard.plan_import(text)
-    assert caught.value.field == "files[0].path"
+    assert caught.value.field in ("files[0].path", "encoding")
     assert not yard.database.exists()
 
 

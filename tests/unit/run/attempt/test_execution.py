@@ -197,7 +197,7 @@ async def test_a_source_that_changed_before_the_first_chunk_is_planned_anew(rig:
 
 async def test_a_source_that_changed_later_fails_the_job(rig: Rig) -> None:
     job = await rig.queued(5)
-    await rig.store.add_chunks(job.id, rig.transfer.cut(job.plan, None, 1))
+    await rig.store.add_chunks(job.id, rig.transfer.cut(job.uid, job.plan, None, 1))
     rig.transfer.ledger(job.uid)[0] = rig.transfer.counts
     rig.transfer.errors["begin"] = [SourceChanged("it is another file now")]
     await (await rig.execution(job.id)).run()

@@ -60,7 +60,7 @@ def test_waits_double_and_the_last_try_comes_when_patience_ends() -> None:
 async def test_a_call_that_loses_the_target_is_made_again_and_the_job_stays_running(rig: Rig, method: str) -> None:
     job = await rig.queued(40)
     if method == "committed":  # The ledger is queried separately only if an earlier attempt has cut chunks.
-        await rig.store.add_chunks(job.id, rig.transfer.cut(job.plan, None, 1))
+        await rig.store.add_chunks(job.id, rig.transfer.cut(job.uid, job.plan, None, 1))
     rig.transfer.errors[method] = [*away(4)]
     await (await rig.execution(job.id, target=60.0)).run()
     done = await rig.store.get(job.id)

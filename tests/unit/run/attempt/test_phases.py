@@ -37,10 +37,10 @@ class StagingTransfer(FakeTransfer):
         self.calls: list[tuple[str, int]] = []
         """The called methods in order, with their phases."""
 
-    def cut(self, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
+    def cut(self, job_uid: str, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         self.calls.append(("cut", phase))
         if phase == 0:
-            return super().cut(plan, previous, limit)
+            return super().cut(job_uid, plan, previous, limit)
         self._raise("cut of phase 1")
         assert previous is not None
         first = previous.ordinal + 1

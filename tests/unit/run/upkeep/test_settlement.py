@@ -52,7 +52,7 @@ async def test_a_target_that_is_away_is_asked_once_a_time_and_settled_when_it_is
     jobs = [await left_behind(rig, chunks) for chunks in (2, 3)]
     for job_id in jobs:
         job = await rig.store.get(job_id)
-        await rig.store.add_chunks(job_id, rig.transfer.cut(job.plan, None, 1))
+        await rig.store.add_chunks(job_id, rig.transfer.cut(job.uid, job.plan, None, 1))
         rig.transfer.ledger(job.uid)[0] = rig.transfer.counts
     rig.transfer.errors["committed"] = [TargetUnavailable("away") for _ in range(2)]
     settlement = rig.settlement()

@@ -44,7 +44,7 @@ class Pond:
     def run(self, plan: ImportPlan | ExportPlan, job: str) -> Counts:
         """Run a whole job."""
         self.transfer.begin(job, 1, plan)
-        chunks = list(self.transfer.cut(plan, None, 100))
+        chunks = list(self.transfer.cut("job", plan, None, 100))
         counts = sum((self.transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())
         self.transfer.finish(job, plan, chunks)
         return counts

@@ -24,5 +24,5 @@ def test_a_column_that_was_altered_after_a_job_is_read_as_it_is_now(pond: Pond) 
     assert plan.notes == ()
     # Another worker begins the job.
     subprocess.run([sys.executable, "-c", _BEGIN], input=pickle.dumps((pond.transfer, plan)), check=True)
-    chunks = pond.transfer.cut(plan, None, 100)
+    chunks = pond.transfer.cut("job", plan, None, 100)
     assert [pond.transfer.process("second", 1, plan, chunk) for chunk in chunks] == [Counts(read=2, inserted=2)]

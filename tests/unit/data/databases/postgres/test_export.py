@@ -63,7 +63,7 @@ class Ramp:
 
     def chunks(self, plan: ExportPlan) -> list[Chunk]:
         chunks: list[Chunk] = []
-        while more := self.transfer.cut(plan, chunks[-1] if chunks else None, 3):
+        while more := self.transfer.cut("job", plan, chunks[-1] if chunks else None, 3):
             chunks += more
         return chunks
 
@@ -87,7 +87,7 @@ class Ramp:
         plan = self.transfer.plan(ImportSpec(file=File(path=path), target=target, csv=csv))
         self.transfer.begin("load", 1, plan)
         counts, previous = Counts(), None
-        while more := self.transfer.cut(plan, previous, 3):
+        while more := self.transfer.cut("job", plan, previous, 3):
             counts = sum((self.transfer.process("load", 1, plan, chunk) for chunk in more), counts)
             previous = more[-1]
         self.transfer.finish("load", plan, [])
@@ -449,7 +449,7 @@ def test_a_server_that_is_not_there(ramp: Ramp, monkeypatch: pytest.MonkeyPatch)
     transfer = BulkTransfer(connections={"quay": gone}, roots=ramp.transfer.roots, work_dir=ramp.transfer.work_dir)
     ramp.transfer.begin("job", 1, plan)
     calls: list[Callable[[], object]] = [
-        lambda: transfer.cut(plan, None, 3),
+        lambda: transfer.cut("job", plan, None, 3),
         lambda: transfer.process("job", 1, plan, Chunk(ordinal=0, start=FIRST_KEY, end=LAST_KEY)),
         lambda: transfer.plan(ExportSpec(source=plan.source, file=plan.file)),
     ]
@@ -514,7 +514,7 @@ def test_an_export_is_of_one_table(ramp: Ramp, change: str, words: str, way: str
     ramp.quay.sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
     plan, job = ramp.plan(chunk_keys=20), f"job-{next(numbers)}"
     ramp.transfer.begin(job, 1, plan)
-    chunks = ramp.transfer.cut(plan, None, 10)
+    chunks = ramp.transfer.cut("job", plan, None, 10)
     ramp.transfer.process(job, 1, plan, chunks[0])
     ramp.quay.sql("VACUUM FULL t")
     ramp.transfer.process(job, 1, plan, chunks[1])
@@ -532,7 +532,7 @@ def test_a_table_that_is_swapped_while_it_is_read_gives_no_file(ramp: Ramp, monk
     ramp.quay.sql("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (LIKE t INCLUDING ALL)")
     plan, job = ramp.plan(), f"job-{next(numbers)}"
     ramp.transfer.begin(job, 1, plan)
-    (chunk,) = ramp.transfer.cut(plan, None, 10)
+    (chunk,) = ramp.transfer.cut("job", plan, None, 10)
     verify = PostgresSource.verify
 
     def swap(source: PostgresSource, plan: ExportPlan, exported: Callable[[], int]) -> None:

@@ -43,7 +43,7 @@ def begun(ramp: Ramp, job: str, *, consistent: bool = False) -> tuple[ExportPlan
     ramp.quay.sql(TABLE)
     plan = ramp.plan(chunk_keys=20, consistent=consistent)
     ramp.transfer.begin(job, 1, plan)
-    chunks = ramp.transfer.cut(plan, None, 10)
+    chunks = ramp.transfer.cut("job", plan, None, 10)
     ramp.transfer.process(job, 1, plan, chunks[0])
     return plan, chunks
 

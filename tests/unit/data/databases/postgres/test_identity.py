@@ -257,7 +257,7 @@ def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Qu
         told = [note for note in plan.notes if "becomes" in note]
         assert len(told) == (3 if number == 1 else 0)
         transfer.begin(f"job-{number}", 1, plan)
-        (cut,) = transfer.cut(plan, None, 9)
+        (cut,) = transfer.cut("job", plan, None, 9)
         assert transfer.process(f"job-{number}", 1, plan, cut).inserted == 1
     assert quay.sql("SELECT * FROM t") == [(1, 2, 3), (1, 2, 3)]
 

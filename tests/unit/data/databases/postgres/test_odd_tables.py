@@ -52,7 +52,7 @@ def load(quay: Quay, tmp_path: Path) -> Importing:
         target = Table(connection="quay", table="t")
         plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=target, types=types or {}))
         transfer.begin(job, 1, plan)
-        chunks = transfer.cut(plan, None, 10)
+        chunks = transfer.cut("job", plan, None, 10)
         counts = sum((transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())
         assert counts.balances
         lines = [
@@ -169,7 +169,7 @@ def test_a_column_that_was_made_wider_takes_what_it_has_refused(quay: Quay, tmp_
     plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
     assert isinstance(plan, ImportPlan)
     transfer.begin("job", 1, plan)
-    (chunk,) = transfer.cut(plan, None, 10)
+    (chunk,) = transfer.cut("job", plan, None, 10)
     assert transfer.process("job", 1, plan, chunk).rejected == 3
     quay.sql("ALTER TABLE t ALTER a TYPE bigint")
     transfer.begin("job", 2, plan)

@@ -127,7 +127,7 @@ def transfer(quay: Quay, folder: Path) -> BulkTransfer:
 def run(bulk: BulkTransfer, plan: ImportPlan | ExportPlan, job: str) -> Counts:
     bulk.begin(job, 1, plan)
     chunks = []
-    while more := bulk.cut(plan, chunks[-1] if chunks else None, 3):
+    while more := bulk.cut("job", plan, chunks[-1] if chunks else None, 3):
         chunks += more
     counts = sum((bulk.process(job, 1, plan, chunk) for chunk in chunks), Counts())
     bulk.finish(job, plan, chunks)

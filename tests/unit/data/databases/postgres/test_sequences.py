@@ -121,7 +121,7 @@ def test_one_that_may_not_be_moved_is_named_and_stops_nothing(quay: Quay, tmp_pa
         assert "sequence t_id_seq is not moved past the imported values of column id" in note
         assert "GRANT SELECT, UPDATE ON SEQUENCE public.t_id_seq" in note
         bulk.begin("job", 1, plan)
-        (chunk,) = bulk.cut(plan, None, 3)
+        (chunk,) = bulk.cut("job", plan, None, 3)
         assert bulk.process("job", 1, plan, chunk) == Counts(read=1, inserted=1)
         assert following(quay) == [1, 2]
     finally:

@@ -115,7 +115,7 @@ def test_an_export_is_of_one_table(yard: Yard, statements: list[str], words: str
     change(yard, *(f"INSERT INTO t VALUES ({number})" for number in range(20)))
     plan = yard.plan_export(chunk_keys=5)
     yard.transfer.begin(JOB, 1, plan)
-    chunks = yard.transfer.cut(plan, None, 10)
+    chunks = yard.transfer.cut("job", plan, None, 10)
     yard.transfer.process(JOB, 1, plan, chunks[0])
     change(yard, "CREATE INDEX i ON t (a)")
     yard.transfer.process(JOB, 1, plan, chunks[1])

@@ -79,7 +79,7 @@ def test_bytes_that_are_not_utf8_cost_their_line(yard: Yard) -> None:
     data = b'{"id": 1, "name": "a"}\n{"id": 2, "name": "\xff"}\n{"id": 3, "name": "\xc3\xa9"}\n'
     plan = planned(yard, data.replace(b"\xff", b"b"))
     (yard.directory / "in.jsonl").write_bytes(data)
-    plan = planned(yard, b'{"id": 0, "name": "a"}\n' * 60_000 + data)
+    plan = planned(yard, b'{"id": 0, "name": "a"}\n' * 60_000 + data, encoding="utf-8")
     assert yard.run(plan) == Counts(read=60_003, inserted=60_002, rejected=1, errors=1)
     (reject,) = rejects_of(yard, plan)
     assert (reject.line, reject.code) == (60_002, "NOT_UTF8")
