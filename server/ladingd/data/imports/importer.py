@@ -128,7 +128,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         if plan.content.spooled:
             spool = self.work_dir.content(job_uid)
             if damage := damage_of(spool):
-                raise SourceUnreadable(f"{damage}; the records before are imported")
+                raise SourceUnreadable(
+                    f"{damage}; the records before are imported; those just before may be wrong as well"
+                )
             remove_spool(spool)
         return ()
 
