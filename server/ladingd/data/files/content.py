@@ -14,6 +14,7 @@ from ladingd.data.files.roots import Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ladingd.core.plan import Layout
     from ladingd.core.spec import ImportSpec
 
 _FETCHED = (2 << 20) + (64 << 10)
@@ -120,8 +121,10 @@ class Look:
             return start
         return len(self.source.read(0, start).decode(UTF8, "surrogatepass"))
 
-    def all_converted(self) -> Look:
-        """The same for a layout that chunks in this encoding cannot have."""
+    def fit_for(self, layout: Layout) -> Look:
+        """The same for a layout. If it has marks beyond ASCII, chunks can only be cut from UTF-8."""
+        if self.content.chunk_encoding == UTF8 or all(detail.isascii() for detail in layout.details.values()):
+            return self
         return replace(self, content=replace(self.content, spooled=True, converted=True))
 
 

@@ -47,8 +47,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
     outline = _outline(form, found, spec, target.column_limit)
-    if not all(detail.isascii() for detail in outline.layout.details.values()):
-        found = found.all_converted()
+    found = found.fit_for(outline.layout)
     outline = replace(outline, detected={**outline.detected, **found.detected})
     content = found.content
     names = list(outline.names)

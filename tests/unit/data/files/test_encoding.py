@@ -164,9 +164,10 @@ def test_places_of_records_are_those_of_the_file(yard: Yard) -> None:
     assert (reject.line, reject.record, reject.raw) == (3, 2, "ö;x")
 
 
-def test_a_delimiter_beyond_ascii(yard: Yard) -> None:
-    plan = yard.plan_import("a§§b\nä§§1\nö§§2\n".encode("latin-1"), encoding="latin-1", csv=CsvFormat(delimiter="§§"))
-    assert plan.content.converted
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_delimiter_beyond_ascii(yard: Yard, encoding: str) -> None:
+    plan = yard.plan_import("a§§b\nä§§1\nö§§2\n".encode(encoding), encoding=encoding, csv=CsvFormat(delimiter="§§"))
+    assert plan.content.spooled == (encoding == "latin-1")
     yard.run(plan)
     assert yard.sql("SELECT a, b FROM t") == [("ä", 1), ("ö", 2)]
 
