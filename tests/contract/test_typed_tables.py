@@ -79,7 +79,7 @@ class Port:
         plan = self.transfer.plan(spec)
         self.transfer.begin("job", 1, plan)
         chunks: list[Any] = []
-        while more := self.transfer.cut(plan, chunks[-1] if chunks else None, 3):
+        while more := self.transfer.cut("job", plan, chunks[-1] if chunks else None, 3):
             chunks += more
         counts = total(self.transfer.process("job", 1, plan, chunk) for chunk in chunks)
         self.transfer.finish("job", plan, chunks)

@@ -94,8 +94,10 @@ class Look:
     """The text in UTF-8. Bytes that do not fit the encoding are not UTF-8."""
     name: str
     """The name of the content: ``x.csv`` in ``x.csv.gz``."""
+    packed: Source
+    """The content before its encoding."""
     encoding: Finding | None
-    """None: no encoding fits."""
+    """None: no encoding fits, or the file is not text."""
     damage: str = ""
     """Where the file is damaged, if the damage is near the beginning."""
 
@@ -108,18 +110,32 @@ class Look:
             found["compression"] = f"{title}, file {self.content.member}" if self.content.member else title
         return found
 
-    def check_text(self) -> None:
-        """Raise InvalidSpec if no encoding fits."""
+    def checked(self, title: str, *, is_text: bool) -> Look:
+        """The same for a format. Raises InvalidSpec if no encoding fits text, or if a file that is not text is
+        compressed: its end is needed first."""
+        if not is_text:
+            if self.content.compression:
+                how = codec_named(self.content.compression).title
+                raise InvalidSpec(
+                    "files[0].path",
+                    f"{self.source.path} is {title} within {how}, which Lading cannot read: unpack it first",
+                )
+            return replace(self, content=Content(), source=self.packed, encoding=None)
         if self.encoding is None:
             raise InvalidSpec(
                 "encoding", f"{self.source.path} is not UTF-8, and no other encoding fits all of it: name its encoding"
             )
+        return self
 
     def place(self, start: int) -> int:
         """The place in the content that chunks are cut from, of a place in the text."""
         if self.content.chunk_encoding == UTF8:
             return start
         return len(self.source.read(0, start).decode(UTF8, "surrogatepass"))
+
+    def end(self, end: int) -> int:
+        """The same for the end of the text."""
+        return end if self.content.chunk_encoding == UTF8 else self.packed.size
 
     def fit_for(self, layout: Layout) -> Look:
         """The same for a layout. If it has marks beyond ASCII, chunks can only be cut from UTF-8."""
@@ -155,7 +171,7 @@ def look(source: Source, spec: ImportSpec) -> Look:
         converted=is_wide,
     )
     text = packed if encoding == UTF8 else _streamed(source, converted(_all(packed), encoding))
-    return Look(content=content, source=text, name=name, encoding=found, damage=damage)
+    return Look(content=content, source=text, packed=packed, name=name, encoding=found, damage=damage)
 
 
 def content_of(source: Source, content: Content) -> Source:

@@ -43,7 +43,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     found = look(source, spec)
     form = format_to_read(found.source, spec, found.name)
     form.check(spec)
-    found.check_text()
+    found = found.checked(form.title, is_text=form.unit == "bytes")
     words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
     outline = _outline(form, found, spec, target.column_limit)
@@ -59,7 +59,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         target=spec.target,
         create_table=table is None,
         start=found.place(outline.start),
-        end=outline.end if content.spooled else size,
+        end=found.end(outline.end),
         first_line=outline.first_line,
         chunk_bytes=spec.chunk_bytes,
         notes=(

@@ -9,6 +9,8 @@ import lzma
 import zipfile
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -183,7 +185,7 @@ def test_a_member_is_named(yard: Yard, name: str) -> None:
     assert yard.run(plan_of(yard, buffer.getvalue(), member=name)) == Counts(read=expected, inserted=expected)
 
 
-@pytest.mark.parametrize("data", [HEADER, gzip.compress(HEADER)])
+@pytest.mark.parametrize("data", [HEADER, gzip.compress(HEADER, mtime=0)], ids=["plain", "gzip"])
 def test_only_archives_have_members(yard: Yard, data: bytes) -> None:
     with pytest.raises(InvalidSpec, match="has no members") as caught:
         plan_of(yard, data, member="a.csv")
@@ -283,3 +285,10 @@ def test_a_preview_reads_the_beginning_only(yard: Yard) -> None:
         assert [record.values for record in shown.records] == [["0", "name 0", "ö"], ["1", "name 7919", "ö"]]
         assert shown.whole == (name == "small")
     assert not yard.work_dir.directory.exists() or not yard.work_dir.uids()
+
+
+def test_what_is_no_text_is_not_read_from_within_a_compression(yard: Yard) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), buffer)
+    with pytest.raises(InvalidSpec, match="is Parquet within gzip, which Lading cannot read: unpack it first"):
+        plan_of(yard, gzip.compress(buffer.getvalue()))
