@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Layout
     from ladingd.core.spec import ImportSpec
 
-_FETCHED = (2 << 20) + (64 << 10)
-"""How much of a stream is read at once. A plan rarely needs more."""
+_FETCHED = 8 << 20
+"""How much of a stream is read at once. A plan rarely needs more: it takes the types from this part."""
 
 _WHOLE = 64 << 20
 """A file of this size is read whole to find its encoding."""
@@ -126,6 +126,14 @@ class Look:
                 "encoding", f"{self.source.path} is not UTF-8, and no other encoding fits all of it: name its encoding"
             )
         return self
+
+    @property
+    def sample(self) -> tuple[Source, int]:
+        """What chunks are cut from, and how much of it is there: all of a file, whole lines of a stream."""
+        source = self.source if self.content.converted else self.packed
+        if isinstance(source, Streamed) and source.size == UNKNOWN_END:
+            return source, whole_lines(source.stream.kept)
+        return source, source.size
 
     def place(self, start: int) -> int:
         """The place in the content that chunks are cut from, of a place in the text."""

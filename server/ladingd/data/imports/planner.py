@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.plan import HEAD, Column, ImportPlan
+from ladingd.core.plan import HEAD, UNKNOWN_END, Column, ImportPlan
 from ladingd.data.files import fingerprint
 from ladingd.data.files.content import ContentEnds, look
 from ladingd.data.formats.registry import contradiction, format_to_read
@@ -72,7 +72,7 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
         typed_null_words=typed_words,
     )
     types = wanted_types(spec, names, source.path, target)
-    outline = surveyed(form, source, planned, outline)
+    outline = _surveyed(form, found, planned, outline)
     if not names:
         empty = f"{source.path} is empty: no columns" + (", so no table was made" if table is None else "")
         return replace(planned, notes=(*planned.notes, empty))
@@ -103,6 +103,14 @@ def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
     sampled = look_at_sample(planned, target.readings(planned), outline)
     notes = (*planned.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *sampled.notes)
     return replace(planned, detected=describe(planned, outline, tuple(sampled.null_words)), notes=notes)
+
+
+def _surveyed(form: Format, found: Look, planned: ImportPlan, outline: Outline) -> Outline:
+    """The outline with a sample of the whole file, or of what is known of a stream."""
+    source, end = found.sample
+    if planned.end != UNKNOWN_END:
+        return surveyed(form, source, planned, outline)
+    return replace(surveyed(form, source, replace(planned, end=end), outline), whole=False)
 
 
 def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> Outline:

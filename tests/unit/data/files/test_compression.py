@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.unit.data.conftest import Yard
 
 ROWS = 150_000
+"""More than the beginning that names columns."""
+MANY = 500_000
 """More than a plan reads."""
 
 
@@ -75,11 +77,11 @@ def part(yard: Yard, plan: ImportPlan, attempt: int = 1) -> list[Chunk]:
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("rows", [3, ROWS])
+@pytest.mark.parametrize("rows", [3, MANY])
 def test_every_codec_is_known_by_its_content(yard: Yard, kind: str, rows: int) -> None:
-    plan = plan_of(yard, ALL[kind](HEADER + text(rows)), chunk_bytes=300_000)
+    plan = plan_of(yard, ALL[kind](HEADER + text(rows)), chunk_bytes=2_000_000)
     assert f"compression: {TITLES.get(kind, 'ZIP, file a.csv')}" in plan.detected
-    assert plan.end == (UNKNOWN_END if rows == ROWS else len(HEADER + text(rows)))
+    assert plan.end == (UNKNOWN_END if rows == MANY else len(HEADER + text(rows)))
     assert yard.run(plan) == Counts(read=rows, inserted=rows)
     assert yard.sql("SELECT count(*), min(id), max(id), sum(id) FROM t") == [
         (rows, 0, rows - 1, rows * (rows - 1) // 2)
@@ -292,3 +294,18 @@ def test_what_is_no_text_is_not_read_from_within_a_compression(yard: Yard) -> No
     pq.write_table(pa.table({"a": [1]}), buffer)
     with pytest.raises(InvalidSpec, match="is Parquet within gzip, which Lading cannot read: unpack it first"):
         plan_of(yard, gzip.compress(buffer.getvalue()))
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_types_are_taken_from_more_than_the_first_megabyte(yard: Yard, kind: str, encoding: str) -> None:
+    content = (HEADER + text()).decode() + "x1,late,ö\n" * ROWS
+    plan = plan_of(yard, ALL[kind](content.encode(encoding)), encoding=encoding)
+    assert [column.type for column in plan.columns] == ["text", "text", "text"]
+    assert yard.run(plan) == Counts(read=2 * ROWS, inserted=2 * ROWS)
+
+
+def test_the_types_of_a_long_stream_are_taken_from_its_beginning(yard: Yard) -> None:
+    plan = plan_of(yard, gzip.compress(HEADER + text(MANY), 1))
+    assert plan.end == UNKNOWN_END
+    assert [column.type for column in plan.columns] == ["integer", "text", "text"]
