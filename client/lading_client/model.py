@@ -184,6 +184,8 @@ class PreviewColumn:
     target: str
     type: str
     inferred: bool = False
+    notation: str = ""
+    """How the values are written, as it is spelled after the type: ``DD/MM/YYYY``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

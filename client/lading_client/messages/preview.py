@@ -17,7 +17,13 @@ def preview(message: job_service_pb2.PreviewImportResponse) -> Preview:
         detected=message.detected,
         notes=tuple(message.notes),
         columns=tuple(
-            PreviewColumn(source=each.source, target=each.target, type=each.type, inferred=each.inferred)
+            PreviewColumn(
+                source=each.source,
+                target=each.target,
+                type=each.type,
+                inferred=each.inferred,
+                notation=each.notation,
+            )
             for each in message.columns
         ),
         records=tuple(

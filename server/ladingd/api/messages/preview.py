@@ -26,7 +26,13 @@ def preview_message(preview: Preview) -> job_service_pb2.PreviewImportResponse:
         whole=preview.whole,
     )
     for column in plan.columns:
-        message.columns.add(source=column.source, target=column.target, type=column.type, inferred=column.inferred)
+        message.columns.add(
+            source=column.source,
+            target=column.target,
+            type=column.type,
+            inferred=column.inferred,
+            notation=column.notation,
+        )
     size = 0
     for record in preview.records:
         shown = _record_message(record)

@@ -2,7 +2,7 @@
 
 A notation turns text into the default notation of the type: ``31/12/2024`` into ``2024-12-31``, ``1.234,5`` into
 ``1234.5``, ``ja`` into ``true``. It is spelled after its type: ``date:DD/MM/YYYY``, ``timestamp:DD.MM.YYYY HH:MM``,
-``decimal(10,2):,.``, ``boolean:ja/nein``.
+``decimal(10,2):,.``, ``decimal(10,2):€,``, ``boolean:ja/nein``.
 """
 
 from __future__ import annotations
@@ -138,11 +138,13 @@ class NumberNotation(Notation):
     """``.``, ``,``, a blank (which stands for all blanks) or an apostrophe; empty: any of them but the mark."""
     whole: bool = False
     """The values are integers."""
+    symbol: str = ""
+    """A currency or a percent sign, which a value may have before or after the number."""
 
     @property
     def sample(self) -> str:
         thousands = f"1{self.group}234" if self.group else "1234"
-        return thousands if self.whole else f"{thousands}{self.mark}56"
+        return f"{self.symbol}{thousands}" if self.whole else f"{self.symbol}{thousands}{self.mark}56"
 
     @property
     def groups(self) -> str:
@@ -151,6 +153,11 @@ class NumberNotation(Notation):
         return {"": other + BLANKS + APOSTROPHES, " ": BLANKS, "'": APOSTROPHES}.get(self.group, self.group)
 
     def canonical(self, column: pa.Array) -> pa.Array:
+        if self.symbol:
+            blanks = f"[{re.escape(BLANKS)}]*"
+            column = pc.replace_substring_regex(
+                column, rf"^([+-]?){re.escape(self.symbol)}{blanks}|{blanks}{re.escape(self.symbol)}$", r"\1"
+            )
         group = f"[{re.escape(self.groups)}]"
         digits = rf"([0-9]{{1,3}}({group}[0-9]{{3}})+|[0-9]+)"
         fits = pc.match_substring_regex(column, rf"^[+-]?({digits}({re.escape(self.mark)}[0-9]*)?)$")
@@ -182,25 +189,20 @@ def notation_of(kind: FieldType, text: str) -> Notation:
         notation.fields  # noqa: B018 - checks the parts
         return notation
     if kind.kind in NUMBERS:
-        mark, group = text[:1], text[1:]
-        group = " " if group and group in BLANKS else group
-        if mark not in (".", ",") or group == mark or group not in ("", ".", ",", " ", "'"):
+        found = re.fullmatch(r"([^0-9+.,'-]*)([.,])([.,']|\s?)", text)
+        if found is None or found[2] == found[3]:
             raise ValueError(
-                f"{text!r} does not say how numbers are written: give the decimal mark (. or ,), and behind it, if you "
-                "like, the mark between thousands (. or , or a blank or ')"
+                f"{text!r} does not say how numbers are written: give the decimal mark (. or ,); behind it, if you "
+                "like, the mark between thousands (. or , or a blank or '), and before it a currency or %"
             )
-        return NumberNotation(mark, group, whole=kind.kind is Kind.INTEGER)
+        symbol, mark, group = found[1].strip(), found[2], " " if found[3] and found[3] in BLANKS else found[3]
+        return NumberNotation(mark, group, whole=kind.kind is Kind.INTEGER, symbol=symbol)
     if kind.kind is Kind.BOOLEAN:
         true, slash, false = text.partition("/")
         if not slash or not true or not false or true.lower() == false.lower():
             raise ValueError(f"{text!r} does not name two words: write the word for true, /, and the word for false")
         return BooleanNotation(true, false)
     raise ValueError(f"{kind} has one notation only; leave out {':' + text!r}")
-
-
-def spelling(notation: Notation) -> str:
-    """What stands after the type, so that `notation_of` gives the same notation."""
-    return notation.mark + notation.group if isinstance(notation, NumberNotation) else notation.sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
