@@ -68,6 +68,8 @@ def read_marks(data: bytes, dialect: Dialect) -> Marks:
 
 def without_blanks(data: bytes, dialect: Dialect) -> bytes:
     """A text with regular quotes, without the blanks before its fields."""
+    if b" " not in data:
+        return data
     codes = np.frombuffer(data, np.uint8)
     blanks = _bits(codes, BLANK)
     leading = _starts(_borders(data, dialect), blanks) & blanks

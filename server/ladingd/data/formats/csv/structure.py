@@ -92,12 +92,9 @@ def find_structure(head: bytes, wanted: CsvFormat, *, final: bool) -> Structure:
         text=text, final=final and start + _SAMPLE >= len(head), wanted=wanted, fixed=wanted.skip_lines is not None
     )
     found = looker.find(delimiter)
-    dialect = found.dialect
-    if not wanted.escape:
-        dialect = replace(dialect, escape=_find_escape(text, dialect, final=looker.final))
     if comment < start and looker.is_header(head[comment:start], found):
-        return replace(found, dialect=dialect, start=comment, named=named)
-    return replace(found, dialect=dialect, start=start + found.start, named=named)
+        return replace(found, start=comment, named=named)
+    return replace(found, start=start + found.start, named=named)
 
 
 def count_fields(record: bytes, dialect: Dialect, limit: int) -> int:
@@ -114,11 +111,14 @@ class _Record(NamedTuple):
     start: int
     text: bytes
     fields: int
+    regular: bool = True
 
 
 class _Candidate(NamedTuple):
     """A delimiter, and what the records look like with it. The greater one is better."""
 
+    regular: int
+    """How many tenths of the records have regular quotes."""
     certain: bool
     """False: the mark stands between digits only, as a decimal comma does."""
     whole: bool
@@ -162,7 +162,7 @@ class _Looker:
         by_header = [each for each in (self._by_header(self._with(base, delimiter)) for delimiter in _USUAL) if each]
         if by_header:
             return max(by_header, key=lambda each: each[0])[1]
-        return Structure(dialect=replace(base, delimiter=NO_DELIMITER, quote=self._quote(NO_DELIMITER)))
+        return Structure(dialect=self._with(base, NO_DELIMITER))
 
     def _by_header(self, dialect: Dialect) -> tuple[tuple[int, int], Structure] | None:
         """A delimiter for records that disagree, if the first one names columns with it, and how well it fits."""
@@ -185,14 +185,12 @@ class _Looker:
 
     def _with(self, base: Dialect, delimiter: str) -> Dialect:
         dialect = replace(base, delimiter=delimiter, quote=self._quote(delimiter))
+        if not self.wanted.escape:
+            dialect = replace(dialect, escape=_find_escape(self.text, dialect, final=self.final))
         return replace(dialect, blanks=_has_blanks(self.text, dialect))
 
     def _structure(self, best: _Candidate, others: Sequence[_Candidate]) -> Structure:
-        rivals = [
-            each.dialect.delimiter
-            for each in others
-            if (each.certain, each.whole, each.share) == (best.certain, best.whole, best.share)
-        ]
+        rivals = [each.dialect.delimiter for each in others if each[:4] == best[:4]]
         doubt = f"{' and '.join(map(repr, rivals))} would fit as well; --delimiter to override" if rivals else ""
         delimiter, fields = self._repeated(best)
         dialect = replace(best.dialect, delimiter=delimiter)
@@ -230,7 +228,10 @@ class _Looker:
             return None
         text = self.text[records[first].start :]
         certain = dialect.delimiter != "," or text.count(b",") > len(_DECIMAL_COMMA.findall(text))
-        return _Candidate(certain, first == 0, share, fields, rank, records[first].start if first else 0, dialect)
+        regular = sum(each.regular for each in records[first:]) * 10 // len(table)
+        return _Candidate(
+            regular, certain, first == 0, share, fields, rank, records[first].start if first else 0, dialect
+        )
 
     def _first(self, records: list[_Record], fields: int, dialect: Dialect) -> int:
         """Which record is the first one of the table. What stands before it is a title or the like."""
@@ -274,17 +275,18 @@ class _Looker:
     def _records(self, dialect: Dialect) -> list[_Record]:
         """Some of the first records that are not blank."""
         frames = frame(self.text, dialect, final=self.final)
-        ends = [0, *frames.record_ends[:_RECORDS].tolist()]
+        ends, literal = [0, *frames.record_ends[:_RECORDS].tolist()], frozenset(frames.literal)
         records = []
         for index, (start, end) in enumerate(pairwise(ends)):
             text = without_line_end(self.text[start:end])
             is_comment = dialect.comment and text.startswith(dialect.comment.encode())
+            regular = index not in frames.refused and index not in literal
             if index in frames.refused and not index:
                 text = text.replace(dialect.quote.encode(), b"")  # It may be the header all the same.
             elif index in frames.refused:
                 continue
             if text.strip() and not is_comment:
-                records.append(_Record(start, text, count_fields(text, dialect, _WIDEST)))
+                records.append(_Record(start, text, count_fields(text, dialect, _WIDEST), regular))
         if not records:
             text = _LINE.match(self.text)[0].replace(dialect.quote.encode(), b"")  # type: ignore[index]
             records.append(_Record(0, text, count_fields(text, dialect, _WIDEST)))
@@ -297,12 +299,13 @@ class _Looker:
         apostrophes = self.text.count(b"'")
         if not apostrophes or delimiter == "'":
             return '"'
-        limit = re.escape(delimiter.encode())
-        enclosed = re.findall(
-            rb"(?:^|(?<=%b))'(?:[^'\r\n]|'')*'(?=%b|[\r\n]|\Z)" % (limit, limit), self.text, re.MULTILINE
-        )
+        mark = delimiter.encode()
+        limit = re.escape(mark)
+        field = rb"(?:\A|(?<=[\r\n])|(?<=%b))'(?:[^'\\]|''|\\.)*+'(?=%b|[\r\n]|\Z)" % (limit, limit)
+        enclosed = re.findall(field, self.text, re.DOTALL)
         inside = sum(each.count(b"'") for each in enclosed)
-        return "'" if len(enclosed) > 1 and inside == apostrophes else '"'
+        certain = len(enclosed) > 1 or any(mark in each for each in enclosed)
+        return "'" if certain and inside == apostrophes else '"'
 
 
 def _usual_number(widths: Sequence[int]) -> int:
@@ -379,11 +382,13 @@ def _has_blanks(text: bytes, dialect: Dialect) -> bool:
     if re.search(rb"%b +%b[^\r\n]*?%b *(?:%b|[\r\n]|\Z)" % (delimiter, quote, quote, delimiter), text):
         return True
     followed = re.findall(rb"%b(?:[ ]|(?=[\r\n]|\Z))" % delimiter, text)
-    return dialect.quote.encode() not in text and text.count(dialect.delimiter.encode()) == len(followed) > 0
+    mark = dialect.delimiter.encode()
+    return dialect.quote.encode() not in text and mark + b" " in text and text.count(mark) == len(followed)
 
 
 def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
-    """A backslash, where quoted fields are regular only if it escapes quotes; empty where the rule does without.
+    """A backslash, if it escapes quotes: fields are regular only with it, or it stands before quotes that enclose
+    nothing.
 
     A backslash before a closing quote, as in ``"C:\\dir\\"``, escapes nothing; text behind that quote says it does.
     """
@@ -391,7 +396,16 @@ def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
         return ""
     escaped = replace(dialect, escape=_ESCAPE)
     without, within = _irregular(head, dialect, final=final), _irregular(head, escaped, final=final)
-    return _ESCAPE if without and not within else ""
+    return _ESCAPE if not within and (without or _has_plain_escapes(head, dialect, final=final)) else ""
+
+
+def _has_plain_escapes(head: bytes, dialect: Dialect, *, final: bool) -> bool:
+    """Whether a field without quotes around it has a backslash before a quote."""
+    mark = f"{_ESCAPE}{dialect.quote}".encode()
+    ends = [0, *frame(head, dialect, final=final).record_ends.tolist()]
+    records = (head[start:end] for start, end in pairwise(ends))
+    fields = (field for record in records if mark in record for field in _split(without_line_end(record), dialect))
+    return any(mark in field and not field.startswith(dialect.quote.encode()) for field in fields)
 
 
 def _irregular(head: bytes, dialect: Dialect, *, final: bool) -> int:

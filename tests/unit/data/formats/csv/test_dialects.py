@@ -1,0 +1,121 @@
+"""Tables that Python's csv writes in many dialects come back by detection alone, or the wrong finding is shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, given, settings
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.spec import ImportSpec, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.data.conftest import Yard
+
+NAMES = ("id", "name", "city", "amount", "first_name", "e-mail", "Total price", "date", "note", "Größe")
+WORDS = (
+    "Anna",
+    "O'Neil",
+    "said,so",
+    "a;b",
+    "x|y",
+    'the "best"',
+    "12",
+    "2024-01-02",
+    "10:20",
+    "naïve",
+    "東京",
+    "a\tb",
+    "#1",
+)
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", "~": "~", "^": "^"}
+
+values = st.one_of(
+    st.integers(-999, 10**6).map(str),
+    st.decimals(0, 1000, places=2).map(str),
+    st.sampled_from(WORDS),
+    st.lists(st.sampled_from(WORDS), min_size=2, max_size=5).map(" ".join),
+    st.just(""),
+)
+
+
+class Written(NamedTuple):
+    """A table, and how it is written."""
+
+    names: list[str]
+    rows: list[list[str]]
+    header: bool
+    delimiter: str
+    quote: str
+    quoting: int
+    ends: str
+    bom: bool
+
+    @property
+    def text(self) -> bytes:
+        file = io.StringIO(newline="")
+        writer = csv.writer(
+            file, delimiter=self.delimiter, quotechar=self.quote, quoting=self.quoting, lineterminator=self.ends
+        )
+        writer.writerows([self.names, *self.rows] if self.header else self.rows)
+        return file.getvalue().encode("utf-8-sig" if self.bom else "utf-8")
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Written:
+    width = draw(st.integers(2, 6))
+    return Written(
+        names=draw(st.lists(st.sampled_from(NAMES), min_size=width, max_size=width, unique=True)),
+        rows=draw(st.lists(st.lists(values, min_size=width, max_size=width), min_size=1, max_size=12)),
+        header=draw(st.booleans()),
+        delimiter=draw(st.sampled_from(list(DELIMITERS))),
+        quote=draw(st.sampled_from("\"'")),
+        quoting=draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])),
+        ends=draw(st.sampled_from(["\n", "\r\n", "\r"])),
+        bom=draw(st.booleans()),
+    )
+
+
+@given(tables())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
+    make_yard: Callable[[Path], Yard], table: Written
+) -> None:
+    with TemporaryDirectory() as folder:
+        yard = make_yard(Path(folder))
+        file = yard.write(table.text)
+        shown = yard.transfer.preview(ImportSpec(file=file, target=Table(table="t")), 20)
+        names, detected = [column.source for column in shown.plan.columns], shown.plan.detected
+        if f"delimiter: {DELIMITERS[table.delimiter]}" not in detected or f"quote: {table.quote}" not in detected:
+            return  # People see it.
+        if ("header: yes" in detected) is not table.header:
+            return
+        counts = yard.run(shown.plan)
+    assert len(names) == len(table.names)
+    if table.header:
+        assert names == table.names
+    blank = sum(not any(row) and table.quoting == csv.QUOTE_MINIMAL and len(row) == 1 for row in table.rows)
+    assert counts.read == len(table.rows)
+    assert counts.inserted + counts.rejected + counts.empty == counts.read
+    assert counts.empty == blank
+    assert counts.rejected == 0 or shown.rejects
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(alphabet=",;|\"'\n\r a1#", max_size=200).map(str.encode)))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_end_in_a_clear_outcome(make_yard: Callable[[Path], Yard], data: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        yard = make_yard(Path(folder))
+        try:
+            shown = yard.transfer.preview(ImportSpec(file=yard.write(data), target=Table(table="t")), 20)
+        except InvalidSpec:
+            return
+        counts = yard.run(shown.plan)
+    assert counts.balances
