@@ -7,6 +7,7 @@ The copy also lacks blank lines and comments, which pyarrow would read as record
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -71,11 +72,11 @@ def parse(data: bytes, dialect: Dialect, width: int, *, fill: bool = False) -> P
         if dialect.quote.encode() not in data:
             return parsed
         return replace(parsed, columns=[narrowed.restored(column) for column in parsed.columns])
-    if not has_blank_lines(data) and not _has_comments(data, dialect):
+    if not (has_blank_lines(data) or _has_comments(data, dialect) or (dialect.blanks and _HOLLOW.search(data))):
         return _parse_filled(data, dialect, width, fill=fill)
     places = record_places(data, dialect)
     codes = np.frombuffer(data, np.uint8)
-    skipped = np.flatnonzero(_is_blank(codes, places) | _is_comment(codes, places, dialect))
+    skipped = np.flatnonzero(_is_blank(data, places, dialect) | _is_comment(codes, places, dialect))
     kept = _without(codes, places, skipped)
     parsed = _parse_filled(codes[kept].tobytes(), dialect, width, fill=fill)
     numbers = np.delete(np.arange(places.starts.size), skipped)
@@ -88,14 +89,25 @@ def parse(data: bytes, dialect: Dialect, width: int, *, fill: bool = False) -> P
     )
 
 
+_HOLLOW = re.compile(rb"(?:\A|(?<=[\r\n])) ++(?=[\r\n]|\Z)")
+"""A line of blanks."""
+
+
 def _has_comments(data: bytes, dialect: Dialect) -> bool:
     mark = dialect.comment.encode()
     return bool(mark) and (data.startswith(mark) or b"\n" + mark in data or b"\r" + mark in data)
 
 
-def _is_blank(codes: npt.NDArray[np.uint8], places: RecordPlaces) -> npt.NDArray[np.bool_]:
-    firsts = codes[places.starts]
+def _is_blank(data: bytes, places: RecordPlaces, dialect: Dialect) -> npt.NDArray[np.bool_]:
+    firsts = np.frombuffer(data, np.uint8)[places.starts]
     blank: npt.NDArray[np.bool_] = (firsts == LF) | (firsts == CR)
+    if dialect.blanks:
+        hollow = [match.end() for match in _HOLLOW.finditer(data)]
+        # The end of a line of blanks lies within the record only if it is the whole record.
+        records = np.searchsorted(places.ends, hollow, side="right")
+        for record, end in zip(records.tolist(), hollow, strict=True):
+            record = min(record, blank.size - 1)
+            blank[record] |= not data[places.starts[record] : end].strip(b" ")
     return blank
 
 

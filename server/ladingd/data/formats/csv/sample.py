@@ -104,7 +104,8 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
         raise InvalidSpec(
             FILE_FIELD, f"{source.path} has {more}{found} columns; at most {column_limit:,} can be imported"
         )
-    fields = [column[0].as_py() for column in parse(record, replace(dialect, comment=""), width).columns]
+    columns = parse(record, replace(dialect, comment=""), width).columns
+    fields = [column[0].as_py() if len(column) else None for column in columns]
     fields = [field.strip() if field else field for field in fields]
     number = structure.fields if structure.fields > 1 else width
     behind = text[first : int(ends[-1])]

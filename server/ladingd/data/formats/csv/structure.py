@@ -16,7 +16,7 @@ from ladingd.core.spec import CsvFormat
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.dialect import NO_DELIMITER, Dialect
 from ladingd.data.formats.csv.header import judge
-from ladingd.data.formats.csv.quoting import grammar_of
+from ladingd.data.formats.csv.quoting import Kind, grammar_of
 from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
 from ladingd.data.formats.lines import without_line_end
 
@@ -44,6 +44,8 @@ _RUN = re.compile(rb"""[^\w\s"'.,()\[\]{}\\/+-]{2,5}""")
 _MAJORITY = 0.75
 _UNUSUAL_MAJORITY = 0.95
 """The share of the records that must have the same number of fields."""
+_MOSTLY = 5
+"""The tenths of the records that must have regular quotes, or unusual delimiters are tried as well."""
 _PREAMBLE = 50
 """The most records before the table."""
 
@@ -148,17 +150,14 @@ class _Looker:
             dialect = self._with(base, delimiter)
             candidate = self._candidate(dialect, 0, 0.0)
             return Structure(dialect=dialect) if candidate is None else self._structure(candidate, ())
-        usual = [self._candidate(self._with(base, each), -rank, _MAJORITY) for rank, each in enumerate(_USUAL)]
-        unusual = [*self._runs(), *_UNUSUAL]
-        for found in (
-            usual,
-            (self._candidate(self._with(base, each), -rank, _UNUSUAL_MAJORITY) for rank, each in enumerate(unusual)),
-            (self._table(self._candidate(self._with(base, each), -rank, 1.0)) for rank, each in enumerate(_WEAK)),
-        ):
-            candidates = [each for each in found if each is not None]
-            if candidates:
-                best = max(candidates)
-                return self._structure(best, [each for each in candidates if each is not best])
+        candidates = self._candidates(base, _USUAL, _MAJORITY)
+        if not candidates or max(candidates).regular < _MOSTLY:
+            candidates += self._candidates(base, [*self._runs(), *_UNUSUAL], _UNUSUAL_MAJORITY)
+        if not candidates:
+            candidates = [each for each in self._candidates(base, _WEAK, 1.0) if self._is_table(each)]
+        if candidates:
+            best = max(candidates)
+            return self._structure(best, [each for each in candidates if each is not best])
         by_header = [each for each in (self._by_header(self._with(base, delimiter)) for delimiter in _USUAL) if each]
         if by_header:
             return max(by_header, key=lambda each: each[0])[1]
@@ -178,10 +177,14 @@ class _Looker:
     def is_header(self, comment: bytes, found: Structure) -> bool:
         """Whether the last comment before the table names its columns, as in ``#id,name``."""
         line = without_line_end(comment.rstrip(b"\r\n"))
-        if found.start or found.fields == 1 or count_fields(line, found.dialect, _WIDEST) != found.fields:
+        if found.start or found.fields == 1 or len(_split(line, found.dialect)) != found.fields:
             return False
         first, *below = self._records(found.dialect)
         return not _names_columns(first, below, found.dialect, found.fields)
+
+    def _candidates(self, base: Dialect, delimiters: Sequence[str], majority: float) -> list[_Candidate]:
+        found = (self._candidate(self._with(base, each), -rank, majority) for rank, each in enumerate(delimiters))
+        return [each for each in found if each is not None]
 
     def _with(self, base: Dialect, delimiter: str) -> Dialect:
         dialect = replace(base, delimiter=delimiter, quote=self._quote(delimiter))
@@ -245,23 +248,21 @@ class _Looker:
             before = records[:found]
         if not 0 < found <= _PREAMBLE:
             return 0
-        if all(each.fields == 1 or _is_hollow(each, dialect) for each in before):
+        if all(each.fields == 1 for each in before):
             return found
         below = records[found + 1 : found + 1 + _RECORDS]
         if _names_columns(records[found], below, dialect, fields):
             return found
         return found - 1 if all(each.fields == 1 for each in before[:-1]) else 0
 
-    def _table(self, candidate: _Candidate | None) -> _Candidate | None:
-        """A candidate, if its records are a table beyond doubt: numbers in one column, words in another."""
-        if candidate is None or candidate.fields < 3:
-            return None
+    def _is_table(self, candidate: _Candidate) -> bool:
+        """Whether the records are a table beyond doubt: numbers in one column, words in another."""
         records = [each for each in self._records(candidate.dialect) if each.start >= candidate.start]
-        if len(records) < 3:
-            return None
+        if candidate.fields < 3 or len(records) < 3:
+            return False
         columns = zip(*(_split(each.text, candidate.dialect) for each in records[1:]), strict=True)
         numeric = [all(map(_NUMBER.fullmatch, column)) for column in columns]
-        return candidate if any(numeric) and not all(numeric) else None
+        return any(numeric) and not all(numeric)
 
     def _runs(self) -> list[str]:
         """The runs of marks that occur in each of the first records."""
@@ -323,7 +324,10 @@ def _split(record: bytes, dialect: Dialect) -> list[bytes]:
     if is_wide(dialect):
         narrowed = narrow(record, dialect)
         record, dialect = narrowed.data, narrowed.dialect
-    return [match[0] for match in grammar_of(dialect).split(record)]
+    grammar = grammar_of(dialect)
+    if grammar.read(record, 0, len(record), final=True).kind is Kind.REFUSED:
+        return record.split(dialect.delimiter.encode())
+    return [match[0] for match in grammar.split(record)]
 
 
 def _is_hollow(record: _Record, dialect: Dialect) -> bool:

@@ -84,7 +84,7 @@ def tables(draw: st.DrawFn) -> Written:
 
 
 @given(tables())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
     make_yard: Callable[[Path], Yard], table: Written
 ) -> None:
@@ -93,7 +93,8 @@ def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
         file = yard.write(table.text)
         shown = yard.transfer.preview(ImportSpec(file=file, target=Table(table="t")), 20)
         names, detected = [column.source for column in shown.plan.columns], shown.plan.detected
-        if f"delimiter: {DELIMITERS[table.delimiter]}" not in detected or f"quote: {table.quote}" not in detected:
+        delimiter = detected.removeprefix("delimiter: ").split("; ")[0].split(" (in doubt")[0]
+        if delimiter.split(" and blanks")[0] != DELIMITERS[table.delimiter] or f"quote: {table.quote}" not in detected:
             return  # People see it.
         if ("header: yes" in detected) is not table.header:
             return
