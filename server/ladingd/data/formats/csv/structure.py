@@ -117,7 +117,7 @@ class _Record(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A delimiter, and what the records look like with it. The greater one is better."""
+    """A delimiter, and what the records look like with it. The fields down to ``rank`` say which one is better."""
 
     regular: int
     """How many tenths of the records have regular quotes."""
@@ -131,6 +131,10 @@ class _Candidate(NamedTuple):
     rank: int
     start: int
     dialect: Dialect
+
+
+def _merits(candidate: _Candidate) -> tuple[object, ...]:
+    return candidate[:6]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,12 +155,12 @@ class _Looker:
             candidate = self._candidate(dialect, 0, 0.0)
             return Structure(dialect=dialect) if candidate is None else self._structure(candidate, ())
         candidates = self._candidates(base, _USUAL, _MAJORITY)
-        if not candidates or max(candidates).regular < _MOSTLY:
+        if not candidates or max(candidates, key=_merits).regular < _MOSTLY:
             candidates += self._candidates(base, [*self._runs(), *_UNUSUAL], _UNUSUAL_MAJORITY)
         if not candidates:
             candidates = [each for each in self._candidates(base, _WEAK, 1.0) if self._is_table(each)]
         if candidates:
-            best = max(candidates)
+            best = max(candidates, key=_merits)
             return self._structure(best, [each for each in candidates if each is not best])
         by_header = [each for each in (self._by_header(self._with(base, delimiter)) for delimiter in _USUAL) if each]
         if by_header:
@@ -203,13 +207,10 @@ class _Looker:
 
     def _repeated(self, best: _Candidate) -> tuple[str, int]:
         """The delimiter and the number of fields. A mark that always stands twice is half of a delimiter."""
-        mark = best.dialect.delimiter
-        for times in (3, 2):
+        mark, records = best.dialect.delimiter, self._records(best.dialect)
+        for times in (3, 2) if mark in _REPEATABLE and len(records) > 1 else ():
             run = (mark * times).encode()
-            records = self._records(best.dialect)
-            if mark in _REPEATABLE and all(
-                each.text.count(mark.encode()) == times * each.text.count(run) for each in records
-            ):
+            if all(each.text.count(mark.encode()) == times * each.text.count(run) for each in records):
                 return mark * times, (best.fields - 1) // times + 1
         return mark, best.fields
 
@@ -391,8 +392,7 @@ def _has_blanks(text: bytes, dialect: Dialect) -> bool:
 
 
 def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
-    """A backslash, if it escapes quotes: fields are regular only with it, or it stands before quotes that enclose
-    nothing.
+    """A backslash, if quoted fields are regular only when it escapes quotes; empty if they are regular without.
 
     A backslash before a closing quote, as in ``"C:\\dir\\"``, escapes nothing; text behind that quote says it does.
     """
@@ -400,16 +400,7 @@ def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
         return ""
     escaped = replace(dialect, escape=_ESCAPE)
     without, within = _irregular(head, dialect, final=final), _irregular(head, escaped, final=final)
-    return _ESCAPE if not within and (without or _has_plain_escapes(head, dialect, final=final)) else ""
-
-
-def _has_plain_escapes(head: bytes, dialect: Dialect, *, final: bool) -> bool:
-    """Whether a field without quotes around it has a backslash before a quote."""
-    mark = f"{_ESCAPE}{dialect.quote}".encode()
-    ends = [0, *frame(head, dialect, final=final).record_ends.tolist()]
-    records = (head[start:end] for start, end in pairwise(ends))
-    fields = (field for record in records if mark in record for field in _split(without_line_end(record), dialect))
-    return any(mark in field and not field.startswith(dialect.quote.encode()) for field in fields)
+    return _ESCAPE if without and not within else ""
 
 
 def _irregular(head: bytes, dialect: Dialect, *, final: bool) -> int:
