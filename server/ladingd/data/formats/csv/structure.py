@@ -44,7 +44,7 @@ _RUN = re.compile(rb"""[^\w\s"'.,()\[\]{}\\/+-]{2,5}""")
 _MAJORITY = 0.75
 _UNUSUAL_MAJORITY = 0.95
 """The share of the records that must have the same number of fields."""
-_MOSTLY = 5
+_MOSTLY = 9
 """The tenths of the records that must have regular quotes, or unusual delimiters are tried as well."""
 _PREAMBLE = 50
 """The most records before the table."""

@@ -84,7 +84,7 @@ def tables(draw: st.DrawFn) -> Written:
 
 
 @given(tables())
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
     make_yard: Callable[[Path], Yard], table: Written
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(alphabet=",;|\"'\n\r a1#", max_size=200).map(str.encode)))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_end_in_a_clear_outcome(make_yard: Callable[[Path], Yard], data: bytes) -> None:
     with TemporaryDirectory() as folder:
         yard = make_yard(Path(folder))
