@@ -5,7 +5,7 @@ end of a fraction do not count, nor does the word for a boolean: ``7`` beside ``
 are booleans. Values after the sample follow the same rule, one by one. Null words are no values here.
 
 The first values propose types, strictest first; all values of the sample decide. A type that fits all of them wins.
-Otherwise a type may reject one value in 200, but not different words: a single ``lost`` among 400 numbers is a mistake,
+Otherwise a type may reject one value in 100, but not different words: a single ``lost`` among 400 numbers is a mistake,
 ``A`` and ``B`` are codes, so their column is text.
 
 Only all values of a column can tell ``04/05/2020`` from ``05/04/2020``, and ``1,250`` from ``1.250``. If they do not,
@@ -41,7 +41,7 @@ _HEAD = 1_000
 _STEP = 20_000
 """How many values are tried before the rest."""
 
-_TOLERANCE = 200
+_TOLERANCE = 100
 """A type may reject one value in this many."""
 
 _EXAMPLES = 100
