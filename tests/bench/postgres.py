@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from typing import TYPE_CHECKING, Self
 
@@ -54,10 +55,15 @@ class Postgres:
         return int(self.ask(f"SELECT count(*) FROM {table}"))
 
     def copy_in(self, table: str, file: Path, *, options: str = "", notes: Path | None = None) -> float:
-        """Run ``psql \\copy`` of a file into a table. Returns the seconds. The output of psql goes to ``notes``."""
-        return wall(self._psql("-c", rf"\copy {table} FROM '{file}' WITH (FORMAT csv, HEADER{options})"), notes=notes)[
-            0
-        ]
+        """Run ``psql \\copy`` of a file into a table; zcat unpacks a compressed one. Returns the seconds.
+
+        The output of psql goes to ``notes``.
+        """
+        form = f"WITH (FORMAT csv, HEADER{options})"
+        if file.suffix == ".gz":
+            psql = shlex.join(self._psql("-c", rf"\copy {table} FROM STDIN {form}"))
+            return wall(["sh", "-c", f"zcat {shlex.quote(str(file))} | {psql}"], notes=notes)[0]
+        return wall(self._psql("-c", rf"\copy {table} FROM '{file}' {form}"), notes=notes)[0]
 
     def copy_out(self, table: str, file: Path) -> float:
         """Run ``psql \\copy`` of a table to a file. Returns the seconds."""

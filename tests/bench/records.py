@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
+import shutil
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -83,6 +85,18 @@ def write_parquet(source: Path, path: Path) -> None:
     columns = {name: _ARROW[kind.split("(")[0].split()[0]] for name, kind in COLUMNS.items()}
     table = pacsv.read_csv(source, convert_options=pacsv.ConvertOptions(column_types=columns, strings_can_be_null=True))
     pq.write_table(table, path)
+
+
+def write_gzip(source: Path, path: Path) -> None:
+    """Compress a file as the program gzip does by default."""
+    with source.open("rb") as file, gzip.open(path, "wb", compresslevel=6) as packed:
+        shutil.copyfileobj(file, packed, 1 << 20)
+
+
+def write_latin1(source: Path, path: Path) -> None:
+    """Write a file that `write` has made in Latin-1."""
+    with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="latin-1", newline="") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
 
 
 def bad_share(number: int) -> int:

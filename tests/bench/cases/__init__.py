@@ -17,6 +17,8 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-cold": postgres.cold,
     "json-lines": postgres.json_lines,
     "parquet": postgres.parquet,
+    "gzip": postgres.gzip,
+    "latin1": postgres.latin1,
     "postgres-rejects": postgres.rejects,
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,

@@ -93,6 +93,36 @@ def parquet(bench: Workbench) -> Iterator[Figure]:
     yield speed("parquet", ours, "our CSV", theirs, goal=2.0, aim=2.5)
 
 
+def gzip(bench: Workbench) -> Iterator[Figure]:
+    """The same records, compressed with gzip, beside zcat and psql."""
+    number, columns = bench.records, records.COLUMNS
+    csv = bench.clean_file(number)
+    packed = bench.file(f"clean-{number}.csv.gz", lambda path: records.write_gzip(csv, path))
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(packed, columns, number).seconds,
+            lambda: bench.copied(packed, columns, number),
+        )
+    bench.drop_tables()
+    yield speed("gzip", ours, r"zcat | psql \copy", theirs, goal=0.9, aim=1.2)
+
+
+def latin1(bench: Workbench) -> Iterator[Figure]:
+    """The same records in Latin-1 into PostgreSQL, compared with those in UTF-8."""
+    number, columns = bench.records, records.COLUMNS
+    utf8 = bench.clean_file(number)
+    latin = bench.file(f"latin1-{number}", lambda path: records.write_latin1(utf8, path))
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(latin, columns, number).seconds,
+            lambda: bench.into_postgres(utf8, columns, number).seconds,
+        )
+    bench.drop_tables()
+    yield cost("latin1", ours, "our UTF-8", theirs, goal=1.1, aim=1.05)
+
+
 def rejects(bench: Workbench) -> Iterator[Figure]:
     """1 % bad records, all kept as rejects, compared with COPY that skips them and logs their lines."""
     number, columns, bad = bench.records, records.COLUMNS, records.bad_share(bench.records)

@@ -9,6 +9,8 @@ import uuid
 from pathlib import PurePosixPath
 
 from lading_client.files.destination import destination
+from lading_client.files.stream import NAME as STREAM_NAME
+from lading_client.files.stream import STANDARD_INPUT, is_stream
 from lading_client.spec import File
 from lading_client.transport.address import is_socket
 
@@ -82,11 +84,33 @@ def check_free(path: str, *, overwrite: bool) -> str:
     return name
 
 
+def file_to_stream(path: str) -> str | None:
+    """The name for the content of standard input or another stream; None if the path is not that of a stream.
+
+    Raises BadPath.
+    """
+    if not path:
+        return None
+    try:
+        if path != STANDARD_INPUT and _is_device(path):
+            raise BadPath(f"{path} is a device: name a file or a pipe, or - for standard input")
+        if not is_stream(path):
+            return None
+    except OSError:
+        return None  # The usual checks say what is wrong.
+    return STREAM_NAME if path == STANDARD_INPUT else _sendable_name(path)
+
+
+def _is_device(path: str) -> bool:
+    mode = os.stat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
 def _check_named(path: str) -> None:
     if not path:
         raise BadPath("the name of the file is empty")
     if path == "-":
-        raise BadPath("standard input and output cannot be used yet: name a file (./- if its name is -)")
+        raise BadPath("standard input and output can be used by import only: name a file (./- if its name is -)")
 
 
 def _check_destination(path: str) -> None:

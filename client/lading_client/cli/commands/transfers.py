@@ -30,7 +30,15 @@ from lading_client.cli.arguments.options import (
     character,
     format_name,
 )
-from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_send, file_to_write, is_remote
+from lading_client.cli.arguments.paths import (
+    BadPath,
+    file_at,
+    file_to_fetch,
+    file_to_send,
+    file_to_stream,
+    file_to_write,
+    is_remote,
+)
 from lading_client.cli.commands.download import fetch, later
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
@@ -38,6 +46,8 @@ from lading_client.cli.display.preview_view import preview_lines
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, start_and_wait, wait
 from lading_client.errors import BadSpec, JobDeleted
+from lading_client.files.stream import NAME as STREAM_NAME
+from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
 from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged
 
@@ -50,7 +60,7 @@ _NEW_TABLE = "preview"
 
 def import_file(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read; - is standard input.")],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
     types: TypesOption = None,
     null_words: NullOption = None,
@@ -74,7 +84,9 @@ def import_file(
     ours = Session.of(context)
     remote = is_remote(ours.server)
     with _usage(ours):
-        source = File(path=file_to_send(file)) if remote else file_at(file)
+        stream = file_to_stream(file)
+        sent = stream or (file_to_send(file) if remote else None)
+        source = file_at(file) if sent is None else File(path=sent)
         target = table_name.parse(into)
     wanted = ImportSpec(
         files=(source,),
@@ -88,7 +100,14 @@ def import_file(
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{basename(source.path)} into {target.table}"
-    if remote:
+    if stream is not None:
+        with _spooled(ours, file) as spool:
+            ours.run(
+                _send_and_import(
+                    ours, spool, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects
+                )
+            )
+    elif remote:
         ours.run(
             _send_and_import(ours, file, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
         )
@@ -274,8 +293,9 @@ async def _send_and_import(
     ours: Session, path: str, wanted: ImportSpec, label: str, *, shared: bool, detach: bool, fail_on_rejects: bool
 ) -> int:
     async with ours.client() as client:
-        with progress_of(ours.output, "uploading", basename(path)) as show:
-            stored = await client.upload(path, progress=show)
+        name = wanted.files[0].path
+        with progress_of(ours.output, "uploading", name) as show:
+            stored = await client.upload(path, file_name=name, progress=show)
         spec = JobSpec(kind=replace(wanted, files=(stored.file,)))
         return await _start(ours, client, spec, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
 
@@ -303,6 +323,17 @@ async def _export_and_fetch(
             ours.output.note(later(job.name, to))
         await report(ours, client, final)
         return exit_status(final)
+
+
+@contextmanager
+def _spooled(ours: Session, path: str) -> Iterator[str]:
+    """A file with the content of a stream. An error of it ends the command."""
+    try:
+        with spooled(path) as spool:
+            yield str(spool)
+    except OSError as error:
+        what = STREAM_NAME if path == STANDARD_INPUT else path
+        raise ours.usage(printable(f"{what} cannot be read into a temporary file: {error.strerror}")) from None
 
 
 @contextmanager

@@ -150,7 +150,6 @@ async def test_run_takes_json_and_toml(service: FakeService, lading: Lading, tmp
         ("import", "a.csv", "--into", "t", "--type", "born"),
         ("import", "a.csv"),
         ("import", "", "--into", "t"),
-        ("import", "-", "--into", "t"),
         ("export", "t", "--to", "-"),
         ("run", "no-such-file.json"),
         ("run", "-"),
