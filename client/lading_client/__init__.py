@@ -66,7 +66,18 @@ from lading_client.model import (
     WatchEvent,
     WatchKind,
 )
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Ragged, Table
+from lading_client.spec import (
+    CsvFormat,
+    ExcelFormat,
+    ExportSpec,
+    File,
+    Header,
+    ImportSpec,
+    JobSpec,
+    OnRestart,
+    Ragged,
+    Table,
+)
 from lading_client.transport.credentials import Tls
 from lading_client.transport.transport import Transport
 
@@ -92,6 +103,7 @@ __all__ = [
     "CsvFormat",
     "DaemonError",
     "DeadlineExceeded",
+    "ExcelFormat",
     "ExportSpec",
     "FailedPrecondition",
     "Failure",

@@ -69,17 +69,30 @@ class CsvFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExcelFormat:
+    """The cells of a workbook to import."""
+
+    sheet: str = ""
+    """The name of a sheet, or its number from 1; empty: the first visible one."""
+    range: str = ""
+    """The cells, such as ``B3:F200`` or ``B:F``; empty: all."""
+    header: Header = Header.UNSPECIFIED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
     8 MiB.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``parquet`` or ``arrow``. If it is empty, the file's content or name
-    decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that has several.
+    ``file_format`` is ``csv``, ``json_lines``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the file's content
+    or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that has several.
     """
 
     files: tuple[File, ...]
     file_format: str = ""
     csv: CsvFormat = CsvFormat()
+    excel: ExcelFormat = ExcelFormat()
+    """Replaces ``csv`` if it is set."""
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()
@@ -93,8 +106,8 @@ class ImportSpec:
 class ExportSpec:
     """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``parquet`` or ``arrow``. If it is empty, the ending of the file's name
-    decides; else CSV.
+    ``file_format`` is ``csv``, ``json_lines``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the ending of the
+    file's name decides; else CSV.
     """
 
     table: Table

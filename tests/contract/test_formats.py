@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -52,6 +53,8 @@ class Sample:
     refused: tuple[int, ...] = ()
     """The rejected records, counted from 1."""
     empty: int = 0
+    changed: bytes
+    """The bytes of a file of the same size or another whose content differs."""
     larger: Callable[[], bytes]
     """The bytes of a file that has many more records of this kind."""
 
@@ -83,9 +86,31 @@ def _arrow(rows: list[tuple[str | None, ...]], new: Callable[..., Any] = pa.ipc.
     return file.getvalue()
 
 
+def _other(data: bytes) -> bytes:
+    return data.replace("é11".encode(), "é12".encode())
+
+
+def _excel(rows: list[tuple[str | None, ...]]) -> bytes:
+    file = io.BytesIO()
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Sheet")
+    for row in [NAMES, *rows]:
+        sheet.append(row)
+    book.save(file)
+    return file.getvalue()
+
+
 def _lines(name: str, data: bytes, refused: tuple[int, ...] = (), empty: int = 0) -> Sample:
     more = data[-20_000:].partition(b"\n")[2]
-    return Sample(name=name, data=data, rows=ROWS, refused=refused, empty=empty, larger=lambda: data + more * 300)
+    return Sample(
+        name=name,
+        data=data,
+        rows=ROWS,
+        refused=refused,
+        empty=empty,
+        changed=_other(data),
+        larger=lambda: data + more * 300,
+    )
 
 
 CSV, JSON = _csv(ROWS), _json_lines(ROWS)
@@ -112,18 +137,48 @@ SAMPLES = {
         ),
     ],
     "parquet": [
-        Sample(name="groups.parquet", data=_parquet(ROWS), rows=ROWS, larger=lambda: _parquet(MANY, 1000)),
-        Sample(name="one_group.pq", data=_parquet(ROWS, 1000), rows=ROWS, larger=lambda: _parquet(MANY, 10_000)),
+        Sample(
+            name="groups.parquet",
+            data=_parquet(ROWS),
+            rows=ROWS,
+            changed=_other(_parquet(ROWS)),
+            larger=lambda: _parquet(MANY, 1000),
+        ),
+        Sample(
+            name="one_group.pq",
+            data=_parquet(ROWS, 1000),
+            rows=ROWS,
+            changed=_other(_parquet(ROWS, 1000)),
+            larger=lambda: _parquet(MANY, 10_000),
+        ),
     ],
     "arrow": [
-        Sample(name="file.arrow", data=_arrow(ROWS), rows=ROWS, larger=lambda: _arrow(MANY)),
+        Sample(
+            name="file.arrow", data=_arrow(ROWS), rows=ROWS, changed=_other(_arrow(ROWS)), larger=lambda: _arrow(MANY)
+        ),
         Sample(
             name="stream.arrows",
             data=_arrow(ROWS, pa.ipc.new_stream),
             rows=ROWS,
+            changed=_other(_arrow(ROWS, pa.ipc.new_stream)),
             larger=lambda: _arrow(MANY, pa.ipc.new_stream),
         ),
-        Sample(name="one_batch.feather", data=_arrow(ROWS, batch=1000), rows=ROWS, larger=lambda: _arrow(MANY)),
+        Sample(
+            name="one_batch.feather",
+            data=_arrow(ROWS, batch=1000),
+            rows=ROWS,
+            changed=_other(_arrow(ROWS, batch=1000)),
+            larger=lambda: _arrow(MANY),
+        ),
+    ],
+    "excel": [
+        Sample(
+            name="book.xlsx",
+            data=_excel(ROWS),
+            rows=ROWS,
+            changed=_excel([*ROWS[:10], ("other", "", ""), *ROWS[11:]]),
+            larger=lambda: _excel(MANY),
+        ),
     ],
 }
 """Files for each format, by its name."""
@@ -165,7 +220,7 @@ def opened(directory: Path, name: str, data: bytes, chunk_bytes: int) -> Opened:
     plan = transfer.plan(ImportSpec(file=file, target=Table(table="t"), chunk_bytes=chunk_bytes))
     assert plan.kind == "import"
     source = content_of(open_source({"local": directory}, {}, file), plan.content)
-    return Opened(source=source, plan=replace(plan, end=source.size))
+    return Opened(source=source, plan=replace(plan, end=source.size) if plan.content.spooled else plan)
 
 
 def chunks_of(kind: Format, source: Source, plan: ImportPlan, limit: int = 3) -> list[Chunk]:
@@ -263,14 +318,15 @@ def test_a_record_is_told_by_its_line_and_text(kind: Format, sample: Sample, tmp
     at = opened(tmp_path, sample.name, sample.data, 3000)
     lines = [line.removesuffix(b"\r").decode(errors="replace") for line in sample.data.split(b"\n")]
     records = [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False) for row in sample.rows]
-    told = 0
+    is_text, told = kind.unit == "bytes", 0
     with at.source as source:
         for chunk in chunks_of(kind, source, at.plan):
             piece = kind.read(source, at.plan, chunk)
             places = piece.indexes
             raws = texts(piece.origins.raw(places))
             for index, line, raw in zip(places.tolist(), piece.origins.lines(places).tolist(), raws, strict=True):
-                assert raw == (lines[line - 1] if line else records[chunk.first_record + index - 1])
+                assert raw == (lines[line - 1] if is_text else records[chunk.first_record + index - 1])
+                assert line == 0 or is_text or line == chunk.first_line + index
                 told += 1
             for column, values in enumerate(piece.columns):
                 assert texts(piece.origins.texts(places, column)) == [value or "" for value in texts(values)]
@@ -283,7 +339,7 @@ def test_a_file_that_changed_is_noticed(kind: Format, sample: Sample, tmp_path: 
     with at.source as source:
         chunks = chunks_of(kind, source, at.plan)
         path = tmp_path / sample.name
-        path.write_bytes(sample.data.replace("é11".encode(), "é12".encode()))
+        path.write_bytes(sample.changed)
         changed = 0
         for chunk in chunks:
             try:
@@ -296,7 +352,7 @@ def test_a_file_that_changed_is_noticed(kind: Format, sample: Sample, tmp_path: 
             kind.read(source, at.plan, chunks[-1])
 
 
-@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [each for each in FORMATS if each.bounded], ids=lambda kind: kind.name)
 def test_memory_is_bounded_by_a_chunk(kind: Format, tmp_path: Path) -> None:
     sample = SAMPLES[kind.name][0]
     at = opened(tmp_path, sample.name, sample.larger(), 50_000)
@@ -318,7 +374,8 @@ def test_what_is_written_is_read_again(kind: Format, tmp_path: Path) -> None:
     at = opened(tmp_path, f"out.{ending}", written(writer, arrays), 8 << 20)
     with at.source as source:
         chunks = chunks_of(kind, source, at.plan)
-        assert [row for _, _, row in sorted(read_all(kind, source, at.plan, chunks))] == rows
+        read = [row for _, _, row in sorted(read_all(kind, source, at.plan, chunks))]
+        assert read in (rows, [tuple(value or None for value in row) for row in rows])  # Some have no empty text.
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)

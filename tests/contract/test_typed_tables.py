@@ -9,13 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
 from ladingd.core.bill import total
-from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.core.spec import ExcelFormat, ExportSpec, File, ImportSpec, Table
 from ladingd.data.transfer import BulkTransfer
 from tests.contract.databases import TestDatabase
 
@@ -163,3 +164,41 @@ def test_a_reject_names_its_record_and_shows_it_as_json(port: Port, name: str) -
     (reject,) = port.rejects()
     assert (reject["line"], reject["record"], reject["column"]) == (0, 2, "day")
     assert json.loads(reject["raw"]) == {"id": 2, "day": None}
+
+
+@pytest.mark.parametrize("sheet", ["", "2", "Records"])
+def test_a_sheet_arrives_with_the_types_of_its_cells(port: Port, sheet: str) -> None:
+    book = openpyxl.Workbook()
+    if sheet:
+        book.active.append(["not", "this"])
+        page = book.create_sheet("Records")
+    else:
+        page = book.active
+    page.append(["id", "ratio", "day", "at", "clock", "active", "code", "note"])
+    page.append([1, 0.5, date(2024, 2, 29), datetime(2024, 1, 2, 3, 4, 5), time(1, 2, 3), True, "007", "ü"])
+    page.append([2, 3, date(1969, 12, 31), datetime(2024, 1, 2), None, False, None, "#N/A"])
+    book.save(port.directory / "in.xlsx")
+    spec = ImportSpec(
+        file=File(path="in.xlsx"), target=Table(connection="harbour", table="t"), excel=ExcelFormat(sheet=sheet)
+    )
+    assert port.run(spec) == (2, 0)
+    rows = [tuple(map(_told, row)) for row in port.database.sql("SELECT * FROM t ORDER BY id")]
+    assert rows == [
+        ("1", "0.5", "2024-02-29", "2024-01-02 03:04:05", "01:02:03", "1", "007", "ü"),
+        ("2", "3.0", "1969-12-31", "2024-01-02 00:00:00", None, "0", None, None),
+    ]
+
+
+def test_excel_shows_what_was_in_the_table(port: Port) -> None:
+    port.load("t.parquet", TYPED)
+    spec = ExportSpec(source=Table(connection="harbour", table="t"), file=File(path="out.xlsx"))
+    assert port.run(spec) == (3, 0)
+    header, *rows = openpyxl.load_workbook(port.directory / "out.xlsx").active.iter_rows(values_only=True)
+    assert list(header) == TYPED.schema.names
+    first, second, third = sorted(rows)
+    assert first[:8] == (
+        1, str(2**62), 1.5, 0.1, True, datetime(2024, 2, 29), time(1, 2, 3), datetime(2024, 1, 2, 3, 4, 5),
+    )  # fmt: skip
+    assert first[8].startswith("2024-01-02 03:00:00")
+    assert second[:4] == (2, None, -0.01, None)
+    assert third[5:8] == (datetime(1969, 12, 31), "01:02:03.000500", "1900-01-01 00:00:00.000007")

@@ -5,7 +5,18 @@ from __future__ import annotations
 from lading.v1 import spec_pb2
 from lading_client.errors import BadSpec
 from lading_client.messages.enums import enum_values
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Ragged, Table
+from lading_client.spec import (
+    CsvFormat,
+    ExcelFormat,
+    ExportSpec,
+    File,
+    Header,
+    ImportSpec,
+    JobSpec,
+    OnRestart,
+    Ragged,
+    Table,
+)
 
 _ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_")
 _RAGGED = enum_values(Ragged, spec_pb2.Ragged.DESCRIPTOR, "RAGGED_")
@@ -28,6 +39,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         files=tuple(_file(file) for file in message.files),
         file_format=message.file_format,
         csv=_csv(message.csv),
+        excel=_excel(message.excel),
         target=_table(message.target),
         types=dict(message.types),
         null_words=tuple(message.null_words),
@@ -69,6 +81,12 @@ def _csv(message: spec_pb2.CsvFormat) -> CsvFormat:
     )
 
 
+def _excel(message: spec_pb2.ExcelFormat) -> ExcelFormat:
+    return ExcelFormat(
+        sheet=message.sheet, range=message.range, header=_HEADERS.get(message.header, Header.UNSPECIFIED)
+    )
+
+
 def spec_message(value: JobSpec) -> spec_pb2.JobSpec:
     """A spec for the wire."""
     restart = f"ON_RESTART_{value.on_restart}"
@@ -81,7 +99,8 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(file) for file in value.files],
         file_format=value.file_format,
-        csv=_csv_message(value.csv),
+        csv=None if value.excel != ExcelFormat() else _csv_message(value.csv),
+        excel=_excel_message(value.excel) if value.excel != ExcelFormat() else None,
         target=_table_message(value.target),
         types=value.types,
         null_words=value.null_words,
@@ -121,3 +140,7 @@ def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
         escape=value.escape,
         ragged=f"RAGGED_{value.ragged}",
     )
+
+
+def _excel_message(value: ExcelFormat) -> spec_pb2.ExcelFormat:
+    return spec_pb2.ExcelFormat(sheet=value.sheet, range=value.range, header=f"HEADER_{value.header}")

@@ -72,6 +72,17 @@ class CsvFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExcelFormat:
+    """The cells of a workbook to import."""
+
+    sheet: str = ""
+    """The name of a sheet, or its number from 1; empty: the first visible one."""
+    range: str = ""
+    """The cells, such as ``B3:F200`` or ``B:F``; empty: all."""
+    header: Header = Header.DEFAULT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Imports a file into a table. ``types`` overrides the detected types and notations, by source column."""
 
@@ -80,6 +91,7 @@ class ImportSpec:
     file_format: str = ""
     """``csv`` or another format; empty: detected from the file's name or content."""
     csv: CsvFormat = CsvFormat()
+    excel: ExcelFormat = ExcelFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()

@@ -34,8 +34,8 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="csv, json_lines, parquet or arrow.",
-        show_default="by the name of the file, or its content",
+        help="csv, json_lines, parquet, arrow or excel.",
+        show_default="by the content of the file, or its name",
     ),
 ]
 TypesOption = Annotated[
@@ -113,3 +113,14 @@ def format_name(text: str) -> str:
 def character(text: str) -> str:
     """One character. People write `tab` for a tab."""
     return "\t" if text in ("tab", "\\t") else text
+
+
+SheetOption = Annotated[
+    str,
+    typer.Option(
+        "--sheet", metavar="NAME", help="The sheet of a workbook, by name or number.", show_default="the first"
+    ),
+]
+RangeOption = Annotated[
+    str, typer.Option("--range", metavar="CELLS", help="The cells of a sheet: B3:F200 or B:F.", show_default="all")
+]

@@ -23,8 +23,10 @@ from lading_client.cli.arguments.options import (
     QuoteOption,
     RaggedChoice,
     RaggedOption,
+    RangeOption,
     RejectsOption,
     SharedOption,
+    SheetOption,
     SkipOption,
     TypesOption,
     character,
@@ -49,7 +51,7 @@ from lading_client.errors import BadSpec, JobDeleted
 from lading_client.files.stream import NAME as STREAM_NAME
 from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged
+from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged
 
 if TYPE_CHECKING:
     from lading_client.client import Client
@@ -74,6 +76,8 @@ def import_file(
     ragged: RaggedOption = RaggedChoice.REJECT,
     encoding: EncodingOption = "",
     member: MemberOption = "",
+    sheet: SheetOption = "",
+    cells: RangeOption = "",
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -88,10 +92,12 @@ def import_file(
         sent = stream or (file_to_send(file) if remote else None)
         source = file_at(file) if sent is None else File(path=sent)
         target = table_name.parse(into)
+    csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
     wanted = ImportSpec(
         files=(source,),
         file_format=format_name(file_format),
-        csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
+        csv=csv,
+        excel=_excel(ours, sheet, cells, csv),
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
@@ -135,6 +141,8 @@ def preview_file(
     ragged: RaggedOption = RaggedChoice.REJECT,
     encoding: EncodingOption = "",
     member: MemberOption = "",
+    sheet: SheetOption = "",
+    cells: RangeOption = "",
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how a file would be imported, without importing it."""
@@ -143,10 +151,12 @@ def preview_file(
         if is_remote(ours.server):
             raise BadPath(file, "a preview reads files on the daemon's machine only; `import` sends the file")
         source, target = file_at(file), table_name.parse(into)
+    csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
     wanted = ImportSpec(
         files=(source,),
         file_format=format_name(file_format),
-        csv=_csv(delimiter, quote, header, escape, skip_lines, comment, ragged),
+        csv=csv,
+        excel=_excel(ours, sheet, cells, csv),
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
@@ -363,6 +373,15 @@ def _csv(
         escape=escape,
         ragged=Ragged[ragged.name],
     )
+
+
+def _excel(ours: Session, sheet: str, cells: str, csv: CsvFormat) -> ExcelFormat:
+    """The options of Excel, which take the place of those of CSV."""
+    if not sheet and not cells:
+        return ExcelFormat()
+    if replace(csv, header=Header.UNSPECIFIED, ragged=Ragged.UNSPECIFIED) != CsvFormat():
+        raise ours.usage("--sheet and --range are for Excel, which has no other options than --header")
+    return ExcelFormat(sheet=sheet, range=cells, header=csv.header)
 
 
 def _header(given: bool | None) -> Header:

@@ -11,6 +11,7 @@ from ladingd.core.spec import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_KEYS,
     CsvFormat,
+    ExcelFormat,
     ExportSpec,
     File,
     Header,
@@ -104,12 +105,15 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         file = _file(message.files[0])
     with beneath("csv"):
         csv = _csv_format(message.csv)
+    with beneath("excel"):
+        excel = _excel_format(message.excel)
     with beneath("target"):
         target = _table(message.target)
     return ImportSpec(
         file=file,
         file_format=message.file_format,
         csv=csv,
+        excel=excel,
         target=target,
         types=dict(message.types),
         null_words=tuple(message.null_words),
@@ -170,6 +174,12 @@ def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
     )
 
 
+def _excel_format(message: spec_pb2.ExcelFormat) -> ExcelFormat:
+    if message.header not in _HEADERS:
+        raise InvalidSpec("header", f"has no value {int(message.header)}")
+    return ExcelFormat(sheet=message.sheet, range=message.range, header=_HEADERS[message.header])
+
+
 def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
     on_restart = f"ON_RESTART_{spec.on_restart.name}"
     if isinstance(spec, ImportSpec):
@@ -181,7 +191,8 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(spec.file)],
         file_format=spec.file_format,
-        csv=_csv_message(spec.csv),
+        csv=None if _has_excel(spec) else _csv_message(spec.csv),
+        excel=_excel_message(spec.excel) if _has_excel(spec) else None,
         target=_table_message(spec.target),
         types=spec.types,
         null_words=spec.null_words,
@@ -222,3 +233,12 @@ def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
         escape=csv.escape,
         ragged=spec_pb2.RAGGED_FILL if csv.ragged is Ragged.FILL else spec_pb2.RAGGED_UNSPECIFIED,
     )
+
+
+def _has_excel(spec: ImportSpec) -> bool:
+    return spec.excel != ExcelFormat()
+
+
+def _excel_message(excel: ExcelFormat) -> spec_pb2.ExcelFormat:
+    headers = {header: value for value, header in _HEADERS.items()}
+    return spec_pb2.ExcelFormat(sheet=excel.sheet, range=excel.range, header=headers[excel.header])

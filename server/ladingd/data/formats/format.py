@@ -132,6 +132,10 @@ class Format(ABC):
     """As messages call it: ``JSON Lines``."""
     endings: ClassVar[frozenset[str]]
     """How the names of its files end: ``jsonl``."""
+    read_only_endings: ClassVar[frozenset[str]] = frozenset()
+    """How the names of further files end, which it reads but does not write."""
+    bounded: ClassVar[bool] = True
+    """Memory does not grow with the file. Files of a format that is not bounded are limited in size."""
     unit: ClassVar[str] = "bytes"
     """What ``start`` and ``end`` of a chunk count."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.data.formats.arrow.format import Arrow
 from ladingd.data.formats.csv.format import Csv
+from ladingd.data.formats.excel.format import Excel
 from ladingd.data.formats.format import SAMPLE
 from ladingd.data.formats.json_lines.format import JsonLines
 from ladingd.data.formats.parquet.format import Parquet
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), JsonLines(), Csv())
+FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), Excel(), JsonLines(), Csv())
 """All formats. The first one that recognises a file reads it; the last one takes every other file."""
 
 _BY_NAME = {each.name: each for each in FORMATS}
@@ -42,7 +43,7 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
     sample = source.read(0, min(SAMPLE, source.size))
     recognised = next((each for each in FORMATS if each.recognises(sample)), None)
     name = name or source.path
-    by_name = _by_ending(name)
+    by_name = _read_by_ending(name)
     if recognised is None and by_name in (None, FORMATS[-1]):
         check_readable(source.path, name, sample)
     return recognised or by_name or FORMATS[-1]
@@ -50,7 +51,7 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
 
 def contradiction(name: str, form: Format) -> tuple[str, ...]:
     """The note about a file whose name promises another format than its content has."""
-    by_name = _by_ending(name)
+    by_name = _read_by_ending(name)
     if by_name is None or by_name is form:
         return ()
     return (f"{name} is {form.title}, although its name is that of a file in {by_name.title}",)
@@ -73,6 +74,11 @@ def _named(name: str) -> Format:
         known = f"{', '.join(others)} and {last}"
         raise InvalidSpec("file_format", f"names no format that Lading knows: {name!r} (it knows {known})")
     return _BY_NAME[name]
+
+
+def _read_by_ending(path: str) -> Format | None:
+    ending = PurePosixPath(path).suffix[1:].lower()
+    return next((each for each in FORMATS if ending in each.endings | each.read_only_endings), None)
 
 
 def _by_ending(path: str) -> Format | None:

@@ -23,8 +23,7 @@ class _Format(NamedTuple):
 _JSON = _Format("JSON")
 _AVRO = _Format("Avro")
 _ORC = _Format("ORC")
-_EXCEL = _Format("an Excel workbook", "save it as CSV first")
-_SPREADSHEET = _Format("an OpenDocument spreadsheet", "save it as CSV first")
+_EXCEL = _Format("a workbook of another kind than .xlsx")
 _XML = _Format("XML")
 _HTML = _Format("HTML")
 _PDF = _Format("PDF")
@@ -48,8 +47,7 @@ _NAMES = {
     _JSON: ("json", "geojson"),
     _AVRO: ("avro",),
     _ORC: ("orc",),
-    _EXCEL: ("xlsx", "xlsm", "xlsb", "xls"),
-    _SPREADSHEET: ("ods",),
+    _EXCEL: ("xlsm", "xlsb", "xls", "ods"),
     _XML: ("xml",),
     _HTML: ("html", "htm"),
     _PDF: ("pdf",),
@@ -64,14 +62,11 @@ _NAMES = {
 _BY_ENDING = {ending: form for form, endings in _NAMES.items() for ending in endings}
 
 _BEGINNINGS = (
-    (re.compile(rb"(?s)PK\x03\x04.{0,4000}?(?:xl/|\[Content_Types\]\.xml)"), _EXCEL),
-    (re.compile(rb"(?s)PK\x03\x04.{26}mimetypeapplication/vnd\.oasis\.opendocument\.spreadsheet"), _SPREADSHEET),
     (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), _DOCUMENT),
     (re.compile(rb"(?s).{257}ustar"), _TAR),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), _SEVEN_ZIP),
     (re.compile(rb"Rar!\x1a\x07"), _RAR),
     (re.compile(rb"\x04\x22\x4d\x18"), _LZ4),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), _EXCEL),
     (re.compile(rb"Obj\x01"), _AVRO),
     (re.compile(rb"ORC[\0-\x08]"), _ORC),
     (re.compile(rb"SQLite format 3\0"), _SQLITE),

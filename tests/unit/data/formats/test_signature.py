@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 NAMES = [
     ("x.json", "JSON"),
-    ("x.xlsx", "an Excel workbook"),
-    ("x.XLSX", "an Excel workbook"),
     ("x.csv.lz4", "compressed with LZ4"),
     ("x.tar", "a tar archive"),
     ("x.xml", "XML"),
@@ -43,7 +41,7 @@ def test_an_import_of_another_format_is_refused_by_its_name(yard: Yard, name: st
     assert caught.value.field == "files[0].path"
 
 
-@pytest.mark.parametrize(("name", "kind"), NAMES + COMPRESSED)
+@pytest.mark.parametrize(("name", "kind"), [*NAMES, *COMPRESSED, ("x.XLS", "a workbook of another kind than .xlsx")])
 def test_an_export_to_another_format_is_refused_by_its_name(yard: Yard, name: str, kind: str) -> None:
     yard.sql("CREATE TABLE t (a)")
     with pytest.raises(InvalidSpec, match=f"{name} would be {kind}, which Lading cannot write yet: .*csv") as caught:
@@ -89,7 +87,6 @@ def database(directory: Path) -> bytes:
         (gzip.compress(tarred(), mtime=0), "a tar archive"),
         (zipped("mimetype", "content.opf"), "a document in a ZIP archive"),
         (b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
-        (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook"),
     ],
 )
 def test_an_import_of_another_format_is_refused_by_its_content(yard: Yard, content: bytes, kind: str) -> None:

@@ -17,7 +17,7 @@ from ladingd.data.formats.columnar.format import Columnar
 from ladingd.data.formats.columnar.rows import Contents, Damaged, Group
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from ladingd.core.plan import Column
     from ladingd.core.spec import ExportSpec
@@ -57,7 +57,7 @@ class Arrow(Columnar):
     def recognises(self, sample: bytes) -> bool:
         return sample.startswith(_PADDED) or begins_stream(sample)
 
-    def look(self, source: Source, size: int) -> ArrowContents:
+    def look(self, source: Source, size: int, options: Mapping[str, str]) -> ArrowContents:
         found = list(messages(source, *_extent(source, size)))
         if not found or found[0].kind != Kind.SCHEMA:
             raise Damaged("is not an Arrow file: it does not begin with a schema")
@@ -75,7 +75,7 @@ class Arrow(Columnar):
         return ArrowContents(
             schema=schema,
             groups=groups,
-            compression=", ".join(sorted({message.codec or "none" for message in batches})) or "none",
+            detected={"compression": ", ".join(sorted({message.codec or "none" for message in batches})) or "none"},
             shared=[
                 (message.start, message.end) for message in found if message.kind in (Kind.SCHEMA, Kind.DICTIONARY)
             ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,20 +18,21 @@ from ladingd.data.files.fingerprint import check_chunk
 from ladingd.data.formats.columnar.rows import Damaged, check_length, read_rows, remember, remembered
 from ladingd.data.formats.columnar.values import as_json, plain, type_of
 from ladingd.data.formats.format import Format, Origins, Outline, Piece
-from ladingd.data.formats.lines import FILE_FIELD, unique_names
-from ladingd.data.formats.options import refuse_csv_options
+from ladingd.data.formats.header import different_names
+from ladingd.data.formats.lines import FILE_FIELD
+from ladingd.data.formats.options import refuse_options
 from ladingd.data.values.texts import as_text
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ladingd.core.plan import ImportPlan
     from ladingd.core.spec import ExportSpec, ImportSpec
     from ladingd.data.files.roots import Source
-    from ladingd.data.formats.columnar.rows import Contents, Group
+    from ladingd.data.formats.columnar.rows import Contents
     from ladingd.data.values.positions import Positions
 
 _SAMPLED = 1_000
-_MOST_ROWS = 100_000
-"""The most rows of a chunk. The size of a group says little about values that it holds only once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +41,10 @@ class ColumnarOrigins(Origins):
 
     batch: pa.RecordBatch
     names: Sequence[str]
+    first_line: int
 
     def lines(self, records: Positions) -> Positions:
-        return np.zeros(records.size, np.int64)
+        return self.first_line + records if self.first_line else np.zeros(records.size, np.int64)
 
     def raw(self, records: Positions) -> pa.Array:
         rows = pa.array(records, pa.int64())
@@ -66,15 +68,19 @@ class Columnar(Format):
     unit: ClassVar[str] = "rows"
 
     @abstractmethod
-    def look(self, source: Source, size: int) -> Contents:
+    def look(self, source: Source, size: int, options: Mapping[str, str]) -> Contents:
         """Look at the first ``size`` bytes of a file. Raises Damaged."""
 
+    def options(self, spec: ImportSpec) -> Mapping[str, str]:
+        """How a file is read, as far as the user decides it."""
+        return {}
+
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_csv_options(spec, self.title)
+        refuse_options(spec, self.title, of=("csv", "excel"))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         try:
-            contents = self.look(source, size)
+            contents = self.look(source, size, self.options(spec))
         except Damaged as error:
             raise InvalidSpec(FILE_FIELD, f"{source.path} {error}") from error
         remember(source, size, contents)
@@ -88,17 +94,19 @@ class Columnar(Format):
             sample = read_rows(source, contents, 0, rows)
         except SourceUnreadable as error:
             raise InvalidSpec(FILE_FIELD, error.message) from error
-        named = unique_names(names, source.path)
+        named, renamed = different_names(names)
         return Outline(
-            layout=Layout(format=self.name),
+            layout=Layout(format=self.name, details=contents.options),
             start=0,
             end=contents.rows,
-            first_line=0,
+            first_line=contents.first_line,
             names=named,
+            named=contents.named,
             columns=[plain(column) for column in sample.columns],
-            lines=[0] * rows,
+            lines=[contents.line(row) for row in range(rows)],
             types=dict(zip(named, map(type_of, contents.schema.types), strict=True)),
-            detected={"format": self.title, "compression": contents.compression, "rows": f"{contents.rows:,}"},
+            detected={"format": self.title, **contents.detected, "rows": f"{contents.rows:,}"},
+            notes=(*contents.notes, *renamed),
         )
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -107,14 +115,14 @@ class Columnar(Format):
         start = plan.start if previous is None else previous.end
         ordinal = 0 if previous is None else previous.ordinal + 1
         while start < plan.end and len(chunks) < limit:
-            end = _end(contents.groups, contents.places(start, start + 1)[0], start, plan)
+            end = _end(contents, start, plan)
             chunks.append(
                 Chunk(
                     ordinal=ordinal,
                     start=start,
                     end=end,
                     first_record=start + 1,
-                    first_line=0,
+                    first_line=contents.line(start),
                     records=end - start,
                     digest=contents.digest(source, start, end),
                 )
@@ -128,13 +136,22 @@ class Columnar(Format):
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         contents = self._planned(source, plan)
         check_chunk(source, chunk, contents.digest(source, chunk.start, chunk.end), self.unit)
-        names = unique_names(contents.schema.names, source.path)
+        names, _ = different_names(contents.schema.names)
         batch = read_rows(source, contents, chunk.start, chunk.end)
         batch = batch.select([names.index(column.source) for column in plan.columns])
+        origins = ColumnarOrigins(
+            batch=batch, names=[column.source for column in plan.columns], first_line=contents.line(chunk.start)
+        )
+        columns = [plain(column) for column in batch.columns]
+        indexes = np.arange(batch.num_rows, dtype=np.int64)
+        if contents.blank_is_empty:
+            indexes = indexes[_filled(batch)]
+            columns = [column.take(pa.array(indexes)) for column in columns]
         return Piece(
-            columns=[plain(column) for column in batch.columns],
-            indexes=np.arange(batch.num_rows, dtype=np.int64),
-            origins=ColumnarOrigins(batch=batch, names=[column.source for column in plan.columns]),
+            columns=columns,
+            indexes=indexes,
+            origins=origins,
+            empty=batch.num_rows - indexes.size,
             nul=True,
         )
 
@@ -145,10 +162,11 @@ class Columnar(Format):
         """The contents of the file that was planned. Raises SourceChanged."""
         size = plan.fingerprint.size
         check_length(source, size)
-        contents = remembered(source, size)
+        options = plan.layout.details
+        contents = remembered(source, size, options)
         if contents is None:
             try:
-                contents = self.look(source, size)
+                contents = self.look(source, size, options)
             except Damaged as error:
                 raise SourceChanged(f"{source.path} is not the file the job was planned with: it {error}") from error
             remember(source, size, contents)
@@ -160,17 +178,26 @@ class Columnar(Format):
         return contents
 
 
-def _end(groups: Sequence[Group], place: int, start: int, plan: ImportPlan) -> int:
+def _filled(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Which rows have any value."""
+    filled = np.zeros(batch.num_rows, np.bool_)
+    for column in batch.columns:
+        filled |= column.is_valid().to_numpy(zero_copy_only=False)
+    return filled
+
+
+def _end(contents: Contents, start: int, plan: ImportPlan) -> int:
     """Where the chunk that begins at ``start`` ends: behind as many whole groups as fit, else within the first."""
-    group = groups[place]
-    most = max(1, min(_MOST_ROWS, plan.chunk_bytes * group.rows // max(group.size, 1)))
+    (place,) = contents.places(start, start + 1)
+    group = contents.groups[place]
+    most = max(1, min(contents.most_rows, plan.chunk_bytes * group.rows // max(group.size, 1)))
     if group.rows > most:
         pieces = -(-group.rows // most)
         return min(start + -(-group.rows // pieces), group.first + group.rows)
     end, size = start, 0
-    for group in groups[place:]:
+    for group in contents.groups[place:]:
         size += group.size
-        if end > start and (size > plan.chunk_bytes or group.first + group.rows - start > _MOST_ROWS):
+        if end > start and (size > plan.chunk_bytes or group.first + group.rows - start > contents.most_rows):
             break
         end = group.first + group.rows
     return end

@@ -6,9 +6,9 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 
@@ -45,18 +45,40 @@ class Group:
 class Contents(ABC):
     """What is known of a file without reading its rows."""
 
+    most_rows: ClassVar[int] = 100_000
+    """The most rows of a chunk. The size of a group says little about values that it holds only once."""
     schema: pa.Schema
     groups: Sequence[Group]
-    compression: str
     shared: Sequence[tuple[int, int]] = ()
     """Bytes of the file that every group needs."""
+    named: bool = True
+    """The file names its columns."""
+    first_line: int = 0
+    """The line of the first row; 0: the format has no lines."""
+    blank_is_empty: bool = False
+    """A row without any value is no record."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """How the file is read, as far as a user may decide it."""
+    detected: Mapping[str, str] = field(default_factory=dict)
+    """What people are told about the contents."""
+    notes: Sequence[str] = ()
+    """What people should know about them."""
     digests: dict[int, str] = field(default_factory=dict)
     """The digests of groups, by their place."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a process may remember several such files."""
+        return True
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return self.groups[-1].first + self.groups[-1].rows if self.groups else 0
+
+    def line(self, row: int) -> int:
+        """The line of a row; 0 if the format has no lines."""
+        return self.first_line + row if self.first_line else 0
 
     @abstractmethod
     def batches(self, source: Source, place: int, size: int) -> Generator[pa.RecordBatch, None, None]:
@@ -80,18 +102,18 @@ class Contents(ABC):
         ]
 
 
-_known: OrderedDict[tuple[str, int], Contents] = OrderedDict()
+_known: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], Contents] = OrderedDict()
 
 
-def remembered(source: Source, size: int) -> Contents | None:
+def remembered(source: Source, size: int, options: Mapping[str, str]) -> Contents | None:
     """The contents of a file that this process has looked at, unless it was written since."""
-    return _known.get((source.state, size))
+    return _known.get((source.state, size, tuple(sorted(options.items()))))
 
 
 def remember(source: Source, size: int, contents: Contents) -> None:
     """Keep the contents of a file for its next chunk."""
-    _known[source.state, size] = contents
-    while len(_known) > _FILES:
+    _known[source.state, size, tuple(sorted(contents.options.items()))] = contents
+    while len(_known) > (_FILES if contents.is_small else 1):
         _known.popitem(last=False)
 
 

@@ -17,6 +17,7 @@ from ladingd.data.formats.csv.sample import read_head
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.formats.format import Format, Outline
 from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning
+from ladingd.data.formats.options import refuse_options
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Csv(Format):
         return False  # Any text may be delimited.
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
+        refuse_options(spec, self.title, of=("excel",))
         check_marks(spec.csv, writes=isinstance(spec, ExportSpec))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:

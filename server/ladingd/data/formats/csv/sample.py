@@ -12,13 +12,12 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import Header
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.dialect import Dialect
-from ladingd.data.formats.csv.header import judge
 from ladingd.data.formats.csv.parser import parse
 from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE, Kind, grammar_of
 from ladingd.data.formats.csv.structure import count_fields, find_structure
 from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.header import different_names, judge
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, lines_in, without_line_end
-from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from ladingd.core.spec import CsvFormat
@@ -120,7 +119,7 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
         start, records = 0, text[: int(ends[-1])]
     if any("\0" in name for name in names):
         raise InvalidSpec(FILE_FIELD, f"{source.path}: a name in line {first_line:,} has a NUL byte in it")
-    names, renamed = _different(names)
+    names, renamed = different_names(names)
     return Head(
         dialect=dialect,
         names=names,
@@ -182,24 +181,6 @@ def _fitted(
         note = "a delimiter follows the last field of each record; the empty column after it was left out"
         return names[:-1], number, (note,)
     return names, number, ()
-
-
-def _different(names: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """A name for each column that no other column has, and what people are told of it."""
-    different: list[str] = []
-    notes = []
-    taken = {fold(name) for name in names if name}
-    known: set[str] = set()
-    for place, name in enumerate(names, 1):
-        wanted = name or f"column{place}"
-        new, number = wanted, 2
-        while fold(new) in known or (new != name and fold(new) in taken):
-            new, number = f"{wanted}_{number}", number + 1
-        known.add(fold(new))
-        different.append(new)
-        if name and new != name:
-            notes.append(f"column {place} is called {new!r}: an earlier column is called {name!r} as well")
-    return different, tuple(notes)
 
 
 def _has_values(records: bytes, dialect: Dialect, width: int) -> bool:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ladingd.core.spec import CsvFormat
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.dialect import NO_DELIMITER, Dialect
-from ladingd.data.formats.csv.header import judge
 from ladingd.data.formats.csv.quoting import Kind, grammar_of
 from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.header import judge
 from ladingd.data.formats.lines import without_line_end
 
 if TYPE_CHECKING:

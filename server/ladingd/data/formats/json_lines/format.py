@@ -14,7 +14,7 @@ from ladingd.data.formats.json_lines.reader import read_piece
 from ladingd.data.formats.json_lines.sample import read_head
 from ladingd.data.formats.json_lines.writer import JsonLinesWriter
 from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning
-from ladingd.data.formats.options import refuse_csv_options
+from ladingd.data.formats.options import refuse_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class JsonLines(Format):
             return False
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_csv_options(spec, self.title)
+        refuse_options(spec, self.title, of=("csv", "excel"))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)

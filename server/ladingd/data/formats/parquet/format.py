@@ -13,7 +13,7 @@ from ladingd.data.formats.columnar.rows import Contents, Damaged, Group, SourceF
 from ladingd.data.formats.parquet.writer import ParquetWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from ladingd.core.plan import Column, Layout
     from ladingd.data.files.roots import Source
@@ -50,7 +50,7 @@ class Parquet(Columnar):
     def recognises(self, sample: bytes) -> bool:
         return sample.startswith(_MAGIC + _FIRST_FIELD)
 
-    def look(self, source: Source, size: int) -> ParquetContents:
+    def look(self, source: Source, size: int, options: Mapping[str, str]) -> ParquetContents:
         if size < 3 * len(_MAGIC) or source.read(0, len(_MAGIC)) != _MAGIC:
             raise Damaged("is not a Parquet file: it does not begin with PAR1")
         if source.read(size - len(_MAGIC), size) != _MAGIC:
@@ -83,7 +83,11 @@ class Parquet(Columnar):
             first += group.num_rows
         compression = ", ".join(sorted(codec.lower() for codec in codecs)).replace("uncompressed", "none")
         return ParquetContents(
-            schema=schema, groups=groups, compression=compression or "none", metadata=metadata, length=size
+            schema=schema,
+            groups=groups,
+            detected={"compression": compression or "none"},
+            metadata=metadata,
+            length=size,
         )
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> ParquetWriter:

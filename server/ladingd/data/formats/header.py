@@ -1,4 +1,4 @@
-"""Decides whether the first record of a file names the columns.
+"""Decides whether the first record of a file names the columns, and makes their names different.
 
 A record mistaken for a header is lost; a header mistaken for a record is one row too many. The first record is
 therefore a header only if its values look like names and there is further evidence: the columns below hold values of
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
+
+from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,3 +198,21 @@ def _are_written_as_names(column: list[str]) -> bool:
 
 def _shape(text: str) -> str:
     return re.sub(r"[A-Z]", "A", re.sub(r"[a-z]", "a", re.sub(r"[0-9]", "9", text)))
+
+
+def different_names(names: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """A name for each column that no other column has, and what people are told of it."""
+    different: list[str] = []
+    notes = []
+    taken = {fold(name) for name in names if name}
+    known: set[str] = set()
+    for place, name in enumerate(names, 1):
+        wanted = name or f"column{place}"
+        new, number = wanted, 2
+        while fold(new) in known or (new != name and fold(new) in taken):
+            new, number = f"{wanted}_{number}", number + 1
+        known.add(fold(new))
+        different.append(new)
+        if name and new != name:
+            notes.append(f"column {place} is called {new!r}: an earlier column is called {name!r} as well")
+    return different, tuple(notes)
