@@ -7,12 +7,13 @@ import gzip
 import json
 import random
 import shutil
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+import xlsxwriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,6 +98,25 @@ def write_latin1(source: Path, path: Path) -> None:
     """Write a file that `write` has made in Latin-1."""
     with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="latin-1", newline="") as out:
         shutil.copyfileobj(file, out, 1 << 20)
+
+
+def write_workbook(path: Path, number: int) -> None:
+    """Write clean records as the sheet of a workbook, each value as Excel's own."""
+    with xlsxwriter.Workbook(path, {"constant_memory": True}) as book:
+        sheet = book.add_worksheet()
+        days, moments = (book.add_format({"num_format": kind}) for kind in ("yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss"))
+        sheet.write_row(0, 0, list(COLUMNS))
+        for line, fields in enumerate(_records(number), 1):
+            for place, (kind, value) in enumerate(zip(COLUMNS.values(), fields, strict=True)):
+                if kind in ("DATE", "TIMESTAMP") and value:
+                    moment = datetime.fromisoformat(value)
+                    sheet.write_datetime(line, place, moment, days if kind == "DATE" else moments)
+                elif kind == "BOOLEAN" and value:
+                    sheet.write_boolean(line, place, value == "true")
+                elif kind != "TEXT" and value:
+                    sheet.write_number(line, place, float(value))
+                else:
+                    sheet.write_string(line, place, value)
 
 
 def bad_share(number: int) -> int:

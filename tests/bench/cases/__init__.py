@@ -17,6 +17,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-cold": postgres.cold,
     "json-lines": postgres.json_lines,
     "parquet": postgres.parquet,
+    "excel": postgres.excel,
     "gzip": postgres.gzip,
     "latin1": postgres.latin1,
     "postgres-rejects": postgres.rejects,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from tests.bench import records
 from tests.bench.errors import expect
-from tests.bench.measure import in_turn
+from tests.bench.measure import in_turn, wall
 from tests.bench.result import cost, later, speed
 from tests.bench.shapes import SHAPES
 from tests.harness.daemon import children
@@ -121,6 +122,22 @@ def latin1(bench: Workbench) -> Iterator[Figure]:
         )
     bench.drop_tables()
     yield cost("latin1", ours, "our UTF-8", theirs, goal=1.1, aim=1.05)
+
+
+def excel(bench: Workbench) -> Iterator[Figure]:
+    """A sheet of 200,000 rows into PostgreSQL, compared with calamine that only reads it."""
+    number, columns = 200_000, records.COLUMNS
+    book = bench.file(f"book-{number}.xlsx", lambda path: records.write_workbook(path, number))
+    opening = f"from python_calamine import CalamineWorkbook as Book; book = Book.from_path({str(book)!r})"
+    reading = f"{opening}; book.get_sheet_by_index(0).to_python()"
+    with bench.serving():
+        ours, theirs = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(book, columns, number).seconds,
+            lambda: wall([sys.executable, "-c", reading])[0],
+        )
+    bench.drop_tables()
+    yield cost("excel", ours, "calamine alone", theirs, goal=1.2, aim=1.0)
 
 
 def rejects(bench: Workbench) -> Iterator[Figure]:

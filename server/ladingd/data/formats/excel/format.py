@@ -11,7 +11,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import Header, ImportSpec
 from ladingd.data.formats.columnar.format import Columnar
 from ladingd.data.formats.columnar.rows import Contents, Group
-from ladingd.data.formats.excel.sheet import Range, column_of, read_sheet, text_of
+from ladingd.data.formats.excel.sheet import Range, column_of, read_sheet, text_of, without_collection
 from ladingd.data.formats.excel.writer import ExcelWriter
 from ladingd.data.formats.header import judge
 from ladingd.data.formats.options import refuse_options
@@ -74,6 +74,10 @@ class Excel(Columnar):
         return {"sheet": spec.excel.sheet, "range": spec.excel.range, "header": header.value}
 
     def look(self, source: Source, size: int, options: Mapping[str, str]) -> ExcelContents:
+        with without_collection():
+            return self._read(source, size, options)
+
+    def _read(self, source: Source, size: int, options: Mapping[str, str]) -> ExcelContents:
         sheet = read_sheet(source.read(0, size), options.get("sheet", ""), Range.parse(options.get("range", "")))
         rows, notes = sheet.rows, []
         if sheet.others:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 import zipfile
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import python_calamine as calamine
 
 from ladingd.data.formats.columnar.rows import Damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from python_calamine import CalamineWorkbook
+
     Row = Sequence[Any]
 
 UNPACKED_LIMIT = 2 << 30
@@ -68,6 +73,8 @@ class Sheet:
 
 def read_sheet(data: bytes, wanted: str, cells: Range) -> Sheet:
     """Read a sheet by its name or its number from 1; without either, the first visible one. Raises Damaged."""
+    import python_calamine as calamine  # Only jobs with workbooks need it.
+
     _check_size(data)
     try:
         with calamine.CalamineWorkbook.from_filelike(io.BytesIO(data)) as book:
@@ -89,12 +96,29 @@ def read_sheet(data: bytes, wanted: str, cells: Range) -> Sheet:
     return Sheet(name=name, others=others, rows=rows, first_line=1 + top + upper, errors=_errors(data, number))
 
 
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Let the garbage collector rest while millions of cells are made, none of which it could free."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def column_of(values: Sequence[Any]) -> pa.Array:
     """The cells of a column, with the type that all of them have; text if they differ."""
-    cells = [None if value == "" else value for value in values]
-    kinds = set(map(type, cells)) - {type(None)}
-    if not kinds or kinds == {str}:
-        return pa.array(cells, pa.string())
+    kinds = set(map(type, values))
+    if kinds <= {str}:
+        texts = pa.array(values, pa.string())
+        return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    cells = values
+    if str in kinds:
+        cells = [None if value == "" else value for value in values]
+        kinds = set(map(type, cells)) - {type(None)}
     if kinds <= {int, float}:
         numbers = pa.array(cells, pa.float64())
         whole = pc.all(pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), _EXACT)), min_count=0)
@@ -128,7 +152,9 @@ def text_of(cell: Any) -> str:
     return str(cell)
 
 
-def _chosen(book: calamine.CalamineWorkbook, wanted: str) -> str:
+def _chosen(book: CalamineWorkbook, wanted: str) -> str:
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
     names = book.sheet_names
     if wanted in names:
         return wanted
@@ -142,7 +168,7 @@ def _chosen(book: calamine.CalamineWorkbook, wanted: str) -> str:
     visible = [
         sheet.name
         for sheet in book.sheets_metadata
-        if sheet.visible == calamine.SheetVisibleEnum.Visible and sheet.typ == calamine.SheetTypeEnum.WorkSheet
+        if sheet.visible == SheetVisibleEnum.Visible and sheet.typ == SheetTypeEnum.WorkSheet
     ]
     if not names:
         raise Damaged("has no sheet")

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import pyarrow as pa
-import xlsxwriter
 
 from ladingd.core.errors import SourceUnreadable
 from ladingd.data.formats.columnar.writer import ColumnarWriter, batches
@@ -31,6 +30,8 @@ class ExcelWriter(ColumnarWriter):
     title: ClassVar[str] = "Excel"
 
     def assemble(self, rows: BinaryIO, file: BinaryIO) -> None:
+        import xlsxwriter  # Takes 23 ms, which only such an export pays.
+
         if len(self.columns) > _MOST_COLUMNS:
             raise SourceUnreadable(f"the table has {len(self.columns):,} columns; a sheet holds {_MOST_COLUMNS:,}")
         with xlsxwriter.Workbook(file, {"constant_memory": True}) as book:
