@@ -106,7 +106,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         with self._content(job_uid, plan) as source:
             piece = format_of(plan.layout).read(source, _measured(plan, source), chunk)
         readings = target.readings(plan, (job_uid, attempt))
-        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings))
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings), plan.typed_null_words)
         batch = CompiledMapping.of(plan, readings, known).apply(piece, chunk)
 
         def keep_rejects(faults: Faults) -> None:
@@ -162,6 +162,6 @@ def _check_chunks(source: Source, content: Source, plan: ImportPlan, chunks: Seq
 
 
 @lru_cache(maxsize=4)
-def _known(job_uid: str, kinds: tuple[str, ...]) -> tuple[Known, ...]:
-    """What this process knows of the columns of a job from earlier chunks. A change of a column's type discards it."""
+def _known(job_uid: str, kinds: tuple[str, ...], null_words: tuple[str, ...]) -> tuple[Known, ...]:
+    """What this process knows of the columns of a job from earlier chunks. Another type or null word discards it."""
     return tuple(Known() for _ in kinds)

@@ -80,8 +80,12 @@ class Known:
         found = ((row, self._misfits[value]) for row, value in zip(rows.tolist(), values, strict=True))
         return _blanked(column, rows), {row: misfit for row, misfit in found if misfit is not None}
 
-    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit | None]) -> None:
-        """Remember the misfits and null words that occur more than once."""
+    def learn_nulls(self, words: Sequence[str]) -> None:
+        """Remember null words."""
+        self._misfits |= dict.fromkeys(words)
+
+    def learn(self, texts: Sequence[str], misfits: Mapping[str, Misfit]) -> None:
+        """Remember the misfits that occur more than once."""
         for text, times in Counter(texts).items():
             if times > 1 and len(text) <= _KNOWN_LENGTH and len(self._misfits) < _KNOWN_VALUES:
                 self._misfits[text] = misfits[text]
@@ -153,11 +157,14 @@ def cast(
             good = _blanked(column, rows)
             good = only(good, pc.greater(pc.binary_length(good), 0))
             values = reading.words.put(values, good, _mask(len(column), words))
+    if nulls and rows.size:
+        are_null = pc.is_in(texts, value_set=pa.array(sorted(nulls)))
+        known.learn_nulls(texts.filter(are_null).unique().to_pylist())
+        rows, texts = rows[_rows(pc.invert(are_null))], texts.filter(pc.invert(are_null))
     listed = texts.to_pylist()
-    misfits = {text: None if text in nulls else _misfit(reading, text) for text in set(listed)}
+    misfits = {text: _misfit(reading, text) for text in set(listed)}
     known.learn(listed, misfits)
-    told = ((row, misfits[text]) for row, text in zip(rows.tolist(), listed, strict=True))
-    found |= {row: misfit for row, misfit in told if misfit is not None}
+    found |= {row: misfits[text] for row, text in zip(rows.tolist(), listed, strict=True)}
     return Cast(values=values, misfits=dict(sorted(found.items())))
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.values.alteration import altered_rows
-from ladingd.data.values.casting import OUT_OF_RANGE, cast
+from ladingd.data.values.casting import OUT_OF_RANGE, Known, cast
 from ladingd.data.values.converters import typed
 from ladingd.data.values.notation import APOSTROPHES, BLANKS, NumberNotation, cast_written, notation_of
 from ladingd.data.values.null_words import NULL_WORDS, null_words
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
     from ladingd.data.values.casting import Cast
 
-_HEAD = 1_000
+_HEAD = 100
 """How many values propose types."""
 
-_STEP = 20_000
-"""How many values are tried before the rest."""
+_STEPS = (0, _HEAD, 1_000, 20_000)
+"""After so many values, a type that does not fit is given up."""
 
 _TOLERANCE = 100
 """A type may reject one value in this many."""
 
-_EXAMPLES = 100
+_EXAMPLES = 50
 """How many different misfits propose further types."""
 
 _TRIES = 8
@@ -61,10 +61,13 @@ _PLAIN = (
     Kind.UUID,
 )
 _ZONED = rf"{PATTERNS[Kind.TIMESTAMPTZ].removesuffix('?$')}$"
-_SHAPES: dict[Kind, str] = {
-    **PATTERNS,
-    Kind.BOOLEAN: r"^(?i:t|true|f|false|y|yes|n|no|on|off)$",
-    Kind.TIMESTAMPTZ: _ZONED,
+_SHAPES = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        **PATTERNS,
+        Kind.BOOLEAN: r"^(?i:t|true|f|false|y|yes|n|no|on|off)$",
+        Kind.TIMESTAMPTZ: _ZONED,
+    }.items()
 }
 """What values look like. 0 and 1 are integers, and a timestamp without a zone is in none."""
 
@@ -169,24 +172,23 @@ class _Column:
         column = cast(column, typed(TEXT)).values
         self.values = column.filter(pc.greater(pc.fill_null(pc.binary_length(column), 0), 0))
         self.words = typed_words
-        self.nulls = pa.array(sorted(null_words(_REAL, (), typed_words)), pa.string())
-        self.examples = self._without_nulls(self.values[:_HEAD])
-        if not len(self.examples):
-            self.examples = self._without_nulls(self.values)[:_HEAD]
+        self.nulls = null_words(_REAL, (), typed_words)
+        self.examples = [text for text in self.values[:_HEAD].to_pylist() if text not in self.nulls]
+        if not self.examples and len(self.values):
+            self.examples = self._without_nulls()[:_HEAD].to_pylist()
+        self.trials: dict[Finding, _Trial] = {}
 
     def find(self, *, written: bool) -> Finding:
         """The strictest type that fits all values, else the strictest whose misfits can be tolerated, else text."""
-        tried: dict[Finding, _Trial] = {}
-        while len(tried) < _TRIES:
-            found = next((each for each in self._proposed(written=written) if each not in tried), None)
+        while len(self.trials) < _TRIES:
+            found = next((each for each in self._proposed(written=written) if each not in self.trials), None)
             if found is None:
                 break
-            trial = tried[found] = self._try(found)
+            trial = self._try(found)
             if trial.clean:
                 return self._decided(found, written=written)
-            others = pa.array(list(trial.counts)[:_EXAMPLES], pa.string())
-            self.examples = pa.concat_arrays([self.examples, others])
-        return next((found for found, trial in tried.items() if trial.tolerable(len(self.values))), _TEXT)
+            self.examples += list(trial.counts)[:_EXAMPLES]
+        return next((found for found, trial in self.trials.items() if trial.tolerable(len(self.values))), _TEXT)
 
     def find_notation(self, kind: FieldType) -> Finding:
         plain = Finding(type=kind)
@@ -214,15 +216,15 @@ class _Column:
 
     def _proposed(self, *, written: bool) -> Iterator[Finding]:
         """The types that most of the examples look like, the strictest first."""
-        if not len(self.examples):
+        if not self.examples:
             return
         for kind in _PLAIN:
-            if not _most_match(self.examples, _SHAPES[kind]):
+            if not self._most_match(_SHAPES[kind]):
                 continue
             if kind is not Kind.DECIMAL:
                 yield Finding(type=FieldType(kind=kind))
                 continue
-            fractions = map(_FRACTION.fullmatch, self.examples.to_pylist())
+            fractions = map(_FRACTION.fullmatch, self.examples)
             scale = max((len(match[1]) for match in fractions if match), default=0)
             if 0 < scale <= EXACT_DIGITS:
                 yield Finding(type=_decimal(scale))
@@ -231,22 +233,30 @@ class _Column:
 
     def _written(self) -> list[Finding]:
         """The types in other notations that most of the examples look like."""
-        examples = self.examples.to_pylist()
-        return [*_dates(examples), *_numbers(examples)]
+        return [*_dates(self.examples), *_numbers(self.examples)]
 
     def _try(self, found: Finding) -> _Trial:
+        """What comes of a type."""
+        if found not in self.trials:
+            self.trials[found] = self._tried(found)
+        return self.trials[found]
+
+    def _tried(self, found: Finding) -> _Trial:
         """Try a type with the first values, then with more of them, as long as it may still be right."""
         nulls = null_words(found.type, (), self.words)
         counts: Counter[str] = Counter()
-        for start, end in pairwise((0, _HEAD, _STEP, max(_STEP, len(self.values)))):
+        known = Known()
+        for start, end in pairwise((*_STEPS, max(_STEPS[-1], len(self.values)))):
             values = self.values[start:end]
-            outcome, texts = _outcome(values, found, nulls)
+            if not len(values):
+                break
+            outcome, texts = _outcome(values, found, nulls, known)
             rows = pa.array(list(outcome.misfits), pa.int64())
             counts.update(values.take(rows).to_pylist())
             beyond = any(misfit.code == OUT_OF_RANGE for misfit in outcome.misfits.values())
             if beyond or altered_rows(texts, outcome.values, found.type).size:
                 return _Trial(counts=counts, excluded=True, complete=False)
-            if len(rows) * 10 > max(len(values), _HEAD):
+            if len(rows) * 10 > max(end - start, _HEAD):
                 return _Trial(counts=counts, excluded=False, complete=False)
         return _Trial(counts=counts, excluded=not counts and self._is_only_alike(found, nulls), complete=True)
 
@@ -263,11 +273,15 @@ class _Column:
             return len(pc.binary_length(self.values).unique()) == 1  # Numbers of telephones are all as long.
         return False
 
-    def _all_match(self, pattern: str) -> bool:
-        return bool(pc.all(pc.match_substring_regex(self._without_nulls(self.values), pattern)).as_py())
+    def _most_match(self, pattern: re.Pattern[str]) -> bool:
+        return sum(pattern.match(text) is not None for text in self.examples) * 2 >= len(self.examples)
 
-    def _without_nulls(self, values: pa.Array) -> pa.Array:
-        return values.filter(pc.invert(pc.is_in(values, value_set=self.nulls)))
+    def _all_match(self, pattern: str) -> bool:
+        return bool(pc.all(pc.match_substring_regex(self._without_nulls(), pattern)).as_py())
+
+    def _without_nulls(self) -> pa.Array:
+        nulls = pa.array(sorted(self.nulls), pa.string())
+        return self.values.filter(pc.invert(pc.is_in(self.values, value_set=nulls)))
 
 
 _REAL = FieldType(kind=Kind.REAL)
@@ -278,14 +292,10 @@ def _decimal(scale: int) -> FieldType:
     return FieldType(kind=Kind.DECIMAL, precision=EXACT_DIGITS, scale=scale)
 
 
-def _most_match(values: pa.Array, pattern: str) -> bool:
-    return bool(pc.sum(pc.match_substring_regex(values, pattern)).as_py() * 2 >= len(values))
-
-
-def _outcome(values: pa.Array, found: Finding, nulls: frozenset[str]) -> tuple[Cast, pa.Array]:
+def _outcome(values: pa.Array, found: Finding, nulls: frozenset[str], known: Known) -> tuple[Cast, pa.Array]:
     """The values as a type, and their text in its default notation."""
     if not found.notation:
-        return cast(values, typed(found.type), nul=False, nulls=nulls), values
+        return cast(values, typed(found.type), known, nul=False, nulls=nulls), values
     notation = notation_of(found.type, found.notation)
     written = cast_written(values, typed(found.type), notation, nul=False, nulls=nulls)
     return written, written.texts

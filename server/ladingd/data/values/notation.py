@@ -227,14 +227,18 @@ def cast_written(
     texts = notation.canonical(column)
     misfits = dict(legible.misfits)
     phrase = f"{PHRASES[reading.kind.kind].partition(' (')[0]} ({notation.sample})"
-    strange = pc.and_(pc.is_null(texts), pc.fill_null(pc.greater(pc.binary_length(column), 0), False))
-    for row in pc.indices_nonzero(strange).to_pylist():
-        value = column[row].as_py()
-        if value not in nulls:
-            shown = shorten(value.encode(), VALUE_CAP)
-            misfits[row] = Misfit(value=shown, code=reading.kind.refusal_code, problem=f"is not {phrase}")
     outcome = cast(texts, reading, nul=False)
-    for row, misfit in outcome.misfits.items():
-        problem = misfit.problem.replace(PHRASES[reading.kind.kind], phrase)
-        misfits[row] = replace(misfit, value=shorten(column[row].as_py().encode(), VALUE_CAP), problem=problem)
+    strange = pc.and_(pc.is_null(texts), pc.fill_null(pc.greater(pc.binary_length(column), 0), False))
+    unlike = Misfit(value="", code=reading.kind.refusal_code, problem=f"is not {PHRASES[reading.kind.kind]}")
+    found = {**dict.fromkeys(pc.indices_nonzero(strange).to_pylist(), unlike), **outcome.misfits}
+    told: dict[str, Misfit] = {}
+    for (row, misfit), value in zip(
+        found.items(), column.take(pa.array(list(found), pa.int64())).to_pylist(), strict=True
+    ):
+        if value in nulls and misfit is unlike:
+            continue
+        if value not in told:
+            problem = misfit.problem.replace(PHRASES[reading.kind.kind], phrase)
+            told[value] = replace(misfit, value=shorten(value.encode(), VALUE_CAP), problem=problem)
+        misfits[row] = told[value]
     return Written(values=outcome.values, misfits=dict(sorted(misfits.items())), texts=texts)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from ladingd.data.values.alteration import altered_rows
+from ladingd.data.values.casting import cast
+from ladingd.data.values.converters import typed
 from ladingd.data.values.inference import find_notation, find_type, infer, settle
+from ladingd.data.values.notation import cast_written, notation_of
+from ladingd.data.values.null_words import NULL_WORDS, null_words
 from ladingd.data.values.types import parse
 
 INTEGERS = [str(number) for number in range(400)]
@@ -193,3 +200,30 @@ def test_one_column_tells_for_the_others(columns: list[list[str]], mark: str, ex
 )
 def test_a_known_type_gets_the_notation_that_fits_most_values(kind: str, values: list[str], expected: str) -> None:
     assert str(find_notation(pa.array(values), parse(kind))) == expected
+
+
+values = st.one_of(
+    st.sampled_from(
+        ["1", "0", "-7", "1.5", "0.250", "1e-3", "007", "1,5", "1,250", "1.234,5", "10 237", "12E12", "yes"]
+    ),
+    st.sampled_from(["yes", "no", "t", "f", "NA", "-", "31/12/2024", "1/2/2024", "2024-02-29", "10:30"]),
+    st.from_regex(r"-?[0-9]{1,3}([., '][0-9]{1,3}){0,2}", fullmatch=True),
+    st.from_regex(r"[0-3]?[0-9]/[01]?[0-9]/20[0-9]{2}", fullmatch=True),
+)
+
+
+@given(st.lists(values, min_size=1, max_size=12))
+@example(["1,250", "1,5"])
+@example(["30/04/2019", "NA"])
+def test_a_type_of_few_values_rejects_and_changes_none(texts: list[str]) -> None:
+    column = pa.array(texts)
+    for found in (find_type(column), *find_type(column).options):
+        nulls = null_words(found.type, (), NULL_WORDS)
+        if found.notation:
+            written = cast_written(column, typed(found.type), notation_of(found.type, found.notation), nulls=nulls)
+            assert not written.misfits
+            assert not altered_rows(written.texts, written.values, found.type).size
+        else:
+            plain = cast(column, typed(found.type), nulls=nulls)
+            assert not plain.misfits
+            assert not altered_rows(column, plain.values, found.type).size
