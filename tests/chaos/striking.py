@@ -51,12 +51,17 @@ FORGIVEN: Mapping[Action, Set[str]] = {
 """The allowed failure codes of a job after each kind of strike."""
 
 
-async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing: int = 4) -> list[Failure]:
-    """Strike once in the middle of a job. Returns its failures. Raises AssertionError if its outcome differs."""
+async def strike_chunk(
+    trial: Trial, moment: Moment, action: Action, *, passing: int = 4, packed: bool = False
+) -> list[Failure]:
+    """Strike once in the middle of a job. Returns its failures. Raises AssertionError if its outcome differs.
+
+    ``packed``: its file is compressed.
+    """
     undisturbed = await trial.undisturbed(CHUNKS)
     trial.failpoints.disarm()
     trial.failpoints.arm(moment, action, passing=passing)
-    run = await trial.begin(CHUNKS)
+    run = await trial.begin(CHUNKS, packed=packed)
     outcome = await trial.finish(run, forgiven=FORGIVEN[action])
     assert [(strike.moment, strike.action) for strike in trial.failpoints.strikes()] == [(moment, action)]
     assert not (difference := Difference.between(undisturbed, outcome)), f"{moment}, {action}: {difference}"

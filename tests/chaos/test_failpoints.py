@@ -24,6 +24,15 @@ async def test_a_worker_that_is_killed(trial: Trial, moment: Moment) -> None:
     assert await strike_chunk(trial, moment, Action.KILL) == []
 
 
+@pytest.mark.parametrize(
+    ("moment", "passing"), [(Moment.SPOOLED, 0), (Moment.AFTER_CLAIM, 4), (Moment.AFTER_COMMIT, 4)]
+)
+async def test_a_worker_that_is_killed_while_it_reads_a_compressed_file(
+    trial: Trial, moment: Moment, passing: int
+) -> None:
+    assert await strike_chunk(trial, moment, Action.KILL, passing=passing, packed=True) == []
+
+
 @pytest.mark.parametrize("moment", [Moment.AFTER_CLAIM, Moment.AFTER_COMMIT])
 async def test_a_defect_in_a_worker(trial: Trial, moment: Moment) -> None:
     (failure,) = await strike_chunk(trial, moment, Action.RAISE)

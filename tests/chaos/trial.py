@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import signal
 import time
@@ -142,16 +143,19 @@ class Trial:
                 except (Unavailable, DeadlineExceeded):
                     continue
 
-    async def begin(self, chunks: int, *, connection: str = "target") -> Run:
-        """Start an import of ``chunks`` chunks into a separate table."""
+    async def begin(self, chunks: int, *, connection: str = "target", packed: bool = False) -> Run:
+        """Start an import of ``chunks`` chunks into a separate table, ``packed``: from a file compressed with gzip."""
         self._runs += 1
         path = self._folder / f"{chunks}.csv"
         if not path.exists():
             write_records(path, chunks)
+        source = path.with_suffix(".csv.gz") if packed else path
+        if not source.exists():
+            source.write_bytes(gzip.compress(path.read_bytes()))
         run = Run(name=f"jobs/job-{self._runs}", table=f"table_{self._runs:06d}", path=path)
         self.database.make_table(run.table)
         kind = ImportSpec(
-            files=(File(path=str(path).lstrip("/")),),
+            files=(File(path=str(source).lstrip("/")),),
             target=Table(connection=connection, table=run.table),
             chunk_bytes=CHUNK_BYTES,
         )
