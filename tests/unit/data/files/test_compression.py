@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
+import os
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import pytest
 import zstandard
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import DestinationRefused, InvalidSpec, SourceChanged, SourceUnreadable
+from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec, SourceChanged, SourceUnreadable
 from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan
 from ladingd.core.spec import ImportSpec, Table
 from ladingd.data.files import spooled
@@ -309,3 +311,17 @@ def test_the_types_of_a_long_stream_are_taken_from_its_beginning(yard: Yard) -> 
     plan = plan_of(yard, gzip.compress(HEADER + text(MANY), 1))
     assert plan.end == UNKNOWN_END
     assert [column.type for column in plan.columns] == ["integer", "text", "text"]
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(yard, gzip.compress(HEADER + text()))
+
+    def fill(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spooled, "sync_file", fill)
+        with pytest.raises(DiskFull):
+            yard.transfer.begin("job", 1, plan)
+    assert list(yard.work_dir.job("job").iterdir()) == []
+    assert yard.run(plan, attempt=2) == Counts(read=ROWS, inserted=ROWS)
