@@ -51,6 +51,7 @@ _PREAMBLE = 50
 
 _COMMENT = re.compile(rb"#|--|//|[;%!](?=[ \t])")
 """How comments before the table begin."""
+_SPACED_COMMENT = re.compile(rb"(?:#|--|//|[;%!])[ \t]")
 _ESCAPE = "\\"
 
 _SEPARATOR = re.compile(rb'"?sep=(?P<mark>[^\r\n"])"?[ \t;,]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
@@ -86,16 +87,17 @@ def find_structure(head: bytes, wanted: CsvFormat, *, final: bool) -> Structure:
     else:
         start = 0
     named = start > 0 and wanted.skip_lines is None
-    comment = start
+    comments: list[int] = []
     if wanted.skip_lines is None and not wanted.comment:
-        comment, start = _after_comments(head, start)
+        comments, start = _leading_comments(head, start)
     text = head[start : start + _SAMPLE]
     looker = _Looker(
         text=text, final=final and start + _SAMPLE >= len(head), wanted=wanted, fixed=wanted.skip_lines is not None
     )
     found = looker.find(delimiter)
-    if comment < start and looker.is_header(head[comment:start], found):
-        return replace(found, start=comment, named=named)
+    for comment in comments:
+        if looker.is_record(_line(head, comment), found):
+            return replace(found, start=comment, named=named)
     return replace(found, start=start + found.start, named=named)
 
 
@@ -178,13 +180,19 @@ class _Looker:
         fitting = [each.fields for each in others].count(first.fields)
         return (fitting, first.fields), Structure(dialect=dialect)
 
-    def is_header(self, comment: bytes, found: Structure) -> bool:
-        """Whether the last comment before the table names its columns, as in ``#id,name``."""
-        line = without_line_end(comment.rstrip(b"\r\n"))
-        if found.start or found.fields == 1 or len(_split(line, found.dialect)) != found.fields:
+    def is_record(self, comment: bytes, found: Structure) -> bool:
+        """Whether a line that begins like a comment belongs to the table, as ``#id,name`` and ``#5 Elm Street,7`` do.
+
+        It does if it has as many fields as the records, and no header follows. In doubt it does.
+        """
+        if found.start:
             return False
+        if found.fields == 1:
+            return _SPACED_COMMENT.match(comment) is None
         first, *below = self._records(found.dialect)
-        return not _names_columns(first, below, found.dialect, found.fields)
+        return len(_split(comment, found.dialect)) == found.fields and not _names_columns(
+            first, below, found.dialect, found.fields
+        )
 
     def _candidates(self, base: Dialect, delimiters: Sequence[str], majority: float) -> list[_Candidate]:
         found = (self._candidate(self._with(base, each), -rank, majority) for rank, each in enumerate(delimiters))
@@ -352,9 +360,8 @@ def _value(field: bytes, dialect: Dialect) -> str:
     return field.decode(errors="replace").strip().strip(dialect.quote)
 
 
-def _after_lines(head: bytes, number: int) -> int:
+def _after_lines(head: bytes, number: int, position: int = 0) -> int:
     """Where the line after so many lines begins."""
-    position = 0
     for _ in range(number):
         line = _LINE.match(head, position)
         if line is None or not line[0]:
@@ -363,20 +370,24 @@ def _after_lines(head: bytes, number: int) -> int:
     return position
 
 
-def _after_comments(head: bytes, start: int) -> tuple[int, int]:
-    """Where the last comment before the table begins, and where the table begins. Both are ``start`` if there is no
-    comment, or nothing else."""
-    position = last = start
+def _leading_comments(head: bytes, start: int) -> tuple[list[int], int]:
+    """Where the lines before the table that begin like comments begin, and where the table begins. There are none if
+    the head has nothing else."""
+    comments: list[int] = []
+    position = start
     while position < len(head):
-        line = _LINE.match(head, position)
-        if line is None:
-            break
-        if _COMMENT.match(line[0]):
-            last = position
-        elif line[0].strip():
-            return (last, position) if _COMMENT.match(head, start) or last > start else (start, start)
-        position = line.end()
-    return start, start
+        line = _line(head, position)
+        if _COMMENT.match(line):
+            comments.append(position)
+        elif line.strip():
+            return comments, position if comments else start
+        position = _after_lines(head, 1, position)
+    return [], start
+
+
+def _line(head: bytes, start: int) -> bytes:
+    line = _LINE.match(head, start)
+    return without_line_end(line[0]) if line is not None else b""
 
 
 def _has_blanks(text: bytes, dialect: Dialect) -> bool:

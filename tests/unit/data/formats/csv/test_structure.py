@@ -51,6 +51,13 @@ CASES = {
         [("BIRCH #2", 1), ("#3 OAK", 2)],
         "lines 1 to 2 stand before the table",
     ),
+    "records that begin like comments": Case(
+        "#5 Elm Street,7\n#6 Oak Street,8\n7 Main Street,9\n",
+        ["column1", "column2"],
+        [("#5 Elm Street", 7), ("#6 Oak Street", 8), ("7 Main Street", 9)],
+    ),
+    "values that begin like comments": Case("#1\n#2\n7\n", ["column1"], [("#1",), ("#2",), ("7",)]),
+    "a comment above one column": Case("# made by hand\nname\nAnna\nBob\n", ["name"], [("Anna",), ("Bob",)]),
     "a header behind a comment mark": Case("#id,name\n1,Jo\n2,Al\n", ["id", "name"], [(1, "Jo"), (2, "Al")]),
     "Excel's first line": Case(
         "sep=;\nRed;Green\n1;2\n", ["Red", "Green"], [(1, 2)], "line 1 names the delimiter, as Excel writes it"
