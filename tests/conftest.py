@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.harness.daemon import DaemonProcess
+from tests.harness.folders import remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ def folder() -> Iterator[Path]:
     """A folder whose path is short enough for a Unix socket (107 bytes)."""
     path = Path(tempfile.mkdtemp(prefix="lading-"))
     yield path
-    shutil.rmtree(path)
+    remove(path)
 
 
 @pytest.fixture(scope="session")

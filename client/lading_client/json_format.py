@@ -21,7 +21,8 @@ def as_json(value: Any) -> Any:
         kind = "importSpec" if isinstance(value.kind, ImportSpec) else "exportSpec"
         return {kind: as_json(value.kind), "onRestart": value.on_restart.value}
     if is_dataclass(value):
-        named = ((field.name, getattr(value, field.name)) for field in fields(value))
+        left_out = _unused_formats(value) if isinstance(value, ImportSpec) else frozenset()
+        named = ((field.name, getattr(value, field.name)) for field in fields(value) if field.name not in left_out)
         return {_camel(name): as_json(content) for name, content in named if content is not None}
     if isinstance(value, StrEnum):
         return value.value
@@ -34,6 +35,13 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [as_json(item) for item in value]
     return value
+
+
+def _unused_formats(spec: ImportSpec) -> frozenset[str]:
+    """The formats whose options a spec does not set. A message has the options of one format; without any, of CSV."""
+    formats = {field.name: field.default for field in fields(spec) if is_dataclass(field.default)}
+    used = [name for name, default in formats.items() if getattr(spec, name) != default] or ["csv"]
+    return frozenset(formats.keys() - {used[-1]})
 
 
 def spec_from_json(document: Mapping[str, Any]) -> JobSpec:

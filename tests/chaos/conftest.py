@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from tests.chaos.database import Database, DuckdbFile, PostgresServer, SqliteFile
 from tests.chaos.trial import Trial
+from tests.harness.folders import remove
 from tests.harness.postgres import PostgresProcess
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def home() -> Iterator[Path]:
     """A folder whose path is short enough for Unix sockets."""
     path = Path(tempfile.mkdtemp(prefix="lading-"))
     yield path
-    shutil.rmtree(path)
+    remove(path)
 
 
 @pytest.fixture(scope="package")

@@ -10,7 +10,7 @@ import pytest
 from lading_client.errors import BadSpec
 from lading_client.json_format import as_json, spec_from_json
 from lading_client.model import Bill, Job, Progress, State
-from lading_client.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
 
 SPEC = JobSpec(
     kind=ImportSpec(
@@ -44,7 +44,13 @@ def test_a_job_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [SPEC, JobSpec(kind=ExportSpec(table=Table(table="t"), file=File(path="o"), overwrite=True))]
+    "spec",
+    [
+        SPEC,
+        JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"))),
+        JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), excel=ExcelFormat(sheet="2"))),
+        JobSpec(kind=ExportSpec(table=Table(table="t"), file=File(path="o"), overwrite=True)),
+    ],
 )
 def test_a_spec_that_was_shown_can_be_run_again(spec: JobSpec) -> None:
     assert spec_from_json(json.loads(json.dumps(as_json(spec)))) == spec
