@@ -84,8 +84,9 @@ class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
     8 MiB.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the file's content
-    or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that has several.
+    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the
+    file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that
+    has several.
     """
 
     files: tuple[File, ...]
@@ -106,8 +107,8 @@ class ImportSpec:
 class ExportSpec:
     """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the ending of the
-    file's name decides; else CSV.
+    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the
+    ending of the file's name decides; else CSV.
     """
 
     table: Table

@@ -34,7 +34,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="csv, json_lines, parquet, arrow or excel.",
+        help="csv, json_lines, json, parquet, arrow or excel.",
         show_default="by the content of the file, or its name",
     ),
 ]

@@ -164,6 +164,10 @@ class Format(ABC):
         """The records of a chunk. Raises SourceChanged if the chunk is not what it was when it was cut, BillImbalance
         if it does not have as many records as then."""
 
+    def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        """What is wrong with a file behind its records, and where; empty: nothing. ``last`` is its last chunk."""
+        return ""
+
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         """Where a record seems to begin soon after a position. None: the format cannot tell.
 

@@ -20,7 +20,10 @@ class _Format(NamedTuple):
     """What to do after an export."""
 
 
-_JSON = _Format("JSON")
+_JSON = _Format(
+    "JSON of an unknown shape",
+    "choose --format json for an array of objects, or --format json_lines for an object in each line",
+)
 _AVRO = _Format("Avro")
 _ORC = _Format("ORC")
 _EXCEL = _Format("a workbook of another kind than .xlsx")
@@ -44,7 +47,6 @@ _COMPRESSED = {
 """Files that Lading unpacks, by the endings of their names. It does not write them yet."""
 
 _NAMES = {
-    _JSON: ("json", "geojson"),
     _AVRO: ("avro",),
     _ORC: ("orc",),
     _EXCEL: ("xlsm", "xlsb", "xls", "ods"),

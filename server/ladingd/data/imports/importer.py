@@ -124,13 +124,12 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         with reopen_source(self.roots, self.own_files, plan.file) as source, self._content(job_uid, plan) as content:
             fingerprint.check(source, plan.fingerprint)
             _check_chunks(source, content, plan, chunks)
+            damage = format_of(plan.layout).damage(content, _measured(plan, content), chunks[-1]) if chunks else ""
         self._target(plan.target.connection).verify(job_uid, plan)
+        spool = self.work_dir.content(job_uid)
+        if damage := (damage_of(spool) if plan.content.spooled else "") or damage:
+            raise SourceUnreadable(f"{damage}; the records before are imported; those just before may be wrong as well")
         if plan.content.spooled:
-            spool = self.work_dir.content(job_uid)
-            if damage := damage_of(spool):
-                raise SourceUnreadable(
-                    f"{damage}; the records before are imported; those just before may be wrong as well"
-                )
             remove_spool(spool)
         return ()
 

@@ -61,7 +61,7 @@ def fields_of(line: bytes) -> Record:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise NotARecord("NOT_UTF8", f"byte {error.start + 1} of the line is not UTF-8") from error
+        raise NotARecord("NOT_UTF8", f"byte {error.start + 1} of the record is not UTF-8") from error
     return _fields_of_plain(text) or _fields_of_any(text)
 
 
@@ -90,7 +90,7 @@ def _fields_of_any(text: str) -> Record:
     """The fields of any line. Raises NotARecord with what is wrong and where."""
     place = _skip(text, 0)
     if text[place : place + 1] != "{":
-        raise NotARecord("NOT_JSON", "the line is not a JSON object")
+        raise NotARecord("NOT_JSON", "the record is not a JSON object")
     fields: Record = {}
     place = _skip(text, place + 1)
     try:
@@ -112,14 +112,14 @@ def _fields_of_any(text: str) -> Record:
         rest = _skip(text, place + 1)
     except JSONDecodeError as error:
         raise NotARecord(
-            "NOT_JSON", f"the line is not a JSON object: {error.msg} at character {error.pos + 1}"
+            "NOT_JSON", f"the record is not a JSON object: {error.msg} at character {error.pos + 1}"
         ) from error
     except StopIteration as error:
         raise NotARecord(
-            "NOT_JSON", f"the line is not a JSON object: a value is missing at character {place + 1}"
+            "NOT_JSON", f"the record is not a JSON object: a value is missing at character {place + 1}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise NotARecord("NOT_JSON", f"the line is not a JSON object: {error}") from error
+        raise NotARecord("NOT_JSON", f"the record is not a JSON object: {error}") from error
     if rest != len(text):
         message = f"text follows the object at character {rest + 1}"
         raise NotARecord("NOT_JSON", message, value=shorten(text[rest:].encode(), VALUE_CAP))

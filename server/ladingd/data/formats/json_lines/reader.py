@@ -48,7 +48,15 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     """The records of a chunk. Raises SourceChanged, and BillImbalance if their number differs from the cut."""
     if chunk.refused is not None:
         return refused_record(source, plan, chunk, {})
-    return _Reader(data=read_chunk(source, plan, chunk), plan=plan, chunk=chunk).piece()
+    data = read_chunk(source, plan, chunk)
+    return JsonReader(data=data, plan=plan, chunk=chunk, places=_lines(data)).piece()
+
+
+def _lines(data: bytes) -> RecordPlaces:
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    return RecordPlaces(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=ends)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +69,7 @@ class JsonOrigins(Origins):
     first_line: int
 
     def lines(self, records: Positions) -> Positions:
-        return self.first_line + np.asarray(records, np.int64)
+        return self.first_line + self.places.lines(records)
 
     def raw(self, records: Positions) -> pa.Array:
         return texts(self.places.raw(self.data, records))
@@ -72,19 +80,13 @@ class JsonOrigins(Origins):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """Reads the lines of a chunk, which are its records."""
+class JsonReader:
+    """Reads the records of a chunk. Between them is nothing but blanks."""
 
     data: bytes
     plan: ImportPlan
     chunk: Chunk
-
-    @cached_property
-    def places(self) -> RecordPlaces:
-        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
-        if not self.data.endswith(b"\n"):
-            ends = np.append(ends, len(self.data))
-        return RecordPlaces(starts=np.concatenate((np.zeros(1, np.int64), ends))[:-1], ends=ends, line_ends=ends)
+    places: RecordPlaces
 
     @cached_property
     def names(self) -> list[str]:
@@ -165,7 +167,9 @@ class _Reader:
             table = pajson.read_json(
                 data,
                 read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
-                parse_options=pajson.ParseOptions(explicit_schema=self.schema, unexpected_field_behavior="error"),
+                parse_options=pajson.ParseOptions(
+                    explicit_schema=self.schema, unexpected_field_behavior="error", newlines_in_values=True
+                ),
             )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
             return None

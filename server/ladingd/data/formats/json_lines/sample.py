@@ -16,7 +16,7 @@ from ladingd.data.values.inference import infer
 from ladingd.data.values.types import NUMBERS, FieldType, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.json_lines.parser import Value
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 HEAD = 1 << 20
 """The columns and their types are taken from this many bytes at the beginning of a file."""
 
-_SAMPLED = 2_000
-"""The most lines of the head that are parsed."""
+SAMPLED = 2_000
+"""The most records of the head that are parsed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,25 +48,27 @@ def read_head(source: Source, beginning: Beginning, size: int, column_limit: int
     first_line = 1 + beginning.lines
     head, whole = _head(source, beginning.start, size)
     lines = decodable(head, source.path, beginning, whole=whole).splitlines() if head else []
+    numbered = ((first_line + number, line) for number, line in enumerate(lines[:SAMPLED]) if line.strip(BLANK))
+    return head_of(numbered, source.path, column_limit, whole=whole and len(lines) <= SAMPLED)
+
+
+def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *, whole: bool) -> Head:
+    """The head that these records are, each with its line. ``whole``: the file has no others. Raises InvalidSpec."""
     names: dict[str, None] = {}
     records: list[tuple[int, Record]] = []
-    for number, line in enumerate(lines[:_SAMPLED]):
-        if not line.strip(BLANK):
-            continue
+    for number, text in texts:
         try:
-            fields = fields_of(line)
+            fields = fields_of(text)
         except NotARecord as error:
             if not records:
-                raise InvalidSpec(FILE_FIELD, f"{source.path}, line {first_line + number:,}: {error}") from error
+                raise InvalidSpec(FILE_FIELD, f"{path}, line {number:,}: {error}") from error
             continue
         names.update(dict.fromkeys(fields))
-        records.append((first_line + number, fields))
+        records.append((number, fields))
     if len(names) > column_limit:
-        raise InvalidSpec(
-            FILE_FIELD, f"{source.path} has {len(names):,} columns; at most {column_limit:,} can be imported"
-        )
+        raise InvalidSpec(FILE_FIELD, f"{path} has {len(names):,} columns; at most {column_limit:,} can be imported")
     if records and not names:
-        raise InvalidSpec(FILE_FIELD, f"{source.path}: the first records have no keys, so there are no columns")
+        raise InvalidSpec(FILE_FIELD, f"{path}: the first records have no keys, so there are no columns")
     columns = [[fields.get(name, ABSENT) for _, fields in records] for name in names]
     arrays = [pa.array([text for text, _ in column], pa.string()) for column in columns]
     types = {
@@ -74,11 +76,11 @@ def read_head(source: Source, beginning: Beginning, size: int, column_limit: int
         for name, values, column in zip(names, arrays, columns, strict=True)
     }
     return Head(
-        names=unique_names(list(names), source.path),
+        names=unique_names(list(names), path),
         columns=arrays,
         lines=[line for line, _ in records],
         types={name: kind for name, kind in types.items() if kind is not None},
-        whole=whole and len(lines) <= _SAMPLED,
+        whole=whole,
     )
 
 

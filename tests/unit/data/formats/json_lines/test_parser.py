@@ -38,7 +38,7 @@ def test_both_ways_agree(line: str) -> None:
         ('{"a": }', "a value is missing at character 7"),
         ('{"a": 1,}', "at character 9"),
         ('{"a": NaN}', "NaN is not JSON"),
-        ("[1]", "the line is not a JSON object"),
+        ("[1]", "the record is not a JSON object"),
     ],
 )
 def test_a_fault_is_told_with_its_place(line: str, said: str) -> None:

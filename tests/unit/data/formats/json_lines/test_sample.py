@@ -75,7 +75,7 @@ def test_a_mark_and_blank_lines_at_the_beginning(yard: Yard) -> None:
 
 @pytest.mark.parametrize(
     ("text", "field"),
-    [('{"id" 1}\n', "files[0]"), ("{}\n{}\n", "files[0]"), ('[{"id": 1}]\n', "files[0]")],
+    [('{"id" 1}\n', "files[0]"), ("{}\n{}\n", "files[0]"), ("[1]\n", "files[0]")],
 )
 def test_a_beginning_without_columns_is_refused_by_line(yard: Yard, text: str, field: str) -> None:
     with pytest.raises(InvalidSpec) as caught:

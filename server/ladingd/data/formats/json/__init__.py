@@ -1,0 +1,1 @@
+"""JSON: an array of objects."""

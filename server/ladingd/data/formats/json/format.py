@@ -1,0 +1,181 @@
+"""JSON: an array of objects, or an object of which one member is such an array. Nested values are their JSON text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, ClassVar
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import Layout
+from ladingd.data.formats.format import SAMPLE, Format, Outline
+from ladingd.data.formats.json.chunker import cut, is_behind
+from ladingd.data.formats.json.elements import Elements, elements_in, find_array
+from ladingd.data.formats.json.reader import read_piece
+from ladingd.data.formats.json.writer import JsonWriter
+from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED, head_of
+from ladingd.data.formats.lines import (
+    BOM,
+    FILE_FIELD,
+    RECORD_LIMIT,
+    blank_lines,
+    decodable,
+    find_beginning,
+    lines_in,
+)
+from ladingd.data.formats.options import refuse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Chunk, Column, ImportPlan
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Piece
+    from ladingd.data.formats.json.elements import Array
+    from ladingd.data.formats.lines import Beginning
+
+NAME = "json"
+_NEAR = 1 << 20
+
+
+class Json(Format):
+    """Each element of the array is an object; its keys are the columns. A key that is missing is null."""
+
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = "JSON"
+    endings: ClassVar[frozenset[str]] = frozenset({"json"})
+    read_only_endings: ClassVar[frozenset[str]] = frozenset({"geojson"})
+
+    def recognises(self, sample: bytes) -> bool:
+        text = sample.removeprefix(BOM).strip()
+        array = find_array(text)
+        if array is None:
+            return False
+        if not array.key:
+            rest = text[array.start :].lstrip()
+            return rest.startswith(b"{") or rest == b"]"
+        line, end, _ = text.partition(b"\n")
+        return bool(end) and len(line) < SAMPLE and not _is_object(line)  # Else it may be JSON Lines: the name decides.
+
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        refuse_options(spec, self.title, of=("csv", "excel"))
+
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        beginning = find_beginning(source, size)
+        if beginning.start == size:
+            return _empty(size)
+        head, array, found, whole = _look(source, beginning, size)
+        shown = head[array.start :]
+        line = 1 + beginning.lines + lines_in(head[: array.start])
+        if not found.starts:
+            if not found.closed:
+                raise InvalidSpec(FILE_FIELD, f"{source.path}: the array is not closed: the file ends within it")
+            return _empty(size)
+        places = zip(found.starts, found.ends, strict=True)
+        sample = head_of(
+            ((line + lines_in(shown[:first]), shown[first:last]) for first, last in places),
+            source.path,
+            column_limit,
+            whole=whole and found.closed,
+        )
+        key = json.loads(array.key) if array.key else ""
+        notes = blank_lines(beginning.lines)
+        if array.others:
+            notes += (f"only the array {key!r} is imported, not what comes before: {_listed(array.others)}",)
+        return Outline(
+            layout=Layout(format=NAME, details={"key": key, "between": _between(shown, found)}),
+            start=beginning.start + array.start + found.starts[0],
+            end=size,
+            first_line=sample.lines[0],
+            names=sample.names,
+            columns=sample.columns,
+            lines=sample.lines,
+            whole=sample.whole,
+            types=sample.types,
+            detected={"format": self.title, **({"array": repr(key)} if array.key else {}), "encoding": "UTF-8"},
+            notes=notes,
+        )
+
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        return cut(source, plan, previous, limit)
+
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        return read_piece(source, plan, chunk)
+
+    def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        end = last.start
+        if not is_behind(source, plan, last):
+            found = None if last.refused else elements_in(source.read(last.start, last.end), final=False)
+            closed = source.read(last.end - 1, last.end) == b"]" if found is None else found.closed
+            end += last.end - last.start if found is None else found.end
+            if not closed:
+                return f"{source.path}: the array is not closed: the file ends within it, at byte {plan.end:,}"
+        rest = source.read(end, min(end + RECORD_LIMIT, plan.end))
+        if plan.end - end > RECORD_LIMIT or _ends(rest, within_object=bool(plan.layout.details["key"])):
+            return ""
+        return f"{source.path}: what follows the array at byte {end + 1:,} is no part of it and was not imported"
+
+    def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
+        between = plan.layout.details["between"].encode()
+        found = source.read(position, min(position + _NEAR, plan.end)).find(between) if between else -1
+        return None if found < 0 else position + found + between.index(b",") + 1
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        return Layout(format=NAME, details={"key": "", "between": ""})
+
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> JsonWriter:
+        return JsonWriter(columns=columns)
+
+
+def _look(source: Source, beginning: Beginning, size: int) -> tuple[bytes, Array, Elements, bool]:
+    """The beginning of the file, its array, its first elements, and whether it is the whole file."""
+    for reach in (HEAD, RECORD_LIMIT + HEAD):
+        end = min(beginning.start + reach, size)
+        head = decodable(source.read(beginning.start, end), source.path, beginning, whole=end == size)
+        array = find_array(head)
+        if array is not None:
+            found = elements_in(head[array.start :], final=end == size, limit=SAMPLED)
+            if found.starts or found.closed or end == size:
+                return head, array, found, end == size
+        elif end == size:
+            break
+    if array is None:
+        raise InvalidSpec(
+            FILE_FIELD,
+            f"{source.path} has no array of objects near its beginning: choose --format json_lines if each line is an "
+            "object",
+        )
+    raise InvalidSpec(FILE_FIELD, f"{source.path}: the first element has more than {RECORD_LIMIT:,} bytes")
+
+
+def _empty(size: int) -> Outline:
+    layout = Layout(format=NAME, details={"key": "", "between": ""})
+    return Outline(layout=layout, start=size, end=size, first_line=1, whole=True, detected={"format": Json.title})
+
+
+def _between(text: bytes, found: Elements) -> str:
+    """What stands between the first two elements, with the first key of the second: it tells where others begin."""
+    if len(found.starts) < 2:
+        return ""
+    behind = text.find(b":", found.starts[1], found.ends[1])
+    between = text[found.ends[0] - 1 : behind]
+    return between.decode() if behind > 0 and between.startswith(b"}") and between.isascii() else ""
+
+
+def _ends(rest: bytes, *, within_object: bool) -> bool:
+    """Whether a document ends as it should after its array."""
+    if not within_object:
+        return not rest.strip()
+    return _is_object(b'{"":0' + rest)
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _listed(keys: Sequence[bytes]) -> str:
+    shown = [repr(json.loads(key)) for key in keys[:10]]
+    return ", ".join(shown) + (f" and {len(keys) - 10:,} more" if len(keys) > 10 else "")
