@@ -127,8 +127,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             damage = format_of(plan.layout).damage(content, _measured(plan, content), chunks[-1]) if chunks else ""
         self._target(plan.target.connection).verify(job_uid, plan)
         spool = self.work_dir.content(job_uid)
-        if damage := (damage_of(spool) if plan.content.spooled else "") or damage:
-            raise SourceUnreadable(f"{damage}; the records before are imported; those just before may be wrong as well")
+        if plan.content.spooled and (packed := damage_of(spool)):
+            raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
+        if damage:
+            raise SourceUnreadable(f"{damage}; the records before are imported")
         if plan.content.spooled:
             remove_spool(spool)
         return ()
