@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 _CELLS = 30
 """The widest column."""
 _NULL = "∅"
+_BETWEEN_FINDINGS = re.compile(r"; (?=[a-z ]+: )")
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
     """The findings, the notes, the first records, and the records that would be rejected."""
-    for part in preview.detected.split("; "):
+    for part in _BETWEEN_FINDINGS.split(preview.detected):
         yield printable(part)
     for note in preview.notes:
         yield painted(printable(f"note: {note}"), "yellow")
