@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GUIDE = Path(__file__).parents[2] / "client" / "guide"
-PAGES = sorted(GUIDE.glob("*.md"))
+CONTENTS = GUIDE / "README.md"
+PAGES = sorted(set(GUIDE.glob("*.md")) - {CONTENTS})
 _BLOCK = re.compile(r"^```(?P<kind>\w+)(?: (?P<name>\S+))?\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROGRESS = re.compile(r"^jobs/\w+  .*\n", re.MULTILINE)
 """Which of these lines a command prints depends on the time."""
@@ -76,6 +77,7 @@ def home() -> Iterator[Home]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_examples_of_a_page(home: Home, tmp_path: Path, page: Path) -> None:
+    shown = 0
     for example in examples(page.read_text(encoding="utf-8"), tmp_path):
         done = subprocess.run(
             ["bash", "-c", f"exec 2>&1\n{example.commands}"],
@@ -91,15 +93,22 @@ def test_the_examples_of_a_page(home: Home, tmp_path: Path, page: Path) -> None:
         if example.output is None:
             assert (done.returncode, output) == (0, ""), example.commands
         else:
+            shown += 1
             assert is_shown(output, example.output), f"{example.commands}{output}"
+    assert shown, "the page shows no output"
 
 
-@pytest.mark.parametrize("page", [*PAGES, GUIDE.parents[1] / "README.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, CONTENTS, GUIDE.parents[1] / "README.md"])
 def test_links_lead_to_files(page: Path) -> None:
     links = [link["path"] for link in _LINK.finditer(page.read_text(encoding="utf-8"))]
     assert links, f"{page.name} links to no other page"
     for path in links:
         assert (page.parent / path).exists(), path
+
+
+def test_the_contents_name_every_page() -> None:
+    links = _LINK.findall(CONTENTS.read_text(encoding="utf-8"))
+    assert sorted(links) == [page.name for page in PAGES]
 
 
 def test_output_is_compared_line_by_line() -> None:
