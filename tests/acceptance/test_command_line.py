@@ -135,7 +135,7 @@ def test_a_preview_shows_what_an_import_would_do(home: Home) -> None:
         "'x' is not an integer",
     ):
         assert part in shown
-    assert "All 302 records were looked at; 1 of them would be rejected." in shown
+    assert "All 302 records were looked at; 1 would be rejected." in shown
     document = home.json("preview", "a.csv")
     assert document["whole"] is True
     assert home.lading("ls").stdout.strip() == ""

@@ -163,16 +163,16 @@ def preview_file(
         encoding=encoding,
         member=member,
     )
-    ours.run(_preview(ours, wanted, records))
+    ours.run(_preview(ours, wanted, records, names_table=into != _NEW_TABLE))
 
 
-async def _preview(ours: Session, wanted: ImportSpec, records: int) -> None:
+async def _preview(ours: Session, wanted: ImportSpec, records: int, *, names_table: bool) -> None:
     async with ours.client() as client:
         preview = await client.preview_import(wanted, records=records)
     if ours.output.json:
         ours.output.document(preview)
     else:
-        ours.output.text(preview_lines(preview))
+        ours.output.text(preview_lines(preview, names_table=names_table))
 
 
 def export_table(

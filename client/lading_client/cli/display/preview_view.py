@@ -21,10 +21,12 @@ _NULL = "∅"
 _BETWEEN_FINDINGS = re.compile(r"; (?=[a-z ]+: )")
 
 
-def preview_lines(preview: Preview) -> Iterator[str]:
-    """The findings, the notes, the first records, and the records that would be rejected."""
+def preview_lines(preview: Preview, *, names_table: bool) -> Iterator[str]:
+    """The findings, the notes, the first records, and the records that would be rejected. ``names_table``: the user
+    has named the table."""
     for part in _BETWEEN_FINDINGS.split(preview.detected):
-        yield printable(part)
+        if names_table or not part.startswith("table: "):
+            yield printable(part)
     for note in preview.notes:
         yield painted(printable(f"note: {note}"), "yellow")
     if preview.records:
@@ -50,8 +52,10 @@ def _summary(preview: Preview) -> str:
     if not preview.read:
         return "The file has no records."
     which = f"{'All' if preview.whole else 'The first'} {preview.read:,} records were looked at"
+    if preview.read == 1:
+        which = f"{'The only' if preview.whole else 'The first'} record was looked at"
     if not preview.rejected:
-        return f"{which}; none of them would be rejected."
+        return f"{which}; none would be rejected."
     shown = sum(1 for _ in preview.rejects)
     more = "" if shown >= preview.rejected else f" The first {shown:,}:"
-    return painted(f"{which}; {preview.rejected:,} of them would be rejected.{more}", "yellow")
+    return painted(f"{which}; {preview.rejected:,} would be rejected.{more}", "yellow")
