@@ -117,7 +117,7 @@ def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
     for command in (("import", "people", "--into", "x"), ("export", "people", "--to", "x")):
         refused = home.lading(*command, "--format", "avro", status=2).stderr
         assert (
-            "--format names no format that Lading knows: 'avro' (it knows arrow, csv, excel, json_lines and parquet)"
+            "--format names no format that Lading knows: 'avro' (it knows arrow, csv, excel, json, json_lines and parquet)"
             in refused
         )
         assert "--header has no meaning for JSON Lines" in (
