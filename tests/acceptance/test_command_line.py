@@ -116,10 +116,8 @@ def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
     assert home.rows("SELECT * FROM people EXCEPT SELECT * FROM again") == []
     for command in (("import", "people", "--into", "x"), ("export", "people", "--to", "x")):
         refused = home.lading(*command, "--format", "avro", status=2).stderr
-        assert (
-            "--format names no format that Lading knows: 'avro' (it knows arrow, csv, excel, json, json_lines and parquet)"
-            in refused
-        )
+        known = "it knows arrow, csv, excel, json, json_lines and parquet"
+        assert f"--format names no format that Lading knows: 'avro' ({known})" in refused
         assert "--header has no meaning for JSON Lines" in (
             home.lading(*command, "--format", "json_lines", "--header", status=2).stderr
         )
