@@ -257,6 +257,8 @@ async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:
     tls = f'\n[tls]\nlisten = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
     daemon.config.write_text(daemon.config.read_text() + tls)
     daemon.start()
+    # It answers on its socket before it has read the certificate for TCP.
+    until(lambda: "(TLS)" in daemon.log.read_text(), "the daemon is ready on its port as well")
     authority.issue("localhost").write(daemon.folder, "other")
     (daemon.folder / "other.key").rename(key)
     assert "not reloaded" in reload(daemon)
