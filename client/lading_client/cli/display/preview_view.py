@@ -56,6 +56,6 @@ def _summary(preview: Preview) -> str:
         which = f"{'The only' if preview.whole else 'The first'} record was looked at"
     if not preview.rejected:
         return f"{which}; none would be rejected."
-    shown = sum(1 for _ in preview.rejects)
+    shown = len(preview.rejects)
     more = "" if shown >= preview.rejected else f" The first {shown:,}:"
     return painted(f"{which}; {preview.rejected:,} would be rejected.{more}", "yellow")

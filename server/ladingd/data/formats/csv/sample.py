@@ -15,7 +15,7 @@ from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.csv.parser import parse
 from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE, Kind, grammar_of
 from ladingd.data.formats.csv.structure import count_fields, find_structure
-from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.csv.wide_delimiter import is_wide, with_narrow
 from ladingd.data.formats.header import different_names, judge
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, lines_in, without_line_end
 
@@ -135,9 +135,7 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
 
 
 def _read(record: bytes, dialect: Dialect) -> Found:
-    if is_wide(dialect):
-        narrowed = narrow(record, dialect)
-        record, dialect = narrowed.data, narrowed.dialect
+    record, dialect = with_narrow(record, dialect)
     return grammar_of(dialect).read(record, 0, len(record), final=True)
 
 

@@ -16,7 +16,7 @@ from ladingd.core.spec import CsvFormat
 from ladingd.data.formats.csv.boundaries import frame
 from ladingd.data.formats.csv.dialect import NO_DELIMITER, Dialect
 from ladingd.data.formats.csv.quoting import Kind, grammar_of
-from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.csv.wide_delimiter import with_narrow
 from ladingd.data.formats.header import judge
 from ladingd.data.formats.lines import without_line_end
 
@@ -95,17 +95,15 @@ def find_structure(head: bytes, wanted: CsvFormat, *, final: bool) -> Structure:
         text=text, final=final and start + _SAMPLE >= len(head), wanted=wanted, fixed=wanted.skip_lines is not None
     )
     found = looker.find(delimiter)
-    for comment in comments:
-        if looker.is_record(_line(head, comment), found):
-            return replace(found, start=comment, named=named)
+    record = looker.first_record([_line(head, comment) for comment in comments], found)
+    if record is not None:
+        return replace(found, start=comments[record], named=named)
     return replace(found, start=start + found.start, named=named)
 
 
 def count_fields(record: bytes, dialect: Dialect, limit: int) -> int:
     """The number of fields of a record that is not refused, counted up to ``limit``."""
-    if is_wide(dialect):
-        narrowed = narrow(record, dialect)
-        record, dialect = narrowed.data, narrowed.dialect
+    record, dialect = with_narrow(record, dialect)
     if dialect.quote.encode() not in record and not dialect.escape:
         return min(record.count(dialect.delimiter.encode()) + 1, limit)
     return sum(1 for _ in islice(grammar_of(dialect).split(record), limit))
@@ -180,19 +178,22 @@ class _Looker:
         fitting = [each.fields for each in others].count(first.fields)
         return (fitting, first.fields), Structure(dialect=dialect)
 
-    def is_record(self, comment: bytes, found: Structure) -> bool:
-        """Whether a line that begins like a comment belongs to the table, as ``#id,name`` and ``#5 Elm Street,7`` do.
+    def first_record(self, comments: Sequence[bytes], found: Structure) -> int | None:
+        """Which of the lines that begin like comments is the first one of the table, as ``#id,name`` and
+        ``#5 Elm Street,7`` are.
 
-        It does if it has as many fields as the records, and no header follows. In doubt it does.
+        A line belongs to the table if it has as many fields as the records, and no header follows. In doubt it does.
         """
-        if found.start:
-            return False
+        if found.start or not comments:
+            return None
         if found.fields == 1:
-            return _SPACED_COMMENT.match(comment) is None
+            return next((place for place, line in enumerate(comments) if not _SPACED_COMMENT.match(line)), None)
+        fitting = (place for place, line in enumerate(comments) if len(_split(line, found.dialect)) == found.fields)
+        place = next(fitting, None)
+        if place is None:
+            return None
         first, *below = self._records(found.dialect)
-        return len(_split(comment, found.dialect)) == found.fields and not _names_columns(
-            first, below, found.dialect, found.fields
-        )
+        return None if _names_columns(first, below, found.dialect, found.fields) else place
 
     def _candidates(self, base: Dialect, delimiters: Sequence[str], majority: float) -> list[_Candidate]:
         found = (self._candidate(self._with(base, each), -rank, majority) for rank, each in enumerate(delimiters))
@@ -330,9 +331,7 @@ def _usual_number(widths: Sequence[int]) -> int:
 
 def _split(record: bytes, dialect: Dialect) -> list[bytes]:
     """The fields of a record, as they stand there."""
-    if is_wide(dialect):
-        narrowed = narrow(record, dialect)
-        record, dialect = narrowed.data, narrowed.dialect
+    record, dialect = with_narrow(record, dialect)
     grammar = grammar_of(dialect)
     if grammar.read(record, 0, len(record), final=True).kind is Kind.REFUSED:
         return record.split(dialect.delimiter.encode())

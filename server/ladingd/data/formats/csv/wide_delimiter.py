@@ -61,3 +61,11 @@ def narrow(data: bytes, dialect: Dialect) -> Narrowed:
     mark = chr(free)
     copy = data.replace(dialect.delimiter.encode(), mark.encode())
     return Narrowed(data=copy, dialect=replace(dialect, delimiter=mark), wide=dialect.delimiter)
+
+
+def with_narrow(data: bytes, dialect: Dialect) -> tuple[bytes, Dialect]:
+    """A text and its dialect, with a delimiter of one byte. Raises what `narrow` raises."""
+    if not is_wide(dialect):
+        return data, dialect
+    narrowed = narrow(data, dialect)
+    return narrowed.data, narrowed.dialect
