@@ -311,6 +311,9 @@ class _Looker:
         if not apostrophes or delimiter == "'":
             return '"'
         mark = delimiter.encode()
+        first = self.text.index(b"'")
+        if first and not self.text[:first].endswith((b"\n", b"\r", mark)):
+            return '"'  # The first apostrophe encloses no field, so not all of them do.
         limit = re.escape(mark)
         field = rb"(?:\A|(?<=[\r\n])|(?<=%b))'(?:[^'\\]|''|\\.)*+'(?=%b|[\r\n]|\Z)" % (limit, limit)
         enclosed = re.findall(field, self.text, re.DOTALL)
@@ -396,9 +399,10 @@ def _has_blanks(text: bytes, dialect: Dialect) -> bool:
         return False
     if re.search(rb"%b +%b[^\r\n]*?%b *(?:%b|[\r\n]|\Z)" % (delimiter, quote, quote, delimiter), text):
         return True
-    followed = re.findall(rb"%b(?:[ ]|(?=[\r\n]|\Z))" % delimiter, text)
     mark = dialect.delimiter.encode()
-    return dialect.quote.encode() not in text and mark + b" " in text and text.count(mark) == len(followed)
+    if dialect.quote.encode() in text or mark + b" " not in text:
+        return False
+    return text.count(mark) == len(re.findall(rb"%b(?:[ ]|(?=[\r\n]|\Z))" % delimiter, text))
 
 
 def _find_escape(head: bytes, dialect: Dialect, *, final: bool) -> str:
