@@ -42,6 +42,7 @@ def reload(daemon: DaemonProcess) -> str:
 
 def told(daemon: DaemonProcess) -> list[str]:
     """The level and text of each message about a reload."""
+    daemon.check_alive()
     lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if "reloaded" in line]
     return [f"{line['level']} {line['message']}" for line in lines]
 
@@ -178,9 +179,10 @@ def test_a_file_that_is_gone(tmp_path: Path, make_daemon: Callable[..., DaemonPr
             [sys.executable, "-m", "ladingd", "--user"],
             stdin=subprocess.DEVNULL,
             stderr=log,
-            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "LADINGD_LOG_FORMAT": "json"},
+            # With another HOME, the test would take the place of the user's own daemon, or find it there.
+            env={**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "LADINGD_LOG_FORMAT": "json"},
         )
-    until(daemon.accepts, "it serves")
+    until(daemon.answers, "it serves")
     daemon.config.unlink()
     assert "not reloaded" in reload(daemon)
     assert "the file does not exist" in daemon.log.read_text()
@@ -257,8 +259,6 @@ async def test_a_certificate_that_is_exchanged(daemon: DaemonProcess) -> None:
     tls = f'\n[tls]\nlisten = "localhost:0"\ncertificate = "{certificate}"\nkey = "{key}"\n'
     daemon.config.write_text(daemon.config.read_text() + tls)
     daemon.start()
-    # It answers on its socket before it has read the certificate for TCP.
-    until(lambda: "(TLS)" in daemon.log.read_text(), "the daemon is ready on its port as well")
     authority.issue("localhost").write(daemon.folder, "other")
     (daemon.folder / "other.key").rename(key)
     assert "not reloaded" in reload(daemon)

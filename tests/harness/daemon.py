@@ -66,12 +66,17 @@ class DaemonProcess:
         """Start the daemon and wait until it answers."""
         assert self.process is None
         self.process = self.spawn()
-        until(self._answers, "the daemon answers")
+        until(self.answers, "the daemon answers")
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether a client can connect now. Raises AssertionError if the daemon has ended."""
+        self.check_alive()
+        return self.accepts()
+
+    def check_alive(self) -> None:
+        """Raise AssertionError, with the log, if the daemon has ended."""
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended:\n{self.log.read_text()}"
-        return self.accepts()
 
     def accepts(self) -> bool:
         """Whether a client can connect now."""

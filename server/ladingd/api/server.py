@@ -131,13 +131,14 @@ class ApiServer:
         unusable."""
         if not fits_socket(self._socket):
             raise OSError(errno.ENAMETOOLONG, "the path is too long for a socket", str(self._socket))
+        # The socket comes last: clients can connect from here on, and expect a daemon that has started.
+        self._ports = [listener.open(self._server) for listener in self._listeners]
         try:
             # gRPC parses the path as a URI.
             self._server.add_insecure_port(f"unix:{quote(str(self._socket))}")
         except RuntimeError as error:
             raise OSError(errno.EADDRNOTAVAIL, "cannot listen on the socket", str(self._socket)) from error
         self._socket.chmod(SOCKET_MODE)
-        self._ports = [listener.open(self._server) for listener in self._listeners]
         await self._health.set(JOB_SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 

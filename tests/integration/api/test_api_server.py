@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from lading.v1 import job_service_pb2 as pb
+from ladingd.api.listener import Listener
 from ladingd.api.server import ApiServer
 from ladingd.run.watch.events import WatchEvent, WatchKind
 from tests.integration.api.answers import refused
@@ -44,7 +45,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = ["", "lading.v1.JobService"]
 
 
-def a_server(socket: Path) -> ApiServer:
+def a_server(socket: Path, *listeners: Listener) -> ApiServer:
     return ApiServer(
         socket=socket,
         jobs=FakeStore(),
@@ -57,6 +58,7 @@ def a_server(socket: Path) -> ApiServer:
         tokens=FakeTokens(),
         audit=FakeAudit(),
         local=ANYONE,
+        listeners=listeners,
     )
 
 
@@ -92,6 +94,16 @@ async def test_a_socket_that_cannot_be_made(folder, path):
     server = a_server(folder / path)
     with pytest.raises(OSError, match="socket"):
         await server.start()
+    assert await server.stop(0)
+
+
+async def test_nobody_reaches_the_socket_before_all_addresses_are_open(folder):
+    """A client that connects, and then changes a certificate, must find a server that has read the old one."""
+    missing = folder / "missing.pem"
+    server = a_server(folder / "s", Listener(address="localhost:0", certificate=missing, key=missing))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        await server.start()
+    assert not (folder / "s").exists()
     assert await server.stop(0)
 
 
