@@ -77,6 +77,7 @@ from lading_client.spec import (
     OnRestart,
     Ragged,
     Table,
+    XmlFormat,
 )
 from lading_client.transport.credentials import Tls
 from lading_client.transport.transport import Transport
@@ -152,6 +153,7 @@ __all__ = [
     "Violation",
     "WatchEvent",
     "WatchKind",
+    "XmlFormat",
 ]
 
 _SLOW = {"Client": "client", "FileChanged": "files.persistence", "StoredFile": "files.upload"}

@@ -80,19 +80,29 @@ class ExcelFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class XmlFormat:
+    """The records of an XML file to import."""
+
+    record_element: str = ""
+    """The name of the elements that are records, with or without its prefix; empty: it is detected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
     8 MiB.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the
-    file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive that
-    has several.
+    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``. If it is empty,
+    the file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive
+    that has several.
     """
 
     files: tuple[File, ...]
     file_format: str = ""
     csv: CsvFormat = CsvFormat()
     excel: ExcelFormat = ExcelFormat()
+    """Replaces ``csv`` if it is set."""
+    xml: XmlFormat = XmlFormat()
     """Replaces ``csv`` if it is set."""
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
@@ -107,8 +117,8 @@ class ImportSpec:
 class ExportSpec:
     """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``parquet``, ``arrow`` or ``excel``. If it is empty, the
-    ending of the file's name decides; else CSV.
+    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``. If it is empty,
+    the ending of the file's name decides; else CSV.
     """
 
     table: Table

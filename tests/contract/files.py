@@ -17,7 +17,7 @@ def written(writer: Writer, columns: Sequence[pa.Array]) -> bytes:
     """The file with these rows."""
     chunks = io.BytesIO(b"".join([writer.header(), *map(bytes, writer.records(columns))]))
     if writer.appendable:
-        return chunks.getvalue()
+        return chunks.getvalue() + writer.footer()
     file = io.BytesIO()
     writer.assemble(chunks, file)
     return file.getvalue()

@@ -121,6 +121,32 @@ def _json(
     )
 
 
+def _xml_records(rows: list[tuple[str | None, ...]]) -> list[bytes]:
+    def element(name: str, value: str | None) -> str:
+        return f'<{name} xsi:nil="true"/>' if value is None else f"<{name}>{value.replace('&', '&amp;')}</{name}>"
+
+    return [f"<row>{''.join(element(*field) for field in zip(NAMES, row, strict=True))}</row>".encode() for row in rows]
+
+
+def _xml(
+    name: str, records: list[bytes], refused: tuple[int, ...] = (), around: tuple[bytes, bytes] = (b"", b"")
+) -> Sample:
+    before, behind = around
+
+    def document(elements: list[bytes]) -> bytes:
+        root = b'<rows xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
+        return before + root + b"\n".join(elements) + b"\n</rows>" + behind
+
+    return Sample(
+        name=name,
+        data=document(records),
+        rows=ROWS,
+        refused=refused,
+        changed=_other(document(records)),
+        larger=lambda: document(records * 300),
+    )
+
+
 def _lines(name: str, data: bytes, refused: tuple[int, ...] = (), empty: int = 0) -> Sample:
     more = data[-20_000:].partition(b"\n")[2]
     return Sample(
@@ -134,7 +160,7 @@ def _lines(name: str, data: bytes, refused: tuple[int, ...] = (), empty: int = 0
     )
 
 
-CSV, JSON = _csv(ROWS), _json_lines(ROWS)
+CSV, JSON, XML = _csv(ROWS), _json_lines(ROWS), _xml_records(ROWS)
 MANY = 200 * ROWS
 SAMPLES = {
     "csv": [
@@ -161,6 +187,19 @@ SAMPLES = {
         _json("regular.json", JSON),
         _json("member.json", JSON, around=(b'{"count": 399,\r\n"rows":', b', "next": [{"a": "]"}]}\n')),
         _json("faults.json", [*JSON[:9], b"[1]", *JSON[9:], b'{"id": }'], refused=(10, 401)),
+    ],
+    "xml": [
+        _xml("regular.xml", XML),
+        _xml(
+            "nested.xml",
+            XML,
+            around=(b'<?xml version="1.0"?>\r\n<export>\n<meta><row>no</row></meta>\n', b"\n<!-- end --></export>\n"),
+        ),
+        _xml(
+            "faults.xml",
+            [*XML[:9], b"<row><id>1</name></row>", *XML[9:200], b"<row><id>7", *XML[200:], b"</id></row>"],
+            refused=(10, 202, 402),
+        ),
     ],
     "parquet": [
         Sample(

@@ -78,6 +78,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "excel.sheet": "--sheet",
     "excel.range": "--range",
     "excel.header": "--header",
+    "xml.record_element": "--record-element",
     "null_words": "--null",
     "file_format": "--format",
     "encoding": "--encoding",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lading.v1 import spec_pb2
 from lading_client.errors import BadSpec
 from lading_client.messages.enums import enum_values
@@ -16,6 +18,7 @@ from lading_client.spec import (
     OnRestart,
     Ragged,
     Table,
+    XmlFormat,
 )
 
 _ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_")
@@ -40,6 +43,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         file_format=message.file_format,
         csv=_csv(message.csv),
         excel=_excel(message.excel),
+        xml=XmlFormat(record_element=message.xml.record_element),
         target=_table(message.target),
         types=dict(message.types),
         null_words=tuple(message.null_words),
@@ -99,8 +103,7 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(file) for file in value.files],
         file_format=value.file_format,
-        csv=None if value.excel != ExcelFormat() else _csv_message(value.csv),
-        excel=_excel_message(value.excel) if value.excel != ExcelFormat() else None,
+        **_format_message(value),
         target=_table_message(value.target),
         types=value.types,
         null_words=value.null_words,
@@ -140,6 +143,15 @@ def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
         escape=value.escape,
         ragged=f"RAGGED_{value.ragged}",
     )
+
+
+def _format_message(value: ImportSpec) -> dict[str, Any]:
+    """The options of a format: those that are set, else those of CSV."""
+    if value.excel != ExcelFormat():
+        return {"excel": _excel_message(value.excel)}
+    if value.xml != XmlFormat():
+        return {"xml": spec_pb2.XmlFormat(record_element=value.xml.record_element)}
+    return {"csv": _csv_message(value.csv)}
 
 
 def _excel_message(value: ExcelFormat) -> spec_pb2.ExcelFormat:

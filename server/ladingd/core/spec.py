@@ -83,6 +83,14 @@ class ExcelFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class XmlFormat:
+    """The records of an XML file to import."""
+
+    record_element: str = ""
+    """The name of the elements that are records, with or without its prefix; empty: it is detected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Imports a file into a table. ``types`` overrides the detected types and notations, by source column."""
 
@@ -92,6 +100,7 @@ class ImportSpec:
     """``csv`` or another format; empty: detected from the file's name or content."""
     csv: CsvFormat = CsvFormat()
     excel: ExcelFormat = ExcelFormat()
+    xml: XmlFormat = XmlFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()

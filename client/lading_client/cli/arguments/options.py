@@ -34,7 +34,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="csv, json_lines, json, parquet, arrow or excel.",
+        help="csv, json_lines, json, xml, parquet, arrow or excel.",
         show_default="by the content of the file, or its name",
     ),
 ]
@@ -123,4 +123,10 @@ SheetOption = Annotated[
 ]
 RangeOption = Annotated[
     str, typer.Option("--range", metavar="CELLS", help="The cells of a sheet: B3:F200 or B:F.", show_default="all")
+]
+RecordElementOption = Annotated[
+    str,
+    typer.Option(
+        "--record-element", metavar="NAME", help="The element of XML that is a record.", show_default="detected"
+    ),
 ]

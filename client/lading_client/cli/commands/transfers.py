@@ -24,6 +24,7 @@ from lading_client.cli.arguments.options import (
     RaggedChoice,
     RaggedOption,
     RangeOption,
+    RecordElementOption,
     RejectsOption,
     SharedOption,
     SheetOption,
@@ -51,7 +52,7 @@ from lading_client.errors import BadSpec, JobDeleted
 from lading_client.files.stream import NAME as STREAM_NAME
 from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
-from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged
+from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged, XmlFormat
 
 if TYPE_CHECKING:
     from lading_client.client import Client
@@ -78,6 +79,7 @@ def import_file(
     member: MemberOption = "",
     sheet: SheetOption = "",
     cells: RangeOption = "",
+    record_element: RecordElementOption = "",
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -98,6 +100,7 @@ def import_file(
         file_format=format_name(file_format),
         csv=csv,
         excel=_excel(ours, sheet, cells, csv),
+        xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
@@ -143,6 +146,7 @@ def preview_file(
     member: MemberOption = "",
     sheet: SheetOption = "",
     cells: RangeOption = "",
+    record_element: RecordElementOption = "",
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how a file would be imported, without importing it."""
@@ -157,6 +161,7 @@ def preview_file(
         file_format=format_name(file_format),
         csv=csv,
         excel=_excel(ours, sheet, cells, csv),
+        xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
         types=_types(ours, types or []),
         null_words=tuple(null_words or ()),
@@ -382,6 +387,13 @@ def _excel(ours: Session, sheet: str, cells: str, csv: CsvFormat) -> ExcelFormat
     if replace(csv, header=Header.UNSPECIFIED, ragged=Ragged.UNSPECIFIED) != CsvFormat():
         raise ours.usage("--sheet and --range are for Excel, which has no other options than --header")
     return ExcelFormat(sheet=sheet, range=cells, header=csv.header)
+
+
+def _xml(ours: Session, record_element: str, cells: str, csv: CsvFormat) -> XmlFormat:
+    """The options of XML, which take the place of those of CSV."""
+    if record_element and (cells or replace(csv, ragged=Ragged.UNSPECIFIED) != CsvFormat()):
+        raise ours.usage("--record-element is for XML, which has no other options")
+    return XmlFormat(record_element=record_element)
 
 
 def _header(given: bool | None) -> Header:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lading.v1 import spec_pb2
 from ladingd.core.errors import InvalidSpec
@@ -19,6 +19,7 @@ from ladingd.core.spec import (
     OnRestart,
     Ragged,
     Table,
+    XmlFormat,
 )
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         file_format=message.file_format,
         csv=csv,
         excel=excel,
+        xml=XmlFormat(record_element=message.xml.record_element),
         target=target,
         types=dict(message.types),
         null_words=tuple(message.null_words),
@@ -191,8 +193,7 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
         files=[_file_message(spec.file)],
         file_format=spec.file_format,
-        csv=None if _has_excel(spec) else _csv_message(spec.csv),
-        excel=_excel_message(spec.excel) if _has_excel(spec) else None,
+        **_format_message(spec),
         target=_table_message(spec.target),
         types=spec.types,
         null_words=spec.null_words,
@@ -235,8 +236,13 @@ def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
     )
 
 
-def _has_excel(spec: ImportSpec) -> bool:
-    return spec.excel != ExcelFormat()
+def _format_message(spec: ImportSpec) -> dict[str, Any]:
+    """The options of a format: those that are set, else those of CSV."""
+    if spec.excel != ExcelFormat():
+        return {"excel": _excel_message(spec.excel)}
+    if spec.xml != XmlFormat():
+        return {"xml": spec_pb2.XmlFormat(record_element=spec.xml.record_element)}
+    return {"csv": _csv_message(spec.csv)}
 
 
 def _excel_message(excel: ExcelFormat) -> spec_pb2.ExcelFormat:

@@ -176,7 +176,9 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
                     raise BillImbalance(f"{len(chunks)} chunks were exported, and the ledger has {front.ordinal}")
                 size = len(header) + front.size
                 if writer.appendable:
-                    final, identity = destination, destination.complete(draft, size)
+                    footer = writer.footer()
+                    destination.put(draft, [footer], size)
+                    final, identity = destination, destination.complete(draft, size + len(footer))
                 else:
                     final, identity = destination.assembled(draft, size, writer.assemble)
             write_durably(complete, [identity.encode()])

@@ -103,8 +103,8 @@ class Writer(ABC):
     """Records are delimited text, which a database may write by itself."""
 
     appendable: ClassVar[bool] = True
-    """The records of all chunks, one after the other behind the header, are the file. Otherwise ``assemble`` makes the
-    file of them."""
+    """Header, the records of all chunks and footer, one after the other, are the file. Otherwise ``assemble`` makes the
+    file of header and records."""
 
     @abstractmethod
     def header(self) -> bytes:
@@ -113,6 +113,10 @@ class Writer(ABC):
     @abstractmethod
     def records(self, columns: Sequence[pa.Array]) -> list[bytes | memoryview]:
         """The records of some rows, in pieces. ``columns``: one array of text for each column of the export."""
+
+    def footer(self) -> bytes:
+        """What the file ends with, if the writer is appendable."""
+        return b""
 
     def assemble(self, rows: BinaryIO, file: BinaryIO) -> None:
         """Make the file of the header and the records of all chunks, in bounded memory."""

@@ -122,6 +122,16 @@ def count_lines(source: Source, start: int, end: int) -> int:
     return lines
 
 
+def line_ends(data: bytes) -> Positions:
+    """The place behind each line end in a piece of text."""
+    codes = np.frombuffer(data, np.uint8)
+    is_end = codes == ord("\n")
+    returns = codes == ord("\r")
+    if returns.any():
+        is_end |= returns & np.append(codes[1:] != ord("\n"), True)
+    return np.flatnonzero(is_end) + 1
+
+
 def end_of_line(source: Source, start: int, end: int) -> int:
     """The end of the line that begins at ``start``."""
     position, returned = start, False

@@ -6,25 +6,25 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import CsvFormat, ExcelFormat, ImportSpec
+from ladingd.core.spec import CsvFormat, ExcelFormat, XmlFormat
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ladingd.core.spec import ExportSpec
+    from ladingd.core.spec import ExportSpec, ImportSpec
 
-_OPTIONS = {"csv": CsvFormat(), "excel": ExcelFormat()}
+_OPTIONS = {"csv": CsvFormat(), "excel": ExcelFormat(), "xml": XmlFormat()}
 
 
-def refuse_options(
-    spec: ImportSpec | ExportSpec, title: str, *, of: Collection[str], but: Collection[str] = ()
-) -> None:
-    """Raise InvalidSpec if the spec has an option of CSV or Excel, which has no meaning for the format ``title``.
+def refuse_options(spec: ImportSpec | ExportSpec, title: str, *, own: str = "", but: Collection[str] = ()) -> None:
+    """Raise InvalidSpec if the spec has an option of another format, which has no meaning for the format ``title``.
 
-    ``of``: ``csv``, ``excel``. ``but``: options that have a meaning.
+    ``own``: the field of the spec with the options of the format itself. ``but``: further options that have a meaning.
     """
-    for kind in of if isinstance(spec, ImportSpec) else set(of) - {"excel"}:
-        nothing, given = _OPTIONS[kind], getattr(spec, kind)
+    for kind, nothing in _OPTIONS.items():
+        given = getattr(spec, kind, nothing)  # Exports have the options of CSV only.
+        if kind == own:
+            continue
         for field in fields(nothing):  # type: ignore[arg-type]
             if field.name not in but and getattr(given, field.name) != getattr(nothing, field.name):
                 raise InvalidSpec(f"{kind}.{field.name}", f"has no meaning for {title}")

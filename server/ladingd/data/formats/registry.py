@@ -14,6 +14,7 @@ from ladingd.data.formats.json.format import Json
 from ladingd.data.formats.json_lines.format import JsonLines
 from ladingd.data.formats.parquet.format import Parquet
 from ladingd.data.formats.signature import check_readable, check_writable
+from ladingd.data.formats.xml.format import Xml
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Layout
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), Excel(), Json(), JsonLines(), Csv())
+FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), Excel(), Json(), JsonLines(), Xml(), Csv())
 """All formats. The first one that recognises a file reads it; the last one takes every other file."""
 
 _BY_NAME = {each.name: each for each in FORMATS}

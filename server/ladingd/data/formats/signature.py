@@ -27,8 +27,7 @@ _JSON = _Format(
 _AVRO = _Format("Avro")
 _ORC = _Format("ORC")
 _EXCEL = _Format("a workbook of another kind than .xlsx")
-_XML = _Format("XML")
-_HTML = _Format("HTML")
+_HTML = _Format("HTML", "save its table as CSV first")
 _PDF = _Format("PDF")
 _SQLITE = _Format("a SQLite database", "export its table to CSV first")
 _DUCKDB = _Format("a DuckDB database", "export its table to CSV first")
@@ -50,7 +49,6 @@ _NAMES = {
     _AVRO: ("avro",),
     _ORC: ("orc",),
     _EXCEL: ("xlsm", "xlsb", "xls", "ods"),
-    _XML: ("xml",),
     _HTML: ("html", "htm"),
     _PDF: ("pdf",),
     _DUCKDB: ("duckdb",),
@@ -74,8 +72,7 @@ _BEGINNINGS = (
     (re.compile(rb"SQLite format 3\0"), _SQLITE),
     (re.compile(rb"(?s).{8}DUCK.\0\0\0"), _DUCKDB),
     (re.compile(rb"%PDF-[0-9]"), _PDF),
-    (re.compile(rb"\s*<\?xml\s"), _XML),
-    (re.compile(rb"(?i)\s*<(?:!doctype\s+html|html)[\s>]"), _HTML),
+    (re.compile(rb"(?is)\s*(?:<\?xml\s.*?\?>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]"), _HTML),
     (re.compile(rb"\s*(?:[\[{][ \t]*[\r\n]|\[\s*\{\s*\")"), _JSON),
 )
 """How files in each format begin."""

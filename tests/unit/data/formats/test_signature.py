@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAMES = [
     ("x.csv.lz4", "compressed with LZ4"),
     ("x.tar", "a tar archive"),
-    ("x.xml", "XML"),
+    ("x.html", "HTML"),
 ]
 COMPRESSED = [
     ("x.csv.gz", "compressed with gzip"),
@@ -78,7 +78,7 @@ def database(directory: Path) -> bytes:
         (b"[1,2]\n[3,4]\n", "JSON of an unknown shape"),
         (b'\n{\n  "id": 1\n}\n', "JSON of an unknown shape"),
         (b'{"rows": [' + b"1," * 10_000 + b"1]}\n", "JSON of an unknown shape"),
-        (b'<?xml version="1.0"?>\n<a/>\n', "XML"),
+        (b'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><body/></html>\n', "HTML"),
         (b"<!DOCTYPE html>\n<p>\n", "HTML"),
         (b"%PDF-1.7\n", "PDF"),
         (gzip.compress(tarred(), mtime=0), "a tar archive"),

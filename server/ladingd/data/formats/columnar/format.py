@@ -76,7 +76,7 @@ class Columnar(Format):
         return {}
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, of=("csv", "excel"))
+        refuse_options(spec, self.title)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         try:

@@ -43,7 +43,7 @@ class Csv(Format):
         return False  # Any text may be delimited.
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, of=("excel",))
+        refuse_options(spec, self.title, own="csv")
         check_marks(spec.csv, writes=isinstance(spec, ExportSpec))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:

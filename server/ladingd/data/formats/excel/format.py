@@ -62,7 +62,7 @@ class Excel(Columnar):
         return sample.startswith(_ZIPPED) and is_book
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, of=("csv",), but=("header",))
+        refuse_options(spec, self.title, own="excel", but=("header",))
         if isinstance(spec, ImportSpec):
             try:
                 Range.parse(spec.excel.range)

@@ -58,7 +58,7 @@ class Json(Format):
         return bool(end) and len(line) < SAMPLE and not _is_object(line)  # Else it may be JSON Lines: the name decides.
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, of=("csv", "excel"))
+        refuse_options(spec, self.title)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)

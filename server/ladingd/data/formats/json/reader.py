@@ -11,7 +11,7 @@ from ladingd.data.files.fingerprint import check_chunk
 from ladingd.data.formats.json.chunker import is_behind
 from ladingd.data.formats.json.elements import elements_in
 from ladingd.data.formats.json_lines.reader import JsonReader
-from ladingd.data.formats.lines import RecordPlaces, read_chunk, refused_record
+from ladingd.data.formats.lines import RecordPlaces, line_ends, read_chunk, refused_record
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, ImportPlan
@@ -31,7 +31,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         data = read_chunk(source, plan, chunk)
     found = elements_in(data, final=True)
     starts, ends = np.array(found.starts, np.int64), np.array(found.ends, np.int64)
-    places = RecordPlaces(starts=starts, ends=ends, line_ends=_line_ends(data))
+    places = RecordPlaces(starts=starts, ends=ends, line_ends=line_ends(data))
     return JsonReader(data=_without_commas(data, starts, ends), plan=plan, chunk=chunk, places=places).piece()
 
 
@@ -43,12 +43,3 @@ def _without_commas(data: bytes, starts: Positions, ends: Positions) -> bytes:
     np.add.at(blank, ends, 1)
     codes = np.frombuffer(data, np.uint8)
     return np.where(np.cumsum(blank, dtype=np.int8)[:-1] > 0, np.uint8(ord(" ")), codes).tobytes()
-
-
-def _line_ends(data: bytes) -> Positions:
-    codes = np.frombuffer(data, np.uint8)
-    is_end = codes == ord("\n")
-    returns = codes == ord("\r")
-    if returns.any():
-        is_end |= returns & np.append(codes[1:] != ord("\n"), True)
-    return np.flatnonzero(is_end) + 1

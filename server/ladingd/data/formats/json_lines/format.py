@@ -44,7 +44,7 @@ class JsonLines(Format):
             return False
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, of=("csv", "excel"))
+        refuse_options(spec, self.title)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)

@@ -1,0 +1,1 @@
+"""XML: an element that repeats."""

@@ -1,0 +1,205 @@
+"""XML: an element that repeats. Its attributes and children are the columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import Layout
+from ladingd.data.formats.format import Format, Outline
+from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED
+from ladingd.data.formats.lines import (
+    BOM,
+    FILE_FIELD,
+    RECORD_LIMIT,
+    RECORD_TOO_LONG,
+    blank_lines,
+    count_lines,
+    decodable,
+    find_beginning,
+    lines_in,
+)
+from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.xml.chunker import cut, walked
+from ladingd.data.formats.xml.markup import Frame
+from ladingd.data.formats.xml.names import column_names
+from ladingd.data.formats.xml.reader import columns_of, read_piece
+from ladingd.data.formats.xml.record import NotARecord, Parser, is_well_formed, parse, start_tag
+from ladingd.data.formats.xml.scanner import records_in
+from ladingd.data.formats.xml.shape import Node, written
+from ladingd.data.formats.xml.structure import Skeleton, listed
+from ladingd.data.formats.xml.writer import XmlWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from xml.etree.ElementTree import Element
+
+    from ladingd.core.plan import Chunk, Column, ImportPlan
+    from ladingd.core.spec import ExportSpec, ImportSpec
+    from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Piece
+    from ladingd.data.formats.lines import Beginning
+    from ladingd.data.formats.xml.scanner import Found
+
+NAME = "xml"
+_NEAR = 1 << 20
+_PROLOGUE = rb"(?:\s++|<!--(?s:.*?)-->|<\?(?s:.*?)\?>)*+"
+_BESIDE = re.compile(_PROLOGUE)
+"""What may stand before and behind the root."""
+_XML = re.compile(
+    rb"\s*+<\?xml\s|" + _PROLOGUE + rb"""<(?!html)[^\s<>/"'!?=]++(?:\s++[\w:.-]++\s*+=\s*+(?:"[^"<]*+"|'[^'<]*+'))*+"""
+    rb"\s*+(?:/>\s*+\Z|>\s*+<)",
+    re.IGNORECASE,
+)
+_HTML = re.compile(_PROLOGUE + rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
+"""How HTML begins, also if it is well-formed XML."""
+
+
+class Xml(Format):
+    """Each element with a certain name is a record."""
+
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = "XML"
+    endings: ClassVar[frozenset[str]] = frozenset({"xml"})
+
+    def recognises(self, sample: bytes) -> bool:
+        text = sample.removeprefix(BOM)
+        return _XML.match(text) is not None and _HTML.match(text) is None
+
+    def check(self, spec: ImportSpec | ExportSpec) -> None:
+        refuse_options(spec, self.title, own="xml")
+
+    def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
+        beginning = find_beginning(source, size)
+        if beginning.start == size:
+            return _empty(size)
+        head, skeleton, frame, start, found, whole = _look(source, beginning, size, spec.xml.record_element)
+        if skeleton.is_empty:
+            return _empty(size)
+        namespaces = skeleton.namespaces(frame)
+        first_line = 1 + beginning.lines + lines_in(head[:start])
+        elements, lines = _elements(head[start:], found, start_tag(namespaces), first_line, source.path)
+        node = Node()
+        for element in elements:
+            node.learn(element)
+        places = list(node.places())
+        if len(places) > column_limit:
+            raise InvalidSpec(
+                FILE_FIELD, f"{source.path} has {len(places):,} columns; at most {column_limit:,} can be imported"
+            )
+        shown = frame.record.decode()
+        names, notes = column_names(places, shown.rpartition(":")[2], {uri: prefix for prefix, uri in namespaces})
+        if beside := skeleton.beside(frame):
+            other = f"only the elements <{shown}> are imported, not these around them: {listed(beside)}"
+            notes = (f"{other} (--record-element)", *notes)
+        layout = Layout(
+            format=NAME,
+            details={**frame.details(), "namespaces": json.dumps(namespaces), "columns": written(places)},
+        )
+        parser = Parser.of(layout)
+        return Outline(
+            layout=layout,
+            start=beginning.start + start,
+            end=size,
+            first_line=first_line,
+            names=names,
+            columns=columns_of([parser.row(element) for element in elements], len(names)),
+            lines=lines,
+            whole=whole and len(found.starts) < SAMPLED,
+            detected={"format": self.title, "record element": f"<{shown}>", "encoding": "UTF-8"},
+            notes=(*blank_lines(beginning.lines), *notes),
+        )
+
+    def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
+        return cut(source, plan, previous, limit)
+
+    def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+        return read_piece(source, plan, chunk)
+
+    def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        frame = Frame.of(plan.layout)
+        within, closing, closed = _end(source, plan, last, frame)
+
+        def line(place: int) -> str:
+            return f"line {last.first_line + count_lines(source, last.start, place):,}"
+
+        if closed is None:
+            return f"{source.path} ends within <{within}>, in {line(plan.end)}: it is not complete"
+        if within:
+            return f"{source.path}: <{within}> is not closed before the root element ends in {line(closing)}"
+        rest = source.read(closed, min(closed + RECORD_LIMIT, plan.end))
+        known = _BESIDE.match(rest)
+        wrong = closed + (known.end() if known else 0)
+        if wrong == plan.end:
+            return ""
+        return f"{source.path}: what follows the root element in {line(wrong)} is no part of it and was not imported"
+
+    def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
+        name = re.escape(plan.layout.details["record"].encode())
+        found = re.search(rb"<" + name + rb"[ \t\r\n/>]", source.read(position, min(position + _NEAR, plan.end)))
+        return None if found is None else position + found.start()
+
+    def layout(self, spec: ExportSpec) -> Layout:
+        return Layout(format=NAME)
+
+    def writer(self, layout: Layout, columns: Sequence[Column]) -> XmlWriter:
+        return XmlWriter(columns=columns)
+
+
+def _look(
+    source: Source, beginning: Beginning, size: int, wanted: str
+) -> tuple[bytes, Skeleton, Frame, int, Found, bool]:
+    """The beginning of the file, its elements, the place of the first record in it, the first records, and whether it
+    is the whole file."""
+    for reach in (HEAD, RECORD_LIMIT + HEAD):
+        end = min(beginning.start + reach, size)
+        head = decodable(source.read(beginning.start, end), source.path, beginning, whole=end == size)
+        skeleton = Skeleton(source.path)
+        skeleton.look(head, final=end == size)
+        frame = skeleton.frame(wanted)
+        start = skeleton.start(frame)
+        found = records_in(head[start:], frame, final=end == size, limit=SAMPLED)
+        if found.starts or end == size:
+            return head, skeleton, frame, start, found, end == size
+    raise InvalidSpec(FILE_FIELD, f"{source.path}: the first record has more than {RECORD_LIMIT:,} bytes")
+
+
+def _elements(text: bytes, found: Found, before: bytes, first_line: int, path: str) -> tuple[list[Element], list[int]]:
+    """The records that are well-formed, and the line of each. Raises InvalidSpec if there are none."""
+    elements: list[Element] = []
+    lines: list[int] = []
+    line, place, problem = first_line, 0, "its first record has no end"
+    for start, end in zip(found.starts, found.ends, strict=True):
+        line, place = line + lines_in(text[place:start]), start
+        try:
+            elements.append(parse(text[start:end], before))
+            lines.append(line)
+        except NotARecord as error:
+            problem = f"line {line:,}: {error.message(line)}"
+    if not elements:
+        raise InvalidSpec(FILE_FIELD, f"{path}, {problem}")
+    return elements, lines
+
+
+def _end(source: Source, plan: ImportPlan, last: Chunk, frame: Frame) -> tuple[str, int, int | None]:
+    """The element that is not closed at the end of a file, and where the end tag of the root begins and ends; None: it
+    has none. ``last`` is the last chunk."""
+    if last.refused == RECORD_TOO_LONG:
+        return frame.record.decode(), plan.end, None
+    if last.refused is None and last.records:
+        found = records_in(source.read(last.start, last.end), frame, final=True)
+        if not frame.parents:
+            is_closed = found.closed is not None and is_well_formed(source.read(last.start, last.start + found.closed))
+            return "", 0, last.start + found.closed if found.closed is not None and is_closed else None
+        start = last.start + found.ends[-1]
+    else:
+        start = last.start
+    gap = walked(source, frame, start, plan.end)
+    return (gap.open[-1].decode() if gap.open else ""), gap.closing or 0, gap.closed
+
+
+def _empty(size: int) -> Outline:
+    layout = Layout(format=NAME, details={"record": "record", "parents": "", "nests": ""})
+    return Outline(layout=layout, start=size, end=size, first_line=1, whole=True, detected={"format": Xml.title})

@@ -1,0 +1,90 @@
+"""Reads a chunk into columns of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from ladingd.core.errors import BillImbalance
+from ladingd.data.files.digest import digest_all
+from ladingd.data.files.fingerprint import check_chunk
+from ladingd.data.formats.format import Origins, Piece
+from ladingd.data.formats.lines import RecordPlaces, line_ends, read_chunk, refused_record
+from ladingd.data.formats.xml.chunker import MISPLACED
+from ladingd.data.formats.xml.markup import Frame
+from ladingd.data.formats.xml.record import NotARecord, Parser
+from ladingd.data.formats.xml.scanner import records_in
+from ladingd.data.rejects.fault import Fault
+from ladingd.data.rejects.lines import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Chunk, ImportPlan
+    from ladingd.data.files.roots import Source
+    from ladingd.data.values.positions import Positions
+
+_MISPLACED = "this text stands between the records"
+
+
+def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
+    """The records of a chunk. Raises SourceChanged, and BillImbalance if their number differs from the cut."""
+    if chunk.refused is not None:
+        return refused_record(source, plan, chunk, {MISPLACED: _MISPLACED})
+    if not chunk.records:
+        check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
+        data = b""
+    else:
+        data = read_chunk(source, plan, chunk)
+    found = records_in(data, Frame.of(plan.layout), final=True)
+    if len(found.starts) != chunk.records:
+        raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {len(found.starts)}")
+    places = RecordPlaces(
+        starts=np.array(found.starts, np.int64), ends=np.array(found.ends, np.int64), line_ends=line_ends(data)
+    )
+    parser = Parser.of(plan.layout)
+    origins = XmlOrigins(data=data, places=places, parser=parser, first_line=chunk.first_line)
+    rows: list[list[str | None]] = []
+    indexes: list[int] = []
+    faults: list[Fault] = []
+    for index, (start, end) in enumerate(zip(found.starts, found.ends, strict=True)):
+        try:
+            rows.append(parser.values(data[start:end]))
+            indexes.append(index)
+        except NotARecord as error:
+            line = int(origins.lines(np.array([index]))[0])
+            faults.append(Fault(index=index, code=error.code, message=error.message(line)))
+    return Piece(
+        columns=columns_of(rows, len(plan.columns)),
+        indexes=np.array(indexes, np.int64),
+        origins=origins,
+        faults=faults,
+    )
+
+
+def columns_of(rows: Sequence[list[str | None]], width: int) -> list[pa.Array]:
+    """The columns of some records."""
+    return [pa.array(values, pa.string()) for values in zip(*rows, strict=True)] or [pa.array([], pa.string())] * width
+
+
+@dataclass(frozen=True, kw_only=True)
+class XmlOrigins(Origins):
+    """The records of a chunk in its bytes."""
+
+    data: bytes
+    places: RecordPlaces
+    parser: Parser
+    first_line: int
+
+    def lines(self, records: Positions) -> Positions:
+        return self.first_line + self.places.lines(records)
+
+    def raw(self, records: Positions) -> pa.Array:
+        return texts(self.places.raw(self.data, records))
+
+    def texts(self, records: Positions, column: int) -> pa.Array:
+        found = self.places.raw(self.data, records).to_pylist()
+        return pa.array([self.parser.values(text)[column] or "" for text in found], pa.string())
