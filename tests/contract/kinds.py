@@ -91,7 +91,7 @@ class ImportJob(TestJob):
         self._make_table()
         columns = [Column(source=name, target=name, type=kind) for name, kind in (("id", "integer"), ("name", "text"))]
         path, records = self._path("in"), [*rows, *rows[-1:]]
-        layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name)))
+        layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name)), columns)
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
         path.write_bytes(written(writer, texts))

@@ -341,7 +341,7 @@ def test_a_file_to_write_is_named_or_asked_for(kind: Format) -> None:
     assert format_to_write(replace(spec, file_format=kind.name)) is kind
     for ending in kind.endings:
         assert format_to_write(replace(spec, file=File(path=f"out.{ending}"))) is kind
-    layout = kind.layout(spec)
+    layout = kind.layout(spec, [])
     assert format_of(Layout(format=layout.format, details=json.loads(json.dumps(dict(layout.details))))) is kind
 
 
@@ -434,7 +434,7 @@ def test_memory_is_bounded_by_a_chunk(kind: Format, tmp_path: Path) -> None:
 def test_what_is_written_is_read_again(kind: Format, tmp_path: Path) -> None:
     rows = [*ROWS, ("500", "", "line\nend"), ("501", '"', "\\"), ("502", "\t", "null"), ("503", "é☃𝄞", "{}")]
     columns = [Column(source=name, target=name, type="text") for name in NAMES]
-    layout = kind.layout(ExportSpec(source=Table(table="t"), file=File(path="out")))
+    layout = kind.layout(ExportSpec(source=Table(table="t"), file=File(path="out")), columns)
     writer = kind.writer(layout, columns)
     arrays = [pa.array([row[place] for row in rows], pa.string()) for place in range(len(NAMES))]
     (ending, *_) = kind.endings

@@ -49,7 +49,7 @@ def plan_export(
         columns=table.columns,
         key=table.key,
         file=spec.file,
-        layout=form.layout(spec),
+        layout=form.layout(spec, table.columns),
         overwrite=spec.overwrite,
         start=table.start,
         end=table.end,

@@ -180,8 +180,8 @@ class Format(ABC):
         return None
 
     @abstractmethod
-    def layout(self, spec: ExportSpec) -> Layout:
-        """The layout that an export writes."""
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
+        """The layout that an export of these columns writes. Raises InvalidSpec."""
 
     @abstractmethod
     def writer(self, layout: Layout, columns: Sequence[Column]) -> Writer:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BOM = b"\xef\xbb\xbf"
 
+_LF, _CR = 0x0A, 0x0D
+
 RECORD_LIMIT = 16 << 20
 """The longest record in bytes."""
 
@@ -122,14 +124,25 @@ def count_lines(source: Source, start: int, end: int) -> int:
     return lines
 
 
-def line_ends(data: bytes) -> Positions:
-    """The place behind each line end in a piece of text."""
+def line_ends(data: bytes, *, final: bool = True) -> Positions:
+    """The places just after the line ends: \\n, \\r\\n or a lone \\r. ``final``: nothing follows this text."""
     codes = np.frombuffer(data, np.uint8)
-    is_end = codes == ord("\n")
-    returns = codes == ord("\r")
-    if returns.any():
-        is_end |= returns & np.append(codes[1:] != ord("\n"), True)
-    return np.flatnonzero(is_end) + 1
+    feeds = np.flatnonzero(codes == _LF)
+    if b"\r" not in data:
+        return feeds + 1
+    returns = np.flatnonzero(codes == _CR)
+    if not final and returns[-1] == len(data) - 1:
+        # A line feed may follow in the next piece.
+        returns = returns[:-1]
+    followers = np.append(codes, np.uint8(0))[returns + 1]
+    ends = np.concatenate((feeds, returns[followers != _LF])) + 1
+    ends.sort()
+    return ends
+
+
+def with_rest(data: bytes, ends: Positions) -> Positions:
+    """The same ends, and that of a last line without a line end."""
+    return ends if not data or (ends.size and ends[-1] == len(data)) else np.append(ends, len(data))
 
 
 def end_of_line(source: Source, start: int, end: int) -> int:

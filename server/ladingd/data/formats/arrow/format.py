@@ -82,7 +82,7 @@ class Arrow(Columnar):
             found=batches,
         )
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         is_stream = PurePosixPath(spec.file.path).suffix.lower() == _STREAM
         return Layout(format=self.name, details={"kind": "stream" if is_stream else "file"})
 

@@ -26,7 +26,7 @@ from ladingd.data.values.texts import as_text
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ladingd.core.plan import ImportPlan
+    from ladingd.core.plan import Column, ImportPlan
     from ladingd.core.spec import ExportSpec, ImportSpec
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.columnar.rows import Contents
@@ -155,7 +155,7 @@ class Columnar(Format):
             nul=True,
         )
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         return Layout(format=self.name)
 
     def _planned(self, source: Source, plan: ImportPlan) -> Contents:

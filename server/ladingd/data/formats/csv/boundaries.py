@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ladingd.data.formats.csv.marks import BLANK, CR, LF, Hits, quotes_in, read_marks
 from ladingd.data.formats.csv.quoting import Kind, grammar_of
 from ladingd.data.formats.csv.wide_delimiter import is_wide, narrow
+from ladingd.data.formats.lines import line_ends, with_rest
 from ladingd.data.values.positions import Positions
 
 if TYPE_CHECKING:
@@ -56,35 +57,16 @@ def frame(data: bytes, dialect: Dialect, *, final: bool, records: int | None = N
             line_ends=narrowed.original(frames.line_ends),
             record_ends=narrowed.original(frames.record_ends),
         )
-    line_ends = _line_ends(data, final=final)
-    if line_ends.size == records and line_ends[-1] == len(data):
-        return Frames(line_ends=line_ends, record_ends=line_ends)
+    found = line_ends(data, final=final)
+    if found.size == records and found[-1] == len(data):
+        return Frames(line_ends=found, record_ends=found)
     marks = read_marks(data, dialect)
     if not marks.regular or (final and marks.open):
-        return _read_odd_lines(data, dialect, line_ends, final=final)
-    record_ends = line_ends[marks.outside(line_ends - 1)]
+        return _read_odd_lines(data, dialect, found, final=final)
+    record_ends = found[marks.outside(found - 1)]
     if final:
-        record_ends = _with_rest(data, record_ends)
-    return Frames(line_ends=line_ends, record_ends=record_ends, open=marks.open)
-
-
-def _line_ends(data: bytes, *, final: bool) -> Positions:
-    codes = np.frombuffer(data, np.uint8)
-    feeds = np.flatnonzero(codes == LF)
-    if b"\r" not in data:
-        return feeds + 1
-    returns = np.flatnonzero(codes == CR)
-    if not final and returns[-1] == len(data) - 1:
-        # A line feed may follow in the next piece.
-        returns = returns[:-1]
-    followers = np.append(codes, np.uint8(0))[returns + 1]
-    ends = np.concatenate((feeds, returns[followers != LF])) + 1
-    ends.sort()
-    return ends
-
-
-def _with_rest(data: bytes, ends: Positions) -> Positions:
-    return ends if not data or (ends.size and ends[-1] == len(data)) else np.append(ends, len(data))
+        record_ends = with_rest(data, record_ends)
+    return Frames(line_ends=found, record_ends=record_ends, open=marks.open)
 
 
 def _at_border(codes: Codes, dialect: Dialect) -> Hits:
@@ -94,7 +76,7 @@ def _at_border(codes: Codes, dialect: Dialect) -> Hits:
 
 def _read_odd_lines(data: bytes, dialect: Dialect, line_ends: Positions, *, final: bool) -> Frames:
     grammar = grammar_of(dialect)
-    ends = _with_rest(data, line_ends) if final else line_ends
+    ends = with_rest(data, line_ends) if final else line_ends
     whole = np.ones(ends.size, np.bool_)
     """The lines that end a record."""
     literal: list[int] = []

@@ -84,7 +84,7 @@ class Csv(Format):
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         return end_of_line(source, position, plan.end)
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         header = Header.ABSENT if spec.csv.header is Header.ABSENT else Header.PRESENT
         return Dialect.wanted(spec.csv).layout(header)
 

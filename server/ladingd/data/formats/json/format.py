@@ -120,7 +120,7 @@ class Json(Format):
         found = source.read(position, min(position + _NEAR, plan.end)).find(between) if between else -1
         return None if found < 0 else position + found + between.index(b",") + 1
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         return Layout(format=NAME, details={"key": "", "between": ""})
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> JsonWriter:

@@ -72,7 +72,7 @@ class JsonLines(Format):
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         return end_of_line(source, position, plan.end)
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         return Layout(format=NAME)
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> JsonLinesWriter:

@@ -141,7 +141,7 @@ class Xml(Format):
         found = re.search(rb"<" + name + rb"[ \t\r\n/>]", source.read(position, min(position + _NEAR, plan.end)))
         return None if found is None else position + found.start()
 
-    def layout(self, spec: ExportSpec) -> Layout:
+    def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         return Layout(format=NAME)
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> XmlWriter:
