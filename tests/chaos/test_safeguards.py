@@ -67,8 +67,8 @@ class Attempt:
     def read(self, ordinal: int) -> Callable[[], Counts]:
         """Read a chunk, like a worker that is suspended then. Returns a function that continues it."""
         target, chunk = self.dock.target, self.chunks[ordinal]
-        with open_source(self.dock.transfer.roots, {}, self.plan.file) as source:
-            piece = format_of(self.plan.layout).read(source, self.plan, chunk)
+        with open_source(self.dock.transfer.roots, {}, self.plan.file.location) as source:
+            piece = format_of(self.plan.file.layout).read(source, self.plan, chunk)
         batch = CompiledMapping.of(self.plan, target.readings(self.plan)).apply(piece, chunk)
 
         def keep(faults: Faults) -> None:
@@ -92,7 +92,7 @@ class Dock:
         """Write these records to the file, two per chunk, and begin an attempt to import them."""
         self.file.write_text("id,code,weight,name\n" + "".join(f"1,,1,{name}\n" for name in names))
         spec = ImportSpec(
-            file=File(path=str(self.file).lstrip("/")),
+            files=(File(path=str(self.file).lstrip("/")),),
             target=Table(connection="target", table=self.table),
             chunk_bytes=2 * len(f"1,,1,{names[0]}\n"),
         )

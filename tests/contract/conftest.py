@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from ladingd.core.job import Failure, Job
-from ladingd.core.plan import Column, ExportPlan, Fingerprint, ImportPlan
+from ladingd.core.plan import Column, ExportPlan, Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.ports import JobStore
 from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Table
 from ladingd.core.state import Event, State
@@ -119,7 +119,7 @@ COLUMNS = (
 )
 
 IMPORT = ImportSpec(
-    file=FILE,
+    files=(FILE,),
     csv=CsvFormat(delimiter="\t", quote="'", header=Header.ABSENT),
     target=TABLE,
     types={"age": "decimal(10,2)"},
@@ -127,15 +127,19 @@ IMPORT = ImportSpec(
     on_restart=OnRestart.STAY,
 )
 IMPORT_PLAN = ImportPlan(
-    file=FILE,
-    fingerprint=Fingerprint(size=1 << 50, head="ab", tail="cd"),
-    layout=Dialect(delimiter="\t", quote="'").layout(),
+    files=(
+        PlannedFile(
+            location=FILE,
+            fingerprint=Fingerprint(size=1 << 50, head="ab", tail="cd"),
+            layout=Dialect(delimiter="\t", quote="'").layout(),
+            start=3,
+            end=1 << 50,
+            first_line=2,
+        ),
+    ),
     columns=COLUMNS,
     target=TABLE,
     create_table=True,
-    start=3,
-    end=1 << 50,
-    first_line=2,
     chunk_bytes=1 << 40,
 )
 EXPORT = ExportSpec(source=TABLE, file=FILE, overwrite=True)

@@ -95,7 +95,7 @@ class ImportJob(TestJob):
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
         path.write_bytes(written(writer, texts))
-        return ImportSpec(file=File(path=path.name), target=_TABLE, chunk_bytes=path.stat().st_size // 2)
+        return ImportSpec(files=(File(path=path.name),), target=_TABLE, chunk_bytes=path.stat().st_size // 2)
 
     def moved(self) -> list[Row]:
         return self.database.sql("SELECT id, name FROM t ORDER BY id")
@@ -132,8 +132,8 @@ class ExportJob(TestJob):
 
     def moved(self) -> list[Row]:
         path = self._path("out")
-        spec = ImportSpec(file=File(path=path.name), target=_TABLE)
-        with open_source({"local": self.directory}, {}, spec.file) as source:
+        spec = ImportSpec(files=(File(path=path.name),), target=_TABLE)
+        with open_source({"local": self.directory}, {}, spec.files[0]) as source:
             outline = self.format.outline(source, source.size, spec, 2)
         assert list(outline.names) == ["id", "name"]
         ids, names = (column.to_pylist() for column in outline.columns)

@@ -282,10 +282,10 @@ def opened(directory: Path, name: str, data: bytes, chunk_bytes: int) -> Opened:
         connections={"local": connection}, roots={"local": directory}, work_dir=WorkDir(directory=directory / "work")
     )
     file = File(path=name)
-    plan = transfer.plan(ImportSpec(file=file, target=Table(table="t"), chunk_bytes=chunk_bytes))
+    plan = transfer.plan(ImportSpec(files=(file,), target=Table(table="t"), chunk_bytes=chunk_bytes))
     assert plan.kind == "import"
-    source = content_of(open_source({"local": directory}, {}, file), plan.content)
-    return Opened(source=source, plan=replace(plan, end=source.size) if plan.content.spooled else plan)
+    source = content_of(open_source({"local": directory}, {}, file), plan.file.content)
+    return Opened(source=source, plan=plan.ending(source.size) if plan.file.content.spooled else plan)
 
 
 def chunks_of(kind: Format, source: Source, plan: ImportPlan, limit: int = 3) -> list[Chunk]:
@@ -328,8 +328,8 @@ def test_names_and_endings_belong_to_one_format_each() -> None:
 @pytest.mark.parametrize(("kind", "sample"), ALL)
 def test_a_file_is_known_by_its_content(kind: Format, sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "unnamed").write_bytes(sample.data)
-    spec = ImportSpec(file=File(path="unnamed"), target=Table(table="t"))
-    with open_source({"local": tmp_path}, {}, spec.file) as source:
+    spec = ImportSpec(files=(File(path="unnamed"),), target=Table(table="t"))
+    with open_source({"local": tmp_path}, {}, spec.files[0]) as source:
         assert format_to_read(source, spec) is kind
         for other in FORMATS:
             assert format_to_read(source, replace(spec, file_format=other.name)) is other
@@ -349,8 +349,11 @@ def test_a_file_to_write_is_named_or_asked_for(kind: Format) -> None:
 def test_a_format_that_is_not_there_is_refused(wrong: str, tmp_path: Path) -> None:
     name = "no such format" + wrong
     (tmp_path / "a").write_bytes(b"a,b\n")
-    spec = ImportSpec(file=File(path="a"), target=Table(table="t"), file_format=name)
-    with open_source({"local": tmp_path}, {}, spec.file) as source, pytest.raises(InvalidSpec, match=name) as caught:
+    spec = ImportSpec(files=(File(path="a"),), target=Table(table="t"), file_format=name)
+    with (
+        open_source({"local": tmp_path}, {}, spec.files[0]) as source,
+        pytest.raises(InvalidSpec, match=name) as caught,
+    ):
         format_to_read(source, spec)
     assert caught.value.field == "file_format"
 
@@ -364,7 +367,7 @@ def test_every_record_is_in_one_chunk_and_read_as_it_is(
     with at.source as source:
         plan = at.plan
         chunks = chunks_of(kind, source, plan)
-        assert (chunks[0].start, chunks[-1].end) == (plan.start, plan.end)
+        assert (chunks[0].start, chunks[-1].end) == (plan.file.start, plan.file.end)
         assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
         for before, after in itertools.pairwise(chunks):
             assert after.start == before.end > before.start

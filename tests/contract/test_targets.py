@@ -27,7 +27,7 @@ from ladingd.core.errors import (
     TargetUnavailable,
 )
 from ladingd.core.job import Connector
-from ladingd.core.plan import Chunk, Column, CommittedChunk, ExportPlan, Fingerprint, ImportPlan
+from ladingd.core.plan import Chunk, Column, CommittedChunk, ExportPlan, Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.spec import File, Table
 from ladingd.data.databases.commit import CONFLICT_TRIES, ChunkCommit, Conflict, OutcomeUnknown, Transaction
 from ladingd.data.databases.registry import source_of, target_of
@@ -102,15 +102,19 @@ class Dock:
 
     def _plan(self, columns: Sequence[Column], table: str) -> ImportPlan:
         return ImportPlan(
-            file=File(path="in.csv"),
-            fingerprint=Fingerprint(size=0, head="", tail=""),
-            layout=LAYOUT,
+            files=(
+                PlannedFile(
+                    location=File(path="in.csv"),
+                    fingerprint=Fingerprint(size=0, head="", tail=""),
+                    layout=LAYOUT,
+                    start=0,
+                    end=0,
+                    first_line=2,
+                ),
+            ),
             columns=tuple(columns),
             target=Table(connection="harbour", table=table),
             create_table=False,
-            start=0,
-            end=0,
-            first_line=2,
             chunk_bytes=1,
         )
 

@@ -65,10 +65,9 @@ class Voyage:
         counts: list[Counts] = []
         for phase in range(len(self.plan.phases)):
             if phase:
-                self.transfer.advance(uid, attempt, self.plan, phase)
-            cut = self.chunks(phase=phase)
-            counts += [self.process(chunk, attempt, uid) for chunk in cut]
-            chunks += cut
+                self.transfer.advance(uid, attempt, self.plan, phase, chunks)
+            chunks = self.chunks(phase=phase)
+            counts += [self.process(chunk, attempt, uid) for chunk in chunks]
         self.transfer.finish(uid, self.plan, chunks)
         return total(counts)
 

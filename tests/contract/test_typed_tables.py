@@ -88,7 +88,7 @@ class Port:
 
     def load(self, name: str, table: pa.Table) -> tuple[int, int]:
         WRITERS[name](self.directory / name, table)
-        return self.run(ImportSpec(file=File(path=name), target=Table(connection="harbour", table="t")))
+        return self.run(ImportSpec(files=(File(path=name),), target=Table(connection="harbour", table="t")))
 
     def rejects(self) -> list[dict[str, Any]]:
         files = sorted((self.directory / "work" / "jobs" / "job" / "rejects").glob("*"))
@@ -179,7 +179,7 @@ def test_a_sheet_arrives_with_the_types_of_its_cells(port: Port, sheet: str) -> 
     page.append([2, 3, date(1969, 12, 31), datetime(2024, 1, 2), None, False, None, "#N/A"])
     book.save(port.directory / "in.xlsx")
     spec = ImportSpec(
-        file=File(path="in.xlsx"), target=Table(connection="harbour", table="t"), excel=ExcelFormat(sheet=sheet)
+        files=(File(path="in.xlsx"),), target=Table(connection="harbour", table="t"), excel=ExcelFormat(sheet=sheet)
     )
     assert port.run(spec) == (2, 0)
     rows = [tuple(map(_told, row)) for row in port.database.sql("SELECT * FROM t ORDER BY id")]

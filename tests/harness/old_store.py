@@ -77,7 +77,7 @@ def spec_of(job_id: str) -> JobSpec:
     if job_id == "exporting":
         return ExportSpec(source=Table(table="stock"), file=File(path="stock.csv"))
     stays = OnRestart.STAY if job_id == "staying" else OnRestart.RESUME
-    return ImportSpec(file=File(path="people.csv"), target=Table(table=job_id), chunk_bytes=200, on_restart=stays)
+    return ImportSpec(files=(File(path="people.csv"),), target=Table(table=job_id), chunk_bytes=200, on_restart=stays)
 
 
 async def fill(store: SqlJobStore, transfer: BulkTransfer) -> None:

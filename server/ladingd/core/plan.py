@@ -6,7 +6,7 @@ A plan is made before its job is stored, and is stored with it. Every attempt of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
@@ -95,26 +95,41 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImportPlan:
-    """Imports a file into a table. The records are the bytes from ``start`` to ``end`` of the file's content."""
+class PlannedFile:
+    """A file of an import, and how it is read. The records are the bytes from ``start`` to ``end`` of its content."""
 
-    keeps_sessions: ClassVar[bool] = False
-    """Whether an attempt keeps database sessions between its chunks. `Transfer.committed` ends them."""
-    kind: Literal["import"] = "import"
-    file: File
+    location: File
     fingerprint: Fingerprint
     layout: Layout
-    columns: tuple[Column, ...]
-    target: Table
-    create_table: bool
-    """The table is missing: it is created from the columns when the job begins."""
+    content: Content = Content()
     start: int
     end: int
     first_line: int
     """The physical line of ``start``."""
+    order: tuple[int, ...] = ()
+    """The place in the plan of each column of the file. Empty: the file has the columns of the plan in their order."""
+
+    @property
+    def name(self) -> str:
+        """The path of the file, as the spec has it; a file in an archive is named after the archive."""
+        return f"{self.location.path}/{self.content.member}" if self.content.member else self.location.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportPlan:
+    """Imports files into a table. Each file is a phase."""
+
+    keeps_sessions: ClassVar[bool] = False
+    """Whether an attempt keeps database sessions between its chunks. `Transfer.committed` ends them."""
+    kind: Literal["import"] = "import"
+    files: tuple[PlannedFile, ...]
+    columns: tuple[Column, ...]
+    target: Table
+    create_table: bool
+    """The table is missing: it is created from the columns when the job begins."""
     chunk_bytes: int
     detected: str = ""
-    """One line about how the file is read: delimiter, quote, header, encoding, table and columns."""
+    """One line about how the first file is read: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
     """What users should know before they start the job: for example a column whose type does not fit some values."""
     null_words: tuple[str, ...] = ()
@@ -122,7 +137,30 @@ class ImportPlan:
     typed_null_words: tuple[str, ...] = ()
     """The null words of the columns that are not text."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
-    content: Content = Content()
+
+    @property
+    def file(self) -> PlannedFile:
+        """The only file, of a plan that has only one."""
+        (file,) = self.files
+        return file
+
+    def part(self, phase: int) -> ImportPlan:
+        """The import of one file: the plan of its chunks, with the columns in the order of the file."""
+        file = self.files[phase]
+        columns = tuple(self.columns[place] for place in file.order) if file.order else self.columns
+        return replace(self, files=(file,), columns=columns, phases=(self.phases[phase],))
+
+    def ending(self, end: int) -> ImportPlan:
+        """The same, with another end of the only file."""
+        return replace(self, files=(replace(self.file, end=end),))
+
+    def range(self, phase: int) -> tuple[int, int]:
+        """Where the chunks of a phase begin and end."""
+        return self.files[phase].start, self.files[phase].end
+
+    def size(self, phase: int) -> int:
+        """The size of the file of a phase in bytes: its share in the progress of the job."""
+        return self.files[phase].fingerprint.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +187,14 @@ class ExportPlan:
     """The database's identity of the table, which another table of the same name lacks. Empty in plans of older
     versions."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
+
+    def range(self, phase: int) -> tuple[int, int]:
+        """Where the chunks of a phase begin and end."""
+        return self.start, self.end
+
+    def size(self, phase: int) -> int:
+        """The number of keys of a phase: its share in the progress of the job."""
+        return self.end - self.start
 
 
 Plan = ImportPlan | ExportPlan

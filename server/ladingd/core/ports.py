@@ -248,17 +248,17 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """Check a spec against the real source and target. Changes nothing. Raises InvalidSpec."""
 
     @abstractmethod
-    def begin(self, job_uid: str, attempt: int, plan: PlanT) -> tuple[CommittedChunk, ...]:
-        """Begin an attempt: check that the source is still the planned one, prepare the target, shut out all earlier
-        attempts, and return what the ledger holds. Raises PlanOutdated."""
+    def begin(self, job_uid: str, attempt: int, plan: PlanT, phase: int = 0) -> tuple[CommittedChunk, ...]:
+        """Begin an attempt that continues in a phase: check that the source is still the planned one, prepare the
+        target and the phase, shut out all earlier attempts, and return what the ledger holds. Raises PlanOutdated."""
 
     @abstractmethod
     def committed(self, job_uid: str, attempt: int, plan: PlanT) -> tuple[CommittedChunk, ...]:
         """Shut out all attempts before this one and return what the ledger holds, without beginning anything."""
 
     @abstractmethod
-    def extent(self, job_uid: str, plan: PlanT) -> int:
-        """The end of the plan's range. If the plan does not know it, ``begin`` has found it."""
+    def extent(self, job_uid: str, plan: PlanT, phase: int = 0) -> int:
+        """The end of the range of a phase that is prepared. The plan need not know it."""
 
     @abstractmethod
     def cut(self, job_uid: str, plan: PlanT, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
@@ -271,7 +271,7 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
 
     @abstractmethod
     def check_source(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> None:
-        """Raises PlanOutdated if the source no longer holds what these chunks were cut from."""
+        """Raises PlanOutdated if the source no longer holds what these chunks of one phase were cut from."""
 
     @abstractmethod
     def process(self, job_uid: str, attempt: int, plan: PlanT, chunk: Chunk) -> Counts:
@@ -282,16 +282,18 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """
 
     @abstractmethod
-    def advance(self, job_uid: str, attempt: int, plan: PlanT, phase: int) -> None:
-        """All chunks of the phases before this one are committed: prepare this phase.
+    def advance(self, job_uid: str, attempt: int, plan: PlanT, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+        """All chunks of the phases before this one are committed: complete the phase before, and prepare this one.
+        ``chunks`` are those of the phase before.
 
         Idempotent and durable. It is called before the first chunk of the phase is cut, and again if the attempt ends
-        before that chunk is written down. Raises AttemptSuperseded.
+        before that chunk is written down. Returns what users should know. Raises AttemptSuperseded.
         """
 
     @abstractmethod
     def finish(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> tuple[str, ...]:
-        """All chunks of all phases are committed: put the result in its place. May be repeated.
+        """All chunks of all phases are committed: put the result in its place. May be repeated. ``chunks`` are those of
+        the last phase.
 
         Returns what users should know about the result.
         """

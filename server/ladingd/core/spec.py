@@ -92,10 +92,11 @@ class XmlFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Imports a file into a table. ``types`` overrides the detected types and notations, by source column."""
+    """Imports files into a table. ``types`` overrides the detected types and notations, by source column."""
 
     kind: Literal["import"] = "import"
-    file: File
+    files: tuple[File, ...]
+    """Imported in this order. A path may be a pattern (``in/*.csv``) or a directory."""
     file_format: str = ""
     """``csv`` or another format; empty: detected from the file's name or content."""
     csv: CsvFormat = CsvFormat()
@@ -111,6 +112,11 @@ class ImportSpec:
     """The file in an archive; empty: its only one."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
+
+    @property
+    def named_files(self) -> tuple[File, ...]:
+        """The files that the job reads."""
+        return self.files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +134,11 @@ class ExportSpec:
     consistent: bool = False
     """The file shows one moment of the table. An export that is interrupted starts over."""
     on_restart: OnRestart = OnRestart.RESUME
+
+    @property
+    def named_files(self) -> tuple[File, ...]:
+        """The file that the job writes."""
+        return (self.file,)
 
 
 JobSpec = ImportSpec | ExportSpec

@@ -54,14 +54,14 @@ class BulkTransfer(Transfer):
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         return _import(self).preview(spec, records)
 
-    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
-        return self._of(plan).begin(job_uid, attempt, plan)
+    def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
+        return self._of(plan).begin(job_uid, attempt, plan, phase)
 
     def committed(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
         return self._of(plan).committed(job_uid, attempt, plan)
 
-    def extent(self, job_uid: str, plan: Plan) -> int:
-        return self._of(plan).extent(job_uid, plan)
+    def extent(self, job_uid: str, plan: Plan, phase: int = 0) -> int:
+        return self._of(plan).extent(job_uid, plan, phase)
 
     def cut(self, job_uid: str, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         return self._of(plan).cut(job_uid, plan, previous, limit, phase)
@@ -74,8 +74,8 @@ class BulkTransfer(Transfer):
         _log.debug("a chunk is committed: %d records read, %d rejected", counts.read, counts.rejected)
         return counts
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
-        self._of(plan).advance(job_uid, attempt, plan, phase)
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+        return self._of(plan).advance(job_uid, attempt, plan, phase, chunks)
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         return self._of(plan).finish(job_uid, plan, chunks)

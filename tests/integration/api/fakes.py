@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ladingd.core.access import AuditEntry, Deed, Principal, Role, Token
 from ladingd.core.errors import JobNotFound, ShuttingDown
 from ladingd.core.job import Job
-from ladingd.core.plan import Fingerprint, ImportPlan
+from ladingd.core.plan import Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.ports import Page
 from ladingd.core.preview import Preview
 from ladingd.core.spec import File, ImportSpec, Table
@@ -34,17 +34,21 @@ DEADLINE = 10
 
 
 def a_job(**facts: Any) -> Job:
-    spec = ImportSpec(file=File(path="data/a.csv"), target=Table(table="recipients"))
+    spec = ImportSpec(files=(File(path="data/a.csv"),), target=Table(table="recipients"))
     plan = ImportPlan(
-        file=spec.file,
-        fingerprint=Fingerprint(size=0, head="", tail=""),
-        layout=Dialect(delimiter=",", quote='"').layout(),
+        files=(
+            PlannedFile(
+                location=spec.files[0],
+                fingerprint=Fingerprint(size=0, head="", tail=""),
+                layout=Dialect(delimiter=",", quote='"').layout(),
+                start=0,
+                end=0,
+                first_line=1,
+            ),
+        ),
         columns=(),
         target=spec.target,
         create_table=True,
-        start=0,
-        end=0,
-        first_line=1,
         chunk_bytes=spec.chunk_bytes,
     )
     uid = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"

@@ -67,7 +67,7 @@ IMPORT = spec_pb2.JobSpec(
 
 OWN = a_job(
     owner="a-submitter",
-    spec=ImportSpec(file=File(root="in", path="a.csv"), target=Table(connection="crm", table="t")),
+    spec=ImportSpec(files=(File(root="in", path="a.csv"),), target=Table(connection="crm", table="t")),
 )
 """A job of the submitter of ``shown``, who may use its connection and root."""
 
@@ -330,7 +330,7 @@ def uploads(folder: Path) -> UploadFiles:
 async def test_a_submitter_clones_only_what_it_could_make(api, root, lacks):
     submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
     target = Table(connection="crm", table="t")
-    api.control.job = a_job(owner="a-submitter", spec=ImportSpec(file=File(root=root, path="a.csv"), target=target))
+    api.control.job = a_job(owner="a-submitter", spec=ImportSpec(files=(File(root=root, path="a.csv"),), target=target))
     call = api.stub.CloneJob(pb.CloneJobRequest(name="jobs/a1"), metadata=submitter, timeout=DEADLINE)
     if lacks is None:
         await call

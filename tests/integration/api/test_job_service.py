@@ -56,7 +56,7 @@ class TestCreate:
         job = await api.stub.CreateJob(request, timeout=DEADLINE)
         ((name, facts),) = api.control.calls
         assert name == "create"
-        assert facts.pop("spec") == ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+        assert facts.pop("spec") == ImportSpec(files=(File(path="a.csv"),), target=Table(table="t"))
         assert len(facts.pop("request_digest")) == 64
         assert facts == {
             "label": "May",
@@ -115,7 +115,7 @@ class TestPreview:
         assert (
             await violated(api.stub.PreviewImport(pb.PreviewImportRequest(records=-1), timeout=DEADLINE)) == "records"
         )
-        api.control.error = InvalidSpec("file.path", "is not there")
+        api.control.error = InvalidSpec("files[0].path", "is not there")
         spec = ParseDict(SPEC["importSpec"], spec_pb2.ImportSpec())
         call = api.stub.PreviewImport(pb.PreviewImportRequest(spec=spec), timeout=DEADLINE)
         assert await violated(call) == "spec.files[0].path"
@@ -142,7 +142,7 @@ class TestUpdate:
         await api.stub.UpdateJob(request, timeout=DEADLINE)
         ((_, facts),) = api.control.calls
         assert (facts["label"], facts["description"]) == (None, "d")
-        assert facts["spec"] == ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+        assert facts["spec"] == ImportSpec(files=(File(path="a.csv"),), target=Table(table="t"))
 
     @pytest.mark.parametrize(
         ("paths", "field"), [(["state"], "update_mask"), (["label", "spec.x"], "update_mask"), (["spec"], "job.spec")]
@@ -154,7 +154,7 @@ class TestUpdate:
         assert api.control.calls == []
 
     async def test_a_spec_found_wrong_by_planning_is_named_in_the_request(self, api):
-        api.control.error = InvalidSpec("file.path", "is missing")
+        api.control.error = InvalidSpec("files[0].path", "is missing")
         request = ParseDict({"job": {"name": "jobs/a1", "spec": SPEC}}, pb.UpdateJobRequest())
         field = await violated(api.stub.UpdateJob(request, timeout=DEADLINE))
         assert field == "job.spec.import_spec.files[0].path"

@@ -54,7 +54,7 @@ REQUESTS = {name: CALLS[name] for name in ACTS if name in CALLS} | {
     name: pb.UpdateJobRequest(job=job) for name, (job, _) in EDITS.items()
 }
 
-MINE = ImportSpec(file=File(root="in", path="a.csv"), target=Table(connection="crm", table="t"))
+MINE = ImportSpec(files=(File(root="in", path="a.csv"),), target=Table(connection="crm", table="t"))
 
 
 def test_every_method_that_names_a_job_is_tried() -> None:

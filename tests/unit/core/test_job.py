@@ -10,7 +10,7 @@ import pytest
 from ladingd.core.bill import Counts
 from ladingd.core.job import Change, ChangeKind, Failure, Job, Level, Progress
 from ladingd.core.journal import describe
-from ladingd.core.plan import Fingerprint, ImportPlan
+from ladingd.core.plan import Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import ENDED, TRANSITIONS, Event, State, next_state
 from ladingd.data.formats.csv.dialect import Dialect
@@ -25,17 +25,21 @@ TARGET = Table(table="a")
 FRESH = Job(
     uid="u1",
     id="a",
-    spec=ImportSpec(file=FILE, target=TARGET),
+    spec=ImportSpec(files=(FILE,), target=TARGET),
     plan=ImportPlan(
-        file=FILE,
-        fingerprint=Fingerprint(size=0, head="", tail=""),
-        layout=Dialect(delimiter=",", quote='"').layout(),
+        files=(
+            PlannedFile(
+                location=FILE,
+                fingerprint=Fingerprint(size=0, head="", tail=""),
+                layout=Dialect(delimiter=",", quote='"').layout(),
+                start=0,
+                end=0,
+                first_line=1,
+            ),
+        ),
         columns=(),
         target=TARGET,
         create_table=True,
-        start=0,
-        end=0,
-        first_line=1,
         chunk_bytes=1,
     ),
     create_time=MADE,

@@ -47,7 +47,7 @@ class Yard:
             return rows
 
     def plan_import(self, text: str | bytes, table: str = "t", **spec: object) -> ImportPlan:
-        wanted = ImportSpec(file=self.write(text), target=Table(table=table), **spec)  # type: ignore[arg-type]
+        wanted = ImportSpec(files=(self.write(text),), target=Table(table=table), **spec)  # type: ignore[arg-type]
         plan = self.transfer.plan(wanted)
         assert isinstance(plan, ImportPlan)
         return plan

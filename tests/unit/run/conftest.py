@@ -14,7 +14,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Job, Reject
 from ladingd.core.maintenance import JobFiles
-from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan
+from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan, PlannedFile
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.preview import Preview
 from ladingd.core.report import Report, heard_by, report
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ladingd.core.spec import JobSpec
     from ladingd.run.workers.pool import Workers
 
-SPEC = ImportSpec(file=File(path="a.csv"), target=Table(table="t"))
+SPEC = ImportSpec(files=(File(path="a.csv"),), target=Table(table="t"))
 RESERVE = 1_000
 """Bytes that must be free."""
 RECORDS = 10
@@ -48,15 +48,19 @@ RECORDS = 10
 def plan_of(chunks: int) -> ImportPlan:
     """A plan for ``chunks`` chunks of 100 bytes."""
     return ImportPlan(
-        file=SPEC.file,
-        fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
-        layout=Dialect(delimiter=",", quote='"').layout(),
+        files=(
+            PlannedFile(
+                location=SPEC.files[0],
+                fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
+                layout=Dialect(delimiter=",", quote='"').layout(),
+                start=0,
+                end=chunks * 100,
+                first_line=1,
+            ),
+        ),
         columns=(),
         target=SPEC.target,
         create_table=False,
-        start=0,
-        end=chunks * 100,
-        first_line=1,
         chunk_bytes=100,
     )
 
@@ -88,7 +92,7 @@ class FakeTransfer(Transfer):
         self._raise("preview")
         return Preview(plan=plan_of(2), read=RECORDS)
 
-    def begin(self, job_uid: str, attempt: int, plan: Plan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         self._raise("begin")
         return self.committed(job_uid, attempt, plan)
 
@@ -97,15 +101,15 @@ class FakeTransfer(Transfer):
         self.attempts.append(attempt)
         return tuple(CommittedChunk(ordinal=one, counts=counts) for one, counts in self.ledger(job_uid).items())
 
-    def extent(self, job_uid: str, plan: Plan) -> int:
-        return plan.end
+    def extent(self, job_uid: str, plan: Plan, phase: int = 0) -> int:
+        return plan.range(phase)[1]
 
     def cut(self, job_uid: str, plan: Plan, previous: Chunk | None, limit: int, phase: int = 0) -> tuple[Chunk, ...]:
         self._raise("cut")
         first = 0 if previous is None else previous.ordinal + 1
         return tuple(
             Chunk(ordinal=one, start=one * 100, end=one * 100 + 100, records=RECORDS)
-            for one in range(first, min(plan.end // 100, first + limit))
+            for one in range(first, min(plan.range(0)[1] // 100, first + limit))
         )
 
     def check_source(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> None:
@@ -116,8 +120,9 @@ class FakeTransfer(Transfer):
         report(RECORDS // 2, RECORDS)
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         self._raise("advance")
+        return ()
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         self._raise("finish")

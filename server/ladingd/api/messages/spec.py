@@ -45,10 +45,7 @@ _RAGGED = {
     spec_pb2.RAGGED_FILL: Ragged.FILL,
 }
 
-_SPELLING = {
-    "import_spec": {"file": "files[0]"},
-    "export_spec": {"source": "table"},
-}
+_SPELLING = {"source": "table"}
 """The API's names of fields that the domain names differently in its InvalidSpec errors."""
 
 
@@ -74,7 +71,7 @@ def named_in_request(message: spec_pb2.JobSpec, path: str = "") -> Iterator[None
             yield
         except InvalidSpec as error:
             first, dot, rest = error.field.partition(".")
-            raise InvalidSpec(_SPELLING[kind].get(first, first) + dot + rest, error.problem) from error
+            raise InvalidSpec(_SPELLING.get(first, first) + dot + rest, error.problem) from error
 
 
 def spec_from(message: spec_pb2.JobSpec) -> JobSpec:
@@ -98,12 +95,14 @@ def _on_restart(value: spec_pb2.OnRestart) -> OnRestart:
 
 def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRestart.RESUME) -> ImportSpec:
     """The import that a message means. Raises InvalidSpec with the field's path in the message."""
-    if len(message.files) != 1:
-        raise InvalidSpec("files", f"takes exactly one file, got {len(message.files)}; several in one job come later")
+    if not message.files:
+        raise InvalidSpec("files", "names no file to import")
     if message.chunk_bytes < 0:
         raise InvalidSpec("chunk_bytes", "is negative")
-    with beneath("files[0]"):
-        file = _file(message.files[0])
+    files = []
+    for number, file in enumerate(message.files):
+        with beneath(f"files[{number}]"):
+            files.append(_file(file))
     with beneath("csv"):
         csv = _csv_format(message.csv)
     with beneath("excel"):
@@ -111,7 +110,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
     with beneath("target"):
         target = _table(message.target)
     return ImportSpec(
-        file=file,
+        files=tuple(files),
         file_format=message.file_format,
         csv=csv,
         excel=excel,
@@ -191,7 +190,7 @@ def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
 
 def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
     return spec_pb2.ImportSpec(
-        files=[_file_message(spec.file)],
+        files=[_file_message(file) for file in spec.files],
         file_format=spec.file_format,
         **_format_message(spec),
         target=_table_message(spec.target),

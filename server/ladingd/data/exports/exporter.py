@@ -58,7 +58,7 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
         """Check the spec against the table and the destination."""
         return plan_export(spec, self.connections, self.roots, self.own_files, self.work_dir, self.upload_room)
 
-    def begin(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[CommittedChunk, ...]:
+    def begin(self, job_uid: str, attempt: int, plan: ExportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are
         done."""
         source, ledger = self._source(plan), self._ledger(job_uid)
@@ -85,7 +85,7 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
         with ledger.locked():
             return ledger.begin(attempt)
 
-    def extent(self, job_uid: str, plan: ExportPlan) -> int:
+    def extent(self, job_uid: str, plan: ExportPlan, phase: int = 0) -> int:
         return plan.end
 
     def cut(
@@ -151,8 +151,11 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
                 ledger.write(chunk.ordinal, entry)
         return entry.counts
 
-    def advance(self, job_uid: str, attempt: int, plan: ExportPlan, phase: int) -> None:
+    def advance(
+        self, job_uid: str, attempt: int, plan: ExportPlan, phase: int, chunks: Sequence[Chunk]
+    ) -> tuple[str, ...]:
         """Does nothing: an export has one phase."""
+        return ()
 
     def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """Copy the remaining parts into the draft and publish the file. Returns what users should know about the

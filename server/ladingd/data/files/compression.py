@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import fnmatch
 import lzma
 import os
 import re
@@ -54,11 +55,14 @@ class Codec(ABC):
     def recognises(self, source: Source, head: bytes) -> bool:
         """Whether a file that begins with ``head`` is compressed this way."""
 
-    def member(self, source: Source, wanted: str) -> str:
-        """The member of an archive that is read. Raises InvalidSpec."""
+    def members(self, source: Source, wanted: str) -> tuple[str, ...]:
+        """The members of an archive that are read, in order; ``("",)`` for any other file.
+
+        ``wanted`` is a name or a pattern; empty: all. Raises InvalidSpec.
+        """
         if wanted:
             raise InvalidSpec("member", f"{source.path} is compressed with {self.title} and has no members")
-        return ""
+        return ("",)
 
     def inner_name(self, path: str, member: str) -> str:
         """The name of the content."""
@@ -201,7 +205,7 @@ class Xz(_Streams):
 
 
 class Zip(Codec):
-    """An archive, of which one member is read."""
+    """An archive. Its members are files of their own."""
 
     name: ClassVar[str] = "zip"
     title: ClassVar[str] = "ZIP"
@@ -213,27 +217,18 @@ class Zip(Codec):
         # Workbooks and documents are ZIP archives, too.
         return _DOCUMENTS.isdisjoint(each.filename for each in _directory(source))
 
-    def member(self, source: Source, wanted: str) -> str:
-        names = [each.filename for each in _directory(source) if not _is_by_the_way(each)]
-        if not names:
+    def members(self, source: Source, wanted: str) -> tuple[str, ...]:
+        infos = {each.filename: each for each in _directory(source) if not _is_by_the_way(each)}
+        if not infos:
             raise InvalidSpec("files[0].path", f"{source.path} is a ZIP archive without files")
-        listing = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
-        if not wanted and len(names) > 1:
-            raise InvalidSpec(
-                "member", f"{source.path} is a ZIP archive with {len(names):,} files: name one of them: {listing}"
-            )
-        if wanted and wanted not in names:
-            raise InvalidSpec("member", f"{source.path} has no file {wanted!r}; it has {listing}")
-        info = _info(source, wanted or names[0])
-        if info.flag_bits & 1:
-            raise InvalidSpec("member", f"{source.path}: {info.filename} is encrypted: unpack it first")
-        if info.compress_type not in _METHODS:
-            raise InvalidSpec(
-                "member",
-                f"{source.path}: {info.filename} is compressed by method {info.compress_type}, which Lading cannot "
-                "read: unpack it first",
-            )
-        return info.filename
+        chosen = [wanted] if wanted in infos else sorted(fnmatch.filter(infos, wanted or "*"))
+        if not chosen:
+            listing = ", ".join([*infos][:_LISTED])
+            more = f" and {len(infos) - _LISTED:,} more" if len(infos) > _LISTED else ""
+            raise InvalidSpec("member", f"{source.path} has no file {wanted!r}; it has {listing}{more}")
+        for name in chosen:
+            _check_member(source, infos[name])
+        return tuple(chosen)
 
     def inner_name(self, path: str, member: str) -> str:
         return member
@@ -255,6 +250,17 @@ class Zip(Codec):
             yield piece
         if (size, check) != (info.file_size, info.CRC):
             raise _damaged(where, where.end, f"its {size:,} bytes do not have the checksum of the archive")
+
+
+def _check_member(source: Source, info: zipfile.ZipInfo) -> None:
+    if info.flag_bits & 1:
+        raise InvalidSpec("member", f"{source.path}: {info.filename} is encrypted: unpack it first")
+    if info.compress_type not in _METHODS:
+        raise InvalidSpec(
+            "member",
+            f"{source.path}: {info.filename} is compressed by method {info.compress_type}, which Lading cannot "
+            "read: unpack it first",
+        )
 
 
 _LISTED = 20

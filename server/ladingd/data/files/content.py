@@ -152,23 +152,30 @@ class Look:
         return replace(self, content=replace(self.content, spooled=True, converted=True))
 
 
-def look(source: Source, spec: ImportSpec) -> Look:
-    """Find out how the content of a file is read. Raises InvalidSpec."""
+def members(source: Source, wanted: str) -> tuple[str, ...]:
+    """The members of an archive that are read, in order; ``("",)`` for any other file. Raises InvalidSpec."""
     codec = codec_of(source)
-    member, name, damage = "", source.path, ""
+    if codec is not None:
+        return codec.members(source, wanted)
+    if wanted:
+        raise InvalidSpec("member", f"{source.path} is not an archive and has no members")
+    return ("",)
+
+
+def look(source: Source, spec: ImportSpec, member: str = "", share: int = 1) -> Look:
+    """Find out how the content of a file is read. ``share``: the number of files. Raises InvalidSpec."""
+    codec = codec_of(source)
+    name, damage = source.path, ""
     if codec is None:
-        if spec.member:
-            raise InvalidSpec("member", f"{source.path} is not an archive and has no members")
         packed = source
     else:
-        member = codec.member(source, spec.member)
         name = codec.inner_name(source.path, member)
         packed = _streamed(source, codec.unpack(source, member))
         damage = packed.stream.damage
         if damage and not packed.size:
             raise InvalidSpec("files[0].path", damage)
     head = packed.read(0, min(_HEAD, packed.size))
-    found = _wanted(spec.encoding, head) if spec.encoding else find(head, _pieces(packed))
+    found = _wanted(spec.encoding, head) if spec.encoding else find(head, _pieces(packed, share))
     encoding = found.encoding if found else UTF8
     is_wide = not keeps_ascii(encoding)
     content = Content(
@@ -218,15 +225,16 @@ def _wanted(name: str, head: bytes) -> Finding:
     return Finding(encoding=encoding)
 
 
-def _pieces(source: Source) -> Iterator[tuple[int, bytes]]:
+def _pieces(source: Source, share: int) -> Iterator[tuple[int, bytes]]:
     """Whole lines of a file, and where each piece begins: all of it, or pieces spread over a large one."""
     if isinstance(source, Streamed):
         ranges = [(0, min(source.size, len(source.stream.kept)))]
-    elif source.size <= _WHOLE:
+    elif source.size <= _WHOLE // share:
         ranges = [(0, source.size)]
     else:
-        step = source.size // _PIECES
-        ranges = [(number * step, number * step + _PIECE) for number in range(_PIECES)]
+        pieces = max(_PIECES // share, 1)
+        step = source.size // pieces
+        ranges = [(number * step, number * step + _PIECE) for number in range(pieces)]
     for first, end in ranges:
         place, rest, begun = first, b"", first == 0
         for block in source.blocks(first, end):

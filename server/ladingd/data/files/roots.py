@@ -90,12 +90,12 @@ def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file:
 
     Only links that stay beneath the root are followed, even if somebody swaps one in at the last moment.
     """
-    base, inner = _beneath(roots, file)
+    base, inner = beneath(roots, file)
     guard = Guard.of(own_files, roots, file)
     try:
         descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base), guard)
     except (OSError, ValueError, RuntimeError) as error:
-        problem = f"{shown(base, inner)} {_trouble(error)}"
+        problem = f"{shown(base, inner)} {trouble(error)}"
         raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
     if file.root == UPLOADS:
         _touch(base / inner.parent)
@@ -173,7 +173,7 @@ def destination_directory(roots: Mapping[str, Path], file: File, *, make: bool =
     try:
         return Directory(_descend(base, path.parent.relative_to(base).parts))
     except OSError as error:
-        raise InvalidSpec("file.path", f"the directory of {path.name} {_trouble(error)}") from error
+        raise InvalidSpec("file.path", f"the directory of {path.name} {trouble(error)}") from error
 
 
 def destination_path(roots: Mapping[str, Path], file: File) -> Path:
@@ -182,7 +182,7 @@ def destination_path(roots: Mapping[str, Path], file: File) -> Path:
     Beneath the root of uploads, the path of an export for download is `UUID/NAME`, and the directory may be missing.
     """
     try:
-        base, inner = _beneath(roots, file)
+        base, inner = beneath(roots, file)
     except PathRefused as error:
         raise InvalidSpec(f"file.{error.field}", error.problem) from error
     if file.root == UPLOADS:
@@ -193,7 +193,7 @@ def destination_path(roots: Mapping[str, Path], file: File) -> Path:
         parent = (base / inner.parent).resolve(strict=True)
         parent.relative_to(base)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} {_trouble(error)}") from error
+        raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} {trouble(error)}") from error
     if not parent.is_dir():
         raise InvalidSpec("file.path", f"the directory of {shown(base, inner)} is not a directory")
     return parent / inner.name
@@ -207,7 +207,8 @@ def shown(base: Path, inner: PurePosixPath) -> str:
     return str(base / inner if base == base.parent else inner)
 
 
-def _beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]:
+def beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]:
+    """The root of a file, and its path beneath the root. Raises PathRefused."""
     root = roots.get(file.root)
     if root is None:
         known = ", ".join(sorted(roots)) or "none at all"
@@ -276,6 +277,15 @@ def _open_regular(directory: int, name: str, flags: int, guard: Guard) -> int:
         os.close(hold)
 
 
+def open_directory(base: Path, inner: Path) -> int:
+    """Open a directory to list it. Raises OSError."""
+    step = _descend(base, inner.parts)
+    try:
+        return os.open(f"/proc/self/fd/{step}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(step)
+
+
 def _descend(base: Path, directories: Sequence[str]) -> int:
     """Open directories, each inside the one before. Passing through a directory does not require the right to list
     it."""
@@ -302,7 +312,8 @@ _WRITING = {
 _DEVICE = "is a device, and an export replaces regular files only: choose another file"
 
 
-def _trouble(error: OSError | ValueError | RuntimeError) -> str:
+def trouble(error: OSError | ValueError | RuntimeError) -> str:
+    """What is wrong with a path, after its name."""
     if isinstance(error, Unsuitable):
         return str(error)
     if isinstance(error, FileNotFoundError):

@@ -140,6 +140,8 @@ class Format(ABC):
     """How the names of further files end, which it reads but does not write."""
     bounded: ClassVar[bool] = True
     """Memory does not grow with the file. Files of a format that is not bounded are limited in size."""
+    sparse: ClassVar[bool] = False
+    """Records name their fields, so a file may lack a column that another one has."""
     unit: ClassVar[str] = "bytes"
     """What ``start`` and ``end`` of a chunk count."""
 
@@ -154,6 +156,10 @@ class Format(ABC):
     @abstractmethod
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         """Look at the beginning of the first ``size`` bytes of a file. Raises InvalidSpec if it cannot be imported."""
+
+    def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
+        """The spec with what was found in a file, for another file of the same job."""
+        return spec
 
     @abstractmethod
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:

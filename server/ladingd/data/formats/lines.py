@@ -169,11 +169,11 @@ def without_line_end(record: bytes) -> bytes:
 
 def read_chunk(source: Source, plan: ImportPlan, chunk: Chunk) -> bytes:
     """The text of a chunk, in UTF-8 as far as its bytes fit. Raises SourceChanged if it is not what was cut."""
-    if source.size < plan.end:
-        raise SourceChanged(f"{source.path} has become shorter: {plan.end - source.size} bytes are gone")
+    if source.size < plan.file.end:
+        raise SourceChanged(f"{source.path} has become shorter: {plan.file.end - source.size} bytes are gone")
     data = source.read(chunk.start, chunk.end)
     check_chunk(source, chunk, digest(data))
-    return to_utf8(data, plan.content.chunk_encoding)
+    return to_utf8(data, plan.file.content.chunk_encoding)
 
 
 def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
@@ -249,7 +249,7 @@ def refused_record(source: Source, plan: ImportPlan, chunk: Chunk, messages: Map
     """
     check_chunk(source, chunk, digest_all(source.blocks(chunk.start, chunk.end)))
     text = source.read(chunk.start, min(chunk.end, chunk.start + RECORD_LIMIT + 3))
-    text = to_utf8(text, plan.content.chunk_encoding)
+    text = to_utf8(text, plan.file.content.chunk_encoding)
     message = {
         **messages,
         RECORD_TOO_LONG: f"the record has {chunk.end - chunk.start:,} bytes, and may have {RECORD_LIMIT:,}",
@@ -276,7 +276,7 @@ class Cursor:
     @classmethod
     def after(cls, source: Source, plan: ImportPlan, previous: Chunk | None) -> Cursor:
         if previous is None:
-            return cls(ordinal=0, start=plan.start, record=1, line=plan.first_line)
+            return cls(ordinal=0, start=plan.file.start, record=1, line=plan.file.first_line)
         here = cls(
             ordinal=previous.ordinal, start=previous.start, record=previous.first_record, line=previous.first_line
         )
@@ -305,5 +305,5 @@ class Cursor:
 def chunk_size(plan: ImportPlan, start: int) -> int:
     """The size of the next chunk. The first chunks are small, so that every worker starts at once; the last ones are
     small, so that no worker has a large one left when the others are done."""
-    done, left = start - plan.start, plan.end - start
+    done, left = start - plan.file.start, plan.file.end - start
     return min(plan.chunk_bytes, max(min(done // 2, left // 4), _SMALL_CHUNK))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.formats.format import UNKNOWN_LINE
 from ladingd.data.mapping.column_reading import ColumnReading, is_text
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import Finding, find_notation, find_type, settle
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Column, ImportPlan
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target
-    from ladingd.data.formats.format import Outline
+    from ladingd.data.imports.sample import Sample
     from ladingd.data.values.converters import Reading
     from ladingd.data.values.types import FieldType
 
@@ -48,21 +47,21 @@ def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Targ
     return types
 
 
-def new_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding]) -> list[Finding]:
+def new_types(plan: ImportPlan, names: Sequence[str], sample: Sample, wanted: Mapping[str, Finding]) -> list[Finding]:
     """The types of the columns of a new table."""
     words = (*plan.null_words, *plan.typed_null_words)
     findings = []
-    for name, values in zip(outline.names, outline.columns, strict=True):
-        if name in outline.types and name not in wanted:
-            findings.append(Finding(type=outline.types[name]))
+    for name, values in zip(names, sample.columns, strict=True):
+        if name in sample.types and name not in wanted:
+            findings.append(Finding(type=sample.types[name]))
         else:
             findings.append(_notated(values, wanted[name], words) if name in wanted else find_type(values, words))
-    return settle(findings, outline.decimal_mark)
+    return settle(findings, sample.decimal_mark)
 
 
-def storable_types(outline: Outline, target: Target) -> dict[str, FieldType]:
-    """The types that the file declares; text for those that the target cannot store."""
-    types = dict(outline.types)
+def storable_types(sample: Sample, target: Target) -> dict[str, FieldType]:
+    """The types that the files declare; text for those that the target cannot store."""
+    types = dict(sample.types)
     for name, kind in types.items():
         try:
             target.check_type(kind)
@@ -71,14 +70,14 @@ def storable_types(outline: Outline, target: Target) -> dict[str, FieldType]:
     return types
 
 
-def known_types(plan: ImportPlan, outline: Outline, wanted: Mapping[str, Finding]) -> list[Finding]:
+def known_types(plan: ImportPlan, sample: Sample, wanted: Mapping[str, Finding]) -> list[Finding]:
     """The types of the columns of an existing table, and how the file writes their values."""
     words = (*plan.null_words, *plan.typed_null_words)
     findings = [
         _notated(values, wanted.get(column.source) or Finding(type=field_type.parse(column.type)), words)
-        for column, values in zip(plan.columns, outline.columns, strict=True)
+        for column, values in zip(plan.columns, sample.columns, strict=True)
     ]
-    return settle(findings, outline.decimal_mark)
+    return settle(findings, sample.decimal_mark)
 
 
 def _notated(values: pa.Array, found: Finding, words: Sequence[str]) -> Finding:
@@ -111,15 +110,15 @@ class Sampled:
     """
 
 
-def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], outline: Outline) -> Sampled:
+def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], sample: Sample) -> Sampled:
     """Read the sample as the plan says."""
     notes = []
     found: dict[str, None] = {}
-    for column, reading, values in zip(plan.columns, readings, outline.columns, strict=True):
+    for column, reading, values in zip(plan.columns, readings, sample.columns, strict=True):
         how = ColumnReading.of(plan, column, reading)
         outcome = how.read(values, nulled=True)
         number = f"{len(values) - values.null_count:,} values"
-        seen = number if outline.whole else f"the {number} looked at"
+        seen = number if sample.whole else f"the {number} looked at"
         misfits = outcome.misfits
         if outcome.values.null_count - values.null_count > len(misfits) and reading.kind != TEXT and is_text(values):
             words = count_words(values, how.words | how.nulls)
@@ -130,13 +129,6 @@ def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], outline: Outli
             row, misfit = next(iter(misfits.items()))
             notes.append(
                 f"{column.source} is read as {column.type}: {len(misfits):,} of {seen} will be refused, "
-                f"the first{_place(outline, row)}: it {misfit.problem}"
+                f"the first{sample.place(row)}: it {misfit.problem}"
             )
     return Sampled(null_words=found, notes=tuple(notes))
-
-
-def _place(outline: Outline, row: int) -> str:
-    line = outline.lines[row]
-    if line == UNKNOWN_LINE:
-        return ""
-    return f" in line {line}" if line else f" in record {row + 1:,}"

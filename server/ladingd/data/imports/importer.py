@@ -1,4 +1,4 @@
-"""Runs an import of a file into a table."""
+"""Runs an import of files into a table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import InvalidSpec, SourceUnreadable
+from ladingd.core.errors import SourceUnreadable
 from ladingd.core.plan import ImportPlan
 from ladingd.core.ports import TransferOf
+from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import target_of
 from ladingd.data.files import fingerprint
 from ladingd.data.files.content import ContentEnds, content_of
-from ladingd.data.files.roots import open_source, reopen_source
+from ladingd.data.files.roots import reopen_source
 from ladingd.data.files.spooled import damage_of, make_spool, open_spool, remove_spool
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.memory import memory_given_back
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk
-    from ladingd.core.preview import Preview
     from ladingd.data.databases.target import Target
     from ladingd.data.files.roots import Source
     from ladingd.data.rejects.fault import Faults
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableImport(TransferOf[ImportSpec, ImportPlan]):
-    """Imports a file into a table."""
+    """Imports files into a table."""
 
     connections: Mapping[str, Connection]
     roots: Mapping[str, Path]
@@ -49,91 +49,112 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
     @memory_given_back()
     def plan(self, spec: ImportSpec) -> ImportPlan:
-        """Check the spec against the file and the table."""
-        target = self._target(spec.target.connection)
-        with open_source(self.roots, self.own_files, spec.file) as source:
-            plan = plan_import(spec, source, target)
-            if source.state != plan.fingerprint.state:
-                raise InvalidSpec(
-                    "files[0].path", f"{source.path} is being written: create the job when it is complete"
-                )
-            return plan
+        """Check the spec against the files and the table."""
+        return plan_import(spec, self.roots, self.own_files, self._target(spec.target.connection))
 
     @memory_given_back()
     def preview(self, spec: ImportSpec, records: int) -> Preview:
-        """Plan the import, and read the first records of the file as the plan does."""
+        """Plan the import, and read the first records of the first file as the plan does."""
         target = self._target(spec.target.connection)
-        with open_source(self.roots, self.own_files, spec.file) as source:
-            plan = plan_import(spec, source, target)
-            content, readings = content_of(source, plan.content), target.readings(plan) if plan.columns else ()
+        plan = plan_import(spec, self.roots, self.own_files, target)
+        if not plan.columns:
+            return Preview(plan=plan, whole=True)
+        first = next((phase for phase, file in enumerate(plan.files) if file.start < file.end), 0)
+        part = plan.part(first)
+        with self._original(part) as source:
+            content, readings = content_of(source, part.file.content), target.readings(part)
             try:
-                return preview(content, _measured(plan, content), readings, records)
+                found = preview(content, _measured(part, content), readings, records)
             except ContentEnds:  # Now its end is known.
-                return preview(content, _measured(plan, content), readings, records)
+                found = preview(content, _measured(part, content), readings, records)
+        return replace(found, plan=plan, whole=found.whole and len(plan.files) == 1)
 
-    def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Check the source and the table, create what is missing, and shut out earlier attempts."""
-        with reopen_source(self.roots, self.own_files, plan.file) as source:
-            fingerprint.check(source, plan.fingerprint)
-            if plan.content.spooled:
-                make_spool(source, plan.content, self.work_dir.content(job_uid))
+    def begin(self, job_uid: str, attempt: int, plan: ImportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
+        """Check the files that are left and the table, create what is missing, and shut out earlier attempts."""
+        for later in range(phase + 1, len(plan.files)):
+            with self._original(plan.part(later)) as source:
+                fingerprint.check(source, plan.files[later].fingerprint)
+        self._prepare(job_uid, plan.part(phase), phase)
         return self._target(plan.target.connection).begin(job_uid, attempt, plan)
 
     def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and read the ledger if it exists."""
         return self._target(plan.target.connection).committed(job_uid, attempt)
 
-    def extent(self, job_uid: str, plan: ImportPlan) -> int:
+    def extent(self, job_uid: str, plan: ImportPlan, phase: int = 0) -> int:
         """The end of the content."""
-        with self._content(job_uid, plan) as source:
-            return _measured(plan, source).end
+        part = plan.part(phase)
+        with self._content(job_uid, part, phase) as source:
+            return _measured(part, source).file.end
 
     def cut(
         self, job_uid: str, plan: ImportPlan, previous: Chunk | None, limit: int, phase: int = 0
     ) -> tuple[Chunk, ...]:
-        """The next record-aligned chunks."""
-        with self._content(job_uid, plan) as source:
-            return format_of(plan.layout).cut(source, _measured(plan, source), previous, limit)
+        """The next record-aligned chunks of a file."""
+        part, next_ordinal = plan.part(phase), 0 if previous is None else previous.ordinal + 1
+        before = previous if previous is not None and previous.phase == phase else None
+        with self._content(job_uid, part, phase) as source:
+            chunks = format_of(part.file.layout).cut(source, _measured(part, source), before, limit)
+        return tuple(replace(chunk, ordinal=ordinal, phase=phase) for ordinal, chunk in enumerate(chunks, next_ordinal))
 
     def check_source(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """Check that the file still holds the bytes that these chunks were cut from."""
-        with reopen_source(self.roots, self.own_files, plan.file) as source, self._content(job_uid, plan) as content:
-            _check_chunks(source, content, plan, chunks)
+        phase = chunks[0].phase
+        part = plan.part(phase)
+        with self._original(part) as source, self._content(job_uid, part, phase) as content:
+            _check_chunks(source, content, part, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
         """Convert the chunk before the transaction begins, then commit it."""
-        target = self._target(plan.target.connection)
-        with self._content(job_uid, plan) as source:
-            piece = format_of(plan.layout).read(source, _measured(plan, source), chunk)
-        readings = target.readings(plan, (job_uid, attempt))
-        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings), plan.typed_null_words)
-        batch = CompiledMapping.of(plan, readings, known).apply(piece, chunk)
+        part, target = plan.part(chunk.phase), self._target(plan.target.connection)
+        with self._content(job_uid, part, chunk.phase) as source:
+            piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
+        readings = target.readings(part, (job_uid, attempt))
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings), part.typed_null_words)
+        batch = CompiledMapping.of(part, readings, known).apply(piece, chunk)
 
         def keep_rejects(faults: Faults) -> None:
             write_rejects(self.work_dir.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
 
-        return target.write(job_uid, attempt, plan, chunk, batch, keep_rejects)
+        return target.write(job_uid, attempt, part, chunk, batch, keep_rejects)
 
-    def advance(self, job_uid: str, attempt: int, plan: ImportPlan, phase: int) -> None:
-        """Does nothing: an import has one phase."""
+    def advance(
+        self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
+    ) -> tuple[str, ...]:
+        """Complete a file and prepare the next one."""
+        self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
+        self._prepare(job_uid, plan.part(phase), phase)
+        return ()
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
-        """Check that all chunks came from one file and went into one table, and that the file was read to its end."""
-        if plan.content.spooled and not self.work_dir.content(job_uid).exists():
-            return ()  # An earlier call has finished the job and removed the spool.
-        with reopen_source(self.roots, self.own_files, plan.file) as source, self._content(job_uid, plan) as content:
-            fingerprint.check(source, plan.fingerprint)
-            _check_chunks(source, content, plan, chunks)
-            damage = format_of(plan.layout).damage(content, _measured(plan, content), chunks[-1]) if chunks else ""
+        """Complete the last file, and check that all chunks went into one table."""
         self._target(plan.target.connection).verify(job_uid, plan)
-        spool = self.work_dir.content(job_uid)
-        if plan.content.spooled and (packed := damage_of(spool)):
+        last = len(plan.files) - 1
+        self._complete(job_uid, plan.part(last), last, chunks)
+        return ()
+
+    def _prepare(self, job_uid: str, part: ImportPlan, phase: int) -> None:
+        """Check a file and spool it if its chunks need it."""
+        with self._original(part) as source:
+            fingerprint.check(source, part.file.fingerprint)
+            if part.file.content.spooled:
+                make_spool(source, part.file.content, self.work_dir.content(job_uid, phase))
+
+    def _complete(self, job_uid: str, part: ImportPlan, phase: int, chunks: Sequence[Chunk]) -> None:
+        """Check that all chunks came from one file, and that it was read to its end. Its spool is no longer needed."""
+        spool, spooled = self.work_dir.content(job_uid, phase), part.file.content.spooled
+        if spooled and not spool.exists():
+            return  # An earlier call has completed the file and removed its spool.
+        with self._original(part) as source, self._content(job_uid, part, phase) as content:
+            fingerprint.check(source, part.file.fingerprint)
+            _check_chunks(source, content, part, chunks)
+            damage = format_of(part.file.layout).damage(content, _measured(part, content), chunks[-1]) if chunks else ""
+        if spooled and (packed := damage_of(spool)):
             raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
         if damage:
             raise SourceUnreadable(f"{damage}; the records before are imported")
-        if plan.content.spooled:
+        if spooled:
             remove_spool(spool)
-        return ()
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""
@@ -142,24 +163,27 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         finally:
             self.work_dir.forget(job_uid)
 
-    def _content(self, job_uid: str, plan: ImportPlan) -> Source:
+    def _content(self, job_uid: str, part: ImportPlan, phase: int) -> Source:
         """What chunks are cut from: the file itself, or its spool."""
-        if plan.content.spooled:
-            return open_spool(self.work_dir.content(job_uid), plan.file.path)
-        return reopen_source(self.roots, self.own_files, plan.file)
+        if part.file.content.spooled:
+            return open_spool(self.work_dir.content(job_uid, phase), part.file.location.path)
+        return self._original(part)
+
+    def _original(self, part: ImportPlan) -> Source:
+        return reopen_source(self.roots, self.own_files, part.file.location)
 
     def _target(self, connection: str) -> Target:
         return target_of(find_connection(self.connections, connection, "target.connection"), self.work_dir)
 
 
-def _measured(plan: ImportPlan, content: Source) -> ImportPlan:
-    """The plan with the end of the content, which only an attempt knows that has begun."""
-    return replace(plan, end=content.size) if plan.content.spooled else plan
+def _measured(part: ImportPlan, content: Source) -> ImportPlan:
+    """The import of a file, with the end of its content, which is unknown before the file is spooled."""
+    return part.ending(content.size) if part.file.content.spooled else part
 
 
-def _check_chunks(source: Source, content: Source, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-    digest_of = partial(format_of(plan.layout).digest, content, _measured(plan, content))
-    fingerprint.check_chunks(source, plan.fingerprint, chunks, digest_of)
+def _check_chunks(source: Source, content: Source, part: ImportPlan, chunks: Sequence[Chunk]) -> None:
+    digest_of = partial(format_of(part.file.layout).digest, content, _measured(part, content))
+    fingerprint.check_chunks(source, part.file.fingerprint, chunks, digest_of)
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Checks an import against its file and its table before anything runs."""
+"""Checks an import against its files and its table before anything runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.plan import HEAD, UNKNOWN_END, Column, ImportPlan
-from ladingd.data.files import fingerprint
-from ladingd.data.files.content import ContentEnds, look
-from ladingd.data.formats.registry import contradiction, format_to_read
+from ladingd.core.plan import Column, ImportPlan, Phase
+from ladingd.data.files.roots import open_source
 from ladingd.data.imports.column_types import (
     doubts,
     known_types,
@@ -18,106 +16,148 @@ from ladingd.data.imports.column_types import (
     storable_types,
     wanted_types,
 )
+from ladingd.data.imports.examination import examine
 from ladingd.data.imports.finding import describe
-from ladingd.data.imports.survey import surveyed
+from ladingd.data.imports.sample import Sample
+from ladingd.data.imports.selection import named_in_spec, select
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.matching import match_columns
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target, TargetTable
-    from ladingd.data.files.content import Look
-    from ladingd.data.files.roots import Source
-    from ladingd.data.formats.format import Format, Outline
+    from ladingd.data.imports.examination import Examination
+    from ladingd.data.imports.selection import Selection
 
 CHUNK_LIMIT = 64 << 20
 """A worker holds a chunk in memory several times over: as text, as columns, as values."""
 
 
-def plan_import(spec: ImportSpec, source: Source, target: Target) -> ImportPlan:
+def plan_import(
+    spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, Path], target: Target
+) -> ImportPlan:
     """Make the plan. Raises InvalidSpec; changes nothing."""
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
-    state, size = source.state, source.size
-    found = look(source, spec)
-    form = format_to_read(found.source, spec, found.name)
-    form.check(spec)
-    found = found.checked(form.title, is_text=form.unit == "bytes")
     words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
-    outline = _outline(form, found, spec, target.column_limit)
-    found = found.fit_for(outline.layout)
-    outline = replace(outline, detected={**outline.detected, **found.detected})
-    content = found.content
-    names = list(outline.names)
-    planned = ImportPlan(
-        file=spec.file,
-        fingerprint=fingerprint.take(source, size, HEAD if content.spooled else max(HEAD, outline.start), state),
-        layout=outline.layout,
+    plan = ImportPlan(
+        files=(),
         columns=(),
         target=spec.target,
         create_table=table is None,
-        start=found.place(outline.start),
-        end=found.end(outline.end),
-        first_line=outline.first_line,
         chunk_bytes=spec.chunk_bytes,
-        notes=(
-            *(() if spec.file_format else contradiction(found.name, form)),
-            *outline.notes,
-            *([f"{found.damage}; the records before are imported, then the job fails"] if found.damage else []),
-        ),
-        content=content,
         null_words=words,
         typed_null_words=typed_words,
     )
-    types = wanted_types(spec, names, source.path, target)
-    outline = _surveyed(form, found, planned, outline)
-    if not names:
-        empty = f"{source.path} is empty: no columns" + (", so no table was made" if table is None else "")
-        return replace(planned, notes=(*planned.notes, empty))
+    selection = select(spec, roots, own_files)
+    examined = _examined(selection, spec, plan, roots, own_files, target.column_limit)
+    plan = replace(
+        plan,
+        files=tuple(each.file for each in examined),
+        phases=(Phase.LOAD,) * len(examined),
+        notes=(*selection.notes, *_notes(examined)),
+    )
+    full = [each for each in examined if each.outline.names]
+    if not full:
+        wanted_types(spec, (), examined[0].file.name, target)
+        empty = f"{_empty(examined)}: no columns" + (", so no table was made" if table is None else "")
+        return replace(plan, notes=(*plan.notes, empty))
+    first, sample = full[0], Sample.of(full)
+    names = list(first.outline.names)
+    types = wanted_types(spec, names, first.file.name, target)
     kept = kept_names(names, target)
+    renamings: tuple[str, ...] = ()
     if table is not None:
         kinds = {name: found.type for name, found in types.items()}
-        columns = match_columns(names, table, kept=kept, by_name=outline.named, types=kinds)
-        findings = known_types(replace(planned, columns=columns), outline, types)
+        columns = match_columns(names, table, kept=kept, by_name=first.outline.named, types=kinds)
+        findings = known_types(replace(plan, columns=columns), sample, types)
         columns = tuple(
             replace(column, notation=found.notation) for column, found in zip(columns, findings, strict=True)
         )
-        renamings: tuple[str, ...] = ()
     else:
-        outline = replace(outline, types=storable_types(outline, target))
-        findings = new_types(planned, outline, types)
+        sample = replace(sample, types=storable_types(sample, target))
+        findings = new_types(plan, names, sample, types)
         columns = tuple(
             Column(
                 source=name,
                 target=new,
                 type=str(found.type),
                 notation=found.notation,
-                inferred=name not in types and name not in outline.types,
+                inferred=name not in types and name not in sample.types,
             )
             for name, new, found in zip(names, kept, findings, strict=True)
         )
         renamings = renamed(names, kept, target)
-    planned = replace(planned, columns=columns)
-    sampled = look_at_sample(planned, target.readings(planned), outline)
-    notes = (*planned.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *sampled.notes)
-    return replace(planned, detected=describe(planned, outline, tuple(sampled.null_words)), notes=notes)
+    plan = replace(plan, columns=columns)
+    looked = look_at_sample(plan, target.readings(plan), sample)
+    notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)
+    return replace(plan, detected=describe(plan, first.outline, tuple(looked.null_words)), notes=notes)
 
 
-def _surveyed(form: Format, found: Look, planned: ImportPlan, outline: Outline) -> Outline:
-    """The outline with a sample of the whole file, or of what is known of a stream."""
-    source, end = found.sample
-    if planned.end != UNKNOWN_END:
-        return surveyed(form, source, planned, outline)
-    return replace(surveyed(form, source, replace(planned, end=end), outline), whole=False)
+def _examined(
+    selection: Selection,
+    spec: ImportSpec,
+    draft: ImportPlan,
+    roots: Mapping[str, Path],
+    own_files: Mapping[str, Path],
+    column_limit: int,
+) -> list[Examination]:
+    """All files, each with the columns of the first one."""
+    examined: list[Examination] = []
+    first = None
+    for selected in selection.files:
+        with named_in_spec(selected.number), open_source(roots, own_files, selected.location) as source:
+            examination = examine(
+                source,
+                selected.location,
+                selected.member,
+                spec,
+                draft,
+                column_limit=column_limit,
+                share=len(selection.files),
+                first=first,
+            )
+        examined.append(examination)
+        first = first or (examination if examination.outline.names else None)
+    return examined
 
 
-def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> Outline:
-    try:
-        return form.outline(found.source, found.source.size, spec, column_limit)
-    except ContentEnds:  # Now the size is known.
-        return form.outline(found.source, found.source.size, spec, column_limit)
+def _notes(examined: Sequence[Examination]) -> Iterator[str]:
+    """What people should know about the files: their order, and how later files differ from the first."""
+    if len(examined) == 1:
+        yield from examined[0].notes
+        return
+    names = [each.file.name for each in examined]
+    shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
+    yield f"{len(names):,} files are imported in this order: {shown}"
+    first = next((each for each in examined if each.outline.names), examined[0])
+    for each in examined:
+        if not each.outline.names:
+            yield f"{each.file.name} is empty"
+            continue
+        if each.form is not first.form:
+            yield f"{each.file.name} is {each.form.title}, unlike {first.file.name}"
+        differences = {
+            name: found for name, found in each.outline.detected.items() if first.outline.detected.get(name) != found
+        }
+        if each is not first and differences:
+            yield f"{each.file.name}: {'; '.join(f'{name}: {found}' for name, found in differences.items())}"
+        if each.file.order:
+            yield f"{each.file.name} has its columns in another order"
+        yield from (f"{each.file.name}: {note}" for note in each.notes)
+
+
+_LISTED = 20
+"""How many files a note names."""
+
+
+def _empty(examined: Sequence[Examination]) -> str:
+    return f"{examined[0].file.name} is empty" if len(examined) == 1 else "all files are empty"
 
 
 def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:

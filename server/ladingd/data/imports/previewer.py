@@ -35,10 +35,8 @@ _CAP = 500
 
 def preview(source: Source, plan: ImportPlan, readings: Sequence[Reading], number: int) -> Preview:
     """The first ``number`` records of a file, and the first rejects."""
-    if not plan.columns:
-        return Preview(plan=plan, whole=True)
     plan = replace(plan, chunk_bytes=min(plan.chunk_bytes, _CHUNK))
-    form = format_of(plan.layout)
+    form = format_of(plan.file.layout)
     chunks = form.cut(source, plan, None, 1)
     if not chunks:
         return Preview(plan=plan, whole=True)
@@ -51,7 +49,7 @@ def preview(source: Source, plan: ImportPlan, readings: Sequence[Reading], numbe
         rejects=[reject for block in batch.rejects(faults) for reject in _rejects(block)][:_REJECTS],
         read=chunk.records or 0,
         rejected=len(faults),
-        whole=chunk.end >= plan.end,
+        whole=chunk.end >= plan.file.end,
     )
 
 

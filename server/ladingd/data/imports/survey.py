@@ -35,18 +35,19 @@ _BLOCK = 1 << 20
 _PIECE = 4 << 20
 
 
-def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline) -> Outline:
-    """The outline with a sample of the whole file. ``plan`` has no columns yet."""
+def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline, share: int = 1) -> Outline:
+    """The outline with a sample of the whole file. ``plan`` has no columns yet. ``share``: the number of files."""
     if outline.whole or not outline.names or len(outline.types) == len(outline.names):
         return outline
     columns = tuple(Column(source=name, target=name, type=str(TEXT)) for name in outline.names)
     plan = replace(plan, columns=columns)
-    size = plan.end - plan.start
-    pieces = [*(_all(form, source, plan) if size <= WHOLE else _blocks(form, source, plan))]
+    size = plan.file.end - plan.file.start
+    limit = WHOLE // share
+    pieces = [*(_all(form, source, plan) if size <= limit else _blocks(form, source, plan, limit // _BLOCK))]
     if not pieces:
         return outline
-    first: list[pa.Array] = [] if size <= WHOLE else [*outline.columns]
-    known: Sequence[int] = [] if size <= WHOLE else outline.lines
+    first: list[pa.Array] = [] if size <= limit else [*outline.columns]
+    known: Sequence[int] = [] if size <= limit else outline.lines
     return replace(
         outline,
         columns=[
@@ -55,8 +56,8 @@ def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline) -
             )
             for place in range(len(columns))
         ],
-        lines=_Lines(known=known, pieces=pieces, numbered=size <= WHOLE),
-        whole=size <= WHOLE,
+        lines=_Lines(known=known, pieces=pieces, numbered=size <= limit),
+        whole=size <= limit,
     )
 
 
@@ -68,11 +69,12 @@ def _all(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
         yield form.read(source, plan, chunk)
 
 
-def _blocks(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
+def _blocks(form: Format, source: Source, plan: ImportPlan, number: int) -> Iterator[Piece]:
     plan = replace(plan, chunk_bytes=_BLOCK)
-    number = WHOLE // _BLOCK
     for place in range(1, number):
-        start = form.record_near(source, plan, plan.start + (plan.end - plan.start - _BLOCK) * place // (number - 1))
+        start = form.record_near(
+            source, plan, plan.file.start + (plan.file.end - plan.file.start - _BLOCK) * place // (number - 1)
+        )
         if start is None:
             return
         before = Chunk(ordinal=0, start=start, end=start, records=0)

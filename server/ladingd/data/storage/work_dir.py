@@ -43,9 +43,9 @@ class WorkDir:
         """The file with the exported records of one chunk. The file with its counts is next to it."""
         return self.job(job_uid) / "parts" / f"{ordinal:06d}.csv"
 
-    def content(self, job_uid: str) -> Path:
-        """The file with the content of a compressed or converted source."""
-        return self.job(job_uid) / "content"
+    def content(self, job_uid: str, phase: int = 0) -> Path:
+        """The file with the content of a compressed or converted source, which a phase reads."""
+        return self.job(job_uid) / f"content-{phase}"
 
     def forget(self, job_uid: str) -> None:
         """Remove the job's directory and its locks if they exist. Raises DestinationRefused.

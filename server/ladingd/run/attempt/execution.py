@@ -25,7 +25,7 @@ from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
 from ladingd.run.attempt.outage import Outages
 from ladingd.run.attempt.reckoning import Reckoning, bill_notice, check_ledger, check_not_all_rejected, unreadable
-from ladingd.run.attempt.supply import Supply
+from ladingd.run.attempt.supply import Supply, phase_of
 from ladingd.run.recovery import STOPPED
 from ladingd.run.workers.calls import JobCalls
 
@@ -128,29 +128,35 @@ class Execution:
         if kept:  # Before begin: the target may not be the one of the last attempt, and must stay untouched then.
             check_ledger(kept, await self._calls.call(self._transfer.committed, job.uid, job.attempt, job.plan))
         cut = [one.chunk for one in kept]
+        phase = phase_of(cut)
         try:
-            committed = await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan)
+            committed = await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan, phase)
             if kept:
-                await self._calls.call(self._transfer.check_source, job.uid, job.plan, cut)
+                chunks = [chunk for chunk in cut if chunk.phase == phase]
+                await self._calls.call(self._transfer.check_source, job.uid, job.plan, chunks)
         except PlanOutdated as changed:
             committed = await self._replan(changed)
             kept, cut = (), []
-        self._reckoning.resume(await self._measured(), kept, committed)
         self._supply.resume(cut, {chunk.ordinal for chunk in committed})
+        self._reckoning.resume(self._job, kept, committed, await self._end_of_phase())
         self._begun = True
         if kept:
             await self._reckon()
             message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; the job continues after them"
             await self._note(Level.INFO, "CONTINUES", message)
 
-    async def _measured(self) -> Job:
-        """The job with the end of its source, if only an attempt that has begun knows it."""
+    async def _advance(self) -> None:
+        """Begin the next phase."""
         job = self._job
-        if job.plan.end != UNKNOWN_END:
-            return job
-        return replace(
-            job, plan=replace(job.plan, end=await self._calls.call(self._transfer.extent, job.uid, job.plan))
-        )
+        for note in await self._supply.advance(job):
+            await self._note(Level.INFO, "RESULT", note)
+        self._reckoning.tally.enter(self._supply.phase, await self._end_of_phase())
+
+    async def _end_of_phase(self) -> int:
+        """The end of the current phase. If the plan does not know it, the transfer does now."""
+        job, phase = self._job, self._supply.phase
+        _, end = job.plan.range(phase)
+        return end if end != UNKNOWN_END else await self._calls.call(self._transfer.extent, job.uid, job.plan, phase)
 
     async def _replan(self, changed: PlanOutdated) -> tuple[CommittedChunk, ...]:
         """Plan again and begin, unless something was committed after the outdated plan and still counts."""
@@ -213,7 +219,7 @@ class Execution:
             if self._supply.in_last_phase(job):
                 in_flight.prepare("finish", self._finish())
             else:
-                in_flight.prepare("advance", self._supply.advance(job))
+                in_flight.prepare("advance", self._advance())
 
     async def _process(self, job: Job, chunk: Chunk) -> Counts:
         """Have a chunk processed, and show its progress."""
@@ -297,9 +303,9 @@ class Execution:
     async def _finish(self) -> None:
         """All chunks are committed: check the bill and put the result in its place."""
         job = self._job
-        chunks = [kept.chunk for kept in await self._chunks.chunks(job.id)]
-        counts = self._reckoning.tally.bill(chunks)
-        notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, chunks)
+        counts = self._reckoning.tally.bill([kept.chunk for kept in await self._chunks.chunks(job.id)])
+        notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, await self._supply.of_phase(job))
+        self._reckoning.tally.complete()
         await self._reckon(total=counts.read)
         for note in notes:
             await self._note(Level.INFO, "RESULT", note)

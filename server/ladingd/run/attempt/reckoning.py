@@ -49,11 +49,12 @@ class Reckoning:
         self._observe = observe
         self.tally = Tally(job.plan)
 
-    def resume(self, job: Job, kept: Sequence[KeptChunk], committed: Sequence[CommittedChunk]) -> None:
-        """Continue from the chunks that the ledger has. Raises like ``check_ledger``."""
+    def resume(self, job: Job, kept: Sequence[KeptChunk], committed: Sequence[CommittedChunk], end: int) -> None:
+        """Continue from the chunks that the ledger has. ``end``: the end of the current phase. Raises like
+        ``check_ledger``."""
         check_ledger(kept, committed)
         self.tally = Tally(job.plan, committed)
-        self.tally.begin([one.chunk for one in kept])
+        self.tally.begin([one.chunk for one in kept], end)
 
     async def commit(self, job: Job, done: Sequence[tuple[Chunk, Counts]]) -> Job:
         """Add the counts of chunks that were committed."""
@@ -61,7 +62,7 @@ class Reckoning:
             self.tally.add(chunk, counts)
         committed = [CommittedChunk(ordinal=chunk.ordinal, counts=counts) for chunk, counts in done]
         after = await self._chunks.commit_chunks(job.id, committed, self.tally.progress())
-        self._observed(job, after, sum(chunk.end - chunk.start for chunk, _ in done))
+        self._observed(job, after, sum(self.tally.extent(chunk) for chunk, _ in done))
         return after
 
     async def settle(self, job: Job, total: int | None = None) -> Job:

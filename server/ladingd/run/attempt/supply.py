@@ -32,6 +32,8 @@ class Supply:
         self._waiting: deque[Chunk] = deque()
         self._last: Chunk | None = None
         self._phase = 0
+        self._first = 0
+        """The ordinal of the first chunk of the current phase."""
         self._all_cut = False
         """No chunk of the current phase is left to cut."""
 
@@ -42,7 +44,8 @@ class Supply:
         """
         self._waiting = deque(chunk for chunk in cut if chunk.ordinal not in committed)
         self._last = cut[-1] if cut else None
-        self._phase = self._last.phase if self._last else 0
+        self._phase = phase_of(cut)
+        self._first = next((chunk.ordinal for chunk in cut if chunk.phase == self._phase), 0)
         self._all_cut = False
 
     def take(self) -> Chunk | None:
@@ -67,6 +70,15 @@ class Supply:
         """Whether no phase follows the current one."""
         return self._phase + 1 >= len(job.plan.phases)
 
+    @property
+    def phase(self) -> int:
+        """The current phase."""
+        return self._phase
+
+    async def of_phase(self, job: Job) -> list[Chunk]:
+        """The chunks of the current phase, in order."""
+        return [kept.chunk for kept in await self._chunks.chunks(job.id, first=self._first)]
+
     async def cut(self, job: Job) -> None:
         """Cut further chunks of the current phase and write them down before any is handed out."""
         # Workers wait for the first chunks: cut no more than can be handed out.
@@ -78,8 +90,15 @@ class Supply:
             self._waiting.extend(chunks)
         self._all_cut = len(chunks) < limit
 
-    async def advance(self, job: Job) -> None:
-        """Begin the next phase. All chunks of the current one must be committed."""
-        phase = self._phase + 1
-        await self._calls.call(self._transfer.advance, job.uid, job.attempt, job.plan, phase)
+    async def advance(self, job: Job) -> tuple[str, ...]:
+        """Begin the next phase, and return what users should know. All chunks of the current one must be committed."""
+        phase, chunks = self._phase + 1, await self.of_phase(job)
+        notes = await self._calls.call(self._transfer.advance, job.uid, job.attempt, job.plan, phase, chunks)
+        self._first = self._last.ordinal + 1 if self._last else 0
         self._phase, self._all_cut = phase, False
+        return notes
+
+
+def phase_of(cut: Sequence[Chunk]) -> int:
+    """The phase in which a job continues after these chunks."""
+    return cut[-1].phase if cut else 0

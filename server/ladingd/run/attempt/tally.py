@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import total
 from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import CommittedChunk
+from ladingd.run.attempt.supply import phase_of
 from ladingd.run.attempt.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -24,7 +26,12 @@ class Tally:
 
     def __init__(self, plan: Plan, committed: Sequence[CommittedChunk] = ()) -> None:
         self._plan = plan
-        self._throughput = Throughput(plan.end - plan.start, time.monotonic)
+        self._phase, self._end = 0, plan.range(0)[1]
+        """The current phase, and the end of its range."""
+        sizes = [plan.size(phase) for phase in range(len(plan.phases))]
+        self._before = [0, *accumulate(sizes)]
+        """The units of all phases before each one."""
+        self._throughput = Throughput(sum(sizes), time.monotonic)
         self._counts: dict[int, Counts] = {}
         self._uncertain: set[int] = set()
         self.take_ledger(committed)
@@ -35,19 +42,30 @@ class Tally:
         if final:
             self._uncertain.clear()
 
-    def begin(self, kept: Sequence[Chunk]) -> None:
-        """Start the measurement. Earlier attempts have cut these chunks."""
-        self._throughput.restart(sum(self._extent(chunk) for chunk in kept if chunk.ordinal in self._counts))
+    def begin(self, kept: Sequence[Chunk], end: int) -> None:
+        """Start the measurement. Earlier attempts have cut these chunks. ``end``: the end of the current phase."""
+        self._phase, self._end = phase_of(kept), end
+        current = [chunk for chunk in kept if chunk.phase == self._phase and chunk.ordinal in self._counts]
+        self._throughput.restart(self._before[self._phase] + sum(map(self.extent, current)))
+
+    def enter(self, phase: int, end: int) -> None:
+        """A phase begins; all before it are complete. ``end``: the end of its range."""
+        self._phase, self._end = phase, end
+        self._throughput.reach(self._before[phase])
+
+    def complete(self) -> None:
+        """All phases are complete."""
+        self._throughput.reach(self._before[-1])
 
     def add(self, chunk: Chunk, counts: Counts) -> None:
         """A chunk is committed."""
         self._counts[chunk.ordinal] = counts
         self._uncertain.discard(chunk.ordinal)
-        self._throughput.add(chunk.ordinal, self._extent(chunk), counts.read)
+        self._throughput.add(chunk.ordinal, self.extent(chunk), counts.read)
 
     def hear(self, chunk: Chunk, report: Report) -> None:
         """A running chunk reports its progress. Its records count once it is committed."""
-        self._throughput.hear(chunk.ordinal, report.share * self._extent(chunk), report.records)
+        self._throughput.hear(chunk.ordinal, report.share * self.extent(chunk), report.records)
 
     def doubt(self, chunk: Chunk) -> None:
         """The call of a chunk was cancelled or has failed: only the ledger knows its outcome."""
@@ -89,6 +107,15 @@ class Tally:
             raise BillImbalance(f"the bill does not balance: {counts.pending} records are staged and were not merged")
         return counts
 
-    def _extent(self, chunk: Chunk) -> int:
-        """How many of the plan's units a chunk takes. The outer chunks of a table are open to one side."""
-        return max(min(chunk.end, self._plan.end) - max(chunk.start, self._plan.start), 0)
+    def extent(self, chunk: Chunk) -> int:
+        """How many of the plan's units a chunk of the current phase takes: the bytes of a file, or the keys of a table.
+
+        The outer chunks of a table are open to one side.
+        """
+        start, size = self._plan.range(self._phase)[0], self._plan.size(self._phase)
+        length = max(self._end - start, 1)
+
+        def share(position: int) -> int:
+            return size * (min(max(position, start), self._end) - start) // length
+
+        return share(chunk.end) - share(chunk.start)

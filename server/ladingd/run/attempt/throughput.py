@@ -46,6 +46,11 @@ class Throughput:
         self._records += records
         self._mark()
 
+    def reach(self, done: int) -> None:
+        """Note that so many units are done. Parts without records have no chunks."""
+        self._done = max(self._done, done)
+        self._mark()
+
     def hear(self, ordinal: int, units: float, records: int) -> None:
         """Note the progress of a running chunk."""
         self._under_way[ordinal] = (units, records)

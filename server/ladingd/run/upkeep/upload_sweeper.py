@@ -47,7 +47,8 @@ class UploadSweeper:
         """The files that jobs may still need."""
         before = utc_now() - FAILED_FOR
         jobs = await self._jobs.in_states(_MAY_NEED)
-        return [job.spec.file for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before]
+        kept = (job for job in jobs if job.state is not State.FAILED or (job.end_time or before) > before)
+        return [file for job in kept for file in job.spec.named_files]
 
     async def run(self) -> None:
         """Run rounds until cancelled."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ladingd.core.errors import DestinationRefused, InvalidSpec, SourceChanged
+from ladingd.data.files import fingerprint
 from ladingd.data.formats.csv import chunker as cut
 from ladingd.data.formats.csv.chunker import RECORD_TOO_LONG, UNTERMINATED_QUOTE
-from ladingd.data.imports import importer as table_import
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ladingd.core.plan import Chunk, ImportPlan
+    from ladingd.core.plan import Chunk, Fingerprint, ImportPlan
     from tests.unit.data.conftest import Yard
 
 RECORDS = 30_000
@@ -135,14 +135,14 @@ def test_what_stands_before_the_records_is_noticed(yard: Yard, before: str) -> N
 
 
 def test_a_file_that_is_written_while_it_is_planned_is_refused(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan_import = table_import.plan_import
+    take = fingerprint.take
 
-    def exchange(*args: object) -> ImportPlan:
-        plan = plan_import(*args)  # type: ignore[arg-type]
+    def exchange(*args: Any) -> Fingerprint:
+        taken = take(*args)
         yard.write("b,a\n1,2\n")
-        return plan
+        return taken
 
-    monkeypatch.setattr(table_import, "plan_import", exchange)
+    monkeypatch.setattr(fingerprint, "take", exchange)
     with pytest.raises(InvalidSpec, match=r"in\.csv is being written: create the job when it is complete"):
         yard.plan_import("a,b\n1,2\n")
 
@@ -150,7 +150,7 @@ def test_a_file_that_is_written_while_it_is_planned_is_refused(yard: Yard, monke
 def test_digests_of_earlier_versions_prove_nothing(yard: Yard) -> None:
     """Those digests were sums. A job continues after them only if nobody can have written the file."""
     plan = yard.plan_import(TEXT, chunk_bytes=40_000)
-    old = replace(plan, fingerprint=replace(plan.fingerprint, state=""))
+    old = replace(plan, files=(replace(plan.file, fingerprint=replace(plan.file.fingerprint, state="")),))
     chunks = [replace(chunk, digest="0123456789abcdef") for chunk in begin(yard, old)]
     yard.transfer.process("job", 1, old, chunks[0])
     yard.transfer.check_source("job", old, chunks)

@@ -105,7 +105,7 @@ def test_an_encoding_that_is_named_is_used(
 @pytest.mark.parametrize("mark", ["\ufeff", ""])
 def test_the_byte_order_of_a_named_encoding_is_detected(yard: Yard, name: str, order: str, mark: str) -> None:
     plan = yard.plan_import((mark + table(GERMAN)).encode(order), encoding=name)
-    assert plan.content.encoding == order
+    assert plan.file.content.encoding == order
     yard.run(plan)
     assert yard.sql("SELECT name, city FROM t") == GERMAN
 
@@ -158,7 +158,7 @@ def test_bytes_beyond_the_sample_decide(yard: Yard) -> None:
 def test_places_of_records_are_those_of_the_file(yard: Yard) -> None:
     text = "größe;id\nä;1\nö;x\n" + "ü;2\n" * 50
     plan = yard.plan_import(text.encode("latin-1"), encoding="latin-1", types={"id": "integer"}, chunk_bytes=7)
-    assert (plan.start, plan.end) == (9, len(text))
+    assert (plan.file.start, plan.file.end) == (9, len(text))
     assert yard.run(plan) == Counts(read=52, inserted=51, rejected=1, errors=1)
     (reject,) = rejects_of(yard, plan)
     assert (reject.line, reject.record, reject.raw) == (3, 2, "ö;x")
@@ -167,7 +167,7 @@ def test_places_of_records_are_those_of_the_file(yard: Yard) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_delimiter_beyond_ascii(yard: Yard, encoding: str) -> None:
     plan = yard.plan_import("a§§b\nä§§1\nö§§2\n".encode(encoding), encoding=encoding, csv=CsvFormat(delimiter="§§"))
-    assert plan.content.spooled == (encoding == "latin-1")
+    assert plan.file.content.spooled == (encoding == "latin-1")
     yard.run(plan)
     assert yard.sql("SELECT a, b FROM t") == [("ä", 1), ("ö", 2)]
 

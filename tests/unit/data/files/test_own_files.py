@@ -64,7 +64,7 @@ async def refusals(yard: Yard, file: File) -> list[str]:
     transfer = yard.transfer
     said = []
     with pytest.raises(InvalidSpec) as imported:
-        transfer.plan(ImportSpec(file=file, target=Table(table="t")))
+        transfer.plan(ImportSpec(files=(file,), target=Table(table="t")))
     said.append(imported.value.problem)
     with pytest.raises(InvalidRequest) as downloaded:
         async with RootFiles(transfer.roots, transfer.own_files).send(file, 0):
@@ -160,7 +160,7 @@ def test_files_that_exist_apart_are_no_others_for_their_case(guarded: Yard, tmp_
     (tmp_path / "srv/CRM.db").write_text("a\n1\n")
     if (tmp_path / "srv/CRM.db").samefile(tmp_path / "srv/crm.db"):
         pytest.skip("this file system does not tell them apart")
-    guarded.transfer.plan(ImportSpec(file=File(root="srv", path="CRM.db"), target=Table(table="t")))
+    guarded.transfer.plan(ImportSpec(files=(File(root="srv", path="CRM.db"),), target=Table(table="t")))
 
 
 def test_beside_a_database_everything_else_is_free(guarded: Yard, tmp_path: Path) -> None:
@@ -183,11 +183,11 @@ def test_no_export_over_its_own_source(guarded: Yard) -> None:
 
 async def test_uploads_are_open_by_their_own_root_and_by_no_other(guarded: Yard, tmp_path: Path) -> None:
     upload = File(root=UPLOADS, path=f"{ID}/a.csv")
-    guarded.transfer.plan(ImportSpec(file=upload, target=Table(table="t")))
+    guarded.transfer.plan(ImportSpec(files=(upload,), target=Table(table="t")))
     async with RootFiles(guarded.transfer.roots, guarded.transfer.own_files).send(upload, 0):
         pass
     os.link(tmp_path / "state" / UPLOADS / ID / "a.csv", tmp_path / "srv/copy.csv")
-    guarded.transfer.plan(ImportSpec(file=upload, target=Table(table="t")))
+    guarded.transfer.plan(ImportSpec(files=(upload,), target=Table(table="t")))
     assert "belongs to the daemon" in (await refusals(guarded, File(root="srv", path="copy.csv")))[0]
     plan = guarded.transfer.plan(ExportSpec(source=Table(table="t"), file=File(root=UPLOADS, path=f"{ID}/store.db")))
     guarded.run(plan)
@@ -199,7 +199,7 @@ def test_an_upload_that_is_a_link_out_of_the_uploads_is_none(guarded: Yard, tmp_
     (tmp_path / "state" / UPLOADS / ID / "c.csv").symlink_to(tmp_path / "state/store.db")
     for name in ("b.csv", "c.csv"):
         with pytest.raises(InvalidSpec, match=r"belongs to the daemon|leads out of its root"):
-            guarded.transfer.plan(ImportSpec(file=File(root=UPLOADS, path=f"{ID}/{name}"), target=Table(table="t")))
+            guarded.transfer.plan(ImportSpec(files=(File(root=UPLOADS, path=f"{ID}/{name}"),), target=Table(table="t")))
 
 
 # Meanwhile
@@ -211,7 +211,7 @@ def test_a_connection_that_a_reload_adds_is_protected_from_jobs_that_run(guarded
     plan = guarded.transfer.plan(
         ExportSpec(source=Table(table="t"), file=File(root="srv", path="out.csv"), overwrite=True)
     )
-    fetched = guarded.transfer.plan(ImportSpec(file=File(root="srv", path="out.csv"), target=Table(table="t")))
+    fetched = guarded.transfer.plan(ImportSpec(files=(File(root="srv", path="out.csv"),), target=Table(table="t")))
     guarded.transfer.begin("job", 1, plan)
     chunks = guarded.chunks(plan)
     for chunk in chunks:

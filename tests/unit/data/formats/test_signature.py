@@ -36,7 +36,7 @@ COMPRESSED = [
 @pytest.mark.parametrize(("name", "kind"), NAMES)
 def test_an_import_of_another_format_is_refused_by_its_name(yard: Yard, name: str, kind: str) -> None:
     with pytest.raises(InvalidSpec, match=f"{name} is {kind}, which Lading cannot read yet: .* first") as caught:
-        yard.transfer.plan(ImportSpec(file=yard.write("a,b\n1,2\n", name), target=Table(table="t")))
+        yard.transfer.plan(ImportSpec(files=(yard.write("a,b\n1,2\n", name),), target=Table(table="t")))
     assert caught.value.field == "files[0].path"
 
 
@@ -119,4 +119,4 @@ def test_text_that_only_looks_like_another_format_is_read(yard: Yard, text: str)
 def test_other_names_are_no_matter(yard: Yard, name: str) -> None:
     yard.sql("CREATE TABLE t (a INTEGER, b INTEGER)")
     yard.plan_export(path=f"o{name}")
-    yard.transfer.plan(ImportSpec(file=yard.write("a,b\n1,2\n", name), target=Table(table="t")))
+    yard.transfer.plan(ImportSpec(files=(yard.write("a,b\n1,2\n", name),), target=Table(table="t")))

@@ -43,7 +43,7 @@ def test_blank_lines_before_the_header_count_as_nothing(yard: Yard, mark: str, e
 
 def test_one_blank_line_without_a_header(yard: Yard) -> None:
     plan = yard.plan_import("\n1,2\n", csv=CsvFormat(header=Header.ABSENT))
-    assert (plan.notes, plan.start, plan.first_line) == (("line 1 is blank and was skipped",), 1, 2)
+    assert (plan.notes, plan.file.start, plan.file.first_line) == (("line 1 is blank and was skipped",), 1, 2)
 
 
 def test_a_header_longer_than_the_head_is_read_whole(yard: Yard) -> None:

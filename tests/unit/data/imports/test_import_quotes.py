@@ -91,7 +91,7 @@ def test_escaped_quotes_are_detected_by_what_follows_them(yard: Yard) -> None:
         "x,C:\\dir\n"
     )
     plan = yard.plan_import(text)
-    assert plan.layout.details["escape"] == "\\"
+    assert plan.file.layout.details["escape"] == "\\"
     assert 'quote: ", escaped by \\;' in plan.detected
     assert yard.run(plan) == Counts(read=7, inserted=7)
     assert yard.sql("SELECT label FROM t ORDER BY rowid") == [
@@ -116,7 +116,7 @@ def test_escaped_quotes_are_detected_by_what_follows_them(yard: Yard) -> None:
 )
 def test_a_backslash_before_a_closing_quote_escapes_nothing(yard: Yard, text: str) -> None:
     plan = yard.plan_import(text, csv=CsvFormat(header=Header.PRESENT))
-    assert plan.layout.details["escape"] == ""
+    assert plan.file.layout.details["escape"] == ""
     assert yard.run(plan).rejected == 0
 
 

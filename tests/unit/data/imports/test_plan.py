@@ -47,16 +47,17 @@ def test_files_outside_of_the_root_are_not_opened(yard: Yard, tmp_path_factory: 
         "sub/../inner.csv": "relative",
         "link.csv": "leads out",
         "missing.csv": "does not exist",
-        "sub": "is a directory",
+        "sub/deeper": "does not exist",
+        "p*e": "matches no file",
         "pipe": "not a regular file",
         "": "is needed",
     }.items():
         with pytest.raises(InvalidSpec, match=words) as caught:
-            yard.transfer.plan(ImportSpec(file=File(path=path), target=Table(table="t")))
+            yard.transfer.plan(ImportSpec(files=(File(path=path),), target=Table(table="t")))
         assert caught.value.field == "files[0].path"
-    yard.transfer.plan(ImportSpec(file=File(path="sub/good.csv"), target=Table(table="t")))
+    yard.transfer.plan(ImportSpec(files=(File(path="sub/good.csv"),), target=Table(table="t")))
     with pytest.raises(InvalidSpec, match="the daemon knows local"):
-        yard.transfer.plan(ImportSpec(file=File(root="else", path="x"), target=Table(table="t")))
+        yard.transfer.plan(ImportSpec(files=(File(root="else", path="x"),), target=Table(table="t")))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_what_is_refused_names_its_field(
     yard.sql("CREATE TABLE computed (a, b AS (a + 1))")
     file = yard.write("a,b\n1,2\n")
     with pytest.raises(InvalidSpec) as caught:
-        yard.transfer.plan(ImportSpec(file=file, target=target, types=types, csv=csv))
+        yard.transfer.plan(ImportSpec(files=(file,), target=target, types=types, csv=csv))
     assert caught.value.field == field
 
 
@@ -135,7 +136,7 @@ def test_without_a_header_columns_are_matched_by_place(yard: Yard) -> None:
 )
 def test_dialects_are_detected(yard: Yard, text: str, delimiter: str, names: list[str]) -> None:
     plan = yard.plan_import(text)
-    assert (plan.layout.details["delimiter"], [column.source for column in plan.columns]) == (delimiter, names)
+    assert (plan.file.layout.details["delimiter"], [column.source for column in plan.columns]) == (delimiter, names)
 
 
 def test_a_type_that_some_values_do_not_fit_is_noted(yard: Yard) -> None:

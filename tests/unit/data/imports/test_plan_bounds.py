@@ -53,7 +53,7 @@ directory = Path(sys.argv[1])
 connection = Connection(name="local", url=f"sqlite://{directory}/t.db")
 work_dir = WorkDir(directory=directory / "work")
 transfer = BulkTransfer(connections={"local": connection}, roots={"local": directory}, work_dir=work_dir)
-spec = ImportSpec(file=File(path="in.csv"), target=Table(table="t"))
+spec = ImportSpec(files=(File(path="in.csv"),), target=Table(table="t"))
 before, begin, said = resident(), time.process_time(), ""
 try:
     transfer.plan(spec)

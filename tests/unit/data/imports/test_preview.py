@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def preview(yard: Yard, text: str, records: int = 20, table: str = "t") -> Preview:
-    return yard.transfer.preview(ImportSpec(file=yard.write(text), target=Table(table=table)), records)
+    return yard.transfer.preview(ImportSpec(files=(yard.write(text),), target=Table(table=table)), records)
 
 
 def test_the_first_records_are_shown_as_they_would_be_read(yard: Yard) -> None:

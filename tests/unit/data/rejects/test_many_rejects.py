@@ -23,7 +23,7 @@ def test_rejects_are_written_without_holding_them_all(yard: Yard, tmp_path: Path
     data = b"x\n" * 20_000
     plan = yard.plan_import("a,b\n1,2\n" + data.decode())
     (chunk,) = yard.chunks(plan)
-    with open_source({"local": tmp_path}, {}, plan.file) as source:
+    with open_source({"local": tmp_path}, {}, plan.file.location) as source:
         piece = Csv().read(source, plan, chunk)
     batch = CompiledMapping.of(plan, [sqlite_reading(TEXT, inferred=False)] * 2).apply(piece, chunk)
     path = tmp_path / "rejects"

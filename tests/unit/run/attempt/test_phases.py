@@ -63,13 +63,15 @@ class StagingTransfer(FakeTransfer):
         assert counts.balances
         return self.ledger(job_uid).setdefault(chunk.ordinal, counts)
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int) -> None:
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         self.calls.append(("advance", phase))
-        super().advance(job_uid, attempt, plan, phase)
+        assert [chunk.phase for chunk in chunks] == [0] * LOADS
+        notes = super().advance(job_uid, attempt, plan, phase, chunks)
         assert len(self.ledger(job_uid)) == LOADS, "all chunks of the phase before are committed"
+        return notes
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
-        assert [chunk.phase for chunk in chunks] == [0] * LOADS + [1] * MERGES
+        assert [chunk.phase for chunk in chunks] == [1] * MERGES
         return super().finish(job_uid, plan, chunks)
 
     @property
@@ -85,7 +87,7 @@ def transfer(rig: Rig) -> StagingTransfer:
 
 async def queued(rig: Rig) -> Job:
     job = await rig.queued(LOADS)
-    await rig.store.replan(job.id, replace(job.plan, phases=(Phase.LOAD, Phase.LOAD)))
+    await rig.store.replan(job.id, replace(job.plan, files=job.plan.files * 2, phases=(Phase.LOAD, Phase.LOAD)))
     return await rig.store.get(job.id)
 
 

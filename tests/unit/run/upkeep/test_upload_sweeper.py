@@ -55,7 +55,7 @@ def sweep_of(jobs: Any, uploads: Any = None) -> UploadSweeper:
 
 
 def importing(path: str, state: State, root: str = "uploads", ended: timedelta = timedelta()) -> Job:
-    spec = ImportSpec(file=File(root=root, path=path), target=Table(table="t"))
+    spec = ImportSpec(files=(File(root=root, path=path),), target=Table(table="t"))
     return a_job(spec=spec, state=state, end_time=datetime.now(UTC) - ended)
 
 

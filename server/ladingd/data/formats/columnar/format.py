@@ -112,9 +112,9 @@ class Columnar(Format):
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         contents = self._planned(source, plan)
         chunks: list[Chunk] = []
-        start = plan.start if previous is None else previous.end
+        start = plan.file.start if previous is None else previous.end
         ordinal = 0 if previous is None else previous.ordinal + 1
-        while start < plan.end and len(chunks) < limit:
+        while start < plan.file.end and len(chunks) < limit:
             end = _end(contents, start, plan)
             chunks.append(
                 Chunk(
@@ -136,9 +136,7 @@ class Columnar(Format):
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         contents = self._planned(source, plan)
         check_chunk(source, chunk, contents.digest(source, chunk.start, chunk.end), self.unit)
-        names, _ = different_names(contents.schema.names)
         batch = read_rows(source, contents, chunk.start, chunk.end)
-        batch = batch.select([names.index(column.source) for column in plan.columns])
         origins = ColumnarOrigins(
             batch=batch, names=[column.source for column in plan.columns], first_line=contents.line(chunk.start)
         )
@@ -160,9 +158,9 @@ class Columnar(Format):
 
     def _planned(self, source: Source, plan: ImportPlan) -> Contents:
         """The contents of the file that was planned. Raises SourceChanged."""
-        size = plan.fingerprint.size
+        size = plan.file.fingerprint.size
         check_length(source, size)
-        options = plan.layout.details
+        options = plan.file.layout.details
         contents = remembered(source, size, options)
         if contents is None:
             try:
@@ -170,9 +168,9 @@ class Columnar(Format):
             except Damaged as error:
                 raise SourceChanged(f"{source.path} is not the file the job was planned with: it {error}") from error
             remember(source, size, contents)
-        if contents.rows != plan.end:
+        if contents.rows != plan.file.end:
             raise SourceChanged(
-                f"{source.path} is not the file the job was planned with: it had {plan.end:,} rows, it has "
+                f"{source.path} is not the file the job was planned with: it had {plan.file.end:,} rows, it has "
                 f"{contents.rows:,}"
             )
         return contents

@@ -32,7 +32,7 @@ def cut(
     """
     chunks: list[Chunk] = []
     cursor = Cursor.after(source, plan, previous)
-    while cursor.start < plan.end and len(chunks) < limit:
+    while cursor.start < plan.file.end and len(chunks) < limit:
         chunk, lines = _next(source, plan, cursor, record_limit)
         chunks.append(chunk)
         cursor = cursor.behind(chunk, lines)
@@ -59,15 +59,15 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor, record_limit: int) -
 
 
 def _window(source: Source, plan: ImportPlan, start: int, length: int) -> tuple[bytes, Frames]:
-    end = min(start + length, plan.end)
+    end = min(start + length, plan.file.end)
     data = source.read(start, end)
-    return data, frame(data, Dialect.of(plan.layout), final=end == plan.end)
+    return data, frame(data, Dialect.of(plan.file.layout), final=end == plan.file.end)
 
 
 def _refused(source: Source, plan: ImportPlan, cursor: Cursor, record_limit: int) -> tuple[Chunk, int]:
-    end = _end_of_record(source, Dialect.of(plan.layout), cursor.start, plan.end)
+    end = _end_of_record(source, Dialect.of(plan.file.layout), cursor.start, plan.file.end)
     if end is None:
-        line_end = end_of_line(source, cursor.start, plan.end)
+        line_end = end_of_line(source, cursor.start, plan.file.end)
         return cursor.chunk(line_end - cursor.start, 1, UNTERMINATED_QUOTE), 1
     lines = count_lines(source, cursor.start, end)
     return cursor.chunk(end - cursor.start, 1, RECORD_TOO_LONG), lines

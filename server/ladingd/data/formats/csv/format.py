@@ -75,6 +75,15 @@ class Csv(Format):
             notes=(*notes, *head.notes),
         )
 
+    def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
+        delimiter = outline.layout.details["delimiter"]
+        csv = replace(
+            spec.csv,
+            delimiter=spec.csv.delimiter or (delimiter if delimiter != NO_DELIMITER else ""),
+            header=Header.PRESENT if outline.named else Header.ABSENT,
+        )
+        return replace(spec, csv=csv)
+
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)
 
@@ -82,7 +91,7 @@ class Csv(Format):
         return read_piece(source, plan, chunk)
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
-        return end_of_line(source, position, plan.end)
+        return end_of_line(source, position, plan.file.end)
 
     def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         header = Header.ABSENT if spec.csv.header is Header.ABSENT else Header.PRESENT

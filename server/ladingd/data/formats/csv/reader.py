@@ -44,8 +44,8 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     if chunk.refused is not None:
         return refused_record(source, plan, chunk, _REFUSALS)
     data = read_chunk(source, plan, chunk)
-    dialect, width = Dialect.of(plan.layout), fields_of(plan)
-    parsed = parse(data, dialect, width, fill=plan.layout.details.get(RAGGED) == FILL)
+    dialect, width = Dialect.of(plan.file.layout), fields_of(plan)
+    parsed = parse(data, dialect, width, fill=plan.file.layout.details.get(RAGGED) == FILL)
     if parsed.records != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
     faults = {each.index: _misshapen(each.index, each.columns, width) for each in parsed.misshapen}
@@ -109,7 +109,7 @@ class CsvOrigins(Origins):
 
 def fields_of(plan: ImportPlan) -> int:
     """How many fields the records have. The last ones may be empty in all records, and no columns."""
-    return int(plan.layout.details.get(FIELDS, len(plan.columns)))
+    return int(plan.file.layout.details.get(FIELDS, len(plan.columns)))
 
 
 def _rows_with_values(columns: Sequence[pa.Array]) -> Positions:

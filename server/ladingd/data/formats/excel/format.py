@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Column, Layout
     from ladingd.core.spec import ExportSpec
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Outline
 
 _ZIPPED, _OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _WEIGHT = 0.52
@@ -72,6 +73,10 @@ class Excel(Columnar):
     def options(self, spec: ImportSpec) -> Mapping[str, str]:
         header = spec.csv.header if spec.excel.header is Header.DEFAULT else spec.excel.header
         return {"sheet": spec.excel.sheet, "range": spec.excel.range, "header": header.value}
+
+    def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
+        header = Header.PRESENT if outline.named else Header.ABSENT
+        return replace(spec, csv=replace(spec.csv, header=header), excel=replace(spec.excel, header=header))
 
     def look(self, source: Source, size: int, options: Mapping[str, str]) -> ExcelContents:
         with without_collection():

@@ -21,7 +21,7 @@ def cut(source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) ->
     """The next chunks, at most ``limit``. An element longer than the limit is a chunk of its own, refused."""
     chunks: list[Chunk] = []
     cursor = Cursor.after(source, plan, previous)
-    while cursor.start < plan.end and len(chunks) < limit:
+    while cursor.start < plan.file.end and len(chunks) < limit:
         chunk, lines = _next(source, plan, cursor)
         chunks.append(chunk)
         cursor = cursor.behind(chunk, lines)
@@ -30,19 +30,19 @@ def cut(source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) ->
 
 def is_behind(source: Source, plan: ImportPlan, chunk: Chunk) -> bool:
     """Whether a chunk is what follows the array."""
-    return chunk.records == 0 and chunk.start > plan.start and source.read(chunk.start - 1, chunk.start) == b"]"
+    return chunk.records == 0 and chunk.start > plan.file.start and source.read(chunk.start - 1, chunk.start) == b"]"
 
 
 def _next(source: Source, plan: ImportPlan, cursor: Cursor) -> tuple[Chunk, int]:
     """The next chunk and the number of its lines."""
-    if cursor.start > plan.start and source.read(cursor.start - 1, cursor.start) == b"]":
-        return _digested(source, cursor.chunk(plan.end - cursor.start, 0)), 0
+    if cursor.start > plan.file.start and source.read(cursor.start - 1, cursor.start) == b"]":
+        return _digested(source, cursor.chunk(plan.file.end - cursor.start, 0)), 0
     size, longest = chunk_size(plan, cursor.start), max(RECORD_LIMIT + 1, plan.chunk_bytes)
     while True:
-        end = min(cursor.start + size, plan.end)
+        end = min(cursor.start + size, plan.file.end)
         data = source.read(cursor.start, end)
-        found = elements_in(data, final=end == plan.end)
-        if found.starts or found.closed or (end == plan.end and len(data) <= longest):
+        found = elements_in(data, final=end == plan.file.end)
+        if found.starts or found.closed or (end == plan.file.end and len(data) <= longest):
             break
         if size >= longest:
             return _too_long(source, plan, cursor)
@@ -55,9 +55,9 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor) -> tuple[Chunk, int]
             break
     stop = cursor.start + found.end
     if not found.closed:
-        stop = _behind_blanks(source, stop, plan.end)
-    elif plan.end - stop <= _SHORT:
-        stop = plan.end
+        stop = _behind_blanks(source, stop, plan.file.end)
+    elif plan.file.end - stop <= _SHORT:
+        stop = plan.file.end
     data = data[: stop - cursor.start] if stop <= end else source.read(cursor.start, stop)
     return replace(cursor.chunk(len(data), len(found.starts)), digest=digest(data)), lines_in(data)
 
@@ -73,15 +73,15 @@ def _behind_blanks(source: Source, start: int, end: int) -> int:
 
 
 def _too_long(source: Source, plan: ImportPlan, cursor: Cursor) -> tuple[Chunk, int]:
-    skipping, position, kept, end = Skipping(), cursor.start, b"", plan.end
-    for block in source.blocks(cursor.start, plan.end):
+    skipping, position, kept, end = Skipping(), cursor.start, b"", plan.file.end
+    for block in source.blocks(cursor.start, plan.file.end):
         data = kept + block
         whole = len(data.rstrip(b"\\"))
         stop = skipping.end(data[:whole], 0)
         if stop is not None:
             end = position - len(kept) + stop + 1
             if data[stop] == ord(","):
-                end = _behind_blanks(source, end, plan.end)
+                end = _behind_blanks(source, end, plan.file.end)
             break
         position, kept = position + len(block), data[whole:]
     chunk = _digested(source, cursor.chunk(end - cursor.start, 1, RECORD_TOO_LONG))

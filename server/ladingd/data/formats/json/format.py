@@ -44,6 +44,7 @@ class Json(Format):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "JSON"
     endings: ClassVar[frozenset[str]] = frozenset({"json"})
+    sparse: ClassVar[bool] = True
     read_only_endings: ClassVar[frozenset[str]] = frozenset({"geojson"})
 
     def recognises(self, sample: bytes) -> bool:
@@ -109,15 +110,15 @@ class Json(Format):
             closed = source.read(last.end - 1, last.end) == b"]" if found is None else found.closed
             end += last.end - last.start if found is None else found.end
             if not closed:
-                return f"{source.path}: the array is not closed: the file ends within it, at byte {plan.end:,}"
-        rest = source.read(end, min(end + RECORD_LIMIT, plan.end))
-        if plan.end - end > RECORD_LIMIT or _ends(rest, within_object=bool(plan.layout.details["key"])):
+                return f"{source.path}: the array is not closed: the file ends within it, at byte {plan.file.end:,}"
+        rest = source.read(end, min(end + RECORD_LIMIT, plan.file.end))
+        if plan.file.end - end > RECORD_LIMIT or _ends(rest, within_object=bool(plan.file.layout.details["key"])):
             return ""
         return f"{source.path}: what follows the array at byte {end + 1:,} is no part of it and was not imported"
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
-        between = plan.layout.details["between"].encode()
-        found = source.read(position, min(position + _NEAR, plan.end)).find(between) if between else -1
+        between = plan.file.layout.details["between"].encode()
+        found = source.read(position, min(position + _NEAR, plan.file.end)).find(between) if between else -1
         return None if found < 0 else position + found + between.index(b",") + 1
 
     def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:

@@ -33,6 +33,7 @@ class JsonLines(Format):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "JSON Lines"
     endings: ClassVar[frozenset[str]] = frozenset({"jsonl", "ndjson"})
+    sparse: ClassVar[bool] = True
 
     def recognises(self, sample: bytes) -> bool:
         line, end, _ = sample.lstrip(BLANK + b"\n").partition(b"\n")
@@ -70,7 +71,7 @@ class JsonLines(Format):
         return read_piece(source, plan, chunk)
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
-        return end_of_line(source, position, plan.end)
+        return end_of_line(source, position, plan.file.end)
 
     def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         return Layout(format=NAME)

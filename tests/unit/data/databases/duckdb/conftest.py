@@ -53,7 +53,7 @@ class Pond:
         """Import a file."""
         (self.directory / "in.csv").write_text(text)
         target, csv = Table(connection="pond", table=table), CsvFormat(header=Header.PRESENT)
-        return self.run(self.transfer.plan(ImportSpec(file=File(path="in.csv"), target=target, csv=csv)), job)
+        return self.run(self.transfer.plan(ImportSpec(files=(File(path="in.csv"),), target=target, csv=csv)), job)
 
     def export(self, table: str = "t", path: str = "out.csv", job: str = "export") -> str:
         """Export a table."""

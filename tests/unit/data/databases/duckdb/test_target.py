@@ -20,7 +20,7 @@ def test_a_column_that_was_altered_after_a_job_is_read_as_it_is_now(pond: Pond) 
     pond.sql("CREATE TABLE t (v INTEGER)")
     assert pond.load("v\n3000000000\n1\n", job="first") == Counts(read=2, inserted=1, rejected=1, errors=1)
     pond.sql("ALTER TABLE t ALTER v TYPE BIGINT")
-    plan = pond.transfer.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="pond", table="t")))
+    plan = pond.transfer.plan(ImportSpec(files=(File(path="in.csv"),), target=Table(connection="pond", table="t")))
     assert plan.notes == ()
     # Another worker begins the job.
     subprocess.run([sys.executable, "-c", _BEGIN], input=pickle.dumps((pond.transfer, plan)), check=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from ladingd.core.plan import Chunk, Column, Fingerprint, ImportPlan
+from ladingd.core.plan import Chunk, Column, Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.spec import File, Table
 from ladingd.data.databases.postgres.catalog import TableShape, read_shape
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
@@ -57,9 +57,16 @@ class Quay:
         table = None if create else self.target.table(Table(table="t"))
         required = {column.name for column in table.columns if not column.nullable} if table else set()
         return ImportPlan(
-            file=File(path="in.csv"),
-            fingerprint=Fingerprint(size=0, head="", tail=""),
-            layout=Dialect(delimiter=",", quote='"').layout(),
+            files=(
+                PlannedFile(
+                    location=File(path="in.csv"),
+                    fingerprint=Fingerprint(size=0, head="", tail=""),
+                    layout=Dialect(delimiter=",", quote='"').layout(),
+                    start=0,
+                    end=0,
+                    first_line=2,
+                ),
+            ),
             columns=tuple(
                 Column(
                     source=f"s_{name}", target=name, type=(types or {}).get(name, "text"), nullable=name not in required
@@ -68,9 +75,6 @@ class Quay:
             ),
             target=Table(connection="quay", table="t"),
             create_table=create,
-            start=0,
-            end=0,
-            first_line=2,
             chunk_bytes=1,
         )
 

@@ -84,7 +84,7 @@ class Ramp:
     def load(self, path: str, table: str, csv: CsvFormat) -> Counts:
         """Import a file into a table."""
         target = Table(connection="quay", table=table)
-        plan = self.transfer.plan(ImportSpec(file=File(path=path), target=target, csv=csv))
+        plan = self.transfer.plan(ImportSpec(files=(File(path=path),), target=target, csv=csv))
         self.transfer.begin("load", 1, plan)
         counts, previous = Counts(), None
         while more := self.transfer.cut("job", plan, previous, 3):

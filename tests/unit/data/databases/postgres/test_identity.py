@@ -249,7 +249,7 @@ def test_long_and_reserved_names_make_a_table_that_takes_the_file_again(quay: Qu
         roots={"local": tmp_path},
         work_dir=WorkDir(directory=tmp_path / "work"),
     )
-    spec = ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t"))
+    spec = ImportSpec(files=(File(path="in.csv"),), target=Table(connection="quay", table="t"))
     for number in (1, 2):
         plan = transfer.plan(spec)
         assert isinstance(plan, ImportPlan)

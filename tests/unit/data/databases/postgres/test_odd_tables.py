@@ -50,7 +50,7 @@ def load(quay: Quay, tmp_path: Path) -> Importing:
             work_dir=WorkDir(directory=tmp_path / "work"),
         )
         target = Table(connection="quay", table="t")
-        plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=target, types=types or {}))
+        plan = transfer.plan(ImportSpec(files=(File(path="in.csv"),), target=target, types=types or {}))
         transfer.begin(job, 1, plan)
         chunks = transfer.cut("job", plan, None, 10)
         counts = sum((transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())
@@ -166,7 +166,7 @@ def test_a_column_that_was_made_wider_takes_what_it_has_refused(quay: Quay, tmp_
         roots={"local": tmp_path},
         work_dir=WorkDir(directory=tmp_path / "work"),
     )
-    plan = transfer.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
+    plan = transfer.plan(ImportSpec(files=(File(path="in.csv"),), target=Table(connection="quay", table="t")))
     assert isinstance(plan, ImportPlan)
     transfer.begin("job", 1, plan)
     (chunk,) = transfer.cut("job", plan, None, 10)

@@ -139,7 +139,7 @@ def there_and_back(quay: Quay, folder: Path, table: str) -> Counts:
     bulk = transfer(quay, folder)
     out = bulk.plan(ExportSpec(source=Table(connection="quay", table=table), file=File(path=f"{table}.csv")))
     run(bulk, out, f"out-{table}")
-    spec = ImportSpec(file=File(path=f"{table}.csv"), target=Table(connection="quay", table=f"{table}_again"))
+    spec = ImportSpec(files=(File(path=f"{table}.csv"),), target=Table(connection="quay", table=f"{table}_again"))
     return run(bulk, bulk.plan(spec), f"in-{table}")
 
 
@@ -181,7 +181,7 @@ def test_words_beside_records_that_the_table_refuses(quay: Quay, tmp_path: Path)
     ]
     (tmp_path / "in.csv").write_text("d,n,b,a\n" + "\n".join(lines) + "\n")
     bulk = transfer(quay, tmp_path)
-    plan = bulk.plan(ImportSpec(file=File(path="in.csv"), target=Table(connection="quay", table="t")))
+    plan = bulk.plan(ImportSpec(files=(File(path="in.csv"),), target=Table(connection="quay", table="t")))
     assert run(bulk, plan, "job") == Counts(read=8, inserted=3, rejected=5, errors=5)
     told = asyncio.run(RejectFiles(WorkDir(directory=tmp_path / "work")).read("job", [0], size=10)).items
     assert [(reject.line, reject.column, reject.connector) for reject in told] == [

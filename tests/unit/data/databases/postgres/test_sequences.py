@@ -115,8 +115,8 @@ def test_one_that_may_not_be_moved_is_named_and_stops_nothing(quay: Quay, tmp_pa
         (tmp_path / "in.csv").write_text("id,name\n5,x\n")
         (tmp_path / "names.csv").write_text("name\nx\n")
         target = Table(connection="quay", table="t")
-        assert bulk.plan(ImportSpec(file=File(path="names.csv"), target=target)).notes == ()
-        plan = bulk.plan(ImportSpec(file=File(path="in.csv"), target=target))
+        assert bulk.plan(ImportSpec(files=(File(path="names.csv"),), target=target)).notes == ()
+        plan = bulk.plan(ImportSpec(files=(File(path="in.csv"),), target=target))
         (note,) = plan.notes
         assert "sequence t_id_seq is not moved past the imported values of column id" in note
         assert "GRANT SELECT, UPDATE ON SEQUENCE public.t_id_seq" in note

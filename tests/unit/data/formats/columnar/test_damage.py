@@ -37,7 +37,7 @@ FILES = {"in.parquet": parquet(), "in.arrow": arrow(), "in.arrows": arrow(stream
 
 def problem_of(yard: Yard, data: bytes, name: str) -> str:
     with pytest.raises(InvalidSpec) as caught:
-        yard.transfer.plan(ImportSpec(file=yard.write(data, name), target=Table(table="t")))
+        yard.transfer.plan(ImportSpec(files=(yard.write(data, name),), target=Table(table="t")))
     assert caught.value.field == "files[0].path"
     return caught.value.problem
 
@@ -75,7 +75,7 @@ def test_any_changed_byte_ends_in_words_or_in_the_same_number_of_rows(yard: Yard
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         table = f"t{turn}"
         try:
-            plan = yard.transfer.plan(ImportSpec(file=yard.write(bytes(data), name), target=Table(table=table)))
+            plan = yard.transfer.plan(ImportSpec(files=(yard.write(bytes(data), name),), target=Table(table=table)))
             counts = yard.run(plan, f"job{turn}")  # type: ignore[arg-type]
         except (InvalidSpec, TechnicalError):
             continue
@@ -86,7 +86,7 @@ def test_any_changed_byte_ends_in_words_or_in_the_same_number_of_rows(yard: Yard
 def test_a_damaged_row_group_is_named(yard: Yard, rows: int) -> None:
     data = bytearray(parquet(pa.concat_tables([TABLE] * (rows // 1000))))
     data[data.rindex(b"name 777")] ^= 1
-    spec = ImportSpec(file=yard.write(bytes(data), "in.parquet"), target=Table(table="t"))
+    spec = ImportSpec(files=(yard.write(bytes(data), "in.parquet"),), target=Table(table="t"))
     with pytest.raises(
         (InvalidSpec, SourceUnreadable), match=r"in\.parquet: the rows [0-9],?[0-9]* to .* cannot be read"
     ):
@@ -99,7 +99,9 @@ def test_text_that_is_not_utf8_is_rejected_alone(yard: Yard) -> None:
     data = file.getvalue()
     place = data.index(b"name 7")
     plan = yard.transfer.plan(
-        ImportSpec(file=yard.write(data[:place] + b"\xff" + data[place + 1 :], "in.parquet"), target=Table(table="t"))
+        ImportSpec(
+            files=(yard.write(data[:place] + b"\xff" + data[place + 1 :], "in.parquet"),), target=Table(table="t")
+        )
     )
     counts = yard.run(plan)  # type: ignore[arg-type]
     assert (counts.inserted, counts.rejected) == (19, 1)

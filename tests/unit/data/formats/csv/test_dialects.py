@@ -91,7 +91,7 @@ def test_a_table_comes_back_by_detection_or_the_wrong_finding_is_shown(
     with TemporaryDirectory() as folder:
         yard = make_yard(Path(folder))
         file = yard.write(table.text)
-        shown = yard.transfer.preview(ImportSpec(file=file, target=Table(table="t")), 20)
+        shown = yard.transfer.preview(ImportSpec(files=(file,), target=Table(table="t")), 20)
         names, detected = [column.source for column in shown.plan.columns], shown.plan.detected
         delimiter = detected.removeprefix("delimiter: ").split("; ")[0].split(" (in doubt")[0]
         if delimiter.split(" and blanks")[0] != DELIMITERS[table.delimiter] or f"quote: {table.quote}" not in detected:
@@ -115,7 +115,7 @@ def test_any_bytes_end_in_a_clear_outcome(make_yard: Callable[[Path], Yard], dat
     with TemporaryDirectory() as folder:
         yard = make_yard(Path(folder))
         try:
-            shown = yard.transfer.preview(ImportSpec(file=yard.write(data), target=Table(table="t")), 20)
+            shown = yard.transfer.preview(ImportSpec(files=(yard.write(data),), target=Table(table="t")), 20)
         except InvalidSpec:
             return
         counts = yard.run(shown.plan)

@@ -108,14 +108,14 @@ RECORDS = [
 @pytest.mark.parametrize("text", HEADERS)
 def test_names_are_a_header(yard: Yard, text: str) -> None:
     plan = yard.plan_import(text)
-    assert plan.start > 0, plan.detected
+    assert plan.file.start > 0, plan.detected
     assert "; header: yes" in plan.detected
 
 
 @pytest.mark.parametrize("text", RECORDS)
 def test_values_are_a_record(yard: Yard, text: str) -> None:
     plan = yard.plan_import(text)
-    assert plan.start == 0, plan.detected
+    assert plan.file.start == 0, plan.detected
     assert [column.source for column in plan.columns][:1] == ["column1"]
     assert "; header: no" in plan.detected
 
@@ -142,5 +142,5 @@ def test_doubt_is_told_with_the_option_that_ends_it(yard: Yard, text: str, words
 @pytest.mark.parametrize("header", [Header.PRESENT, Header.ABSENT])
 def test_what_the_spec_says_is_not_questioned(yard: Yard, text: str, header: Header) -> None:
     plan = yard.plan_import(text, csv=CsvFormat(header=header))
-    assert (plan.start > 0) is (header is Header.PRESENT)
+    assert (plan.file.start > 0) is (header is Header.PRESENT)
     assert "in doubt" not in plan.detected

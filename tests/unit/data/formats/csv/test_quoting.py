@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladingd.core.plan import Chunk, Fingerprint, ImportPlan
+from ladingd.core.plan import Chunk, Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.spec import File, Table
 from ladingd.data.files.roots import Source
 from ladingd.data.formats.csv.boundaries import frame
@@ -148,15 +148,19 @@ def read_line(data: bytes, position: int, dialect: Dialect) -> Record:
 
 def plan_of(data: bytes, chunk_bytes: int, dialect: Dialect) -> ImportPlan:
     return ImportPlan(
-        file=File(path="x"),
-        fingerprint=Fingerprint(size=len(data), head="", tail=""),
-        layout=dialect.layout(),
+        files=(
+            PlannedFile(
+                location=File(path="x"),
+                fingerprint=Fingerprint(size=len(data), head="", tail=""),
+                layout=dialect.layout(),
+                start=0,
+                end=len(data),
+                first_line=1,
+            ),
+        ),
         columns=(),
         target=Table(table="t"),
         create_table=True,
-        start=0,
-        end=len(data),
-        first_line=1,
         chunk_bytes=chunk_bytes,
     )
 

@@ -39,7 +39,7 @@ def book(rows: list[list[Any]], at: str = "A1", **sheets: list[list[Any]]) -> by
 
 
 def plan_of(yard: Yard, data: bytes, name: str = "in.xlsx", **spec: Any) -> ImportPlan:
-    plan = yard.transfer.plan(ImportSpec(file=yard.write(data, name), target=Table(table="t"), **spec))
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(data, name),), target=Table(table="t"), **spec))
     assert isinstance(plan, ImportPlan)
     return plan
 

@@ -22,7 +22,7 @@ ROWS = [{"id": number, "name": f"näme {number}", "more": {"tags": ["a", {"b": "
 
 
 def planned(yard: Yard, text: str | bytes, name: str = "in.json", **spec: object) -> ImportPlan:
-    plan = yard.transfer.plan(ImportSpec(file=yard.write(text, name), target=Table(table="t"), **spec))  # type: ignore[arg-type]
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(text, name),), target=Table(table="t"), **spec))  # type: ignore[arg-type]
     assert isinstance(plan, ImportPlan)
     return plan
 
@@ -57,7 +57,7 @@ def test_an_envelope_in_one_line_is_read_as_its_name_says(yard: Yard) -> None:
 
 def test_a_file_without_a_name_of_its_own_is_known_by_its_content(yard: Yard) -> None:
     plan = planned(yard, json.dumps(ROWS), "in.csv")
-    assert plan.layout.format == "json"
+    assert plan.file.layout.format == "json"
     assert any("in.csv is JSON" in note for note in plan.notes)
 
 

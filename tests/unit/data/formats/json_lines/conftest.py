@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def planned(yard: Yard, text: str | bytes, **spec: object) -> ImportPlan:
     plan = yard.transfer.plan(
-        ImportSpec(file=yard.write(text, "in.jsonl"), target=Table(table="t"), **spec)  # type: ignore[arg-type]
+        ImportSpec(files=(yard.write(text, "in.jsonl"),), target=Table(table="t"), **spec)  # type: ignore[arg-type]
     )
     assert plan.kind == "import"
     return plan

@@ -122,7 +122,7 @@ def test_a_record_has_the_same_fate_beside_a_broken_one(yard: Yard, kind: str) -
             text = '{"n": 0, "v": null}\n' * 50 + f'{{"n": {number + 1}, "v": {token}}}\n' + broken
             plan = yard.transfer.plan(
                 ImportSpec(
-                    file=yard.write(text, "in.jsonl"), target=Table(table=table), types={"n": "integer", "v": kind}
+                    files=(yard.write(text, "in.jsonl"),), target=Table(table=table), types={"n": "integer", "v": kind}
                 )
             )
             yard.run(plan, job_id=f"{table}{number}")

@@ -26,7 +26,7 @@ def test_an_export_is_read_again(yard: Yard) -> None:
     assert first == {"id": 1, "name": 'a"b\\c\n\t\x01', "score": 1.5, "flag": True, "price": 12.5, "born": "2024-02-29"}
     assert (second["name"], second["born"]) == ("", None)
     yard.sql(f"CREATE TABLE again {columns}")
-    plan = yard.transfer.plan(ImportSpec(file=File(path="out.jsonl"), target=Table(table="again")))
+    plan = yard.transfer.plan(ImportSpec(files=(File(path="out.jsonl"),), target=Table(table="again")))
     assert yard.run(plan, job_id="in") == Counts(read=5, inserted=5)
     assert yard.sql("SELECT * FROM t EXCEPT SELECT * FROM again") == []
 

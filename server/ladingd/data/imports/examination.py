@@ -1,0 +1,151 @@
+"""Finds out how one file of an import is read, and whether it has the columns of the first file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import HEAD, UNKNOWN_END, ImportPlan, PlannedFile
+from ladingd.data.files import fingerprint
+from ladingd.data.files.content import ContentEnds, look
+from ladingd.data.formats.format import Format, Outline
+from ladingd.data.formats.registry import contradiction, format_to_read
+from ladingd.data.imports.survey import surveyed
+from ladingd.data.values.names import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.spec import File, ImportSpec
+    from ladingd.data.files.content import Look
+    from ladingd.data.files.roots import Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """How a file is read, and a sample of its records."""
+
+    file: PlannedFile
+    form: Format
+    outline: Outline
+    """With a sample of the whole file."""
+    notes: tuple[str, ...] = ()
+    """What people should know about the file."""
+
+
+def examine(
+    source: Source,
+    location: File,
+    member: str,
+    spec: ImportSpec,
+    draft: ImportPlan,
+    *,
+    column_limit: int,
+    share: int,
+    first: Examination | None,
+) -> Examination:
+    """Look at a file. ``draft``: the plan without files and columns.
+
+    ``share``: the number of files, which share the time of a plan. ``first``: the first file, whose columns this one
+    must have. Raises InvalidSpec.
+    """
+    state, size = source.state, source.size
+    found = look(source, spec, member, share)
+    form = format_to_read(found.source, spec, found.name)
+    form.check(spec)
+    found = found.checked(form.title, is_text=form.unit == "bytes")
+    outline, order = _outline_like(first, form, found, spec, column_limit)
+    found = found.fit_for(outline.layout)
+    outline = replace(outline, detected={**outline.detected, **found.detected})
+    spooled = found.content.spooled
+    file = PlannedFile(
+        location=location,
+        fingerprint=fingerprint.take(source, size, HEAD if spooled else max(HEAD, outline.start), state),
+        layout=outline.layout,
+        content=found.content,
+        start=found.place(outline.start),
+        end=found.end(outline.end),
+        first_line=outline.first_line,
+        order=order,
+    )
+    notes = (
+        *(() if spec.file_format else contradiction(found.name, form)),
+        *outline.notes,
+        *([f"{found.damage}; the records before are imported, then the job fails"] if found.damage else []),
+    )
+    outline = _surveyed(form, found, replace(draft, files=(file,)), outline, share)
+    if source.state != state:
+        raise InvalidSpec("files[0].path", f"{source.path} is being written: create the job when it is complete")
+    return Examination(file=file, form=form, outline=outline, notes=notes)
+
+
+def _outline_like(
+    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int
+) -> tuple[Outline, tuple[int, ...]]:
+    """The outline of a file and the order of its columns. A file is read like the first one if it can be: a short file
+    tells less about its layout."""
+    if first is None:
+        return _outline(form, found, spec, column_limit), ()
+    if form is first.form and first.outline.names:
+        outline = _outline(form, found, form.like(spec, first.outline), column_limit)
+        if (order := _order(first, outline, form)) is not None:
+            return outline, order
+    outline = _outline(form, found, spec, column_limit)
+    if (order := _order(first, outline, form)) is None:
+        raise InvalidSpec(
+            "files[0].path",
+            f"{found.source.path} has other columns than {first.file.name}, so one job cannot import both: "
+            f"{_difference(first.outline.names, outline.names)}",
+        )
+    return outline, order
+
+
+def _order(first: Examination, outline: Outline, form: Format) -> tuple[int, ...] | None:
+    """The place in the first file of each column of another file; empty: they have the same order. None: the columns
+    are other ones."""
+    known, names = first.outline.names, outline.names
+    if not names or not known:
+        return ()
+    if not (first.outline.named and outline.named):
+        return () if len(names) == len(known) else None
+    if form.sparse:
+        return () if set(names) <= set(known) else None
+    places = {fold(name): place for place, name in enumerate(known)}
+    found = [places.get(fold(name)) for name in names]
+    order = tuple(place for place in found if place is not None)
+    if len(order) < len(names) or len(set(order)) < len(order):
+        return None
+    if len(order) < len(known):
+        return None
+    return () if order == tuple(range(len(known))) else order
+
+
+def _difference(known: Sequence[str], names: Sequence[str]) -> str:
+    """What the names of two files do not share."""
+    lacking = [name for name in known if fold(name) not in set(map(fold, names))]
+    beside = [name for name in names if fold(name) not in set(map(fold, known))]
+    parts = [
+        f"{verb} {', '.join(map(repr, some[:_LISTED]))}{' …' if len(some) > _LISTED else ''}"
+        for verb, some in (("it lacks", lacking), ("it has", beside))
+        if some
+    ]
+    return " and ".join(parts) or f"it has {len(names):,} and not {len(known):,} columns"
+
+
+_LISTED = 5
+
+
+def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> Outline:
+    try:
+        return form.outline(found.source, found.source.size, spec, column_limit)
+    except ContentEnds:  # Now the size is known.
+        return form.outline(found.source, found.source.size, spec, column_limit)
+
+
+def _surveyed(form: Format, found: Look, part: ImportPlan, outline: Outline, share: int) -> Outline:
+    """The outline with a sample of the whole file, or of what is known of a stream."""
+    source, end = found.sample
+    if part.file.end != UNKNOWN_END:
+        return surveyed(form, source, part, outline, share)
+    return replace(surveyed(form, source, part.ending(end), outline, share), whole=False)
