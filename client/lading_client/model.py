@@ -81,12 +81,27 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileProgress:
+    """The file that an import of several reads: ``number`` counts from 1, ``percent`` is from 0 to 100.
+
+    The files before it are complete, and those after it have not begun.
+    """
+
+    name: str
+    number: int
+    count: int
+    percent: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """The progress of a job: ``percent`` from 0 to 100; ``time_left`` is None while it cannot be estimated."""
+    """The progress of a job: ``percent`` from 0 to 100; ``time_left`` is None while it cannot be estimated, ``file`` if
+    the job has one file."""
 
     percent: float = 0.0
     records_per_second: float = 0.0
     time_left: timedelta | None = None
+    file: FileProgress | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

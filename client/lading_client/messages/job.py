@@ -13,6 +13,7 @@ from lading_client.model import (
     Connector,
     Counters,
     Failure,
+    FileProgress,
     Job,
     JournalEntry,
     JournalLevel,
@@ -54,6 +55,7 @@ def job(message: job_pb2.Job) -> Job:
             percent=message.progress.percent,
             records_per_second=message.progress.records_per_second,
             time_left=duration_of(message.progress, "time_left"),
+            file=_file_progress(message.progress.file) if message.progress.HasField("file") else None,
         ),
         counters=Counters(
             total=message.counters.total if message.counters.HasField("total") else None,
@@ -66,6 +68,10 @@ def job(message: job_pb2.Job) -> Job:
         end_time=time_of(message, "end_time"),
         duration=duration_of(message, "duration"),
     )
+
+
+def _file_progress(message: job_pb2.FileProgress) -> FileProgress:
+    return FileProgress(name=message.name, number=message.number, count=message.count, percent=message.percent)
 
 
 def journal_entry(message: job_pb2.JournalEntry) -> JournalEntry:

@@ -21,6 +21,19 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileProgress:
+    """The file that an import of several files reads: ``number`` counts from 1, ``fraction`` is from 0 to 1.
+
+    The files before it are complete, and those after it have not begun.
+    """
+
+    name: str
+    number: int
+    count: int
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """The progress of a job: ``fraction`` from 0 to 1, ``rate`` in records a second, ``time_left`` if it can be
     estimated."""
@@ -28,6 +41,8 @@ class Progress:
     fraction: float = 0.0
     rate: float = 0.0
     time_left: timedelta | None = None
+    file: FileProgress | None = None
+    """None if the job has one file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,6 +99,8 @@ class PlannedFile:
     """A file of an import, and how it is read. The records are the bytes from ``start`` to ``end`` of its content."""
 
     location: File
+    name: str
+    """The file in messages: its path, behind which that of a member of an archive stands."""
     fingerprint: Fingerprint
     layout: Layout
     content: Content = Content()
@@ -110,8 +112,8 @@ class PlannedFile:
     """The place in the plan of each column of the file. Empty: the file has the columns of the plan in their order."""
 
     @property
-    def name(self) -> str:
-        """The path of the file, as the spec has it; a file in an archive is named after the archive."""
+    def path(self) -> str:
+        """The path of the file, as the spec has it, and that of a member of an archive."""
         return f"{self.location.path}/{self.content.member}" if self.content.member else self.location.path
 
 
@@ -158,6 +160,10 @@ class ImportPlan:
         """Where the chunks of a phase begin and end."""
         return self.files[phase].start, self.files[phase].end
 
+    def title(self, phase: int) -> str:
+        """What a phase works on."""
+        return self.files[phase].name
+
     def size(self, phase: int) -> int:
         """The size of the file of a phase in bytes: its share in the progress of the job."""
         return self.files[phase].fingerprint.size
@@ -191,6 +197,10 @@ class ExportPlan:
     def range(self, phase: int) -> tuple[int, int]:
         """Where the chunks of a phase begin and end."""
         return self.start, self.end
+
+    def title(self, phase: int) -> str:
+        """What a phase works on."""
+        return self.source.table
 
     def size(self, phase: int) -> int:
         """The number of keys of a phase: its share in the progress of the job."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import uuid
 from pathlib import PurePosixPath
 
 from lading_client.files.destination import destination
-from lading_client.files.stream import NAME as STREAM_NAME
-from lading_client.files.stream import STANDARD_INPUT, is_stream
 from lading_client.spec import File
 from lading_client.transport.address import is_socket
 
@@ -23,7 +19,7 @@ class BadPath(ValueError):
 
 def file_at(path: str) -> File:
     """A file beneath the root `local`, from a path relative to the working directory. Raises BadPath."""
-    _check_named(path)
+    check_named(path)
     absolute = os.path.abspath(path)
     # The daemon follows no links. The links in the path are followed here, with the rights of the user who named it.
     directory, name = os.path.split(absolute)
@@ -50,19 +46,6 @@ def is_remote(server: str | None) -> bool:
     return server is not None and not is_socket(server)
 
 
-def file_to_send(path: str) -> str:
-    """Check that a file can be sent and return its name without the directory. Raises BadPath."""
-    _check_named(path)
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        problem = "does not exist" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
-        raise BadPath(f"{path} {problem}") from error
-    if not stat.S_ISREG(mode):
-        raise BadPath(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}")
-    return _sendable_name(path)
-
-
 def file_to_fetch(path: str, *, overwrite: bool) -> File:
     """The file that the daemon must write so that it can be downloaded to a path. Raises BadPath."""
     name = check_free(path, overwrite=overwrite)
@@ -73,7 +56,7 @@ def file_to_fetch(path: str, *, overwrite: bool) -> File:
 def check_free(path: str, *, overwrite: bool) -> str:
     """Check that a file can be created here and return its name without the directory. Raises BadPath."""
     _check_destination(path)
-    name = _sendable_name(path)
+    name = sendable_name(path)
     if os.path.lexists(path) and not overwrite:
         raise BadPath(f"{path} exists; --overwrite replaces it")
     directory = os.path.dirname(os.path.abspath(path))
@@ -84,29 +67,8 @@ def check_free(path: str, *, overwrite: bool) -> str:
     return name
 
 
-def file_to_stream(path: str) -> str | None:
-    """The name for the content of standard input or another stream; None if the path is not that of a stream.
-
-    Raises BadPath.
-    """
-    if not path:
-        return None
-    try:
-        if path != STANDARD_INPUT and _is_device(path):
-            raise BadPath(f"{path} is a device: name a file or a pipe, or - for standard input")
-        if not is_stream(path):
-            return None
-    except OSError:
-        return None  # The usual checks say what is wrong.
-    return STREAM_NAME if path == STANDARD_INPUT else _sendable_name(path)
-
-
-def _is_device(path: str) -> bool:
-    mode = os.stat(path).st_mode
-    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-
-
-def _check_named(path: str) -> None:
+def check_named(path: str) -> None:
+    """Raise BadPath if a path is none of a file."""
     if not path:
         raise BadPath("the name of the file is empty")
     if path == "-":
@@ -114,7 +76,7 @@ def _check_named(path: str) -> None:
 
 
 def _check_destination(path: str) -> None:
-    _check_named(path)
+    check_named(path)
     try:
         destination(path)
     except OSError as error:
@@ -127,7 +89,8 @@ def _problem(error: OSError) -> str:
     return f"cannot be checked: {said}" if said == os.strerror(error.errno or 0) else said
 
 
-def _sendable_name(path: str) -> str:
+def sendable_name(path: str) -> str:
+    """The name of a file without the directory. Raises BadPath."""
     name = os.path.basename(path)
     if not name:
         raise BadPath(f"{path or 'an empty path'} is not the name of a file")

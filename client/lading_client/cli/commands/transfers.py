@@ -1,7 +1,7 @@
 """`lading import`, `export` and `run`: create a job, start it, wait for it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os.path import basename
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lading_client.cli.arguments import table_name
+from lading_client.cli.arguments.given_files import Given, given_files
 from lading_client.cli.arguments.options import (
     CommentOption,
     DelimiterOption,
@@ -33,15 +34,7 @@ from lading_client.cli.arguments.options import (
     character,
     format_name,
 )
-from lading_client.cli.arguments.paths import (
-    BadPath,
-    file_at,
-    file_to_fetch,
-    file_to_send,
-    file_to_stream,
-    file_to_write,
-    is_remote,
-)
+from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
@@ -63,7 +56,12 @@ _NEW_TABLE = "preview"
 
 def import_file(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to read; - is standard input.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Files, directories and patterns, imported in this order; - is standard input."
+        ),
+    ],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
     types: TypesOption = None,
     null_words: NullOption = None,
@@ -86,17 +84,14 @@ def import_file(
     fail_on_rejects: RejectsOption = False,
     chunk_bytes: Annotated[int, typer.Option("--chunk-bytes", hidden=True, min=0)] = 0,
 ) -> None:
-    """Import a file into a table."""
+    """Import files into a table."""
     ours = Session.of(context)
-    remote = is_remote(ours.server)
     with _usage(ours):
-        stream = file_to_stream(file)
-        sent = stream or (file_to_send(file) if remote else None)
-        source = file_at(file) if sent is None else File(path=sent)
+        given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
     csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
     wanted = ImportSpec(
-        files=(source,),
+        files=tuple(each.file for each in given),
         file_format=format_name(file_format),
         csv=csv,
         excel=_excel(ours, sheet, cells, csv),
@@ -108,22 +103,21 @@ def import_file(
         member=member,
         chunk_bytes=chunk_bytes,
     )
-    label = label or f"{basename(source.path)} into {target.table}"
-    if stream is not None:
-        with _spooled(ours, file) as spool:
-            ours.run(
-                _send_and_import(
-                    ours, spool, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects
-                )
-            )
-    elif remote:
+    label = label or f"{_named(given)} into {target.table}"
+    with ExitStack() as spools:
+        given = [
+            replace(each, path=spools.enter_context(_spooled(ours, each.path))) if each.is_stream else each
+            for each in given
+        ]
         ours.run(
-            _send_and_import(ours, file, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+            _send_and_import(ours, given, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
         )
-    else:
-        ours.run(
-            _transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
-        )
+
+
+def _named(given: Sequence[Given]) -> str:
+    """The files in a label."""
+    first = basename(given[0].file.path)
+    return first if len(given) == 1 else f"{first} and {len(given) - 1:,} more"
 
 
 def preview_file(
@@ -305,14 +299,25 @@ async def _detached(ours: Session, client: "Client", job: Job) -> int:
 
 
 async def _send_and_import(
-    ours: Session, path: str, wanted: ImportSpec, label: str, *, shared: bool, detach: bool, fail_on_rejects: bool
+    ours: Session,
+    given: Sequence[Given],
+    wanted: ImportSpec,
+    label: str,
+    *,
+    shared: bool,
+    detach: bool,
+    fail_on_rejects: bool,
 ) -> int:
+    """Import files. Those that the daemon cannot open are sent to it first."""
     async with ours.client() as client:
-        name = wanted.files[0].path
-        with progress_of(ours.output, "uploading", name) as show:
-            stored = await client.upload(path, file_name=name, progress=show)
-        spec = JobSpec(kind=replace(wanted, files=(stored.file,)))
+        files = [await _sent(ours, client, each) if each.sent else each.file for each in given]
+        spec = JobSpec(kind=replace(wanted, files=tuple(files)))
         return await _start(ours, client, spec, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+
+
+async def _sent(ours: Session, client: "Client", given: Given) -> File:
+    with progress_of(ours.output, "uploading", given.file.path) as show:
+        return (await client.upload(given.path, file_name=given.file.path, progress=show)).file
 
 
 async def _export_and_fetch(

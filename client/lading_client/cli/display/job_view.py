@@ -9,6 +9,7 @@ from lading_client.cli.display import states
 from lading_client.cli.display.bill import bill_lines, detected, route
 from lading_client.cli.display.columns import aligned, printable, shortened
 from lading_client.cli.display.output import painted
+from lading_client.model import State
 from lading_client.spec import ImportSpec
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from lading_client.model import Job, JournalEntry
 
 _COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
+
+
+def _file(job: Job) -> str:
+    """The file that is read, of an import of several that is not finished."""
+    file = job.progress.file
+    if file is None or job.state is State.FINISHED:
+        return ""
+    return f"{printable(file.name)}, {figures.percent(file.percent)} ({file.number} of {file.count})"
 
 
 def kind_of(job: Job) -> str:
@@ -44,6 +53,7 @@ def general(job: Job, journal: Sequence[JournalEntry] = ()) -> list[str]:
         ("end", figures.moment(job.end_time)),
         ("duration", "" if job.duration is None else figures.span(job.duration)),
         ("progress", figures.percent(progress.percent)),
+        ("file", _file(job)),
         ("rate", f"{figures.number(progress.records_per_second)} records/s"),
         ("time left", "" if progress.time_left is None else figures.span(progress.time_left)),
         ("attempt", str(job.attempt)),

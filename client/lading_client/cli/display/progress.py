@@ -179,7 +179,8 @@ def _figures(job: Job) -> tuple[str, str, str, str]:
     left = progress.time_left
     return (
         figures.percent(progress.percent),
-        f"{figures.number(job.counters.processed)} records",
+        f"{figures.number(job.counters.processed)} records"
+        + (f", file {progress.file.number} of {progress.file.count}" if progress.file else ""),
         f"{figures.number(progress.records_per_second)}/s",
         "" if left is None or job.state in AT_REST else f"{figures.span(left)} left",
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ladingd.core.bill import Counts
-    from ladingd.core.job import Failure, Job, JournalEntry, Progress, Reject
+    from ladingd.core.job import Failure, FileProgress, Job, JournalEntry, Progress, Reject
     from ladingd.run.watch.events import WatchEvent
 
 
@@ -62,6 +62,13 @@ def progress_message(progress: Progress) -> job_pb2.Progress:
         percent=100 * progress.fraction,
         records_per_second=progress.rate,
         time_left=None if progress.time_left is None else duration(progress.time_left),
+        file=None if progress.file is None else _file_progress_message(progress.file),
+    )
+
+
+def _file_progress_message(progress: FileProgress) -> job_pb2.FileProgress:
+    return job_pb2.FileProgress(
+        name=progress.name, number=progress.number, count=progress.count, percent=100 * progress.fraction
     )
 
 

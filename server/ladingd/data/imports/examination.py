@@ -61,6 +61,7 @@ def examine(
     spooled = found.content.spooled
     file = PlannedFile(
         location=location,
+        name=f"{source.path}/{member}" if member else source.path,
         fingerprint=fingerprint.take(source, size, HEAD if spooled else max(HEAD, outline.start), state),
         layout=outline.layout,
         content=found.content,

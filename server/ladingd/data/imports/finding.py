@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from typing import TYPE_CHECKING
 
 from ladingd.data.values.notation import notation_of
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.plan import Column, ImportPlan
-    from ladingd.data.formats.format import Outline
+    from ladingd.data.imports.examination import Examination
 
 _NAME = 80
 
@@ -19,16 +20,48 @@ _COLUMNS = 40
 """How many columns the line names. It counts the rest."""
 
 
-def describe(plan: ImportPlan, outline: Outline, null_words: Sequence[str] = ()) -> str:
-    """How the file is read, where its records go, and which findings are uncertain."""
+_FILES = 20
+"""How many files the line names. It counts the rest."""
+
+
+def describe(plan: ImportPlan, files: Sequence[Examination], null_words: Sequence[str] = ()) -> str:
+    """How the files are read, where their records go, and which findings are uncertain."""
+    first = next(each for each in files if each.outline.names)
     parts = {
-        **outline.detected,
+        **({"files": _files(files, first)} if len(files) > 1 else {}),
+        **first.outline.detected,
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
         "columns": _columns(plan),
     }
     if null_words:
         parts["null words"] = ", ".join(null_words)
     return "; ".join(f"{name}: {value}" for name, value in parts.items())
+
+
+def _files(files: Sequence[Examination], first: Examination) -> str:
+    """The files in their order, and what sets later ones apart from the first."""
+    directory = os.path.commonpath([os.path.dirname(each.file.name) for each in files])
+    named = [
+        f"{_shown(os.path.relpath(each.file.name, directory or '.'))}{_apart(each, first)}" for each in files[:_FILES]
+    ]
+    more = [f"{len(files) - _FILES:,} more"] if len(files) > _FILES else []
+    return f"{len(files):,}{' in ' + _shown(directory) if directory else ''}, in this order: " + ", ".join(
+        [*named, *more]
+    )
+
+
+def _apart(file: Examination, first: Examination) -> str:
+    """How a file is read in another way than the first one, in brackets."""
+    if not file.outline.names:
+        return " (empty)"
+    found = [] if file.form is first.form else [file.form.title]
+    found += [
+        f"{name}: {found}"
+        for name, found in file.outline.detected.items()
+        if first.outline.detected.get(name) != found and name != "columns"
+    ]
+    found += ["other order of columns"] if file.file.order else []
+    return f" ({', '.join(found)})" if found and file is not first else ""
 
 
 def _columns(plan: ImportPlan) -> str:

@@ -25,7 +25,7 @@ from ladingd.data.mapping.matching import match_columns
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ladingd.core.spec import ImportSpec
@@ -96,7 +96,7 @@ def plan_import(
     plan = replace(plan, columns=columns)
     looked = look_at_sample(plan, target.readings(plan), sample)
     notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)
-    return replace(plan, detected=describe(plan, first.outline, tuple(looked.null_words)), notes=notes)
+    return replace(plan, detected=describe(plan, examined, tuple(looked.null_words)), notes=notes)
 
 
 def _examined(
@@ -127,33 +127,11 @@ def _examined(
     return examined
 
 
-def _notes(examined: Sequence[Examination]) -> Iterator[str]:
-    """What people should know about the files: their order, and how later files differ from the first."""
+def _notes(examined: Sequence[Examination]) -> tuple[str, ...]:
+    """What people should know about the files."""
     if len(examined) == 1:
-        yield from examined[0].notes
-        return
-    names = [each.file.name for each in examined]
-    shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
-    yield f"{len(names):,} files are imported in this order: {shown}"
-    first = next((each for each in examined if each.outline.names), examined[0])
-    for each in examined:
-        if not each.outline.names:
-            yield f"{each.file.name} is empty"
-            continue
-        if each.form is not first.form:
-            yield f"{each.file.name} is {each.form.title}, unlike {first.file.name}"
-        differences = {
-            name: found for name, found in each.outline.detected.items() if first.outline.detected.get(name) != found
-        }
-        if each is not first and differences:
-            yield f"{each.file.name}: {'; '.join(f'{name}: {found}' for name, found in differences.items())}"
-        if each.file.order:
-            yield f"{each.file.name} has its columns in another order"
-        yield from (f"{each.file.name}: {note}" for note in each.notes)
-
-
-_LISTED = 20
-"""How many files a note names."""
+        return examined[0].notes
+    return tuple(f"{each.file.name}: {note}" for each in examined for note in each.notes)
 
 
 def _empty(examined: Sequence[Examination]) -> str:

@@ -80,7 +80,7 @@ class Batch:
             columns = {
                 "type": block.field("type"),
                 "time": pa.repeat(now, count),
-                "file": pa.repeat(self.plan.file.name, count),
+                "file": pa.repeat(self.plan.file.path, count),
                 "line": pa.array(self.origins.lines(indexes)),
                 "record": pa.array(self.chunk.first_record + indexes),
                 "raw": self.origins.raw(indexes),

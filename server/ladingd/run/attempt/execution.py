@@ -30,7 +30,7 @@ from ladingd.run.recovery import STOPPED
 from ladingd.run.workers.calls import JobCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.job import Job
@@ -146,11 +146,18 @@ class Execution:
             await self._note(Level.INFO, "CONTINUES", message)
 
     async def _advance(self) -> None:
-        """Begin the next phase."""
+        """Complete the current phase and begin the next one."""
         job = self._job
+        await self._tell_phase(await self._supply.of_phase(job))
         for note in await self._supply.advance(job):
             await self._note(Level.INFO, "RESULT", note)
         self._reckoning.tally.enter(self._supply.phase, await self._end_of_phase())
+
+    async def _tell_phase(self, chunks: Sequence[Chunk]) -> None:
+        """Write down what became of the records of a file, if there are several files."""
+        if len(self._job.plan.phases) > 1:
+            level, _, said = bill_notice(self._reckoning.tally.of(chunks))
+            await self._note(level, "FILE", f"{self._job.plan.title(self._supply.phase)}: {said}")
 
     async def _end_of_phase(self) -> int:
         """The end of the current phase. If the plan does not know it, the transfer does now."""
@@ -304,11 +311,13 @@ class Execution:
         """All chunks are committed: check the bill and put the result in its place."""
         job = self._job
         counts = self._reckoning.tally.bill([kept.chunk for kept in await self._chunks.chunks(job.id)])
-        notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, await self._supply.of_phase(job))
+        last = await self._supply.of_phase(job)
+        notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, last)
         self._reckoning.tally.complete()
         await self._reckon(total=counts.read)
         for note in notes:
             await self._note(Level.INFO, "RESULT", note)
+        await self._tell_phase(last)
         await self._note(*bill_notice(counts))
         check_not_all_rejected(counts)
         self._complete = True

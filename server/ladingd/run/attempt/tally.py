@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import total
 from ladingd.core.errors import BillImbalance
+from ladingd.core.job import FileProgress
 from ladingd.core.plan import CommittedChunk
 from ladingd.run.attempt.supply import phase_of
 from ladingd.run.attempt.throughput import Throughput
@@ -88,7 +90,22 @@ class Tally:
 
     def progress(self, *, at_rest: bool = False) -> Progress:
         """How far the job is, and how fast."""
-        return self._throughput.rest() if at_rest else self._throughput.progress()
+        progress = self._throughput.rest() if at_rest else self._throughput.progress()
+        return replace(progress, file=self._file()) if len(self._plan.phases) > 1 else progress
+
+    def _file(self) -> FileProgress:
+        """How far the file of the current phase is."""
+        size, done = self._plan.size(self._phase), self._throughput.done - self._before[self._phase]
+        return FileProgress(
+            name=self._plan.title(self._phase),
+            number=self._phase + 1,
+            count=len(self._plan.phases),
+            fraction=min(done / size, 1.0) if size else 1.0,
+        )
+
+    def of(self, chunks: Sequence[Chunk]) -> Counts:
+        """The sums over some chunks, all of which are committed."""
+        return total(self._counts[chunk.ordinal] for chunk in chunks)
 
     def bill(self, chunks: Sequence[Chunk]) -> Counts:
         """The sums over these chunks, all of which must be committed.

@@ -51,6 +51,11 @@ class Throughput:
         self._done = max(self._done, done)
         self._mark()
 
+    @property
+    def done(self) -> float:
+        """The units that are done, with those of running chunks."""
+        return self._sums[0]
+
     def hear(self, ordinal: int, units: float, records: int) -> None:
         """Note the progress of a running chunk."""
         self._under_way[ordinal] = (units, records)

@@ -27,7 +27,8 @@ def upgrade() -> None:
     for table, column, plan in _PLANS:
         # Plans of earlier versions may lack the content: a patch leaves out what is null.
         facts = ", ".join(f"'{name}', json({column} -> '{plan}.{name}')" for name in _OF_FILE)
-        file = f"json_patch('{{}}', json_object('location', json({column} -> '{plan}.file'), {facts}))"
+        name = f"'name', {column} ->> '{plan}.file.path'"
+        file = f"json_patch('{{}}', json_object({name}, 'location', json({column} -> '{plan}.file'), {facts}))"
         paths = ", ".join(f"'{plan}.{name}'" for name in ("file", *_OF_FILE))
         changed = f"json_set(json_remove({column}, {paths}), '{plan}.files', json_array(json({file})))"
         op.execute(sa.text(f"UPDATE {table} SET {column} = {changed} WHERE {_is_import(column, plan)}"))  # noqa: S608
