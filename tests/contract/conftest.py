@@ -129,6 +129,7 @@ IMPORT = ImportSpec(
 IMPORT_PLAN = ImportPlan(
     files=(
         PlannedFile(
+            name="in.csv",
             location=FILE,
             fingerprint=Fingerprint(size=1 << 50, head="ab", tail="cd"),
             layout=Dialect(delimiter="\t", quote="'").layout(),

@@ -104,6 +104,7 @@ class Dock:
         return ImportPlan(
             files=(
                 PlannedFile(
+                    name="in.csv",
                     location=File(path="in.csv"),
                     fingerprint=Fingerprint(size=0, head="", tail=""),
                     layout=LAYOUT,

@@ -38,6 +38,7 @@ def a_job(**facts: Any) -> Job:
     plan = ImportPlan(
         files=(
             PlannedFile(
+                name="in.csv",
                 location=spec.files[0],
                 fingerprint=Fingerprint(size=0, head="", tail=""),
                 layout=Dialect(delimiter=",", quote='"').layout(),

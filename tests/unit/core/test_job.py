@@ -29,6 +29,7 @@ FRESH = Job(
     plan=ImportPlan(
         files=(
             PlannedFile(
+                name="in.csv",
                 location=FILE,
                 fingerprint=Fingerprint(size=0, head="", tail=""),
                 layout=Dialect(delimiter=",", quote='"').layout(),

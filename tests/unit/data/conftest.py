@@ -58,17 +58,25 @@ class Yard:
         assert isinstance(plan, ExportPlan)
         return plan
 
-    def chunks(self, plan: ImportPlan | ExportPlan) -> list[Chunk]:
+    def chunks(
+        self, plan: ImportPlan | ExportPlan, phase: int = 0, last: Chunk | None = None, job_id: str = "job"
+    ) -> list[Chunk]:
+        """The chunks of a phase. ``last`` is the last one of the phases before it."""
         chunks: list[Chunk] = []
-        while more := self.transfer.cut("job", plan, chunks[-1] if chunks else None, 3):
+        while more := self.transfer.cut(job_id, plan, chunks[-1] if chunks else last, 3, phase):
             chunks += more
         return chunks
 
     def run(self, plan: ImportPlan | ExportPlan, job_id: str = "job", attempt: int = 1) -> Counts:
         """Run the whole job."""
         self.transfer.begin(job_id, attempt, plan)
-        chunks = self.chunks(plan)
-        counts = sum((self.transfer.process(job_id, attempt, plan, chunk) for chunk in chunks), Counts())
+        counts, chunks, last = Counts(), self.chunks(plan, job_id=job_id), None
+        for phase in range(len(plan.phases)):
+            if phase:
+                self.transfer.advance(job_id, attempt, plan, phase, chunks)
+                chunks = self.chunks(plan, phase, last, job_id)
+            counts = sum((self.transfer.process(job_id, attempt, plan, chunk) for chunk in chunks), counts)
+            last = chunks[-1] if chunks else last
         self.transfer.finish(job_id, plan, chunks)
         return counts
 

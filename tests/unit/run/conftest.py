@@ -50,6 +50,7 @@ def plan_of(chunks: int) -> ImportPlan:
     return ImportPlan(
         files=(
             PlannedFile(
+                name="in.csv",
                 location=SPEC.files[0],
                 fingerprint=Fingerprint(size=chunks * 100, head="", tail=""),
                 layout=Dialect(delimiter=",", quote='"').layout(),

@@ -97,9 +97,10 @@ def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file:
     except (OSError, ValueError, RuntimeError) as error:
         problem = f"{shown(base, inner)} {trouble(error)}"
         raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
-    if file.root == UPLOADS:
-        _touch(base / inner.parent)
-    return Source(descriptor=descriptor, path=shown(base, inner))
+    if file.root != UPLOADS:
+        return Source(descriptor=descriptor, path=shown(base, inner))
+    _touch(base / inner.parent)
+    return Source(descriptor=descriptor, path=inner.name)
 
 
 def open_source(roots: Mapping[str, Path], own_files: Mapping[str, Path], file: File) -> Source:

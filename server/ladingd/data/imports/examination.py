@@ -55,13 +55,14 @@ def examine(
     form = format_to_read(found.source, spec, found.name)
     form.check(spec)
     found = found.checked(form.title, is_text=form.unit == "bytes")
-    outline, order = _outline_like(first, form, found, spec, column_limit)
+    name = f"{source.path}/{member}" if member else source.path
+    outline, order = _outline_like(first, form, found, spec, column_limit, name)
     found = found.fit_for(outline.layout)
     outline = replace(outline, detected={**outline.detected, **found.detected})
     spooled = found.content.spooled
     file = PlannedFile(
         location=location,
-        name=f"{source.path}/{member}" if member else source.path,
+        name=name,
         fingerprint=fingerprint.take(source, size, HEAD if spooled else max(HEAD, outline.start), state),
         layout=outline.layout,
         content=found.content,
@@ -82,7 +83,7 @@ def examine(
 
 
 def _outline_like(
-    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int
+    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int, name: str
 ) -> tuple[Outline, tuple[int, ...]]:
     """The outline of a file and the order of its columns. A file is read like the first one if it can be: a short file
     tells less about its layout."""
@@ -96,7 +97,7 @@ def _outline_like(
     if (order := _order(first, outline, form)) is None:
         raise InvalidSpec(
             "files[0].path",
-            f"{found.source.path} has other columns than {first.file.name}, so one job cannot import both: "
+            f"{name} has other columns than {first.file.name}, so one job cannot import both: "
             f"{_difference(first.outline.names, outline.names)}",
         )
     return outline, order

@@ -40,7 +40,8 @@ def describe(plan: ImportPlan, files: Sequence[Examination], null_words: Sequenc
 
 def _files(files: Sequence[Examination], first: Examination) -> str:
     """The files in their order, and what sets later ones apart from the first."""
-    directory = os.path.commonpath([os.path.dirname(each.file.name) for each in files])
+    names = [each.file.name for each in files]
+    directory = os.path.commonpath(map(os.path.dirname, names)) if all(map(os.path.isabs, names)) else ""
     named = [
         f"{_shown(os.path.relpath(each.file.name, directory or '.'))}{_apart(each, first)}" for each in files[:_FILES]
     ]
@@ -56,12 +57,16 @@ def _apart(file: Examination, first: Examination) -> str:
         return " (empty)"
     found = [] if file.form is first.form else [file.form.title]
     found += [
-        f"{name}: {found}"
-        for name, found in file.outline.detected.items()
-        if first.outline.detected.get(name) != found and name != "columns"
+        f"{name}: {what}"
+        for name, what in file.outline.detected.items()
+        if _without_doubt(first.outline.detected.get(name, "")) != _without_doubt(what)
     ]
     found += ["other order of columns"] if file.file.order else []
     return f" ({', '.join(found)})" if found and file is not first else ""
+
+
+def _without_doubt(found: str) -> str:
+    return found.partition(" (")[0]
 
 
 def _columns(plan: ImportPlan) -> str:

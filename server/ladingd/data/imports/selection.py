@@ -49,12 +49,10 @@ def select(spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, 
         with named_in_spec(number):
             for location in _matching(roots, named):
                 with open_source(roots, own_files, location) as source:
-                    found = [
-                        Selected(number=number, location=location, member=member)
-                        for member in members(source, spec.member)
-                    ]
-                if (location, found[0].member) in files:
-                    notes.append(f"{location.path} is named twice; it is imported once")
+                    shown, names = source.path, members(source, spec.member)
+                found = [Selected(number=number, location=location, member=name) for name in names]
+                if (location, names[0]) in files:
+                    notes.append(f"{shown} is named twice; it is imported once")
                 for each in found:
                     files.setdefault((location, each.member), each)
                 if len(files) > MOST_FILES:

@@ -59,6 +59,7 @@ class Quay:
         return ImportPlan(
             files=(
                 PlannedFile(
+                    name="in.csv",
                     location=File(path="in.csv"),
                     fingerprint=Fingerprint(size=0, head="", tail=""),
                     layout=Dialect(delimiter=",", quote='"').layout(),

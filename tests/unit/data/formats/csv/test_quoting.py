@@ -150,6 +150,7 @@ def plan_of(data: bytes, chunk_bytes: int, dialect: Dialect) -> ImportPlan:
     return ImportPlan(
         files=(
             PlannedFile(
+                name="in.csv",
                 location=File(path="x"),
                 fingerprint=Fingerprint(size=len(data), head="", tail=""),
                 layout=dialect.layout(),
