@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,13 +34,14 @@ class Home:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "LADING"))}
         self.environment = {**kept, "HOME": str(folder / "home"), "XDG_RUNTIME_DIR": str(folder / "run")}
 
-    def lading(self, *arguments: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def lading(self, *arguments: str | Path, status: int = 0, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command and check its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "lading_client", *arguments],
             check=False,
             cwd=self.folder,
             env=self.environment,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,
@@ -186,7 +188,7 @@ def test_commands_on_one_job(home: Home) -> None:
     ("make", "into", "message"),
     [
         pytest.param(lambda home: home.folder / "none.csv", "t", "none.csv", id="no such file"),
-        pytest.param(lambda home: home.folder, "t", "is a directory", id="a directory"),
+        pytest.param(lambda home: Path(mkdtemp(dir=home.folder)), "t", "has no files", id="an empty directory"),
         pytest.param(lambda home: home.write("a.csv", "a,b\n1,2\n"), "nowhere.t", "nowhere", id="unknown connection"),
         pytest.param(lambda home: home.write("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 99), "t", "is a binary file",
                      id="a binary file"),
@@ -245,3 +247,21 @@ def test_the_daemon_exits_when_idle(home: Home) -> None:
     pid = int(pid_file.read_text())
     until(lambda: not Path(f"/proc/{pid}").exists() or not pid_file.exists(), "the idle daemon exits")
     home.lading("ls")
+
+
+def test_several_files_are_one_job(home: Home) -> None:
+    home.write("day-1.csv", "id,name\n1,Jo\n2,Al\n")
+    home.write("day-2.csv", "name,id\nEd,3\nx,none\n")
+    done = home.lading("import", home.folder / "day-*.csv", "--into", "days", "--type", "id=integer")
+    assert "files: 2 in" in done.stdout
+    assert "day-2.csv (other order of columns)" in done.stdout
+    (job,) = [json.loads(line) for line in home.lading("ls", "--output", "json").stdout.splitlines()]
+    assert (job["bill"]["read"], job["bill"]["inserted"], job["bill"]["rejected"]) == (4, 3, 1)
+    assert job["progress"]["file"]["number"] == job["progress"]["file"]["count"] == 2
+    journal = home.lading("journal", job["name"]).stdout
+    assert "day-1.csv: 2 records read: 2 inserted" in journal
+    assert "day-2.csv: 2 records read: 1 inserted, 1 rejected" in journal
+    (reject,) = home.lading("rejects", job["name"], "--output", "json").stdout.splitlines()
+    assert json.loads(reject)["file"].endswith("day-2.csv")
+    piped = home.lading("import", "-", home.folder / "day-2.csv", "--into", "days", stdin="id,name\n7,Cy\n")
+    assert "files: 2, in this order: standard input" in piped.stdout

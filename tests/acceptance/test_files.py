@@ -138,9 +138,12 @@ def test_an_export_that_nobody_has_waited_for_is_fetched_later(far: Far) -> None
 
 
 def test_files_that_cannot_travel(far: Far) -> None:
+    empty = far.home / "empty"
+    empty.mkdir()
     for arguments, words in [
         (("import", "missing.csv", "--into", "t"), "does not exist"),
-        (("import", ".", "--into", "t"), "is a directory"),
+        (("import", str(empty), "--into", "t"), "has no files"),
+        (("import", "*.csv", "--into", "t"), "matches no file"),
         (("export", "t", "--to", "nowhere/x.csv"), "does not exist"),
     ]:
         done = far.lading(*arguments, status=2)
