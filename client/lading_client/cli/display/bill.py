@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from os.path import basename
 from typing import TYPE_CHECKING
 
 from lading_client.cli.arguments import paths, table_name
@@ -49,11 +50,12 @@ def detected(journal: Sequence[JournalEntry]) -> str:
     return printable(found[-1]) if found else ""
 
 
-def reject_table(rejects: Sequence[Reject]) -> list[str]:
-    """One line for each reject: line, column, value, reason."""
-    rows = [("line", "column", "value", "reason")]
+def reject_table(rejects: Sequence[Reject], *, names_files: bool = False) -> list[str]:
+    """One line for each reject: file if it matters, line, column, value, reason."""
+    rows = [("file", "line", "column", "value", "reason")]
     rows += [
         (
+            shortened(printable(basename(reject.file)), 24),
             str(reject.line),
             shortened(printable(reject.column), 24),
             shortened(printable((reject.value or reject.raw)[:_SEEN]), 32),
@@ -61,7 +63,8 @@ def reject_table(rejects: Sequence[Reject]) -> list[str]:
         )
         for reject in rejects
     ]
-    return [f"  {line}" for line in aligned(rows, right=frozenset({0}))]
+    shown = rows if names_files else [row[1:] for row in rows]
+    return [f"  {line}" for line in aligned(shown, right=frozenset({int(names_files)}))]
 
 
 def ending(
@@ -99,7 +102,11 @@ def _rejects(job: Job, rejects: Sequence[Reject]) -> list[str]:
     head = _found(job) or figures.counted(total, "reject")
     if total > len(rejects):
         head += f", the first {len(rejects)}"
-    return [f"{head}:", *reject_table(rejects), f"all of them: lading rejects {job.name}"]
+    return [
+        f"{head}:",
+        *reject_table(rejects, names_files=job.progress.file is not None),
+        f"all of them: lading rejects {job.name}",
+    ]
 
 
 def _found(job: Job) -> str:

@@ -56,7 +56,7 @@ def examine(
     form.check(spec)
     found = found.checked(form.title, is_text=form.unit == "bytes")
     name = f"{source.path}/{member}" if member else source.path
-    outline, order = _outline_like(first, form, found, spec, column_limit, name)
+    outline, order = _outline_like(first, form, found, spec, column_limit, name, member)
     found = found.fit_for(outline.layout)
     outline = replace(outline, detected={**outline.detected, **found.detected})
     spooled = found.content.spooled
@@ -83,7 +83,7 @@ def examine(
 
 
 def _outline_like(
-    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int, name: str
+    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int, name: str, member: str
 ) -> tuple[Outline, tuple[int, ...]]:
     """The outline of a file and the order of its columns. A file is read like the first one if it can be: a short file
     tells less about its layout."""
@@ -96,7 +96,7 @@ def _outline_like(
     outline = _outline(form, found, spec, column_limit)
     if (order := _order(first, outline, form)) is None:
         raise InvalidSpec(
-            "files[0].path",
+            "member" if member else "files[0].path",
             f"{name} has other columns than {first.file.name}, so one job cannot import both: "
             f"{_difference(first.outline.names, outline.names)}",
         )

@@ -215,7 +215,7 @@ def test_the_members_of_an_archive_are_files(yard: Yard) -> None:
     write(yard, all__zip=buffer.getvalue())
     with pytest.raises(InvalidSpec, match=r"all\.zip/readme\.txt has other columns than all\.zip/in/a\.csv") as caught:
         plan_of(yard, "all.zip")
-    assert caught.value.field.startswith("files[0]")
+    assert caught.value.field == "member"
     plan = plan_of(yard, "all.zip", member="*.csv", types={"id": "integer"})
     assert names(plan) == ["all.zip/in/a.csv", "all.zip/z.csv"]
     assert yard.run(plan) == Counts(read=3, inserted=2, rejected=1, errors=1)

@@ -24,9 +24,9 @@ _SHORT = 64 << 10
 def cut(source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
     """The next chunks, at most ``limit``. A record longer than the limit is a chunk of its own, refused."""
     chunks: list[Chunk] = []
-    frame = Frame.of(plan.layout)
+    frame = Frame.of(plan.file.layout)
     cursor = Cursor.after(source, plan, previous)
-    while cursor.start < plan.end and len(chunks) < limit:
+    while cursor.start < plan.file.end and len(chunks) < limit:
         chunk, lines = _next(source, plan, cursor, frame)
         chunks.append(chunk)
         cursor = cursor.behind(chunk, lines)
@@ -37,10 +37,10 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tup
     """The next chunk and the number of its lines."""
     size, longest = chunk_size(plan, cursor.start), max(RECORD_LIMIT + 1, plan.chunk_bytes)
     while True:
-        end = min(cursor.start + size, plan.end)
+        end = min(cursor.start + size, plan.file.end)
         data = source.read(cursor.start, end)
-        found = records_in(data, frame, final=end == plan.end)
-        if found.starts or found.end or found.closed is not None or (end == plan.end and len(data) <= longest):
+        found = records_in(data, frame, final=end == plan.file.end)
+        if found.starts or found.end or found.closed is not None or (end == plan.file.end and len(data) <= longest):
             break
         if size >= longest:
             return _long(source, plan, cursor, frame)
@@ -53,10 +53,10 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tup
             found.end, found.closed = first, None
             break
     stop = cursor.start + found.end
-    if found.closed is not None and (not found.starts or plan.end - stop <= _SHORT):
-        stop = plan.end
+    if found.closed is not None and (not found.starts or plan.file.end - stop <= _SHORT):
+        stop = plan.file.end
     elif found.closed is not None or found.end == found.ends[-1:][0]:
-        stop = _behind_blanks(source, cursor.start + found.ends[-1], plan.end)
+        stop = _behind_blanks(source, cursor.start + found.ends[-1], plan.file.end)
     if not found.starts:
         return _counted(source, cursor.chunk(stop - cursor.start, 0))
     data = data[: stop - cursor.start] if stop <= end else source.read(cursor.start, stop)
@@ -65,16 +65,16 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tup
 
 def _long(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tuple[Chunk, int]:
     """The chunk of a record that is too long, or of what stands between records, if that is long."""
-    head = source.read(cursor.start, min(cursor.start + _SHORT, plan.end))
+    head = source.read(cursor.start, min(cursor.start + _SHORT, plan.file.end))
     tags = record_tags(head, frame.record)
     is_record = head.startswith(b"<" + frame.record) and (not tags or tags[0].start == 0)
     if is_record:
         end = _record_end(source, plan, cursor, frame)
         refused = RECORD_TOO_LONG if end - cursor.start > RECORD_LIMIT else None
-        end = _behind_blanks(source, end, plan.end)
+        end = _behind_blanks(source, end, plan.file.end)
         return _counted(source, cursor.chunk(end - cursor.start, 1, refused))
-    gap = walked(source, frame, cursor.start, plan.end)
-    end = plan.end if gap.next is None else gap.next
+    gap = walked(source, frame, cursor.start, plan.file.end)
+    end = plan.file.end if gap.next is None else gap.next
     if gap.fault is None:
         return _counted(source, cursor.chunk(end - cursor.start, 0))
     return _counted(source, cursor.chunk(end - cursor.start, 1, MISPLACED))
@@ -94,13 +94,13 @@ def walked(source: Source, frame: Frame, start: int, end: int) -> Gap:
 
 def _record_end(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> int:
     search, base, kept = RecordEnd(frame), cursor.start, b""
-    for block in source.blocks(cursor.start, plan.end):
+    for block in source.blocks(cursor.start, plan.file.end):
         data = kept + block
-        end, used = search.find(data, final=base + len(data) == plan.end or len(data) > RECORD_LIMIT)
+        end, used = search.find(data, final=base + len(data) == plan.file.end or len(data) > RECORD_LIMIT)
         if end is not None:
             return base + end
         base, kept = base + used, data[used:]
-    return plan.end
+    return plan.file.end
 
 
 def _behind_blanks(source: Source, start: int, end: int) -> int:

@@ -63,6 +63,7 @@ class Xml(Format):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "XML"
     endings: ClassVar[frozenset[str]] = frozenset({"xml"})
+    sparse: ClassVar[bool] = True
 
     def recognises(self, sample: bytes) -> bool:
         text = sample.removeprefix(BOM)
@@ -119,26 +120,26 @@ class Xml(Format):
         return read_piece(source, plan, chunk)
 
     def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
-        frame = Frame.of(plan.layout)
+        frame = Frame.of(plan.file.layout)
         within, closing, closed = _end(source, plan, last, frame)
 
         def line(place: int) -> str:
             return f"line {last.first_line + count_lines(source, last.start, place):,}"
 
         if closed is None:
-            return f"{source.path} ends within <{within}>, in {line(plan.end)}: it is not complete"
+            return f"{source.path} ends within <{within}>, in {line(plan.file.end)}: it is not complete"
         if within:
             return f"{source.path}: <{within}> is not closed before the root element ends in {line(closing)}"
-        rest = source.read(closed, min(closed + RECORD_LIMIT, plan.end))
+        rest = source.read(closed, min(closed + RECORD_LIMIT, plan.file.end))
         known = _BESIDE.match(rest)
         wrong = closed + (known.end() if known else 0)
-        if wrong == plan.end:
+        if wrong == plan.file.end:
             return ""
         return f"{source.path}: what follows the root element in {line(wrong)} is no part of it and was not imported"
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
-        name = re.escape(plan.layout.details["record"].encode())
-        found = re.search(rb"<" + name + rb"[ \t\r\n/>]", source.read(position, min(position + _NEAR, plan.end)))
+        name = re.escape(plan.file.layout.details["record"].encode())
+        found = re.search(rb"<" + name + rb"[ \t\r\n/>]", source.read(position, min(position + _NEAR, plan.file.end)))
         return None if found is None else position + found.start()
 
     def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
@@ -187,7 +188,7 @@ def _end(source: Source, plan: ImportPlan, last: Chunk, frame: Frame) -> tuple[s
     """The element that is not closed at the end of a file, and where the end tag of the root begins and ends; None: it
     has none. ``last`` is the last chunk."""
     if last.refused == RECORD_TOO_LONG:
-        return frame.record.decode(), plan.end, None
+        return frame.record.decode(), plan.file.end, None
     if last.refused is None and last.records:
         found = records_in(source.read(last.start, last.end), frame, final=True)
         if not frame.parents:
@@ -196,7 +197,7 @@ def _end(source: Source, plan: ImportPlan, last: Chunk, frame: Frame) -> tuple[s
         start = last.start + found.ends[-1]
     else:
         start = last.start
-    gap = walked(source, frame, start, plan.end)
+    gap = walked(source, frame, start, plan.file.end)
     return (gap.open[-1].decode() if gap.open else ""), gap.closing or 0, gap.closed
 
 

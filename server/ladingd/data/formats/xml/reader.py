@@ -39,13 +39,13 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         data = b""
     else:
         data = read_chunk(source, plan, chunk)
-    found = records_in(data, Frame.of(plan.layout), final=True)
+    found = records_in(data, Frame.of(plan.file.layout), final=True)
     if len(found.starts) != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {len(found.starts)}")
     places = RecordPlaces(
         starts=np.array(found.starts, np.int64), ends=np.array(found.ends, np.int64), line_ends=line_ends(data)
     )
-    parser = Parser.of(plan.layout)
+    parser = Parser.of(plan.file.layout)
     origins = XmlOrigins(data=data, places=places, parser=parser, first_line=chunk.first_line)
     rows: list[list[str | None]] = []
     indexes: list[int] = []
