@@ -1,7 +1,8 @@
-"""The messages of Arrow's IPC format (https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format).
+"""The messages of Arrow's IPC format (https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format):
+the schema, dictionaries, and batches of rows.
 
-A stream and a file hold the same messages: the schema, dictionaries, and batches of rows. pyarrow reads a stream from
-its beginning only; the positions of the messages make any batch readable.
+pyarrow reads a stream from its beginning only; the positions of the messages make any batch readable. In a file, the
+footer has the positions and the schema. Polars writes no message of the schema into files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 _CONTINUATION = b"\xff\xff\xff\xff"
 _METADATA_LIMIT = 256 << 20
+_SCHEMA_MESSAGE = struct.Struct("<IHHHHH2xiIhB5x")
+"""The position of the message's table; the sizes of the list of its fields and of the table; the places of version,
+kind and content in the table; and the table: the distance of the list, the distance of the content, version, kind."""
+_BLOCK = struct.Struct("<qi4xq")
+"""A message in the footer: its position, and the lengths of its metadata and of its values."""
 
 
 class Kind(IntEnum):
@@ -47,26 +53,66 @@ class Message:
 
 def messages(source: Source, start: int, end: int) -> Iterator[Message]:
     """The messages between two positions. Raises Damaged."""
-    while start < end:
-        prefix = source.read(start, min(start + 8, end))
-        marked = prefix.startswith(_CONTINUATION)  # Before version 0.15 messages began with their length.
-        length = prefix[4:] if marked else prefix[:4]
-        if len(length) < 4:
-            raise _cut_off(start)
-        size = int.from_bytes(length, "little")
-        if not size:
-            return
-        first = start + (8 if marked else 4)
-        if size > _METADATA_LIMIT or first + size > end:
-            raise _cut_off(start)
-        try:
-            message = _parsed(source.read(first, first + size), start, first + size)
-        except (struct.error, IndexError) as error:
-            raise Damaged(f"is a damaged Arrow file: the message at byte {start:,} cannot be read") from error
-        if not first <= message.end <= end:
-            raise _cut_off(start)
+    while start < end and (message := _message(source, start, end)) is not None:
         yield message
         start = message.end
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The end of a file. Its methods raise Damaged."""
+
+    data: bytes
+    start: int
+    """Where it begins in the file."""
+
+    def messages(self, source: Source) -> Iterator[Message]:
+        """The dictionaries and batches."""
+        try:
+            table = _Table.root(self.data)
+            starts = [*table.blocks(2), *table.blocks(3)]
+        except (struct.error, IndexError) as error:
+            raise Damaged("is a damaged Arrow file: its footer cannot be read") from error
+        for start in starts:
+            message = _message(source, start, self.start) if 0 < start < self.start else None
+            if message is None or message.kind not in (Kind.DICTIONARY, Kind.BATCH):
+                raise Damaged(f"is a damaged Arrow file: its footer names byte {start:,}, where no rows begin")
+            yield message
+
+    def schema_message(self) -> bytes:
+        """The message of the schema. All offsets in a FlatBuffer are relative, so the footer is copied as it is."""
+        try:
+            table = _Table.root(self.data)
+            if not table.has(1):
+                raise IndexError(1)
+            version, schema = table.number(0, "h"), table.table(1).position
+            metadata = _SCHEMA_MESSAGE.pack(16, 10, 11, 8, 10, 4, 12, schema + 12, version, Kind.SCHEMA) + self.data
+        except (struct.error, IndexError) as error:
+            raise Damaged("is a damaged Arrow file: its footer cannot be read") from error
+        metadata += bytes(-len(metadata) % 8)
+        return _CONTINUATION + len(metadata).to_bytes(4, "little") + metadata
+
+
+def _message(source: Source, start: int, end: int) -> Message | None:
+    """The message at a position; None: the mark of the end is there. Raises Damaged."""
+    prefix = source.read(start, min(start + 8, end))
+    marked = prefix.startswith(_CONTINUATION)  # Before version 0.15 messages began with their length.
+    length = prefix[4:] if marked else prefix[:4]
+    if len(length) < 4:
+        raise _cut_off(start)
+    size = int.from_bytes(length, "little")
+    if not size:
+        return None
+    first = start + (8 if marked else 4)
+    if size > _METADATA_LIMIT or first + size > end:
+        raise _cut_off(start)
+    try:
+        message = _parsed(source.read(first, first + size), start, first + size)
+    except (struct.error, IndexError) as error:
+        raise Damaged(f"is a damaged Arrow file: the message at byte {start:,} cannot be read") from error
+    if not first <= message.end <= end:
+        raise _cut_off(start)
+    return message
 
 
 def begins_stream(sample: bytes) -> bool:
@@ -120,6 +166,17 @@ class _Table:
     def table(self, field: int) -> _Table:
         place = self.position + self._offset(field)
         return _Table(self.data, place + struct.unpack_from("<I", self.data, place)[0])
+
+    def blocks(self, field: int) -> list[int]:
+        """Where the messages of a list in the footer begin."""
+        if not self.has(field):
+            return []
+        place = self.position + self._offset(field)
+        place += struct.unpack_from("<I", self.data, place)[0]
+        (count,) = struct.unpack_from("<I", self.data, place)
+        if place + 4 + count * _BLOCK.size > len(self.data):
+            raise IndexError(count)
+        return [start for start, _, _ in _BLOCK.iter_unpack(self.data[place + 4 : place + 4 + count * _BLOCK.size])]
 
     def _offset(self, field: int) -> int:
         names = self.position - struct.unpack_from("<i", self.data, self.position)[0]
