@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.json_lines.parser import Value
     from ladingd.data.formats.lines import Beginning
+
+_NUMBER = re.compile(NUMBER)
 
 HEAD = 1 << 20
 """The columns and their types are taken from this many bytes at the beginning of a file."""
@@ -110,9 +114,18 @@ def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value
         return kind
     if is_plain:
         return FieldType(kind=Kind.REAL)
-    if kind.kind is Kind.TEXT and len(numbers) and pc.all(pc.match_substring_regex(numbers, NUMBER)).as_py():
+    if kind.kind is Kind.TEXT and len(numbers) and all(map(_is_kept_by_double, numbers.to_pylist())):
         return FieldType(kind=Kind.REAL)
     return None
+
+
+def _is_kept_by_double(text: str) -> bool:
+    """Whether a text is a JSON number all of whose digits a double keeps. Some programs write 17 for every double."""
+    if _NUMBER.match(text) is None:
+        return False
+    number = Decimal(text)
+    digits = len(number.as_tuple().digits)
+    return Decimal(f"{float(text):.{digits - 1}e}") == number
 
 
 def _have_scale(numbers: pa.Array, scale: int) -> bool:
