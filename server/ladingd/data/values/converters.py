@@ -20,6 +20,7 @@ _FIRST_DAY = date(1, 1, 1)
 _SECONDS_END, _COLON = len("2024-05-01 12:00:00"), ord(":")
 _ZONE = r":[0-9.]+(Z|[+-][0-9:]+)$"
 _MINUTES = r"^(.{10}[ T][0-9]{2}:[0-9]{2})(Z|[+-].*)?$"
+_ZEROS = r"(\.[0-9]{6})0{1,3}"
 _NO_HEX = 0xFF
 
 
@@ -94,7 +95,7 @@ def _converter(kind: FieldType, arrow: pa.DataType) -> Convert:
         case Kind.TEXT:
             return lambda column: column
         case Kind.DATE | Kind.TIMESTAMP:
-            return lambda column: after_christ(column.cast(arrow))
+            return lambda column: after_christ(_cast(column, arrow))
         case _:
             return lambda column: column.cast(arrow)
 
@@ -175,6 +176,21 @@ def _too_large(column: pa.Array, arrow: pa.DataType) -> pa.Array:
     return pc.greater(pc.binary_length(whole), arrow.precision - arrow.scale)
 
 
+def _cast(column: pa.Array, arrow: pa.DataType) -> pa.Array:
+    """Dates or timestamps. pyarrow refuses zeros after the last place of the type."""
+    try:
+        return column.cast(arrow)
+    except pa.ArrowInvalid:
+        shorter = _without_zeros(column)
+        if shorter.equals(column):
+            raise
+    return shorter.cast(arrow)
+
+
+def _without_zeros(column: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(column, _ZEROS, r"\1")
+
+
 def after_christ(values: pa.Array) -> pa.Array:
     """Dates or timestamps from the year 1 on. pyarrow also accepts a year 0, which never was."""
     first = pc.min(values)
@@ -185,7 +201,8 @@ def after_christ(values: pa.Array) -> pa.Array:
 
 def to_times(column: pa.Array) -> pa.Array:
     """Times of day. pyarrow reads them only as part of a timestamp."""
-    return pc.binary_join_element_wise("1970-01-01", column, " ").cast(pa.timestamp("us")).cast(pa.time64("us"))
+    joined = pc.binary_join_element_wise("1970-01-01", column, " ")
+    return _cast(joined, pa.timestamp("us")).cast(pa.time64("us"))
 
 
 def to_instants(column: pa.Array) -> pa.Array:
@@ -199,7 +216,7 @@ def to_instants(column: pa.Array) -> pa.Array:
     try:
         return after_christ(column.cast(zoned))
     except pa.ArrowInvalid:
-        pass  # Text without a zone is read in another way below.
+        column = _without_zeros(column)  # Text without a zone is read in another way below.
     has_zone = pc.match_substring_regex(column, _ZONE)
     nothing = pa.scalar(None, pa.string())
     local = pc.if_else(has_zone, nothing, column).cast(pa.timestamp("us"))

@@ -31,7 +31,8 @@ EXACT_DIGITS = 15
 
 NUMBERS = frozenset({Kind.INTEGER, Kind.REAL, Kind.DECIMAL})
 
-_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+# SQL Server writes seven places, programs that count nanoseconds nine. Those after the sixth must be zeros.
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)?"
 _YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # there was no year 0
 _DAY = rf"{_YEAR}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 

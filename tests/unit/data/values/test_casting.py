@@ -31,9 +31,9 @@ likely = {
     "real": r"[+-]?[0-9]{1,3}(\.[0-9])?(e[+-]?[0-9]{1,3})?",
     "boolean": "true|false|TRUE|False|0|1|yes",
     "date": r"20(19|20)-[01][0-9]-[0-3][0-9]",
-    "time": r"[0-2][0-9]:[0-6][0-9](:[0-6][0-9](\.[0-9]{1,7})?)?",
-    "timestamp": r"2020-0[1-3]-[23][0-9][ T][0-2][0-9]:00:00(\.[0-9]{1,7})?",
-    "timestamptz": r"2020-02-[23][0-9] 10:00:00(\.5)?(Z|\+0[0-9](:?[0-6]0)?)?",
+    "time": r"[0-2][0-9]:[0-6][0-9](:[0-6][0-9](\.[0-9]{1,7}0{0,3})?)?",
+    "timestamp": r"2020-0[1-3]-[23][0-9][ T][0-2][0-9]:00:00(\.[0-9]{1,7}0{0,3})?",
+    "timestamptz": r"2020-02-[23][0-9] 10:00:00(\.5{1,7}0{0,3})?(Z|\+0[0-9](:?[0-6]0)?)?",
     "uuid": r"[0-9a-f]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-f]{12}",
 }
 ODD = ["", " ", "nan", "inf", "0x1F", "1e5", "-", ".", "1-2", "1" * 60, "0" * 50 + "7", "é", "2023-02-30", "24:00", "t"]
@@ -95,6 +95,29 @@ def test_what_is_known_of_a_column_changes_nothing(word: str) -> None:
             assert as_python(cast(column, reading, known)) == as_python(cast(column, reading))
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "same"),
+    [
+        ("time", "01:02:03.1234560", "01:02:03.123456"),
+        ("time", "01:02:03.000000000", "01:02:03"),
+        ("timestamp", "2024-01-02 03:04:05.0000000", "2024-01-02 03:04:05"),
+        ("timestamptz", "2024-01-02T03:04:05.6789010Z", "2024-01-02T03:04:05.678901Z"),
+        ("timestamptz", "2024-01-02 03:04:05.678901000+02:00", "2024-01-02 01:04:05.678901"),
+    ],
+)
+def test_zeros_beyond_microseconds_change_nothing(word: str, text: str, same: str) -> None:
+    outcome = cast(pa.array([text, same]), typed(parse(word)))
+    assert not outcome.misfits
+    assert outcome.values[0] == outcome.values[1]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"), [("time", "01:02:03.1234567"), ("timestamp", "2024-01-02 03:04:05.123456789")]
+)
+def test_nanoseconds_are_refused(word: str, text: str) -> None:
+    assert list(cast(pa.array([text]), typed(parse(word))).misfits) == [0]
 
 
 def test_only_what_repeats_itself_is_known_and_only_as_long_as_it_does() -> None:
