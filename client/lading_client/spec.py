@@ -53,7 +53,8 @@ class Table:
 class CsvFormat:
     """The form of a CSV file. On import, what is not set is detected.
 
-    Exports take the delimiter (one character; empty: a comma), the quote (empty: a double quote) and the header only.
+    Exports take the delimiter (one character), the quote (empty: a double quote) and the header only. If the delimiter
+    is empty, it is a tab for ``.tsv`` and ``.tab``, a bar for ``.psv``, and a comma for all other names.
     """
 
     delimiter: str = ""

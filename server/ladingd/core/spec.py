@@ -56,7 +56,8 @@ class Ragged(StrEnum):
 class CsvFormat:
     """The format of a delimited file. On import, what is empty is detected.
 
-    Exports know the delimiter (empty: a comma), the quote (empty: a double quote) and the header only.
+    Exports know the delimiter (empty: the file's name decides, else a comma), the quote (empty: a double quote) and the
+    header only.
     """
 
     delimiter: str = ""

@@ -97,7 +97,7 @@ def check_marks(wanted: CsvFormat, *, writes: bool) -> None:
     for field, text in (("csv.quote", wanted.quote), ("csv.escape", mark(wanted.escape))):
         if text and not _is_single(text):
             raise InvalidSpec(field, f"{text!r} is not a single ASCII character that may occur within a line")
-    delimiter, quote = wanted.delimiter or ("," if writes else ""), wanted.quote or '"'
+    delimiter, quote = wanted.delimiter, wanted.quote or '"'
     if delimiter and not _is_single(delimiter):
         if writes:
             raise InvalidSpec(

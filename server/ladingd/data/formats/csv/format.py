@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.plan import Chunk, Column, ImportPlan
-    from ladingd.core.spec import ImportSpec
+    from ladingd.core.spec import CsvFormat, ImportSpec
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.csv.sample import Head
     from ladingd.data.formats.format import Piece
 
 _MARKS = {NO_DELIMITER: "none", ",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
+
+_DELIMITERS = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
+"""What other programs expect between the fields of files with these names."""
 
 
 class Csv(Format):
@@ -44,7 +48,10 @@ class Csv(Format):
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
         refuse_options(spec, self.title, own="csv")
-        check_marks(spec.csv, writes=isinstance(spec, ExportSpec))
+        if isinstance(spec, ExportSpec):
+            check_marks(_to_write(spec), writes=True)
+        else:
+            check_marks(spec.csv, writes=False)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
@@ -95,11 +102,17 @@ class Csv(Format):
 
     def layout(self, spec: ExportSpec, columns: Sequence[Column]) -> Layout:
         header = Header.ABSENT if spec.csv.header is Header.ABSENT else Header.PRESENT
-        return Dialect.wanted(spec.csv).layout(header)
+        return Dialect.wanted(_to_write(spec)).layout(header)
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> CsvWriter:
         names = [column.target for column in columns] if layout.details.get("header") != "absent" else []
         return CsvWriter(dialect=Dialect.of(layout), names=names)
+
+
+def _to_write(spec: ExportSpec) -> CsvFormat:
+    """The options of an export. The ending of the file's name decides what separates fields if the spec does not."""
+    ending = PurePosixPath(spec.file.path).suffix.lower()
+    return replace(spec.csv, delimiter=spec.csv.delimiter or _DELIMITERS.get(ending, ","))
 
 
 def _layout(head: Head, null_words: tuple[str, ...], *, fill: bool) -> Layout:

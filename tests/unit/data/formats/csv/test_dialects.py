@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import ImportSpec, Table
+from ladingd.core.spec import CsvFormat, ExportSpec, File, ImportSpec, Table
+from ladingd.data.formats.csv.format import Csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +123,22 @@ def test_any_bytes_end_in_a_clear_outcome(make_yard: Callable[[Path], Yard], dat
             return
         counts = yard.run(shown.plan)
     assert counts.balances
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "written"),
+    [
+        ("out.csv", "", ","),
+        ("out.txt", "", ","),
+        ("out.tsv", "", "\t"),
+        ("OUT.TAB", "", "\t"),
+        ("out.psv", "", "|"),
+        ("out.tsv", ";", ";"),
+    ],
+)
+def test_an_export_writes_the_delimiter_that_the_name_promises(name: str, asked: str, written: str) -> None:
+    spec = ExportSpec(source=Table(table="t"), file=File(path=name), csv=CsvFormat(delimiter=asked))
+    Csv().check(spec)
+    assert Csv().layout(spec, ()).details["delimiter"] == written
+    with pytest.raises(InvalidSpec, match="must not be the quote"):
+        Csv().check(replace(spec, csv=CsvFormat(delimiter=asked, quote=written)))
