@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
@@ -15,13 +13,15 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from ladingd.core.bill import total
-from ladingd.core.spec import ExcelFormat, ExportSpec, File, ImportSpec, Table
+from ladingd.core.spec import ExcelFormat, File, ImportSpec, Table
 from ladingd.data.transfer import BulkTransfer
-from tests.contract.databases import TestDatabase
+from tests.contract.port import Port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.contract.databases import TestDatabase
 
 TYPED = pa.table(
     {
@@ -67,32 +67,10 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Port:
-    """A database and a directory, and jobs between them."""
-
-    database: TestDatabase
-    directory: Path
-    transfer: BulkTransfer
-
-    def run(self, spec: ImportSpec | ExportSpec) -> tuple[int, int]:
-        """Run a job. Returns how many records were written and rejected."""
-        plan = self.transfer.plan(spec)
-        self.transfer.begin("job", 1, plan)
-        chunks: list[Any] = []
-        while more := self.transfer.cut("job", plan, chunks[-1] if chunks else None, 3):
-            chunks += more
-        counts = total(self.transfer.process("job", 1, plan, chunk) for chunk in chunks)
-        self.transfer.finish("job", plan, chunks)
-        return counts.inserted, counts.rejected
-
-    def load(self, name: str, table: pa.Table) -> tuple[int, int]:
-        WRITERS[name](self.directory / name, table)
-        return self.run(ImportSpec(files=(File(path=name),), target=Table(connection="harbour", table="t")))
-
-    def rejects(self) -> list[dict[str, Any]]:
-        files = sorted((self.directory / "work" / "jobs" / "job" / "rejects").glob("*"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+def load(port: Port, name: str, table: pa.Table) -> tuple[int, int]:
+    """Import a table from a file. Returns how many records were written and rejected."""
+    WRITERS[name](port.directory / name, table)
+    return port.load(name)
 
 
 @pytest.fixture
@@ -103,7 +81,7 @@ def port(database: TestDatabase, tmp_path: Path, work_dir: Any) -> Port:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_columns_of_every_type_arrive(port: Port, name: str) -> None:
-    assert port.load(name, TYPED) == (3, 0)
+    assert load(port, name, TYPED) == (3, 0)
     rows = port.database.sql("SELECT * FROM t ORDER BY id")
     told = [tuple(_told(value) for value in row) for row in rows]
     assert told[0] == (
@@ -136,9 +114,8 @@ def _told(value: object) -> str | None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_what_other_programs_read_is_what_was_in_the_table(port: Port, name: str) -> None:
-    port.load("t.parquet", TYPED)
-    spec = ExportSpec(source=Table(connection="harbour", table="t"), file=File(path=name))
-    assert port.run(spec) == (3, 0)
+    load(port, "t.parquet", TYPED)
+    assert port.export(name) == (3, 0)
     back = READERS[name](port.directory / name).sort_by("id")
     assert back.schema.names == TYPED.schema.names
     for column in ("id", "wide", "amount", "ratio", "day", "clock", "at", "name"):
@@ -150,8 +127,8 @@ def test_what_other_programs_read_is_what_was_in_the_table(port: Port, name: str
 
 @pytest.mark.parametrize("name", READERS)
 def test_an_export_of_no_rows_is_a_file_with_columns(port: Port, name: str) -> None:
-    port.load("t.arrow", TYPED.slice(0, 0))
-    assert port.run(ExportSpec(source=Table(connection="harbour", table="t"), file=File(path=name))) == (0, 0)
+    load(port, "t.arrow", TYPED.slice(0, 0))
+    assert port.export(name) == (0, 0)
     back = READERS[name](port.directory / name)
     assert (back.num_rows, back.schema.names) == (0, TYPED.schema.names)
 
@@ -160,7 +137,7 @@ def test_an_export_of_no_rows_is_a_file_with_columns(port: Port, name: str) -> N
 def test_a_reject_names_its_record_and_shows_it_as_json(port: Port, name: str) -> None:
     port.database.sql(f"CREATE TABLE t (id {port.database.key}, day DATE NOT NULL)")
     table = pa.table({"id": [1, 2, 3], "day": pa.array([date(2024, 1, 1), None, date(2024, 1, 3)])})
-    assert port.load(name, table) == (2, 1)
+    assert load(port, name, table) == (2, 1)
     (reject,) = port.rejects()
     assert (reject["line"], reject["record"], reject["column"]) == (0, 2, "day")
     assert json.loads(reject["raw"]) == {"id": 2, "day": None}
@@ -190,9 +167,8 @@ def test_a_sheet_arrives_with_the_types_of_its_cells(port: Port, sheet: str) -> 
 
 
 def test_excel_shows_what_was_in_the_table(port: Port) -> None:
-    port.load("t.parquet", TYPED)
-    spec = ExportSpec(source=Table(connection="harbour", table="t"), file=File(path="out.xlsx"))
-    assert port.run(spec) == (3, 0)
+    load(port, "t.parquet", TYPED)
+    assert port.export("out.xlsx") == (3, 0)
     header, *rows = openpyxl.load_workbook(port.directory / "out.xlsx").active.iter_rows(values_only=True)
     assert list(header) == TYPED.schema.names
     first, second, third = sorted(rows)

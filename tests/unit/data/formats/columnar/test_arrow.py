@@ -28,6 +28,6 @@ def test_a_file_without_a_message_of_its_schema(yard: Yard) -> None:
     data = arrow_file()
     size = int.from_bytes(data[12:16], "little")
     data = data[:8] + data[16 : 16 + size] + bytes(8) + data[16 + size :]
-    plan = yard.transfer.plan(ImportSpec(file=yard.write(data, "in.arrow"), target=Table(table="t")))
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(data, "in.arrow"),), target=Table(table="t")))
     assert yard.run(plan).inserted == 4  # type: ignore[arg-type]
     assert yard.sql("SELECT word, kind FROM t ORDER BY id") == [(word, word) for word in WORDS]
