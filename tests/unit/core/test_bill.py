@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ladingd.core.bill import Counts
+from ladingd.core.bill import NUMBERS, Counts
 
-NUMBERS = st.integers(min_value=0, max_value=1 << 62)
-COUNTS = st.builds(Counts, **{field.name: NUMBERS for field in fields(Counts)})
+SOME = st.integers(min_value=0, max_value=1 << 62)
+COUNTS = st.builds(Counts, **dict.fromkeys(NUMBERS, SOME), nulls=st.dictionaries(st.sampled_from("abc"), SOME))
 BALANCED = COUNTS.map(lambda counts: replace(counts, read=counts.accounted))
 
 # read = inserted + updated + deleted + unchanged + rejected + filtered + ignored doubles + empty + pending
@@ -20,7 +20,8 @@ BESIDE = ("errors", "warnings", "doubles", "duplicates")
 
 
 def test_every_number_is_a_part_of_the_bill_or_beside_it() -> None:
-    assert {field.name for field in fields(Counts)} == {"read", *PARTS, *BESIDE}
+    assert {field.name for field in fields(Counts)} == {"read", *PARTS, *BESIDE, "nulls"}
+    assert set(NUMBERS) == {"read", *PARTS, *BESIDE}
 
 
 @given(COUNTS)
@@ -36,8 +37,10 @@ def test_success_is_what_the_target_has(counts: Counts) -> None:
 
 @given(COUNTS, COUNTS)
 def test_sums_are_made_number_by_number(one: Counts, other: Counts) -> None:
-    total = asdict(one + other)
-    assert total == {name: number + asdict(other)[name] for name, number in asdict(one).items()}
+    total = one + other
+    assert all(getattr(total, name) == getattr(one, name) + getattr(other, name) for name in NUMBERS)
+    assert total.nulls.keys() == one.nulls.keys() | other.nulls.keys()
+    assert all(number == one.nulls.get(name, 0) + other.nulls.get(name, 0) for name, number in total.nulls.items())
     assert one + other == other + one
     assert one + Counts() == one
 

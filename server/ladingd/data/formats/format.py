@@ -49,6 +49,8 @@ class Outline:
     """The sample has all records of the file."""
     types: Mapping[str, FieldType] = field(default_factory=dict)
     """The types of the columns that the format itself declares, by column name."""
+    inferred: bool = False
+    """These types come from the sample: the format declares one for each value, and none for a column."""
     detected: Mapping[str, str] = field(default_factory=dict)
     """What people are told about the layout: ``{"delimiter": "comma"}``."""
     decimal_mark: str = ""
@@ -177,6 +179,10 @@ class Format(ABC):
     def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
         """What is wrong with a file behind its records, and where; empty: nothing. ``last`` is its last chunk."""
         return ""
+
+    def lines(self, source: Source, plan: ImportPlan, last: Chunk) -> int | None:
+        """The number of lines of the file up to the end of its last chunk; None if the format has no lines."""
+        return None
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         """Where a record seems to begin soon after a position. None: the format cannot tell.

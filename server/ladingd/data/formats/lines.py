@@ -124,6 +124,12 @@ def count_lines(source: Source, start: int, end: int) -> int:
     return lines
 
 
+def lines_until(source: Source, last: Chunk) -> int:
+    """The number of lines of a file up to the end of its last chunk."""
+    ended = source.read(last.end - 1, last.end) in (b"\n", b"\r")
+    return last.first_line - 1 + count_lines(source, last.start, last.end) + (not ended)
+
+
 def line_ends(data: bytes, *, final: bool = True) -> Positions:
     """The places just after the line ends: \\n, \\r\\n or a lone \\r. ``final``: nothing follows this text."""
     codes = np.frombuffer(data, np.uint8)

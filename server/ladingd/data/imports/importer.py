@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import SourceUnreadable
+from ladingd.core.errors import BillImbalance, SourceUnreadable
 from ladingd.core.plan import ImportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
@@ -122,16 +122,15 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
     ) -> tuple[str, ...]:
         """Complete a file and prepare the next one."""
-        self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
+        notes = self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
         self._prepare(job_uid, plan.part(phase), phase)
-        return ()
+        return notes
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
         """Complete the last file, and check that all chunks went into one table."""
         self._target(plan.target.connection).verify(job_uid, plan)
         last = len(plan.files) - 1
-        self._complete(job_uid, plan.part(last), last, chunks)
-        return ()
+        return self._complete(job_uid, plan.part(last), last, chunks)
 
     def _prepare(self, job_uid: str, part: ImportPlan, phase: int) -> None:
         """Check a file and spool it if its chunks need it."""
@@ -140,21 +139,27 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             if part.file.content.spooled:
                 make_spool(source, part.file.content, self.work_dir.content(job_uid, phase))
 
-    def _complete(self, job_uid: str, part: ImportPlan, phase: int, chunks: Sequence[Chunk]) -> None:
-        """Check that all chunks came from one file, and that it was read to its end. Its spool is no longer needed."""
+    def _complete(self, job_uid: str, part: ImportPlan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+        """Check that all chunks came from one file, and that it was read to its end. Its spool is no longer needed.
+
+        Returns the count of its lines.
+        """
         spool, spooled = self.work_dir.content(job_uid, phase), part.file.content.spooled
         if spooled and not spool.exists():
-            return  # An earlier call has completed the file and removed its spool.
+            return ()  # An earlier call has completed the file and removed its spool.
         with self._original(part) as source, self._content(job_uid, part, phase) as content:
             fingerprint.check(source, part.file.fingerprint)
             _check_chunks(source, content, part, chunks)
-            damage = format_of(part.file.layout).damage(content, _measured(part, content), chunks[-1]) if chunks else ""
+            form, whole = format_of(part.file.layout), _measured(part, content)
+            damage = form.damage(content, whole, chunks[-1]) if chunks else ""
+            lines = form.lines(content, whole, chunks[-1]) if chunks else None
         if spooled and (packed := damage_of(spool)):
             raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
         if damage:
             raise SourceUnreadable(f"{damage}; the records before are imported")
         if spooled:
             remove_spool(spool)
+        return () if lines is None else (_proof(part, chunks[-1], lines),)
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""
@@ -179,6 +184,17 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 def _measured(part: ImportPlan, content: Source) -> ImportPlan:
     """The import of a file, with the end of its content, which is unknown before the file is spooled."""
     return part.ending(content.size) if part.file.content.spooled else part
+
+
+def _proof(part: ImportPlan, last: Chunk, lines: int) -> str:
+    """The lines of a file beside its records. Raises BillImbalance if there are more records than lines."""
+    before, records = part.file.first_line - 1, last.first_record - 1 + (last.records or 0)
+    within = lines - before - records
+    if within < 0:
+        raise BillImbalance(f"{part.file.name} has {lines:,} lines, and {records:,} records were read from them")
+    above = f"{before:,} before the first record, " if before else ""
+    inside = f", {within:,} {'more within a record' if within == 1 else 'more within records'}" if within else ""
+    return f"{part.file.name} has {lines:,} line{'' if lines == 1 else 's'}: {above}{records:,} of records{inside}"
 
 
 def _check_chunks(source: Source, content: Source, part: ImportPlan, chunks: Sequence[Chunk]) -> None:

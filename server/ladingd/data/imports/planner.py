@@ -88,7 +88,7 @@ def plan_import(
                 target=new,
                 type=str(found.type),
                 notation=found.notation,
-                inferred=name not in types and name not in sample.types,
+                inferred=name not in types and (sample.inferred or name not in sample.types),
             )
             for name, new, found in zip(names, kept, findings, strict=True)
         )

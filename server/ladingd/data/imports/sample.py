@@ -23,6 +23,8 @@ class Sample:
     """The values of each column of the plan, from one file after another."""
     types: Mapping[str, FieldType]
     """The types that all files declare, by column name."""
+    inferred: bool
+    """These types come from the sample."""
     decimal_mark: str
     whole: bool
     """The sample has all records."""
@@ -48,6 +50,7 @@ class Sample:
         return cls(
             columns=columns,
             types=types,
+            inferred=any(file.outline.inferred for file in files),
             decimal_mark=marks.pop() if len(marks) == 1 else "",
             whole=all(file.outline.whole for file in files),
             files=files,

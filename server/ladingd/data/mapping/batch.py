@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,8 @@ class Batch:
     warnings: Sequence[Fault] = ()
     """Warnings about records that are not refused."""
     empty: int = 0
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    """How many values of each source column were read as null."""
 
     def with_records(self, columns: list[pa.Array], indexes: Positions) -> Batch:
         """The same batch with other good records."""
@@ -60,6 +62,7 @@ class Batch:
             errors=rejected,
             warnings=len(self._warnings_beside(faults)),
             empty=self.empty,
+            nulls=self.nulls,
         )
         if not counts.balances:
             raise BillImbalance(

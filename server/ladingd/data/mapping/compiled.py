@@ -50,6 +50,7 @@ class CompiledMapping:
         indexes = piece.indexes
         converted: list[pa.Array] = []
         refused: dict[int, Fault] = {}
+        nulls: dict[str, int] = {}
         for column, reading, values, known in zip(
             self.plan.columns, self.columns, piece.columns, self.known, strict=True
         ):
@@ -59,6 +60,8 @@ class CompiledMapping:
                 texts = outcome.texts if isinstance(outcome, Written) else values
                 misfits = {**altered(texts, outcome.values, reading.reading.kind, column.source), **misfits}
             converted.append(outcome.values)
+            if null := outcome.values.null_count - len(outcome.misfits):
+                nulls[column.source] = null
             for row, misfit in misfits.items():
                 fault = Fault(
                     index=int(indexes[row]),
@@ -90,4 +93,5 @@ class CompiledMapping:
             faults=[*piece.faults, *refused.values()],
             warnings=piece.warnings,
             empty=piece.empty,
+            nulls=nulls,
         )

@@ -24,7 +24,14 @@ from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
 from ladingd.run.attempt.outage import Outages
-from ladingd.run.attempt.reckoning import Reckoning, bill_notice, check_ledger, check_not_all_rejected, unreadable
+from ladingd.run.attempt.reckoning import (
+    Reckoning,
+    bill_notice,
+    check_ledger,
+    check_not_all_rejected,
+    nulls_notice,
+    unreadable,
+)
 from ladingd.run.attempt.supply import Supply, phase_of
 from ladingd.run.recovery import STOPPED
 from ladingd.run.workers.calls import JobCalls
@@ -319,6 +326,8 @@ class Execution:
             await self._note(Level.INFO, "RESULT", note)
         await self._tell_phase(last)
         await self._note(*bill_notice(counts))
+        if counts.nulls:
+            await self._note(*nulls_notice(counts.nulls))
         check_not_all_rejected(counts)
         self._complete = True
 

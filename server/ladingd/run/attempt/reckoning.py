@@ -11,7 +11,7 @@ from ladingd.run.attempt.tally import Tally
 from ladingd.run.workers.calls import answer_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.errors import LadingError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LEDGER_TIMEOUT = 5.0
 """Seconds that a ledger has to report the chunks whose calls were cancelled."""
+
+_COLUMNS = 40
+"""How many columns a journal entry names."""
 
 BUSY_LEDGER_TIMEOUT = 2.0
 """The same while others hold the target: the ledger of a file cannot answer then, and nobody should wait for it."""
@@ -108,6 +111,13 @@ def bill_notice(counts: Counts) -> tuple[Level, str, str]:
     said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
     records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
     return Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}"
+
+
+def nulls_notice(nulls: Mapping[str, int]) -> tuple[Level, str, str]:
+    """The journal entry about the values that were read as null."""
+    said = [f"{name} {number:,}" for name, number in [*nulls.items()][:_COLUMNS]]
+    more = [f"{len(nulls) - _COLUMNS:,} more columns"] if len(nulls) > _COLUMNS else []
+    return Level.INFO, "NULLS", f"values read as null: {', '.join([*said, *more])}"
 
 
 def check_not_all_rejected(counts: Counts) -> None:

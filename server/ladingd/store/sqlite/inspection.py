@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ladingd.core.bill import Counts
+from ladingd.core.bill import NUMBERS
 from ladingd.core.errors import StoreUnusable
 from ladingd.core.state import State
 from ladingd.store import documents
@@ -27,8 +27,7 @@ MOST = 20
 """The most problems that one check reports."""
 
 _STATES = ", ".join(f"'{state.value}'" for state in State)
-_NAMES = tuple(field.name for field in fields(Counts))
-_SUMS = ", ".join(f"coalesce(sum(json_extract(chunks.counts, '$.{name}')), 0)" for name in _NAMES)
+_SUMS = ", ".join(f"coalesce(sum(json_extract(chunks.counts, '$.{name}')), 0)" for name in NUMBERS)
 
 _STRANGE_STATES = f"SELECT 'jobs/' || id || ' is ' || state FROM jobs WHERE state NOT IN ({_STATES})"  # noqa: S608
 """Jobs in unknown states."""
@@ -182,7 +181,7 @@ def _miscounted(connection: sqlite3.Connection) -> Iterator[str]:
             counts = documents.read(documents.COUNTS, text)
         except ValidationError:
             continue  # The check "documents" reports it.
-        for name, summed in zip(_NAMES, sums, strict=True):
+        for name, summed in zip(NUMBERS, sums, strict=True):
             if getattr(counts, name) != summed:
                 yield f"jobs/{job_id} has {name} {getattr(counts, name)}, its chunks have {summed}"
         if state == State.FINISHED and not counts.balances:

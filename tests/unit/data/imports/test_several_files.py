@@ -308,3 +308,32 @@ def test_every_record_arrives_once_however_it_is_spread(
     expected = [(key, text) for rows in tables for key, text in rows]
     assert yard.run(plan, job).inserted == len(expected)
     assert [(key, text or "") for key, text in yard.sql("SELECT id, name FROM t ORDER BY rowid")] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "proof"),
+    [
+        ("id,name\n1,a\n2,b\n", "3 lines: 1 before the first record, 2 of records"),
+        ("id,name\n1,a\n2,b", "3 lines: 1 before the first record, 2 of records"),
+        ('id,name\r\n1,"a\r\nb"\r\n2,"c\nd\n"\r\n', "6 lines: 1 before the first record, 2 of records, 3 more within"),
+        ("Report\n\nid,name\n1,a\n\n2,b\n", "6 lines: 3 before the first record, 3 of records"),
+        ("1,2\n3,4\r5,6\r\n", "3 lines: 3 of records"),
+        ('{"a": 1}\n\n{"a": 2}\n', "3 lines: 3 of records"),
+        ("id\n", None),
+    ],
+)
+def test_the_lines_of_a_file_are_counted_beside_its_records(yard: Yard, text: str, proof: str | None) -> None:
+    write(yard, in__txt=text)
+    plan = plan_of(yard, "in.txt", chunk_bytes=6)
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    notes = yard.transfer.finish("job", plan, chunks)
+    assert [note.startswith(f"in.txt has {proof}") for note in notes] == [True] * (proof is not None)
+
+
+def test_nulls_are_counted_by_column(yard: Yard) -> None:
+    write(yard, a__csv='id,n,s\n1,NA,\n2,,x\n3,5,""\nx,-,NA\n', b__csv="s,n,id\n,7,4\nNA,NA,5\n")
+    counts = yard.run(plan_of(yard, "a.csv", "b.csv", types={"id": "integer", "n": "integer"}, chunk_bytes=8))
+    assert counts.nulls == {"n": 4, "s": 2}

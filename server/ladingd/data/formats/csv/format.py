@@ -17,7 +17,7 @@ from ladingd.data.formats.csv.reader import read_piece
 from ladingd.data.formats.csv.sample import read_head
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.formats.format import Format, Outline
-from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning
+from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning, lines_until
 from ladingd.data.formats.options import refuse_options
 from ladingd.data.values.null_words import wanted
 
@@ -96,6 +96,9 @@ class Csv(Format):
 
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         return read_piece(source, plan, chunk)
+
+    def lines(self, source: Source, plan: ImportPlan, last: Chunk) -> int | None:
+        return lines_until(source, last)
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         return end_of_line(source, position, plan.file.end)

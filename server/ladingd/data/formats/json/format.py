@@ -93,6 +93,7 @@ class Json(Format):
             lines=sample.lines,
             whole=sample.whole,
             types=sample.types,
+            inferred=True,
             detected={"format": self.title, **({"array": repr(key)} if array.key else {}), "encoding": "UTF-8"},
             notes=notes,
         )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from ladingd.data.formats.json_lines.parser import Value
 
+_EXACT = float(1 << 53)
+"""Up to here, every integer is a double."""
+_LONG_INTEGER = "^-?[0-9]{16,300}$"
+
 _BOOLEANS = pa.array(["true", "false", None], pa.string())
 
 
@@ -62,7 +66,22 @@ def _cast(values: Sequence[Value], kind: pa.DataType) -> pa.Array:
     column = pc.cast(texts, kind)
     if is_infinite(column):
         raise pa.ArrowInvalid("out of range")
+    if is_large(column) and has_inexact(texts):
+        raise pa.ArrowInvalid("not exact")
     return column
+
+
+def is_large(column: pa.Array) -> bool:
+    """Whether a real lies where doubles lack some integers."""
+    if not pa.types.is_floating(column.type):
+        return False
+    return pc.any(pc.greater_equal(pc.abs(column), _EXACT)).as_py() is True
+
+
+def has_inexact(texts: pa.Array) -> bool:
+    """Whether an integer is none of the doubles."""
+    found = texts.filter(pc.match_substring_regex(texts, _LONG_INTEGER)).to_pylist()
+    return any(int(float(text)) != int(text) for text in found)
 
 
 def is_infinite(column: pa.Array) -> bool:

@@ -13,7 +13,7 @@ from ladingd.data.formats.json_lines.parser import BLANK
 from ladingd.data.formats.json_lines.reader import read_piece
 from ladingd.data.formats.json_lines.sample import read_head
 from ladingd.data.formats.json_lines.writer import JsonLinesWriter
-from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning
+from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning, lines_until
 from ladingd.data.formats.options import refuse_options
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class JsonLines(Format):
             lines=head.lines,
             whole=head.whole,
             types=head.types,
+            inferred=True,
             detected={"format": self.title, "encoding": "UTF-8"},
             notes=blank_lines(beginning.lines),
         )
@@ -69,6 +70,9 @@ class JsonLines(Format):
 
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         return read_piece(source, plan, chunk)
+
+    def lines(self, source: Source, plan: ImportPlan, last: Chunk) -> int | None:
+        return lines_until(source, last)
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         return end_of_line(source, position, plan.file.end)

@@ -6,6 +6,7 @@ parser reads them and finds every fault. Both give a record the same outcome, wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ import pyarrow.json as pajson
 from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins, Piece
-from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, joined, typed_if_all
+from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, is_large, joined, typed_if_all
 from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NotARecord, fields_of
 from ladingd.data.formats.lines import (
     RecordPlaces,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 _FEW = 32
 """At most this many lines are not halved: each is read by itself."""
+
+_DIGITS = re.compile(rb"[0-9]{16}")
+"""Part of an integer that may be none of the doubles."""
 
 _MANY, _PROBE = 4096, 8
 """Before at most ``_MANY`` lines are halved, ``_PROBE`` of them are tried in two places. If a text column holds
@@ -176,7 +180,11 @@ class JsonReader:
         if table.num_rows != lines.size:
             return None  # Several objects in one line.
         columns = [in_one_piece(column) for column in table.columns]
-        return None if any(map(is_infinite, columns)) else columns  # pyarrow reads NaN, which is not JSON.
+        if any(map(is_infinite, columns)):
+            return None  # pyarrow reads NaN, which is not JSON.
+        if any(map(is_large, columns)) and _DIGITS.search(self.data, start, end):
+            return None  # pyarrow rounds integers.
+        return columns
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARe
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, unique_names
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import infer
-from ladingd.data.values.types import NUMBERS, FieldType, Kind
+from ladingd.data.values.types import EXACT_DIGITS, NUMBERS, FieldType, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -112,10 +113,10 @@ def _type_of(values: pa.Array, strings: list[str | None], column: Sequence[Value
     numbers = values.drop_null()
     if is_plain and (kind.kind is not Kind.DECIMAL or _have_scale(numbers, kind.scale)):
         return kind
-    if is_plain:
-        return FieldType(kind=Kind.REAL)
-    if kind.kind is Kind.TEXT and len(numbers) and all(map(_is_kept_by_double, numbers.to_pylist())):
-        return FieldType(kind=Kind.REAL)
+    if is_plain or kind.kind is Kind.TEXT:
+        if len(numbers) and all(map(_is_kept_by_double, numbers.to_pylist())):
+            return FieldType(kind=Kind.REAL)
+        return field_type.TEXT if is_plain else None
     return None
 
 
@@ -123,6 +124,8 @@ def _is_kept_by_double(text: str) -> bool:
     """Whether a text is a JSON number all of whose digits a double keeps. Some programs write 17 for every double."""
     if _NUMBER.match(text) is None:
         return False
+    if len(text) <= EXACT_DIGITS and isfinite(float(text)):
+        return True
     number = Decimal(text)
     digits = len(number.as_tuple().digits)
     return Decimal(f"{float(text):.{digits - 1}e}") == number

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import Counts
@@ -140,6 +140,7 @@ values = st.one_of(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.dictionaries(st.sampled_from(["a", "b", "c"]), values, min_size=1), min_size=1, max_size=50))
+@example(rows=[{"a": None, "c": 0.0}, {"c": 9007199254740993}])
 def test_whatever_json_says_is_stored_or_told(
     make_yard: Callable[[Path], Yard], tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
 ) -> None:
@@ -152,3 +153,14 @@ def test_whatever_json_says_is_stored_or_told(
         for name, value in zip(names, stored, strict=True):
             wanted = row.get(name)
             assert value == wanted or (isinstance(value, str) and value == json.dumps(wanted))
+
+
+def test_an_integer_that_no_real_can_hold_is_refused(make_yard: Callable[[Path], Yard], tmp_path: Path) -> None:
+    yard = make_yard(tmp_path)
+    usual = "".join(f'{{"n": {number / 4}}}\n' for number in range(20_000))
+    plan = planned(yard, f'{usual}{{"n": 9007199254740993}}\n{{"n": 9007199254740992}}\n{{"n": 1e300}}\n')
+    assert plan.columns[0].type == "real"
+    counts = yard.run(plan)
+    assert (counts.inserted, counts.rejected) == (20_002, 1)
+    (reject,) = [json.loads(line) for line in yard.work_dir.rejects("job", 0).read_text().splitlines()]
+    assert (reject["line"], reject["value"]) == (20_001, "9007199254740993")
