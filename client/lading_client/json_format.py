@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from lading_client.errors import BadSpec
-from lading_client.spec import ImportSpec, JobSpec
+from lading_client.spec import ExportSpec, ImportSpec, JobSpec
 
 
 def as_json(value: Any) -> Any:
@@ -21,7 +21,7 @@ def as_json(value: Any) -> Any:
         kind = "importSpec" if isinstance(value.kind, ImportSpec) else "exportSpec"
         return {kind: as_json(value.kind), "onRestart": value.on_restart.value}
     if is_dataclass(value):
-        left_out = _unused_formats(value) if isinstance(value, ImportSpec) else frozenset()
+        left_out = _unused_formats(value) if isinstance(value, ImportSpec | ExportSpec) else frozenset()
         named = ((field.name, getattr(value, field.name)) for field in fields(value) if field.name not in left_out)
         return {_camel(name): as_json(content) for name, content in named if content is not None}
     if isinstance(value, StrEnum):
@@ -37,7 +37,7 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def _unused_formats(spec: ImportSpec) -> frozenset[str]:
+def _unused_formats(spec: ImportSpec | ExportSpec) -> frozenset[str]:
     """The formats whose options a spec does not set. A message has the options of one format; without any, of CSV."""
     formats = {field.name: field.default for field in fields(spec) if is_dataclass(field.default)}
     used = [name for name, default in formats.items() if getattr(spec, name) != default] or ["csv"]

@@ -81,6 +81,25 @@ class ExcelFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FixedWidthFormat:
+    """The columns of a file of fixed width. On import, what is not set is detected.
+
+    Exports take the widths and the header only. They derive a width that is not given from the type of the column.
+    """
+
+    widths: str = ""
+    """The characters of each column: ``10,20,8`` or ``id=10,name=20,note=*``, where ``*`` is the rest of the line."""
+    header: Header = Header.UNSPECIFIED
+    skip_lines: int | None = None
+    """The lines before the header or the first record."""
+    comment: str = ""
+    """How lines begin that are no records."""
+    ragged: Ragged = Ragged.UNSPECIFIED
+    """What becomes of lines that end before their last column. UNSPECIFIED: they are filled if there are such lines
+    among those looked at before the import; else they are rejected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class XmlFormat:
     """The records of an XML file to import."""
 
@@ -93,9 +112,9 @@ class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
     8 MiB.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``. If it is empty,
-    the file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file in an archive
-    that has several.
+    ``file_format`` is ``csv``, ``fixed_width``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``.
+    If it is empty, the file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file
+    in an archive that has several.
     """
 
     files: tuple[File, ...]
@@ -105,6 +124,8 @@ class ImportSpec:
     """Replaces ``csv`` if it is set."""
     xml: XmlFormat = XmlFormat()
     """Replaces ``csv`` if it is set."""
+    fixed_width: FixedWidthFormat = FixedWidthFormat()
+    """Replaces ``csv`` if it is set, and makes the format fixed width."""
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()
@@ -118,14 +139,16 @@ class ImportSpec:
 class ExportSpec:
     """A table into a file. ``chunk_keys`` 0 means 100,000.
 
-    ``file_format`` is ``csv``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``. If it is empty,
-    the ending of the file's name decides; else CSV.
+    ``file_format`` is ``csv``, ``fixed_width``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``.
+    If it is empty, the ending of the file's name decides; else CSV.
     """
 
     table: Table
     file: File
     file_format: str = ""
     csv: CsvFormat = CsvFormat()
+    fixed_width: FixedWidthFormat = FixedWidthFormat()
+    """Replaces ``csv`` if it is set, and makes the format fixed width."""
     overwrite: bool = False
     chunk_keys: int = 0
     consistent: bool = False

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 import pytest
 
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Column
-from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.core.spec import ExportSpec, File, FixedWidthFormat, ImportSpec, Table
 from ladingd.data.files.roots import open_source
 from ladingd.data.formats.format import Format
 from tests.contract.databases import TestDatabase
@@ -30,6 +30,9 @@ ROWS: list[Row] = [(number, f"name {number}") for number in range(1, 7)]
 """What every job moves."""
 
 _TABLE = Table(connection="harbour", table="t")
+
+_OPTIONS: dict[str, dict[str, Any]] = {"fixed_width": {"fixed_width": FixedWidthFormat(widths="id=10,name=40")}}
+"""What the specs of a format must say, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,12 @@ class TestJob(ABC):
     def _make_table(self) -> None:
         self.database.sql(f"CREATE TABLE t (id {self.database.key}, name VARCHAR(40))")
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        return _OPTIONS.get(self.format.name, {})
+
     def _path(self, name: str) -> Path:
-        (ending, *_) = sorted(self.format.endings)
+        ending = next(iter(sorted(self.format.endings)), "txt")
         return self.directory / f"{name}.{ending}"
 
 
@@ -91,11 +98,13 @@ class ImportJob(TestJob):
         self._make_table()
         columns = [Column(source=name, target=name, type=kind) for name, kind in (("id", "integer"), ("name", "text"))]
         path, records = self._path("in"), [*rows, *rows[-1:]]
-        layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name)), columns)
+        layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name), **self._options), columns)
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
         path.write_bytes(written(writer, texts))
-        return ImportSpec(files=(File(path=path.name),), target=_TABLE, chunk_bytes=path.stat().st_size // 2)
+        return ImportSpec(
+            files=(File(path=path.name),), target=_TABLE, chunk_bytes=path.stat().st_size // 2, **self._options
+        )
 
     def moved(self) -> list[Row]:
         return self.database.sql("SELECT id, name FROM t ORDER BY id")
@@ -128,11 +137,11 @@ class ExportJob(TestJob):
     def prepare(self, rows: Sequence[Row] = ROWS) -> JobSpec:
         self._make_table()
         self._insert(rows)
-        return ExportSpec(source=_TABLE, file=File(path=self._path("out").name), chunk_keys=2)
+        return ExportSpec(source=_TABLE, file=File(path=self._path("out").name), chunk_keys=2, **self._options)
 
     def moved(self) -> list[Row]:
         path = self._path("out")
-        spec = ImportSpec(files=(File(path=path.name),), target=_TABLE)
+        spec = ImportSpec(files=(File(path=path.name),), target=_TABLE, **self._options)
         with open_source({"local": self.directory}, {}, spec.files[0]) as source:
             outline = self.format.outline(source, source.size, spec, 2)
         assert list(outline.names) == ["id", "name"]

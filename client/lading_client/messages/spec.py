@@ -12,6 +12,7 @@ from lading_client.spec import (
     ExcelFormat,
     ExportSpec,
     File,
+    FixedWidthFormat,
     Header,
     ImportSpec,
     JobSpec,
@@ -43,6 +44,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         file_format=message.file_format,
         csv=_csv(message.csv),
         excel=_excel(message.excel),
+        fixed_width=_fixed_width(message.fixed_width),
         xml=XmlFormat(record_element=message.xml.record_element),
         target=_table(message.target),
         types=dict(message.types),
@@ -59,6 +61,7 @@ def _export(message: spec_pb2.ExportSpec) -> ExportSpec:
         file=_file(message.file),
         file_format=message.file_format,
         csv=_csv(message.csv),
+        fixed_width=_fixed_width(message.fixed_width),
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys,
         consistent=message.consistent,
@@ -81,6 +84,16 @@ def _csv(message: spec_pb2.CsvFormat) -> CsvFormat:
         skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
         comment=message.comment,
         escape=message.escape,
+        ragged=_RAGGED.get(message.ragged, Ragged.UNSPECIFIED),
+    )
+
+
+def _fixed_width(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
+    return FixedWidthFormat(
+        widths=message.widths,
+        header=_HEADERS.get(message.header, Header.UNSPECIFIED),
+        skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
+        comment=message.comment,
         ragged=_RAGGED.get(message.ragged, Ragged.UNSPECIFIED),
     )
 
@@ -118,7 +131,7 @@ def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:
         table=_table_message(value.table),
         file=_file_message(value.file),
         file_format=value.file_format,
-        csv=_csv_message(value.csv),
+        **_format_message(value),
         overwrite=value.overwrite,
         chunk_keys=value.chunk_keys,
         consistent=value.consistent,
@@ -145,13 +158,27 @@ def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
     )
 
 
-def _format_message(value: ImportSpec) -> dict[str, Any]:
+def _format_message(value: ImportSpec | ExportSpec) -> dict[str, Any]:
     """The options of a format: those that are set, else those of CSV."""
+    if value.fixed_width != FixedWidthFormat():
+        return {"fixed_width": _fixed_width_message(value.fixed_width)}
+    if isinstance(value, ExportSpec):
+        return {"csv": _csv_message(value.csv)}
     if value.excel != ExcelFormat():
         return {"excel": _excel_message(value.excel)}
     if value.xml != XmlFormat():
         return {"xml": spec_pb2.XmlFormat(record_element=value.xml.record_element)}
     return {"csv": _csv_message(value.csv)}
+
+
+def _fixed_width_message(value: FixedWidthFormat) -> spec_pb2.FixedWidthFormat:
+    return spec_pb2.FixedWidthFormat(
+        widths=value.widths,
+        header=f"HEADER_{value.header}",
+        skip_lines=value.skip_lines,
+        comment=value.comment,
+        ragged=f"RAGGED_{value.ragged}",
+    )
 
 
 def _excel_message(value: ExcelFormat) -> spec_pb2.ExcelFormat:

@@ -84,6 +84,24 @@ class ExcelFormat:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FixedWidthFormat:
+    """The columns of a file of fixed width. On import, what is not set is detected.
+
+    Exports know the widths and the header only.
+    """
+
+    widths: str = ""
+    """The characters of each column: ``10,20,8`` or ``id=10,name=20,note=*``, where ``*`` is the rest of the line."""
+    header: Header = Header.DEFAULT
+    skip_lines: int | None = None
+    """The lines before the header or the first record."""
+    comment: str = ""
+    """How lines begin that are no records. Empty, ``none``: every line is a record."""
+    ragged: Ragged | None = None
+    """What becomes of lines that end before their last column. None: they are filled if the sample has such lines."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class XmlFormat:
     """The records of an XML file to import."""
 
@@ -103,6 +121,7 @@ class ImportSpec:
     csv: CsvFormat = CsvFormat()
     excel: ExcelFormat = ExcelFormat()
     xml: XmlFormat = XmlFormat()
+    fixed_width: FixedWidthFormat = FixedWidthFormat()
     target: Table
     types: Mapping[str, str] = field(default_factory=dict)
     null_words: tuple[str, ...] = ()
@@ -130,6 +149,7 @@ class ExportSpec:
     file_format: str = ""
     """``csv`` or another format; empty: chosen by the file name's extension, or CSV."""
     csv: CsvFormat = CsvFormat()
+    fixed_width: FixedWidthFormat = FixedWidthFormat()
     overwrite: bool = False
     chunk_keys: int = DEFAULT_CHUNK_KEYS
     consistent: bool = False

@@ -10,7 +10,19 @@ import pytest
 from lading_client.errors import BadSpec
 from lading_client.json_format import as_json, spec_from_json
 from lading_client.model import Bill, Job, Progress, State
-from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, OnRestart, Table
+from lading_client.spec import (
+    CsvFormat,
+    ExcelFormat,
+    ExportSpec,
+    File,
+    FixedWidthFormat,
+    Header,
+    ImportSpec,
+    JobSpec,
+    OnRestart,
+    Ragged,
+    Table,
+)
 
 SPEC = JobSpec(
     kind=ImportSpec(
@@ -49,7 +61,17 @@ def test_a_job_as_json() -> None:
         SPEC,
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"))),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), excel=ExcelFormat(sheet="2"))),
+        JobSpec(
+            kind=ImportSpec(
+                files=(File(path="a"),),
+                target=Table(table="t"),
+                fixed_width=FixedWidthFormat(widths="1,2", header=Header.ABSENT, skip_lines=0, ragged=Ragged.FILL),
+            )
+        ),
         JobSpec(kind=ExportSpec(table=Table(table="t"), file=File(path="o"), overwrite=True)),
+        JobSpec(
+            kind=ExportSpec(table=Table(table="t"), file=File(path="o"), fixed_width=FixedWidthFormat(widths="a=*"))
+        ),
     ],
 )
 def test_a_spec_that_was_shown_can_be_run_again(spec: JobSpec) -> None:

@@ -34,7 +34,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="csv, json_lines, json, xml, parquet, arrow or excel.",
+        help="csv, fixed_width, json_lines, json, xml, parquet, arrow or excel.",
         show_default="by the content of the file, or its name",
     ),
 ]
@@ -95,8 +95,12 @@ MemberOption = Annotated[
     str, typer.Option("--member", metavar="NAME", help="The file in an archive.", show_default="its only one")
 ]
 RaggedOption = Annotated[
-    RaggedChoice,
-    typer.Option("--ragged", help="What becomes of records with too few fields: fill them with nulls or reject them."),
+    RaggedChoice | None,
+    typer.Option(
+        "--ragged",
+        help="What becomes of records with too few fields: fill them with nulls or reject them.",
+        show_default="reject",
+    ),
 ]
 
 
@@ -123,6 +127,24 @@ SheetOption = Annotated[
 ]
 RangeOption = Annotated[
     str, typer.Option("--range", metavar="CELLS", help="The cells of a sheet: B3:F200 or B:F.", show_default="all")
+]
+WidthsOption = Annotated[
+    str,
+    typer.Option(
+        "--widths",
+        metavar="WIDTHS",
+        help="The characters of each column of fixed width: 10,20,8 or id=10,name=20,note=*.",
+        show_default="detected",
+    ),
+]
+ExportWidthsOption = Annotated[
+    str,
+    typer.Option(
+        "--widths",
+        metavar="WIDTHS",
+        help="Write fixed width; the characters of columns: 10,20,8 or name=20,note=*.",
+        show_default="by type, except text",
+    ),
 ]
 RecordElementOption = Annotated[
     str,

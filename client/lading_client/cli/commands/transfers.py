@@ -16,6 +16,7 @@ from lading_client.cli.arguments.options import (
     DetachOption,
     EncodingOption,
     EscapeOption,
+    ExportWidthsOption,
     FormatOption,
     HeaderOption,
     LabelOption,
@@ -31,6 +32,7 @@ from lading_client.cli.arguments.options import (
     SheetOption,
     SkipOption,
     TypesOption,
+    WidthsOption,
     character,
     format_name,
 )
@@ -45,7 +47,18 @@ from lading_client.errors import BadSpec, JobDeleted
 from lading_client.files.stream import NAME as STREAM_NAME
 from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
-from lading_client.spec import CsvFormat, ExcelFormat, ExportSpec, File, Header, ImportSpec, JobSpec, Ragged, XmlFormat
+from lading_client.spec import (
+    CsvFormat,
+    ExcelFormat,
+    ExportSpec,
+    File,
+    FixedWidthFormat,
+    Header,
+    ImportSpec,
+    JobSpec,
+    Ragged,
+    XmlFormat,
+)
 
 if TYPE_CHECKING:
     from lading_client.client import Client
@@ -72,9 +85,10 @@ def import_file(
     escape: EscapeOption = "",
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
-    ragged: RaggedOption = RaggedChoice.REJECT,
+    ragged: RaggedOption = None,
     encoding: EncodingOption = "",
     member: MemberOption = "",
+    widths: WidthsOption = "",
     sheet: SheetOption = "",
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
@@ -90,10 +104,12 @@ def import_file(
         given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
     csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
+    fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
     wanted = ImportSpec(
         files=tuple(each.file for each in given),
         file_format=format_name(file_format),
         csv=csv,
+        fixed_width=fixed_width,
         excel=_excel(ours, sheet, cells, csv),
         xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
@@ -135,9 +151,10 @@ def preview_file(
     escape: EscapeOption = "",
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
-    ragged: RaggedOption = RaggedChoice.REJECT,
+    ragged: RaggedOption = None,
     encoding: EncodingOption = "",
     member: MemberOption = "",
+    widths: WidthsOption = "",
     sheet: SheetOption = "",
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
@@ -150,10 +167,12 @@ def preview_file(
             raise BadPath(file, "a preview reads files on the daemon's machine only; `import` sends the file")
         source, target = file_at(file), table_name.parse(into)
     csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
+    fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
     wanted = ImportSpec(
         files=(source,),
         file_format=format_name(file_format),
         csv=csv,
+        fixed_width=fixed_width,
         excel=_excel(ours, sheet, cells, csv),
         xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
@@ -184,6 +203,7 @@ def export_table(
         typer.Option("--consistent", help="Show one moment of the table; start over if the export is interrupted."),
     ] = False,
     file_format: FormatOption = "",
+    widths: ExportWidthsOption = "",
     delimiter: DelimiterOption = "",
     header: Annotated[
         bool | None,
@@ -205,6 +225,7 @@ def export_table(
         file=destination,
         file_format=format_name(file_format),
         csv=csv,
+        fixed_width=_fixed_width(ours, widths, csv),
         overwrite=overwrite,
         consistent=consistent,
     )
@@ -372,7 +393,7 @@ def _csv(
     escape: str,
     skip_lines: int | None,
     comment: str,
-    ragged: RaggedChoice,
+    ragged: RaggedChoice | None,
 ) -> CsvFormat:
     return CsvFormat(
         delimiter=character(delimiter),
@@ -381,7 +402,20 @@ def _csv(
         skip_lines=skip_lines,
         comment=comment,
         escape=escape,
-        ragged=Ragged[ragged.name],
+        ragged=Ragged[ragged.name] if ragged else Ragged.UNSPECIFIED,
+    )
+
+
+def _fixed_width(ours: Session, widths: str, csv: CsvFormat, others: str = "") -> FixedWidthFormat:
+    """The options of fixed width, which take the place of those of CSV."""
+    if not widths:
+        return FixedWidthFormat()
+    if csv.delimiter or csv.quote or csv.escape or others:
+        raise ours.usage(
+            "--widths is for fixed width, whose other options are --header, --skip-lines, --comment and --ragged"
+        )
+    return FixedWidthFormat(
+        widths=widths, header=csv.header, skip_lines=csv.skip_lines, comment=csv.comment, ragged=csv.ragged
     )
 
 

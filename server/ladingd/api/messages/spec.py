@@ -14,6 +14,7 @@ from ladingd.core.spec import (
     ExcelFormat,
     ExportSpec,
     File,
+    FixedWidthFormat,
     Header,
     ImportSpec,
     OnRestart,
@@ -107,6 +108,8 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         csv = _csv_format(message.csv)
     with beneath("excel"):
         excel = _excel_format(message.excel)
+    with beneath("fixed_width"):
+        fixed_width = _fixed_width_format(message.fixed_width)
     with beneath("target"):
         target = _table(message.target)
     return ImportSpec(
@@ -114,6 +117,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         file_format=message.file_format,
         csv=csv,
         excel=excel,
+        fixed_width=fixed_width,
         xml=XmlFormat(record_element=message.xml.record_element),
         target=target,
         types=dict(message.types),
@@ -134,11 +138,14 @@ def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportS
         file = _file(message.file)
     with beneath("csv"):
         csv = _csv_format(message.csv)
+    with beneath("fixed_width"):
+        fixed_width = _fixed_width_format(message.fixed_width)
     return ExportSpec(
         source=source,
         file=file,
         file_format=message.file_format,
         csv=csv,
+        fixed_width=fixed_width,
         overwrite=message.overwrite,
         chunk_keys=message.chunk_keys or DEFAULT_CHUNK_KEYS,
         consistent=message.consistent,
@@ -158,12 +165,16 @@ def _table(message: spec_pb2.Table) -> Table:
     return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
 
 
-def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
+def _check_text(message: spec_pb2.CsvFormat | spec_pb2.FixedWidthFormat) -> None:
     for name, values in (("header", _HEADERS), ("ragged", _RAGGED)):
         if getattr(message, name) not in values:
             raise InvalidSpec(name, f"has no value {int(getattr(message, name))}")
     if message.skip_lines < 0:
         raise InvalidSpec("skip_lines", "is negative")
+
+
+def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
+    _check_text(message)
     return CsvFormat(
         delimiter=message.delimiter,
         quote=message.quote,
@@ -172,6 +183,17 @@ def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
         comment=message.comment,
         escape=message.escape,
         ragged=_RAGGED[message.ragged],
+    )
+
+
+def _fixed_width_format(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
+    _check_text(message)
+    return FixedWidthFormat(
+        widths=message.widths,
+        header=_HEADERS[message.header],
+        skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
+        comment=message.comment,
+        ragged=_RAGGED[message.ragged] if message.ragged else None,
     )
 
 
@@ -207,7 +229,7 @@ def _export_message(spec: ExportSpec) -> spec_pb2.ExportSpec:
         table=_table_message(spec.source),
         file=_file_message(spec.file),
         file_format=spec.file_format,
-        csv=_csv_message(spec.csv),
+        **_format_message(spec),
         overwrite=spec.overwrite,
         chunk_keys=spec.chunk_keys,
         consistent=spec.consistent,
@@ -235,13 +257,28 @@ def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
     )
 
 
-def _format_message(spec: ImportSpec) -> dict[str, Any]:
+def _format_message(spec: ImportSpec | ExportSpec) -> dict[str, Any]:
     """The options of a format: those that are set, else those of CSV."""
+    if spec.fixed_width != FixedWidthFormat():
+        return {"fixed_width": _fixed_width_message(spec.fixed_width)}
+    if isinstance(spec, ExportSpec):
+        return {"csv": _csv_message(spec.csv)}
     if spec.excel != ExcelFormat():
         return {"excel": _excel_message(spec.excel)}
     if spec.xml != XmlFormat():
         return {"xml": spec_pb2.XmlFormat(record_element=spec.xml.record_element)}
     return {"csv": _csv_message(spec.csv)}
+
+
+def _fixed_width_message(fixed: FixedWidthFormat) -> spec_pb2.FixedWidthFormat:
+    headers = {header: value for value, header in _HEADERS.items()}
+    return spec_pb2.FixedWidthFormat(
+        widths=fixed.widths,
+        header=headers[fixed.header],
+        skip_lines=fixed.skip_lines,
+        comment=fixed.comment,
+        ragged=f"RAGGED_{fixed.ragged.name if fixed.ragged else 'UNSPECIFIED'}",
+    )
 
 
 def _excel_message(excel: ExcelFormat) -> spec_pb2.ExcelFormat:

@@ -151,6 +151,10 @@ class Format(ABC):
     def recognises(self, sample: bytes) -> bool:
         """Whether a file that begins with ``sample`` is in this format, beyond doubt."""
 
+    def is_meant(self, spec: ImportSpec | ExportSpec) -> bool:
+        """Whether a spec that names no format has options that only this format has."""
+        return False
+
     @abstractmethod
     def check(self, spec: ImportSpec | ExportSpec) -> None:
         """Raise InvalidSpec if the options of the spec make no sense for this format."""

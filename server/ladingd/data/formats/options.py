@@ -6,14 +6,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import CsvFormat, ExcelFormat, XmlFormat
+from ladingd.core.spec import CsvFormat, ExcelFormat, FixedWidthFormat, XmlFormat
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ladingd.core.spec import ExportSpec, ImportSpec
 
-_OPTIONS = {"csv": CsvFormat(), "excel": ExcelFormat(), "xml": XmlFormat()}
+_OPTIONS = {"csv": CsvFormat(), "fixed_width": FixedWidthFormat(), "excel": ExcelFormat(), "xml": XmlFormat()}
 
 
 def refuse_options(spec: ImportSpec | ExportSpec, title: str, *, own: str = "", but: Collection[str] = ()) -> None:
@@ -22,7 +22,7 @@ def refuse_options(spec: ImportSpec | ExportSpec, title: str, *, own: str = "", 
     ``own``: the field of the spec with the options of the format itself. ``but``: further options that have a meaning.
     """
     for kind, nothing in _OPTIONS.items():
-        given = getattr(spec, kind, nothing)  # Exports have the options of CSV only.
+        given = getattr(spec, kind, nothing)  # Exports do not have all of them.
         if kind == own:
             continue
         for field in fields(nothing):  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.data.formats.arrow.format import Arrow
 from ladingd.data.formats.csv.format import Csv
 from ladingd.data.formats.excel.format import Excel
+from ladingd.data.formats.fixed_width.format import FixedWidth
 from ladingd.data.formats.format import SAMPLE
 from ladingd.data.formats.json.format import Json
 from ladingd.data.formats.json_lines.format import JsonLines
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), Excel(), Json(), JsonLines(), Xml(), Csv())
+FORMATS: tuple[Format, ...] = (Parquet(), Arrow(), Excel(), Json(), JsonLines(), Xml(), FixedWidth(), Csv())
 """All formats. The first one that recognises a file reads it; the last one takes every other file."""
 
 _BY_NAME = {each.name: each for each in FORMATS}
@@ -40,8 +41,8 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
 
     Raises InvalidSpec if Lading cannot read it.
     """
-    if spec.file_format:
-        return _named(spec.file_format)
+    if meant := _meant(spec):
+        return meant
     sample = source.read(0, min(SAMPLE, source.size))
     recognised = next((each for each in FORMATS if each.recognises(sample)), None)
     name = name or source.path
@@ -64,10 +65,16 @@ def format_to_write(spec: ExportSpec) -> Format:
 
     Raises InvalidSpec if the name promises a format that Lading cannot write.
     """
-    if spec.file_format:
-        return _named(spec.file_format)
+    if meant := _meant(spec):
+        return meant
     check_writable(spec.file.path)
     return _by_ending(spec.file.path) or FORMATS[-1]
+
+
+def _meant(spec: ImportSpec | ExportSpec) -> Format | None:
+    if spec.file_format:
+        return _named(spec.file_format)
+    return next((each for each in FORMATS if each.is_meant(spec)), None)
 
 
 def _named(name: str) -> Format:

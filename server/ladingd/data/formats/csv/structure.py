@@ -281,7 +281,8 @@ class _Looker:
             return []
         common = set(_RUN.findall(lines[-1])).intersection(*(_RUN.findall(line) for line in lines[len(lines) // 2 :]))
         texts = (each.decode(errors="ignore") for each in common)
-        return sorted((each for each in texts if each), key=len, reverse=True)[:5]
+        marks = (each for each in texts if each and not any(map(str.isalnum, each)))
+        return sorted(marks, key=len, reverse=True)[:5]
 
     def _records(self, dialect: Dialect) -> list[_Record]:
         """Some of the first records that are not blank."""

@@ -1,0 +1,1 @@
+"""Fixed width: each column has its place in the line."""
