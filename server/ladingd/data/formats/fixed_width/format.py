@@ -89,12 +89,11 @@ class FixedWidth(Format):
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         if RULED in outline.layout.details:
             return spec
-        fixed = replace(
-            spec.fixed_width,
-            widths=spec.fixed_width.widths or outline.layout.details[WIDTHS],
-            header=Header.PRESENT if outline.named else Header.ABSENT,
-        )
-        return replace(spec, fixed_width=fixed)
+        own, header = spec.fixed_width, Header.PRESENT if outline.named else Header.ABSENT
+        if wanted(own.widths).names:
+            header = own.header  # The names are not those of a header.
+        widths = own.widths or outline.layout.details[WIDTHS]
+        return replace(spec, fixed_width=replace(own, widths=widths, header=header))
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)

@@ -208,8 +208,8 @@ def _names(header: str, widths: Widths) -> list[str]:
 def _records(
     path: str, records: bytes, layout: Layout, names: Sequence[str], others: Sequence[str], options: FixedWidthFormat
 ) -> tuple[Piece, bool]:
-    """The records of the head, and whether blanks complete short lines. Raises InvalidSpec if most lines are too
-    long."""
+    """The records of the head, and whether blanks complete short lines: there are such lines, and no line ends with
+    blanks. Raises InvalidSpec if most lines are too long."""
     widths = Widths.of(layout.details[WIDTHS])
     filled = replace(layout, details={**layout.details, SHORT: FILLED})
     piece = piece_of(records, places_of(records, layout), filled, names, 1)
@@ -224,8 +224,9 @@ def _records(
     else:
         # A last line without a line end may be cut off; it does not show that the other lines end early.
         ended = piece.indexes[: None if records.endswith((b"\n", b"\r")) else -1]
-        short = piece.origins.slices.short  # type: ignore[attr-defined]
-        fills = bool(short[ended].any()) or any(len(line) < widths.total for line in others)
+        texts = [*piece.origins.raw(ended).to_pylist(), *others]
+        is_padded = any(text.endswith(" ") for text in texts if len(text) >= widths.total)
+        fills = not is_padded and any(len(text) < widths.total for text in texts)
     if not fills:
         piece = piece_of(records, places_of(records, layout), layout, names, 1)
     return piece, fills

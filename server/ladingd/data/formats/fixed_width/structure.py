@@ -8,6 +8,7 @@ header and the alignment of the values tell; where they do not, the columns are 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,6 +31,10 @@ _CONFORMING = 0.9
 """The share of the records that must have blanks between the columns that a line of dashes shows."""
 _ALIGNED = 0.9
 """The share of the values of a column that must begin, or end, at the same character."""
+_RIGID = 0.9
+"""The share of the lines that show a blank to stand within values if all of them have text on both sides of it."""
+_USUAL = 0.95
+"""The share of the lines that have one length in a file whose lines are not cut off. Other lines are damaged."""
 _FEWEST = 2
 _JUDGED = 200
 _CELLS = 64 << 20
@@ -102,23 +107,34 @@ def find_structure(lines: Sequence[str], header: Header) -> Structure:
     """The columns of lines without a line of dashes. Raises Uncertain."""
     if any("\t" in line for line in lines):
         raise Uncertain("lines have tabs, whose width is uncertain: replace them first, for example with expand")
+    lines = _of_one_length(lines)
     if len(lines) < _FEWEST:
         raise Uncertain("there are too few lines to compare")
     inked = _inked(lines)
     spans = _spans(inked)
     if len(spans) < 2:
         raise Uncertain("no character is blank in all lines")
-    first, doubt = header is Header.PRESENT, ""
+    sheet, doubt = _Sheet(lines=lines, inked=inked, header=header is not Header.ABSENT), ""
+    columns = sheet.joined(spans)
     if header is Header.DEFAULT:
-        cells = [[line[start:end].strip() for start, end in spans] for line in lines[: _JUDGED + 1]]
-        judged = judge(cells[0], [[row[place] for row in cells[1:]] for place in range(len(spans))])
-        first, doubt = judged.header, judged.doubt
-    sheet = _Sheet(lines=lines, inked=inked, header=first)
-    spans = sheet.joined(spans)
-    widths = sheet.widths(spans)
+        cells = [[line[start:end].strip() for start, end in columns] for line in lines[: _JUDGED + 1]]
+        judged = judge(cells[0], [[row[place] for row in cells[1:]] for place in range(len(columns))])
+        doubt = judged.doubt
+        if not judged.header:
+            sheet = _Sheet(lines=lines, inked=inked, header=False)
+            columns = sheet.joined(spans)
+    widths = sheet.widths(columns)
     if sheet.reasons:
         raise Uncertain(sheet.reasons[0], widths.shown)
-    return Structure(widths=widths, header=first, doubt=doubt)
+    return Structure(widths=widths, header=sheet.header, doubt=doubt)
+
+
+def _of_one_length(lines: Sequence[str]) -> Sequence[str]:
+    """The first line and those that are as long as nearly all others; all lines if they have different lengths."""
+    (length, number), *_ = Counter(len(line) for line in lines[1:]).most_common(1) or [(0, 0)]
+    if number < _USUAL * len(lines[1:]):
+        return lines
+    return [line for place, line in enumerate(lines) if not place or len(line) == length]
 
 
 class _Span(NamedTuple):
@@ -187,11 +203,11 @@ class _Sheet:
         return not named
 
     def _is_rigid(self, left: _Span, right: _Span) -> bool:
-        """Whether exactly one blank stands between two spans in every line that uses either."""
+        """Whether exactly one blank stands between two spans in nearly every line that uses either."""
         if right.start - left.end != 1:
             return False
         used = self.body[:, left.start : left.end].any(axis=1) | self.body[:, right.start : right.end].any(axis=1)
-        return bool((self.body[used, left.end - 1] & self.body[used, right.start]).all())
+        return bool((self.body[used, left.end - 1] & self.body[used, right.start]).mean() >= _RIGID)
 
     def _are_date_and_time(self, left: _Span, right: _Span) -> bool:
         lines = [line for line in self.lines[:_JUDGED] if line[left.start : right.end].strip()]
@@ -261,6 +277,7 @@ def is_surely_fixed(lines: Sequence[str]) -> bool:
     filled = [line for line in lines if line.strip()]
     if find_ruler(filled) is not None:
         return True
+    filled = [*_of_one_length(filled)]
     if len(filled) < 4 or len({len(line) for line in filled[1:]}) > 1 or len(filled[0]) > len(filled[1]):
         return False
     if sum("  " in line for line in filled[1:]) * 2 < len(filled):

@@ -38,30 +38,38 @@ def widths_for(columns: Sequence[Column], wanted: Wanted, *, header: bool) -> Wi
     Raises InvalidSpec if the type does not tell.
     """
     given = _given(columns, wanted)
+    gaps = [part for part in wanted.parts if part.is_gap]
+    if gaps and wanted.names:
+        raise InvalidSpec(FIELD, f"write {gaps[0]} between widths without names only")
     unknown = [column.target for column in columns if column.target not in given and not _length(column)]
     if unknown:
-        example = ",".join(f"{name}=40" for name in unknown)
+        example = [*(f"{name}={width or '*'}" for name, width in given.items()), *(f"{name}=40" for name in unknown)]
         raise InvalidSpec(
-            FIELD, f"the width of {_list(unknown)} is not known, as text may have any length: --widths {example}"
+            FIELD,
+            f"the width of {_list(unknown)} is unknown, as text may have any length: --widths {','.join(example)}",
         )
     parts: list[Part] = []
     for place, column in enumerate(columns):
+        is_last = place + 1 == len(columns)
         if column.target in given:
-            width = given[column.target]
-            if width == REST and place < len(columns) - 1:
-                raise InvalidSpec(FIELD, f"{column.target} is not the last column, so it needs a width instead of *")
-            if header and 0 < width < len(column.target):
-                raise InvalidSpec(
-                    FIELD,
-                    f"the name {column.target} does not fit into {width} characters: --no-header, or a width of "
-                    f"{len(column.target)}",
-                )
-            parts.append(Part(width))
+            _check(column, given[column.target], header=header, is_last=is_last)
+            parts.append(Part(given[column.target]))
         else:
             parts.append(Part(max(_length(column), len(column.target) if header else 0)))
-            if place < len(columns) - 1:
-                parts.append(Part(1, is_gap=True))
-    return Widths(parts)
+            parts += [] if is_last else [Part(1, is_gap=True)]
+    return wanted.all if gaps else Widths(parts)
+
+
+def _check(column: Column, width: int, *, header: bool, is_last: bool) -> None:
+    """Raise InvalidSpec if the user gives a column a width that cannot be written."""
+    if width == REST and not is_last:
+        raise InvalidSpec(FIELD, f"{column.target} is not the last column, so it needs a width instead of *")
+    if header and 0 < width < len(column.target):
+        raise InvalidSpec(
+            FIELD,
+            f"the name {column.target} does not fit into {width} characters: --no-header, or "
+            f"{column.target}={len(column.target)}",
+        )
 
 
 def _given(columns: Sequence[Column], wanted: Wanted) -> dict[str, int]:
