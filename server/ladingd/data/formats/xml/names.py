@@ -97,7 +97,12 @@ def tags_of(name: str, taken: str) -> tuple[str, str]:
     """What the start tag of a column contains, and what its end tag does. ``taken``: a name that is not used."""
     if _PLAIN.fullmatch(name) and name != taken and not name.lower().startswith("xml"):
         return name, name
-    return f"{FIELD} {_NAME}={quoteattr(name, _IN_ATTRIBUTE)}", FIELD
+    return field_tag(name), FIELD
+
+
+def field_tag(name: str) -> str:
+    """What the start tag of a field contains."""
+    return f"{FIELD} {_NAME}={quoteattr(name, _IN_ATTRIBUTE)}"
 
 
 _IN_ATTRIBUTE = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}

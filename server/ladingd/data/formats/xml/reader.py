@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.plan import Chunk, ImportPlan
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.xml.record import Row
     from ladingd.data.values.positions import Positions
 
 _MISPLACED = "this text stands between the records"
@@ -47,16 +48,16 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     )
     parser = Parser.of(plan.file.layout)
     origins = XmlOrigins(data=data, places=places, parser=parser, first_line=chunk.first_line)
-    rows: list[list[str | None]] = []
+    rows: list[Row] = []
     indexes: list[int] = []
     faults: list[Fault] = []
-    for index, (start, end) in enumerate(zip(found.starts, found.ends, strict=True)):
-        try:
-            rows.append(parser.values(data[start:end]))
-            indexes.append(index)
-        except NotARecord as error:
+    for index, row in enumerate(parser.rows(data, found.starts, found.ends)):
+        if isinstance(row, NotARecord):
             line = int(origins.lines(np.array([index]))[0])
-            faults.append(Fault(index=index, code=error.code, message=error.message(line)))
+            faults.append(Fault(index=index, code=row.code, message=row.message(line)))
+        else:
+            rows.append(row)
+            indexes.append(index)
     return Piece(
         columns=columns_of(rows, len(plan.columns)),
         indexes=np.array(indexes, np.int64),
@@ -65,7 +66,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     )
 
 
-def columns_of(rows: Sequence[list[str | None]], width: int) -> list[pa.Array]:
+def columns_of(rows: Sequence[Row], width: int) -> list[pa.Array]:
     """The columns of some records."""
     return [pa.array(values, pa.string()) for values in zip(*rows, strict=True)] or [pa.array([], pa.string())] * width
 

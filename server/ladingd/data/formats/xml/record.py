@@ -13,12 +13,15 @@ from xml.sax.saxutils import escape, quoteattr
 from ladingd.data.files.encoding import misfit
 from ladingd.data.formats.lines import is_utf8
 from ladingd.data.formats.xml.names import FIELD, NIL, is_part_of_name, key_of, local
+from ladingd.data.formats.xml.pattern import SUSPECT, pattern_of
 from ladingd.data.formats.xml.shape import Branch, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ladingd.core.plan import Layout
+
+    Row = Sequence[str | bytes | None]
 
 _TRUE = frozenset({"true", "1"})
 _UNDEFINED = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)[^\s;&<#]{1,40};")
@@ -46,19 +49,34 @@ class Parser:
     """The start tag of an element that declares the namespaces around the records."""
     columns: Branch
     width: int
+    usual: re.Pattern[bytes] | None
+    """The pattern of records that need not be parsed."""
 
     @classmethod
     def of(cls, layout: Layout) -> Parser:
-        places = read(layout.details["columns"])
-        return cls(
-            before=start_tag(json.loads(layout.details["namespaces"])), columns=Branch.of(places), width=len(places)
-        )
+        details = layout.details
+        places, namespaces = read(details["columns"]), json.loads(details["namespaces"])
+        columns = Branch.of(places)
+        usual = pattern_of(details["record"].encode(), columns, namespaces)
+        return cls(before=start_tag(namespaces), columns=columns, width=len(places), usual=usual)
 
-    def values(self, text: bytes) -> list[str | None]:
+    def values(self, text: bytes) -> Row:
         """The value of each column in a record. Raises NotARecord."""
         return self.row(parse(text, self.before))
 
-    def row(self, element: Element) -> list[str | None]:
+    def rows(self, data: bytes, starts: Iterable[int], ends: Iterable[int]) -> Iterator[Row | NotARecord]:
+        """The values of each record, or why it is refused."""
+        usual = self.usual if is_utf8(data) and not any(mark in data for mark in SUSPECT) else None
+        for start, end in zip(starts, ends, strict=True):
+            if usual is not None and (found := usual.fullmatch(data, start, end)):
+                yield found.groups()
+                continue
+            try:
+                yield self.values(data[start:end])
+            except NotARecord as error:
+                yield error
+
+    def row(self, element: Element) -> Row:
         """The value of each column in the element that a record is. Raises NotARecord."""
         values: list[str | None] = [None] * self.width
         _fill(element, self.columns, values, ())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ladingd.data.formats.xml.names import Place, is_part_of_name, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from xml.etree.ElementTree import Element
+
+T = TypeVar("T")
 
 _DEPTH = 3
 """Elements that are nested more deeply are part of the XML text of one of these."""
@@ -32,7 +34,11 @@ class Node:
     def learn(self, element: Element, path: tuple[str, ...] = ()) -> None:
         """Learn from the element of one record."""
         own = [key for key in element.attrib if not is_part_of_name(key, path)]
-        self.attributes.update(dict.fromkeys(own))
+        before: str | None = None
+        for key in own:
+            if key not in self.attributes:
+                self.attributes = _put_behind(self.attributes, before, key, None)
+            before = key
         self.has_parts |= bool(own) or len(element) > 0
         texts = [element.text or "", *(child.tail or "" for child in element)]
         if any(text and not text.isspace() for text in texts):
@@ -40,10 +46,13 @@ class Node:
             self.is_xml |= bool(path) and len(element) > 0
         self.is_xml |= len(path) >= _DEPTH and len(element) > 0
         counts: Counter[str] = Counter()
+        before = None
         for child in element:
             key = key_of(child, path)
             counts[key] += 1
-            node = self.children.setdefault(key, Node())
+            if key not in self.children:
+                self.children = _put_behind(self.children, before, key, Node())
+            node, before = self.children[key], key
             node.is_xml |= counts[key] > 1
             node.learn(child, (*path, key))
 
@@ -83,6 +92,14 @@ class Branch:
             else:
                 branch.xml = number
         return root
+
+
+def _put_behind(mapping: dict[str, T], before: str | None, key: str, value: T) -> dict[str, T]:
+    """A mapping with one more key, which follows another one or is the first. Columns that most records lack so get
+    their place among the others."""
+    keys = list(mapping)
+    keys.insert(keys.index(before) + 1 if before is not None else 0, key)
+    return {each: value if each == key else mapping[each] for each in keys}
 
 
 def written(places: Sequence[Place]) -> str:
