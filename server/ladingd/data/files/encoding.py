@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -186,11 +186,56 @@ def misfit(text: bytes) -> str:
 
 
 def find(head: bytes, pieces: Iterable[tuple[int, bytes]]) -> Finding | None:
-    """The encoding of a file by its mark, by its zero bytes, because it is UTF-8, or guessed; None: no guess fits.
+    """The encoding of a file by its mark, by its zero bytes, by its XML declaration, because it is UTF-8, or guessed;
+    None: no guess fits.
 
     ``head`` is its beginning. ``pieces`` are whole lines and the place where each piece begins; bytes beyond ASCII are
     looked for in them. A binary file is called UTF-8: whoever reads it says what is wrong.
     """
+    beyond_ascii = False
+
+    def watched() -> Iterator[tuple[int, bytes]]:
+        nonlocal beyond_ascii
+        for start, piece in pieces:
+            beyond_ascii = beyond_ascii or not piece.isascii()
+            yield start, piece
+
+    found = _by_bytes(head, watched())
+    shown = _declared(head.decode(found.encoding if found else UTF8, "replace"))
+    if not shown:
+        return found
+    try:
+        declared = named(shown)
+    except InvalidSpec:
+        return _contradicted(found, f"there is no encoding {shown!r}, which the XML declaration names")
+    if found is not None and (found.encoding == declared or found.encoding.startswith(f"{declared}-")):
+        return replace(found, evidence="" if declared == UTF8 else "declared")
+    if declared == "ascii" and not beyond_ascii:
+        return found
+    is_unicode = found is not None and (beyond_ascii or found.encoding != UTF8) and found.encoding.startswith("utf")
+    can_be = not declared.startswith(("utf", "ascii")) and b"<?xml".decode(declared, "replace") == "<?xml"
+    if can_be and not is_unicode:
+        return Finding(encoding=declared, evidence="declared")
+    return _contradicted(found, f"the XML declaration says {title(declared)}, which the bytes contradict")
+
+
+_DECLARATION = re.compile(r"""\ufeff?\s*<\?xml\s[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["']""")
+
+
+def _declared(head: str) -> str:
+    """The encoding that an XML declaration names; empty: none."""
+    match = _DECLARATION.match(head)
+    return match[1] if match else ""
+
+
+def _contradicted(found: Finding | None, how: str) -> Finding | None:
+    if found is None:
+        return None
+    return replace(found, evidence="; ".join(filter(None, (found.evidence, how))))
+
+
+def _by_bytes(head: bytes, pieces: Iterable[tuple[int, bytes]]) -> Finding | None:
+    """The encoding of a file, without its XML declaration."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return Finding(encoding=encoding, evidence="" if encoding == UTF8 else "byte order mark")

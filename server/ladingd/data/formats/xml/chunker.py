@@ -53,12 +53,13 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tup
             found.end, found.closed = first, None
             break
     stop = cursor.start + found.end
-    if found.closed is not None and (not found.starts or plan.file.end - stop <= _SHORT):
-        stop = plan.file.end
-    elif found.closed is not None or found.end == found.ends[-1:][0]:
-        stop = _behind_blanks(source, cursor.start + found.ends[-1], plan.file.end)
     if not found.starts:
+        stop = stop if found.closed is None else plan.file.end
         return _counted(source, cursor.chunk(stop - cursor.start, 0))
+    if found.closed is not None and plan.file.end - stop <= _SHORT:
+        stop = plan.file.end
+    elif found.closed is not None or found.end == found.ends[-1]:
+        stop = _behind_blanks(source, cursor.start + found.ends[-1], plan.file.end)
     data = data[: stop - cursor.start] if stop <= end else source.read(cursor.start, stop)
     return replace(cursor.chunk(len(data), len(found.starts)), digest=digest(data)), lines_in(data)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 BLANKS = b" \t\r\n"
 
-SPECIALS = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}
+_CDATA = b"<![CDATA["
+SPECIALS = {b"<!--": b"-->", _CDATA: b"]]>", b"<?": b"?>"}
 """How comments, CDATA and processing instructions begin and end. They may contain any other mark."""
 
 _ATTRIBUTES = rb"""(?:[^<>"']++|"[^"<]*+"|'[^'<]*+')*+"""
@@ -140,7 +141,7 @@ class Gap:
         self.open = list(frame.parents)
         """The elements that are not closed yet."""
         self.fault: int | None = None
-        """Where something begins that cannot stand there: text, or an end tag without its start."""
+        """Where something begins that cannot stand there: text beside records, or an end tag without its start."""
         self.next: int | None = None
         """Where the next record begins."""
         self.closing: int | None = None
@@ -173,10 +174,10 @@ class Gap:
                 continue
             if piece["text"] is not None:
                 blank = len(piece["text"]) - len(piece["text"].lstrip(BLANKS))
-                if blank < len(piece["text"]):
+                if blank < len(piece["text"]) and self._is_among_records:
                     self._wrong(base + place + blank)
             elif piece["special"] is not None:
-                if piece["special"].startswith(b"<!") and not piece["special"].startswith(b"<!--"):
+                if piece["special"].startswith(_CDATA) and self._is_among_records:
                     self._wrong(base + place)
             elif piece["end"]:
                 self._close(piece["name"], base + place, base + piece.end())
@@ -212,7 +213,7 @@ class RecordEnd:
     def __init__(self, frame: Frame) -> None:
         name = re.escape(frame.record)
         self._mark = re.compile(rb"<!--|<!\[CDATA\[|<\?|</?" + name + rb"(?=[ \t\r\n/>])")
-        self._overlap = len(frame.record) + len(b"<![CDATA[")
+        self._overlap = len(frame.record) + len(_CDATA)
         self._nests = frame.nests
         self._until = b""
         self._depth = 0
