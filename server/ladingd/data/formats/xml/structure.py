@@ -10,6 +10,7 @@ from xml.parsers import expat
 from ladingd.core.errors import InvalidSpec
 from ladingd.data.formats.lines import FILE_FIELD
 from ladingd.data.formats.xml.markup import Frame
+from ladingd.data.formats.xml.names import FIELD, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,8 @@ class _Seen:
     count: int = 0
     size: int = 0
     has_parts: bool = False
+    is_field: bool = False
+    """The last one is a field of a record, by its name and its attribute."""
     first: int = 0
     namespaces: dict[str, str] = field(default_factory=dict)
     """Those that the first of them declares, by prefix."""
@@ -114,7 +117,9 @@ class Skeleton:
         repeated = [
             path
             for path, seen in self._seen.items()
-            if seen.count > 1 and (len(path) == 2 or (len(path) > 2 and seen.count >= _SHARE * children[path[:-1]]))
+            if seen.count > 1
+            and not seen.is_field
+            and (len(path) == 2 or (len(path) > 2 and seen.count >= _SHARE * children[path[:-1]]))
         ]
         if repeated:
             return max(repeated, key=lambda path: (self._seen[path].size, -len(path)))
@@ -140,7 +145,8 @@ class Skeleton:
             declared = {key[6:]: uri for key, uri in attributes.items() if key == "xmlns" or key.startswith("xmlns:")}
             seen = self._seen[path] = _Seen(first=place, namespaces=declared)
         seen.count += 1
-        seen.has_parts |= any(not key.startswith("xmlns") for key in attributes)
+        seen.is_field = name == FIELD and NAME in attributes
+        seen.has_parts |= not seen.is_field and any(not key.startswith(("xmlns", "xsi:")) for key in attributes)
         if path[:-1] in self._seen:
             self._seen[path[:-1]].has_parts = True
 
