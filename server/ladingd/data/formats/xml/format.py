@@ -97,7 +97,12 @@ class Xml(Format):
             notes = (f"{other} (--record-element)", *notes)
         layout = Layout(
             format=NAME,
-            details={**frame.details(), "namespaces": json.dumps(namespaces), "columns": written(places)},
+            details={
+                **frame.details(),
+                "namespaces": json.dumps(namespaces),
+                "names": json.dumps(names),
+                "columns": written(places),
+            },
         )
         parser = Parser.of(layout)
         return Outline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,6 @@ from ladingd.data.rejects.fault import Fault
 from ladingd.data.rejects.lines import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ladingd.core.plan import Chunk, ImportPlan
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.xml.record import Row
@@ -47,7 +46,9 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         starts=np.array(found.starts, np.int64), ends=np.array(found.ends, np.int64), line_ends=line_ends(data)
     )
     parser = Parser.of(plan.file.layout)
-    origins = XmlOrigins(data=data, places=places, parser=parser, first_line=chunk.first_line)
+    known = {name: place for place, name in enumerate(parser.names)}
+    order = [known.get(column.source) for column in plan.columns]
+    origins = XmlOrigins(data=data, places=places, parser=parser, order=order, first_line=chunk.first_line)
     rows: list[Row] = []
     indexes: list[int] = []
     faults: list[Fault] = []
@@ -59,11 +60,16 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
             rows.append(row)
             indexes.append(index)
     return Piece(
-        columns=columns_of(rows, len(plan.columns)),
+        columns=_in_order(columns_of(rows, len(parser.names)), len(rows), order),
         indexes=np.array(indexes, np.int64),
         origins=origins,
         faults=faults,
     )
+
+
+def _in_order(columns: Sequence[pa.Array], rows: int, order: Sequence[int | None]) -> list[pa.Array]:
+    """The columns of a plan. Another file may have columns that this one lacks."""
+    return [pa.nulls(rows, pa.string()) if place is None else columns[place] for place in order]
 
 
 def columns_of(rows: Sequence[Row], width: int) -> list[pa.Array]:
@@ -78,6 +84,8 @@ class XmlOrigins(Origins):
     data: bytes
     places: RecordPlaces
     parser: Parser
+    order: Sequence[int | None]
+    """The place in the file of each column of the plan."""
     first_line: int
 
     def lines(self, records: Positions) -> Positions:
@@ -87,5 +95,8 @@ class XmlOrigins(Origins):
         return texts(self.places.raw(self.data, records))
 
     def texts(self, records: Positions, column: int) -> pa.Array:
+        place = self.order[column]
+        if place is None:
+            return pa.repeat("", records.size)
         found = self.places.raw(self.data, records).to_pylist()
-        return pa.array([self.parser.values(text)[column] or "" for text in found], pa.string())
+        return pa.array([self.parser.values(text)[place] or "" for text in found], pa.string())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import XML, Element, ParseError
@@ -17,7 +18,7 @@ from ladingd.data.formats.xml.pattern import SUSPECT, pattern_of
 from ladingd.data.formats.xml.shape import Branch, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from ladingd.core.plan import Layout
 
@@ -48,17 +49,17 @@ class Parser:
     before: bytes
     """The start tag of an element that declares the namespaces around the records."""
     columns: Branch
-    width: int
+    names: Sequence[str]
+    """The names of the columns."""
     usual: re.Pattern[bytes] | None
     """The pattern of records that need not be parsed."""
 
     @classmethod
     def of(cls, layout: Layout) -> Parser:
         details = layout.details
-        places, namespaces = read(details["columns"]), json.loads(details["namespaces"])
-        columns = Branch.of(places)
+        namespaces, columns = json.loads(details["namespaces"]), Branch.of(read(details["columns"]))
         usual = pattern_of(details["record"].encode(), columns, namespaces)
-        return cls(before=start_tag(namespaces), columns=columns, width=len(places), usual=usual)
+        return cls(before=start_tag(namespaces), columns=columns, names=json.loads(details["names"]), usual=usual)
 
     def values(self, text: bytes) -> Row:
         """The value of each column in a record. Raises NotARecord."""
@@ -78,7 +79,7 @@ class Parser:
 
     def row(self, element: Element) -> Row:
         """The value of each column in the element that a record is. Raises NotARecord."""
-        values: list[str | None] = [None] * self.width
+        values: list[str | None] = [None] * len(self.names)
         _fill(element, self.columns, values, ())
         return values
 

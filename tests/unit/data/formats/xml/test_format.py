@@ -27,7 +27,7 @@ XSI = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 
 
 def planned(yard: Yard, text: str | bytes, name: str = "in.xml", **spec: object) -> ImportPlan:
-    plan = yard.transfer.plan(ImportSpec(file=yard.write(text, name), target=Table(table="t"), **spec))  # type: ignore[arg-type]
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(text, name),), target=Table(table="t"), **spec))  # type: ignore[arg-type]
     assert isinstance(plan, ImportPlan)
     return plan
 
@@ -350,6 +350,20 @@ def test_options_of_other_formats_are_refused(yard: Yard) -> None:
     with pytest.raises(InvalidSpec, match="CSV") as caught:
         yard.plan_import("a,b\n1,2\n", xml=XmlFormat(record_element="row"))
     assert caught.value.field == "xml.record_element"
+
+
+def test_several_files_share_columns_by_name(yard: Yard) -> None:
+    first = yard.write("<r><x><a>1</a><b>2</b></x><x><c>3</c></x></r>", "1.xml")
+    second = yard.write("<r><x><c>4</c><a>5</a></x><x><c>6</c></x><x><c>z</c></x></r>", "2.xml")
+    plan = yard.transfer.plan(ImportSpec(files=(first, second), target=Table(table="t"), types={"c": "integer"}))
+    counts = yard.run(plan)
+    assert (counts.inserted, counts.rejected) == (4, 1)
+    assert yard.sql("SELECT a, b, c FROM t ORDER BY rowid") == [
+        (1, 2, None),
+        (None, None, 3),
+        (5, None, 4),
+        (None, None, 6),
+    ]
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"))

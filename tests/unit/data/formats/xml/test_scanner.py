@@ -44,8 +44,8 @@ def test_any_file_is_accounted_for_in_any_chunks(
         yard.sql("DROP TABLE IF EXISTS t")
         plan = planned(yard, text, chunk_bytes=size)
         chunks = yard.chunks(plan)
-        assert [chunk.start for chunk in chunks] == [plan.start, *(chunk.end for chunk in chunks[:-1])]
-        assert chunks[-1].end == plan.end
+        assert [chunk.start for chunk in chunks] == [plan.file.start, *(chunk.end for chunk in chunks[:-1])]
+        assert chunks[-1].end == plan.file.end
         yard.transfer.begin(f"job{size}", 1, plan)
         counts = sum((yard.transfer.process(f"job{size}", 1, plan, chunk) for chunk in chunks), Counts())
         outcomes.append((counts, yard.sql("SELECT * FROM t ORDER BY rowid")))
@@ -121,7 +121,7 @@ def test_the_pattern_reads_what_the_parser_reads(record: str, parser: Parser) ->
 @pytest.fixture
 def parser(yard: Yard) -> Parser:
     """The parser for records like one that has everything."""
-    return Parser.of(planned(yard, TEACHER).layout)
+    return Parser.of(planned(yard, TEACHER).file.layout)
 
 
 def test_the_pattern_matches_usual_records(parser: Parser) -> None:

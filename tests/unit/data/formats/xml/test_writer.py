@@ -48,7 +48,7 @@ ROW = ["1", "", None, "x\ny", "\r", " ", "]]>", "<a>&amp;", "\"'", "\t", "é𝄞
 def exported(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bytes:
     columns = [Column(source=name, target=name, type="text") for name in names]
     form = Xml()
-    writer = form.writer(form.layout(ExportSpec(source=Table(table="t"), file=File(path="out.xml"))), columns)
+    writer = form.writer(form.layout(ExportSpec(source=Table(table="t"), file=File(path="out.xml")), columns), columns)
     return written(writer, [pa.array(list(values), pa.string()) for values in zip(*rows, strict=True)])
 
 
