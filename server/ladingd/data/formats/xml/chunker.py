@@ -68,7 +68,7 @@ def _long(source: Source, plan: ImportPlan, cursor: Cursor, frame: Frame) -> tup
     """The chunk of a record that is too long, or of what stands between records, if that is long."""
     head = source.read(cursor.start, min(cursor.start + _SHORT, plan.file.end))
     tags = record_tags(head, frame.record)
-    is_record = head.startswith(b"<" + frame.record) and (not tags or tags[0].start == 0)
+    is_record = head.startswith(b"<" + frame.record) and tags.starts[:1] in ([], [0])
     if is_record:
         end = _record_end(source, plan, cursor, frame)
         refused = RECORD_TOO_LONG if end - cursor.start > RECORD_LIMIT else None

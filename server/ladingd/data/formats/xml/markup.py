@@ -30,6 +30,8 @@ _PIECE = re.compile(
     rb"|(?P<text>[^<]++)"
 )
 _LT, _SLASH, _GT, _BANG, _QUESTION = b"</>!?"
+_IS_BLANK = np.zeros(256, np.bool_)
+_IS_BLANK[list(BLANKS)] = True
 _BEHIND_NAME = np.zeros(256, np.bool_)
 _BEHIND_NAME[list(BLANKS + b"/>")] = True
 
@@ -62,17 +64,17 @@ class Frame:
         }
 
 
-class Tag(NamedTuple):
-    """A tag of a record element."""
+class Tags(NamedTuple):
+    """Tags of record elements, in order."""
 
-    start: int
-    end: int
-    step: int
-    """How much deeper it leads: 1, -1 or, if it is empty, 0."""
+    starts: list[int]
+    ends: list[int]
+    steps: list[int]
+    """How much deeper each of them leads: 1, -1 or, if it is empty, 0."""
 
 
-def record_tags(data: bytes, name: bytes) -> list[Tag]:
-    """The complete tags with a name, in order. Comments, CDATA and processing instructions have none."""
+def record_tags(data: bytes, name: bytes) -> Tags:
+    """The complete tags with a name. Comments, CDATA and processing instructions have none."""
     codes = np.frombuffer(data, np.uint8)
     starts = _outside_specials(data, codes, np.flatnonzero(codes == _LT))
     closing = codes.take(starts + 1, mode="clip") == _SLASH
@@ -80,18 +82,19 @@ def record_tags(data: bytes, name: bytes) -> list[Tag]:
     for place, code in enumerate(name):
         fits = codes.take(names + place, mode="clip") == code
         starts, closing, names = starts[fits], closing[fits], names[fits]
-    behind = codes.take(names + len(name), mode="clip")
-    fits = _BEHIND_NAME[behind] & (names + len(name) < len(data))
-    plain = (behind[fits] == _GT).tolist()
-    tags = []
-    for start, is_end, is_plain in zip(starts[fits].tolist(), closing[fits].tolist(), plain, strict=True):
-        place = start + 1 + is_end + len(name)
-        end = place + 1 if is_plain else _tag_end(data, place)
+    behind = names + len(name)
+    next_codes = codes.take(behind, mode="clip")
+    fits = _BEHIND_NAME[next_codes] & (behind < len(data))
+    starts, closing, behind, next_codes = starts[fits], closing[fits], behind[fits], next_codes[fits]
+    ends = behind + 1
+    for index in np.flatnonzero(next_codes != _GT).tolist():
+        end = _tag_end(data, int(behind[index]))
         if end is None:
+            starts, closing, ends = starts[:index], closing[:index], ends[:index]
             break
-        step = -1 if is_end else 0 if data[end - 2] == _SLASH else 1
-        tags.append(Tag(start, end, step))
-    return tags
+        ends[index] = end
+    steps = np.where(closing, -1, codes.take(ends - 2) != _SLASH)
+    return Tags(starts.tolist(), ends.tolist(), steps.tolist())
 
 
 def _tag_end(data: bytes, place: int) -> int | None:
@@ -130,6 +133,20 @@ def _special_end(data: bytes, place: int) -> int | None:
         if len(data) - place < len(mark) and mark.startswith(data[place:]):
             return None
     return place + 2
+
+
+def begins_regularly(data: bytes, tags: Tags) -> int:
+    """How many records at the beginning are a start tag and an end tag, with nothing but blanks before it."""
+    steps = np.array(tags.steps[: len(tags.steps) // 2 * 2]).reshape(-1, 2)
+    irregular = np.flatnonzero((steps != [1, -1]).any(axis=1))
+    number = int(irregular[0]) if irregular.size else len(steps)
+    if not number:
+        return 0
+    is_text = ~_IS_BLANK[np.frombuffer(data, np.uint8)]
+    gaps = np.empty((number, 2), np.int64)
+    gaps[:, 0], gaps[:, 1] = [0, *tags.ends[1 : 2 * number - 1 : 2]], tags.starts[: 2 * number : 2]
+    filled = np.logical_or.reduceat(is_text, gaps.ravel())[::2] & (gaps[:, 0] < gaps[:, 1])
+    return int(np.argmax(filled)) if filled.any() else number
 
 
 class Gap:

@@ -6,16 +6,13 @@ A record reaches to its end tag, whatever it contains. If that is missing, it re
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from ladingd.data.formats.xml.markup import BLANKS, Gap, record_tags
+from ladingd.data.formats.xml.markup import BLANKS, Gap, begins_regularly, record_tags
 from ladingd.data.formats.xml.record import is_well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ladingd.data.formats.xml.markup import Frame, Tag
+    from ladingd.data.formats.xml.markup import Frame, Tags
 
 _AHEAD = 64
 """How many tags are looked at to find out whether a record contains another one, or is not closed."""
@@ -38,13 +35,15 @@ class Found:
 def records_in(data: bytes, frame: Frame, *, final: bool, limit: int | None = None) -> Found:
     """The records, at most ``limit``. ``final``: nothing follows the data, so a record without an end counts."""
     tags = record_tags(data, frame.record)
-    found = Found()
-    place = index = 0
+    regular = min(begins_regularly(data, tags), len(data) if limit is None else limit) if frame.parents else 0
+    found = Found(starts=tags.starts[: 2 * regular : 2], ends=tags.ends[1 : 2 * regular : 2])
+    place = found.end = found.ends[-1] if regular else 0
+    index = 2 * regular
     while limit is None or len(found.starts) < limit:
-        while index < len(tags) and tags[index].start < place:
+        while index < len(tags.starts) and tags.starts[index] < place:
             index += 1
-        start = tags[index].start if index < len(tags) else len(data)
-        if index == len(tags) or tags[index].step < 0 or (start > place and data[place:start].strip(BLANKS)):
+        start = tags.starts[index] if index < len(tags.starts) else len(data)
+        if index == len(tags.starts) or tags.steps[index] < 0 or (start > place and data[place:start].strip(BLANKS)):
             gap = Gap(frame)
             walked = gap.walk(data, place, 0, final=final)
             complete = gap.next is not None or gap.closed is not None or (final and walked == len(data))
@@ -56,11 +55,7 @@ def records_in(data: bytes, frame: Frame, *, final: bool, limit: int | None = No
                 found.end = walked if complete else found.end
                 return found
             place = found.end = gap.next
-            if gap.fault is not None:
-                continue
-            while tags[index].start < place:
-                index += 1
-            start = place
+            continue
         found.end = start
         end = _end_of(data, tags, index, frame, final=final)
         if end is None:
@@ -80,27 +75,27 @@ def _fault_end(data: bytes, gap: Gap, walked: int) -> int:
     return _behind_text(data, end)
 
 
-def _end_of(data: bytes, tags: Sequence[Tag], index: int, frame: Frame, *, final: bool) -> int | None:
+def _end_of(data: bytes, tags: Tags, index: int, frame: Frame, *, final: bool) -> int | None:
     """Where the record that begins with a tag ends; None: the data end before."""
-    first = tags[index]
-    if first.step == 0:
-        return first.end
-    if index + 1 < len(tags) and tags[index + 1].step < 0:
-        return tags[index + 1].end
+    start, first_end = tags.starts[index], tags.ends[index]
+    if tags.steps[index] == 0:
+        return first_end
     depth = 0
-    for tag in islice(tags, index, None if frame.nests else index + _AHEAD):
-        depth += tag.step
+    ahead = len(tags.steps) if frame.nests else index + _AHEAD
+    for place in range(index, min(ahead, len(tags.steps))):
+        depth += tags.steps[place]
         if not depth:
-            if frame.nests or is_well_formed(data[first.start : tag.end]):
-                return tag.end
+            end = tags.ends[place]
+            if frame.nests or place == index + 1 or is_well_formed(data[start:end]):
+                return end
             break
     else:
-        if not final and (frame.nests or index + _AHEAD > len(tags)):
+        if not final and (frame.nests or ahead > len(tags.steps)):
             return None
     # Its end tag is missing.
-    end = tags[index + 1].start if index + 1 < len(tags) else len(data)
+    end = tags.starts[index + 1] if index + 1 < len(tags.starts) else len(data)
     for parent in reversed(frame.parents):
-        closing = data.find(b"</" + parent, first.end, end)
+        closing = data.find(b"</" + parent, first_end, end)
         if closing >= 0:
             end = closing
     return _behind_text(data, end)
