@@ -1,17 +1,21 @@
-"""Helper processes for measurements of the API.
+"""Helper processes for measurements.
 
 ``python -m tests.bench.peers bare SOCKET MESSAGE`` is a server of grpc.aio with nothing behind it; ``… calls ADDRESS
-NAME`` makes unary calls until its input ends and prints how long each took.
+NAME`` makes unary calls until its input ends and prints how long each took; ``… elements FILE DATABASE`` imports XML
+into SQLite as a short script does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import grpc
 import grpc.aio
@@ -19,10 +23,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from lading.v1 import job_service_pb2
+from tests.bench.records import COLUMNS
 from tests.bench.standstill import jobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 BARE_METHOD = "/bare.Bare/Stream"
 _PATIENCE = 60.0
@@ -74,10 +79,30 @@ async def make_calls(address: str, name: str) -> None:
     print(json.dumps(seconds))
 
 
+def import_elements(file: str, database: str) -> None:
+    """Import the elements ``record`` of a file into a new table, in bounded memory."""
+    Path(database).unlink(missing_ok=True)
+
+    def rows() -> Iterator[list[str | None]]:
+        events = ElementTree.iterparse(file, events=("start", "end"))
+        _, root = next(events)
+        for event, element in events:
+            if event == "end" and element.tag == "record":
+                fields = {field.tag: field.text for field in element}
+                yield [fields.get(name) for name in COLUMNS]
+                root.clear()
+
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"CREATE TABLE records ({', '.join(f'{name} {kind}' for name, kind in COLUMNS.items())})")
+        connection.executemany(f"INSERT INTO records VALUES ({', '.join('?' * len(COLUMNS))})", rows())
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["bare", socket, message]:
             asyncio.run(serve_bare(socket, Path(message).read_bytes()))
+        case ["elements", file, database]:
+            import_elements(file, database)
         case ["calls", address, name]:
             asyncio.run(make_calls(address, name))
         case _:

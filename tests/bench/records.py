@@ -9,6 +9,7 @@ import random
 import shutil
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -79,6 +80,16 @@ def write_json_lines(source: Path, path: Path) -> None:
                 for name, value in record.items()
             )
             lines.write("{" + ",".join(fields) + "}\n")
+
+
+def write_xml(source: Path, path: Path) -> None:
+    """Write the records of a file that `write` has made as elements with an element for each field."""
+    with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as out:
+        out.write('<?xml version="1.0" encoding="UTF-8"?>\n<records>\n')
+        for record in csv.DictReader(file):
+            fields = (f"<{name}>{escape(value)}</{name}>" for name, value in record.items() if value)
+            out.write(f"<record>{''.join(fields)}</record>\n")
+        out.write("</records>\n")
 
 
 def write_parquet(source: Path, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, duckdb, growth, postgres, refusals, service, soak, sqlite
+from tests.bench.cases import api, daemon, duckdb, growth, postgres, refusals, service, soak, sqlite, xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "sqlite-waiting": refusals.waiting,
     "sqlite-gaps": refusals.gaps,
     "duckdb-import": duckdb.clean,
+    "xml": xml.xml,
     "small": sqlite.small,
     "memory": growth.sqlite_memory,
     "ready": daemon.ready,
