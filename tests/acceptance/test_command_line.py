@@ -118,7 +118,7 @@ def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
     assert home.rows("SELECT * FROM people EXCEPT SELECT * FROM again") == []
     for command in (("import", "people", "--into", "x"), ("export", "people", "--to", "x")):
         refused = home.lading(*command, "--format", "avro", status=2).stderr
-        known = "it knows arrow, csv, excel, json, json_lines and parquet"
+        known = "it knows arrow, csv, excel, fixed_width, json, json_lines, parquet and xml"
         assert f"--format names no format that Lading knows: 'avro' ({known})" in refused
         assert "--header has no meaning for JSON Lines" in (
             home.lading(*command, "--format", "json_lines", "--header", status=2).stderr

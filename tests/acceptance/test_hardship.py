@@ -23,18 +23,35 @@ if TYPE_CHECKING:
     from tests.harness.daemon import DaemonProcess
 
 
+BAD = range(100, 6_000, 500)
+
+
+def lines_of(people: Path) -> None:
+    """Write records, of which some have too many fields."""
+    lines = write_people(people, 6_000).read_text().splitlines()
+    for number in BAD:
+        lines[number] += ",too,many"
+    people.write_text("\n".join(lines) + "\n")
+
+
+def elements_of(people: Path) -> None:
+    """Write records, of which some are not well-formed."""
+    records = [
+        f"<person><id>{number}</id><name>person {number}</name>{'' if number in BAD else '</person>'}"
+        for number in range(1, 6_001)
+    ]
+    people.write_text("\n".join(["<people>", *records, "</people>"]))
+
+
+@pytest.mark.parametrize(("name", "write"), [("people.csv", lines_of), ("people.xml", elements_of)])
 async def test_workers_and_daemons_that_are_killed_at_random(
-    make_daemon: Callable[..., DaemonProcess], folder: Path
+    make_daemon: Callable[..., DaemonProcess], folder: Path, name: str, write: Callable[[Path], None]
 ) -> None:
     """Every record, also each reject, appears exactly once."""
     daemon = make_daemon(shutdown_grace=1.0)
     daemon.start()
-    people = write_people(folder / "people.csv", 6_000)
-    lines = people.read_text().splitlines()
-    bad = range(100, 6_000, 500)
-    for number in bad:
-        lines[number] += ",too,many"
-    people.write_text("\n".join(lines) + "\n")
+    people = folder / name
+    write(people)
     chance = random.Random(5)
     async with Client(daemon.address) as client:
         job = await client.create_job(importing(people, chunk_bytes=1_000))
@@ -54,10 +71,10 @@ async def test_workers_and_daemons_that_are_killed_at_random(
         rejects = [reject.line async for reject in client.rejects(job.name)]
     assert finished.state is State.FINISHED, finished.failure
     assert finished.bill.read == 6_000
-    assert finished.bill.inserted == 6_000 - len(bad)
-    expected = [(index, f"person {index}") for index in range(1, 6_001) if index not in bad]
+    assert finished.bill.inserted == 6_000 - len(BAD)
+    expected = [(index, f"person {index}") for index in range(1, 6_001) if index not in BAD]
     assert sorted(rows(daemon.target)) == expected
-    assert rejects == [number + 1 for number in bad]
+    assert rejects == [number + 1 for number in BAD]
 
 
 async def test_jobs_that_are_deleted_as_soon_as_they_rest(daemon: DaemonProcess, folder: Path) -> None:

@@ -22,6 +22,7 @@ from lading_client.spec import (
     OnRestart,
     Ragged,
     Table,
+    XmlFormat,
 )
 
 SPEC = JobSpec(
@@ -61,6 +62,7 @@ def test_a_job_as_json() -> None:
         SPEC,
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"))),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), excel=ExcelFormat(sheet="2"))),
+        JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), xml=XmlFormat(record_element="x"))),
         JobSpec(
             kind=ImportSpec(
                 files=(File(path="a"),),

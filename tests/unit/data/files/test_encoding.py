@@ -213,3 +213,42 @@ def test_a_binary_file_is_left_to_others(data: bytes) -> None:
 def test_titles_are_names() -> None:
     for name in ("windows-1252", "iso-8859-15", "utf-16le", "koi8-r", "gbk", "big5", "shift_jis"):
         assert named(title(named(name)).replace(" (Latin-1)", "")) == named(name)
+
+
+DECLARED = [
+    ("ISO-8859-1", "latin-1", "ISO-8859-1 (Latin-1) (declared)"),
+    ("iso-8859-15", "iso-8859-15", "ISO-8859-15 (declared)"),
+    ("windows-1252", "cp1252", "Windows-1252 (declared)"),
+    ("UTF-8", "utf-8", "UTF-8"),
+    ("utf-16", "utf-16", "UTF-16LE (declared)"),
+    ("UTF-16", "utf-16-le", "UTF-16LE (declared)"),
+    ("utf-8", "utf-16", "UTF-16LE (byte order mark; the XML declaration says UTF-8, which the bytes contradict)"),
+    ("UTF-16", "utf-8", "UTF-8 (the XML declaration says UTF-16, which the bytes contradict)"),
+    ("ISO-8859-1", "utf-8", "UTF-8 (the XML declaration says ISO-8859-1 (Latin-1), which the bytes contradict)"),
+    ("cp037", "utf-8", "UTF-8 (the XML declaration says CP037, which the bytes contradict)"),
+    ("no such", "utf-8", "UTF-8"),
+    ("nonsense", "utf-8", "UTF-8 (there is no encoding 'nonsense', which the XML declaration names)"),
+]
+
+
+@pytest.mark.parametrize(("declared", "encoding", "shown"), DECLARED)
+def test_an_xml_declaration_is_believed_unless_the_bytes_contradict_it(
+    declared: str, encoding: str, shown: str
+) -> None:
+    text = f'<?xml version="1.0" encoding="{declared}"?><a><b>é Jörg Müller</b></a>'.encode(encoding)
+    assert str(find(text, [(0, text)])) == shown
+
+
+@pytest.mark.parametrize(("declared", "found"), [("ISO-8859-1", "iso8859-1"), ("us-ascii", "utf-8"), ("big5", "big5")])
+def test_a_declared_encoding_counts_even_if_nothing_shows_it(declared: str, found: str) -> None:
+    text = f"<?xml version='1.0' encoding='{declared}'?><a/>".encode()
+    finding = find(text, [(0, text)])
+    assert finding is not None
+    assert finding.encoding == found
+
+
+def test_bytes_that_contradict_a_declaration_are_guessed() -> None:
+    text = '<?xml version="1.0" encoding="UTF-8"?><a>é Jörg Müller Straße</a>'.encode("cp1252")
+    found = str(find(text, [(0, text)]))
+    assert found.startswith("Windows-1252 (guessed: 0xE9 in line 1")
+    assert found.endswith("the XML declaration says UTF-8, which the bytes contradict)")
