@@ -166,11 +166,21 @@ def _put(element: Element, branch: Branch, values: list[str | None], path: tuple
 
 
 def xml_of(element: Element) -> str:
-    """An element as XML without prefixes."""
-    name = local(element.tag)
-    attributes = "".join(f" {local(key)}={quoteattr(value)}" for key, value in element.items())
-    inner = escape(element.text or "") + "".join(xml_of(child) + escape(child.tail or "") for child in element)
-    return f"<{name}{attributes}>{inner}</{name}>" if inner else f"<{name}{attributes}/>"
+    """An element as XML without prefixes. The depth of its elements is not limited."""
+    parts: list[str] = []
+    rest: list[tuple[Element, str | None]] = [(element, None)]
+    while rest:
+        current, end = rest.pop()
+        if end is not None:
+            parts.append(end + escape((current.tail or "") if current is not element else ""))
+            continue
+        name = local(current.tag)
+        attributes = "".join(f" {local(key)}={quoteattr(value)}" for key, value in current.items())
+        is_empty = not len(current) and not current.text
+        parts.append(f"<{name}{attributes}{'/' if is_empty else ''}>{escape(current.text or '')}")
+        rest.append((current, "" if is_empty else f"</{name}>"))
+        rest.extend((child, None) for child in reversed(current))
+    return "".join(parts)
 
 
 def _shown(path: tuple[str, ...]) -> str:

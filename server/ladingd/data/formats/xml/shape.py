@@ -44,7 +44,9 @@ class Node:
         if any(text and not text.isspace() for text in texts):
             self.has_text = True
             self.is_xml |= bool(path) and len(element) > 0
-        self.is_xml |= len(path) >= _DEPTH and len(element) > 0
+        if len(path) >= _DEPTH and len(element) > 0:
+            self.is_xml = True
+            return
         counts: Counter[str] = Counter()
         before = None
         for child in element:

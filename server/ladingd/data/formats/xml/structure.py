@@ -51,6 +51,8 @@ class Skeleton:
         self._parser.EntityDeclHandler = self._entity
         self._open: list[tuple[bytes, int]] = []
         self._seen: dict[Path, _Seen] = {}
+        self._names: Counter[bytes] = Counter()
+        """How many elements of each name are open."""
         self._nested: set[bytes] = set()
         self._problem = ""
 
@@ -62,7 +64,7 @@ class Skeleton:
             self._problem = f"{self._path} is not XML: {expat.ErrorString(error.code)}, in line {error.lineno:,}"
             if not self._seen:
                 raise InvalidSpec(FILE_FIELD, self._problem) from error
-        for depth in range(len(self._open), 0, -1):
+        for depth in range(min(len(self._open), _DEEPEST), 0, -1):
             path = tuple(name for name, _ in self._open[:depth])
             if path in self._seen:
                 self._seen[path].size += len(head) - self._open[depth - 1][1]
@@ -133,8 +135,9 @@ class Skeleton:
             raise InvalidSpec(
                 FILE_FIELD, f"{self._path} is HTML, which Lading cannot read yet: save its table as CSV first"
             )
-        if any(tag == above for above, _ in self._open):
+        if self._names[tag]:
             self._nested.add(tag)
+        self._names[tag] += 1
         place = self._parser.CurrentByteIndex
         self._open.append((tag, place))
         if len(self._open) > _DEEPEST:
@@ -151,9 +154,10 @@ class Skeleton:
             self._seen[path[:-1]].has_parts = True
 
     def _end(self, _name: str) -> None:
-        path = tuple(above for above, _ in self._open)
-        _, start = self._open.pop()
-        if path in self._seen:
+        tag, start = self._open.pop()
+        self._names[tag] -= 1
+        if len(self._open) < _DEEPEST:
+            path = (*(above for above, _ in self._open), tag)
             self._seen[path].size += self._parser.CurrentByteIndex - start
 
     def _entity(self, name: str, *_: object) -> None:

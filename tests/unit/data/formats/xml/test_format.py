@@ -320,6 +320,18 @@ def test_a_record_of_ten_megabytes_is_imported(yard: Yard) -> None:
     assert yard.sql("SELECT length(a) FROM t ORDER BY rowid") == [(1,), (10 << 20,), (1,)]
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_no_depth_of_elements_is_too_great(yard: Yard, first: bool) -> None:
+    depth = 20_000
+    deep = f"<row><a>{depth * '<b>'}x{depth * '</b>'}</a></row>"
+    flat = "<row><a>1</a></row>"
+    text = f"<rows>{deep}{flat}{flat}</rows>" if first else f"<rows>{2500 * flat}{deep}{flat}</rows>"
+    plan = planned(yard, text)
+    counts, failure = ended(yard, plan)
+    assert (counts.rejected, failure) == (0 if first else 1, "")
+    assert named(plan) == (["a", "a.b.b"] if first else ["a"])
+
+
 @pytest.mark.parametrize("content", ["<![CDATA[%s</row>]]>", "<!-- %s</row> -->", "%s", "<b c='%s'/>"])
 def test_a_record_over_the_limit_is_rejected_alone(yard: Yard, content: str) -> None:
     long = "<row><a>" + content % ("x" * RECORD_LIMIT) + "</a></row>"
