@@ -265,3 +265,20 @@ def test_several_files_are_one_job(home: Home) -> None:
     assert json.loads(reject)["file"].endswith("day-2.csv")
     piped = home.lading("import", "-", home.folder / "day-2.csv", "--into", "days", stdin="id,name\n7,Cy\n")
     assert "files: 2, in this order: standard input" in piped.stdout
+
+
+def test_paths_in_a_job_file_are_relative_to_it(home: Home) -> None:
+    (home.folder / "jobs").mkdir()
+    home.write("jobs/people.csv", "id\n1\n2\n")
+    home.write("jobs/in.toml", '[importSpec]\nfiles = [{path = "peo*.csv"}]\ntarget = {table = "people"}\n')
+    home.write("jobs/out.json", json.dumps({"exportSpec": {"table": {"table": "people"}, "file": {"path": "out.csv"}}}))
+    home.lading("run", "jobs/in.toml")
+    home.lading("run", home.folder / "jobs/out.json")
+    assert (home.folder / "jobs/out.csv").read_text().split() == ["id", "1", "2"]
+    home.write("rooted.json", json.dumps({"importSpec": {
+        "files": [{"root": "local", "path": str(home.folder / "jobs/people.csv").lstrip("/")}],
+        "target": {"table": "people"},
+    }}))  # fmt: skip
+    home.lading("run", "rooted.json")
+    newest = json.loads(home.lading("ls", "--output", "json").stdout.splitlines()[0])
+    assert newest["bill"]["inserted"] == 2

@@ -84,7 +84,7 @@ def test_a_file_of_the_kernel_is_read(home: Home) -> None:
     [
         ("{} import /dev/zero --into t", "/dev/zero is a device: name a file or a pipe"),
         ("mkdir empty; {} import empty --into t", "has no files"),
-        ("{} preview - < a.csv", "standard input and output can be used by import only"),
+        ("{} export t --to -", "standard input and output can be used by import only"),
         ("{} import - --into t < /dev/null", ""),
     ],
 )
@@ -93,3 +93,11 @@ def test_what_is_no_stream_is_refused(home: Home, line: str, words: str) -> None
     done = shell(home, line.format(LADING))
     assert words in done.stderr
     assert done.returncode == (2 if words else 0)
+
+
+def test_a_stream_is_previewed(home: Home) -> None:
+    home.write("a.csv", "id,name\n1,Jo\n")
+    shown = shell(home, f"{LADING} preview - < a.csv")
+    assert "columns: id integer, name text" in shown.stdout
+    assert "The only record was looked at" in shown.stdout
+    assert not [path for path in (home.state_dir / "uploads").rglob("*") if path.is_file()], "the upload is deleted"

@@ -1,10 +1,15 @@
-"""A job in a file: JSON or TOML with the field names of `lading.v1.JobSpec`, plus a label and a description."""
+"""A job in a file: JSON or TOML with the field names of `lading.v1.JobSpec`, plus a label and a description.
+
+A path without a root is relative to the file; on standard input, to the working directory.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,8 @@ class SpecFile:
     spec: JobSpec
     label: str
     description: str
+    paths: Mapping[int, str]
+    """The absolute path of each file of the spec that has no root, by its place."""
 
 
 def read(path: str) -> SpecFile:
@@ -33,7 +40,18 @@ def read(path: str) -> SpecFile:
     for key, text in texts.items():
         if not isinstance(text, str):
             raise BadSpec(f"{where}: {key} is not text")
-    return SpecFile(spec=spec_from_json(document), **texts)
+    folder = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
+    paths = {place: os.path.join(folder, name) for place, name in _without_root(document)}
+    return SpecFile(spec=spec_from_json(document), paths=paths, **texts)
+
+
+def _without_root(document: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    """The files without a root: their places in the spec, and their paths."""
+    kinds = [document.get(name) for name in ("importSpec", "import_spec", "exportSpec", "export_spec")]
+    files = [kind.get("files") or [kind.get("file")] for kind in kinds if isinstance(kind, dict)]
+    for place, file in enumerate(files[0] if files and isinstance(files[0], list) else ()):
+        if isinstance(file, dict) and not file.get("root") and isinstance(file.get("path"), str) and file["path"]:
+            yield place, file["path"]
 
 
 def _document(path: str, where: str) -> Any:

@@ -1,7 +1,7 @@
 """`lading import`, `export` and `run`: create a job, start it, wait for it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from os.path import basename
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +36,7 @@ from lading_client.cli.arguments.options import (
     character,
     format_name,
 )
-from lading_client.cli.arguments.paths import BadPath, file_at, file_to_fetch, file_to_write, is_remote
+from lading_client.cli.arguments.paths import BadPath, file_to_fetch, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.file_progress import progress_of
@@ -51,7 +51,6 @@ from lading_client.spec import (
     CsvFormat,
     ExcelFormat,
     ExportSpec,
-    File,
     FixedWidthFormat,
     Header,
     ImportSpec,
@@ -62,6 +61,7 @@ from lading_client.spec import (
 
 if TYPE_CHECKING:
     from lading_client.client import Client
+    from lading_client.files.upload import StoredFile
 
 _TABLE = "[CONNECTION.]TABLE"
 _NEW_TABLE = "preview"
@@ -121,13 +121,19 @@ def import_file(
     )
     label = label or f"{_named(given)} into {target.table}"
     with ExitStack() as spools:
-        given = [
-            replace(each, path=spools.enter_context(_spooled(ours, each.path))) if each.is_stream else each
-            for each in given
-        ]
+        given = _without_streams(ours, given, spools)
+        spec = JobSpec(kind=wanted)
         ours.run(
-            _send_and_import(ours, given, wanted, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
+            _transfer(ours, spec, label, files=given, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
         )
+
+
+def _without_streams(ours: Session, given: Sequence[Given], spools: ExitStack) -> list[Given]:
+    """The files, with temporary files in place of streams."""
+    return [
+        replace(each, path=spools.enter_context(_spooled(ours, each.path))) if each.is_stream else each
+        for each in given
+    ]
 
 
 def _named(given: Sequence[Given]) -> str:
@@ -138,7 +144,10 @@ def _named(given: Sequence[Given]) -> str:
 
 def preview_file(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to look at.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Files, directories and patterns; - is standard input."),
+    ],
     into: Annotated[
         str, typer.Option("--into", metavar=_TABLE, help="The table.", show_default="a new table")
     ] = _NEW_TABLE,
@@ -160,16 +169,15 @@ def preview_file(
     record_element: RecordElementOption = "",
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
-    """Show how a file would be imported, without importing it."""
+    """Show how files would be imported, without importing them."""
     ours = Session.of(context)
     with _usage(ours):
-        if is_remote(ours.server):
-            raise BadPath(file, "a preview reads files on the daemon's machine only; `import` sends the file")
-        source, target = file_at(file), table_name.parse(into)
+        given = given_files(files, remote=is_remote(ours.server))
+        target = table_name.parse(into)
     csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
     fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
     wanted = ImportSpec(
-        files=(source,),
+        files=tuple(each.file for each in given),
         file_format=format_name(file_format),
         csv=csv,
         fixed_width=fixed_width,
@@ -181,12 +189,22 @@ def preview_file(
         encoding=encoding,
         member=member,
     )
-    ours.run(_preview(ours, wanted, records, names_table=into != _NEW_TABLE))
+    with ExitStack() as spools:
+        given = _without_streams(ours, given, spools)
+        ours.run(_preview(ours, wanted, given, records, names_table=into != _NEW_TABLE))
 
 
-async def _preview(ours: Session, wanted: ImportSpec, records: int, *, names_table: bool) -> None:
-    async with ours.client() as client:
-        preview = await client.preview_import(wanted, records=records)
+async def _preview(
+    ours: Session, wanted: ImportSpec, given: Sequence[Given], records: int, *, names_table: bool
+) -> None:
+    async with ours.client() as client, AsyncExitStack() as uploads:
+        files = []
+        for each in given:
+            if each.sent:
+                stored = await _sent(ours, client, each)
+                uploads.push_async_callback(client.delete_upload, stored.name)
+            files.append(stored.file if each.sent else each.file)
+        preview = await client.preview_import(replace(wanted, files=tuple(files)), records=records)
     if ours.output.json:
         ours.output.document(preview)
     else:
@@ -230,10 +248,7 @@ def export_table(
         consistent=consistent,
     )
     label = label or f"{source.table} to {basename(to if remote else destination.path)}"
-    if remote:
-        ours.run(_export_and_fetch(ours, wanted, to, label, shared=shared, detach=detach))
-    else:
-        ours.run(_transfer(ours, JobSpec(kind=wanted), label, shared=shared, detach=detach))
+    ours.run(_transfer(ours, JobSpec(kind=wanted), label, to=to if remote else "", shared=shared, detach=detach))
 
 
 def run_spec(
@@ -246,7 +261,8 @@ def run_spec(
 ) -> None:
     """Run a job that a file describes.
 
-    The file is a lading.v1.JobSpec in JSON or TOML. It can also have a label and a description.
+    The file is a lading.v1.JobSpec in JSON or TOML. It can also have a label and a description. Paths without a root
+    are relative to the file.
     """
     # Only this command needs the parsers.
     from lading_client.cli.arguments import spec_file
@@ -256,18 +272,40 @@ def run_spec(
         given = spec_file.read(spec)
     except BadSpec as error:
         raise ours.usage(error) from None
-    ours.run(
-        _transfer(
-            ours,
-            given.spec,
-            label or given.label,
-            description=given.description,
-            shared=shared,
-            detach=detach,
-            fail_on_rejects=fail_on_rejects,
-        ),
-        names_fields=True,
-    )
+    kind, remote = given.spec.kind, is_remote(ours.server)
+    with ExitStack() as spools:
+        with _usage(ours):
+            files, kind = _named_in_file(kind, given.paths, remote=remote)
+        files = _without_streams(ours, files, spools)
+        ours.run(
+            _transfer(
+                ours,
+                replace(given.spec, kind=kind),
+                label or given.label,
+                files=files,
+                to=given.paths.get(0, "") if remote and isinstance(kind, ExportSpec) else "",
+                description=given.description,
+                shared=shared,
+                detach=detach,
+                fail_on_rejects=fail_on_rejects,
+            ),
+            names_fields=True,
+        )
+
+
+def _named_in_file(
+    kind: ImportSpec | ExportSpec, paths: Mapping[int, str], *, remote: bool
+) -> tuple[Sequence[Given], ImportSpec | ExportSpec]:
+    """The files to import, and the spec with the file to export to. ``paths``: those without a root."""
+    if isinstance(kind, ExportSpec):
+        if 0 not in paths:
+            return (), kind
+        file = file_to_fetch(paths[0], overwrite=kind.overwrite) if remote else file_to_write(paths[0])
+        return (), replace(kind, file=file)
+    files: list[Given] = []
+    for place, file in enumerate(kind.files):
+        files += given_files([paths[place]], remote=remote) if place in paths else [Given(path=file.path, file=file)]
+    return files, kind
 
 
 async def _transfer(
@@ -275,39 +313,25 @@ async def _transfer(
     spec: JobSpec,
     label: str,
     *,
+    files: Sequence[Given] = (),
+    to: str = "",
     description: str = "",
     shared: bool,
     detach: bool,
     fail_on_rejects: bool = False,
 ) -> int:
+    """Run a job. ``files``: the files to import; those that the daemon cannot open are sent to it first. ``to``: where
+    an export is fetched to that the daemon cannot write there."""
     async with ours.client() as client:
-        return await _start(
-            ours,
-            client,
-            spec,
-            label,
-            description=description,
-            shared=shared,
-            detach=detach,
-            fail_on_rejects=fail_on_rejects,
-        )
-
-
-async def _start(
-    ours: Session,
-    client: "Client",
-    spec: JobSpec,
-    label: str,
-    *,
-    description: str = "",
-    shared: bool,
-    detach: bool,
-    fail_on_rejects: bool = False,
-) -> int:
-    job = await client.create_job(spec, label=label, description=description, shared=shared)
-    if not detach:
-        return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
-    return await _detached(ours, client, job)
+        if isinstance(spec.kind, ImportSpec):
+            found = [(await _sent(ours, client, each)).file if each.sent else each.file for each in files]
+            spec = replace(spec, kind=replace(spec.kind, files=tuple(found)))
+        job = await client.create_job(spec, label=label, description=description, shared=shared)
+        if isinstance(spec.kind, ExportSpec) and to:
+            return await _export_and_fetch(ours, client, job, spec.kind, to, detach=detach)
+        if not detach:
+            return await start_and_wait(ours, client, job, fail_on_rejects=fail_on_rejects)
+        return await _detached(ours, client, job)
 
 
 async def _detached(ours: Session, client: "Client", job: Job) -> int:
@@ -319,51 +343,32 @@ async def _detached(ours: Session, client: "Client", job: Job) -> int:
     return 0
 
 
-async def _send_and_import(
-    ours: Session,
-    given: Sequence[Given],
-    wanted: ImportSpec,
-    label: str,
-    *,
-    shared: bool,
-    detach: bool,
-    fail_on_rejects: bool,
-) -> int:
-    """Import files. Those that the daemon cannot open are sent to it first."""
-    async with ours.client() as client:
-        files = [await _sent(ours, client, each) if each.sent else each.file for each in given]
-        spec = JobSpec(kind=replace(wanted, files=tuple(files)))
-        return await _start(ours, client, spec, label, shared=shared, detach=detach, fail_on_rejects=fail_on_rejects)
-
-
-async def _sent(ours: Session, client: "Client", given: Given) -> File:
+async def _sent(ours: Session, client: "Client", given: Given) -> "StoredFile":
     with progress_of(ours.output, "uploading", given.file.path) as show:
-        return (await client.upload(given.path, file_name=given.file.path, progress=show)).file
+        return await client.upload(given.path, file_name=given.file.path, progress=show)
 
 
 async def _export_and_fetch(
-    ours: Session, wanted: ExportSpec, to: str, label: str, *, shared: bool, detach: bool
+    ours: Session, client: "Client", job: Job, wanted: ExportSpec, to: str, *, detach: bool
 ) -> int:
-    async with ours.client() as client:
-        job = await client.create_job(JobSpec(kind=wanted), label=label, shared=shared)
-        if detach:
-            status = await _detached(ours, client, job)
-            ours.output.note(later(job.name, to))
-            return status
-        started = await client.start_job(job.name)
-        try:
-            final = await wait(ours, client, started, revision=job.revision)
-            if final.state is State.FINISHED:
-                await fetch(ours, client, wanted, to, overwrite=wanted.overwrite)
-        except JobDeleted:
-            raise
-        except BaseException:
-            ours.output.note(later(job.name, to))
-            raise
-        if final.state is not State.FINISHED and final.state is not State.CANCELED:
-            ours.output.note(later(job.name, to))
-        await report(ours, client, final)
-        return exit_status(final)
+    if detach:
+        status = await _detached(ours, client, job)
+        ours.output.note(later(job.name, to))
+        return status
+    started = await client.start_job(job.name)
+    try:
+        final = await wait(ours, client, started, revision=job.revision)
+        if final.state is State.FINISHED:
+            await fetch(ours, client, wanted, to, overwrite=wanted.overwrite)
+    except JobDeleted:
+        raise
+    except BaseException:
+        ours.output.note(later(job.name, to))
+        raise
+    if final.state is not State.FINISHED and final.state is not State.CANCELED:
+        ours.output.note(later(job.name, to))
+    await report(ours, client, final)
+    return exit_status(final)
 
 
 @contextmanager

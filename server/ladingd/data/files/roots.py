@@ -96,6 +96,8 @@ def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file:
         descriptor = _open_below(base, (base / inner).resolve(strict=True).relative_to(base), guard)
     except (OSError, ValueError, RuntimeError) as error:
         problem = f"{shown(base, inner)} {trouble(error)}"
+        if isinstance(error, ValueError):
+            problem += f" {file.root!r}; {known(roots)}"
         raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
     if file.root != UPLOADS:
         return Source(descriptor=descriptor, path=shown(base, inner))
@@ -212,8 +214,7 @@ def beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]
     """The root of a file, and its path beneath the root. Raises PathRefused."""
     root = roots.get(file.root)
     if root is None:
-        known = ", ".join(sorted(roots)) or "none at all"
-        raise PathRefused("root", f"there is no root {file.root!r}; the daemon knows {known}")
+        raise PathRefused("root", f"there is no root {file.root!r}; {known(roots)}")
     inner = PurePosixPath(file.path)
     if not file.path or "\0" in file.path or inner.name == "":
         raise PathRefused("path", "a path beneath the root is needed")
@@ -222,6 +223,11 @@ def beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]
     if inner.is_absolute() or ".." in inner.parts:
         raise PathRefused("path", f"{file.path} must be relative to its root, without ..")
     return root.resolve(), inner
+
+
+def known(roots: Mapping[str, Path]) -> str:
+    """The names of the roots. Clients must not learn where they are."""
+    return f"the daemon knows {', '.join(sorted(roots)) or 'none at all'}"
 
 
 def _check_name(inner: PurePosixPath) -> None:
