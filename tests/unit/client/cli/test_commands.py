@@ -139,7 +139,7 @@ async def test_run_takes_json_and_toml(service: FakeService, lading: Lading, tmp
     toml = tmp_path / "job.toml"
     toml.write_text('description = "d"\n[exportSpec]\ntable = {table = "t"}\nfile = {path = "o.csv"}\n')
     result = await lading("--output", "json", "run", str(toml))
-    assert result.json["spec"]["exportSpec"]["file"] == {"root": "local", "path": "o.csv"}
+    assert result.json["spec"]["exportSpec"]["file"] == {"root": "local", "path": f"{tmp_path}/o.csv".lstrip("/")}
     assert result.json["description"] == "d"
 
 

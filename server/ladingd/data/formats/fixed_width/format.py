@@ -18,7 +18,7 @@ from ladingd.data.formats.fixed_width.structure import find_ruler, is_surely_fix
 from ladingd.data.formats.fixed_width.widths import Widths, wanted
 from ladingd.data.formats.fixed_width.writer import FixedWidthWriter, widths_for
 from ladingd.data.formats.format import SAMPLE, Format, Outline
-from ladingd.data.formats.lines import BOM, blank_lines, end_of_line, find_beginning
+from ladingd.data.formats.lines import BOM, blank_lines, end_of_line, find_beginning, lines_until
 from ladingd.data.formats.options import refuse_options
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ class FixedWidth(Format):
 
     def read(self, source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         return read_piece(source, plan, chunk)
+
+    def lines(self, source: Source, plan: ImportPlan, last: Chunk) -> int | None:
+        return None if LINELESS in plan.file.layout.details else lines_until(source, last)
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         return None if LINELESS in plan.file.layout.details else end_of_line(source, position, plan.file.end)
