@@ -15,7 +15,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ladingd.data.files.compression import CODECS
+from ladingd.data.formats.registry import FORMATS
 from tests.chaos.database import DuckdbFile, PostgresServer, SqliteFile
+from tests.chaos.forms import CSV, Form
 from tests.chaos.killing import kill_at_random
 from tests.chaos.outcome import Difference
 from tests.chaos.stopping import stop_at_random
@@ -49,7 +52,8 @@ def main() -> int:
         _say(f"seed {arguments.seed}")
         if arguments.sigterms:
             return asyncio.run(_stop(trials, arguments.sigterms, random.Random(arguments.seed)))
-        return asyncio.run(_kill(trials, arguments.kills, random.Random(arguments.seed)))
+        form = Form(file_format=arguments.file_format, codec=arguments.compression)
+        return asyncio.run(_kill(trials, form, arguments.kills, random.Random(arguments.seed)))
 
 
 def _parse() -> argparse.Namespace:
@@ -60,6 +64,9 @@ def _parse() -> argparse.Namespace:
     what.add_argument("--failpoints", action="store_true", help="every action at every named moment instead")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="of the random moments")
     parser.add_argument("--target", choices=(*KINDS, "all"), default="all")
+    formats, codecs = sorted(each.name for each in FORMATS), sorted(each.name for each in CODECS)
+    parser.add_argument("--file-format", choices=formats, default=CSV, help="of the file, for --kills")
+    parser.add_argument("--compression", choices=codecs, default="", help="of the file, for --kills")
     return parser.parse_args()
 
 
@@ -81,15 +88,15 @@ def _trial(folder: Path, kind: str, *, failpoints: bool) -> Iterator[Trial]:
         yield trial
 
 
-async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> int:
+async def _kill(trials: Sequence[Trial], form: Form, kills: int, chance: random.Random) -> int:
     """Kill until there were ``kills`` deaths, alternating between the kinds of databases."""
     lost, doubled, wrong, dead = 0, 0, 0, 0
     for number, trial in enumerate(cycle(trials), start=1):
         if dead >= kills:
             break
-        undisturbed = await trial.undisturbed(CHUNKS)
+        undisturbed = await trial.undisturbed(CHUNKS, form)
         begin = time.monotonic()
-        run = await trial.begin(CHUNKS)
+        run = await trial.begin(CHUNKS, form=form)
         at_most = min(KILLS_OF_A_JOB, kills - dead)
         killed = await kill_at_random(trial, run, at_most, chance, records=RECORDS_BETWEEN)
         outcome = await trial.finish(run)
@@ -101,7 +108,7 @@ async def _kill(trials: Sequence[Trial], kills: int, chance: random.Random) -> i
         deaths = ", ".join(f"{times} {victim}" for victim, times in sorted(Counter(killed).items()))
         restarts = "".join(f"; started again after {failure.code}" for failure in run.failures)
         _say(
-            f"job {number:3} {trial.database.name:8} {time.monotonic() - begin:5.1f} s, {len(killed):2} kills"
+            f"job {number:3} {form} {trial.database.name:8} {time.monotonic() - begin:5.1f} s, {len(killed):2} kills"
             f" ({deaths or 'none'}){restarts}; sha256 {outcome.digest[:12]}: {difference or 'as undisturbed'}"
         )
     _say(f"{dead} kills: {lost} lost, {doubled} doubled")

@@ -37,6 +37,8 @@ class Moment(StrEnum):
     BEFORE_COMMIT = "before-commit"
     AFTER_COMMIT = "after-commit"
     """The chunk is committed, but the daemon does not know it yet."""
+    SPOOLING = "spooling"
+    """A piece of a compressed file is unpacked."""
     SPOOLED = "spooled"
     """The content of a compressed file is unpacked, but does not have its name yet."""
     BEGIN = "begin"

@@ -31,14 +31,15 @@ class Outcome:
     def of(
         cls, *, table: str, rows: Iterable[Fact], rejects: Iterable[Reject], lines: Sequence[str], accounts: Accounts
     ) -> Outcome:
-        """``lines`` are the lines of the file. The first of several equal records stands for all."""
+        """``lines`` are the lines of the file. The first of several equal records stands for all. Without them, no two
+        records are equal."""
         first: dict[str, int] = {}
         for number, line in enumerate(lines, start=1):
             first.setdefault(line, number)
         bill, counters = accounts
         return cls(
             rows=Counter(rows),
-            rejects=Counter(_fact(reject, table, first[reject.raw]) for reject in rejects),
+            rejects=Counter(_fact(reject, table, first[reject.raw] if lines else reject.line) for reject in rejects),
             bill=bill,
             counters=counters,
         )

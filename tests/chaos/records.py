@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MAKE_TABLE = (
     "CREATE TABLE {table} (id integer, code text UNIQUE, weight integer CHECK (weight < 1000), name text NOT NULL)"
 )
 """Most records have no code, so that only the ledger prevents a second insert of the same record."""
 FIRST_ROW = "INSERT INTO {table} VALUES (0, 'TAKEN', 1, 'was there before')"
 
+NAMES = ("id", "code", "weight", "name")
 CHUNK_RECORDS = 50
 CHUNK_BYTES = 2000
 """All records are equally long, so that the records of each chunk are known."""
@@ -20,17 +16,37 @@ CHUNK_BYTES = 2000
 _RECORD_BYTES = CHUNK_BYTES // CHUNK_RECORDS
 _BAD = 8
 """The rejected records of a chunk. Each pair of chunks has one more."""
+BAD_ROWS = 5
+"""The rejected rows of each ``CHUNK_RECORDS``."""
 
 
-def write_records(path: Path, chunks: int) -> None:
-    """Write a file of ``chunks`` chunks, an even number."""
+def lines_of(chunks: int) -> list[bytes]:
+    """The lines of a CSV file of ``chunks`` chunks, an even number."""
     records = [_record(chunk, place) for chunk in range(chunks) for place in range(CHUNK_RECORDS)]
-    path.write_bytes(b"id,code,weight,name\n" + b"".join(records))
+    return [f"{','.join(NAMES)}\n".encode(), *records]
+
+
+def rows_of(chunks: int) -> list[tuple[str | None, ...]]:
+    """As many records for formats whose chunks may end anywhere: no two have the same code. Each is rejected or not,
+    whatever its neighbours are."""
+    return [_row(number) for number in range(1, chunks * CHUNK_RECORDS + 1)]
 
 
 def refused(chunks: int) -> int:
     """The number of rejected records of the file."""
     return chunks * _BAD + chunks // 2
+
+
+def _row(number: int) -> tuple[str | None, ...]:
+    fields: dict[int, tuple[str | None, ...]] = {
+        4: (None, "1", None),  # no name
+        14: (None, "heavy", "x"),  # not an integer
+        19: (None, "99999999999", "x"),  # an invalid value
+        24: ("TAKEN", "1", "x"),  # in the table before the job
+        28: (f"C{number}", "1", "x"),
+        33: (None, "5000", "x"),  # violates the CHECK
+    }
+    return str(number), *fields.get(number % CHUNK_RECORDS, (None, str(number % 1000), "x"))
 
 
 def _record(chunk: int, place: int) -> bytes:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.chaos.failpoint import Action, Moment
 from tests.chaos.outcome import Difference
+from tests.chaos.records import CHUNK_RECORDS
 from tests.chaos.trial import OUTAGE
+from tests.harness.waiting import until_async
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from lading_client.model import Failure
+    from tests.chaos.forms import Form
     from tests.chaos.trial import Trial
 
 CHUNKS = 20
@@ -39,6 +44,13 @@ IN_RECOVERY: Mapping[Moment, int] = {
 """The death of a daemon, then the strikes at its successors, each with the number of unharmed passes before. If the
 first strike is not fatal, there is nothing to recover."""
 
+IN_SPOOL: Mapping[Moment, int] = {Moment.SPOOLING: 0, Moment.SPOOLED: 0}
+"""While a compressed file is unpacked, each with the number of unharmed passes before."""
+IN_FORM: Mapping[Moment, int] = {Moment.AFTER_CLAIM: 2, Moment.AFTER_COMMIT: 1}
+"""The same while the chunks of a file in any form are imported."""
+DEATHS, BETWEEN = 3, 5
+"""How often the daemon is killed while all forms are imported, and the unharmed passes before each time."""
+
 FATAL = (Action.KILL, Action.RAISE, Action.HANG)
 
 FORGIVEN: Mapping[Action, Set[str]] = {
@@ -51,21 +63,51 @@ FORGIVEN: Mapping[Action, Set[str]] = {
 """The allowed failure codes of a job after each kind of strike."""
 
 
-async def strike_chunk(
-    trial: Trial, moment: Moment, action: Action, *, passing: int = 4, packed: bool = False
-) -> list[Failure]:
-    """Strike once in the middle of a job. Returns its failures. Raises AssertionError if its outcome differs.
-
-    ``packed``: its file is compressed.
-    """
+async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing: int = 4) -> list[Failure]:
+    """Strike once in the middle of a job. Returns its failures. Raises AssertionError if its outcome differs."""
     undisturbed = await trial.undisturbed(CHUNKS)
     trial.failpoints.disarm()
     trial.failpoints.arm(moment, action, passing=passing)
-    run = await trial.begin(CHUNKS, packed=packed)
+    run = await trial.begin(CHUNKS)
     outcome = await trial.finish(run, forgiven=FORGIVEN[action])
     assert [(strike.moment, strike.action) for strike in trial.failpoints.strikes()] == [(moment, action)]
     assert not (difference := Difference.between(undisturbed, outcome)), f"{moment}, {action}: {difference}"
     return run.failures
+
+
+async def strike_form(trial: Trial, form: Form) -> None:
+    """Kill workers at several moments of one job. Raises AssertionError if its outcome differs."""
+    undisturbed = await trial.undisturbed(CHUNKS, form)
+    assert undisturbed.rejects.total() == form.refused(CHUNKS)
+    assert undisturbed.rows.total() == CHUNKS * CHUNK_RECORDS - form.refused(CHUNKS) + 1
+    trial.failpoints.disarm()
+    moments = {**(IN_SPOOL if form.codec else {}), **IN_FORM}
+    for moment, passing in moments.items():
+        trial.failpoints.arm(moment, Action.KILL, passing=passing)
+    outcome = await trial.finish(await trial.begin(CHUNKS, form=form))
+    assert {strike.moment for strike in trial.failpoints.strikes()} == set(moments)
+    assert not (difference := Difference.between(undisturbed, outcome)), f"{form}: {difference}"
+
+
+async def strike_daemon(trial: Trial, forms: Sequence[Form]) -> None:
+    """Kill the daemon while it imports files in all these forms. Raises AssertionError if an outcome differs."""
+    undisturbed = {form: await trial.undisturbed(CHUNKS, form) for form in forms}
+    trial.failpoints.disarm()
+    runs = {form: await trial.begin(CHUNKS, form=form) for form in forms}
+    for _ in range(DEATHS):
+        before = len(trial.endings)
+        trial.failpoints.arm(Moment.NOTED, Action.KILL, passing=BETWEEN)
+        await until_async(partial(_has_died, trial, before), "the daemon is struck")
+    for form, run in runs.items():
+        difference = Difference.between(undisturbed[form], await trial.finish(run))
+        assert not difference, f"{form}: {difference}"
+    assert len(trial.failpoints.strikes()) == DEATHS
+
+
+async def _has_died(trial: Trial, before: int) -> bool:
+    """Whether a daemon has died since then. If so, the next one serves."""
+    await asyncio.to_thread(trial.revive)
+    return len(trial.endings) > before
 
 
 async def strike_recovery(trial: Trial, action: Action) -> None:

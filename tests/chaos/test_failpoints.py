@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.failpoint import VARIABLE, Action, Failpoint, Moment, Side, install
-from tests.chaos.striking import IN_CHUNK, strike_chunk, strike_recovery
+from tests.chaos.forms import FORMS, Form
+from tests.chaos.striking import IN_CHUNK, strike_chunk, strike_daemon, strike_form, strike_recovery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +25,15 @@ async def test_a_worker_that_is_killed(trial: Trial, moment: Moment) -> None:
     assert await strike_chunk(trial, moment, Action.KILL) == []
 
 
-@pytest.mark.parametrize(
-    ("moment", "passing"), [(Moment.SPOOLED, 0), (Moment.AFTER_CLAIM, 4), (Moment.AFTER_COMMIT, 4)]
-)
-async def test_a_worker_that_is_killed_while_it_reads_a_compressed_file(
-    trial: Trial, moment: Moment, passing: int
-) -> None:
-    assert await strike_chunk(trial, moment, Action.KILL, passing=passing, packed=True) == []
+@pytest.mark.parametrize("trial", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+async def test_workers_that_are_killed_with_every_form_of_file(trial: Trial, form: Form) -> None:
+    await strike_form(trial, form)
+
+
+@pytest.mark.parametrize("trial", ["sqlite"], indirect=True)
+async def test_a_daemon_that_is_killed_while_it_imports_every_form_of_file(trial: Trial) -> None:
+    await strike_daemon(trial, FORMS)
 
 
 @pytest.mark.parametrize("moment", [Moment.AFTER_CLAIM, Moment.AFTER_COMMIT])

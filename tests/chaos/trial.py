@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
 import signal
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lading_client.client import Client
 from lading_client.errors import CommandNotAllowed, DeadlineExceeded, Unavailable
 from lading_client.model import AT_REST, Failure, State
-from lading_client.spec import File, ImportSpec, JobSpec, Table
+from lading_client.spec import File, FixedWidthFormat, ImportSpec, JobSpec, Table
 from tests.chaos.failpoint import VARIABLE, Action, Failpoints
+from tests.chaos.forms import Form
 from tests.chaos.outcome import Outcome
-from tests.chaos.records import CHUNK_BYTES, write_records
 from tests.harness.daemon import DaemonProcess, descendants
 from tests.harness.waiting import PATIENCE, until
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tests.chaos.database import Database
 
 T = TypeVar("T")
+
+PLAIN = Form()
+"""A CSV file that is not compressed."""
 
 OUTAGE = frozenset({"TARGET_UNAVAILABLE", "WORKER_LOST"})
 """The allowed failure codes when processes are killed: ``start`` is enough to continue."""
@@ -50,7 +53,8 @@ class Run:
 
     name: str
     table: str
-    path: Path
+    lines: Sequence[str]
+    """The lines of the file, if an outcome needs them."""
     failures: list[Failure] = field(default_factory=list)
     """The failures after which it was started again."""
 
@@ -81,7 +85,7 @@ class Trial:
         """The exit statuses of daemons that ended by themselves or were struck."""
         self._folder = folder
         self._runs = 0
-        self._undisturbed: dict[int, Outcome] = {}
+        self._undisturbed: dict[tuple[int, Form], Outcome] = {}
 
     # The daemon
 
@@ -143,21 +147,17 @@ class Trial:
                 except (Unavailable, DeadlineExceeded):
                     continue
 
-    async def begin(self, chunks: int, *, connection: str = "target", packed: bool = False) -> Run:
-        """Start an import of ``chunks`` chunks into a separate table, ``packed``: from a file compressed with gzip."""
+    async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN) -> Run:
+        """Start an import of ``chunks`` chunks into a separate table."""
         self._runs += 1
-        path = self._folder / f"{chunks}.csv"
-        if not path.exists():
-            write_records(path, chunks)
-        source = path.with_suffix(".csv.gz") if packed else path
-        if not source.exists():
-            source.write_bytes(gzip.compress(path.read_bytes()))
-        run = Run(name=f"jobs/job-{self._runs}", table=f"table_{self._runs:06d}", path=path)
+        source = form.write(self._folder, chunks)
+        run = Run(name=f"jobs/job-{self._runs}", table=f"table_{self._runs:06d}", lines=form.lines(chunks))
         self.database.make_table(run.table)
         kind = ImportSpec(
             files=(File(path=str(source).lstrip("/")),),
             target=Table(connection=connection, table=run.table),
-            chunk_bytes=CHUNK_BYTES,
+            fixed_width=FixedWidthFormat(widths=form.widths),
+            chunk_bytes=form.chunk_bytes(chunks),
         )
         job_id = run.name.removeprefix("jobs/")
         # A call that is repeated after its deadline is the same request: the job may exist already.
@@ -199,7 +199,7 @@ class Trial:
                 table=run.table,
                 rows=self.database.rows(run.table),
                 rejects=[reject async for reject in client.rejects(run.name)],
-                lines=run.path.read_text().splitlines(),
+                lines=run.lines,
                 accounts=(job.bill, job.counters),
             )
 
@@ -222,8 +222,10 @@ class Trial:
 
         return "\n".join([*(await self.ask(journal))[-20:], *self.daemon.log.read_text().splitlines()[-40:]])
 
-    async def undisturbed(self, chunks: int) -> Outcome:
-        """The outcome of the same job without disturbance."""
-        if chunks not in self._undisturbed:
-            self._undisturbed[chunks] = await self.finish(await self.begin(chunks), forgiven=frozenset())
-        return self._undisturbed[chunks]
+    async def undisturbed(self, chunks: int, form: Form = PLAIN) -> Outcome:
+        """The outcome of the same job without disturbance. Compression changes nothing."""
+        form = replace(form, codec="")
+        if (chunks, form) not in self._undisturbed:
+            run = await self.begin(chunks, form=form)
+            self._undisturbed[chunks, form] = await self.finish(run, forgiven=frozenset())
+        return self._undisturbed[chunks, form]

@@ -25,6 +25,7 @@ install(
         Failpoint(moment=Moment.BEFORE_CLAIM, side=Side.BEFORE, place=f"{COMMIT}._claim"),
         Failpoint(moment=Moment.AFTER_CLAIM, side=Side.AFTER, place=f"{COMMIT}._claim"),
         Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.storage.work_dir:sync_file"),
+        Failpoint(moment=Moment.SPOOLING, side=Side.AFTER, place="ladingd.data.files.spooled:whole_lines"),
         Failpoint(moment=Moment.SPOOLED, side=Side.AFTER, place="ladingd.data.files.spooled:_write"),
         Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
         Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._write"),
