@@ -32,13 +32,15 @@ class Port:
         self.transfer.finish("job", plan, chunks)
         return counts.inserted, counts.rejected
 
-    def load(self, name: str) -> tuple[int, int]:
+    def load(self, name: str, **options: Any) -> tuple[int, int]:
         """Import a file. Returns how many records were written and rejected."""
-        return self.run(ImportSpec(files=(File(path=name),), target=Table(connection="harbour", table="t")))
+        target = Table(connection="harbour", table="t")
+        return self.run(ImportSpec(files=(File(path=name),), target=target, **options))
 
-    def export(self, name: str) -> tuple[int, int]:
+    def export(self, name: str, **options: Any) -> tuple[int, int]:
         """Export the table to a file. Returns the same."""
-        return self.run(ExportSpec(source=Table(connection="harbour", table="t"), file=File(path=name)))
+        source = Table(connection="harbour", table="t")
+        return self.run(ExportSpec(source=source, file=File(path=name), **options))
 
     def rejects(self) -> list[dict[str, Any]]:
         """The rejected records."""

@@ -6,6 +6,7 @@ Every registered format and codec is tested. One without programs in this module
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
+from ladingd.core.spec import FixedWidthFormat, Header
 from ladingd.data.files.compression import CODECS
 from ladingd.data.formats.registry import FORMATS
 from ladingd.data.transfer import BulkTransfer
@@ -77,7 +79,14 @@ ROWS: list[Row] = [
         for number, text in enumerate(TEXTS[1:], start=5)
     ),
 ]
-TABLE = pa.table([pa.array(values, field.type) for values, field in zip(zip(*ROWS), SCHEMA)], SCHEMA)  # noqa: B905
+
+
+def table_of(rows: Sequence[Row]) -> pa.Table:
+    columns = zip(zip(*rows, strict=True), SCHEMA, strict=True)
+    return pa.table([pa.array(values, field.type) for values, field in columns], SCHEMA)
+
+
+TABLE = table_of(ROWS)
 
 
 def spelled(value: object) -> str:
@@ -210,6 +219,31 @@ def read_objects(text: str) -> list[Row]:
 
 READ_CELLS = renamed({BOTH.replace("\r", ""): BOTH.replace("\r", "_x000D_")}, IN_CELLS)
 """Excel understands this spelling of a return; openpyxl shows it."""
+WIDTHS = (5, 20, 22, 20, 6, 11, 16, 27, 32, 300)
+NO_ROOM = str.maketrans("\n\t", "  ", "\r\ufeff")
+FLAT = [(*row[:-1], " ".join((row[-1] or "").translate(NO_ROOM).split()) or None) for row in ROWS]
+"""Fixed width has no line ends and tabs, no blanks around values, and no empty text."""
+FLAT_SPELLED = [tuple(map(spelled, row)) for row in FLAT]
+
+
+def read_fixed_width(path: Path) -> list[Row]:
+    header, *lines = path.read_text().splitlines()
+    ends = list(itertools.accumulate(WIDTHS))
+    assert [header[end - width : end].strip() for end, width in zip(ends, WIDTHS, strict=True)] == [*NAMES]
+    return [tuple(line[end - width : end].strip() for end, width in zip(ends, WIDTHS, strict=True)) for line in lines]
+
+
+def read_frame_of_fixed_width(path: Path) -> list[Row]:
+    return of_frame(pd.read_fwf(path, widths=WIDTHS, dtype=str, keep_default_na=False))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "t.fixed_width": {
+        "file_format": "fixed_width",
+        "fixed_width": FixedWidthFormat(widths=",".join(map(str, WIDTHS)), header=Header.PRESENT),
+    }
+}
+"""What the spec of a file must say. Such files hold the rows ``FLAT``."""
 READERS: dict[str, list[tuple[str, str, Callable[[Path], list[Row]], Sequence[Row]]]] = {
     "csv": [
         ("csv", "t.csv", read_csv, SPELLED),
@@ -225,6 +259,10 @@ READERS: dict[str, list[tuple[str, str, Callable[[Path], list[Row]], Sequence[Ro
             lambda path: by_duckdb(f"FROM read_csv('{path}', columns = {COLUMNS}, allow_quoted_nulls = false)"),
             TYPED,
         ),
+    ],
+    "fixed_width": [
+        ("Python", "t.fixed_width", read_fixed_width, FLAT_SPELLED),
+        ("pandas", "t.fixed_width", read_frame_of_fixed_width, FLAT_SPELLED),
     ],
     "json_lines": [
         ("json", "t.jsonl", lambda path: read_objects(f"[{','.join(path.read_text().splitlines())}]"), IN_JSON),
@@ -286,6 +324,19 @@ def write_frame_of_elements(path: Path) -> None:
     FRAME.to_xml(path, index=False, parser="etree")
 
 
+def write_fixed_width(path: Path) -> None:
+    rows = [[text.ljust(width) for text, width in zip(row, WIDTHS, strict=True)] for row in (NAMES, *FLAT_SPELLED)]
+    path.write_text("".join("".join(row) + "\n" for row in rows))
+
+
+def write_numbers_on_the_right(path: Path) -> None:
+    rows = [
+        [text.rjust(width - 1) + " " if text[-1:].isdigit() else text.ljust(width) for text, width in zip(row, WIDTHS)]  # noqa: B905
+        for row in (NAMES, *FLAT_SPELLED)
+    ]
+    path.write_text("".join("".join(row).rstrip() + "\r\n" for row in rows), newline="")
+
+
 AS_TEXT = {"strings_to_formulas": False}
 
 
@@ -323,6 +374,10 @@ WRITERS: dict[str, list[tuple[str, str, Callable[[Path], object], Sequence[Row]]
         ("pandas", "t.csv", lambda path: FRAME.to_csv(path, index=False), EMPTY_IS_NULL),
         ("pyarrow", "t.csv", lambda path: pacsv.write_csv(TABLE, path), TYPED),
         ("DuckDB", "t.csv", lambda path: by_duckdb(f"COPY source TO '{path}'"), TYPED),
+    ],
+    "fixed_width": [
+        ("Python", "t.fixed_width", write_fixed_width, FLAT),
+        ("Python, numbers on the right", "t.fixed_width", write_numbers_on_the_right, FLAT),
     ],
     "json_lines": [
         ("json", "t.jsonl", lambda path: path.write_text("\n".join(map(json.dumps, OBJECTS))), TYPED),
@@ -405,10 +460,10 @@ def test_every_format_and_codec_has_programs_here() -> None:
 def test_other_programs_read_what_was_written(
     port: Port, name: str, read: Callable[[Path], list[Row]], expected: Sequence[Row]
 ) -> None:
-    pq.write_table(TABLE, port.directory / "source.parquet")
+    pq.write_table(table_of(FLAT) if name in OPTIONS else TABLE, port.directory / "source.parquet")
     port.database.sql(MAKE)
     assert port.load("source.parquet") == (len(ROWS), 0)
-    assert port.export(name) == (len(ROWS), 0)
+    assert port.export(name, **OPTIONS.get(name, {})) == (len(ROWS), 0)
     assert sorted(read(port.directory / name), key=lambda row: int(row[0])) == list(expected)
 
 
@@ -418,7 +473,7 @@ def test_what_other_programs_write_arrives(
 ) -> None:
     write(port.directory / name)
     port.database.sql(MAKE)
-    assert port.load(name) == (len(ROWS), 0), port.rejects()
+    assert port.load(name, **OPTIONS.get(name, {})) == (len(ROWS), 0), port.rejects()
     assert in_table(port) == list(expected)
 
 
@@ -428,7 +483,7 @@ def test_a_table_that_is_created_keeps_every_value(
 ) -> None:
     """A type is detected only if it changes no value: numbers with too many digits become text."""
     write(port.directory / name)
-    assert port.load(name) == (len(ROWS), 0), port.rejects()
+    assert port.load(name, **OPTIONS.get(name, {})) == (len(ROWS), 0), port.rejects()
     for row, wanted in zip(in_table(port), expected, strict=True):
         assert tuple(map(_like, row, wanted)) == wanted
 
