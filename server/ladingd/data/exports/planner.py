@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ladingd.core.spec import ExportSpec
     from ladingd.data.databases.connection import Connection
-    from ladingd.data.databases.row_source import SourceTable
     from ladingd.data.files.uploads.quota import UploadRoom
     from ladingd.data.storage.work_dir import WorkDir
 
@@ -44,27 +43,25 @@ def plan_export(
     source = source_of(find_connection(connections, spec.source.connection, "source.connection"), work_dir)
     _check_destination(roots, own_files, spec)
     table = source.inspect(spec.source)
+    layout = form.layout(spec, table.columns)
+    notes = table.notes
+    if form.writer(layout, table.columns).delimited and len(table.columns) == 1 and table.columns[0].nullable:
+        note = 'a NULL is written as "", as an empty line would be no record; in a text column it reads as empty'
+        notes = (*notes, note)
     return ExportPlan(
         source=spec.source,
         columns=table.columns,
         key=table.key,
         file=spec.file,
-        layout=form.layout(spec, table.columns),
+        layout=layout,
         overwrite=spec.overwrite,
         start=table.start,
         end=table.end,
         chunk_keys=spec.chunk_keys,
         consistent=spec.consistent,
-        notes=_notes(table),
+        notes=notes,
         identity=table.identity,
     )
-
-
-def _notes(table: SourceTable) -> tuple[str, ...]:
-    if len(table.columns) == 1 and table.columns[0].nullable:
-        note = 'a NULL is written as "", as an empty line would be no record; in a text column it reads as empty'
-        return (*table.notes, note)
-    return table.notes
 
 
 _NAME_BYTES = 200

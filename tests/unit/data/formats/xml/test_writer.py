@@ -108,6 +108,18 @@ def table(yard: Yard, rows: int) -> None:
         yard.sql(f"INSERT INTO t VALUES ({number}, 'é <&>\n{number}', NULL)")
 
 
+@pytest.mark.parametrize(("path", "differ"), [("out.xml", True), ("out.json", True), ("out.csv", False)])
+def test_only_a_delimited_file_of_one_column_confuses_null_and_empty_text(yard: Yard, path: str, differ: bool) -> None:
+    yard.sql("CREATE TABLE t (name TEXT)")
+    yard.sql("INSERT INTO t VALUES (NULL), ('')")
+    plan = yard.plan_export(path=path)
+    assert any("a NULL is written as" in note for note in plan.notes) is not differ
+    yard.run(plan, "out")
+    yard.sql("DROP TABLE t")
+    yard.run(planned(yard, (yard.directory / path).read_bytes(), path, types={"name": "text"}), "in")
+    assert yard.sql("SELECT name FROM t") == [(None if differ else "",), ("",)]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 1000])
 def test_an_export_in_chunks_is_one_document(yard: Yard, rows: int) -> None:
     table(yard, rows)
