@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from dataclasses import dataclass, replace
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
@@ -26,6 +29,9 @@ _PIECES, _PIECE = 64, 256 << 10
 """Of a larger file, so many pieces of this size are."""
 
 _HEAD = 4 << 10
+
+_LARGEST = 1 << 30
+"""How much of a compressed file is unpacked for a plan that needs its end."""
 
 
 class ContentEnds(Exception):
@@ -110,17 +116,13 @@ class Look:
             found["compression"] = f"{title}, file {self.content.member}" if self.content.member else title
         return found
 
-    def checked(self, title: str, *, is_text: bool) -> Look:
-        """The same for a format. Raises InvalidSpec if no encoding fits text, or if a file that is not text is
-        compressed: its end is needed first."""
+    def checked(self, original: Source, *, is_text: bool) -> Look:
+        """The same for a format. Raises InvalidSpec if no encoding fits text, or if a file that is not text cannot be
+        unpacked: its end is needed first."""
         if not is_text:
-            if self.content.compression:
-                how = codec_named(self.content.compression).title
-                raise InvalidSpec(
-                    "files[0].path",
-                    f"{self.source.path} is {title} within {how}, which Lading cannot read: unpack it first",
-                )
-            return replace(self, content=Content(), source=self.packed, encoding=None)
+            content = replace(self.content, encoding=UTF8, spooled=bool(self.content.compression), converted=False)
+            whole = unpacked_whole(original, content) if content.compression else self.packed
+            return replace(self, content=content, source=whole, packed=whole, encoding=None)
         if self.encoding is None:
             raise InvalidSpec(
                 "encoding", f"{self.source.path} is not UTF-8, and no other encoding fits all of it: name its encoding"
@@ -189,9 +191,48 @@ def look(source: Source, spec: ImportSpec, member: str = "", share: int = 1) -> 
     return Look(content=content, source=text, packed=packed, name=name, encoding=found, damage=damage)
 
 
-def content_of(source: Source, content: Content) -> Source:
+def content_of(source: Source, content: Content, *, is_text: bool = True) -> Source:
     """What chunks are cut from, without a spool: for a look at the beginning."""
-    return _streamed(source, unpacked(source, content)) if content.spooled else source
+    if not content.spooled:
+        return source
+    return _streamed(source, unpacked(source, content)) if is_text else unpacked_whole(source, content)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unpacked(Source):
+    """The content of a compressed file, in a temporary file that ends with this object."""
+
+    held: _Held
+
+
+class _Held:
+    """A descriptor that is closed with this object."""
+
+    def __init__(self, descriptor: int) -> None:
+        weakref.finalize(self, os.close, descriptor)
+
+
+def unpacked_whole(source: Source, content: Content) -> Source:
+    """The content of a compressed file that cannot be read from the beginning. Raises InvalidSpec."""
+    size = 0
+    try:
+        with TemporaryFile(prefix="lading-") as file:
+            for piece in unpacked(source, content):
+                size += len(piece)
+                if size > _LARGEST:
+                    raise InvalidSpec(
+                        "files[0].path",
+                        f"{source.path} has more than {_LARGEST >> 20:,} MB when it is unpacked, and its format is "
+                        "read from the end: unpack it first",
+                    )
+                file.write(piece)
+            file.flush()
+            descriptor = os.dup(file.fileno())
+    except Damaged as damaged:
+        raise InvalidSpec("files[0].path", str(damaged)) from damaged
+    except OSError as error:
+        raise InvalidSpec("files[0].path", f"{source.path} cannot be unpacked: {error.strerror}") from error
+    return _Unpacked(descriptor=descriptor, path=source.path, held=_Held(descriptor))
 
 
 def unpacked(source: Source, content: Content) -> Iterator[bytes]:

@@ -147,6 +147,11 @@ class Format(ABC):
     unit: ClassVar[str] = "bytes"
     """What ``start`` and ``end`` of a chunk count."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether files are text, which has an encoding and is read from the beginning."""
+        return self.unit == "bytes"
+
     @abstractmethod
     def recognises(self, sample: bytes) -> bool:
         """Whether a file that begins with ``sample`` is in this format, beyond doubt."""

@@ -54,7 +54,7 @@ def examine(
     found = look(source, spec, member, share)
     form = format_to_read(found.source, spec, found.name)
     form.check(spec)
-    found = found.checked(form.title, is_text=form.unit == "bytes")
+    found = found.checked(source, is_text=form.is_text)
     name = f"{source.path}/{member}" if member else source.path
     outline, order = _outline_like(first, form, found, spec, column_limit, name, member)
     found = found.fit_for(outline.layout)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import BillImbalance, SourceUnreadable
-from ladingd.core.plan import ImportPlan
+from ladingd.core.plan import UNKNOWN_END, ImportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
@@ -62,7 +62,8 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         first = next((phase for phase, file in enumerate(plan.files) if file.start < file.end), 0)
         part = plan.part(first)
         with self._original(part) as source:
-            content, readings = content_of(source, part.file.content), target.readings(part)
+            is_text, readings = format_of(part.file.layout).is_text, target.readings(part)
+            content = content_of(source, part.file.content, is_text=is_text)
             try:
                 found = preview(content, _measured(part, content), readings, records)
             except ContentEnds:  # Now its end is known.
@@ -183,7 +184,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
 def _measured(part: ImportPlan, content: Source) -> ImportPlan:
     """The import of a file, with the end of its content, which is unknown before the file is spooled."""
-    return part.ending(content.size) if part.file.content.spooled else part
+    return part.ending(content.size) if part.file.end == UNKNOWN_END else part
 
 
 def _proof(part: ImportPlan, last: Chunk, lines: int) -> str:

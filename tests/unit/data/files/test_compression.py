@@ -18,9 +18,11 @@ import zstandard
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import DestinationRefused, DiskFull, InvalidSpec, SourceChanged, SourceUnreadable
-from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan
-from ladingd.core.spec import ImportSpec, Table
-from ladingd.data.files import spooled
+from ladingd.core.plan import UNKNOWN_END, Chunk, Column, ImportPlan, Layout
+from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
+from ladingd.data.files import content, spooled
+from ladingd.data.formats.registry import format_of
+from tests.contract.files import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,11 +290,31 @@ def test_a_preview_reads_the_beginning_only(yard: Yard) -> None:
     assert not yard.work_dir.directory.exists() or not yard.work_dir.uids()
 
 
-def test_what_is_no_text_is_not_read_from_within_a_compression(yard: Yard) -> None:
+@pytest.mark.parametrize("kind", sorted(ALL))
+@pytest.mark.parametrize("name", ["parquet", "arrow", "excel"])
+def test_formats_that_need_the_end_are_unpacked_whole(yard: Yard, name: str, kind: str) -> None:
+    form = format_of(Layout(format=name))
+    columns = [Column(source=name, target=name, type=kind) for name, kind in (("id", "integer"), ("name", "text"))]
+    spec = ExportSpec(source=Table(table="t"), file=File(path="x"), file_format=name)
+    texts = [pa.array(["1", "2"]), pa.array(["Jo", "Al"])]
+    packed = ALL[kind](written(form.writer(form.layout(spec, columns), columns), texts))
+    file = yard.write(packed, "in.dat")
+    shown = yard.transfer.preview(ImportSpec(files=(file,), target=Table(table="t")), 5)
+    assert [list(record.values) for record in shown.records] == [["1", "Jo"], ["2", "Al"]]
+    plan = plan_of(yard, packed)
+    assert plan.file.layout.format == name
+    assert yard.run(plan) == Counts(read=2, inserted=2)
+    assert yard.sql("SELECT id, name FROM t") == [(1, "Jo"), (2, "Al")]
+
+
+def test_what_must_be_unpacked_whole_is_bounded(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}), buffer)
-    with pytest.raises(InvalidSpec, match="is Parquet within gzip, which Lading cannot read: unpack it first"):
+    monkeypatch.setattr(content, "_LARGEST", 100)
+    with pytest.raises(InvalidSpec, match=r"in\.dat has more than 0 MB when it is unpacked"):
         plan_of(yard, gzip.compress(buffer.getvalue()))
+    with pytest.raises(InvalidSpec, match=r"in\.dat is damaged near byte"):
+        plan_of(yard, gzip.compress(buffer.getvalue())[:-9])
 
 
 @pytest.mark.parametrize("kind", ["gz", "zip"])

@@ -158,7 +158,7 @@ class Columnar(Format):
 
     def _planned(self, source: Source, plan: ImportPlan) -> Contents:
         """The contents of the file that was planned. Raises SourceChanged."""
-        size = plan.file.fingerprint.size
+        size = source.size if plan.file.content.spooled else plan.file.fingerprint.size
         check_length(source, size)
         options = plan.file.layout.details
         contents = remembered(source, size, options)
