@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 from ladingd.data.files.encoding import misfit
 from ladingd.data.formats.lines import is_utf8
 from ladingd.data.formats.xml.names import FIELD, NIL, is_part_of_name, key_of, local
-from ladingd.data.formats.xml.pattern import SUSPECT, pattern_of
+from ladingd.data.formats.xml.pattern import SUSPECT, pattern_of, without_references
 from ladingd.data.formats.xml.shape import Branch, read
 
 if TYPE_CHECKING:
@@ -69,13 +69,29 @@ class Parser:
         """The values of each record, or why it is refused."""
         usual = self.usual if is_utf8(data) and not any(mark in data for mark in SUSPECT) else None
         for start, end in zip(starts, ends, strict=True):
+            row: Row | None = None
             if usual is not None and (found := usual.fullmatch(data, start, end)):
-                yield found.groups()
+                texts = found.groups()
+                row = texts if data.find(b"&", start, end) < 0 else self._resolved(texts)
+            if row is not None:
+                yield row
                 continue
             try:
                 yield self.values(data[start:end])
             except NotARecord as error:
                 yield error
+
+    @staticmethod
+    def _resolved(row: Sequence[bytes | None]) -> Row | None:
+        """A row of the pattern without references; None: one of them is not valid."""
+        resolved: list[bytes | None] = []
+        for value in row:
+            if value is not None and b"&" in value:
+                value = without_references(value)
+                if value is None:
+                    return None
+            resolved.append(value)
+        return resolved
 
     def row(self, element: Element) -> Row:
         """The value of each column in the element that a record is. Raises NotARecord."""

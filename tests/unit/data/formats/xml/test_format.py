@@ -382,7 +382,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], ex
 CELLS = st.none() | TEXTS | st.sampled_from(["\n", " ", "a\tb", "\r", "&amp;", "]]>", "<!-- -->", "'\""])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20),
     encoding=st.sampled_from(["utf-8", "utf-16", "us-ascii", "iso-8859-1"]),

@@ -29,7 +29,7 @@ PIECES = [
 FRAME = Frame(record=b"row", parents=(b"rows", b"g"), nests=False)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=40), chunk_bytes=st.sampled_from([1, 50]))
 def test_any_file_is_accounted_for_in_any_chunks(
     make_yard: Callable[[Path], Yard],
@@ -83,13 +83,14 @@ def test_the_end_of_a_long_record_is_found_piece_by_piece(inner: str, size: int)
 RECORDS = [
     "<row>", "</row>", "<a>", "</a>", "<a/>", "<a />", '<a xsi:nil="true"/>', "<b>", "</b>", "<b c='1'>", '<b c="1">',
     '<b c="&lt;"/>', "<d>", "</d>", "<d/>", "<e>", "</e>", "<tag>1</tag>", "<tag>x&gt;</tag>", "1", "x&amp;y", " ",
+    "&#10;", "&#xD;", "&#0;", "&#xD800;", "&#x110000;", "&#xFFFE;", "&", "&amp", "&nope;",
     "\r\n", "\t", "]]>", "\x01", "\uffff", "é", '<row f="2">', "<row f='2' g=''>", "<!-- -->", "<![CDATA[<]]>",
     '<field name="n m">', "</field>", "<p:q>", "</p:q>",
 ]  # fmt: skip
 GOOD = [
     "<a>1</a>", "<a/>", '<a xsi:nil="true" />', "<a></a>", '<b c="1">2</b>', "<b>2</b>", '<b c=""/>', "<d><e>1</e></d>",
     "<d>\n</d>", "<d/>", "<tag>1</tag>", "<tag>1</tag><tag>2</tag>", "<tag/>", "\n  ", '<field name="n m">1</field>',
-    "<p:q>1</p:q>",
+    "<p:q>1</p:q>", "<a>&lt;&#xe9;&#13;</a>", '<b c="&quot;&#10;">&amp;amp;</b>', "<a>&#1;</a>",
 ]  # fmt: skip
 TEACHER = (
     '<rows xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:p="u"><row f="1" g="2"><a>1</a><b c="1">2</b>'
@@ -97,7 +98,7 @@ TEACHER = (
 )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     record=st.lists(st.sampled_from(RECORDS), max_size=12).map("".join)
     | st.lists(st.sampled_from(GOOD), max_size=8, unique=True).map(lambda parts: f"<row>{''.join(parts)}</row>")

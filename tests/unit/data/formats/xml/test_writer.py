@@ -71,7 +71,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(TEXTS.filter(bool), min_size=1, max_size=5, unique_by=str.lower),
     data=st.data(),
