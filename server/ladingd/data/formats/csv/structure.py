@@ -34,7 +34,7 @@ _WIDEST = 5000
 _USUAL = (",", ";", "\t", "|")
 _UNUSUAL = ("\x01", "\x1f", "\x1e", "~", "^", "\u00a6", "\u00a7", "\u2020", "\u00b6", "\u00fe")
 """Marks that are delimiters only if no usual one is."""
-_WEAK = (":", " ")
+WEAK = (":", " ")
 """Marks that also stand in plain text and in times. They are delimiters only if the records look like a table."""
 _REPEATABLE = frozenset("|;:~^")
 """Usual marks that a delimiter may consist of, as in ``||``."""
@@ -158,7 +158,7 @@ class _Looker:
         if not candidates or max(candidates, key=_merits).regular < _MOSTLY:
             candidates += self._candidates(base, [*self._runs(), *_UNUSUAL], _UNUSUAL_MAJORITY)
         if not candidates:
-            candidates = [each for each in self._candidates(base, _WEAK, 1.0) if self._is_table(each)]
+            candidates = [each for each in self._candidates(base, WEAK, 1.0) if self._is_table(each)]
         if candidates:
             best = max(candidates, key=_merits)
             return self._structure(best, [each for each in candidates if each is not best])

@@ -10,6 +10,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Layout
 from ladingd.core.spec import CsvFormat, ExportSpec, FixedWidthFormat, Header, ImportSpec, Ragged
 from ladingd.data.formats.csv.dialect import DELIMITER_BYTES, NO_DELIMITER, mark
+from ladingd.data.formats.csv.structure import WEAK
 from ladingd.data.formats.csv.structure import find_structure as find_delimiter
 from ladingd.data.formats.fixed_width.reader import RULED, WIDTHS, read_piece
 from ladingd.data.formats.fixed_width.records import LINELESS, cut
@@ -48,7 +49,10 @@ class FixedWidth(Format):
             return False
         if find_ruler(lines) is not None:
             return True
-        return find_delimiter(sample, CsvFormat(), final=len(sample) < SAMPLE).dialect.delimiter == NO_DELIMITER
+        return find_delimiter(sample, CsvFormat(), final=len(sample) < SAMPLE).dialect.delimiter in (
+            NO_DELIMITER,
+            *WEAK,
+        )
 
     def is_meant(self, spec: ImportSpec | ExportSpec) -> bool:
         return spec.fixed_width != FixedWidthFormat()

@@ -98,8 +98,9 @@ def _empty(slices: Slices, layout: Layout) -> Flags:
     """Which lines hold no record: blank lines, comments, and the last line of a table that a program has written."""
     data, starts = slices.data, slices.starts
     empty: Flags = np.asarray(slices.lengths.max(axis=1) == 0)
-    for record in _with(slices, [match.start() for match in _SIGNS_OF_END.finditer(data)]).tolist():
-        empty[record] |= not data[starts[record] : slices.contents[record]].strip(HOLLOW)
+    if b"\x0c" in data or b"\x1a" in data:
+        for record in _with(slices, [match.start() for match in _SIGNS_OF_END.finditer(data)]).tolist():
+            empty[record] |= not data[starts[record] : slices.contents[record]].strip(HOLLOW)
     codes, comment = np.frombuffer(data, np.uint8), layout.details.get(COMMENT, "").encode()
     if comment and comment in data:
         found: Flags = np.less_equal(starts + len(comment), slices.contents)

@@ -51,14 +51,22 @@ class Slices:
     def _reach(self) -> npt.NDArray[np.int32]:
         """Where each part would end if every line were long enough: a row for each record."""
         places = np.array([*self.widths.places, _ENDLESS if self.widths.is_open else self.widths.total], np.int32)
-        if self.data.isascii():
-            return self.starts.astype(np.int32)[:, None] + places
-        characters = np.flatnonzero((np.frombuffer(self.data, np.uint8) & 0xC0) != 0x80)
-        firsts = np.searchsorted(characters, self.starts)
-        known = np.append(characters, (len(self.data), _ENDLESS)).astype(np.int32)
-        reach: npt.NDArray[np.int32] = known[np.minimum(firsts[:, None] + places, characters.size + 1)]
-        reach[:, 0] = self.starts
+        reach: npt.NDArray[np.int32] = self.starts.astype(np.int32)[:, None] + places
+        if not self.data.isascii():
+            reach[:, 1:] += self._further_bytes(places)[:, 1:]
         return reach
+
+    def _further_bytes(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """How many bytes before each part are not the first one of their character: a row for each record."""
+        further = np.flatnonzero((np.frombuffer(self.data, np.uint8) & 0xC0) == 0x80)
+        records = np.searchsorted(self.starts, further, side="right") - 1
+        before = np.arange(further.size) - np.searchsorted(further, self.starts)[records]
+        characters = further - self.starts[records] - before - 1
+        followers = np.searchsorted(places, characters, side="right")
+        within = followers < places.size
+        parts = records[within] * places.size + followers[within]
+        counts = np.bincount(parts, minlength=self.starts.size * places.size).reshape(-1, places.size)
+        return np.cumsum(counts, axis=1, dtype=np.int32)
 
     @cached_property
     def short(self) -> Flags:

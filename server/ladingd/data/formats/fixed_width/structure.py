@@ -190,24 +190,33 @@ class _Sheet:
         """Whether two spans are one column."""
         rigid = self._is_rigid(left, right)
         if not self.header:
-            if rigid and self._are_date_and_time(left, right):
-                return True
-            if rigid:
-                self.reasons.append(f"the blank at character {right.start} may stand between columns or within values")
-            return False
-        named = bool(self.inked[0, right.start : right.end].any())
-        if not named and not rigid:
-            self.reasons.append(f"the column at character {right.start + 1} has no name in the header")
-        if named and not self.body[:, right.start : right.end].any():
-            return right.start - left.end == 1  # The second word of a name.
-        return not named
+            if rigid and not self._are_date_and_time(left, right):
+                self.reasons.append(self._doubt(right))
+            return rigid and self._are_date_and_time(left, right)
+        names = self.inked[0]
+        if not names[right.start : right.end].any():
+            if not rigid:
+                self.reasons.append(f"the column at character {right.start + 1} has no name in the header")
+            return True
+        is_word_of_name = right.start - left.end == 1 and bool(names[left.end - 1] and names[right.start])
+        if is_word_of_name and not self.body[:, right.start : right.end].any():
+            return True
+        if is_word_of_name and rigid:
+            self.reasons.append(self._doubt(right))
+        return False
+
+    @staticmethod
+    def _doubt(right: _Span) -> str:
+        return f"the blank at character {right.start} may stand between columns or within values"
 
     def _is_rigid(self, left: _Span, right: _Span) -> bool:
-        """Whether exactly one blank stands between two spans in nearly every line that uses either."""
+        """Whether exactly one blank stands between two spans in nearly every line that has text in both. Words of one
+        value do so."""
         if right.start - left.end != 1:
             return False
-        used = self.body[:, left.start : left.end].any(axis=1) | self.body[:, right.start : right.end].any(axis=1)
-        return bool((self.body[used, left.end - 1] & self.body[used, right.start]).mean() >= _RIGID)
+        both = self.body[:, left.start : left.end].any(axis=1) & self.body[:, right.start : right.end].any(axis=1)
+        touching = self.body[both, left.end - 1] & self.body[both, right.start]
+        return not both.any() or bool(touching.mean() >= _RIGID)
 
     def _are_date_and_time(self, left: _Span, right: _Span) -> bool:
         lines = [line for line in self.lines[:_JUDGED] if line[left.start : right.end].strip()]
@@ -272,7 +281,7 @@ class _Sheet:
 def is_surely_fixed(lines: Sequence[str]) -> bool:
     """Whether lines are a table of fixed width beyond doubt, although nobody says so.
 
-    All records have the same length, columns are certain, and most values are padded.
+    All records have the same length, the columns are certain, most lines are padded, and not all in the same places.
     """
     filled = [line for line in lines if line.strip()]
     if find_ruler(filled) is not None:
@@ -280,7 +289,10 @@ def is_surely_fixed(lines: Sequence[str]) -> bool:
     filled = [*_of_one_length(filled)]
     if len(filled) < 4 or len({len(line) for line in filled[1:]}) > 1 or len(filled[0]) > len(filled[1]):
         return False
-    if sum("  " in line for line in filled[1:]) * 2 < len(filled):
+    inked = _inked(filled[1:])
+    if sum("  " in line for line in filled[1:]) * 2 < len(filled) or (inked == inked[0]).all():
+        return False
+    if any(line.startswith(('"', "'")) for line in filled):
         return False
     try:
         find_structure(filled, Header.DEFAULT)
