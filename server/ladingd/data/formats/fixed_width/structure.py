@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -107,21 +107,22 @@ def find_structure(lines: Sequence[str], header: Header) -> Structure:
     """The columns of lines without a line of dashes. Raises Uncertain."""
     if any("\t" in line for line in lines):
         raise Uncertain("lines have tabs, whose width is uncertain: replace them first, for example with expand")
-    lines = _of_one_length(lines)
+    number, lines = len(lines), _of_one_length(lines)
     if len(lines) < _FEWEST:
         raise Uncertain("there are too few lines to compare")
     inked = _inked(lines)
     spans = _spans(inked)
     if len(spans) < 2:
         raise Uncertain("no character is blank in all lines")
-    sheet, doubt = _Sheet(lines=lines, inked=inked, header=header is not Header.ABSENT), ""
+    ends = len(lines) == number or any(line.endswith(" ") for line in lines[1:])
+    sheet, doubt = _Sheet(lines=lines, inked=inked, header=header is not Header.ABSENT, ends=ends), ""
     columns = sheet.joined(spans)
     if header is Header.DEFAULT:
         cells = [[line[start:end].strip() for start, end in columns] for line in lines[: _JUDGED + 1]]
         judged = judge(cells[0], [[row[place] for row in cells[1:]] for place in range(len(columns))])
         doubt = judged.doubt
         if not judged.header:
-            sheet = _Sheet(lines=lines, inked=inked, header=False)
+            sheet = replace(sheet, header=False, reasons=[])
             columns = sheet.joined(spans)
     widths = sheet.widths(columns)
     if sheet.reasons:
@@ -165,6 +166,8 @@ class _Sheet:
     lines: Sequence[str]
     inked: Flags
     header: bool
+    ends: bool
+    """Lines of one length end with the last column. Otherwise they may have lost their blanks."""
     reasons: list[str] = field(default_factory=list)
     """Why the columns are uncertain."""
 
@@ -256,7 +259,7 @@ class _Sheet:
                 ends.append(left.end)
                 starts.append(right.start)
         lengths = {len(line) for line in self.lines[self.header :]}
-        ends.append(lengths.pop() if len(lengths) == 1 else REST)
+        ends.append(lengths.pop() if self.ends and len(lengths) == 1 else REST)
         parts: list[Part] = []
         for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
             if place and start > ends[place - 1]:

@@ -128,7 +128,7 @@ def test_text_in_a_gap_is_refused(yard: Yard) -> None:
     plan = planned(yard, "\n".join([*lines, "400   a value that is too long", ""]))
     assert yard.run(plan) == Counts(read=400, inserted=399, rejected=1, errors=1)
     (reject,) = rejects_of(yard, plan)
-    assert (reject.line, reject.code) == (400, "TEXT_BEHIND_COLUMNS")
+    assert (reject.line, reject.code) == (400, "TEXT_BETWEEN_COLUMNS")
     yard.sql("DROP TABLE t")
     plan = planned(yard, "\n".join([*lines, " 400  ababab  x  100", ""]))
     yard.run(plan, job_id="other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -19,6 +18,8 @@ from ladingd.data.files.roots import open_source
 from ladingd.data.formats.fixed_width.format import FixedWidth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.data.conftest import Yard
 
 Row = list[str]

@@ -72,6 +72,13 @@ def test_uncertain_columns_are_not_guessed(text: str, reason: str) -> None:
         find_structure(text.splitlines(), Header.DEFAULT)
 
 
+def test_the_last_column_ends_where_lines_end_with_blanks() -> None:
+    lines = [f"{number:<4}ab" for number in range(40)]
+    assert spelled("\n".join(lines)) == ("2,~2,2", False)
+    assert spelled("\n".join([*lines, "40  abc"])) == ("2,~2,*", False)
+    assert spelled("\n".join([*(line + " " for line in lines), "40  abcd"])) == ("2,~2,3", False)
+
+
 def test_a_guess_can_be_typed() -> None:
     with pytest.raises(Uncertain) as caught:
         find_structure(["Ann Lee  1", "Bob Ray 12", "Tim Fox  3"], Header.ABSENT)
