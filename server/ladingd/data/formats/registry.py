@@ -34,10 +34,11 @@ def format_of(layout: Layout) -> Format:
     return _BY_NAME[layout.format]
 
 
-def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
+def format_to_read(source: Source, spec: ImportSpec, name: str = "", packed: Source | None = None) -> Format:
     """The format of a file to import: from the spec, else from its content, else from the name of its content.
 
-    ``name``: the name of the content, if it is not that of the file.
+    ``name``: the name of the content, if it is not that of the file. ``packed``: the content before its encoding, if
+    that was converted.
 
     Raises InvalidSpec if Lading cannot read it.
     """
@@ -48,7 +49,8 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "") -> Format:
     name = name or source.path
     by_name = _read_by_ending(name)
     if recognised is None and by_name in (None, FORMATS[-1]):
-        check_readable(source.path, name, sample)
+        head = sample if packed is None else packed.read(0, min(SAMPLE, packed.size))
+        check_readable(source.path, name, head)
     return recognised or by_name or FORMATS[-1]
 
 

@@ -52,7 +52,7 @@ def examine(
     """
     state, size = source.state, source.size
     found = look(source, spec, member, share)
-    form = format_to_read(found.source, spec, found.name)
+    form = format_to_read(found.source, spec, found.name, found.packed)
     form.check(spec)
     found = found.checked(source, is_text=form.is_text)
     name = f"{source.path}/{member}" if member else source.path

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import sqlite3
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import ImportSpec, Table
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.unit.data.conftest import Yard
 
@@ -72,6 +77,27 @@ def database(directory: Path) -> bytes:
     return path.read_bytes()
 
 
+def saved(save: Callable[[io.BytesIO], object]) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
+        (Path(sys.executable).resolve().read_bytes()[:9000], "a program"),
+        (b"{\\rtf1\\ansi a;b\n1;2}\n", "an RTF document"),
+        (b"Salted__abcdefgh\x80\x81", "encrypted"),
+    ],
+)
+def test_a_file_without_records_is_called_by_its_kind(yard: Yard, content: bytes, kind: str) -> None:
+    with pytest.raises(InvalidSpec, match=rf"in\.csv is {kind}, not a file of records"):
+        yard.plan_import(content)
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -84,6 +110,14 @@ def database(directory: Path) -> bytes:
         (gzip.compress(tarred(), mtime=0), "a tar archive"),
         (zipped("mimetype", "content.opf"), "a document in a ZIP archive"),
         (b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
+        (pickle.dumps(pd.DataFrame({"a": [1]})), "a Python pickle"),
+        (pickle.dumps([1, 2], protocol=2), "a Python pickle"),
+        (saved(lambda file: np.save(file, np.arange(3))), "a NumPy array"),
+        (saved(pd.DataFrame({"a": [1]}).to_stata), "a Stata file"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "HDF5"),
+        (b"PGDMP\1\x10\0", "a dump of PostgreSQL"),
+        (b"\3\x7b\x05\x1f\2\0\0\0\x41\0\x0a\0" + bytes(20), "a dBase table"),
+        (b"\0\1\0\0Standard Jet DB\0\1", "a Microsoft Access database"),
     ],
 )
 def test_an_import_of_another_format_is_refused_by_its_content(yard: Yard, content: bytes, kind: str) -> None:
@@ -109,6 +143,16 @@ def test_a_database_is_refused_by_its_content(yard: Yard, tmp_path: Path) -> Non
         "<5,low\n>9,high\n",
         "Obj,n\n1,2\n",
         "[],x\n1,2\n",
+        "MZ,b\n1,2\n",
+        "ID3,b\n1,2\n",
+        "GIF8,b\n1,2\n",
+        "FEA,b\n1,2\n",
+        "CDF,b\n1,2\n",
+        "RIFF,WAVE\n1,2\n",
+        "MZ,b\n" + "1,2\n" * 50,
+        "PGDMP,b\n1,2\n",
+        "A\n,b\n1,2\n",
+        "00,ftyp\n1,2\n",
     ],
 )
 def test_text_that_only_looks_like_another_format_is_read(yard: Yard, text: str) -> None:
