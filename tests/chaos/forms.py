@@ -80,7 +80,7 @@ class Form:
     @property
     def widths(self) -> str:
         """The widths of the columns, for the format that has them."""
-        return "8,8,12,4" if self.file_format == "fixed_width" else ""
+        return "8,8,12,40" if self.file_format == "fixed_width" else ""
 
     def lines(self, chunks: int) -> list[str]:
         """The lines of the file if the same record may be rejected in different places of it."""
@@ -95,7 +95,5 @@ class Form:
         return CHUNK_BYTES if self.file_format == CSV else len(self.content(chunks)) // chunks
 
 
-FORMS = (
-    *(Form(file_format=each.name) for each in FORMATS),
-    *(Form(codec=each.name) for each in CODECS),
-)
+PLAIN_FORMS = tuple(Form(file_format=each.name) for each in FORMATS)
+FORMS = (*PLAIN_FORMS, *(Form(codec=each.name) for each in CODECS))

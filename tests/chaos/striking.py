@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,9 @@ IN_SPOOL: Mapping[Moment, int] = {Moment.SPOOLING: 0, Moment.SPOOLED: 0}
 """While a compressed file is unpacked, each with the number of unharmed passes before."""
 IN_FORM: Mapping[Moment, int] = {Moment.AFTER_CLAIM: 2, Moment.AFTER_COMMIT: 1}
 """The same while the chunks of a file in any form are imported."""
-DEATHS, BETWEEN = 3, 5
+IN_EXPORT: Mapping[Moment, int] = {Moment.PUT: 2, Moment.ENTERED: 3, Moment.COMPLETE: 0, Moment.PUBLISHED: 0}
+"""In an export."""
+DEATHS, BETWEEN = 2, 8
 """How often the daemon is killed while all forms are imported, and the unharmed passes before each time."""
 
 FATAL = (Action.KILL, Action.RAISE, Action.HANG)
@@ -87,6 +90,19 @@ async def strike_form(trial: Trial, form: Form) -> None:
     outcome = await trial.finish(await trial.begin(CHUNKS, form=form))
     assert {strike.moment for strike in trial.failpoints.strikes()} == set(moments)
     assert not (difference := Difference.between(undisturbed, outcome)), f"{form}: {difference}"
+
+
+async def strike_export(trial: Trial, form: Form) -> None:
+    """Kill workers at every moment of an export. Raises AssertionError if its file has other records than the table."""
+    table = await trial.undisturbed_table(CHUNKS)
+    trial.failpoints.disarm()
+    for moment, passing in IN_EXPORT.items():
+        trial.failpoints.arm(moment, Action.KILL, passing=passing)
+    run, path = await trial.begin_export(table, form)
+    await trial.finish(run)
+    assert {strike.moment for strike in trial.failpoints.strikes()} == set(IN_EXPORT)
+    assert Counter(await trial.imported(path, form)) == Counter(trial.database.rows(table))
+    assert [each.name for each in path.parent.glob(f".{path.name}*")] == []
 
 
 async def strike_daemon(trial: Trial, forms: Sequence[Form]) -> None:

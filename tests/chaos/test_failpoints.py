@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.failpoint import VARIABLE, Action, Failpoint, Moment, Side, install
-from tests.chaos.forms import FORMS, Form
-from tests.chaos.striking import IN_CHUNK, strike_chunk, strike_daemon, strike_form, strike_recovery
+from tests.chaos.forms import FORMS, PLAIN_FORMS, Form
+from tests.chaos.striking import IN_CHUNK, strike_chunk, strike_daemon, strike_export, strike_form, strike_recovery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,12 @@ async def test_a_worker_that_is_killed(trial: Trial, moment: Moment) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=str)
 async def test_workers_that_are_killed_with_every_form_of_file(trial: Trial, form: Form) -> None:
     await strike_form(trial, form)
+
+
+@pytest.mark.parametrize("trial", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("form", PLAIN_FORMS, ids=str)
+async def test_workers_that_are_killed_in_exports_to_every_format(trial: Trial, form: Form) -> None:
+    await strike_export(trial, form)
 
 
 @pytest.mark.parametrize("trial", ["sqlite"], indirect=True)

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lading_client.client import Client
 from lading_client.errors import CommandNotAllowed, DeadlineExceeded, Unavailable
 from lading_client.model import AT_REST, Failure, State
-from lading_client.spec import File, FixedWidthFormat, ImportSpec, JobSpec, Table
+from lading_client.spec import ExportSpec, File, FixedWidthFormat, ImportSpec, JobSpec, Table
 from tests.chaos.failpoint import VARIABLE, Action, Failpoints
 from tests.chaos.forms import Form
 from tests.chaos.outcome import Outcome
+from tests.chaos.records import CHUNK_RECORDS
 from tests.harness.daemon import DaemonProcess, descendants
 from tests.harness.waiting import PATIENCE, until
 
@@ -59,6 +60,10 @@ class Run:
     """The failures after which it was started again."""
 
 
+def _file(path: Path) -> File:
+    return File(path=str(path).lstrip("/"))
+
+
 class Trial:
     """A daemon in its own folder, with the connection ``target``. ``failpoints`` can strike it."""
 
@@ -86,6 +91,7 @@ class Trial:
         self._folder = folder
         self._runs = 0
         self._undisturbed: dict[tuple[int, Form], Outcome] = {}
+        self._tables: dict[tuple[int, Form], str] = {}
 
     # The daemon
 
@@ -149,16 +155,47 @@ class Trial:
 
     async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN) -> Run:
         """Start an import of ``chunks`` chunks into a separate table."""
-        self._runs += 1
-        source = form.write(self._folder, chunks)
-        run = Run(name=f"jobs/job-{self._runs}", table=f"table_{self._runs:06d}", lines=form.lines(chunks))
-        self.database.make_table(run.table)
+        table = self._make_table()
         kind = ImportSpec(
-            files=(File(path=str(source).lstrip("/")),),
-            target=Table(connection=connection, table=run.table),
+            files=(_file(form.write(self._folder, chunks)),),
+            target=Table(connection=connection, table=table),
             fixed_width=FixedWidthFormat(widths=form.widths),
             chunk_bytes=form.chunk_bytes(chunks),
         )
+        return await self._begin(kind, table, form.lines(chunks))
+
+    async def begin_export(self, table: str, form: Form) -> tuple[Run, Path]:
+        """Start an export of a table in chunks as small as those of imports. Returns the job and its file."""
+        path = self._folder / f"{self._runs}.{form}"
+        kind = ExportSpec(
+            table=Table(connection="target", table=table),
+            file=_file(path),
+            file_format=form.file_format,
+            fixed_width=FixedWidthFormat(widths=form.widths),
+            chunk_keys=CHUNK_RECORDS,
+        )
+        return await self._begin(kind, table), path
+
+    async def imported(self, path: Path, form: Form) -> list[tuple[Any, ...]]:
+        """The rows of a table into which a file was imported."""
+        table = self._make_table()
+        kind = ImportSpec(
+            files=(_file(path),),
+            file_format=form.file_format,
+            target=Table(connection="target", table=table),
+            fixed_width=FixedWidthFormat(widths=form.widths),
+        )
+        await self.finish(await self._begin(kind, table), forgiven=frozenset())
+        return self.database.rows(table)
+
+    def _make_table(self) -> str:
+        table = f"table_{self._runs + 1:06d}"
+        self.database.make_table(table)
+        return table
+
+    async def _begin(self, kind: ImportSpec | ExportSpec, table: str, lines: Sequence[str] = ()) -> Run:
+        self._runs += 1
+        run = Run(name=f"jobs/job-{self._runs}", table=table, lines=lines)
         job_id = run.name.removeprefix("jobs/")
         # A call that is repeated after its deadline is the same request: the job may exist already.
         request_id = str(uuid.uuid4())
@@ -228,4 +265,10 @@ class Trial:
         if (chunks, form) not in self._undisturbed:
             run = await self.begin(chunks, form=form)
             self._undisturbed[chunks, form] = await self.finish(run, forgiven=frozenset())
+            self._tables[chunks, form] = run.table
         return self._undisturbed[chunks, form]
+
+    async def undisturbed_table(self, chunks: int) -> str:
+        """The table of an import without disturbance."""
+        await self.undisturbed(chunks)
+        return self._tables[chunks, PLAIN]

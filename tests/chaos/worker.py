@@ -18,6 +18,7 @@ POSTGRES = "ladingd.data.databases.postgres"
 DUCKDB = "ladingd.data.databases.duckdb"
 SQLITE = "ladingd.data.databases.sqlite"
 
+DESTINATION = "ladingd.data.exports.destination:Destination"
 COMMIT = "ladingd.data.databases.commit:ChunkCommit"
 
 install(
@@ -27,6 +28,10 @@ install(
         Failpoint(moment=Moment.REJECTS, side=Side.AFTER, place="ladingd.data.storage.work_dir:sync_file"),
         Failpoint(moment=Moment.SPOOLING, side=Side.AFTER, place="ladingd.data.files.spooled:whole_lines"),
         Failpoint(moment=Moment.SPOOLED, side=Side.AFTER, place="ladingd.data.files.spooled:_write"),
+        Failpoint(moment=Moment.PUT, side=Side.AFTER, place=f"{DESTINATION}.put"),
+        Failpoint(moment=Moment.ENTERED, side=Side.AFTER, place="ladingd.data.exports.ledger:Ledger.write"),
+        Failpoint(moment=Moment.COMPLETE, side=Side.AFTER, place=f"{DESTINATION}.complete"),
+        Failpoint(moment=Moment.PUBLISHED, side=Side.AFTER, place=f"{DESTINATION}.publish"),
         Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
         Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._write"),
         Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{COMMIT}.run"),
