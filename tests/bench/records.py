@@ -82,6 +82,18 @@ def write_json_lines(source: Path, path: Path) -> None:
             lines.write("{" + ",".join(fields) + "}\n")
 
 
+def write_fixed_width(source: Path, path: Path) -> None:
+    """Write the records of a file that `write` has made in columns of fixed width, numbers on the right."""
+    with source.open(encoding="utf-8", newline="") as file:
+        widths = [max(map(len, column)) for column in zip(*csv.reader(file), strict=True)]
+    numbers = [kind.startswith(("INTEGER", "DECIMAL", "DOUBLE")) for kind in COLUMNS.values()]
+    with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as lines:
+        for record in csv.reader(file):
+            fields = zip(record, widths, numbers, strict=True)
+            padded = (text.rjust(width) if right else text.ljust(width) for text, width, right in fields)
+            lines.write("  ".join(padded) + "\n")
+
+
 def write_xml(source: Path, path: Path) -> None:
     """Write the records of a file that `write` has made as elements with an element for each field."""
     with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8", newline="") as out:

@@ -16,6 +16,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-import": postgres.clean,
     "postgres-cold": postgres.cold,
     "json-lines": postgres.json_lines,
+    "fixed-width": postgres.fixed_width,
     "parquet": postgres.parquet,
     "excel": postgres.excel,
     "gzip": postgres.gzip,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _IDLE = 0.5
 """Seconds without work after which worker processes end. The next command must begin later."""
+_READ_BY_PANDAS = 200_000
+"""How many records of fixed width pandas reads, which takes seconds."""
 _COPY = r"psql \copy"
 _IGNORE = ", ON_ERROR ignore, LOG_VERBOSITY verbose"
 
@@ -77,6 +79,30 @@ def json_lines(bench: Workbench) -> Iterator[Figure]:
         )
     bench.drop_tables()
     yield speed("json-lines", ours, "our CSV", theirs, goal=0.5, aim=0.8)
+
+
+def fixed_width(bench: Workbench) -> Iterator[Figure]:
+    """Fixed width into PostgreSQL, compared with the same records as CSV, and with pandas that only reads some."""
+    number, columns = bench.records, records.COLUMNS
+    some = min(number, _READ_BY_PANDAS)
+    csv, few = bench.clean_file(number), bench.clean_file(some)
+    file = bench.file(f"clean-{number}.fixed", lambda path: records.write_fixed_width(csv, path))
+    part = bench.file(f"clean-{some}.fixed", lambda path: records.write_fixed_width(few, path))
+    reading = f"import pandas; assert len(pandas.read_fwf({str(part)!r}, dtype=str)) == {some}"
+    with bench.serving():
+        ours, as_csv = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(file, columns, number).seconds,
+            lambda: bench.into_postgres(csv, columns, number).seconds,
+        )
+        short, pandas = in_turn(
+            bench.rounds,
+            lambda: bench.into_postgres(part, columns, some).seconds,
+            lambda: wall([sys.executable, "-c", reading])[0],
+        )
+    bench.drop_tables()
+    yield speed("fixed-width", ours, "our CSV", as_csv, goal=0.5, aim=0.9)
+    yield speed(f"fixed-width: {some:,} records", short, "pandas.read_fwf alone", pandas, goal=1.0, aim=3.0)
 
 
 def parquet(bench: Workbench) -> Iterator[Figure]:

@@ -107,7 +107,7 @@ def read_head(source: Source, beginning: Beginning, size: int, options: FixedWid
     widths, header, ruler = columns.widths, columns.header, columns.ruler
     if len(widths.columns) > column_limit:
         raise InvalidSpec(
-            FIELD, f"{source.path} has {len(widths.columns):,} columns; at most {column_limit:,} can be imported"
+            FILE_FIELD, f"{source.path} has {len(widths.columns):,} columns; at most {column_limit:,} can be imported"
         )
     details |= {WIDTHS: str(widths)}
     if ruler is not None:
@@ -183,15 +183,16 @@ def _columns(path: str, lines: Sequence[_Line], others: Sequence[str], options: 
         try:
             found = find_structure([*texts, *others], options.header)
         except Uncertain as uncertain:
-            known = f"if they are right: --widths {uncertain.guess}" if uncertain.guess else "--widths 10,20,8"
-            raise InvalidSpec(
-                FIELD, f"{path}: the columns are uncertain: {uncertain}; give the characters of each column, {known}"
-            ) from None
+            if uncertain.guess:
+                known = f"give their widths, {uncertain.guess} if that is right: --widths {uncertain.guess}"
+            else:
+                known = "give their widths in characters: --widths 10,20,8"
+            raise InvalidSpec(FILE_FIELD, f"the columns of {path} are uncertain: {uncertain}; {known}") from None
         return _Columns(found.widths, lines[0] if found.header else None, found.doubt, None)
     if options.header is not Header.DEFAULT:
         return _Columns(typed.all, lines[0] if options.header is Header.PRESENT else None, "", None)
     below = [typed.all.split(text) for text in texts[1 : _JUDGED + 1]]
-    judged = judge(_names(texts[0], typed.all), [*zip(*below, strict=True)] or [()] * len(typed.widths))
+    judged = judge(typed.all.split(texts[0]), [*zip(*below, strict=True)] or [()] * len(typed.widths))
     return _Columns(typed.all, lines[0] if judged.header else None, judged.doubt, None)
 
 
@@ -216,9 +217,10 @@ def _records(
     behind = [fault for fault in piece.faults if fault.code == TEXT_BEHIND_COLUMNS]
     if len(behind) * 2 > piece.indexes.size + len(piece.faults):
         raise InvalidSpec(
-            FIELD, f"{path}: the widths add up to {widths.total} characters, and most lines are longer; for a last "
-            "column without a width: *"
-        )  # fmt: skip
+            FIELD,
+            f"adds up to {widths.total} characters, and most lines of {path} are longer; "
+            "with *, the last column takes the rest",
+        )
     if options.ragged is not None:
         fills = options.ragged is Ragged.FILL
     else:

@@ -124,9 +124,9 @@ def wanted(spelled: str) -> Wanted:
     if names and len(names) < columns:
         raise InvalidSpec(FIELD, "names some columns and not all: write 10,20,8 or id=10,name=20,amount=8")
     if any(part.width == REST for part in parts[:-1]) or (parts and parts[-1] == Part(REST, is_gap=True)):
-        raise InvalidSpec(FIELD, "only the last column can take the rest of the line (*)")
+        raise InvalidSpec(FIELD, "has * before the last column: only the last one can take the rest of the line")
     if sum(part.width for part in parts) > RECORD_LIMIT:
-        raise InvalidSpec(FIELD, f"the widths add up to more than {RECORD_LIMIT:,} characters")
+        raise InvalidSpec(FIELD, f"adds up to more than {RECORD_LIMIT:,} characters")
     return Wanted(tuple(names), tuple(parts))
 
 

@@ -40,13 +40,15 @@ def widths_for(columns: Sequence[Column], wanted: Wanted, *, header: bool) -> Wi
     given = _given(columns, wanted)
     gaps = [part for part in wanted.parts if part.is_gap]
     if gaps and wanted.names:
-        raise InvalidSpec(FIELD, f"write {gaps[0]} between widths without names only")
+        raise InvalidSpec(
+            FIELD, f"has {gaps[0]} between widths with names: give the widths of all columns, without names"
+        )
     unknown = [column.target for column in columns if column.target not in given and not _length(column)]
     if unknown:
         example = [*(f"{name}={width or '*'}" for name, width in given.items()), *(f"{name}=40" for name in unknown)]
         raise InvalidSpec(
             FIELD,
-            f"the width of {_list(unknown)} is unknown, as text may have any length: --widths {','.join(example)}",
+            f"lacks a width for {_list(unknown)}, as text may have any length: --widths {','.join(example)}",
         )
     parts: list[Part] = []
     for place, column in enumerate(columns):
@@ -63,11 +65,11 @@ def widths_for(columns: Sequence[Column], wanted: Wanted, *, header: bool) -> Wi
 def _check(column: Column, width: int, *, header: bool, is_last: bool) -> None:
     """Raise InvalidSpec if the user gives a column a width that cannot be written."""
     if width == REST and not is_last:
-        raise InvalidSpec(FIELD, f"{column.target} is not the last column, so it needs a width instead of *")
+        raise InvalidSpec(FIELD, f"has * for {column.target}, which is not the last column")
     if header and 0 < width < len(column.target):
         raise InvalidSpec(
             FIELD,
-            f"the name {column.target} does not fit into {width} characters: --no-header, or "
+            f"gives {width} characters to {column.target}, whose name is longer: --no-header, or "
             f"{column.target}={len(column.target)}",
         )
 
@@ -78,7 +80,7 @@ def _given(columns: Sequence[Column], wanted: Wanted) -> dict[str, int]:
         if wanted.widths and len(wanted.widths) != len(columns):
             raise InvalidSpec(
                 FIELD,
-                f"{len(wanted.widths)} widths are given, and the table has {len(columns)} columns: give one for each, "
+                f"has {len(wanted.widths)} widths, and the table has {len(columns)} columns: give one for each, "
                 f"or name them, as in {columns[0].target}=10",
             )
         return {column.target: width for column, width in zip(columns, wanted.widths, strict=False)}
@@ -86,7 +88,9 @@ def _given(columns: Sequence[Column], wanted: Wanted) -> dict[str, int]:
     given = {}
     for name, width in zip(wanted.names, wanted.widths, strict=True):
         if fold(name) not in known:
-            raise InvalidSpec(FIELD, f"the table has no column {name!r}; it has {_list([*known.values()])}")
+            raise InvalidSpec(
+                FIELD, f"names {name!r}, and the table has no such column; it has {_list([*known.values()])}"
+            )
         given[known[fold(name)]] = width
     return given
 

@@ -148,9 +148,9 @@ def test_a_table_of_psql_with_its_last_line(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("text", "widths", "message"),
     [
-        (GOOD, "4,10,3", "the widths add up to 17 characters, and most lines are longer"),
-        ("Ann Lee\nBob Ray\nTim Fox\n", "", "if they are right: --widths 4,3"),
-        ("apple\npear\nplum\n", "", "give the characters of each column, --widths 10,20,8"),
+        (GOOD, "4,10,3", "adds up to 17 characters, and most lines of in.txt are longer"),
+        ("Ann Lee\nBob Ray\nTim Fox\n", "", "give their widths, 4,3 if that is right: --widths 4,3"),
+        ("apple\npear\nplum\n", "", "give their widths in characters: --widths 10,20,8"),
         (" \n\x0c\n", "5", "no line with text"),
     ],
 )

@@ -45,13 +45,13 @@ def test_types_tell_the_other_widths(yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
-        ("", "the width of name is unknown, as text may have any length: --widths name=40"),
+        ("", "lacks a width for name, as text may have any length: --widths name=40"),
         ("id=5", "--widths id=5,name=40"),
-        ("1,2", "2 widths are given, and the table has 4 columns"),
-        ("nam=5", "the table has no column 'nam'; it has id, name, price and born"),
-        ("name=3", "the name name does not fit into 3 characters: --no-header, or name=4"),
-        ("name=*", "name is not the last column"),
-        ("name=5,~1", "between widths without names"),
+        ("1,2", "has 2 widths, and the table has 4 columns"),
+        ("nam=5", "names 'nam', and the table has no such column; it has id, name, price and born"),
+        ("name=3", "gives 3 characters to name, whose name is longer: --no-header, or name=4"),
+        ("name=*", "has * for name, which is not the last column"),
+        ("name=5,~1", "has ~1 between widths with names"),
     ],
 )
 def test_widths_that_cannot_be_written_are_refused(yard: Yard, widths: str, message: str) -> None:
