@@ -125,6 +125,33 @@ def test_json_lines_by_content_by_name_and_by_option(home: Home) -> None:
         )
 
 
+def test_fixed_width_by_its_widths(home: Home) -> None:
+    home.write("people.txt", "0001Ann      12.50\n0002Zoë\n0003Bob         x1\n")
+    done = home.lading(
+        "import", "people.txt", "--into", "people", "--widths", "id=4,name=8,amount=6", "--type", "id=text"
+    )
+    assert "detected: format: fixed width; widths: 4,8,6; header: no" in done.stdout
+    home.lading("export", "people", "--to", "out.txt", "--widths", "id=6,name=8,amount=6", "--no-header")
+    assert (home.folder / "out.txt").read_text() == "0001  Ann     12.50 \n0002  Zoë           \n0003  Bob     x1    \n"
+    refused = home.lading("export", "people", "--to", "x.txt", "--format", "fixed-width", status=2).stderr
+    assert "--widths lacks a width for id, name and amount" in refused
+    refused = home.lading("import", "people.txt", "--into", "x", "--widths", "4,x", status=2).stderr
+    assert "--widths 'x' is not a width" in refused
+    refused = home.lading("import", "people.txt", "--into", "x", "--widths", "4", "--quote", "'", status=2).stderr
+    assert "--widths is for fixed width" in refused
+    home.write(
+        "job.toml",
+        """
+        [importSpec]
+        files = [{path = "out.txt"}]
+        target = {table = "again"}
+        fixedWidth = {widths = "id=6,name=8,amount=*", header = "ABSENT", ragged = "FILL"}
+        """,
+    )
+    home.lading("run", "job.toml")
+    assert home.rows("SELECT * FROM again") == [("0001", "Ann", "12.50"), ("0002", "Zoë", None), ("0003", "Bob", "x1")]
+
+
 def test_a_preview_shows_what_an_import_would_do(home: Home) -> None:
     home.write("a.csv", "List of 2026\nid;price\n1;2,50\nx;0,75\n" + "5;1,00\n" * 300)
     shown = home.lading("preview", "a.csv", "--records", "2", "--type", "id=integer").stdout

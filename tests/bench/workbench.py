@@ -138,10 +138,10 @@ class Workbench:
         """A `lading` command for the daemon with JSON output."""
         return [*LADING, *arguments, "--server", self.daemon.address, "--output", "json"]
 
-    def into_postgres(self, file: Path, columns: Mapping[str, str], rows: int) -> Run:
+    def into_postgres(self, file: Path, columns: Mapping[str, str], rows: int, *options: str) -> Run:
         """Import a file into a new table of PostgreSQL, and check its number of rows."""
         self.postgres.renew("ours", columns)
-        run = self.run("import", str(file), "--into", "warehouse.ours").expect(inserted=rows)
+        run = self.run("import", str(file), "--into", "warehouse.ours", *options).expect(inserted=rows)
         expect("rows that we wrote", self.postgres.count("ours"), rows)
         return run
 

@@ -85,6 +85,8 @@ class Column:
     """The type was inferred from some of the values. A value that it would alter is rejected instead."""
     notation: str = ""
     """How the values are written, as it is spelled after the type: ``DD/MM/YYYY``. Empty: the type's default."""
+    length: int = 0
+    """The most characters of a text in the source. 0: the database declares none."""
 
 
 class Phase(StrEnum):

@@ -25,6 +25,8 @@ _IDLE = 0.5
 """Seconds without work after which worker processes end. The next command must begin later."""
 _READ_BY_PANDAS = 200_000
 """How many records of fixed width pandas reads, which takes seconds."""
+_FIXED_WIDTH = ("--format", "fixed_width")
+"""The comments of the records hold commas, which may be delimiters."""
 _COPY = r"psql \copy"
 _IGNORE = ", ON_ERROR ignore, LOG_VERBOSITY verbose"
 
@@ -92,12 +94,12 @@ def fixed_width(bench: Workbench) -> Iterator[Figure]:
     with bench.serving():
         ours, as_csv = in_turn(
             bench.rounds,
-            lambda: bench.into_postgres(file, columns, number).seconds,
+            lambda: bench.into_postgres(file, columns, number, *_FIXED_WIDTH).seconds,
             lambda: bench.into_postgres(csv, columns, number).seconds,
         )
         short, pandas = in_turn(
             bench.rounds,
-            lambda: bench.into_postgres(part, columns, some).seconds,
+            lambda: bench.into_postgres(part, columns, some, *_FIXED_WIDTH).seconds,
             lambda: wall([sys.executable, "-c", reading])[0],
         )
     bench.drop_tables()

@@ -66,6 +66,8 @@ _ARTICLES = {Kind.INTEGER: "AN"}
 
 _DECIMAL = re.compile(r"(?:decimal|numeric)\s*\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)", re.IGNORECASE)
 
+_LENGTH = re.compile(r"[a-z ]*char[a-z ]*\(\s*([0-9]{1,7})\s*\)", re.IGNORECASE)
+
 _DECLARED: dict[str, Kind] = {
     "BOOL": Kind.BOOLEAN,
     "BOOLEAN": Kind.BOOLEAN,
@@ -174,6 +176,12 @@ def of_declaration(declared: str) -> FieldType:
     if any(part in word for part in ("REAL", "FLOA", "DOUB")):
         return FieldType(kind=Kind.REAL)
     return TEXT
+
+
+def declared_length(declared: str) -> int:
+    """The characters in the declaration of a text, as in ``VARCHAR(40)``; 0: it has none. SQLite does not check it."""
+    length = _LENGTH.fullmatch(declared.strip())
+    return int(length[1]) if length is not None else 0
 
 
 def has_text_affinity(declared: str) -> bool:

@@ -129,6 +129,7 @@ class PostgresSource(RowSource):
                     target=column.name,
                     type=str(column.type.field_type),
                     nullable=column.nullable,
+                    length=column.type.longest_text,
                 )
                 for column in shape.columns
             )

@@ -103,6 +103,15 @@ class PgType:
         return FieldType(kind=_KINDS.get(self.base, Kind.TEXT))
 
     @property
+    def longest_text(self) -> int:
+        """The most characters of a text of this type; 0: there is no limit."""
+        if self.is_array:
+            return 0
+        if self.labels:
+            return max(map(len, self.labels))
+        return self.length or 0 if self.base in ("varchar", "bpchar") else 0
+
+    @property
     def arrow(self) -> pa.DataType:
         """The Arrow type that COPY accepts fastest; text if the server must parse the value."""
         if self.is_array:

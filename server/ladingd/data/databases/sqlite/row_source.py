@@ -29,7 +29,7 @@ from ladingd.data.databases.sqlite.session import connected, is_there, statement
 from ladingd.data.databases.sqlite.suitability import check_schema
 from ladingd.data.databases.sqlite.table_rows import CAREFUL_COLUMNS, Rows, read_text
 from ladingd.data.databases.sqlite.text_columns import text_columns
-from ladingd.data.values.types import Affinity, of_declaration
+from ladingd.data.values.types import Affinity, declared_length, of_declaration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -83,6 +83,7 @@ class SqliteSource(RowSource):
                     target=column.name,
                     type=str(of_declaration(column.declared)),
                     nullable=column.nullable,
+                    length=declared_length(column.declared),
                 )
                 for column in shape.columns
             ),

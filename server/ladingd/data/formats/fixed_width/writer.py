@@ -100,11 +100,11 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _length(column: Column) -> int:
-    """The longest usual value of a column; 0: it may have any length."""
+    """The longest value of a column that is usual or declared; 0: it may have any length."""
     kind = field_type.parse(column.type)
     if kind.kind is Kind.DECIMAL:
         return kind.precision + len("-.")
-    return _LENGTHS.get(kind.kind, 0)
+    return column.length or _LENGTHS.get(kind.kind, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable, TargetUnavailable
 from ladingd.core.plan import Chunk, ExportPlan
 from ladingd.core.report import Report, heard_by
-from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, Table
+from ladingd.core.spec import CsvFormat, ExportSpec, File, FixedWidthFormat, Header, ImportSpec, Table
 from ladingd.data.databases import row_source as table_source
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.row_source import PostgresSource
@@ -542,3 +542,15 @@ def test_a_table_that_is_swapped_while_it_is_read_gives_no_file(ramp: Ramp, monk
     monkeypatch.setattr(PostgresSource, "verify", swap)
     with pytest.raises(SourceChanged, match="another table"):
         ramp.transfer.process(job, 1, plan, chunk)
+
+
+def test_the_declared_length_of_text_is_the_width_of_its_column(ramp: Ramp) -> None:
+    ramp.quay.sql("CREATE TYPE mood AS ENUM ('so', 'happy')")
+    ramp.quay.sql("CREATE DOMAIN code AS varchar(4)")
+    ramp.quay.sql("CREATE TABLE t (a varchar(6), b char(3), c code, d mood, e varchar(5)[], f text, g smallint)")
+    ramp.quay.sql("INSERT INTO t VALUES ('é', 'b', 'c', 'so', '{x}', NULL, -1)")
+    assert [column.length for column in ramp.plan().columns] == [6, 3, 4, 5, 0, 0, 0]
+    written = ramp.export(
+        file_format="fixed_width", fixed_width=FixedWidthFormat(widths="e=4,f=2", header=Header.ABSENT)
+    )
+    assert written.decode() == "é      b   c    so    {x}   " + f"{'-1':>20}\n"

@@ -42,6 +42,15 @@ def test_types_tell_the_other_widths(yard: Yard) -> None:
     assert row == "-9223372036854775808 Ann  -99999.99 2024-02-29"
 
 
+def test_a_declared_length_is_the_width_of_a_text(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (id INTEGER, name VARCHAR(7), note character varying ( 3 ))")
+    yard.sql("INSERT INTO t VALUES (1, 'Ann', 'x')")
+    assert exported(yard, "").splitlines() == [f"{'id':>20} name    note", f"{'1':>20} Ann     x   "]
+    yard.sql("INSERT INTO t VALUES (2, 'longer than 7', 'x')")
+    with pytest.raises(SourceUnreadable, match="--widths name=13"):
+        yard.run(yard.plan_export(path="again.txt", file_format="fixed_width"), job_id="again")
+
+
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
