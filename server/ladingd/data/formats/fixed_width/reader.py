@@ -35,12 +35,16 @@ TAB_IN_RECORD = "TAB_IN_RECORD"
 TEXT_BEHIND_COLUMNS = "TEXT_BEHIND_COLUMNS"
 TEXT_BETWEEN_COLUMNS = "TEXT_BETWEEN_COLUMNS"
 LINE_TOO_SHORT = "LINE_TOO_SHORT"
+BROKEN_VALUE = "BROKEN_VALUE"
 
 _SIGNS_OF_END = re.compile(rb"[\x0c\x1a]")
 HOLLOW = b" \r\n\x0c\x1a"
 """What a line may consist of that holds no record: printers need a form feed, and old systems end files with Ctrl-Z."""
-_FOOTER = re.compile(rb"^(?:\([0-9,]+ rows?(?: affected)?\)| *[0-9]+ record\(s\) selected\.) *\r?$", re.MULTILINE)
-"""The last lines of tables that psql, sqlcmd and db2 write."""
+_FOOTER = re.compile(
+    rb"^(?:\([0-9,]+ rows?(?: affected)?\)|[0-9,]+ rows? selected\.| *[0-9]+ record\(s\) selected\.) *\r?$",
+    re.MULTILINE,
+)
+"""The last lines of tables that psql, sqlcmd, db2 and sqlplus write."""
 
 
 def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
@@ -130,6 +134,12 @@ def _faults(slices: Slices, layout: Layout, empty: Flags, names: Sequence[str]) 
                     f"a tab at character {place} has no certain width: replace tabs first, for example with expand"
                 )
                 faults[record] = Fault(index=record, code=TAB_IN_RECORD, message=message)
+    if BARS in layout.details:
+        # psql leaves the last character of a column blank, unless a line end in the value breaks it.
+        broken = np.logical_or.reduce([slices.fills(part) for part in widths.columns])
+        for record in np.flatnonzero((broken | np.append(False, broken[:-1])) & ~empty).tolist():
+            message = "a value continues in another line, as psql prints a line end: export the table with psql --csv"
+            faults.setdefault(record, Fault(index=record, code=BROKEN_VALUE, message=message))
     for record in np.flatnonzero((lengths[:, -1] > 0) & ~empty).tolist():
         place = _place_of_text(slices.line(record), widths.total)
         message = f"text stands at character {place}, and the last column ends at character {widths.total}"

@@ -75,6 +75,13 @@ class Slices:
         short: Flags = self._reach[:, column] > self.contents
         return short
 
+    def fills(self, place: int) -> Flags:
+        """Which lines have text at the last character of a part."""
+        ends = self._reach[:, place + 1]
+        codes = np.frombuffer(self.data, np.uint8).take(ends - 1, mode="clip")
+        filled: Flags = (ends <= self.contents) & (codes != ord(" "))
+        return filled
+
     @cached_property
     def parts(self) -> pa.Array:
         """All parts of all records, without the blanks around them."""

@@ -145,6 +145,17 @@ def test_a_table_of_psql_with_its_last_line(yard: Yard) -> None:
     assert yard.sql("SELECT * FROM t") == [(1, "Ann", 12.5), (2, "Bob X", None)]
 
 
+def test_a_value_that_psql_breaks_is_refused_with_its_next_line(yard: Yard) -> None:
+    text = (
+        " id |  note  | n \n----+--------+---\n  1 | a      | 1\n"
+        "  2 | é     +| 2\n    | second+| \n    | third  | \n  3 | \u00e9      | 3\n(3 rows)\n"
+    )
+    plan = planned(yard, text)
+    assert yard.run(plan) == Counts(read=6, inserted=2, rejected=3, errors=3, empty=1)
+    assert {reject.code for reject in rejects_of(yard, plan)} == {"BROKEN_VALUE"}
+    assert yard.sql("SELECT id, note FROM t") == [(1, "a"), (3, "é")]
+
+
 @pytest.mark.parametrize(
     ("text", "widths", "message"),
     [
