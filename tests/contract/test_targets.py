@@ -32,7 +32,7 @@ from ladingd.core.spec import File, Table
 from ladingd.data.databases.commit import CONFLICT_TRIES, ChunkCommit, Conflict, OutcomeUnknown, Transaction
 from ladingd.data.databases.registry import source_of, target_of
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY, RowSource
-from ladingd.data.databases.target import Target
+from ladingd.data.databases.target import ReadingsOutdated, Target
 from ladingd.data.exports.rows import write_rows
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.format import Origins
@@ -149,7 +149,10 @@ class Dock:
             keep()
 
         batch = self.batch(plan, chunk, records)
-        return self.target.write(JOB, attempt, plan, batch.chunk, batch, keep_rejects)
+        try:
+            return self.target.write(JOB, attempt, plan, batch.chunk, batch, keep_rejects)
+        except ReadingsOutdated:  # An import would make the batch anew.
+            return self.target.write(JOB, attempt, plan, batch.chunk, batch, keep_rejects)
 
     def faults(self, chunk: Chunk = FIRST) -> list[tuple[int, str, str, str]]:
         """The record, code, column and value of each reject of a chunk."""

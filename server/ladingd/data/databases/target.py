@@ -55,6 +55,10 @@ class TargetTable:
     """What users should know before they import into the table."""
 
 
+class ReadingsOutdated(Exception):
+    """The table has changed since ``readings``. The chunk was rolled back: its fields must be read anew."""
+
+
 class Target(ABC):
     """A database into which records are imported. It also holds the ledger.
 
@@ -81,7 +85,8 @@ class Target(ABC):
     def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
         """How fields are read for each column of a plan.
 
-        The table may be looked at once for each attempt of a job. Without an attempt, it is looked at now.
+        The table may be looked at once for each attempt of a job; ``write`` notices later changes. Without an attempt,
+        it is looked at now.
         """
 
     @abstractmethod
@@ -106,7 +111,7 @@ class Target(ABC):
 
         ``keep_rejects`` gets the faults of the chunk, including those that the table found, and makes them durable
         before the commit. If the chunk is committed already, nothing is written and its counts are returned. Raises
-        AttemptSuperseded, TargetChanged.
+        AttemptSuperseded, TargetChanged, ReadingsOutdated.
         """
         commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
         with self.opening(job_uid, plan, chunk) as opening:

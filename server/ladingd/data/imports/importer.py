@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, SourceUnreadable
+from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetUnavailable
 from ladingd.core.plan import UNKNOWN_END, ImportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.registry import target_of
+from ladingd.data.databases.target import ReadingsOutdated
 from ladingd.data.files import fingerprint
 from ladingd.data.files.content import ContentEnds, content_of
 from ladingd.data.files.roots import reopen_source
@@ -35,7 +37,12 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, CommittedChunk
     from ladingd.data.databases.target import Target
     from ladingd.data.files.roots import Source
+    from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
+
+
+_TRIES = 10
+"""How often a chunk is read anew for a table that has changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,14 +117,15 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         part, target = plan.part(chunk.phase), self._target(plan.target.connection)
         with self._content(job_uid, part, chunk.phase) as source:
             piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
-        readings = target.readings(part, (job_uid, attempt))
-        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in readings), part.typed_null_words)
-        batch = CompiledMapping.of(part, readings, known).apply(piece, chunk)
-
-        def keep_rejects(faults: Faults) -> None:
-            write_rejects(self.work_dir.rejects(job_uid, chunk.ordinal), json_lines(batch.rejects(faults)))
-
-        return target.write(job_uid, attempt, part, chunk, batch, keep_rejects)
+        for _ in range(_TRIES):
+            readings = target.readings(part, (job_uid, attempt))
+            kinds = tuple(f"{reading.kind} {reading.name}" for reading in readings)
+            known = _known(job_uid, kinds, part.typed_null_words)
+            batch = CompiledMapping.of(part, readings, known).apply(piece, chunk)
+            keep = partial(self._keep_rejects, job_uid, batch)
+            with suppress(ReadingsOutdated):
+                return target.write(job_uid, attempt, part, chunk, batch, keep)
+        raise TargetUnavailable(f"table {plan.target.table} was changed {_TRIES} times while a chunk was written")
 
     def advance(
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
@@ -132,6 +140,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         self._target(plan.target.connection).verify(job_uid, plan)
         last = len(plan.files) - 1
         return self._complete(job_uid, plan.part(last), last, chunks)
+
+    def _keep_rejects(self, job_uid: str, batch: Batch, faults: Faults) -> None:
+        write_rejects(self.work_dir.rejects(job_uid, batch.chunk.ordinal), json_lines(batch.rejects(faults)))
 
     def _prepare(self, job_uid: str, part: ImportPlan, phase: int) -> None:
         """Check a file and spool it if its chunks need it."""

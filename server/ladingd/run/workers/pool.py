@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -353,6 +354,7 @@ def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
     # A lower priority, so that the daemon answers calls although the workers use all processors.
     os.nice(NICENESS)
     _keep_memory()
+    gc.freeze()  # The modules stay: a collection would take 0.1 s to look at all of them.
     threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
     prepared = lru_cache(maxsize=1)(prepare)
     pipe.send(None)  # Ready.

@@ -24,7 +24,10 @@ SELECT c.oid, c.relkind::text,
     OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'),
     row_security_active(c.oid),
     c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
-        WHERE l.relpersistence = 'u')
+        WHERE l.relpersistence = 'u'),
+    c.relispartition,
+    (SELECT string_agg(concat_ws(' ', quote_ident(attname), atttypid, atttypmod, atthasdef OR attidentity <> ''), ','
+        ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
@@ -37,7 +40,7 @@ WITH RECURSIVE chain AS (
         c.not_null OR t.typnotnull
     FROM chain c JOIN pg_type t ON t.oid = c.typid WHERE t.typtype = 'd'
 )
-SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint, a.atttypmod,
+SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
     a.attnotnull OR c.not_null, a.atthasdef OR a.attidentity <> '', a.attidentity::text, a.attgenerated <> '',
     format_type(c.typid, -1), CASE WHEN b.typnamespace = 'pg_catalog'::regnamespace THEN b.typname ELSE '' END,
     c.typmod, b.typcategory = 'A', a.atttypid <> c.typid,
@@ -46,10 +49,6 @@ SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid::bi
         THEN a.attcollation::regcollation::text ELSE '' END
 FROM pg_attribute a JOIN chain c USING (attnum) JOIN pg_type b ON b.oid = c.typid AND b.typtype <> 'd'
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-"""
-_SIGNATURE = """
-SELECT attname, atttypid::bigint, atttypmod FROM pg_attribute
-WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 _EXCLUDES = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s AND contype = 'x')"
 _KEY = """
@@ -118,8 +117,9 @@ class TableShape:
     """Whether it has an exclusion constraint."""
     key: tuple[str, ...]
     """The columns of the primary key, or else of the first unique index."""
-    signature: tuple[tuple[str, int, int], ...]
-    """The names, types and modifiers of the columns. A difference shows that the columns have changed."""
+    is_partition: bool
+    signature: str
+    """The names, types, modifiers and defaults of the columns. A difference shows that the columns have changed."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -142,12 +142,11 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
     found = session.rows(_RELATION, (schema, table.table))
     if not found:
         return None
-    oid, kind, rewrites, acts, policed, unlogged = found[0]
+    oid, kind, rewrites, acts, policed, unlogged, is_partition, signature = found[0]
     columns = []
-    signature = []
     for row in session.rows(_COLUMNS, (oid, oid)):
-        number, name, declared, type_id, modifier, not_null, has_default, identity, generated = row[:9]
-        plain, base, base_modifier, is_array, is_domain, labels, collation = row[9:]
+        number, name, declared, not_null, has_default, identity, generated = row[:7]
+        plain, base, base_modifier, is_array, is_domain, labels, collation = row[7:]
         columns.append(
             PgColumn(
                 number=number,
@@ -161,7 +160,6 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
                 collation=collation,
             )
         )
-        signature.append((name, type_id, modifier))
     return TableShape(
         schema=schema,
         name=table.table,
@@ -175,17 +173,15 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         columns=tuple(columns),
         excludes=session.rows(_EXCLUDES, (oid,))[0][0],
         key=next((tuple(key) for (key,) in session.rows(_KEY, (oid,))), ()),
-        signature=tuple(signature),
+        is_partition=is_partition,
+        signature=signature,
     )
 
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:
     """Whether the columns, triggers, rules and policies of the table are still those of the shape."""
-    relation = [(shape.oid, shape.code, shape.rewrites, shape.acts, shape.policed, shape.unlogged)]
-    return (
-        session.rows(_RELATION, (shape.schema, shape.name)) == relation
-        and tuple(session.rows(_SIGNATURE, (shape.oid,))) == shape.signature
-    )
+    facts = (shape.oid, shape.code, shape.rewrites, shape.acts, shape.policed, shape.unlogged)
+    return session.rows(_RELATION, (shape.schema, shape.name)) == [(*facts, shape.is_partition, shape.signature)]
 
 
 def _type(

@@ -67,5 +67,5 @@ def read_identity(session: Session, name: sql.Identifier) -> Identity | None:
     database, relation, storage = session.rows(_IDENTITY, (name.as_string(),))[0]
     if relation is None:
         return None
-    system = session.rows(_SYSTEM)[0][0] if session.rows(_MAY_ASK)[0][0] else ""
+    system = session.constant(_SYSTEM)[0][0] if session.constant(_MAY_ASK)[0][0] else ""
     return Identity(system=system, database=database, relation=relation, storage=storage or {})

@@ -81,7 +81,11 @@ class ColumnSequence:
 def column_sequences(session: Session, shape: TableShape, columns: Sequence[PgColumn]) -> list[ColumnSequence]:
     """The sequences that fill these columns of a table, or of its parents if it is a partition, when an insert omits
     them."""
-    names = [column.name for column in columns if column.type.base in _INTEGERS]
+    names = [
+        column.name
+        for column in columns
+        if column.type.base in _INTEGERS and (column.has_default or column.identity or shape.is_partition)
+    ]
     if not names:
         return []
     return [

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
@@ -93,6 +94,9 @@ class Address:
 Query = str | sql.SQL | sql.Composed
 
 
+_constants: WeakKeyDictionary[psycopg.Connection[Any], dict[str, list[tuple[Any, ...]]]] = WeakKeyDictionary()
+
+
 class Session:
     """A connection with a running transaction. Its methods raise psycopg's errors unchanged."""
 
@@ -121,6 +125,13 @@ class Session:
     def rows(self, query: Query, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         """Execute a query with a small result."""
         return self._connection.execute(_composable(query), values).fetchall()
+
+    def constant(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query that the server always answers alike. Each connection asks it once."""
+        known = _constants.setdefault(self._connection, {})
+        if query not in known:
+            known[query] = self.rows(query)
+        return known[query]
 
     def copy(self, query: Query, payload: Sequence[bytes]) -> int:
         """Execute a COPY … FROM STDIN with all of its data. Returns the number of records."""

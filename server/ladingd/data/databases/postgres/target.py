@@ -26,7 +26,7 @@ from ladingd.data.databases.postgres.refusal import faults_of
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.databases.postgres.session import Address, Session, connected
 from ladingd.data.databases.postgres.types import admitting, declaration
-from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
 from ladingd.data.mapping.matching import FIELD, check_table
@@ -55,7 +55,7 @@ SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'IN
 """
 _UNLOGGED = "table {table} is UNLOGGED: a crash of the server empties it, also after the job is FINISHED"
 
-_shapes: dict[tuple[Address, Table], TableShape] = {}
+_shapes: dict[tuple[Address, Table], tuple[str | None, TableShape]] = {}
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class PostgresTarget(Target):
                 typed(kind) if column.inferred else admitting(typed(kind))
                 for kind, column in zip(kinds, plan.columns, strict=True)
             ]
-        shape = self._known_shape(plan)
+        shape = self._known_shape(plan, attempt and attempt[0])
         columns = [shape.column(column.target) for column in plan.columns]
         return [
             typed(kind) if column is None else column.type.reading(kind)
@@ -174,22 +174,29 @@ class PostgresTarget(Target):
     @contextmanager
     def _opened(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch | None) -> Iterator[Transaction]:
         """Prepare a batch, then begin a transaction."""
-        loading = None
+        loading = refusing = None
         if batch is not None and batch.records.num_rows:
             loading = self._loading(job_uid, plan, chunk, batch)
+        elif batch is not None and batch.faults and not plan.create_table:
+            refusing = self._known_shape(plan, job_uid)
         try:
             with connected(self.address, table=_identifier(plan.target)) as session, ExitStack() as until_committed:
                 yield PostgresTransaction(
-                    session=session, ledger=self._ledger(session), loading=loading, until_committed=until_committed
+                    session=session,
+                    ledger=self._ledger(session),
+                    loading=loading,
+                    refusing=refusing,
+                    until_committed=until_committed,
                 )
         except Conflict:
             self._in_flight(job_uid).remember(chunk.ordinal)
             raise
         except ShapeOutdated as outdated:
-            raise Conflict(outdated.message) from outdated
+            _shapes.pop((self.address, plan.target), None)
+            raise ReadingsOutdated(outdated.message) from outdated
 
     def _loading(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch) -> Loading:
-        shape = self._known_shape(plan)
+        shape = self._known_shape(plan, job_uid)
         in_flight, known = self._in_flight(job_uid), experience(self.address, job_uid)
         kept = keepable(batch, shape.encoding)
         faults = kept.faults[len(batch.faults) :]
@@ -214,15 +221,17 @@ class PostgresTarget(Target):
         if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
             session.run(_create_table(plan, declarations))
 
-    def _known_shape(self, plan: ImportPlan) -> TableShape:
-        """The cached shape of the table, read again if it has changed."""
+    def _known_shape(self, plan: ImportPlan, job_uid: str | None) -> TableShape:
+        """The cached shape of the table, read again if it has changed. A job looks once: the transaction of each chunk
+        notices later changes."""
         key = (self.address, plan.target)
-        known = _shapes.get(key)
+        seen_by, known = _shapes.get(key, (None, None))
+        is_seen = known is not None and job_uid is not None and seen_by == job_uid
+        if known is not None and is_seen and all(known.column(column.target) for column in plan.columns):
+            return known
         with connected(self.address) as session:
-            if known is not None and is_unchanged(session, known):
-                return known
-            shape = _shape(session, plan.target)
-        _shapes[key] = shape
+            shape = known if known is not None and is_unchanged(session, known) else _shape(session, plan.target)
+        _shapes[key] = (job_uid, shape)
         return shape
 
     def _in_flight(self, job_uid: str) -> InFlight:
@@ -258,6 +267,8 @@ class PostgresTransaction(Transaction):
     session: Session
     ledger: Ledger
     loading: Loading | None
+    refusing: TableShape | None
+    """The table whose types fit no record of the batch. Another one might accept some."""
     until_committed: ExitStack
     """Ends when the transaction has ended."""
 
@@ -293,6 +304,8 @@ class PostgresTransaction(Transaction):
         return faults + faults_of(refusals, kept, places)
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
+        if self.refusing is not None:
+            _lock(self.session, self.refusing)
         self.ledger.count(job_uid, chunk, counts)
 
     def commit(self) -> None:

@@ -18,6 +18,7 @@ from ladingd.data.databases.postgres.catalog import TableShape, read_shape
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
 from ladingd.data.databases.postgres.snapshots import let_go
 from ladingd.data.databases.postgres.target import PostgresTarget
+from ladingd.data.databases.target import ReadingsOutdated
 from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.formats.lines import OneRecord
 from ladingd.data.mapping.batch import Batch
@@ -99,7 +100,14 @@ class Quay:
         plan = self.plan(list(columns))
         self.target.begin(job, attempt, plan)
         chunk = Chunk(ordinal=ordinal, start=0, end=0, records=len(next(iter(arrays.values()))))
-        return self.target.write(job, attempt, plan, chunk, self.batch(plan, chunk, arrays), self.keep)
+        return self.put(plan, chunk, self.batch(plan, chunk, arrays), attempt=attempt, job=job)
+
+    def put(self, plan: ImportPlan, chunk: Chunk, batch: Batch, *, attempt: int = 1, job: str = "job") -> Counts:
+        """Write a batch. If the table has changed, the batch is written again: an import would make it anew."""
+        try:
+            return self.target.write(job, attempt, plan, chunk, batch, self.keep)
+        except ReadingsOutdated:
+            return self.target.write(job, attempt, plan, chunk, batch, self.keep)
 
     def keep(self, faults: Faults) -> None:
         self.faults = sorted(faults, key=lambda fault: fault.index)

@@ -38,7 +38,7 @@ def chunk(ordinal: int, records: int = 1) -> Chunk:
 
 def put(quay: Quay, plan: ImportPlan, ordinal: int, ids: list[int]) -> Counts:
     cut = chunk(ordinal, len(ids))
-    return quay.target.write("job", 1, plan, cut, quay.batch(plan, cut, {"id": pa.array(ids, pa.int32())}), quay.keep)
+    return quay.put(plan, cut, quay.batch(plan, cut, {"id": pa.array(ids, pa.int32())}))
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_table_that_the_job_has_made_is_recognised(quay: Quay) -> None:
     plan = quay.plan(["id"], create=True, types={"id": "integer"})
     quay.target.begin("job", 1, plan)
     batch = quay.batch(plan, chunk(0), {"id": pa.array([1], pa.int64())})
-    quay.target.write("job", 1, plan, chunk(0), batch, quay.keep)
+    quay.put(plan, chunk(0), batch)
     quay.sql("DROP TABLE t; CREATE TABLE t (id bigint)")
     with pytest.raises(TargetChanged, match="another table"):
         quay.target.begin("job", 2, plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -196,3 +197,22 @@ def test_words_beside_records_that_the_table_refuses(quay: Quay, tmp_path: Path)
         ("2024-02-29", "1.50", False, "2024-01-01 00:00:00+00"),
         ("infinity", "NaN", True, "infinity"),
     ]
+
+
+def test_the_fields_of_a_chunk_are_read_for_the_table_as_it_is(quay: Quay, tmp_path: Path) -> None:
+    """The table is looked at once for each job. A chunk that finds another one is read anew."""
+    quay.sql("CREATE TABLE t (code varchar(1))")
+    (tmp_path / "in.csv").write_text("code\n1\n2\nx3\nx4\n5\n")
+    bulk, job = transfer(quay, tmp_path), str(uuid.uuid4())
+    plan = bulk.plan(
+        ImportSpec(files=(File(path="in.csv"),), target=Table(connection="quay", table="t"), chunk_bytes=6)
+    )
+    bulk.begin(job, 1, plan)
+    first, second, third = chunks = bulk.cut(job, plan, None, 9)
+    assert bulk.process(job, 1, plan, first).inserted == 2
+    quay.sql("ALTER TABLE t ALTER code TYPE varchar(2)")
+    assert bulk.process(job, 1, plan, second).inserted == 2
+    quay.sql("ALTER TABLE t ALTER code TYPE text")
+    assert bulk.process(job, 1, plan, third).inserted == 1
+    bulk.finish(job, plan, chunks)
+    assert quay.sql("SELECT code FROM t") == [("1",), ("2",), ("x3",), ("x4",), ("5",)]

@@ -132,10 +132,10 @@ def test_a_lost_answer_to_commit_is_settled_from_the_ledger(
 
     monkeypatch.setattr(Session, "commit", lose)
     if happened:
-        assert quay.target.write("job", 1, plan, chunk, batch, quay.keep) == Counts(read=1, inserted=1)
+        assert quay.put(plan, chunk, batch) == Counts(read=1, inserted=1)
     else:
         with pytest.raises(TargetUnavailable, match="lost while a chunk was committed"):
-            quay.target.write("job", 1, plan, chunk, batch, quay.keep)
+            quay.put(plan, chunk, batch)
     assert quay.sql("SELECT count(*) FROM t") == [(int(happened),)]
 
 
@@ -155,11 +155,11 @@ def test_a_table_that_changed_meanwhile_is_looked_at_again(quay: Quay) -> None:
     quay.sql("ALTER TABLE t ALTER id TYPE real")  # as wide as an integer: COPY itself would notice nothing
     chunk = Chunk(ordinal=1, start=0, end=0, records=1)
     batch = quay.batch(plan, chunk, {"id": pa.array([2], pa.int32())})
-    quay.target.write("job", 1, plan, chunk, batch, quay.keep)
+    quay.put(plan, chunk, batch)
     assert quay.sql("SELECT id FROM t") == [(1,), (2,)]
     quay.sql("DROP TABLE t")
     with pytest.raises(TargetChanged, match="no table t"):
-        quay.target.write("job", 1, plan, Chunk(ordinal=2, start=0, end=0, records=1), batch, quay.keep)
+        quay.put(plan, Chunk(ordinal=2, start=0, end=0, records=1), batch)
 
 
 def test_an_account_without_rights_is_told_what_an_administrator_can_run(quay: Quay) -> None:
