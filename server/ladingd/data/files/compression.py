@@ -136,7 +136,12 @@ def _up_to_damage(
 
 
 def _damaged(where: _Range, place: int, reason: str) -> Damaged:
+    reason = _NUMBER.sub("", reason)
     return Damaged(f"{where.what} is damaged near byte {place:,}: {reason}")
+
+
+_NUMBER = re.compile(r"Error -[0-9]+ (?=[A-Z])")
+"""Before the words of an error."""
 
 
 class _Streams(Codec):
@@ -159,6 +164,13 @@ class _Streams(Codec):
         return _streams(source, where, self.decompressor, self.trailer)
 
 
+def inflater(window: int) -> _Decompressor:
+    """Unpacks DEFLATE, three times as fast as zlib."""
+    from isal import isal_zlib
+
+    return isal_zlib.decompressobj(window)
+
+
 class Gzip(_Streams):
     name: ClassVar[str] = "gzip"
     title: ClassVar[str] = "gzip"
@@ -168,7 +180,7 @@ class Gzip(_Streams):
     piece: ClassVar[int] = _DEFLATED
 
     def decompressor(self) -> _Decompressor:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return inflater(16 + zlib.MAX_WBITS)
 
 
 class Zstd(_Streams):
@@ -271,7 +283,7 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 
 _METHODS: dict[int, Callable[[], _Decompressor] | None] = {
     zipfile.ZIP_STORED: None,
-    zipfile.ZIP_DEFLATED: lambda: zlib.decompressobj(-zlib.MAX_WBITS),
+    zipfile.ZIP_DEFLATED: lambda: inflater(-zlib.MAX_WBITS),
     zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
 }
 """What unpacks the files of an archive, by their method. None: they are stored as they are."""

@@ -168,7 +168,7 @@ def test_a_wrong_checksum_is_a_damage_after_the_last_record(yard: Yard) -> None:
     assert any("is damaged near byte" in note for note in plan.notes)
     chunks = part(yard, plan)
     assert yard.sql("SELECT count(*) FROM t") == [(5,)]
-    with pytest.raises(SourceUnreadable, match="incorrect data check"):
+    with pytest.raises(SourceUnreadable, match="Incorrect checksum"):
         yard.transfer.finish("job", plan, chunks)
 
 
