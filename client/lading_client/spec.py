@@ -132,6 +132,8 @@ class ImportSpec:
     """Words that are null in every column. ``none``: no other words are null."""
     encoding: str = ""
     member: str = ""
+    flatten: bool = False
+    """The fields of nested objects are columns, called by their paths: ``address.city``."""
     chunk_bytes: int = 0
 
 

@@ -88,6 +88,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "file_format": "--format",
     "encoding": "--encoding",
     "member": "--member",
+    "flatten": "--flatten",
 }
 """The arguments for API fields whose errors do not name the argument. Fields of specs are named within the spec."""
 

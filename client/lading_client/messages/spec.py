@@ -51,6 +51,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         null_words=tuple(message.null_words),
         encoding=message.encoding,
         member=message.member,
+        flatten=message.flatten,
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -122,6 +123,7 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         null_words=value.null_words,
         encoding=value.encoding,
         member=value.member,
+        flatten=value.flatten,
         chunk_bytes=value.chunk_bytes,
     )
 

@@ -130,6 +130,8 @@ class ImportSpec:
     """The encoding of the file's text; empty: detected."""
     member: str = ""
     """The file in an archive; empty: its only one."""
+    flatten: bool = False
+    """The fields of nested objects are columns, called by their paths: ``address.city``."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

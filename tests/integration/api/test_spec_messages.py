@@ -43,6 +43,7 @@ imports = st.builds(
     null_words=st.lists(words, max_size=3).map(tuple),
     encoding=st.one_of(st.just(""), words),
     member=st.one_of(st.just(""), words),
+    flatten=st.booleans(),
     chunk_bytes=positive,
     on_restart=restarts,
 )

@@ -152,3 +152,9 @@ RecordElementOption = Annotated[
         "--record-element", metavar="NAME", help="The element of XML that is a record.", show_default="detected"
     ),
 ]
+FlattenOption = Annotated[
+    bool,
+    typer.Option(
+        "--flatten", help="Make columns of the fields of nested objects, called by their paths: address.city."
+    ),
+]

@@ -17,6 +17,7 @@ from lading_client.cli.arguments.options import (
     EncodingOption,
     EscapeOption,
     ExportWidthsOption,
+    FlattenOption,
     FormatOption,
     HeaderOption,
     LabelOption,
@@ -92,6 +93,7 @@ def import_file(
     sheet: SheetOption = "",
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
+    flatten: FlattenOption = False,
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -117,6 +119,7 @@ def import_file(
         null_words=tuple(null_words or ()),
         encoding=encoding,
         member=member,
+        flatten=flatten,
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{_named(given)} into {target.table}"
@@ -167,6 +170,7 @@ def preview_file(
     sheet: SheetOption = "",
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
+    flatten: FlattenOption = False,
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how files would be imported, without importing them."""
@@ -188,6 +192,7 @@ def preview_file(
         null_words=tuple(null_words or ()),
         encoding=encoding,
         member=member,
+        flatten=flatten,
     )
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)

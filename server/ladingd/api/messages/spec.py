@@ -124,6 +124,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         null_words=tuple(message.null_words),
         encoding=message.encoding,
         member=message.member,
+        flatten=message.flatten,
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
@@ -220,6 +221,7 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         null_words=spec.null_words,
         encoding=spec.encoding,
         member=spec.member,
+        flatten=spec.flatten,
         chunk_bytes=spec.chunk_bytes,
     )
 

@@ -168,6 +168,10 @@ class Format(ABC):
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         """Look at the beginning of the first ``size`` bytes of a file. Raises InvalidSpec if it cannot be imported."""
 
+    def has_columns_of(self, outline: Outline, first: Outline) -> bool:
+        """Whether a file of a sparse format has no column that the first file of the same job lacks."""
+        return set(outline.names) <= set(first.names)
+
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         """The spec with what was found in a file, for another file of the same job."""
         return spec

@@ -11,9 +11,18 @@ from ladingd.core.spec import CsvFormat, ExcelFormat, FixedWidthFormat, XmlForma
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from ladingd.core.plan import Layout
     from ladingd.core.spec import ExportSpec, ImportSpec
 
 _OPTIONS = {"csv": CsvFormat(), "fixed_width": FixedWidthFormat(), "excel": ExcelFormat(), "xml": XmlFormat()}
+
+FLATTENED = {"flatten": "yes"}
+"""The detail of a layout: the fields of nested objects are columns."""
+
+
+def is_flattened(layout: Layout) -> bool:
+    """Whether the fields of nested objects are columns."""
+    return FLATTENED.items() <= layout.details.items()
 
 
 def refuse_options(spec: ImportSpec | ExportSpec, title: str, *, own: str = "", but: Collection[str] = ()) -> None:
@@ -21,6 +30,8 @@ def refuse_options(spec: ImportSpec | ExportSpec, title: str, *, own: str = "", 
 
     ``own``: the field of the spec with the options of the format itself. ``but``: further options that have a meaning.
     """
+    if "flatten" not in but and getattr(spec, "flatten", False):
+        raise InvalidSpec("flatten", f"has no meaning for {title}: its values are not nested")
     for kind, nothing in _OPTIONS.items():
         given = getattr(spec, kind, nothing)  # Exports do not have all of them.
         if kind == own:

@@ -112,7 +112,7 @@ def _order(first: Examination, outline: Outline, form: Format) -> tuple[int, ...
     if not (first.outline.named and outline.named):
         return () if len(names) == len(known) else None
     if form.sparse:
-        return () if set(names) <= set(known) else None
+        return () if form.has_columns_of(outline, first.outline) else None
     places = {fold(name): place for place, name in enumerate(known)}
     found = [places.get(fold(name)) for name in names]
     order = tuple(place for place in found if place is not None)

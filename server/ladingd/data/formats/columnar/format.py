@@ -20,7 +20,7 @@ from ladingd.data.formats.columnar.values import as_json, plain, type_of
 from ladingd.data.formats.format import Format, Origins, Outline, Piece
 from ladingd.data.formats.header import different_names
 from ladingd.data.formats.lines import FILE_FIELD
-from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.options import FLATTENED, is_flattened, refuse_options
 from ladingd.data.values.texts import as_text
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Columnar(Format):
         return {}
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title)
+        refuse_options(spec, self.title, but=("flatten",))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         try:
@@ -84,7 +84,8 @@ class Columnar(Format):
         except Damaged as error:
             raise InvalidSpec(FILE_FIELD, f"{source.path} {error}") from error
         remember(source, size, contents)
-        names = contents.schema.names
+        schema = _flattened(pa.RecordBatch.from_pylist([], contents.schema)).schema if spec.flatten else contents.schema
+        names = schema.names
         if len(names) > column_limit:
             raise InvalidSpec(
                 FILE_FIELD, f"{source.path} has {len(names):,} columns; at most {column_limit:,} can be imported"
@@ -94,9 +95,11 @@ class Columnar(Format):
             sample = read_rows(source, contents, 0, rows)
         except SourceUnreadable as error:
             raise InvalidSpec(FILE_FIELD, error.message) from error
+        if spec.flatten:
+            sample = _flattened(sample)
         named, renamed = different_names(names)
         return Outline(
-            layout=Layout(format=self.name, details=contents.options),
+            layout=Layout(format=self.name, details={**contents.options, **(FLATTENED if spec.flatten else {})}),
             start=0,
             end=contents.rows,
             first_line=contents.first_line,
@@ -104,7 +107,7 @@ class Columnar(Format):
             named=contents.named,
             columns=[plain(column) for column in sample.columns],
             lines=[contents.line(row) for row in range(rows)],
-            types=dict(zip(named, map(type_of, contents.schema.types), strict=True)),
+            types=dict(zip(named, map(type_of, schema.types), strict=True)),
             detected={"format": self.title, **contents.detected, "rows": f"{contents.rows:,}"},
             notes=(*contents.notes, *renamed),
         )
@@ -137,6 +140,8 @@ class Columnar(Format):
         contents = self._planned(source, plan)
         check_chunk(source, chunk, contents.digest(source, chunk.start, chunk.end), self.unit)
         batch = read_rows(source, contents, chunk.start, chunk.end)
+        if is_flattened(plan.file.layout):
+            batch = _flattened(batch)
         origins = ColumnarOrigins(
             batch=batch, names=[column.source for column in plan.columns], first_line=contents.line(chunk.start)
         )
@@ -160,7 +165,7 @@ class Columnar(Format):
         """The contents of the file that was planned. Raises SourceChanged."""
         size = source.size if plan.file.content.spooled else plan.file.fingerprint.size
         check_length(source, size)
-        options = plan.file.layout.details
+        options = {key: value for key, value in plan.file.layout.details.items() if key not in FLATTENED}
         contents = remembered(source, size, options)
         if contents is None:
             try:
@@ -174,6 +179,22 @@ class Columnar(Format):
                 f"{contents.rows:,}"
             )
         return contents
+
+
+def _flattened(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows with a column for each field of a struct, called by its path."""
+    names: list[str] = []
+    columns: list[pa.Array] = []
+    left = [*zip(batch.schema.names, batch.columns, strict=True)][::-1]
+    while left:
+        name, column = left.pop()
+        if pa.types.is_struct(column.type) and column.type.num_fields:
+            inner = [f"{name}.{field.name}" for field in column.type]
+            left += [*zip(inner, column.flatten(), strict=True)][::-1]
+        else:
+            names.append(name)
+            columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names)
 
 
 def _filled(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:

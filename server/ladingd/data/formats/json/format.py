@@ -12,6 +12,7 @@ from ladingd.data.formats.json.chunker import cut, is_behind
 from ladingd.data.formats.json.elements import Elements, elements_in, find_array
 from ladingd.data.formats.json.reader import read_piece
 from ladingd.data.formats.json.writer import JsonWriter
+from ladingd.data.formats.json_lines.reader import has_columns_of
 from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED, head_of
 from ladingd.data.formats.lines import (
     BOM,
@@ -22,7 +23,7 @@ from ladingd.data.formats.lines import (
     find_beginning,
     lines_in,
 )
-from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.options import FLATTENED, refuse_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Json(Format):
         return bool(end) and len(line) < SAMPLE and not _is_object(line)  # Else it may be JSON Lines: the name decides.
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title)
+        refuse_options(spec, self.title, but=("flatten",))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
@@ -78,13 +79,17 @@ class Json(Format):
             source.path,
             column_limit,
             whole=whole and found.closed,
+            flatten=spec.flatten,
         )
         key = json.loads(array.key) if array.key else ""
         notes = blank_lines(beginning.lines)
         if array.others:
             notes += (f"only the array {key!r} is imported, not what comes before: {_listed(array.others)}",)
         return Outline(
-            layout=Layout(format=NAME, details={"key": key, "between": _between(shown, found)}),
+            layout=Layout(
+                format=NAME,
+                details={"key": key, "between": _between(shown, found), **(FLATTENED if spec.flatten else {})},
+            ),
             start=beginning.start + array.start + found.starts[0],
             end=size,
             first_line=sample.lines[0],
@@ -97,6 +102,9 @@ class Json(Format):
             detected={"format": self.title, **({"array": repr(key)} if array.key else {}), "encoding": "UTF-8"},
             notes=notes,
         )
+
+    def has_columns_of(self, outline: Outline, first: Outline) -> bool:
+        return has_columns_of(outline, first)
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)

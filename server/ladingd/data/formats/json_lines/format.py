@@ -10,11 +10,11 @@ from ladingd.core.plan import Layout
 from ladingd.data.formats.format import SAMPLE, Format, Outline
 from ladingd.data.formats.json_lines.chunker import cut
 from ladingd.data.formats.json_lines.parser import BLANK
-from ladingd.data.formats.json_lines.reader import read_piece
+from ladingd.data.formats.json_lines.reader import has_columns_of, read_piece
 from ladingd.data.formats.json_lines.sample import read_head
 from ladingd.data.formats.json_lines.writer import JsonLinesWriter
 from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning, lines_until
-from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.options import FLATTENED, refuse_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +45,13 @@ class JsonLines(Format):
             return False
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title)
+        refuse_options(spec, self.title, but=("flatten",))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
-        head = read_head(source, beginning, size, column_limit)
+        head = read_head(source, beginning, size, column_limit, flatten=spec.flatten)
         return Outline(
-            layout=Layout(format=NAME),
+            layout=Layout(format=NAME, details=FLATTENED if spec.flatten else {}),
             start=beginning.start,
             end=size,
             first_line=1 + beginning.lines,
@@ -64,6 +64,9 @@ class JsonLines(Format):
             detected={"format": self.title, "encoding": "UTF-8"},
             notes=blank_lines(beginning.lines),
         )
+
+    def has_columns_of(self, outline: Outline, first: Outline) -> bool:
+        return has_columns_of(outline, first)
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)

@@ -6,9 +6,12 @@ import json
 import re
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
 from json.scanner import make_scanner
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ladingd.data.values.casting import VALUE_CAP, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BLANK = b" \t\r"
 """The bytes of a blank line."""
@@ -56,13 +59,19 @@ _quick = json.JSONDecoder(
 _WORDS = {True: "true", False: "false", None: None}
 
 
-def fields_of(line: bytes) -> Record:
-    """The fields of a line by their keys. Raises NotARecord."""
+def fields_of(line: bytes, *, flatten: bool) -> Record:
+    """The fields of a line by their keys. ``flatten``: those of objects within it by their paths, such as
+    ``address.city``; an empty object is null. Raises NotARecord."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         raise NotARecord("NOT_UTF8", f"byte {error.start + 1} of the record is not UTF-8") from error
-    return _fields_of_plain(text) or _fields_of_any(text)
+    return _fields_of_plain(text) or _fields_of_any(text, flatten=flatten)
+
+
+def prefixes_of(names: Iterable[str]) -> set[str]:
+    """The paths of the objects around fields with these paths."""
+    return {name[:place] for name in names for place, character in enumerate(name) if character == "."}
 
 
 def _fields_of_plain(text: str) -> Record | None:
@@ -86,37 +95,21 @@ def _fields_of_plain(text: str) -> Record | None:
     return fields if len(fields) == len(pairs) else None
 
 
-def _fields_of_any(text: str) -> Record:
+def _fields_of_any(text: str, *, flatten: bool) -> Record:
     """The fields of any line. Raises NotARecord with what is wrong and where."""
     place = _skip(text, 0)
     if text[place : place + 1] != "{":
         raise NotARecord("NOT_JSON", "the record is not a JSON object")
     fields: Record = {}
-    place = _skip(text, place + 1)
     try:
-        while text[place : place + 1] != "}":
-            if fields:
-                place = _skip(text, _expect(text, place, ","))
-            start = _expect(text, place, '"')
-            name, place = scanstring(text, start, True)
-            place = _skip(text, _expect(text, _skip(text, place), ":"))
-            value, end = _scan(text, place)
-            if name in fields:
-                raise NotARecord("DUPLICATE_KEY", f"the key {name!r} occurs twice", name)
-            is_string = isinstance(value, str)
-            shown: str | None = value if is_string else text[place:end]
-            if is_string and _has_surrogate(value):
-                raise NotARecord("NOT_JSON", f"the value of {name!r} has half a surrogate pair", name)
-            fields[name] = (None if value is None else shown, is_string)
-            place = _skip(text, end)
-        rest = _skip(text, place + 1)
+        rest = _skip(text, _add_fields(text, place, fields, "", flatten=flatten))
     except JSONDecodeError as error:
         raise NotARecord(
             "NOT_JSON", f"the record is not a JSON object: {error.msg} at character {error.pos + 1}"
         ) from error
     except StopIteration as error:
         raise NotARecord(
-            "NOT_JSON", f"the record is not a JSON object: a value is missing at character {place + 1}"
+            "NOT_JSON", f"the record is not a JSON object: a value is missing at character {error.value + 1}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise NotARecord("NOT_JSON", f"the record is not a JSON object: {error}") from error
@@ -124,6 +117,40 @@ def _fields_of_any(text: str) -> Record:
         message = f"text follows the object at character {rest + 1}"
         raise NotARecord("NOT_JSON", message, value=shorten(text[rest:].encode(), VALUE_CAP))
     return fields
+
+
+def _add_fields(text: str, start: int, fields: Record, prefix: str, *, flatten: bool) -> int:
+    """Add the fields of the object that begins at ``start``, and return where it ends."""
+    keys: set[str] = set()
+    place = _skip(text, start + 1)
+    while text[place : place + 1] != "}":
+        if keys:
+            place = _skip(text, _expect(text, place, ","))
+        key, place = scanstring(text, _expect(text, place, '"'), True)
+        place = _skip(text, _expect(text, _skip(text, place), ":"))
+        name = prefix + key
+        if key in keys:
+            raise NotARecord("DUPLICATE_KEY", f"the key {name!r} occurs twice", name)
+        keys.add(key)
+        if flatten and text[place : place + 1] == "{":
+            known = len(fields)
+            end = _add_fields(text, place, fields, f"{name}.", flatten=True)
+            if len(fields) == known:
+                _add(fields, name, (None, False))
+        else:
+            value, end = _scan(text, place)
+            is_string = isinstance(value, str)
+            if is_string and _has_surrogate(value):
+                raise NotARecord("NOT_JSON", f"the value of {name!r} has half a surrogate pair", name)
+            _add(fields, name, (value if is_string or value is None else text[place:end], is_string))
+        place = _skip(text, end)
+    return place + 1
+
+
+def _add(fields: Record, name: str, value: Value) -> None:
+    if name in fields:
+        raise NotARecord("DUPLICATE_KEY", f"a key and the path of a nested value are both {name!r}", name)
+    fields[name] = value
 
 
 def _has_surrogate(text: str) -> bool:

@@ -20,25 +20,31 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins, Piece
 from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, is_large, joined, typed_if_all
-from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NotARecord, fields_of
+from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NotARecord, fields_of, prefixes_of
+from ladingd.data.formats.json_lines.paths import columns_at, paths_of, schema_of
 from ladingd.data.formats.lines import (
     RecordPlaces,
-    in_one_piece,
     is_utf8,
     read_chunk,
     refused_record,
     without_line_end,
 )
+from ladingd.data.formats.options import is_flattened
 from ladingd.data.rejects.fault import Fault
 from ladingd.data.rejects.lines import texts
 
 if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Outline
     from ladingd.data.formats.json_lines.parser import Record
+    from ladingd.data.formats.json_lines.paths import Path
     from ladingd.data.values.positions import Positions
 
 _FEW = 32
 """At most this many lines are not halved: each is read by itself."""
+
+_LOOKED = 64 << 10
+"""So many bytes of a chunk tell which keys have dots in them."""
 
 _DIGITS = re.compile(rb"[0-9]{16}")
 """Part of an integer that may be none of the doubles."""
@@ -56,6 +62,19 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     return JsonReader(data=data, plan=plan, chunk=chunk, places=_lines(data)).piece()
 
 
+def has_columns_of(outline: Outline, first: Outline) -> bool:
+    """Whether a file has no column that the first one lacks. An object that is null in all records is no column."""
+    beside = set(outline.names) - set(first.names)
+    if is_flattened(outline.layout):
+        null = {
+            name
+            for name, values in zip(outline.names, outline.columns, strict=True)
+            if values.null_count == len(values)
+        }
+        beside -= prefixes_of(first.names) & null
+    return not beside
+
+
 def _lines(data: bytes) -> RecordPlaces:
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
     if not data.endswith(b"\n"):
@@ -71,6 +90,7 @@ class JsonOrigins(Origins):
     places: RecordPlaces
     names: Sequence[str]
     first_line: int
+    flatten: bool
 
     def lines(self, records: Positions) -> Positions:
         return self.first_line + self.places.lines(records)
@@ -80,7 +100,9 @@ class JsonOrigins(Origins):
 
     def texts(self, records: Positions, column: int) -> pa.Array:
         lines = self.places.raw(self.data, records).to_pylist()
-        return pa.array([fields_of(line).get(self.names[column], ABSENT)[0] or "" for line in lines], pa.string())
+        name = self.names[column]
+        found = [fields_of(line, flatten=self.flatten).get(name, ABSENT) for line in lines]
+        return pa.array([text or "" for text, _ in found], pa.string())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +119,21 @@ class JsonReader:
         return [column.source for column in self.plan.columns]
 
     @cached_property
+    def types(self) -> list[pa.DataType]:
+        return [arrow_type(column.type) for column in self.plan.columns]
+
+    @cached_property
+    def flatten(self) -> bool:
+        return is_flattened(self.plan.file.layout)
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """Where pyarrow finds the columns."""
+        return paths_of(self.names, self.data[:_LOOKED]) if self.flatten else [(name,) for name in self.names]
+
+    @cached_property
     def schema(self) -> pa.Schema:
-        return pa.schema([(column.source, arrow_type(column.type)) for column in self.plan.columns])
+        return schema_of(self.paths, self.types)
 
     def piece(self) -> Piece:
         places = self.places
@@ -112,15 +147,21 @@ class JsonReader:
         faults: list[Fault] = []
         self._read(filled, regular[filled] & is_utf8(self.data), parts, faults)
         columns = [
-            joined([part[place] for part in parts]) if parts else pa.array([], column.type)
-            for place, column in enumerate(self.schema)
+            joined([part[place] for part in parts]) if parts else pa.array([], kind)
+            for place, kind in enumerate(self.types)
         ]
         refused = {fault.index for fault in faults}
         indexes = filled if not refused else filled[~np.isin(filled, list(refused))]
         return Piece(
             columns=columns,
             indexes=indexes,
-            origins=JsonOrigins(data=self.data, places=places, names=self.names, first_line=self.chunk.first_line),
+            origins=JsonOrigins(
+                data=self.data,
+                places=places,
+                names=self.names,
+                first_line=self.chunk.first_line,
+                flatten=self.flatten,
+            ),
             faults=faults,
             empty=int(blank.sum()),
             nul=b"\\u0000" in self.data,
@@ -179,7 +220,7 @@ class JsonReader:
             return None
         if table.num_rows != lines.size:
             return None  # Several objects in one line.
-        columns = [in_one_piece(column) for column in table.columns]
+        columns = columns_at(table, self.paths, self.types)
         if any(map(is_infinite, columns)):
             return None  # pyarrow reads NaN, which is not JSON.
         if any(map(is_large, columns)) and _DIGITS.search(self.data, start, end):
@@ -189,12 +230,13 @@ class JsonReader:
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []
         known = set(self.names)
+        around = prefixes_of(known) if self.flatten else set()
         for index in lines.tolist():
             line = without_line_end(self.data[self.places.starts[index] : self.places.ends[index]])
             try:
-                fields = fields_of(line)
-                for name in fields:
-                    if name not in known:
+                fields = fields_of(line, flatten=self.flatten)
+                for name, value in fields.items():
+                    if name not in known and not (name in around and value[0] is None):
                         raise NotARecord("UNEXPECTED_KEY", f"there is no column for the key {name!r}", name)
             except NotARecord as error:
                 faults.append(
@@ -203,5 +245,6 @@ class JsonReader:
                 continue
             records.append(fields)
         return [
-            typed_if_all([record.get(column.name, ABSENT) for record in records], column.type) for column in self.schema
+            typed_if_all([record.get(name, ABSENT) for record in records], kind)
+            for name, kind in zip(self.names, self.types, strict=True)
         ]

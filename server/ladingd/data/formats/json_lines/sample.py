@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARecord, Record, fields_of
+from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARecord, Record, fields_of, prefixes_of
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, unique_names
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import infer
@@ -48,28 +48,34 @@ class Head:
     """The file has no other records."""
 
 
-def read_head(source: Source, beginning: Beginning, size: int, column_limit: int) -> Head:
+def read_head(source: Source, beginning: Beginning, size: int, column_limit: int, *, flatten: bool) -> Head:
     """Read the first records. Raises InvalidSpec if they name no columns."""
     first_line = 1 + beginning.lines
     head, whole = _head(source, beginning.start, size)
     lines = decodable(head, source.path, beginning, whole=whole).splitlines() if head else []
     numbered = ((first_line + number, line) for number, line in enumerate(lines[:SAMPLED]) if line.strip(BLANK))
-    return head_of(numbered, source.path, column_limit, whole=whole and len(lines) <= SAMPLED)
+    return head_of(numbered, source.path, column_limit, whole=whole and len(lines) <= SAMPLED, flatten=flatten)
 
 
-def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *, whole: bool) -> Head:
-    """The head that these records are, each with its line. ``whole``: the file has no others. Raises InvalidSpec."""
+def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *, whole: bool, flatten: bool) -> Head:
+    """The head that these records are, each with its line. ``whole``: the file has no others. ``flatten``: the fields
+    of nested objects are columns. Raises InvalidSpec."""
     names: dict[str, None] = {}
     records: list[tuple[int, Record]] = []
     for number, text in texts:
         try:
-            fields = fields_of(text)
+            fields = fields_of(text, flatten=flatten)
         except NotARecord as error:
             if not records:
                 raise InvalidSpec(FILE_FIELD, f"{path}, line {number:,}: {error}") from error
             continue
         names.update(dict.fromkeys(fields))
         records.append((number, fields))
+    if flatten:
+        # An object that is null in some records is no column.
+        filled = {name for _, fields in records for name, value in fields.items() if value[0] is not None}
+        for name in prefixes_of(names) - filled:
+            names.pop(name, None)
     if len(names) > column_limit:
         raise InvalidSpec(FILE_FIELD, f"{path} has {len(names):,} columns; at most {column_limit:,} can be imported")
     if records and not names:

@@ -70,7 +70,7 @@ class Xml(Format):
         return _XML.match(text) is not None and _HTML.match(text) is None
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, own="xml")
+        refuse_options(spec, self.title, own="xml", but=("flatten",))
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)

@@ -20,7 +20,7 @@ lines = st.dictionaries(st.text(max_size=3), values, max_size=4).map(json.dumps)
 
 def outcome(line: str) -> object:
     try:
-        return fields_of(line.encode())
+        return fields_of(line.encode(), flatten=False)
     except NotARecord as error:
         return error.code, error.column
 
@@ -43,4 +43,4 @@ def test_both_ways_agree(line: str) -> None:
 )
 def test_a_fault_is_told_with_its_place(line: str, said: str) -> None:
     with pytest.raises(NotARecord, match=said):
-        fields_of(line.encode())
+        fields_of(line.encode(), flatten=False)
