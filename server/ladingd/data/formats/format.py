@@ -144,6 +144,8 @@ class Format(ABC):
     """Memory does not grow with the file. Files of a format that is not bounded are limited in size."""
     sparse: ClassVar[bool] = False
     """Records name their fields, so a file may lack a column that another one has."""
+    surveyed_whole: ClassVar[int] = 16 << 20
+    """The size in bytes up to which a plan reads a whole file to decide on the types of its columns."""
     unit: ClassVar[str] = "bytes"
     """What ``start`` and ``end`` of a chunk count."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.data.imports.survey import THREADS
 from ladingd.data.mapping.column_reading import ColumnReading, is_text
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import Finding, find_notation, find_type, settle
@@ -15,7 +17,7 @@ from ladingd.data.values.null_words import count_words
 from ladingd.data.values.types import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from ladingd.data.imports.sample import Sample
     from ladingd.data.values.converters import Reading
     from ladingd.data.values.types import FieldType
+
+
+T = TypeVar("T")
 
 
 def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Target) -> dict[str, Finding]:
@@ -50,13 +55,13 @@ def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Targ
 def new_types(plan: ImportPlan, names: Sequence[str], sample: Sample, wanted: Mapping[str, Finding]) -> list[Finding]:
     """The types of the columns of a new table."""
     words = (*plan.null_words, *plan.typed_null_words)
-    findings = []
-    for name, values in zip(names, sample.columns, strict=True):
-        if name in sample.types and name not in wanted:
-            findings.append(Finding(type=sample.types[name]))
-        else:
-            findings.append(_notated(values, wanted[name], words) if name in wanted else find_type(values, words))
-    return settle(findings, sample.decimal_mark)
+
+    def find(name: str, values: pa.Array) -> Finding:
+        if name in wanted:
+            return _notated(values, wanted[name], words)
+        return Finding(type=sample.types[name]) if name in sample.types else find_type(values, words)
+
+    return settle(_side_by_side(find, names, sample.columns), sample.decimal_mark)
 
 
 def storable_types(sample: Sample, target: Target) -> dict[str, FieldType]:
@@ -73,11 +78,17 @@ def storable_types(sample: Sample, target: Target) -> dict[str, FieldType]:
 def known_types(plan: ImportPlan, sample: Sample, wanted: Mapping[str, Finding]) -> list[Finding]:
     """The types of the columns of an existing table, and how the file writes their values."""
     words = (*plan.null_words, *plan.typed_null_words)
-    findings = [
-        _notated(values, wanted.get(column.source) or Finding(type=field_type.parse(column.type)), words)
-        for column, values in zip(plan.columns, sample.columns, strict=True)
-    ]
-    return settle(findings, sample.decimal_mark)
+
+    def find(column: Column, values: pa.Array) -> Finding:
+        return _notated(values, wanted.get(column.source) or Finding(type=field_type.parse(column.type)), words)
+
+    return settle(_side_by_side(find, plan.columns, sample.columns), sample.decimal_mark)
+
+
+def _side_by_side(work: Callable[..., T], *columns: Sequence[Any]) -> list[T]:
+    """The results of the work on each column. Most of it is in pyarrow, which does not hold the interpreter."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [*pool.map(work, *columns)]
 
 
 def _notated(values: pa.Array, found: Finding, words: Sequence[str]) -> Finding:
@@ -114,13 +125,17 @@ def look_at_sample(plan: ImportPlan, readings: Sequence[Reading], sample: Sample
     """Read the sample as the plan says."""
     notes = []
     found: dict[str, None] = {}
-    for column, reading, values in zip(plan.columns, readings, sample.columns, strict=True):
-        how = ColumnReading.of(plan, column, reading)
-        outcome = how.read(values, nulled=True)
+    ways = [ColumnReading.of(plan, column, reading) for column, reading in zip(plan.columns, readings, strict=True)]
+    outcomes = _side_by_side(lambda how, values: how.read(values, nulled=True), ways, sample.columns)
+    for column, how, values, outcome in zip(plan.columns, ways, sample.columns, outcomes, strict=True):
         number = f"{len(values) - values.null_count:,} values"
         seen = number if sample.whole else f"the {number} looked at"
         misfits = outcome.misfits
-        if outcome.values.null_count - values.null_count > len(misfits) and reading.kind != TEXT and is_text(values):
+        if (
+            outcome.values.null_count - values.null_count > len(misfits)
+            and how.reading.kind != TEXT
+            and is_text(values)
+        ):
             words = count_words(values, how.words | how.nulls)
             found |= dict.fromkeys(words)
             if words:

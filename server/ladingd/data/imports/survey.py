@@ -1,14 +1,16 @@
 """Reads more of a file than its beginning, for a better decision on the types of its columns.
 
-A file of up to 16 MB is read whole. Of a larger one, blocks are read that are spread evenly, so the time does not grow
-with the file.
+A small file is read whole. Of a larger one, blocks are read that are spread evenly, so the time does not grow with the
+file.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, overload
 
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format, Outline
 
-WHOLE = 16 << 20
-"""The size in bytes up to which a file is read whole."""
-
-_BLOCK = 1 << 20
+_BLOCK, _BLOCKS = 1 << 20, 16
+"""The size of a block of a larger file, and how many there are."""
 _PIECE = 4 << 20
+THREADS = 2
+"""Most of the time is spent in pyarrow, which does not hold the interpreter."""
 
 
 def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline, share: int = 1) -> Outline:
@@ -42,8 +44,8 @@ def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline, s
     columns = tuple(Column(source=name, target=name, type=str(TEXT)) for name in outline.names)
     plan = replace(plan, columns=columns)
     size = plan.file.end - plan.file.start
-    limit = WHOLE // share
-    pieces = [*(_all(form, source, plan) if size <= limit else _blocks(form, source, plan, limit // _BLOCK))]
+    limit = form.surveyed_whole // share
+    pieces = [*(_all(form, source, plan) if size <= limit else _blocks(form, source, plan, _BLOCKS // share))]
     if not pieces:
         return outline
     first: list[pa.Array] = [] if size <= limit else [*outline.columns]
@@ -63,10 +65,11 @@ def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline, s
 
 def _all(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
     plan = replace(plan, chunk_bytes=_PIECE)
-    chunk: Chunk | None = None
-    while chunks := form.cut(source, plan, chunk, 1):
-        chunk = chunks[0]
-        yield form.read(source, plan, chunk)
+    chunks: list[Chunk] = []
+    while more := form.cut(source, plan, chunks[-1] if chunks else None, 1):
+        chunks += more
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(partial(form.read, source, plan), chunks)
 
 
 def _blocks(form: Format, source: Source, plan: ImportPlan, number: int) -> Iterator[Piece]:

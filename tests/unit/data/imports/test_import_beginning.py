@@ -99,4 +99,4 @@ def test_a_header_before_a_record_that_is_too_long_is_known(yard: Yard) -> None:
     assert [column.source for column in plan.columns] == ["id", "t"]
     assert yard.run(plan) == Counts(read=2, inserted=1, rejected=1, errors=1)
     assert [(reject.line, reject.code) for reject in rejects_of(yard, plan)] == [(2, "RECORD_TOO_LONG")]
-    assert yard.sql("SELECT id, t FROM t") == [("2", "y")]
+    assert yard.sql("SELECT id, t FROM t") == [(2, "y")]

@@ -14,6 +14,7 @@ from ladingd.core.job import Connector
 from ladingd.core.spec import CsvFormat
 from ladingd.data.databases.sqlite.affinity import changed_texts
 from ladingd.data.databases.sqlite.converters import sqlite_reading
+from ladingd.data.formats.csv.format import Csv
 from ladingd.data.imports import survey
 from ladingd.data.imports.planner import CHUNK_LIMIT
 from ladingd.data.values.alteration import altered
@@ -41,7 +42,8 @@ BEYOND = 400_000
 def test_a_value_behind_the_sample_that_would_change_is_refused(
     yard: Yard, usual: str, odd: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey, "WHOLE", 0)  # only the first MiB is looked at
+    monkeypatch.setattr(survey, "_BLOCKS", 0)
+    monkeypatch.setattr(Csv, "surveyed_whole", 0)  # only the first MiB is looked at
     lines = BEYOND * 6 // (len(usual) + 1)
     plan = yard.plan_import(f"n\n{(usual + chr(10)) * lines}{odd}\n")
     assert plan.columns[0].inferred

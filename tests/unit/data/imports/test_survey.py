@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ladingd.data.formats.csv.format import Csv
 from ladingd.data.imports import survey
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def test_the_order_of_dates_is_decided_behind_the_beginning(yard: Yard) -> None:
 
 @pytest.mark.parametrize("quoted", [False, True])
 def test_blocks_of_a_large_file_are_looked_at(yard: Yard, monkeypatch: pytest.MonkeyPatch, quoted: bool) -> None:
-    monkeypatch.setattr(survey, "WHOLE", 8 << 20)
+    monkeypatch.setattr(Csv, "surveyed_whole", 8 << 20)
+    monkeypatch.setattr(survey, "_BLOCKS", 8)
     record = '"x\n1,2\n""y",5\n' if quoted else "1,5\n"
     usual = record * ((9 << 20) // len(record))
     plan = yard.plan_import(f"a,b\n{usual}{record.replace('5', '5.25') * 500_000}{usual}")
@@ -51,14 +53,16 @@ def test_blocks_of_a_large_file_are_looked_at(yard: Yard, monkeypatch: pytest.Mo
 
 
 def test_what_no_block_shows_is_rejected(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "WHOLE", 2 << 20)
+    monkeypatch.setattr(Csv, "surveyed_whole", 2 << 20)
+    monkeypatch.setattr(survey, "_BLOCKS", 2)
     plan = yard.plan_import("a\n" + "123456\n" * 400_000 + "x\n" + "123456\n" * 400_000)
     assert (plan.columns[0].type, plan.notes) == ("integer", ())
     assert yard.run(plan).rejected == 1
 
 
 def test_misfits_in_blocks_are_told_without_a_line(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "WHOLE", 2 << 20)
+    monkeypatch.setattr(Csv, "surveyed_whole", 2 << 20)
+    monkeypatch.setattr(survey, "_BLOCKS", 2)
     (note,) = yard.plan_import("a\n" + "123456\n" * 500_000 + "x\n" * 100).notes
     assert "100 of the 299" in note
     assert note.endswith("values looked at will be refused, the first: it is not an integer")

@@ -42,6 +42,7 @@ class Csv(Format):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "CSV"
     endings: ClassVar[frozenset[str]] = frozenset({"csv", "tsv", "tab", "psv"})
+    surveyed_whole: ClassVar[int] = 64 << 20
 
     def recognises(self, sample: bytes) -> bool:
         return False  # Any text may be delimited.
