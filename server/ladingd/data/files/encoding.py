@@ -78,6 +78,9 @@ _NULS = 20
 """In UTF-16 without a mark, at least one unit in this many has a zero byte: line ends, delimiters and digits have."""
 _RARER = 3
 """So many times as often as the other byte of a unit is the high one zero."""
+_PAIRS = 2
+_WRITTEN = frozenset({*b"\t\n\r", *range(32, 127)})
+"""At most one unit in so many is two characters of ASCII. In another text with a NUL byte, most are."""
 _CONTROLS = 50
 """Text has less than one control character in this many."""
 _ALIKE = 0.02
@@ -268,6 +271,9 @@ def _without_mark(head: bytes) -> str:
     head = head[: len(head) // 4 * 4]
     zeros = [head[place::4].count(0) for place in range(4)]
     units, even, odd = len(head) // 4, zeros[0] + zeros[2], zeros[1] + zeros[3]
+    pairs = sum(first in _WRITTEN and second in _WRITTEN for first, second in zip(head[::2], head[1::2], strict=True))
+    if pairs * _PAIRS > 2 * units:
+        return ""
     candidates = [
         encoding
         for encoding, fits in (

@@ -43,6 +43,15 @@ def test_unicode_is_detected(yard: Yard, encoding: str, rows: list[tuple[str, st
     assert yard.sql("SELECT name, city FROM t") == rows
 
 
+@pytest.mark.parametrize("place", range(10, 18))
+def test_a_nul_byte_makes_no_text_utf_16(yard: Yard, place: int) -> None:
+    data = bytearray(b"name,city\nAnn,Bonn\nBob,Bern\n")
+    data[place] = 0
+    plan = yard.plan_import(bytes(data))
+    assert plan.file.content.encoding == "utf-8"
+    assert yard.run(plan).read == 2
+
+
 @pytest.mark.parametrize(
     ("encoding", "rows"),
     [
