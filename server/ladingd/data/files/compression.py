@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -230,7 +231,8 @@ class Zip(Codec):
         return _DOCUMENTS.isdisjoint(each.filename for each in _directory(source))
 
     def members(self, source: Source, wanted: str) -> tuple[str, ...]:
-        infos = {each.filename: each for each in _directory(source) if not _is_by_the_way(each)}
+        listed = [each for each in _directory(source) if not _is_by_the_way(each)]
+        infos = {each.filename: each for each in listed}
         if not infos:
             raise InvalidSpec("files[0].path", f"{source.path} is a ZIP archive without files")
         chosen = [wanted] if wanted in infos else sorted(fnmatch.filter(infos, wanted or "*"))
@@ -238,7 +240,14 @@ class Zip(Codec):
             listing = ", ".join([*infos][:_LISTED])
             more = f" and {len(infos) - _LISTED:,} more" if len(infos) > _LISTED else ""
             raise InvalidSpec("member", f"{source.path} has no file {wanted!r}; it has {listing}{more}")
+        times = Counter(each.filename for each in listed)
         for name in chosen:
+            if times[name] > 1:
+                raise InvalidSpec(
+                    "files[0].path",
+                    f"{source.path} has {times[name]} files called {name!r}, and nothing tells which is meant: unpack "
+                    "it first",
+                )
             _check_member(source, infos[name])
         return tuple(chosen)
 

@@ -209,6 +209,19 @@ def test_an_archive_without_files_is_refused(yard: Yard) -> None:
         plan_of(yard, buffer.getvalue())
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("member", ["", "a.csv"])
+def test_a_name_that_occurs_twice_is_refused(yard: Yard, member: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in (1, 2):
+            archive.writestr("a.csv", HEADER + text(number))
+        archive.writestr("b.csv", HEADER + text(1))
+    with pytest.raises(InvalidSpec, match=r"has 2 files called 'a\.csv', and nothing tells which is meant"):
+        plan_of(yard, buffer.getvalue(), member=member)
+    assert yard.run(plan_of(yard, buffer.getvalue(), member="b.csv")) == Counts(read=1, inserted=1)
+
+
 def test_an_encrypted_member_is_refused(yard: Yard) -> None:
     data = bytearray(zipped(HEADER))
     data[data.index(b"PK\x01\x02") + 8] |= 1
