@@ -6,7 +6,7 @@ import os
 import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ladingd.core.files import UPLOADS
 from ladingd.core.spec import File
@@ -21,15 +21,24 @@ _HIDDEN = (".", "_")
 """How the names of files begin that a directory is not read for: hidden files, and marks such as ``_SUCCESS``."""
 
 
-def matching(roots: Mapping[str, Path], file: File) -> list[File]:
-    """The files that a path means, in the order of their names: itself, those in a directory, or those that match a
-    pattern with ``*``, ``?`` and ``[…]``. Raises PathRefused.
+class Match(NamedTuple):
+    """What a path means."""
+
+    files: list[File]
+    """In the order of their names."""
+    others: list[str]
+    """Directories, pipes and links that lead nowhere, as messages show them."""
+
+
+def matching(roots: Mapping[str, Path], file: File) -> Match:
+    """The files that a path means: itself, those in a directory, or those that match a pattern with ``*``, ``?`` and
+    ``[…]``. Raises PathRefused.
 
     A path that exists is no pattern. Beneath the root of uploads there are no patterns: nobody may list what others
     have uploaded.
     """
     if file.root == UPLOADS:
-        return [file]
+        return Match([file], [])
     base, inner = beneath(roots, File(root=file.root, path=file.path.rstrip("/") or file.path))
     try:
         if (base / inner).is_dir():
@@ -37,14 +46,25 @@ def matching(roots: Mapping[str, Path], file: File) -> list[File]:
         elif _PATTERN.search(file.path) and not os.path.lexists(base / inner):
             found = [*_matching(base, PurePosixPath(), inner.parts)]
         else:
-            return [file]
+            return Match([file], [])
     except (OSError, ValueError, RuntimeError) as error:
         raise PathRefused("path", f"{shown(base, inner)} {trouble(error)}") from error
+    for path in found:
+        if not _is_text(str(path)):
+            raise PathRefused("path", f"the name of the file {os.fsencode(path)!r} is not UTF-8: rename it")
     files = [File(root=file.root, path=str(path)) for path in found if (base / path).is_file()]
     if not files:
         what = "has no files" if (base / inner).is_dir() else "matches no file"
         raise PathRefused("path", f"{shown(base, inner)} {what}")
-    return files
+    return Match(files, [shown(base, path) for path in found if not (base / path).is_file()])
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _matching(base: Path, directory: PurePosixPath, parts: Sequence[str]) -> Iterator[PurePosixPath]:

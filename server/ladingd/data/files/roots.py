@@ -38,6 +38,12 @@ class Source:
         return os.fstat(self.descriptor).st_size
 
     @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: the same for all names of a file."""
+        facts = os.fstat(self.descriptor)
+        return facts.st_dev, facts.st_ino
+
+    @property
     def modified(self) -> int:
         """The time of the last write, in nanoseconds since 1970."""
         return os.fstat(self.descriptor).st_mtime_ns

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ladingd.core.spec import ImportSpec
+    from ladingd.data.files.patterns import Match
 
 MOST_FILES = 1_000
 """Every change of a job is stored with its plan, which names all files."""
+
+_LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,24 +45,38 @@ class Selection:
 
 
 def select(spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, Path]) -> Selection:
-    """The files that a spec means. A file that is named twice is imported once. Raises InvalidSpec."""
-    files: dict[tuple[File, str], Selected] = {}
+    """The files that a spec means. A file that it names twice, by whatever name, is imported once. Raises
+    InvalidSpec."""
+    files: list[Selected] = []
+    known: dict[tuple[int, int], str] = {}
     notes = []
     for number, named in enumerate(spec.files):
         with named_in_spec(number):
-            for location in _matching(roots, named):
+            match = _matching(roots, named)
+            notes += _passed_over(match.others)
+            for location in match.files:
                 with open_source(roots, own_files, location) as source:
-                    shown, names = source.path, members(source, spec.member)
-                found = [Selected(number=number, location=location, member=name) for name in names]
-                if (location, names[0]) in files:
-                    notes.append(f"{shown} is named twice; it is imported once")
-                for each in found:
-                    files.setdefault((location, each.member), each)
+                    shown, identity, inside = source.path, source.identity, members(source, spec.member)
+                before = known.get(identity)
+                if before is None:
+                    known[identity] = shown
+                    files += [Selected(number=number, location=location, member=name) for name in inside]
+                else:
+                    why = "is named twice" if before == shown else f"is the same file as {before}"
+                    notes.append(f"{shown} {why}; it is imported once")
                 if len(files) > MOST_FILES:
                     raise InvalidSpec(
                         "files[0].path", f"one job imports at most {MOST_FILES:,} files: use several jobs"
                     )
-    return Selection(files=[*files.values()], notes=tuple(notes))
+    return Selection(files=files, notes=tuple(notes))
+
+
+def _passed_over(others: Sequence[str]) -> list[str]:
+    """The note about what a path means besides files."""
+    if not others:
+        return []
+    listing = ", ".join(others[:_LISTED]) + (f" and {len(others) - _LISTED:,} more" if len(others) > _LISTED else "")
+    return [f"{listing} {'is no file and was' if len(others) == 1 else 'are no files and were'} not imported"]
 
 
 @contextmanager
@@ -73,7 +90,7 @@ def named_in_spec(number: int) -> Iterator[None]:
         raise InvalidSpec(error.field.replace("[0]", f"[{number}]", 1), error.problem) from error
 
 
-def _matching(roots: Mapping[str, Path], file: File) -> list[File]:
+def _matching(roots: Mapping[str, Path], file: File) -> Match:
     try:
         return matching(roots, file)
     except PathRefused as error:

@@ -125,6 +125,35 @@ def test_a_file_is_imported_once(yard: Yard) -> None:
     assert "b.csv is named twice; it is imported once" in plan.notes
 
 
+def test_a_file_with_two_names_is_imported_once(yard: Yard) -> None:
+    write(yard, a__csv="id\n1\n", b__csv="id\n2\n")
+    (yard.directory / "latest.csv").symlink_to("b.csv")
+    (yard.directory / "linked.csv").hardlink_to(yard.directory / "a.csv")
+    plan = plan_of(yard, "*.csv")
+    assert names(plan) == ["a.csv", "b.csv"]
+    assert plan.notes[:2] == (
+        "latest.csv is the same file as b.csv; it is imported once",
+        "linked.csv is the same file as a.csv; it is imported once",
+    )
+
+
+def test_what_is_no_file_is_named(yard: Yard) -> None:
+    write(yard, a__csv="id\n1\n")
+    (yard.directory / "gone.csv").symlink_to("nowhere")
+    (yard.directory / "sub.csv").mkdir()
+    os.mkfifo(yard.directory / "pipe.csv")
+    plan = plan_of(yard, "*.csv")
+    assert names(plan) == ["a.csv"]
+    assert plan.notes == ("gone.csv, pipe.csv, sub.csv are no files and were not imported",)
+
+
+def test_a_name_that_is_no_text_is_refused(yard: Yard) -> None:
+    write(yard, a__csv="id\n1\n")
+    (yard.directory / os.fsdecode(b"\xff.csv")).write_text("id\n2\n")
+    with pytest.raises(InvalidSpec, match=r"the name of the file b'\\xff\.csv' is not UTF-8: rename it"):
+        plan_of(yard, "*.csv")
+
+
 def test_too_many_files_are_refused(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     write(yard, a__csv="id\n1\n", b__csv="id\n2\n")
     monkeypatch.setattr(selection, "MOST_FILES", 1)
