@@ -59,18 +59,23 @@ def read_head(source: Source, beginning: Beginning, size: int, column_limit: int
 
 def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *, whole: bool, flatten: bool) -> Head:
     """The head that these records are, each with its line. ``whole``: the file has no others. ``flatten``: the fields
-    of nested objects are columns. Raises InvalidSpec."""
+    of nested objects are columns.
+
+    Raises InvalidSpec if none is a record, or if they name no columns.
+    """
     names: dict[str, None] = {}
     records: list[tuple[int, Record]] = []
+    problem = ""
     for number, text in texts:
         try:
             fields = fields_of(text, flatten=flatten)
         except NotARecord as error:
-            if not records:
-                raise InvalidSpec(FILE_FIELD, f"{path}, line {number:,}: {error}") from error
+            problem = problem or f"{path}, line {number:,}: {error}"
             continue
         names.update(dict.fromkeys(fields))
         records.append((number, fields))
+    if problem and not records:
+        raise InvalidSpec(FILE_FIELD, problem)
     if flatten:
         # An object that is null in some records is no column.
         filled = {name for _, fields in records for name, value in fields.items() if value[0] is not None}
