@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Plan
@@ -149,6 +150,13 @@ class Level(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
+
+
+class Note(NamedTuple):
+    """What users should know about a result."""
+
+    text: str
+    level: Level = Level.INFO
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

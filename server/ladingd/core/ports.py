@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from ladingd.core.access import AuditEntry, Deed, Token
-    from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Progress, Reject
+    from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Note, Progress, Reject
     from ladingd.core.preview import Preview
     from ladingd.core.state import Event, State
 
@@ -282,7 +282,7 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """
 
     @abstractmethod
-    def advance(self, job_uid: str, attempt: int, plan: PlanT, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def advance(self, job_uid: str, attempt: int, plan: PlanT, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         """All chunks of the phases before this one are committed: complete the phase before, and prepare this one.
         ``chunks`` are those of the phase before.
 
@@ -291,7 +291,7 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         """
 
     @abstractmethod
-    def finish(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: PlanT, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         """All chunks of all phases are committed: put the result in its place. May be repeated. ``chunks`` are those of
         the last phase.
 

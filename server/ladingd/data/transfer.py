@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
+    from ladingd.core.job import Note
     from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Plan
     from ladingd.core.preview import Preview
     from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec
@@ -74,10 +75,10 @@ class BulkTransfer(Transfer):
         _log.debug("a chunk is committed: %d records read, %d rejected", counts.read, counts.rejected)
         return counts
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         return self._of(plan).advance(job_uid, attempt, plan, phase, chunks)
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         return self._of(plan).finish(job_uid, plan, chunks)
 
     def discard(self, job_uid: str, plan: Plan) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import RejectsLost
-from ladingd.core.job import Connector, Job, Reject
+from ladingd.core.job import Connector, Job, Note, Reject
 from ladingd.core.maintenance import JobFiles
 from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan, PlannedFile
 from ladingd.core.ports import Page, RejectReader, Transfer
@@ -121,11 +121,11 @@ class FakeTransfer(Transfer):
         report(RECORDS // 2, RECORDS)
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         self._raise("advance")
         return ()
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         self._raise("finish")
         self.finished += 1
         return ()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance, DestinationRefused, StartsOver
 from ladingd.core.files import UPLOADS
+from ladingd.core.job import Note
 from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.spec import ExportSpec
@@ -153,11 +154,11 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
 
     def advance(
         self, job_uid: str, attempt: int, plan: ExportPlan, phase: int, chunks: Sequence[Chunk]
-    ) -> tuple[str, ...]:
+    ) -> tuple[Note, ...]:
         """Does nothing: an export has one phase."""
         return ()
 
-    def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: ExportPlan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         """Copy the remaining parts into the draft and publish the file. Returns what users should know about the
         file."""
         ledger = self._ledger(job_uid)
@@ -166,7 +167,7 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
             if complete.exists() and (not destination.draft.exists() or destination.is_published(complete.read_text())):
                 destination.check_published(complete.read_text())
                 destination.remove_drafts()
-                return (moments_seen(ledger),)
+                return (Note(moments_seen(ledger)),)
             destination.check()
             source = self._source(plan)
             source.verify(plan, ledger.exported)
@@ -191,7 +192,7 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
                 ledger.part(chunk.ordinal).unlink(missing_ok=True)
             ledger.remove_drafts()
             source.end_sessions(job_uid, ledger.attempt())
-            return (moments_seen(ledger),)
+            return (Note(moments_seen(ledger)),)
 
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
         """Remove the parts and the draft."""

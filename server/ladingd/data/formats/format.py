@@ -195,6 +195,16 @@ class Format(ABC):
         """What is wrong with a file behind its records, and where; empty: nothing. ``last`` is its last chunk."""
         return ""
 
+    def left_out(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        """What follows the records of an undamaged file and was not imported, if the plan did not tell it; empty:
+        nothing. ``last`` is its last chunk."""
+        return ""
+
+    def may_be(self, sample: bytes) -> bool:
+        """Whether a file that begins with ``sample`` is in this format if its name says so, even if another format
+        recognises it."""
+        return False
+
     def lines(self, source: Source, plan: ImportPlan, last: Chunk) -> int | None:
         """The number of lines of the file up to the end of its last chunk; None if the format has no lines."""
         return None

@@ -45,9 +45,11 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "", packed: Sou
     if meant := _meant(spec):
         return meant
     sample = source.read(0, min(SAMPLE, source.size))
-    recognised = next((each for each in FORMATS if each.recognises(sample)), None)
     name = name or source.path
     by_name = _read_by_ending(name)
+    if by_name is not None and by_name.may_be(sample):
+        return by_name
+    recognised = next((each for each in FORMATS if each.recognises(sample)), None)
     if recognised is None and by_name in (None, FORMATS[-1]):
         head = sample if packed is None else packed.read(0, min(SAMPLE, packed.size))
         check_readable(source.path, name, head)

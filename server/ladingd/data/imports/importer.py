@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetUnavailable
+from ladingd.core.job import Level, Note
 from ladingd.core.plan import UNKNOWN_END, ImportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
@@ -129,13 +130,13 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
     def advance(
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
-    ) -> tuple[str, ...]:
+    ) -> tuple[Note, ...]:
         """Complete a file and prepare the next one."""
         notes = self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
         self._prepare(job_uid, plan.part(phase), phase)
         return notes
 
-    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         """Complete the last file, and check that all chunks went into one table."""
         self._target(plan.target.connection).verify(job_uid, plan)
         last = len(plan.files) - 1
@@ -151,10 +152,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             if part.file.content.spooled:
                 make_spool(source, part.file.content, self.work_dir.content(job_uid, phase))
 
-    def _complete(self, job_uid: str, part: ImportPlan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def _complete(self, job_uid: str, part: ImportPlan, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         """Check that all chunks came from one file, and that it was read to its end. Its spool is no longer needed.
 
-        Returns the count of its lines.
+        Returns what of it was not imported, and the count of its lines.
         """
         spool, spooled = self.work_dir.content(job_uid, phase), part.file.content.spooled
         if spooled and not spool.exists():
@@ -165,13 +166,15 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             form, whole = format_of(part.file.layout), _measured(part, content)
             damage = form.damage(content, whole, chunks[-1]) if chunks else ""
             lines = form.lines(content, whole, chunks[-1]) if chunks else None
+            left_out = "" if damage or not chunks else form.left_out(content, whole, chunks[-1])
         if spooled and (packed := damage_of(spool)):
             raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
         if damage:
             raise SourceUnreadable(f"{damage}; the records before are imported")
         if spooled:
             remove_spool(spool)
-        return () if lines is None else (_proof(part, chunks[-1], lines),)
+        notes = [Note(left_out, Level.WARNING)] if left_out else []
+        return (*notes, *([] if lines is None else [Note(_proof(part, chunks[-1], lines))]))
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""

@@ -157,7 +157,7 @@ class Execution:
         job = self._job
         await self._tell_phase(await self._supply.of_phase(job))
         for note in await self._supply.advance(job):
-            await self._note(Level.INFO, "RESULT", note)
+            await self._note(note.level, "RESULT", note.text)
         self._reckoning.tally.enter(self._supply.phase, await self._end_of_phase())
 
     async def _tell_phase(self, chunks: Sequence[Chunk]) -> None:
@@ -323,7 +323,7 @@ class Execution:
         self._reckoning.tally.complete()
         await self._reckon(total=counts.read)
         for note in notes:
-            await self._note(Level.INFO, "RESULT", note)
+            await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(last)
         await self._note(*bill_notice(counts))
         if counts.nulls:

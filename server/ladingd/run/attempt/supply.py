@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ladingd.core.job import Job
+    from ladingd.core.job import Job, Note
     from ladingd.core.plan import Chunk
     from ladingd.core.ports import ChunkStore, Transfer
     from ladingd.run.workers.calls import JobCalls
@@ -90,7 +90,7 @@ class Supply:
             self._waiting.extend(chunks)
         self._all_cut = len(chunks) < limit
 
-    async def advance(self, job: Job) -> tuple[str, ...]:
+    async def advance(self, job: Job) -> tuple[Note, ...]:
         """Begin the next phase, and return what users should know. All chunks of the current one must be committed."""
         phase, chunks = self._phase + 1, await self.of_phase(job)
         notes = await self._calls.call(self._transfer.advance, job.uid, job.attempt, job.plan, phase, chunks)

@@ -36,7 +36,7 @@ def test_a_file_that_others_write_to(yard: Yard, mode: str, written: bool) -> No
         yard.sql("UPDATE t SET a = a + 10 WHERE a > 3")
     yard.transfer.process("job", 1, plan, chunks[1])
     (note,) = yard.transfer.finish("job", plan, chunks)
-    assert note.startswith(
+    assert note.text.startswith(
         "the chunks see the table at 2 moments (" if written else "all chunks see the table at one moment ("
     )
 
@@ -63,4 +63,4 @@ def test_a_database_that_never_rests_is_exported_all_the_same(yard: Yard, monkey
     for chunk in chunks:
         yard.transfer.process("job", 1, plan, chunk)
     (note,) = yard.transfer.finish("job", plan, chunks)
-    assert note.startswith("each chunk sees the table as it was when the chunk was read")
+    assert note.text.startswith("each chunk sees the table as it was when the chunk was read")

@@ -359,7 +359,7 @@ def test_the_lines_of_a_file_are_counted_beside_its_records(yard: Yard, text: st
     for chunk in chunks:
         yard.transfer.process("job", 1, plan, chunk)
     notes = yard.transfer.finish("job", plan, chunks)
-    assert [note.startswith(f"in.txt has {proof}") for note in notes] == [True] * (proof is not None)
+    assert [note.text.startswith(f"in.txt has {proof}") for note in notes] == [True] * (proof is not None)
 
 
 def test_nulls_are_counted_by_column(yard: Yard) -> None:

@@ -19,7 +19,7 @@ from tests.unit.run.conftest import RECORDS, FakeTransfer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.core.job import Job
+    from ladingd.core.job import Job, Note
     from ladingd.core.plan import Plan
     from tests.unit.run.conftest import Rig
 
@@ -63,14 +63,14 @@ class StagingTransfer(FakeTransfer):
         assert counts.balances
         return self.ledger(job_uid).setdefault(chunk.ordinal, counts)
 
-    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         self.calls.append(("advance", phase))
         assert [chunk.phase for chunk in chunks] == [0] * LOADS
         notes = super().advance(job_uid, attempt, plan, phase, chunks)
         assert len(self.ledger(job_uid)) == LOADS, "all chunks of the phase before are committed"
         return notes
 
-    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[str, ...]:
+    def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         assert [chunk.phase for chunk in chunks] == [1] * MERGES
         return super().finish(job_uid, plan, chunks)
 

@@ -59,6 +59,10 @@ class Json(Format):
         line, end, _ = text.partition(b"\n")
         return bool(end) and len(line) < SAMPLE and not _is_object(line)  # Else it may be JSON Lines: the name decides.
 
+    def may_be(self, sample: bytes) -> bool:
+        text = sample.removeprefix(BOM).strip()
+        return _is_object(text) and find_array(text) is not None
+
     def check(self, spec: ImportSpec | ExportSpec) -> None:
         refuse_options(spec, self.title, but=("flatten",))
 
@@ -69,6 +73,7 @@ class Json(Format):
         head, array, found, whole = _look(source, beginning, size)
         shown = head[array.start :]
         line = 1 + beginning.lines + lines_in(head[: array.start])
+        complete = whole and found.closed
         if not found.starts:
             if not found.closed:
                 raise InvalidSpec(FILE_FIELD, f"{source.path}: the array is not closed: the file ends within it")
@@ -78,21 +83,27 @@ class Json(Format):
             ((line + lines_in(shown[:first]), shown[first:last]) for first, last in places),
             source.path,
             column_limit,
-            whole=whole and found.closed,
+            whole=complete,
             flatten=spec.flatten,
         )
         key = json.loads(array.key) if array.key else ""
         notes = blank_lines(beginning.lines)
-        if array.others:
-            notes += (f"only the array {key!r} is imported, not what comes before: {_listed(array.others)}",)
+        behind = _keys_in(shown[found.end :]) if key and complete else ()
+        if others := (*map(json.loads, array.others), *behind):
+            notes += (f"only the array {key!r} is imported, not what stands beside it: {_listed(others)}",)
         return Outline(
             layout=Layout(
                 format=NAME,
-                details={"key": key, "between": _between(shown, found), **(FLATTENED if spec.flatten else {})},
+                details={
+                    "key": key,
+                    "between": _between(shown, found),
+                    "behind": json.dumps(behind),
+                    **(FLATTENED if spec.flatten else {}),
+                },
             ),
             start=beginning.start + array.start + found.starts[0],
             end=size,
-            first_line=sample.lines[0],
+            first_line=line + lines_in(shown[: found.starts[0]]),
             names=sample.names,
             columns=sample.columns,
             lines=sample.lines,
@@ -113,17 +124,25 @@ class Json(Format):
         return read_piece(source, plan, chunk)
 
     def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
-        end = last.start
-        if not is_behind(source, plan, last):
-            found = None if last.refused else elements_in(source.read(last.start, last.end), final=False)
-            closed = source.read(last.end - 1, last.end) == b"]" if found is None else found.closed
-            end += last.end - last.start if found is None else found.end
-            if not closed:
-                return f"{source.path}: the array is not closed: the file ends within it, at byte {plan.file.end:,}"
+        end = _end_of_array(source, plan, last)
+        if end is None:
+            return f"{source.path}: the array is not closed: the file ends within it, at byte {plan.file.end:,}"
         rest = source.read(end, min(end + RECORD_LIMIT, plan.file.end))
         if plan.file.end - end > RECORD_LIMIT or _ends(rest, within_object=bool(plan.file.layout.details["key"])):
             return ""
         return f"{source.path}: what follows the array at byte {end + 1:,} is no part of it and was not imported"
+
+    def left_out(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        details = plan.file.layout.details
+        end = _end_of_array(source, plan, last)
+        if end is None or not details["key"]:
+            return ""
+        shown = f"{source.path}: only the array {details['key']!r} was imported, not what follows it"
+        if plan.file.end - end > RECORD_LIMIT:
+            return f"{shown}: {plan.file.end - end:,} bytes"
+        told = json.loads(details.get("behind", "[]"))
+        new = [key for key in _keys_in(source.read(end, plan.file.end)) if key not in told]
+        return f"{shown}: {_listed(new)}" if new else ""
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         between = plan.file.layout.details["between"].encode()
@@ -135,6 +154,16 @@ class Json(Format):
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> JsonWriter:
         return JsonWriter(columns=columns)
+
+
+def _end_of_array(source: Source, plan: ImportPlan, last: Chunk) -> int | None:
+    """The place behind the bracket that closes the array; None: the file ends before. ``last`` is the last chunk."""
+    if is_behind(source, plan, last):
+        return last.start
+    found = None if last.refused else elements_in(source.read(last.start, last.end), final=False)
+    closed = source.read(last.end - 1, last.end) == b"]" if found is None else found.closed
+    end = last.end if found is None else last.start + found.end
+    return end if closed else None
 
 
 def _look(source: Source, beginning: Beginning, size: int) -> tuple[bytes, Array, Elements, bool]:
@@ -176,7 +205,16 @@ def _ends(rest: bytes, *, within_object: bool) -> bool:
     """Whether a document ends as it should after its array."""
     if not within_object:
         return not rest.strip()
-    return _is_object(b'{"":0' + rest)
+    return _is_object(_OBJECT + rest)
+
+
+_OBJECT = b'{"":0'
+"""An object without its end, for what follows an array in an object."""
+
+
+def _keys_in(rest: bytes) -> tuple[str, ...]:
+    """The keys that follow the array in the object around it; none if it is damaged."""
+    return tuple(json.loads(_OBJECT + rest))[1:] if _is_object(_OBJECT + rest) else ()
 
 
 def _is_object(text: bytes) -> bool:
@@ -186,6 +224,6 @@ def _is_object(text: bytes) -> bool:
         return False
 
 
-def _listed(keys: Sequence[bytes]) -> str:
-    shown = [repr(json.loads(key)) for key in keys[:10]]
+def _listed(keys: Sequence[str]) -> str:
+    shown = [repr(key) for key in keys[:10]]
     return ", ".join(shown) + (f" and {len(keys) - 10:,} more" if len(keys) > 10 else "")

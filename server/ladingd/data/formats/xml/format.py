@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Layout
@@ -33,7 +33,7 @@ from ladingd.data.formats.xml.structure import Skeleton, listed
 from ladingd.data.formats.xml.writer import XmlWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from xml.etree.ElementTree import Element
 
     from ladingd.core.plan import Chunk, Column, ImportPlan
@@ -92,7 +92,8 @@ class Xml(Format):
             )
         shown = frame.record.decode()
         names, notes = column_names(places, shown.rpartition(":")[2], {uri: prefix for prefix, uri in namespaces})
-        if beside := skeleton.beside(frame):
+        beside = skeleton.beside(frame)
+        if beside:
             other = f"only the elements <{shown}> are imported, not these around them: {listed(beside)}"
             notes = (f"{other} (--record-element)", *notes)
         layout = Layout(
@@ -102,6 +103,7 @@ class Xml(Format):
                 "namespaces": json.dumps(namespaces),
                 "names": json.dumps(names),
                 "columns": written(places),
+                "beside": json.dumps(beside),
             },
         )
         parser = Parser.of(layout)
@@ -126,7 +128,7 @@ class Xml(Format):
 
     def damage(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
         frame = Frame.of(plan.file.layout)
-        within, closing, closed = _end(source, plan, last, frame)
+        within, closing, closed, _ = _end(source, plan, last, frame)
 
         def line(place: int) -> str:
             return f"line {last.first_line + count_lines(source, last.start, place):,}"
@@ -141,6 +143,19 @@ class Xml(Format):
         if wrong == plan.file.end:
             return ""
         return f"{source.path}: what follows the root element in {line(wrong)} is no part of it and was not imported"
+
+    def left_out(self, source: Source, plan: ImportPlan, last: Chunk) -> str:
+        details = plan.file.layout.details
+        told = json.loads(details.get("beside", "[]"))
+        beside = [name.decode(errors="replace") for name in _end(source, plan, last, Frame.of(plan.file.layout)).beside]
+        new = [name for name in beside if name not in told]
+        if not new:
+            return ""
+        shown = details["record"]
+        return (
+            f"{source.path}: only the elements <{shown}> were imported, not these behind them: {listed(new)} "
+            "(--record-element)"
+        )
 
     def record_near(self, source: Source, plan: ImportPlan, position: int) -> int | None:
         name = re.escape(plan.file.layout.details["record"].encode())
@@ -189,21 +204,33 @@ def _elements(text: bytes, found: Found, before: bytes, first_line: int, path: s
     return elements, lines
 
 
-def _end(source: Source, plan: ImportPlan, last: Chunk, frame: Frame) -> tuple[str, int, int | None]:
-    """The element that is not closed at the end of a file, and where the end tag of the root begins and ends; None: it
-    has none. ``last`` is the last chunk."""
+class _End(NamedTuple):
+    """What follows the records of a file."""
+
+    within: str
+    """The element that is not closed; empty: all are."""
+    closing: int
+    """Where the end tag of the root begins."""
+    closed: int | None
+    """Where it ends; None: it has none."""
+    beside: Collection[bytes] = ()
+    """The names of the elements that follow the records."""
+
+
+def _end(source: Source, plan: ImportPlan, last: Chunk, frame: Frame) -> _End:
+    """What follows the records of a file. ``last`` is its last chunk."""
     if last.refused == RECORD_TOO_LONG:
-        return frame.record.decode(), plan.file.end, None
+        return _End(frame.record.decode(), plan.file.end, None)
     if last.refused is None and last.records:
         found = records_in(source.read(last.start, last.end), frame, final=True)
         if not frame.parents:
             is_closed = found.closed is not None and is_well_formed(source.read(last.start, last.start + found.closed))
-            return "", 0, last.start + found.closed if found.closed is not None and is_closed else None
+            return _End("", 0, last.start + found.closed if found.closed is not None and is_closed else None)
         start = last.start + found.ends[-1]
     else:
         start = last.start
     gap = walked(source, frame, start, plan.file.end)
-    return (gap.open[-1].decode() if gap.open else ""), gap.closing or 0, gap.closed
+    return _End(gap.open[-1].decode() if gap.open else "", gap.closing or 0, gap.closed, gap.beside)
 
 
 def _empty(size: int) -> Outline:

@@ -165,6 +165,8 @@ class Gap:
         """Where the end tag of the root begins."""
         self.closed: int | None = None
         """Where it ends."""
+        self.beside: dict[bytes, None] = {}
+        """The names of other elements that stand around the records."""
 
     def walk(self, data: bytes, place: int, base: int, *, final: bool) -> int:
         """Walk on until a record begins, the root is closed, or the data end. Return the place of what is not complete.
@@ -200,14 +202,21 @@ class Gap:
                 self._close(piece["name"], base + place, base + piece.end())
             elif piece["name"] == self._frame.record and (self.fault is not None or self._is_among_records):
                 self.next = base + place
-            elif data[piece.end() - 2] != _SLASH and self.fault is None:
-                self.open.append(piece["name"])
+            elif self.fault is None:
+                self._begin(piece["name"], is_closed=data[piece.end() - 2] == _SLASH)
             place = piece.end()
         return place
 
     @property
     def _is_among_records(self) -> bool:
         return tuple(self.open) == self._frame.parents
+
+    def _begin(self, name: bytes, *, is_closed: bool) -> None:
+        around, level = tuple(self.open), len(self.open)
+        if self._frame.parents[:level] == around and name not in self._frame.parents[level : level + 1]:
+            self.beside[name] = None
+        if not is_closed:
+            self.open.append(name)
 
     def _close(self, name: bytes, place: int, end: int) -> None:
         if self.fault is None and self.open[-1:] == [name]:

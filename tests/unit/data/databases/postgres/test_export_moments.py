@@ -53,7 +53,7 @@ def finished(ramp: Ramp, job: str, plan: ExportPlan, chunks: Sequence[Chunk], at
     for chunk in chunks:
         ramp.transfer.process(job, attempt, plan, chunk)
     (note,) = ramp.transfer.finish(job, plan, chunks)
-    return [note, *(ramp.folder / plan.file.path).read_text().splitlines()]
+    return [note.text, *(ramp.folder / plan.file.path).read_text().splitlines()]
 
 
 def test_all_chunks_see_one_moment(ramp: Ramp, job: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec, SourceUnreadable
+from ladingd.core.job import Level
 from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import CsvFormat, ImportSpec, Table
 from ladingd.data.formats.lines import RECORD_LIMIT
@@ -49,10 +50,20 @@ def test_an_array_under_a_key_is_imported_and_the_rest_is_named(yard: Yard) -> N
 
 
 def test_an_envelope_in_one_line_is_read_as_its_name_says(yard: Yard) -> None:
-    text = json.dumps({"rows": ROWS})
-    assert yard.run(planned(yard, text)).inserted == 500
-    yard.sql("DROP TABLE t")
-    assert yard.run(planned(yard, text, "in.jsonl"), "other").inserted == 1
+    for rows in (ROWS, ROWS[:2]):
+        text = json.dumps({"rows": rows, "next": None})
+        assert yard.run(planned(yard, text), f"{len(rows)}").inserted == len(rows)
+        yard.sql("DROP TABLE t")
+        assert yard.run(planned(yard, text, "in.jsonl"), f"{len(rows)}-lines").inserted == 1
+        yard.sql("DROP TABLE t")
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_objects_in_lines_are_json_lines_whatever_the_name(yard: Yard, lines: int) -> None:
+    rows = ['{"id": 1}'] if lines == 1 else ['{"in": [{"id": 1}]}', '{"in": [{"id": 2}]}']
+    plan = planned(yard, "\n".join(rows))
+    assert plan.file.layout.format == "json_lines"
+    assert yard.run(plan).inserted == lines
 
 
 def test_a_file_without_a_name_of_its_own_is_known_by_its_content(yard: Yard) -> None:
@@ -153,3 +164,23 @@ def test_an_export_is_an_array(yard: Yard, rows: int) -> None:
     yard.run(yard.plan_export(path="out.json", chunk_keys=400))
     written = json.loads((yard.directory / "out.json").read_bytes())
     assert written == [{"id": number, "name": f'a\n"{number}'} for number in range(rows)]
+
+
+@pytest.mark.parametrize("rows", [ROWS[:1], ROWS * 40])
+def test_what_follows_the_array_is_named(yard: Yard, rows: list[object]) -> None:
+    plan = planned(yard, json.dumps({"rows": rows, "items": [{"x": 1}], "total": 5}, indent=1))
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    before = [note for note in plan.notes if "'items', 'total'" in note]
+    after = [note for note in yard.transfer.finish("job", plan, chunks) if "'items', 'total'" in note.text]
+    assert (len(before), len(after)) == ((1, 0) if len(rows) == 1 else (0, 1))
+    assert all(note.level is Level.WARNING for note in after)
+
+
+def test_a_fault_in_the_first_element_rejects_it_alone(yard: Yard) -> None:
+    plan = planned(yard, '[\n\n{"id": 1, "id": 2},\nnull,\n{"id": 3}]')
+    counts = yard.run(plan)
+    assert (counts.read, counts.inserted, counts.rejected) == (3, 1, 2)
+    assert [reject.line for reject in rejects_of(yard, plan)] == [3, 4]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec, SourceUnreadable
+from ladingd.core.job import Level, Note
 from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import CsvFormat, ImportSpec, Table, XmlFormat
 from ladingd.data.formats.lines import RECORD_LIMIT
@@ -417,3 +418,20 @@ def test_what_element_tree_writes_is_read(
         "",
     )
     assert yard.sql("SELECT a, b FROM t ORDER BY rowid")[1:] == normal
+
+
+def test_elements_far_behind_the_records_are_named(yard: Yard) -> None:
+    ways = "<way id='1'><node/></way>\n" * 30
+    nodes = "<node id='1'/>" * 100_000
+    text = f"<map><bounds/>{nodes}<bounds/>{ways}<relation/></map>"
+    plan = planned(yard, text)
+    assert any("not these around them: <bounds> (" in note for note in plan.notes)
+    yard.transfer.begin("job", 1, plan)
+    chunks = yard.chunks(plan)
+    for chunk in chunks:
+        yard.transfer.process("job", 1, plan, chunk)
+    (note, *_) = yard.transfer.finish("job", plan, chunks)
+    assert note == Note(
+        "in.xml: only the elements <node> were imported, not these behind them: <way>, <relation> (--record-element)",
+        Level.WARNING,
+    )
