@@ -124,9 +124,7 @@ class Look:
             whole = unpacked_whole(original, content) if content.compression else self.packed
             return replace(self, content=content, source=whole, packed=whole, encoding=None)
         if self.encoding is None:
-            raise InvalidSpec(
-                "encoding", f"{self.source.path} is not UTF-8, and no other encoding fits all of it: name its encoding"
-            )
+            raise InvalidSpec("encoding", f"{self.source.path} is not UTF-8, and nothing tells its encoding: name it")
         return self
 
     @property

@@ -71,6 +71,9 @@ _FIRST_MISFIT = 0xDC00
 _MISFIT_MARK = re.compile(rb"\xed([\xb0-\xb3])([\x80-\xbf])")
 """A byte that does not fit its encoding, in converted text. No valid UTF-8 contains these bytes."""
 
+USUAL = "cp1252"
+"""The encoding of text that nothing tells, such as a single accent in a short file: the one of most such files."""
+
 SAMPLE = 64 << 10
 """How many bytes of lines that are not ASCII are enough for a guess."""
 
@@ -332,13 +335,21 @@ def _guess(lines: bytes, byte: int, place: str) -> Finding | None:
         )
     if not _is_text(lines):
         return None
-    candidates = _candidates(lines)
+    candidates = _candidates(lines) or ([USUAL] if _decodes(lines, USUAL) else [])
     if not candidates:
         return None
     best, others = candidates[0], candidates[1:]
     also = f", or {' or '.join(title(each) for each in others[:2])}" if others else ""
     sign = _shown(lines, byte, best)
     return Finding(encoding=best, evidence=f"guessed: 0x{byte:02X} {place}{sign}{also}; --encoding to override")
+
+
+def _decodes(lines: bytes, encoding: str) -> bool:
+    try:
+        lines.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _shown(lines: bytes, byte: int, encoding: str) -> str:

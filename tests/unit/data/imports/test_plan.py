@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ("text", "words"),
     [
         (b"a\0b\0c", "binary file: byte 1"),
-        (b"id,name\n" + b"1,\x01\x02\x03\xe4\n" * 99, "no other encoding fits all of it: name its encoding"),
+        (b"id,name\n" + b"1,\x01\x02\x03\xe4\n" * 99, "nothing tells its encoding: name it"),
         (b'id,"name\n1,2\n', "never closed"),
     ],
 )
