@@ -60,6 +60,8 @@ class CsvFormat:
     delimiter: str = ""
     quote: str = ""
     header: Header = Header.UNSPECIFIED
+    header_lines: int = 0
+    """How many lines name the columns; 0: it is detected."""
     skip_lines: int | None = None
     """The lines before the header or the first record."""
     comment: str = ""
@@ -78,6 +80,8 @@ class ExcelFormat:
     range: str = ""
     """The cells, such as ``B3:F200`` or ``B:F``; empty: all."""
     header: Header = Header.UNSPECIFIED
+    header_lines: int = 0
+    """How many rows name the columns; 0: it is detected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -82,6 +82,7 @@ def _csv(message: spec_pb2.CsvFormat) -> CsvFormat:
         delimiter=message.delimiter,
         quote=message.quote,
         header=_HEADERS.get(message.header, Header.UNSPECIFIED),
+        header_lines=message.header_lines,
         skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
         comment=message.comment,
         escape=message.escape,
@@ -101,7 +102,10 @@ def _fixed_width(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
 
 def _excel(message: spec_pb2.ExcelFormat) -> ExcelFormat:
     return ExcelFormat(
-        sheet=message.sheet, range=message.range, header=_HEADERS.get(message.header, Header.UNSPECIFIED)
+        sheet=message.sheet,
+        range=message.range,
+        header=_HEADERS.get(message.header, Header.UNSPECIFIED),
+        header_lines=message.header_lines,
     )
 
 
@@ -153,6 +157,7 @@ def _csv_message(value: CsvFormat) -> spec_pb2.CsvFormat:
         delimiter=value.delimiter,
         quote=value.quote,
         header=f"HEADER_{value.header}",
+        header_lines=value.header_lines,
         skip_lines=value.skip_lines,
         comment=value.comment,
         escape=value.escape,
@@ -184,4 +189,6 @@ def _fixed_width_message(value: FixedWidthFormat) -> spec_pb2.FixedWidthFormat:
 
 
 def _excel_message(value: ExcelFormat) -> spec_pb2.ExcelFormat:
-    return spec_pb2.ExcelFormat(sheet=value.sheet, range=value.range, header=f"HEADER_{value.header}")
+    return spec_pb2.ExcelFormat(
+        sheet=value.sheet, range=value.range, header=f"HEADER_{value.header}", header_lines=value.header_lines
+    )

@@ -63,6 +63,8 @@ class CsvFormat:
     delimiter: str = ""
     quote: str = ""
     header: Header = Header.DEFAULT
+    header_lines: int = 0
+    """How many records name the columns; 0: it is detected."""
     skip_lines: int | None = None
     """The lines before the header or the first record. None: they are detected."""
     comment: str = ""
@@ -81,6 +83,8 @@ class ExcelFormat:
     range: str = ""
     """The cells, such as ``B3:F200`` or ``B:F``; empty: all."""
     header: Header = Header.DEFAULT
+    header_lines: int = 0
+    """How many rows name the columns; 0: it is detected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ formats = st.builds(
     delimiter=st.sampled_from(["", "\t", ";", "|", "@@@"]),
     quote=st.sampled_from(["", '"', "'"]),
     header=st.sampled_from(Header),
+    header_lines=st.integers(0, 20),
     skip_lines=st.one_of(st.none(), st.integers(0, 2**31 - 1)),
     comment=st.sampled_from(["", "#", "none"]),
     escape=st.sampled_from(["", "\\", "none"]),

@@ -61,7 +61,11 @@ def test_a_job_as_json() -> None:
     [
         SPEC,
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"))),
-        JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), excel=ExcelFormat(sheet="2"))),
+        JobSpec(
+            kind=ImportSpec(
+                files=(File(path="a"),), target=Table(table="t"), excel=ExcelFormat(sheet="2", header_lines=2)
+            )
+        ),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), flatten=True)),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), xml=XmlFormat(record_element="x"))),
         JobSpec(

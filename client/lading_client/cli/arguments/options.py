@@ -59,6 +59,16 @@ HeaderOption = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first record names the columns.", show_default="detected"),
 ]
+HeaderLinesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--header-lines",
+        metavar="N",
+        min=1,
+        help="How many lines are the header; their names are joined.",
+        show_default="detected",
+    ),
+]
 DelimiterOption = Annotated[
     str, typer.Option("--delimiter", metavar="TEXT", help="What separates fields; or `tab`.", show_default=False)
 ]

@@ -19,6 +19,7 @@ from lading_client.cli.arguments.options import (
     ExportWidthsOption,
     FlattenOption,
     FormatOption,
+    HeaderLinesOption,
     HeaderOption,
     LabelOption,
     MemberOption,
@@ -83,6 +84,7 @@ def import_file(
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
     header: HeaderOption = None,
+    header_lines: HeaderLinesOption = None,
     escape: EscapeOption = "",
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
@@ -105,7 +107,7 @@ def import_file(
     with _usage(ours):
         given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
-    csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
+    csv = _csv(delimiter, quote, header, header_lines, escape, skip_lines, comment, ragged)
     fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
     wanted = ImportSpec(
         files=tuple(each.file for each in given),
@@ -160,6 +162,7 @@ def preview_file(
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
     header: HeaderOption = None,
+    header_lines: HeaderLinesOption = None,
     escape: EscapeOption = "",
     skip_lines: SkipOption = None,
     comment: CommentOption = "",
@@ -178,7 +181,7 @@ def preview_file(
     with _usage(ours):
         given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
-    csv = _csv(delimiter, quote, header, escape, skip_lines, comment, ragged)
+    csv = _csv(delimiter, quote, header, header_lines, escape, skip_lines, comment, ragged)
     fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
     wanted = ImportSpec(
         files=tuple(each.file for each in given),
@@ -400,6 +403,7 @@ def _csv(
     delimiter: str,
     quote: str,
     header: bool | None,
+    header_lines: int | None,
     escape: str,
     skip_lines: int | None,
     comment: str,
@@ -409,6 +413,7 @@ def _csv(
         delimiter=character(delimiter),
         quote=character(quote),
         header=_header(header),
+        header_lines=header_lines or 0,
         skip_lines=skip_lines,
         comment=comment,
         escape=escape,
@@ -420,7 +425,7 @@ def _fixed_width(ours: Session, widths: str, csv: CsvFormat, others: str = "") -
     """The options of fixed width, which take the place of those of CSV."""
     if not widths:
         return FixedWidthFormat()
-    if csv.delimiter or csv.quote or csv.escape or others:
+    if csv.delimiter or csv.quote or csv.header_lines or csv.escape or others:
         raise ours.usage(
             "--widths is for fixed width, whose other options are --header, --skip-lines, --comment and --ragged"
         )
@@ -433,9 +438,11 @@ def _excel(ours: Session, sheet: str, cells: str, csv: CsvFormat) -> ExcelFormat
     """The options of Excel, which take the place of those of CSV."""
     if not sheet and not cells:
         return ExcelFormat()
-    if replace(csv, header=Header.UNSPECIFIED, ragged=Ragged.UNSPECIFIED) != CsvFormat():
-        raise ours.usage("--sheet and --range are for Excel, which has no other options than --header")
-    return ExcelFormat(sheet=sheet, range=cells, header=csv.header)
+    if replace(csv, header=Header.UNSPECIFIED, header_lines=0, ragged=Ragged.UNSPECIFIED) != CsvFormat():
+        raise ours.usage(
+            "--sheet and --range are for Excel, which has no other options than --header and --header-lines"
+        )
+    return ExcelFormat(sheet=sheet, range=cells, header=csv.header, header_lines=csv.header_lines)
 
 
 def _xml(ours: Session, record_element: str, cells: str, csv: CsvFormat) -> XmlFormat:

@@ -180,6 +180,7 @@ def _csv_format(message: spec_pb2.CsvFormat) -> CsvFormat:
         delimiter=message.delimiter,
         quote=message.quote,
         header=_HEADERS[message.header],
+        header_lines=message.header_lines,
         skip_lines=message.skip_lines if message.HasField("skip_lines") else None,
         comment=message.comment,
         escape=message.escape,
@@ -201,7 +202,12 @@ def _fixed_width_format(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
 def _excel_format(message: spec_pb2.ExcelFormat) -> ExcelFormat:
     if message.header not in _HEADERS:
         raise InvalidSpec("header", f"has no value {int(message.header)}")
-    return ExcelFormat(sheet=message.sheet, range=message.range, header=_HEADERS[message.header])
+    return ExcelFormat(
+        sheet=message.sheet,
+        range=message.range,
+        header=_HEADERS[message.header],
+        header_lines=message.header_lines,
+    )
 
 
 def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
@@ -252,6 +258,7 @@ def _csv_message(csv: CsvFormat) -> spec_pb2.CsvFormat:
         delimiter=csv.delimiter,
         quote=csv.quote,
         header=headers[csv.header],
+        header_lines=csv.header_lines,
         skip_lines=csv.skip_lines,
         comment=csv.comment,
         escape=csv.escape,
@@ -285,4 +292,6 @@ def _fixed_width_message(fixed: FixedWidthFormat) -> spec_pb2.FixedWidthFormat:
 
 def _excel_message(excel: ExcelFormat) -> spec_pb2.ExcelFormat:
     headers = {header: value for value, header in _HEADERS.items()}
-    return spec_pb2.ExcelFormat(sheet=excel.sheet, range=excel.range, header=headers[excel.header])
+    return spec_pb2.ExcelFormat(
+        sheet=excel.sheet, range=excel.range, header=headers[excel.header], header_lines=excel.header_lines
+    )

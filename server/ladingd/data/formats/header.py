@@ -89,16 +89,82 @@ class Judgement(NamedTuple):
 
     header: bool
     doubt: str = ""
+    lines: int = 1
+    """How many records are the header."""
 
 
 _PRESENT = "--header to override"
 _ABSENT = "--no-header to override"
+_BOTH = "--header-lines 2 to override"
 
 
-def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) -> Judgement:
-    """Judge the fields of the first record, alone and against the columns below."""
-    texts = [(field or "").strip() for field in first]
-    columns = [[value.strip() for value in column if value and value.strip()] for column in below]
+def judge_lines(
+    first: Sequence[str | None], second: Sequence[str | None], below: Sequence[Sequence[str | None]]
+) -> Judgement:
+    """Judge whether the first record is the header, or the first two are. ``below``: the columns below both.
+
+    The first of two has gaps, as merged cells leave them, and its values stand out from the columns below. The second
+    is a header beyond doubt.
+    """
+    judged = judge(first, [(field, *column) for field, column in zip(second, below, strict=True)])
+    if all(first) or not any(first):
+        return judged
+    lower = judge(second, below, repeats=True)
+    if not lower.header or lower.doubt:
+        return judged
+    if _stands_out(first, below):
+        return Judgement(True, lines=2)
+    return Judgement(judged.header, f"the second record looks like a header; {_BOTH}")
+
+
+def _stands_out(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) -> bool:
+    """Whether a value differs in kind from the column below, and none is like it. Years differ if they are several and
+    none occurs below."""
+    texts, columns = _stripped(first, below)
+    years = [text for text in texts if _YEAR.fullmatch(text)]
+    of_years = len(set(years)) == len(years) > 1 and not any(
+        _YEAR.fullmatch(each) for column in columns for each in column
+    )
+    found = False
+    for text, kind in zip(texts, map(_common_kind, columns), strict=True):
+        own = _kind(text)
+        if not text or own in ("letter", "nothing"):
+            continue
+        if of_years and _YEAR.fullmatch(text):
+            found = True
+        elif kind not in _NO_CONTRAST:
+            if own == kind:
+                return False
+            found = True
+    return found
+
+
+def joined_names(lines: Sequence[Sequence[str | None]]) -> list[str]:
+    """The names of columns whose header has several lines.
+
+    A cell of an upper line also stands for the empty ones right of it, up to the next cell of its own line or of one
+    above. Columns behind the last cell have no name.
+    """
+    width = max(map(len, lines))
+    full = [[*((cell or "").strip() for cell in line), *[""] * (width - len(line))] for line in lines]
+    filled: list[list[str]] = []
+    begun: set[int] = set()
+    for line in full[:-1]:
+        begun.update(place for place, cell in enumerate(line) if cell)
+        cell, cells = "", []
+        for place in range(width):
+            cell = line[place] if place in begun else cell
+            cells.append(cell)
+        filled.append(cells)
+    end = max((place + 1 for line in full for place, cell in enumerate(line) if cell), default=0)
+    names = [" ".join(cell for cell in column if cell) for column in zip(*filled, full[-1], strict=True)]
+    return [*names[:end], *[""] * (width - end)]
+
+
+def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]], *, repeats: bool = False) -> Judgement:
+    """Judge the fields of the first record, alone and against the columns below. ``repeats``: several columns may have
+    the same name if the columns below give evidence."""
+    texts, columns = _stripped(first, below)
     kinds = [_common_kind(column) for column in columns]
     if _name_years(texts, columns):
         return Judgement(True)
@@ -106,7 +172,7 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
         text and kind not in _NO_CONTRAST and kind != _kind(text) and _kind(text) in (None, *_WORDS)
         for text, kind in zip(texts, kinds, strict=True)
     )
-    against = _reason_against(texts, columns, kinds)
+    against = _reason_against(texts, columns, kinds, repeats=repeats and contrast)
     if against:
         return Judgement(False, f"{against}; {_PRESENT}" if contrast or not _has_kind(texts) else "")
     if contrast:
@@ -118,6 +184,12 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) ->
         return Judgement(True, "" if any(columns) else f"there is no record to compare it with; {_ABSENT}")
     what = "all columns are text" if any(columns) else "there is no record to compare it with"
     return Judgement(written, f"{what}; {_ABSENT if written else _PRESENT}")
+
+
+def _stripped(first: Sequence[str | None], below: Sequence[Sequence[str | None]]) -> tuple[list[str], list[list[str]]]:
+    """The fields of a record, and the values below that are not blank."""
+    texts = [(field or "").strip() for field in first]
+    return texts, [[value.strip() for value in column if value and value.strip()] for column in below]
 
 
 def _name_years(texts: list[str], columns: list[list[str]]) -> bool:
@@ -142,7 +214,7 @@ def _has_kind(texts: list[str]) -> bool:
     return any(_kind(text) not in (None, *_WORDS) and not _YEAR.fullmatch(text) for text in texts)
 
 
-def _reason_against(texts: list[str], columns: list[list[str]], kinds: list[str | None]) -> str:
+def _reason_against(texts: list[str], columns: list[list[str]], kinds: list[str | None], *, repeats: bool) -> str:
     """Why the first record cannot be names; empty: it can."""
     if not any(texts):
         return "the first record is empty"
@@ -159,7 +231,7 @@ def _reason_against(texts: list[str], columns: list[list[str]], kinds: list[str 
         if any(map(str.isdigit, text)) and column and _shape(text) == _shape(column[0]) == _shape(column[-1]):
             return f"{text[:40]!r} is written like the values below"
     folded = [text.casefold() for text in texts if text]
-    if len(set(folded)) < len(folded) and not any(map(_is_common, folded)):
+    if not repeats and len(set(folded)) < len(folded) and not any(map(_is_common, folded)):
         return "a value occurs twice in the first record"
     return ""
 
@@ -198,6 +270,11 @@ def _are_written_as_names(column: list[str]) -> bool:
 
 def _shape(text: str) -> str:
     return re.sub(r"[A-Z]", "A", re.sub(r"[a-z]", "a", re.sub(r"[0-9]", "9", text)))
+
+
+def shown_header(lines: int) -> str:
+    """What people are told of a header of so many records."""
+    return "no" if not lines else "yes" if lines == 1 else f"yes, {lines} lines"
 
 
 def different_names(names: list[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -17,8 +17,9 @@ from ladingd.data.formats.csv.reader import read_piece
 from ladingd.data.formats.csv.sample import read_head
 from ladingd.data.formats.csv.writer import CsvWriter
 from ladingd.data.formats.format import Format, Outline
+from ladingd.data.formats.header import shown_header
 from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning, lines_until
-from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.options import HEADER_LINES, check_header_lines, refuse_options
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Csv(Format):
             check_marks(_to_write(spec), writes=True)
         else:
             check_marks(spec.csv, writes=False)
+            check_header_lines("csv", spec.csv)
 
     def outline(self, source: Source, size: int, spec: ImportSpec, column_limit: int) -> Outline:
         beginning = find_beginning(source, size)
@@ -74,7 +76,7 @@ class Csv(Format):
             end=size,
             first_line=first_line,
             names=head.names,
-            named=head.named,
+            named=head.header_lines > 0,
             columns=parsed.columns[: len(head.names)],
             lines=(first_line + places.lines(np.array(kept, np.int64))).tolist(),
             whole=beginning.start + head.start + len(head.records) >= size,
@@ -89,6 +91,7 @@ class Csv(Format):
             spec.csv,
             delimiter=spec.csv.delimiter or (delimiter if delimiter != NO_DELIMITER else ""),
             header=Header.PRESENT if outline.named else Header.ABSENT,
+            header_lines=int(outline.layout.details.get(HEADER_LINES, "0")),
         )
         return replace(spec, csv=csv)
 
@@ -123,6 +126,8 @@ def _layout(head: Head, null_words: tuple[str, ...], *, fill: bool) -> Layout:
     details = dict(replace(head.dialect, null_words=null_words).details())
     if head.fields != len(head.names):
         details[FIELDS] = str(head.fields)
+    if head.header_lines > 1:
+        details[HEADER_LINES] = str(head.header_lines)
     if fill:
         details[RAGGED] = FILL
     return Layout(format=NAME, details=details)
@@ -137,7 +142,7 @@ def _detected(head: Head) -> dict[str, str]:
     found = {
         "delimiter": _with_doubt(shown, head.delimiter_doubt),
         "quote": f"{dialect.quote}, escaped by {dialect.escape}" if dialect.escape else dialect.quote,
-        "header": _with_doubt("yes" if head.named else "no", head.doubt),
+        "header": _with_doubt(shown_header(head.header_lines), head.doubt),
         "encoding": "UTF-8",
     }
     if dialect.comment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from ladingd.data.formats.csv.parser import parse
 from ladingd.data.formats.csv.quoting import TEXT_AFTER_QUOTE, UNTERMINATED_QUOTE, Kind, grammar_of
 from ladingd.data.formats.csv.structure import count_fields, find_structure
 from ladingd.data.formats.csv.wide_delimiter import is_wide, with_narrow
-from ladingd.data.formats.header import different_names, judge
+from ladingd.data.formats.header import Judgement, different_names, joined_names, judge, judge_lines
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, lines_in, without_line_end
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ _REFUSALS = {
 
 _LINE = re.compile(rb"\r\n|\r|\n")
 
-_FIRST = 2
-"""The number of records that decide: the possible header and the record after it."""
+_FIRST = 3
+"""The number of records that decide: a header of up to two records and the record after it."""
 
 _COUNTED = 1_000_000
 """The columns of a record with too many are counted up to this number, for the message."""
@@ -57,8 +58,8 @@ class Head:
     names: list[str]
     fields: int
     """How many fields the records have. The last one is no column if it has neither a name nor a value."""
-    named: bool
-    """The first record names the columns."""
+    header_lines: int
+    """How many records name the columns."""
     doubt: str
     """Why the decision on the header is uncertain, and which option overrides it; empty: it is certain."""
     delimiter_doubt: str
@@ -82,35 +83,39 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
     structure = find_structure(text, wanted, final=end == size)
     dialect = structure.dialect
     ends = frame(text[structure.start :], dialect, final=end == size).record_ends
-    if ends.size < _FIRST and end < size:
+    needed = max(_FIRST, wanted.header_lines + 1)
+    if ends.size < needed and end < size:
         end = min(beginning.start + RECORD_LIMIT + 1, size)
         text = decodable(source.read(beginning.start, end), source.path, beginning, whole=end == size)
-        ends = _first_ends(text[structure.start :], dialect, final=end == size)
+        ends = _first_ends(text[structure.start :], dialect, needed, final=end == size)
     preamble, text = text[: structure.start], text[structure.start :]
     first_line = beginning.lines + lines_in(preamble) + 1
     if not ends.size:
         raise InvalidSpec(FILE_FIELD, f"{source.path}: {_endless(text)}")
     first = int(ends[0])
     record = without_line_end(text[:first])
-    judged = _read(record, dialect)
-    if judged.kind is Kind.REFUSED:
-        what = _REFUSALS[judged.code]
+    found = _read(record, dialect)
+    if found.kind is Kind.REFUSED:
+        what = _REFUSALS[found.code]
         raise InvalidSpec(FILE_FIELD, f"{source.path}: {what} (line {first_line:,}): correct that line")
     width = count_fields(record, dialect, column_limit + 1)
     if max(width, structure.fields) > column_limit:
-        found = f"{count_fields(record, dialect, _COUNTED):,}"
-        more = "at least " if found == f"{_COUNTED:,}" else ""
+        counted = f"{count_fields(record, dialect, _COUNTED):,}"
+        more = "at least " if counted == f"{_COUNTED:,}" else ""
         raise InvalidSpec(
-            FILE_FIELD, f"{source.path} has {more}{found} columns; at most {column_limit:,} can be imported"
+            FILE_FIELD, f"{source.path} has {more}{counted} columns; at most {column_limit:,} can be imported"
         )
-    columns = parse(record, replace(dialect, comment=""), width).columns
-    fields = [column[0].as_py() if len(column) else None for column in columns]
-    fields = [field.strip() if field else field for field in fields]
+    fields = _fields(record, dialect, width)
     number = structure.fields if structure.fields > 1 else width
     behind = text[first : int(ends[-1])]
-    header, doubt = _judged(fields, behind, dialect, number, wanted)
+    judged = _judged(fields, behind, dialect, number, wanted)
     notes = _before(structure, preamble, beginning)
-    if header:
+    if judged.header:
+        if judged.lines > 1:
+            fields, first = _header(text, ends.tolist(), dialect, judged.lines, source.path)
+            behind = text[first : int(ends[-1])]
+            last = first_line + lines_in(without_line_end(text[:first]))
+            notes += (f"lines {first_line:,} to {last:,} are the header; their names are joined",)
         names, number, more_notes = _fitted(fields, number, behind, dialect)
         notes += more_notes
         start, records = first, behind
@@ -124,14 +129,34 @@ def read_head(source: Source, beginning: Beginning, size: int, wanted: CsvFormat
         dialect=dialect,
         names=names,
         fields=number,
-        named=header,
-        doubt=doubt,
+        header_lines=judged.lines if judged.header else 0,
+        doubt=judged.doubt,
         delimiter_doubt=structure.doubt,
         start=structure.start + start,
         lines=lines_in(preamble) + lines_in(text[:start]),
         records=records,
         notes=(*notes, *renamed),
     )
+
+
+def _fields(record: bytes, dialect: Dialect, width: int) -> list[str | None]:
+    """The fields of a record that may be a header."""
+    columns = parse(record, replace(dialect, comment=""), width).columns
+    fields = [column[0].as_py() if len(column) else None for column in columns]
+    return [field.strip() if field else field for field in fields]
+
+
+def _header(text: bytes, ends: list[int], dialect: Dialect, number: int, path: str) -> tuple[list[str | None], int]:
+    """The names of a header of several records, and where it ends. Raises InvalidSpec."""
+    lines: list[list[str | None]] = []
+    for start, end in pairwise([0, *ends]):
+        record = without_line_end(text[start:end])
+        if not record.strip() or (dialect.comment and record.startswith(dialect.comment.encode())):
+            continue
+        lines.append(_fields(record, dialect, count_fields(record, dialect, _COUNTED)))
+        if len(lines) == number:
+            return [name or None for name in joined_names(lines)], end
+    raise InvalidSpec("csv.header_lines", f"{path} has only {len(lines)} records, and {number} are to be the header")
 
 
 def _read(record: bytes, dialect: Dialect) -> Found:
@@ -187,12 +212,12 @@ def _has_values(records: bytes, dialect: Dialect, width: int) -> bool:
     return bool(last.null_count < len(last))
 
 
-def _judged(
-    fields: list[str | None], behind: bytes, dialect: Dialect, number: int, wanted: CsvFormat
-) -> tuple[bool, str]:
-    """Whether the first record is a header, and why that is uncertain."""
+def _judged(fields: list[str | None], behind: bytes, dialect: Dialect, number: int, wanted: CsvFormat) -> Judgement:
+    """Whether the first records are a header, and why that is uncertain."""
+    if wanted.header_lines:
+        return Judgement(True, lines=wanted.header_lines)
     if wanted.header is not Header.DEFAULT:
-        return wanted.header is Header.PRESENT, ""
+        return Judgement(wanted.header is Header.PRESENT)
     judged = max(_JUDGED_VALUES // number, _FEWEST_RECORDS)
     ends = frame(behind, dialect, final=True).record_ends[:judged]
     some = parse(behind[: ends[-1]] if ends.size else b"", dialect, number)
@@ -205,16 +230,21 @@ def _judged(
         and not some.columns[-1].null_count < len(some.columns[-1])
     ):
         fitted[-1] = f"column{number}"
-    return judge(fitted, [[str(value) for value in column.to_pylist() if value] for column in some.columns])
+    columns = [[str(value) if value else None for value in column.to_pylist()] for column in some.columns]
+    blank = set(some.skipped.tolist())
+    second = next(index for index in count() if index not in blank)
+    if not columns[0] or second in {*some.refused, *(each.index for each in some.misshapen)}:
+        return judge(fitted, columns)
+    return judge_lines(fitted, [column[0] for column in columns], [column[1:] for column in columns])
 
 
-def _first_ends(text: bytes, dialect: Dialect, *, final: bool) -> Positions:
-    """The ends of the first two records, as far as they end. The other records are not read: there may be very many."""
+def _first_ends(text: bytes, dialect: Dialect, number: int, *, final: bool) -> Positions:
+    """The ends of so many records, as far as they end. The other records are not read: there may be very many."""
     if is_wide(dialect):
-        return frame(text, dialect, final=final).record_ends[:_FIRST]
+        return frame(text, dialect, final=final).record_ends[:number]
     ends: list[int] = []
     position = 0
-    while len(ends) < _FIRST and position < len(text):
+    while len(ends) < number and position < len(text):
         line = _LINE.search(text, position)
         known = line is not None and (line.end() < len(text) or final)
         found = grammar_of(dialect).read(text, position, line.start() if line and known else None, final=final)

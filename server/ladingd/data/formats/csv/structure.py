@@ -242,6 +242,9 @@ class _Looker:
         text = self.text[records[first].start :]
         certain = dialect.delimiter != "," or text.count(b",") > len(_DECIMAL_COMMA.findall(text))
         regular = sum(each.regular for each in records[first:]) * 10 // len(table)
+        above = self.wanted.header_lines - 1
+        if 0 < above <= first and _names_columns(records[first], records[first + 1 :], dialect, fields):
+            first -= above  # What looks like a title is part of the header.
         return _Candidate(
             regular, certain, first == 0, share, fields, rank, records[first].start if first else 0, dialect
         )

@@ -10,11 +10,11 @@ import pyarrow as pa
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import Header, ImportSpec
 from ladingd.data.formats.columnar.format import Columnar
-from ladingd.data.formats.columnar.rows import Contents, Group
+from ladingd.data.formats.columnar.rows import Contents, Damaged, Group
 from ladingd.data.formats.excel.sheet import Range, column_of, read_sheet, text_of, without_collection
 from ladingd.data.formats.excel.writer import ExcelWriter
-from ladingd.data.formats.header import judge
-from ladingd.data.formats.options import refuse_options
+from ladingd.data.formats.header import Judgement, joined_names, judge, judge_lines, shown_header
+from ladingd.data.formats.options import HEADER_LINES, check_header_lines, refuse_options
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -63,8 +63,10 @@ class Excel(Columnar):
         return sample.startswith(_ZIPPED) and is_book
 
     def check(self, spec: ImportSpec | ExportSpec) -> None:
-        refuse_options(spec, self.title, own="excel", but=("header",))
+        refuse_options(spec, self.title, own="excel", but=("header", "header_lines"))
         if isinstance(spec, ImportSpec):
+            check_header_lines("csv", spec.csv)
+            check_header_lines("excel", spec.excel)
             try:
                 Range.parse(spec.excel.range)
             except ValueError as error:
@@ -72,11 +74,21 @@ class Excel(Columnar):
 
     def options(self, spec: ImportSpec) -> Mapping[str, str]:
         header = spec.csv.header if spec.excel.header is Header.DEFAULT else spec.excel.header
-        return {"sheet": spec.excel.sheet, "range": spec.excel.range, "header": header.value}
+        return {
+            "sheet": spec.excel.sheet,
+            "range": spec.excel.range,
+            "header": header.value,
+            HEADER_LINES: str(spec.excel.header_lines or spec.csv.header_lines),
+        }
 
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         header = Header.PRESENT if outline.named else Header.ABSENT
-        return replace(spec, csv=replace(spec.csv, header=header), excel=replace(spec.excel, header=header))
+        lines = int(outline.layout.details[HEADER_LINES])
+        return replace(
+            spec,
+            csv=replace(spec.csv, header=header),
+            excel=replace(spec.excel, header=header, header_lines=lines),
+        )
 
     def look(self, source: Source, size: int, options: Mapping[str, str]) -> ExcelContents:
         with without_collection():
@@ -97,15 +109,14 @@ class Excel(Columnar):
             notes.append(f"{lines} above the table and {'was' if above == 1 else 'were'} skipped")
         rows = rows[above:]
         texts = [[None if cell == "" else text_of(cell) for cell in row] for row in rows[: _COMPARED + 1]]
-        judged = judge(texts[0], list(zip(*texts[1:], strict=True)) or [()] * len(texts[0])) if texts else None
-        header = Header(options.get("header", Header.DEFAULT.value))
-        named = judged is not None and (judged.header if header is Header.DEFAULT else header is Header.PRESENT)
-        shown = "yes" if named else "no"
-        if judged is not None and header is Header.DEFAULT and judged.doubt:
-            shown = f"{shown} (not certain: {judged.doubt})"
+        judged = _judged(texts, options)
+        header_lines = judged.lines if judged.header else 0
+        if header_lines > len(rows):
+            raise Damaged(f"has only {len(rows)} rows below its titles, and {header_lines} are to be the header")
+        shown = shown_header(header_lines) + (f" (not certain: {judged.doubt})" if judged.doubt else "")
         width = len(rows[0]) if rows else 0
-        names = _names(texts[0] if named else [None] * width)
-        columns = [column_of(column) for column in zip(*rows[named:], strict=True)]
+        names = _names(joined_names(texts[:header_lines]) if header_lines else [None] * width)
+        columns = [column_of(column) for column in zip(*rows[header_lines:], strict=True)]
         columns = columns or [pa.nulls(0, pa.string())] * width
         table = pa.RecordBatch.from_arrays(columns, names=names)
         group = Group(first=0, rows=table.num_rows, size=int(size * _WEIGHT), start=0, end=size)
@@ -113,16 +124,31 @@ class Excel(Columnar):
             schema=table.schema,
             groups=[group],
             table=table,
-            named=named,
-            first_line=sheet.first_line + above + named,
+            named=header_lines > 0,
+            first_line=sheet.first_line + above + header_lines,
             blank_is_empty=True,
-            options={**options, "sheet": sheet.name, "header": (Header.PRESENT if named else Header.ABSENT).value},
+            options={
+                **options,
+                "sheet": sheet.name,
+                "header": (Header.PRESENT if header_lines else Header.ABSENT).value,
+                HEADER_LINES: str(header_lines),
+            },
             detected={"sheet": repr(sheet.name), "header": shown},
             notes=notes,
         )
 
     def writer(self, layout: Layout, columns: Sequence[Column]) -> ExcelWriter:
         return ExcelWriter(columns=columns)
+
+
+def _judged(texts: Sequence[Sequence[str | None]], options: Mapping[str, str]) -> Judgement:
+    """Whether the first rows are a header, and why that is uncertain."""
+    header, lines = Header(options.get("header", Header.DEFAULT.value)), int(options.get(HEADER_LINES, "0"))
+    if lines or header is not Header.DEFAULT:
+        return Judgement(header is not Header.ABSENT and bool(texts), lines=lines or 1)
+    if len(texts) < 2:
+        return judge(texts[0], [()] * len(texts[0])) if texts else Judgement(False)
+    return judge_lines(texts[0], texts[1], [*zip(*texts[2:], strict=True)] or [()] * len(texts[0]))
 
 
 def _names(header: Sequence[str | None]) -> list[str]:
