@@ -133,7 +133,7 @@ class ImportSpec:
     encoding: str = ""
     """The encoding of the file's text; empty: detected."""
     member: str = ""
-    """The file in an archive; empty: its only one."""
+    """The files of archives: a name or a pattern; empty: all."""
     flatten: bool = False
     """The fields of nested objects are columns, called by their paths: ``address.city``."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES

@@ -102,7 +102,8 @@ EncodingOption = Annotated[
     ),
 ]
 MemberOption = Annotated[
-    str, typer.Option("--member", metavar="NAME", help="The file in an archive.", show_default="its only one")
+    str,
+    typer.Option("--member", metavar="NAME", help="The files of an archive: a name or a pattern.", show_default="all"),
 ]
 RaggedOption = Annotated[
     RaggedChoice | None,

@@ -1,5 +1,6 @@
 """`lading import`, `export` and `run`: create a job, start it, wait for it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from lading_client.files.upload import StoredFile
 
 _TABLE = "[CONNECTION.]TABLE"
+_MANY = re.compile(r"[*?\[]|/$|^\.+$")
+"""A path that stands for several files."""
 _NEW_TABLE = "preview"
 
 
@@ -142,8 +145,9 @@ def _without_streams(ours: Session, given: Sequence[Given], spools: ExitStack) -
 
 
 def _named(given: Sequence[Given]) -> str:
-    """The files in a label."""
-    first = basename(given[0].file.path)
+    """The files in a label. A pattern or a directory is shown as it was given."""
+    path = given[0].path
+    first = path if _MANY.search(path) else basename(given[0].file.path)
     return first if len(given) == 1 else f"{first} and {len(given) - 1:,} more"
 
 
