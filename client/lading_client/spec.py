@@ -117,8 +117,8 @@ class ImportSpec:
     8 MiB.
 
     ``file_format`` is ``csv``, ``fixed_width``, ``json_lines``, ``json``, ``xml``, ``parquet``, ``arrow`` or ``excel``.
-    If it is empty, the file's content or name decides. ``encoding`` is detected if it is empty. ``member`` is the file
-    in an archive that has several.
+    If it is empty, the file's content or name decides. ``encoding`` is detected if it is empty. ``member`` names the
+    files of an archive, by a name or a pattern; empty: all.
     """
 
     files: tuple[File, ...]
