@@ -51,6 +51,8 @@ class Outline:
     """The types of the columns that the format itself declares, by column name."""
     inferred: bool = False
     """These types come from the sample: the format declares one for each value, and none for a column."""
+    raw: Sequence[bytes] = ()
+    """The records of the sample as the file has them, if the format learns from more of them."""
     detected: Mapping[str, str] = field(default_factory=dict)
     """What people are told about the layout: ``{"delimiter": "comma"}``."""
     decimal_mark: str = ""
@@ -144,6 +146,8 @@ class Format(ABC):
     """Memory does not grow with the file. Files of a format that is not bounded are limited in size."""
     sparse: ClassVar[bool] = False
     """Records name their fields, so a file may lack a column that another one has."""
+    telling_faults: ClassVar[frozenset[str]] = frozenset()
+    """The codes of faults that tell of a column that the sample lacks."""
     surveyed_whole: ClassVar[int] = 16 << 20
     """The size in bytes up to which a plan reads a whole file to decide on the types of its columns."""
     unit: ClassVar[str] = "bytes"
@@ -173,6 +177,10 @@ class Format(ABC):
     def has_columns_of(self, outline: Outline, first: Outline) -> bool:
         """Whether a file of a sparse format has no column that the first file of the same job lacks."""
         return set(outline.names) <= set(first.names)
+
+    def learn(self, outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+        """The outline with the columns and types of further records. Raises InvalidSpec if they cannot be columns."""
+        return outline
 
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         """The spec with what was found in a file, for another file of the same job."""

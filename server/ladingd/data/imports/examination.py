@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
@@ -15,9 +16,10 @@ from ladingd.data.imports.survey import surveyed
 from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ladingd.core.spec import File, ImportSpec
+    from ladingd.data.databases.target import TargetTable
     from ladingd.data.files.content import Look
     from ladingd.data.files.roots import Source
 
@@ -32,6 +34,15 @@ class Examination:
     """With a sample of the whole file."""
     notes: tuple[str, ...] = ()
     """What people should know about the file."""
+    is_open: bool = False
+    """Later files may have further columns, because the records of all files before name their fields."""
+
+    def with_columns_of(self, later: Examination) -> Examination:
+        """The same with the columns that only a later file has, for the files after it."""
+        is_open, outline = self.is_open and later.form.sparse, self.outline
+        if is_open and not later.form.has_columns_of(later.outline, outline):
+            outline = replace(outline, names=[*dict.fromkeys((*outline.names, *later.outline.names))])
+        return replace(self, outline=outline, is_open=is_open)
 
 
 def examine(
@@ -44,11 +55,12 @@ def examine(
     column_limit: int,
     share: int,
     first: Examination | None,
+    table: TargetTable | None,
 ) -> Examination:
     """Look at a file. ``draft``: the plan without files and columns.
 
-    ``share``: the number of files, which share the time of a plan. ``first``: the first file, whose columns this one
-    must have. Raises InvalidSpec.
+    ``share``: the number of files, which share the time of a plan. ``first``: the files before, whose columns this one
+    must have. ``table``: the existing table. Raises InvalidSpec.
     """
     state, size = source.state, source.size
     found = look(source, spec, member, share)
@@ -71,15 +83,17 @@ def examine(
         first_line=outline.first_line,
         order=order,
     )
+    learn = partial(_learn, form, name, column_limit, first, table)
+    outline = _surveyed(form, found, replace(draft, files=(file,)), outline, share, learn)
+    file = replace(file, layout=outline.layout)
     notes = (
         *(() if spec.file_format else contradiction(found.name, form)),
         *outline.notes,
         *([f"{found.damage}; the records before are imported, then the job fails"] if found.damage else []),
     )
-    outline = _surveyed(form, found, replace(draft, files=(file,)), outline, share)
     if source.state != state:
         raise InvalidSpec("files[0].path", f"{source.path} is being written: create the job when it is complete")
-    return Examination(file=file, form=form, outline=outline, notes=notes)
+    return Examination(file=file, form=form, outline=outline, notes=notes, is_open=form.sparse)
 
 
 def _outline_like(
@@ -112,7 +126,7 @@ def _order(first: Examination, outline: Outline, form: Format) -> tuple[int, ...
     if not (first.outline.named and outline.named):
         return () if len(names) == len(known) else None
     if form.sparse:
-        return () if form.has_columns_of(outline, first.outline) else None
+        return () if first.is_open or form.has_columns_of(outline, first.outline) else None
     places = {fold(name): place for place, name in enumerate(known)}
     found = [places.get(fold(name)) for name in names]
     order = tuple(place for place in found if place is not None)
@@ -145,9 +159,39 @@ def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> 
         return form.outline(found.source, found.source.size, spec, column_limit)
 
 
-def _surveyed(form: Format, found: Look, part: ImportPlan, outline: Outline, share: int) -> Outline:
+def _surveyed(
+    form: Format,
+    found: Look,
+    part: ImportPlan,
+    outline: Outline,
+    share: int,
+    learn: Callable[[Outline, Sequence[bytes]], Outline | None],
+) -> Outline:
     """The outline with a sample of the whole file, or of what is known of a stream."""
     source, end = found.sample
     if part.file.end != UNKNOWN_END:
-        return surveyed(form, source, part, outline, share)
-    return replace(surveyed(form, source, part.ending(end), outline, share), whole=False)
+        return surveyed(form, source, part, outline, share, learn)
+    return replace(surveyed(form, source, part.ending(end), outline, share, learn), whole=False)
+
+
+def _learn(
+    form: Format,
+    path: str,
+    column_limit: int,
+    first: Examination | None,
+    table: TargetTable | None,
+    outline: Outline,
+    records: Sequence[bytes],
+) -> Outline | None:
+    """The outline with what further records tell; None: nothing, or columns that the import cannot have."""
+    try:
+        wider = form.learn(outline, records, path, column_limit)
+    except InvalidSpec:
+        return None
+    new = set(wider.names) - set(outline.names)
+    if (wider.names, wider.types, wider.layout) == (outline.names, outline.types, outline.layout):
+        return None
+    if first is not None and _order(first, wider, form) is None:
+        return None
+    there = None if table is None else {fold(column.name) for column in table.columns}
+    return wider if there is None or all(fold(name) in there for name in new) else None

@@ -55,7 +55,7 @@ def plan_import(
         typed_null_words=typed_words,
     )
     selection = select(spec, roots, own_files)
-    examined = _examined(selection, spec, plan, roots, own_files, target.column_limit)
+    examined = _examined(selection, spec, plan, roots, own_files, target.column_limit, table)
     plan = replace(
         plan,
         files=tuple(each.file for each in examined),
@@ -68,7 +68,7 @@ def plan_import(
         empty = f"{_empty(examined)}: no columns" + (", so no table was made" if table is None else "")
         return replace(plan, notes=(*plan.notes, empty))
     first, sample = full[0], Sample.of(full)
-    names = list(first.outline.names)
+    names = sample.names
     types = wanted_types(spec, names, first.file.name, target)
     kept = kept_names(names, target)
     renamings: tuple[str, ...] = ()
@@ -106,8 +106,9 @@ def _examined(
     roots: Mapping[str, Path],
     own_files: Mapping[str, Path],
     column_limit: int,
+    table: TargetTable | None,
 ) -> list[Examination]:
-    """All files, each with the columns of the first one."""
+    """All files. Each has columns of the ones before."""
     examined: list[Examination] = []
     first = None
     for selected in selection.files:
@@ -121,9 +122,11 @@ def _examined(
                 column_limit=column_limit,
                 share=len(selection.files),
                 first=first,
+                table=table,
             )
         examined.append(examination)
-        first = first or (examination if examination.outline.names else None)
+        if examination.outline.names:
+            first = examination if first is None else first.with_columns_of(examination)
     return examined
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from ladingd.data.values.types import FieldType
 class Sample:
     """Some records of all files, or all records."""
 
+    names: list[str]
+    """The columns of the plan."""
     columns: Sequence[pa.Array]
     """The values of each column of the plan, from one file after another."""
     types: Mapping[str, FieldType]
@@ -33,21 +36,17 @@ class Sample:
 
     @classmethod
     def of(cls, files: Sequence[Examination]) -> Sample:
-        """The samples of files as one. The first file has all columns."""
+        """The samples of files as one. The first file has all columns, unless the records of all name their fields."""
         first = files[0].outline
+        names = [*reduce(Examination.with_columns_of, files).outline.names]
         if len(files) == 1:
             columns, types = first.columns, first.types
         else:
-            columns = [
-                _joined([_column(file, place, name) for file in files]) for place, name in enumerate(first.names)
-            ]
-            types = {
-                name: kind
-                for name, kind in first.types.items()
-                if all(file.outline.types.get(name, kind) == kind for file in files)
-            }
+            columns = [_joined([_column(file, place, name) for file in files]) for place, name in enumerate(names)]
+            types = {name: kind for name in names if (kind := _declared(files, name)) is not None}
         marks = {file.outline.decimal_mark for file in files}
         return cls(
+            names=names,
             columns=columns,
             types=types,
             inferred=any(file.outline.inferred for file in files),
@@ -66,6 +65,12 @@ class Sample:
         if line == UNKNOWN_LINE:
             return behind and f" in {file.file.name}"
         return f" in line {line}{behind}" if line else f" in record {row + 1:,}{behind}"
+
+
+def _declared(files: Sequence[Examination], name: str) -> FieldType | None:
+    """The type that all files with a column declare for it; None: they do not agree."""
+    types = {file.outline.types.get(name) for file in files if not file.form.sparse or name in file.outline.names}
+    return types.pop() if len(types) == 1 else None
 
 
 def _rows(file: Examination) -> int:

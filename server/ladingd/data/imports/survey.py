@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
+from math import isfinite
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,14 +23,16 @@ from ladingd.core.plan import Chunk, Column
 from ladingd.data.formats.format import UNKNOWN_LINE, Piece
 from ladingd.data.values.casting import cast
 from ladingd.data.values.converters import typed
+from ladingd.data.values.inference import TOLERANCE
 from ladingd.data.values.types import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ladingd.core.plan import ImportPlan
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Format, Outline
+    from ladingd.data.values.types import FieldType
 
 _BLOCK, _BLOCKS = 1 << 20, 16
 """The size of a block of a larger file, and how many there are."""
@@ -37,30 +41,105 @@ THREADS = 2
 """Most of the time is spent in pyarrow, which does not hold the interpreter."""
 
 
-def surveyed(form: Format, source: Source, plan: ImportPlan, outline: Outline, share: int = 1) -> Outline:
-    """The outline with a sample of the whole file. ``plan`` has no columns yet. ``share``: the number of files."""
-    if outline.whole or not outline.names or len(outline.types) == len(outline.names):
+ROUNDS = 6
+"""How often a survey begins anew because it has learnt of columns and types."""
+_LEARNT = 1_000
+"""How many records a round learns from."""
+
+
+def surveyed(
+    form: Format,
+    source: Source,
+    plan: ImportPlan,
+    outline: Outline,
+    share: int = 1,
+    learn: Callable[[Outline, Sequence[bytes]], Outline | None] = lambda _outline, _records: None,
+) -> Outline:
+    """The outline with a sample of the whole file. ``plan`` has no columns yet. ``share``: the number of files.
+
+    ``learn`` gives the outline with what records tell of columns and types that it lacks; None: such records will be
+    refused.
+    """
+    if outline.whole or not outline.names or (len(outline.types) == len(outline.names) and not outline.inferred):
         return outline
-    columns = tuple(Column(source=name, target=name, type=str(TEXT)) for name in outline.names)
-    plan = replace(plan, columns=columns)
-    size = plan.file.end - plan.file.start
-    limit = form.surveyed_whole // share
-    pieces = [*(_all(form, source, plan) if size <= limit else _blocks(form, source, plan, _BLOCKS // share))]
+    pieces = _read(form, source, plan, outline, share)
+    for _ in range(ROUNDS):
+        records = _unlike(form, outline, pieces)
+        wider = learn(outline, records) if records else None
+        if wider is None:
+            break
+        outline = wider
+        pieces = _read(form, source, plan, outline, share)
     if not pieces:
         return outline
-    first: list[pa.Array] = [] if size <= limit else [*outline.columns]
-    known: Sequence[int] = [] if size <= limit else outline.lines
+    whole = _is_whole(form, plan, share)
+    first: list[pa.Array] = [] if whole else [*outline.columns]
     return replace(
         outline,
         columns=[
             pa.concat_arrays(
                 [_text(array) for array in (*first[place : place + 1], *(p.columns[place] for p in pieces))]
             )
-            for place in range(len(columns))
+            for place in range(len(outline.names))
         ],
-        lines=_Lines(known=known, pieces=pieces, numbered=size <= limit),
-        whole=size <= limit,
+        lines=_Lines(known=[] if whole else outline.lines, pieces=pieces, numbered=whole),
+        whole=whole,
     )
+
+
+def _is_whole(form: Format, plan: ImportPlan, share: int) -> bool:
+    """Whether all of a file is read."""
+    return plan.file.end - plan.file.start <= form.surveyed_whole // share
+
+
+def _read(form: Format, source: Source, plan: ImportPlan, outline: Outline, share: int) -> list[Piece]:
+    """The records that the survey looks at. Values of several files are compared as text."""
+    types = outline.types if share == 1 else {}
+    columns = tuple(
+        Column(source=name, target=name, type=str(types.get(name, TEXT)), inferred=True) for name in outline.names
+    )
+    plan = replace(plan, files=(replace(plan.file, layout=outline.layout),), columns=columns)
+    if _is_whole(form, plan, share):
+        return [*_all(form, source, plan)]
+    return [*_blocks(form, source, plan, _BLOCKS // share)]
+
+
+def _unlike(form: Format, outline: Outline, pieces: Sequence[Piece]) -> list[bytes]:
+    """Some records that have columns which the outline lacks, or values of other types.
+
+    A type that few values do not fit is right, as it is in text, unless they are numbers of another kind.
+    """
+    found: list[set[int]] = [
+        {fault.index for fault in piece.faults if fault.code in form.telling_faults} for piece in pieces
+    ]
+    for place, name in enumerate(outline.names):
+        if name not in outline.types:
+            continue
+        columns = [piece.columns[place] for piece in pieces]
+        misfits = [_misfits(column, outline.types[name]) for column in columns]
+        if sum(map(len, misfits)) * TOLERANCE <= sum(len(column) - column.null_count for column in columns):
+            pairs = zip(columns, misfits, strict=True)
+            misfits = [[row for row in rows if _is_number(column[row].as_py())] for column, rows in pairs]
+        for piece, here, rows in zip(pieces, found, misfits, strict=True):
+            here.update(piece.indexes[rows].tolist())
+    records: list[bytes] = []
+    for piece, here in zip(pieces, found, strict=True):
+        chosen = np.array(sorted(here)[: _LEARNT - len(records)], np.int64)
+        if chosen.size:
+            records += [record.encode() for record in piece.origins.raw(chosen).to_pylist()]
+    return records
+
+
+def _misfits(column: pa.Array, kind: FieldType) -> list[int]:
+    """The rows whose value does not fit a type."""
+    return [*cast(column, typed(kind), nul=False).misfits] if pa.types.is_string(column.type) else []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _all(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
@@ -83,7 +162,8 @@ def _blocks(form: Format, source: Source, plan: ImportPlan, number: int) -> Iter
         before = Chunk(ordinal=0, start=start, end=start, records=0)
         for chunk in form.cut(source, plan, before, 1):
             piece = form.read(source, plan, chunk)
-            if len(piece.faults) <= 1:  # The block may begin within a record.
+            if sum(fault.code not in form.telling_faults for fault in piece.faults) <= 1:
+                # The block may begin within a record.
                 yield replace(piece, columns=[column[1:] for column in piece.columns], indexes=piece.indexes[1:])
 
 

@@ -41,7 +41,7 @@ _HEAD = 100
 _STEPS = (0, _HEAD, 1_000, 20_000)
 """After so many values, a type that does not fit is given up."""
 
-_TOLERANCE = 100
+TOLERANCE = 100
 """A type may reject one value in this many."""
 
 _EXAMPLES = 50
@@ -161,7 +161,7 @@ class _Trial:
     def tolerable(self, values: int) -> bool:
         """Whether so many values may be rejected."""
         words = sum(not any(letter.isdigit() for letter in text) for text in self.counts)
-        few = self.counts.total() * _TOLERANCE <= values
+        few = self.counts.total() * TOLERANCE <= values
         return self.complete and not self.excluded and few and words <= 1
 
 

@@ -202,6 +202,41 @@ def test_a_header_of_words_is_known_from_the_first_file(yard: Yard) -> None:
     assert yard.run(plan_of(yard, "c.csv", "d.csv", table="u", csv=CsvFormat(header=Header.ABSENT)), "u").inserted == 2
 
 
+@pytest.mark.parametrize("first", ["a.jsonl", "b.jsonl"])
+def test_files_whose_records_name_their_fields_add_their_columns(yard: Yard, first: str) -> None:
+    write(
+        yard,
+        a__jsonl='{"id": 1, "x": 5}\n',
+        b__jsonl='{"id": 2, "y": "b"}\n',
+        c__xml="<r><p><id>3</id><z>2026-01-31</z></p><p><id>4</id><x>x</x></p></r>",
+    )
+    plan = plan_of(yard, first, "*.*l")
+    assert yard.run(plan) == Counts(read=4, inserted=4)
+    assert {column.source: column.type for column in plan.columns} == {
+        "id": "integer", "x": "text", "y": "text", "z": "date"
+    }  # fmt: skip
+    assert yard.sql("SELECT id, x, y, z FROM t ORDER BY id") == [
+        (1, "5", None, None), (2, None, "b", None), (3, None, None, "2026-01-31"), (4, "x", None, None)
+    ]  # fmt: skip
+
+
+def test_a_file_that_lacks_names_ends_the_adding_of_columns(yard: Yard) -> None:
+    write(yard, a__jsonl='{"id": 1, "x": 5}\n', b__csv="id,x\n2,6\n", c__jsonl='{"id": 3, "y": 7}\n')
+    with pytest.raises(InvalidSpec, match=r"c\.jsonl has other columns than a\.jsonl.* it has 'y'"):
+        plan_of(yard, "a.jsonl", "b.csv", "c.jsonl")
+
+
+def test_the_types_of_json_give_way_to_other_files(yard: Yard) -> None:
+    write(
+        yard,
+        a__jsonl='{"id": 1, "name": 5}\n',
+        b__csv="id,name\n2,y\n",
+        c__jsonl='{"id": 3, "name": "2026-01-31"}\n',
+    )
+    plan = plan_of(yard, "a.jsonl", "b.csv", "c.jsonl")
+    assert yard.run(plan) == Counts(read=3, inserted=3)
+
+
 def test_the_types_fit_all_files(yard: Yard) -> None:
     write(yard, a__csv="n,d\n1,2024-01-02\n", b__csv="n,d\n2.5,NA\n", c__csv="n,d\n3,x\n")
     plan = plan_of(yard, "*.csv")

@@ -73,3 +73,66 @@ def test_json_lines_are_looked_at_as_well(yard: Yard) -> None:
     (yard.directory / "in.csv").write_text(lines)
     plan = yard.plan_import(lines, file_format="json_lines")
     assert (plan.columns[0].type, plan.columns[0].notation) == ("date", "DD/MM/YYYY")
+
+
+def lines(*values: str, number: int = 3_000) -> str:
+    """Lines of JSON, of which the last ones have other values."""
+    return '{"a": 1, "b": "x"}\n' * number + "".join(f'{{"a": {value}, "b": "y"}}\n' for value in values)
+
+
+@pytest.mark.parametrize(
+    ("text", "type_of_a", "rejected"),
+    [
+        (lines("1.5"), "real", 0),
+        (lines(*["1.5"] * 3_000), "real", 0),
+        (lines('"x"'), "integer", 1),
+        (lines(*['"x"'] * 3_000), "text", 0),
+        (lines("1e400"), "integer", 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["json_lines", "json"])
+def test_types_of_json_are_decided_behind_the_beginning(
+    yard: Yard, text: str, type_of_a: str, rejected: int, form: str
+) -> None:
+    text = text if form == "json_lines" else f"[{text.rstrip().replace(chr(10), ',')}]"
+    plan = yard.plan_import(text, file_format=form)
+    assert [column.type for column in plan.columns] == [type_of_a, "text"]
+    assert yard.run(plan).rejected == rejected
+
+
+LATE = {
+    "json_lines": lines("1") + '{"a": 2, "c": 3}\n' + lines("1") + '{"d": "x", "a": 4}\n',
+    "json": f"[{lines('1').replace(chr(10), ',')}" + '{"a": 2, "c": 3}, {"d": "x", "a": 4}]',
+    "xml": f"<r>{'<p><a>1</a><b>x</b></p>' * 3_000}<p><a>2</a><c>3</c></p><p d='x'><a>4</a></p></r>",
+}
+
+
+@pytest.mark.parametrize("form", LATE)
+def test_columns_behind_the_beginning_are_found(yard: Yard, form: str) -> None:
+    plan = yard.plan_import(LATE[form], file_format=form)
+    assert {column.source: column.type for column in plan.columns} == {
+        "a": "integer", "b": "text", "c": "integer", "d": "text"
+    }  # fmt: skip
+    assert yard.run(plan).rejected == 0
+    assert yard.sql("SELECT a, c, d FROM t WHERE c IS NOT NULL OR d IS NOT NULL") == [(2, 3, None), (4, None, "x")]
+
+
+@pytest.mark.parametrize("form", LATE)
+def test_a_column_that_the_table_lacks_costs_its_records_only(yard: Yard, form: str) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER, b TEXT)")
+    plan = yard.plan_import(LATE[form], file_format=form)
+    assert yard.run(plan).rejected == 2
+
+
+def test_more_columns_than_the_table_can_have_cost_their_records_only(yard: Yard) -> None:
+    plan = yard.plan_import(lines() + "".join(f'{{"k{key}": 1}}\n' for key in range(3_000)), file_format="json_lines")
+    assert 2 <= len(plan.columns) <= 2_000
+    assert yard.run(plan).rejected == 3_002 - len(plan.columns)
+
+
+@pytest.mark.parametrize("form", ["json_lines", "xml"])
+def test_blocks_of_a_large_file_tell_of_columns(yard: Yard, form: str) -> None:
+    usual, late = ('{"a": 1}\n', '{"a": 1, "c": 2}\n') if form == "json_lines" else ("<p a='1'/>\n", "<p c='2'/>\n")
+    text = usual * 2_500_000 + late * 100_000
+    plan = yard.plan_import(text if form == "json_lines" else f"<r>{text}</r>", file_format=form)
+    assert {column.source for column in plan.columns} == {"a", "c"}

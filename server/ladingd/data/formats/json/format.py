@@ -12,8 +12,9 @@ from ladingd.data.formats.json.chunker import cut, is_behind
 from ladingd.data.formats.json.elements import Elements, elements_in, find_array
 from ladingd.data.formats.json.reader import read_piece
 from ladingd.data.formats.json.writer import JsonWriter
+from ladingd.data.formats.json_lines.parser import UNEXPECTED_KEY
 from ladingd.data.formats.json_lines.reader import has_columns_of
-from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED, head_of
+from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED, head_of, learned
 from ladingd.data.formats.lines import (
     BOM,
     FILE_FIELD,
@@ -46,6 +47,7 @@ class Json(Format):
     title: ClassVar[str] = "JSON"
     endings: ClassVar[frozenset[str]] = frozenset({"json"})
     sparse: ClassVar[bool] = True
+    telling_faults: ClassVar[frozenset[str]] = frozenset({UNEXPECTED_KEY})
     read_only_endings: ClassVar[frozenset[str]] = frozenset({"geojson"})
 
     def recognises(self, sample: bytes) -> bool:
@@ -110,12 +112,16 @@ class Json(Format):
             whole=sample.whole,
             types=sample.types,
             inferred=True,
+            raw=sample.raw,
             detected={"format": self.title, **({"array": repr(key)} if array.key else {}), "encoding": "UTF-8"},
             notes=notes,
         )
 
     def has_columns_of(self, outline: Outline, first: Outline) -> bool:
         return has_columns_of(outline, first)
+
+    def learn(self, outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+        return learned(outline, records, path, column_limit)
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)

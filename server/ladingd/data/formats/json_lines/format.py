@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ladingd.core.plan import Layout
 from ladingd.data.formats.format import SAMPLE, Format, Outline
 from ladingd.data.formats.json_lines.chunker import cut
-from ladingd.data.formats.json_lines.parser import BLANK
+from ladingd.data.formats.json_lines.parser import BLANK, UNEXPECTED_KEY
 from ladingd.data.formats.json_lines.reader import has_columns_of, read_piece
-from ladingd.data.formats.json_lines.sample import read_head
+from ladingd.data.formats.json_lines.sample import learned, read_head
 from ladingd.data.formats.json_lines.writer import JsonLinesWriter
 from ladingd.data.formats.lines import blank_lines, end_of_line, find_beginning, lines_until
 from ladingd.data.formats.options import FLATTENED, refuse_options
@@ -34,6 +34,7 @@ class JsonLines(Format):
     title: ClassVar[str] = "JSON Lines"
     endings: ClassVar[frozenset[str]] = frozenset({"jsonl", "ndjson"})
     sparse: ClassVar[bool] = True
+    telling_faults: ClassVar[frozenset[str]] = frozenset({UNEXPECTED_KEY})
 
     def recognises(self, sample: bytes) -> bool:
         line, end, _ = sample.lstrip(BLANK + b"\n").partition(b"\n")
@@ -61,12 +62,16 @@ class JsonLines(Format):
             whole=head.whole,
             types=head.types,
             inferred=True,
+            raw=head.raw,
             detected={"format": self.title, "encoding": "UTF-8"},
             notes=blank_lines(beginning.lines),
         )
 
     def has_columns_of(self, outline: Outline, first: Outline) -> bool:
         return has_columns_of(outline, first)
+
+    def learn(self, outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+        return learned(outline, records, path, column_limit)
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
         return cut(source, plan, previous, limit)

@@ -26,6 +26,9 @@ Record = dict[str, Value]
 
 ABSENT: Value = (None, False)
 
+UNEXPECTED_KEY = "UNEXPECTED_KEY"
+"""A record has a key that is no column."""
+
 
 class NotARecord(Exception):
     """The line is refused: the code and the message of the fault, and its key and value if it has them."""

@@ -20,7 +20,7 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins, Piece
 from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, is_large, joined, typed_if_all
-from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NotARecord, fields_of, prefixes_of
+from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, UNEXPECTED_KEY, NotARecord, fields_of, prefixes_of
 from ladingd.data.formats.json_lines.paths import columns_at, paths_of, schema_of
 from ladingd.data.formats.lines import (
     RecordPlaces,
@@ -237,7 +237,7 @@ class JsonReader:
                 fields = fields_of(line, flatten=self.flatten)
                 for name, value in fields.items():
                     if name not in known and not (name in around and value[0] is None):
-                        raise NotARecord("UNEXPECTED_KEY", f"there is no column for the key {name!r}", name)
+                        raise NotARecord(UNEXPECTED_KEY, f"there is no column for the key {name!r}", name)
             except NotARecord as error:
                 faults.append(
                     Fault(index=index, code=error.code, message=str(error), column=error.column, value=error.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.data.formats.format import UNKNOWN_LINE
 from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, NUMBER, NotARecord, Record, fields_of, prefixes_of
 from ladingd.data.formats.lines import FILE_FIELD, RECORD_LIMIT, decodable, unique_names
+from ladingd.data.formats.options import is_flattened
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import infer
 from ladingd.data.values.types import EXACT_DIGITS, NUMBERS, FieldType, Kind
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Outline
     from ladingd.data.formats.json_lines.parser import Value
     from ladingd.data.formats.lines import Beginning
 
@@ -44,6 +47,8 @@ class Head:
     """The line of each record."""
     types: dict[str, FieldType]
     """The types of the columns for which JSON itself decides them."""
+    raw: list[bytes]
+    """The records as the file has them."""
     whole: bool
     """The file has no other records."""
 
@@ -65,6 +70,7 @@ def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *,
     """
     names: dict[str, None] = {}
     records: list[tuple[int, Record]] = []
+    raw: list[bytes] = []
     problem = ""
     for number, text in texts:
         try:
@@ -74,6 +80,7 @@ def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *,
             continue
         names.update(dict.fromkeys(fields))
         records.append((number, fields))
+        raw.append(text)
     if problem and not records:
         raise InvalidSpec(FILE_FIELD, problem)
     if flatten:
@@ -96,8 +103,17 @@ def head_of(texts: Iterable[tuple[int, bytes]], path: str, column_limit: int, *,
         columns=arrays,
         lines=[line for line, _ in records],
         types={name: kind for name, kind in types.items() if kind is not None},
+        raw=raw,
         whole=whole,
     )
+
+
+def learned(outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+    """The outline with the columns and types of further records. Raises InvalidSpec."""
+    lines = [*outline.lines, *[UNKNOWN_LINE] * len(records)]
+    texts = zip(lines, [*outline.raw, *records], strict=True)
+    head = head_of(texts, path, column_limit, whole=False, flatten=is_flattened(outline.layout))
+    return replace(outline, names=head.names, columns=head.columns, lines=head.lines, types=head.types, raw=head.raw)
 
 
 def _head(source: Source, start: int, size: int) -> tuple[bytes, bool]:

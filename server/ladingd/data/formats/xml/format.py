@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Layout
-from ladingd.data.formats.format import Format, Outline
+from ladingd.data.formats.format import UNKNOWN_LINE, Format, Outline
 from ladingd.data.formats.json_lines.sample import HEAD, SAMPLED
 from ladingd.data.formats.lines import (
     BOM,
@@ -33,7 +34,7 @@ from ladingd.data.formats.xml.structure import Skeleton, listed
 from ladingd.data.formats.xml.writer import XmlWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from xml.etree.ElementTree import Element
 
     from ladingd.core.plan import Chunk, Column, ImportPlan
@@ -64,6 +65,9 @@ class Xml(Format):
     title: ClassVar[str] = "XML"
     endings: ClassVar[frozenset[str]] = frozenset({"xml"})
     sparse: ClassVar[bool] = True
+    telling_faults: ClassVar[frozenset[str]] = frozenset(
+        {"UNEXPECTED_ELEMENT", "UNEXPECTED_ATTRIBUTE", "UNEXPECTED_TEXT", "REPEATED_ELEMENT"}
+    )
 
     def recognises(self, sample: bytes) -> bool:
         text = sample.removeprefix(BOM)
@@ -81,43 +85,44 @@ class Xml(Format):
             return _empty(size)
         namespaces = skeleton.namespaces(frame)
         first_line = 1 + beginning.lines + lines_in(head[:start])
-        elements, lines = _elements(head[start:], found, start_tag(namespaces), first_line, source.path)
-        node = Node()
-        for element in elements:
-            node.learn(element)
-        places = list(node.places())
-        if len(places) > column_limit:
-            raise InvalidSpec(
-                FILE_FIELD, f"{source.path} has {len(places):,} columns; at most {column_limit:,} can be imported"
-            )
+        elements, lines, raw = _elements(head[start:], found, start_tag(namespaces), first_line, source.path)
         shown = frame.record.decode()
-        names, notes = column_names(places, shown.rpartition(":")[2], {uri: prefix for prefix, uri in namespaces})
+        details, notes = _shape(elements, namespaces, shown, source.path, column_limit)
         beside = skeleton.beside(frame)
         if beside:
             other = f"only the elements <{shown}> are imported, not these around them: {listed(beside)}"
             notes = (f"{other} (--record-element)", *notes)
-        layout = Layout(
-            format=NAME,
-            details={
-                **frame.details(),
-                "namespaces": json.dumps(namespaces),
-                "names": json.dumps(names),
-                "columns": written(places),
-                "beside": json.dumps(beside),
-            },
-        )
-        parser = Parser.of(layout)
+        details |= {**frame.details(), "namespaces": json.dumps(namespaces), "beside": json.dumps(beside)}
+        parser = Parser.of(layout := Layout(format=NAME, details=details))
         return Outline(
             layout=layout,
             start=beginning.start + start,
             end=size,
             first_line=first_line,
-            names=names,
-            columns=columns_of([parser.row(element) for element in elements], len(names)),
+            names=parser.names,
+            columns=columns_of([parser.row(element) for element in elements], len(parser.names)),
             lines=lines,
+            raw=raw,
             whole=whole and len(found.starts) < SAMPLED,
             detected={"format": self.title, "record element": f"<{shown}>", "encoding": "UTF-8"},
             notes=(*blank_lines(beginning.lines), *notes),
+        )
+
+    def learn(self, outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+        details = outline.layout.details
+        namespaces = json.loads(details["namespaces"])
+        raw = [*outline.raw, *records]
+        elements = [parse(text, start_tag(namespaces)) for text in raw]
+        shape, notes = _shape(elements, namespaces, details["record"], path, column_limit)
+        parser = Parser.of(layout := Layout(format=NAME, details={**details, **shape}))
+        return replace(
+            outline,
+            layout=layout,
+            names=parser.names,
+            columns=columns_of([parser.row(element) for element in elements], len(parser.names)),
+            lines=[*outline.lines, *[UNKNOWN_LINE] * len(records)],
+            raw=raw,
+            notes=(*outline.notes, *(note for note in notes if note not in outline.notes)),
         )
 
     def cut(self, source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -187,21 +192,40 @@ def _look(
     raise InvalidSpec(FILE_FIELD, f"{source.path}: the first record has more than {RECORD_LIMIT:,} bytes")
 
 
-def _elements(text: bytes, found: Found, before: bytes, first_line: int, path: str) -> tuple[list[Element], list[int]]:
-    """The records that are well-formed, and the line of each. Raises InvalidSpec if there are none."""
+def _shape(
+    elements: Iterable[Element], namespaces: Iterable[tuple[str, str]], record: str, path: str, column_limit: int
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The columns of these records, as details of a layout, and what people are told about their names. Raises
+    InvalidSpec."""
+    node = Node()
+    for element in elements:
+        node.learn(element)
+    places = list(node.places())
+    if len(places) > column_limit:
+        raise InvalidSpec(FILE_FIELD, f"{path} has {len(places):,} columns; at most {column_limit:,} can be imported")
+    names, notes = column_names(places, record.rpartition(":")[2], {uri: prefix for prefix, uri in namespaces})
+    return {"names": json.dumps(names), "columns": written(places)}, notes
+
+
+def _elements(
+    text: bytes, found: Found, before: bytes, first_line: int, path: str
+) -> tuple[list[Element], list[int], list[bytes]]:
+    """The records that are well-formed, with the line and the text of each. Raises InvalidSpec if there are none."""
     elements: list[Element] = []
     lines: list[int] = []
+    raw: list[bytes] = []
     line, place, problem = first_line, 0, "its first record has no end"
     for start, end in zip(found.starts, found.ends, strict=True):
         line, place = line + lines_in(text[place:start]), start
         try:
             elements.append(parse(text[start:end], before))
             lines.append(line)
+            raw.append(text[start:end])
         except NotARecord as error:
             problem = f"line {line:,}: {error.message(line)}"
     if not elements:
         raise InvalidSpec(FILE_FIELD, f"{path}, {problem}")
-    return elements, lines
+    return elements, lines, raw
 
 
 class _End(NamedTuple):

@@ -16,6 +16,7 @@ from ladingd.core.job import Level, Note
 from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import CsvFormat, ImportSpec, Table, XmlFormat
 from ladingd.data.formats.lines import RECORD_LIMIT
+from ladingd.data.imports import survey
 from tests.unit.data.imports.test_import import rejects_of
 
 if TYPE_CHECKING:
@@ -205,7 +206,10 @@ LATER = [
 
 
 @pytest.mark.parametrize(("record", "code", "message"), LATER)
-def test_a_later_record_of_another_shape_is_rejected_whole(yard: Yard, record: str, code: str, message: str) -> None:
+def test_a_later_record_of_another_shape_is_rejected_whole(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, record: str, code: str, message: str
+) -> None:
+    monkeypatch.setattr(survey, "ROUNDS", 0)
     text = f"<rows>{2500 * '<row><a>1</a></row>'}{record}<row><a>1</a></row></rows>"
     plan = planned(yard, text)
     counts, failure = ended(yard, plan)
@@ -322,7 +326,8 @@ def test_a_record_of_ten_megabytes_is_imported(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_no_depth_of_elements_is_too_great(yard: Yard, first: bool) -> None:
+def test_no_depth_of_elements_is_too_great(yard: Yard, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    monkeypatch.setattr(survey, "ROUNDS", 0)
     depth = 20_000
     deep = f"<row><a>{depth * '<b>'}x{depth * '</b>'}</a></row>"
     flat = "<row><a>1</a></row>"
