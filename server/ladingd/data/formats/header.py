@@ -166,7 +166,7 @@ def judge(first: Sequence[str | None], below: Sequence[Sequence[str | None]], *,
     the same name if the columns below give evidence."""
     texts, columns = _stripped(first, below)
     kinds = [_common_kind(column) for column in columns]
-    if _name_years(texts, columns):
+    if _name_periods(texts, columns):
         return Judgement(True)
     contrast = any(
         text and kind not in _NO_CONTRAST and kind != _kind(text) and _kind(text) in (None, *_WORDS)
@@ -192,21 +192,31 @@ def _stripped(first: Sequence[str | None], below: Sequence[Sequence[str | None]]
     return texts, [[value.strip() for value in column if value and value.strip()] for column in below]
 
 
-def _name_years(texts: list[str], columns: list[list[str]]) -> bool:
-    """Whether the names are words, followed by two or more years in order, and no value below is a year."""
-    words = [text for text in texts if not _YEAR.fullmatch(text)]
-    years = texts[len(words) :]
-    if not words or not all(map(_YEAR.fullmatch, years)):
-        return False
-    steps = {int(after) - int(before) for before, after in pairwise(years)}
+def _name_periods(texts: list[str], columns: list[list[str]]) -> bool:
+    """Whether the names are words, followed by two or more years in order or different dates, and no value below is
+    one."""
+    words = [text for text in texts if not _is_period(text)]
+    periods = texts[len(words) :]
     below = columns[len(words) :]
     return (
-        all(map(_NAME.search, words))
-        and len(steps) == 1
-        and steps <= {1, -1, 5, -5, 10, -10}
+        bool(words)
+        and all(map(_NAME.search, words))
+        and all(map(_is_period, periods))
+        and _follow_one_another(periods)
         and any(below)
-        and not any(_YEAR.fullmatch(value) for column in below for value in column)
+        and not any(_is_period(value) for column in below for value in column)
     )
+
+
+def _is_period(text: str) -> bool:
+    return _YEAR.fullmatch(text) is not None or _kind(text) == "date"
+
+
+def _follow_one_another(periods: list[str]) -> bool:
+    if not all(map(_YEAR.fullmatch, periods)):
+        return len(periods) > 1 and len(set(periods)) == len(periods) and not any(map(_YEAR.fullmatch, periods))
+    steps = {int(after) - int(before) for before, after in pairwise(periods)}
+    return len(steps) == 1 and steps <= {1, -1, 5, -5, 10, -10}
 
 
 def _has_kind(texts: list[str]) -> bool:

@@ -122,6 +122,15 @@ CASES = {
     ),
     "a list in a column": Case("id,tags\n1,a;b\n2,c;d\n", ["id", "tags"], [(1, "a;b"), (2, "c;d")]),
     "years as names": Case("area,2018,2019\nnorth,4,7\n", ["area", "2018", "2019"], [("north", 4, 7)]),
+    "dates as names": Case(
+        "area,2024-01-01,2024-02-01\nnorth,4,7\n", ["area", "2024-01-01", "2024-02-01"], [("north", 4, 7)]
+    ),
+    "months as names": Case("area,Jan-24,Feb-24\nnorth,4,7\n", ["area", "Jan-24", "Feb-24"], [("north", 4, 7)]),
+    "dates in the first record": Case(
+        "north,2024-01-01,2024-02-01\nsouth,2024-01-02,2024-02-02\n",
+        ["column1", "column2", "column3"],
+        [("north", "2024-01-01", "2024-02-01"), ("south", "2024-01-02", "2024-02-02")],
+    ),
 }
 
 
