@@ -59,7 +59,7 @@ def _apart(file: Examination, first: Examination) -> str:
     found += [
         f"{name}: {what}"
         for name, what in file.outline.detected.items()
-        if _without_doubt(first.outline.detected.get(name, "")) != _without_doubt(what)
+        if name != "format" and _without_doubt(first.outline.detected.get(name, "")) != _without_doubt(what)
     ]
     found += ["other order of columns"] if file.file.order else []
     return f" ({', '.join(found)})" if found and file is not first else ""
