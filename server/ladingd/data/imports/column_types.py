@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import Column
 from ladingd.data.imports.survey import THREADS
 from ladingd.data.mapping.column_reading import ColumnReading, is_text
 from ladingd.data.values import types as field_type
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ladingd.core.plan import Column, ImportPlan
+    from ladingd.core.plan import ImportPlan
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target
     from ladingd.data.imports.sample import Sample
@@ -64,15 +65,26 @@ def new_types(plan: ImportPlan, names: Sequence[str], sample: Sample, wanted: Ma
     return settle(_side_by_side(find, names, sample.columns), sample.decimal_mark)
 
 
-def storable_types(sample: Sample, target: Target) -> dict[str, FieldType]:
-    """The types that the files declare; text for those that the target cannot store."""
-    types = dict(sample.types)
-    for name, kind in types.items():
-        try:
-            target.check_type(kind)
-        except ValueError:
-            types[name] = TEXT
-    return types
+def storable_types(plan: ImportPlan, sample: Sample, target: Target) -> dict[str, FieldType]:
+    """The types that the files declare; text for those whose values the target cannot store."""
+    types = {name: kind if _is_known(kind, target) else TEXT for name, kind in sample.types.items()}
+    columns = tuple(Column(source=name, target=name, type=str(kind)) for name, kind in types.items())
+    plan = replace(plan, columns=columns)
+    ways = [ColumnReading.of(plan, *pair) for pair in zip(columns, target.readings(plan), strict=True)]
+    values = dict(zip(sample.names, sample.columns, strict=True))
+    outcomes = _side_by_side(ColumnReading.read, ways, [values[name] for name in types])
+    return {
+        name: TEXT if outcome.misfits and not sample.inferred else kind
+        for (name, kind), outcome in zip(types.items(), outcomes, strict=True)
+    }
+
+
+def _is_known(kind: FieldType, target: Target) -> bool:
+    try:
+        target.check_type(kind)
+    except ValueError:
+        return False
+    return True
 
 
 def known_types(plan: ImportPlan, sample: Sample, wanted: Mapping[str, Finding]) -> list[Finding]:

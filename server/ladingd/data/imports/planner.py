@@ -80,7 +80,7 @@ def plan_import(
             replace(column, notation=found.notation) for column, found in zip(columns, findings, strict=True)
         )
     else:
-        sample = replace(sample, types=storable_types(sample, target))
+        sample = replace(sample, types=storable_types(plan, sample, target))
         findings = new_types(plan, names, sample, types)
         columns = tuple(
             Column(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.data.formats.csv.format import Csv
+from ladingd.data.formats.json_lines.format import JsonLines
+from ladingd.data.formats.xml.format import Xml
 from ladingd.data.imports import survey
 
 if TYPE_CHECKING:
@@ -130,9 +132,13 @@ def test_more_columns_than_the_table_can_have_cost_their_records_only(yard: Yard
     assert yard.run(plan).rejected == 3_002 - len(plan.columns)
 
 
-@pytest.mark.parametrize("form", ["json_lines", "xml"])
-def test_blocks_of_a_large_file_tell_of_columns(yard: Yard, form: str) -> None:
-    usual, late = ('{"a": 1}\n', '{"a": 1, "c": 2}\n') if form == "json_lines" else ("<p a='1'/>\n", "<p c='2'/>\n")
-    text = usual * 2_500_000 + late * 100_000
-    plan = yard.plan_import(text if form == "json_lines" else f"<r>{text}</r>", file_format=form)
+@pytest.mark.parametrize("form", [JsonLines, Xml])
+def test_blocks_of_a_large_file_tell_of_columns(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, form: type[JsonLines | Xml]
+) -> None:
+    monkeypatch.setattr(form, "surveyed_whole", 1 << 20)
+    monkeypatch.setattr(survey, "_BLOCK", 64 << 10)
+    usual, late = ('{"a": 1}\n', '{"a": 1, "c": 2}\n') if form is JsonLines else ("<p a='1'/>\n", "<p c='2'/>\n")
+    text = usual * 200_000 + late * 20_000
+    plan = yard.plan_import(text if form is JsonLines else f"<r>{text}</r>", file_format=form.name)
     assert {column.source for column in plan.columns} == {"a", "c"}
