@@ -12,7 +12,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import UTF8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 _TITLES = {
     "utf-8": "UTF-8",
@@ -86,6 +86,10 @@ _WRITTEN = frozenset({*b"\t\n\r", *range(32, 127)})
 """At most one unit in so many is two characters of ASCII. In another text with a NUL byte, most are."""
 _CONTROLS = 50
 """Text has less than one control character in this many."""
+_UNFIT = 20
+"""In an encoding that fits a text, at most one line in this many has bytes that do not fit."""
+_WORSE = 0.1
+"""By so much is an encoding worse if a line does not fit it."""
 _ALIKE = 0.02
 """A guess is uncertain if another one is worse by no more than this."""
 
@@ -335,13 +339,26 @@ def _guess(lines: bytes, byte: int, place: str) -> Finding | None:
         )
     if not _is_text(lines):
         return None
-    candidates = _candidates(lines) or ([USUAL] if _decodes(lines, USUAL) else [])
+    rows = lines.splitlines(keepends=True)
+    unfit = {encoding: _misfits(rows, encoding) for encoding in _GUESSED}
+    unfit = {encoding: misfits for encoding, misfits in unfit.items() if len(misfits) * _UNFIT <= len(rows)}
+    left_out = set().union(*unfit.values())
+    fit = b"".join(row for number, row in enumerate(rows) if number not in left_out)
+    candidates = _candidates(fit, unfit) or ([USUAL] if USUAL in unfit and not unfit[USUAL] else [])
     if not candidates:
         return None
     best, others = candidates[0], candidates[1:]
     also = f", or {' or '.join(title(each) for each in others[:2])}" if others else ""
+    also += "; not all of it fits, and such records are rejected" if unfit[best] else ""
     sign = _shown(lines, byte, best)
     return Finding(encoding=best, evidence=f"guessed: 0x{byte:02X} {place}{sign}{also}; --encoding to override")
+
+
+def _misfits(rows: Sequence[bytes], encoding: str) -> Collection[int]:
+    """The lines that have bytes which do not exist in an encoding."""
+    if _decodes(b"".join(rows), encoding):
+        return ()
+    return {number for number, row in enumerate(rows) if not _decodes(row, encoding)}
 
 
 def _decodes(lines: bytes, encoding: str) -> bool:
@@ -360,8 +377,11 @@ def _shown(lines: bytes, byte: int, encoding: str) -> str:
     return f" is {char!r}" if char.isprintable() else ""
 
 
-def _candidates(lines: bytes) -> Sequence[str]:
-    """The encodings that fit these lines, the best first, without those that are clearly worse."""
+def _candidates(lines: bytes, unfit: Mapping[str, Collection[int]]) -> Sequence[str]:
+    """The encodings that make sense of these lines, the best first, without those that are clearly worse.
+
+    All encodings in ``unfit`` fit these lines. It has the other lines that do not fit each of them.
+    """
     from charset_normalizer import from_bytes  # 40 ms, which UTF-8 does not pay.
 
     isolated = [name.replace("-", "_") for name in _GUESSED]
@@ -369,8 +389,9 @@ def _candidates(lines: bytes) -> Sequence[str]:
     for match in from_bytes(lines, cp_isolation=isolated):
         for name in {match.encoding, *match.could_be_from_charset}:
             encoding = codecs.lookup(name).name
-            if encoding in _GUESSED:
-                scores.setdefault(encoding, (match.chaos + _oddness(lines, encoding), -match.coherence))
+            if encoding in unfit:
+                chaos = match.chaos + _oddness(lines, encoding) + (_WORSE if unfit[encoding] else 0)
+                scores.setdefault(encoding, (chaos, -match.coherence))
     if not scores:
         return ()
     least = min(chaos for chaos, _ in scores.values())

@@ -119,6 +119,26 @@ def test_the_byte_order_of_a_named_encoding_is_detected(yard: Yard, name: str, o
     assert yard.sql("SELECT name, city FROM t") == GERMAN
 
 
+@pytest.mark.parametrize(
+    ("encoding", "rows", "bad"),
+    [
+        ("cp1252", GERMAN, b"\x81\x8d"),
+        ("cp1251", RUSSIAN, b"\x98"),
+        ("cp932", JAPANESE, b"\x81 "),
+        ("gbk", CHINESE, b"\xff\xff"),
+        ("big5", TAIWANESE, b"\xff\xff"),
+    ],
+)
+def test_bytes_that_do_not_fit_cost_their_record_and_not_the_encoding(
+    yard: Yard, encoding: str, rows: list[tuple[str, str]], bad: bytes
+) -> None:
+    usual = (rows * 100)[:100]
+    plan = yard.plan_import(table(usual).encode(encoding) + b"x," + bad + b"\n")
+    assert "not all of it fits, and such records are rejected" in plan.detected
+    assert yard.run(plan) == Counts(read=101, inserted=100, rejected=1, errors=1)
+    assert yard.sql("SELECT name, city FROM t") == usual
+
+
 @pytest.mark.parametrize("name", ["utf-17", "", "base64", "idna", "zlib"])
 def test_an_unknown_encoding_is_refused(yard: Yard, name: str) -> None:
     with pytest.raises(InvalidSpec, match="there is no encoding") as caught:
