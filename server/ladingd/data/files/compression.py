@@ -315,6 +315,12 @@ def codec_of(source: Source) -> Codec | None:
     return next((each for each in CODECS if each.recognises(source, head)), None)
 
 
+def stream_codec_of(head: bytes) -> Codec | None:
+    """The codec of content that begins with ``head``, if it is no archive; None: it is not compressed."""
+    streams = (each for each in CODECS if isinstance(each, _Streams))
+    return next((each for each in streams if each.begins.match(head)), None)
+
+
 def _directory(source: Source) -> list[zipfile.ZipInfo]:
     try:
         with open(os.dup(source.descriptor), "rb") as file, zipfile.ZipFile(file) as archive:

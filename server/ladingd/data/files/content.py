@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import UNKNOWN_END, UTF8, Content
-from ladingd.data.files.compression import Damaged, codec_named, codec_of
+from ladingd.data.files.compression import Damaged, codec_named, codec_of, stream_codec_of
 from ladingd.data.files.encoding import Finding, converted, find, keeps_ascii, named
 from ladingd.data.files.roots import Source
 
@@ -175,6 +175,10 @@ def look(source: Source, spec: ImportSpec, member: str = "", share: int = 1) -> 
         if damage and not packed.size:
             raise InvalidSpec("files[0].path", damage)
     head = packed.read(0, min(_HEAD, packed.size))
+    if codec is not None and (again := stream_codec_of(head)):
+        raise InvalidSpec(
+            "files[0].path", f"{name} in {source.path} is compressed with {again.title} once more: unpack it first"
+        )
     found = _wanted(spec.encoding, head) if spec.encoding else find(head, _pieces(packed, share))
     encoding = found.encoding if found else UTF8
     is_wide = not keeps_ascii(encoding)

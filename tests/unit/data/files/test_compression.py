@@ -357,3 +357,10 @@ def test_a_disk_that_is_full_leaves_nothing_behind(yard: Yard, monkeypatch: pyte
             yard.transfer.begin("job", 1, plan)
     assert list(yard.work_dir.job("job").iterdir()) == []
     assert yard.run(plan, attempt=2) == Counts(read=ROWS, inserted=ROWS)
+
+
+@pytest.mark.parametrize("outer", ["gz", "zip"])
+@pytest.mark.parametrize("inner", STREAMS)
+def test_a_file_that_is_compressed_twice_is_refused(yard: Yard, outer: str, inner: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"compressed with .* once more: unpack it first"):
+        plan_of(yard, ALL[outer](ALL[inner](HEADER + text(3))))

@@ -108,7 +108,7 @@ def test_a_file_without_records_is_called_by_its_kind(yard: Yard, content: bytes
         (b"<!DOCTYPE html>\n<p>\n", "HTML"),
         (b"%PDF-1.7\n", "PDF"),
         (gzip.compress(tarred(), mtime=0), "a tar archive"),
-        (zipped("mimetype", "content.opf"), "a document in a ZIP archive"),
+        (zipped("mimetype", "content.opf"), "a document, or an archive in an archive"),
         (b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
         (pickle.dumps(pd.DataFrame({"a": [1]})), "a Python pickle"),
         (pickle.dumps([1, 2], protocol=2), "a Python pickle"),
