@@ -217,7 +217,7 @@ def test_commands_on_one_job(home: Home) -> None:
         pytest.param(lambda home: home.folder / "none.csv", "t", "none.csv", id="no such file"),
         pytest.param(lambda home: Path(mkdtemp(dir=home.folder)), "t", "has no files", id="an empty directory"),
         pytest.param(lambda home: home.write("a.csv", "a,b\n1,2\n"), "nowhere.t", "nowhere", id="unknown connection"),
-        pytest.param(lambda home: home.write("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 99), "t", "is a binary file",
+        pytest.param(lambda home: home.write("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 99), "t", "is a PNG image",
                      id="a binary file"),
         pytest.param(lambda home: home.write("a.csv", "a,b\n1,2\n"), "lading_ledger", "lading_", id="a reserved name"),
     ],

@@ -206,7 +206,7 @@ async def test_metrics_after_an_import(make_daemon: Callable[..., DaemonProcess]
     assert seen['lading_records_total{outcome="inserted",type="import"}'] == 2
     assert seen['lading_records_total{outcome="rejected",type="import"}'] == 1
     assert seen['lading_rejects_total{severity="error"}'] == 1
-    assert seen["lading_source_bytes_total"] == len("1,one\n2,two\nthree,three\n")
+    assert seen["lading_source_bytes_total"] == len("id,name\n1,one\n2,two\nthree,three\n")
     assert seen["lading_chunk_seconds_count"] == 1
     assert seen["lading_queue_wait_seconds_count"] == 1
     assert seen["lading_watchers"] == 1
