@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ladingd.data.formats.json_lines.nested import REGULAR, STRING
+
 BLANKS = b" \t\r\n"
 """What may stand between the elements."""
 
@@ -16,18 +18,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 
 _TEXT = re.compile(rb'(?s:[^"\\]++|\\.)*+')
 _MARK = re.compile(rb'["\[\]{},]')
-_STRING = rb'"(?s:[^"\\]++|\\.)*+"'
 _OPENED_BY = {ord("]"): ord("["), ord("}"): ord("{")}
 _QUOTE, _COMMA = ord('"'), ord(",")
-
-
-def _nested(depth: int) -> bytes:
-    inner = rb'[^"\[\]{}]++|' + _STRING + (b"|" + _nested(depth - 1) if depth else b"")
-    return rb"\{(?:" + inner + rb")*+\}|\[(?:" + inner + rb")*+\]"
-
-
-_REGULAR = re.compile(_nested(2))
-"""A regular object or array that is not nested deeply: nearly every element. It is found without Python's loop."""
 
 
 class Skipping:
@@ -68,7 +60,7 @@ class Skipping:
 
 def end_of(data: bytes, start: int, closing: bytes = b"]") -> int | None:
     """The place of the comma or bracket behind the element that begins at ``start``; None: the data end before."""
-    regular = _REGULAR.match(data, start)
+    regular = REGULAR.match(data, start)
     return Skipping(closing).end(data, regular.end() if regular else start)
 
 
@@ -106,7 +98,7 @@ def elements_in(data: bytes, *, final: bool, limit: int | None = None) -> Elemen
     return Elements(starts=starts, ends=ends, end=place, closed=closed)
 
 
-_KEY = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
+_KEY = re.compile(rb"[ \t\r\n]*+(" + STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+")
 _OF_OBJECTS = re.compile(rb"\[[ \t\r\n]*+\{")
 
 

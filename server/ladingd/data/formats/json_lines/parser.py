@@ -43,11 +43,12 @@ class NotARecord(Exception):
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def _constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """Refuse NaN and the like, which Python would read."""
     raise ValueError(f"{name} is not JSON")
 
 
-_scan = make_scanner(json.JSONDecoder(parse_constant=_constant))  # type: ignore[arg-type]
+_scan = make_scanner(json.JSONDecoder(parse_constant=refuse_constant))  # type: ignore[arg-type]
 
 
 class _Number(str):
@@ -57,7 +58,7 @@ class _Number(str):
 
 
 _quick = json.JSONDecoder(
-    object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=_constant
+    object_pairs_hook=tuple, parse_int=_Number, parse_float=_Number, parse_constant=refuse_constant
 ).raw_decode
 _WORDS = {True: "true", False: "false", None: None}
 

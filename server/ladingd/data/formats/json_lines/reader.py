@@ -20,6 +20,7 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins, Piece
 from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, is_large, joined, typed_if_all
+from ladingd.data.formats.json_lines.nested import with_strings
 from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, UNEXPECTED_KEY, NotARecord, fields_of, prefixes_of
 from ladingd.data.formats.json_lines.paths import columns_at, paths_of, schema_of
 from ladingd.data.formats.lines import (
@@ -207,7 +208,7 @@ class JsonReader:
     def _typed(self, lines: Positions) -> list[pa.Array] | None:
         """The columns of these lines, read by pyarrow; None if one of them does not fit."""
         start, end = int(self.places.starts[lines[0]]), int(self.places.ends[lines[-1]])
-        data = pa.py_buffer(self.data).slice(start, end - start)
+        data = self._plain(start, end)
         try:
             table = pajson.read_json(
                 data,
@@ -226,6 +227,12 @@ class JsonReader:
         if any(map(is_large, columns)) and _DIGITS.search(self.data, start, end):
             return None  # pyarrow rounds integers.
         return columns
+
+    def _plain(self, start: int, end: int) -> pa.Buffer:
+        """The bytes of some records, with strings in place of nested values that are read as their text."""
+        if pa.string() not in self.types:
+            return pa.py_buffer(self.data).slice(start, end - start)
+        return pa.py_buffer(with_strings(self.data[start:end], flatten=self.flatten))
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []
