@@ -150,6 +150,8 @@ class Format(ABC):
     """The codes of faults that tell of a column that the sample lacks."""
     surveyed_whole: ClassVar[int] = 16 << 20
     """The size in bytes up to which a plan reads a whole file to decide on the types of its columns."""
+    surveyed_block: ClassVar[int] = 1 << 20
+    """The size of each block that it reads of a larger file."""
     unit: ClassVar[str] = "bytes"
     """What ``start`` and ``end`` of a chunk count."""
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ladingd.data.formats.format import Format, Outline
     from ladingd.data.values.types import FieldType
 
-_BLOCK, _BLOCKS = 1 << 20, 16
-"""The size of a block of a larger file, and how many there are."""
+_BLOCKS = 16
+"""How many blocks of a larger file are read."""
 _PIECE = 4 << 20
 THREADS = 2
 """Most of the time is spent in pyarrow, which does not hold the interpreter."""
@@ -152,10 +152,11 @@ def _all(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
 
 
 def _blocks(form: Format, source: Source, plan: ImportPlan, number: int) -> Iterator[Piece]:
-    plan = replace(plan, chunk_bytes=_BLOCK)
+    block = form.surveyed_block
+    plan = replace(plan, chunk_bytes=block)
     for place in range(1, number):
         start = form.record_near(
-            source, plan, plan.file.start + (plan.file.end - plan.file.start - _BLOCK) * place // (number - 1)
+            source, plan, plan.file.start + (plan.file.end - plan.file.start - block) * place // (number - 1)
         )
         if start is None:
             return

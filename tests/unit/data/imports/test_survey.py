@@ -137,7 +137,7 @@ def test_blocks_of_a_large_file_tell_of_columns(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, form: type[JsonLines | Xml]
 ) -> None:
     monkeypatch.setattr(form, "surveyed_whole", 1 << 20)
-    monkeypatch.setattr(survey, "_BLOCK", 64 << 10)
+    monkeypatch.setattr(form, "surveyed_block", 64 << 10)
     usual, late = ('{"a": 1}\n', '{"a": 1, "c": 2}\n') if form is JsonLines else ("<p a='1'/>\n", "<p c='2'/>\n")
     text = usual * 200_000 + late * 20_000
     plan = yard.plan_import(text if form is JsonLines else f"<r>{text}</r>", file_format=form.name)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ladingd.core.plan import UTF8
 from ladingd.data.files.digest import digest, digest_all
 from ladingd.data.formats.json.elements import BLANKS, Skipping, elements_in
 from ladingd.data.formats.lines import RECORD_LIMIT, RECORD_TOO_LONG, Cursor, chunk_size, count_lines, lines_in
@@ -12,9 +16,15 @@ from ladingd.data.formats.lines import RECORD_LIMIT, RECORD_TOO_LONG, Cursor, ch
 if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, ImportPlan
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.json.elements import Elements
+    from ladingd.data.values.positions import Positions
 
 _SHORT = 64 << 10
 """So many bytes behind the array belong to its last chunk. More are a chunk without records."""
+
+_known: OrderedDict[str, tuple[Positions, Positions]] = OrderedDict()
+"""The places of the elements in the last chunks, by digest."""
+_KNOWN = 16
 
 
 def cut(source: Source, plan: ImportPlan, previous: Chunk | None, limit: int) -> tuple[Chunk, ...]:
@@ -59,7 +69,21 @@ def _next(source: Source, plan: ImportPlan, cursor: Cursor) -> tuple[Chunk, int]
     elif plan.file.end - stop <= _SHORT:
         stop = plan.file.end
     data = data[: stop - cursor.start] if stop <= end else source.read(cursor.start, stop)
-    return replace(cursor.chunk(len(data), len(found.starts)), digest=digest(data)), lines_in(data)
+    known_by = digest(data)
+    _known[known_by] = places_of(found)
+    while len(_known) > _KNOWN:
+        _known.popitem(last=False)
+    return replace(cursor.chunk(len(data), len(found.starts)), digest=known_by), lines_in(data)
+
+
+def places_of(found: Elements) -> tuple[Positions, Positions]:
+    """Where elements begin and end."""
+    return np.array(found.starts, np.int64), np.array(found.ends, np.int64)
+
+
+def remembered(plan: ImportPlan, chunk: Chunk) -> tuple[Positions, Positions] | None:
+    """Where the elements of a chunk begin and end, if this process has cut it, as it does for a plan."""
+    return _known.get(chunk.digest or "") if plan.file.content.chunk_encoding == UTF8 else None
 
 
 def _behind_blanks(source: Source, start: int, end: int) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 
-from ladingd.data.formats.json_lines.nested import REGULAR, STRING
+from ladingd.data.formats.json_lines.strings import STRING, regular
 
 BLANKS = b" \t\r\n"
 """What may stand between the elements."""
@@ -20,6 +22,17 @@ _TEXT = re.compile(rb'(?s:[^"\\]++|\\.)*+')
 _MARK = re.compile(rb'["\[\]{},]')
 _OPENED_BY = {ord("]"): ord("["), ord("}"): ord("{")}
 _QUOTE, _COMMA = ord('"'), ord(",")
+
+
+@cache  # These patterns are large, so they are made when they are needed.
+def _regular() -> re.Pattern[bytes]:
+    return re.compile(regular())
+
+
+@cache
+def _element() -> re.Pattern[bytes]:
+    """A regular element, and the comma or bracket behind it."""
+    return re.compile(rb"[ \t\r\n]*+(" + regular() + rb")[ \t\r\n]*+[,\]]")
 
 
 class Skipping:
@@ -60,8 +73,8 @@ class Skipping:
 
 def end_of(data: bytes, start: int, closing: bytes = b"]") -> int | None:
     """The place of the comma or bracket behind the element that begins at ``start``; None: the data end before."""
-    regular = REGULAR.match(data, start)
-    return Skipping(closing).end(data, regular.end() if regular else start)
+    found = _regular().match(data, start)
+    return Skipping(closing).end(data, found.end() if found else start)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +98,17 @@ def elements_in(data: bytes, *, final: bool, limit: int | None = None) -> Elemen
     ends: list[int] = []
     place, closed = 0, False
     while not closed and (limit is None or len(starts) < limit):
+        # Nearly every element, and what is behind it, is found by one pattern.
+        scanner = _element().scanner(data, place)  # type: ignore[attr-defined]
+        for match in islice(iter(scanner.match, None), limit and limit - len(starts)):
+            start, end = match.span(1)
+            starts.append(start)
+            ends.append(end)
+            place = match.end()
+            if closed := data[place - 1] != _COMMA:
+                break
+        if closed or len(starts) == limit:
+            break
         start = _skip(data, place)
         stop = end_of(data, start) if start < len(data) else None
         if stop is None and not (final and start < len(data)):

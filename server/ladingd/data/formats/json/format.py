@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Layout
 from ladingd.data.formats.format import SAMPLE, Format, Outline
@@ -22,6 +24,7 @@ from ladingd.data.formats.lines import (
     blank_lines,
     decodable,
     find_beginning,
+    line_ends,
     lines_in,
 )
 from ladingd.data.formats.options import FLATTENED, refuse_options
@@ -48,6 +51,8 @@ class Json(Format):
     endings: ClassVar[frozenset[str]] = frozenset({"json"})
     sparse: ClassVar[bool] = True
     telling_faults: ClassVar[frozenset[str]] = frozenset({UNEXPECTED_KEY})
+    surveyed_whole: ClassVar[int] = 12 << 20
+    surveyed_block: ClassVar[int] = 512 << 10
     read_only_endings: ClassVar[frozenset[str]] = frozenset({"geojson"})
 
     def recognises(self, sample: bytes) -> bool:
@@ -80,9 +85,9 @@ class Json(Format):
             if not found.closed:
                 raise InvalidSpec(FILE_FIELD, f"{source.path}: the array is not closed: the file ends within it")
             return _empty(size)
-        places = zip(found.starts, found.ends, strict=True)
+        places = zip(found.starts, found.ends, _lines_before(shown, found), strict=True)
         sample = head_of(
-            ((line + lines_in(shown[:first]), shown[first:last]) for first, last in places),
+            ((line + before, shown[first:last]) for first, last, before in places),
             source.path,
             column_limit,
             whole=complete,
@@ -191,6 +196,12 @@ def _look(source: Source, beginning: Beginning, size: int) -> tuple[bytes, Array
             "object",
         )
     raise InvalidSpec(FILE_FIELD, f"{source.path}: the first element has more than {RECORD_LIMIT:,} bytes")
+
+
+def _lines_before(text: bytes, found: Elements) -> list[int]:
+    """The number of lines before each element."""
+    lines: list[int] = np.searchsorted(line_ends(text), found.starts, side="right").tolist()
+    return lines
 
 
 def _empty(size: int) -> Outline:

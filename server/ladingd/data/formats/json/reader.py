@@ -8,7 +8,7 @@ import numpy as np
 
 from ladingd.data.files.digest import digest_all
 from ladingd.data.files.fingerprint import check_chunk
-from ladingd.data.formats.json.chunker import is_behind
+from ladingd.data.formats.json.chunker import is_behind, places_of, remembered
 from ladingd.data.formats.json.elements import elements_in
 from ladingd.data.formats.json_lines.reader import JsonReader
 from ladingd.data.formats.lines import RecordPlaces, line_ends, read_chunk, refused_record
@@ -29,8 +29,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         data = b""
     else:
         data = read_chunk(source, plan, chunk)
-    found = elements_in(data, final=True)
-    starts, ends = np.array(found.starts, np.int64), np.array(found.ends, np.int64)
+    starts, ends = remembered(plan, chunk) or places_of(elements_in(data, final=True))
     places = RecordPlaces(starts=starts, ends=ends, line_ends=line_ends(data))
     return JsonReader(data=_without_commas(data, starts, ends), plan=plan, chunk=chunk, places=places).piece()
 

@@ -35,6 +35,8 @@ class JsonLines(Format):
     endings: ClassVar[frozenset[str]] = frozenset({"jsonl", "ndjson"})
     sparse: ClassVar[bool] = True
     telling_faults: ClassVar[frozenset[str]] = frozenset({UNEXPECTED_KEY})
+    surveyed_whole: ClassVar[int] = 12 << 20
+    surveyed_block: ClassVar[int] = 512 << 10
 
     def recognises(self, sample: bytes) -> bool:
         line, end, _ = sample.lstrip(BLANK + b"\n").partition(b"\n")

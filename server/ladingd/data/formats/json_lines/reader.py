@@ -1,11 +1,13 @@
 """Reads a chunk of JSON Lines into columns.
 
-pyarrow reads the lines typed, and refuses all of them if one does not fit. Halving finds those lines. Python's own
-parser reads them and finds every fault. Both give a record the same outcome, whatever its neighbours are.
+pyarrow reads the lines typed, and refuses all of them if one does not fit. First, strings take the place of other
+values that are to be text. Then halving finds the lines that do not fit. Python's own parser reads them and finds every
+fault. Both give a record the same outcome, whatever its neighbours are.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +22,9 @@ from ladingd.core.errors import BillImbalance
 from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins, Piece
 from ladingd.data.formats.json_lines.columns import arrow_type, is_infinite, is_large, joined, typed_if_all
-from ladingd.data.formats.json_lines.nested import with_strings
 from ladingd.data.formats.json_lines.parser import ABSENT, BLANK, UNEXPECTED_KEY, NotARecord, fields_of, prefixes_of
 from ladingd.data.formats.json_lines.paths import columns_at, paths_of, schema_of
+from ladingd.data.formats.json_lines.strings import Text
 from ladingd.data.formats.lines import (
     RecordPlaces,
     is_utf8,
@@ -35,6 +37,8 @@ from ladingd.data.rejects.fault import Fault
 from ladingd.data.rejects.lines import texts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ladingd.data.files.roots import Source
     from ladingd.data.formats.format import Outline
     from ladingd.data.formats.json_lines.parser import Record
@@ -133,6 +137,15 @@ class JsonReader:
         return paths_of(self.names, self.data[:_LOOKED]) if self.flatten else [(name,) for name in self.names]
 
     @cached_property
+    def text_keys(self) -> frozenset[bytes]:
+        """The keys of the values that pyarrow reads as text."""
+        return frozenset(
+            json.dumps(path[-1], ensure_ascii=False).encode()[1:-1]
+            for path, kind in zip(self.paths, self.types, strict=True)
+            if pa.types.is_string(kind)
+        )
+
+    @cached_property
     def schema(self) -> pa.Schema:
         return schema_of(self.paths, self.types)
 
@@ -146,7 +159,7 @@ class JsonReader:
         filled = np.flatnonzero(~blank)
         parts: list[list[pa.Array]] = []
         faults: list[Fault] = []
-        self._read(filled, regular[filled] & is_utf8(self.data), parts, faults)
+        self._read_all(filled, regular[filled] & is_utf8(self.data), parts, faults)
         columns = [
             joined([part[place] for part in parts]) if parts else pa.array([], kind)
             for place, kind in enumerate(self.types)
@@ -183,32 +196,53 @@ class JsonReader:
             blank[index] = not self.data[starts[index] : ends[index]].strip(BLANK)
         return blank, regular
 
-    def _read(
+    def _read_all(
         self,
         lines: Positions,
         regular: np.ndarray[Any, np.dtype[np.bool_]],
         parts: list[list[pa.Array]],
         faults: list[Fault],
     ) -> None:
+        for text in self._texts():
+            if lines.size and regular.all() and (columns := self._typed(lines, text)) is not None:
+                parts.append(columns)
+                return
+        self._read(lines, regular, text, parts, faults)
+
+    def _texts(self) -> Iterator[Text]:
+        """The records, and then with strings in place of other values that are to be read as text."""
+        yield (text := Text(data=self.data, starts=self.places.starts, ends=self.places.ends))
+        if self.text_keys:
+            yield (text := text.with_nested(flatten=self.flatten))
+            yield text.with_scalars(self.text_keys)
+
+    def _read(
+        self,
+        lines: Positions,
+        regular: np.ndarray[Any, np.dtype[np.bool_]],
+        text: Text,
+        parts: list[list[pa.Array]],
+        faults: list[Fault],
+    ) -> None:
         if not lines.size:
             return
-        if regular.all() and (columns := self._typed(lines)) is not None:
+        if regular.all() and (columns := self._typed(lines, text)) is not None:
             parts.append(columns)
-        elif lines.size <= _FEW or (lines.size <= _MANY and self._are_mostly_unfit(lines)):
+        elif lines.size <= _FEW or (lines.size <= _MANY and self._are_mostly_unfit(lines, text)):
             parts.append(self._one_by_one(lines, faults))
         else:
             half = lines.size // 2
-            self._read(lines[:half], regular[:half], parts, faults)
-            self._read(lines[half:], regular[half:], parts, faults)
+            self._read(lines[:half], regular[:half], text, parts, faults)
+            self._read(lines[half:], regular[half:], text, parts, faults)
 
-    def _are_mostly_unfit(self, lines: Positions) -> bool:
+    def _are_mostly_unfit(self, lines: Positions, text: Text) -> bool:
         """Whether pyarrow refuses lines at the beginning and in the middle. Halving would then take too long."""
-        return all(self._typed(lines[start : start + _PROBE]) is None for start in (0, lines.size // 2))
+        return all(self._typed(lines[start : start + _PROBE], text) is None for start in (0, lines.size // 2))
 
-    def _typed(self, lines: Positions) -> list[pa.Array] | None:
+    def _typed(self, lines: Positions, text: Text) -> list[pa.Array] | None:
         """The columns of these lines, read by pyarrow; None if one of them does not fit."""
-        start, end = int(self.places.starts[lines[0]]), int(self.places.ends[lines[-1]])
-        data = self._plain(start, end)
+        start, end = int(text.starts[lines[0]]), int(text.ends[lines[-1]])
+        data = pa.py_buffer(text.data).slice(start, end - start)
         try:
             table = pajson.read_json(
                 data,
@@ -224,15 +258,9 @@ class JsonReader:
         columns = columns_at(table, self.paths, self.types)
         if any(map(is_infinite, columns)):
             return None  # pyarrow reads NaN, which is not JSON.
-        if any(map(is_large, columns)) and _DIGITS.search(self.data, start, end):
+        if any(map(is_large, columns)) and _DIGITS.search(text.data, start, end):
             return None  # pyarrow rounds integers.
         return columns
-
-    def _plain(self, start: int, end: int) -> pa.Buffer:
-        """The bytes of some records, with strings in place of nested values that are read as their text."""
-        if pa.string() not in self.types:
-            return pa.py_buffer(self.data).slice(start, end - start)
-        return pa.py_buffer(with_strings(self.data[start:end], flatten=self.flatten))
 
     def _one_by_one(self, lines: Positions, faults: list[Fault]) -> list[pa.Array]:
         records: list[Record] = []

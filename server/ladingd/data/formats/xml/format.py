@@ -68,6 +68,8 @@ class Xml(Format):
     telling_faults: ClassVar[frozenset[str]] = frozenset(
         {"UNEXPECTED_ELEMENT", "UNEXPECTED_ATTRIBUTE", "UNEXPECTED_TEXT", "REPEATED_ELEMENT"}
     )
+    surveyed_whole: ClassVar[int] = 12 << 20
+    surveyed_block: ClassVar[int] = 512 << 10
 
     def recognises(self, sample: bytes) -> bool:
         text = sample.removeprefix(BOM)
