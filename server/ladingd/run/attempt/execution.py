@@ -155,16 +155,17 @@ class Execution:
     async def _advance(self) -> None:
         """Complete the current phase and begin the next one."""
         job = self._job
-        await self._tell_phase(await self._supply.of_phase(job))
+        phase, chunks = self._supply.phase, await self._supply.of_phase(job)
         for note in await self._supply.advance(job):
             await self._note(note.level, "RESULT", note.text)
+        await self._tell_phase(phase, chunks)
         self._reckoning.tally.enter(self._supply.phase, await self._end_of_phase())
 
-    async def _tell_phase(self, chunks: Sequence[Chunk]) -> None:
+    async def _tell_phase(self, phase: int, chunks: Sequence[Chunk]) -> None:
         """Write down what became of the records of a file, if there are several files."""
         if len(self._job.plan.phases) > 1:
             level, _, said = bill_notice(self._reckoning.tally.of(chunks))
-            await self._note(level, "FILE", f"{self._job.plan.title(self._supply.phase)}: {said}")
+            await self._note(level, "FILE", f"{self._job.plan.title(phase)}: {said}")
 
     async def _end_of_phase(self) -> int:
         """The end of the current phase. If the plan does not know it, the transfer does now."""
@@ -324,7 +325,7 @@ class Execution:
         await self._reckon(total=counts.read)
         for note in notes:
             await self._note(note.level, "RESULT", note.text)
-        await self._tell_phase(last)
+        await self._tell_phase(self._supply.phase, last)
         await self._note(*bill_notice(counts))
         if counts.nulls:
             await self._note(*nulls_notice(counts.nulls))
