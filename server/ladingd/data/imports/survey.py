@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _BLOCKS = 16
 """How many blocks of a larger file are read."""
+_GLANCE = 16 << 10
+"""The size of the blocks from which formats whose records name their fields learn first."""
 _PIECE = 4 << 20
 THREADS = 2
 """Most of the time is spent in pyarrow, which does not hold the interpreter."""
@@ -62,6 +64,8 @@ def surveyed(
     """
     if outline.whole or not outline.names or (len(outline.types) == len(outline.names) and not outline.inferred):
         return outline
+    if form.sparse and plan.file.end - plan.file.start > 2 * _BLOCKS * _GLANCE:
+        outline = _glanced(form, source, plan, outline, share, learn)
     pieces = _read(form, source, plan, outline, share)
     for _ in range(ROUNDS):
         records = _unlike(form, outline, pieces)
@@ -87,27 +91,49 @@ def surveyed(
     )
 
 
+def _glanced(
+    form: Format,
+    source: Source,
+    plan: ImportPlan,
+    outline: Outline,
+    share: int,
+    learn: Callable[[Outline, Sequence[bytes]], Outline | None],
+) -> Outline:
+    """The outline with what a small sample tells of columns and of numbers. To read many records that do not fit takes
+    several times as long as to read others."""
+    part = _plan_of(plan, outline, share)
+    pieces = [*_blocks(form, source, part, _BLOCKS // share, _GLANCE)]
+    records = _unlike(form, outline, pieces, surely=True)
+    return (learn(outline, records) if records else None) or outline
+
+
 def _is_whole(form: Format, plan: ImportPlan, share: int) -> bool:
     """Whether all of a file is read."""
     return plan.file.end - plan.file.start <= form.surveyed_whole // share
 
 
 def _read(form: Format, source: Source, plan: ImportPlan, outline: Outline, share: int) -> list[Piece]:
-    """The records that the survey looks at. Values of several files are compared as text."""
+    """The records that the survey looks at."""
+    plan = _plan_of(plan, outline, share)
+    if _is_whole(form, plan, share):
+        return [*_all(form, source, plan)]
+    return [*_blocks(form, source, plan, _BLOCKS // share, form.surveyed_block)]
+
+
+def _plan_of(plan: ImportPlan, outline: Outline, share: int) -> ImportPlan:
+    """The plan by which records are read. Values of several files are compared as text."""
     types = outline.types if share == 1 else {}
     columns = tuple(
         Column(source=name, target=name, type=str(types.get(name, TEXT)), inferred=True) for name in outline.names
     )
-    plan = replace(plan, files=(replace(plan.file, layout=outline.layout),), columns=columns)
-    if _is_whole(form, plan, share):
-        return [*_all(form, source, plan)]
-    return [*_blocks(form, source, plan, _BLOCKS // share)]
+    return replace(plan, files=(replace(plan.file, layout=outline.layout),), columns=columns)
 
 
-def _unlike(form: Format, outline: Outline, pieces: Sequence[Piece]) -> list[bytes]:
+def _unlike(form: Format, outline: Outline, pieces: Sequence[Piece], *, surely: bool = False) -> list[bytes]:
     """Some records that have columns which the outline lacks, or values of other types.
 
-    A type that few values do not fit is right, as it is in text, unless they are numbers of another kind.
+    A type that few values do not fit is right, as it is in text, unless they are numbers of another kind. ``surely``:
+    the pieces are too few to tell.
     """
     found: list[set[int]] = [
         {fault.index for fault in piece.faults if fault.code in form.telling_faults} for piece in pieces
@@ -117,7 +143,7 @@ def _unlike(form: Format, outline: Outline, pieces: Sequence[Piece]) -> list[byt
             continue
         columns = [piece.columns[place] for piece in pieces]
         misfits = [_misfits(column, outline.types[name]) for column in columns]
-        if sum(map(len, misfits)) * TOLERANCE <= sum(len(column) - column.null_count for column in columns):
+        if surely or sum(map(len, misfits)) * TOLERANCE <= sum(len(column) - column.null_count for column in columns):
             pairs = zip(columns, misfits, strict=True)
             misfits = [[row for row in rows if _is_number(column[row].as_py())] for column, rows in pairs]
         for piece, here, rows in zip(pieces, found, misfits, strict=True):
@@ -151,8 +177,7 @@ def _all(form: Format, source: Source, plan: ImportPlan) -> Iterator[Piece]:
         yield from pool.map(partial(form.read, source, plan), chunks)
 
 
-def _blocks(form: Format, source: Source, plan: ImportPlan, number: int) -> Iterator[Piece]:
-    block = form.surveyed_block
+def _blocks(form: Format, source: Source, plan: ImportPlan, number: int, block: int) -> Iterator[Piece]:
     plan = replace(plan, chunk_bytes=block)
     for place in range(1, number):
         start = form.record_near(

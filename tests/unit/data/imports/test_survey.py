@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ladingd.core.plan import ImportPlan
+from ladingd.core.spec import ImportSpec, Table
 from ladingd.data.formats.csv.format import Csv
 from ladingd.data.formats.json_lines.format import JsonLines
+from ladingd.data.formats.json_lines.sample import learned
 from ladingd.data.formats.xml.format import Xml
 from ladingd.data.imports import survey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.data.formats.format import Outline
     from tests.unit.data.conftest import Yard
 
 INTEGERS = "".join(f"{number},{number % 7}\n" for number in range(200_000))
@@ -142,3 +148,26 @@ def test_blocks_of_a_large_file_tell_of_columns(
     text = usual * 200_000 + late * 20_000
     plan = yard.plan_import(text if form is JsonLines else f"<r>{text}</r>", file_format=form.name)
     assert {column.source for column in plan.columns} == {"a", "c"}
+
+
+def test_what_many_records_tell_is_learnt_from_a_few_of_them(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt: list[int] = []
+
+    def learn(self: JsonLines, outline: Outline, records: Sequence[bytes], path: str, column_limit: int) -> Outline:
+        learnt.append(len(records))
+        return learned(outline, records, path, column_limit)
+
+    monkeypatch.setattr(JsonLines, "learn", learn)
+    usual, other = '{"a": 1}\n' * 5_000, '{"a": 1.5, "later": "x"}\n' * 40_000
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(usual + other, "in.jsonl"),), target=Table(table="t")))
+    assert isinstance(plan, ImportPlan)
+    assert [(column.source, column.type) for column in plan.columns] == [("a", "real"), ("later", "text")]
+    assert len(learnt) == 1
+
+
+@pytest.mark.parametrize("number", [2_001, 30_000])
+def test_a_file_of_many_short_records_is_surveyed(yard: Yard, number: int) -> None:
+    text = '{"a":1}\n' * number + '{"b":2}\n'
+    plan = yard.transfer.plan(ImportSpec(files=(yard.write(text, "in.jsonl"),), target=Table(table="t")))
+    assert isinstance(plan, ImportPlan)
+    assert [column.source for column in plan.columns] == ["a", "b"]

@@ -39,7 +39,7 @@ class FixedWidth(Format):
     name: ClassVar[str] = NAME
     title: ClassVar[str] = "fixed width"
     endings: ClassVar[frozenset[str]] = frozenset()
-    surveyed_whole: ClassVar[int] = 64 << 20
+    surveyed_whole: ClassVar[int] = 48 << 20
 
     def recognises(self, sample: bytes) -> bool:
         if b"\t" in sample or b"\0" in sample:
