@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ladingd.core.errors import BillImbalance
+from ladingd.core.job import RejectType
 from ladingd.data.files.digest import digest_all
 from ladingd.data.files.fingerprint import check_chunk
 from ladingd.data.formats.format import Origins, Piece
@@ -17,7 +19,7 @@ from ladingd.data.formats.lines import RecordPlaces, line_ends, read_chunk, refu
 from ladingd.data.formats.xml.chunker import MISPLACED
 from ladingd.data.formats.xml.markup import Frame
 from ladingd.data.formats.xml.record import NotARecord, Parser
-from ladingd.data.formats.xml.scanner import records_in
+from ladingd.data.formats.xml.scanner import Found, records_in
 from ladingd.data.rejects.fault import Fault
 from ladingd.data.rejects.lines import texts
 
@@ -64,7 +66,24 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         indexes=np.array(indexes, np.int64),
         origins=origins,
         faults=faults,
+        warnings=_warnings(found, plan),
     )
+
+
+def _warnings(found: Found, plan: ImportPlan) -> list[Fault]:
+    """A warning for each other element between the records that the plan has not told."""
+    told = json.loads(plan.file.layout.details.get("beside", "[]"))
+    names = ((name.decode(errors="replace"), index) for name, index in found.beside.items())
+    return [
+        Fault(
+            index=index,
+            code="OTHER_ELEMENT",
+            message=f"the element <{name}> before this record is not imported (--record-element)",
+            type=RejectType.WARNING,
+        )
+        for name, index in names
+        if name not in told
+    ]
 
 
 def _in_order(columns: Sequence[pa.Array], rows: int, order: Sequence[int | None]) -> list[pa.Array]:

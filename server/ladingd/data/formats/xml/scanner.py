@@ -30,6 +30,8 @@ class Found:
     """What follows the last record, if it is known to be the last one of the file."""
     closed: int | None = None
     """Where the root ends."""
+    beside: dict[bytes, int] = field(default_factory=dict)
+    """The names of other elements between the records, and the record that follows the first of each."""
 
 
 def records_in(data: bytes, frame: Frame, *, final: bool, limit: int | None = None) -> Found:
@@ -54,6 +56,8 @@ def records_in(data: bytes, frame: Frame, *, final: bool, limit: int | None = No
                 found.gap, found.closed = gap, gap.closed
                 found.end = walked if complete else found.end
                 return found
+            for name in gap.beside:
+                found.beside.setdefault(name, len(found.starts))
             place = found.end = gap.next
             continue
         found.end = start

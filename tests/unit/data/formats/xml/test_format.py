@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -440,3 +441,16 @@ def test_elements_far_behind_the_records_are_named(yard: Yard) -> None:
         "in.xml: only the elements <node> were imported, not these behind them: <way>, <relation> (--record-element)",
         Level.WARNING,
     )
+
+
+def test_other_elements_between_records_are_told(yard: Yard) -> None:
+    rows = "".join(f"<row><a>{number}</a></row>\n" for number in range(60_000))
+    plan = yard.plan_import(
+        f"<rows>\n{rows}<total>60000</total>\n<row><a>7</a></row>\n<total/><row><a>8</a></row></rows>"
+    )
+    counts = yard.run(plan)
+    assert (counts.read, counts.inserted, counts.warnings) == (60_002, 60_002, 1)
+    (path,) = [path for number in range(20) if (path := yard.work_dir.rejects("job", number)).exists()]
+    (reject,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (reject["type"], reject["code"], reject["line"]) == ("WARNING", "OTHER_ELEMENT", 60_003)
+    assert reject["message"].startswith("the element <total> before this record is not imported")
