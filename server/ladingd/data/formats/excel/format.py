@@ -102,6 +102,11 @@ class Excel(Columnar):
             notes.append(f"{source.path} has other sheets, which are not imported: {others} (--sheet)")
         if sheet.errors:
             notes.append(f"cells of the sheet hold an error such as #N/A (at least {sheet.errors:,}); they are null")
+        if sheet.formulas:
+            notes.append(
+                f"formulas of the sheet have no stored value (at least {sheet.formulas:,}); they are null: "
+                "open and save the workbook with a program that computes them"
+            )
         above = _title_rows(rows)
         if above:
             first, last = sheet.first_line, sheet.first_line + above - 1

@@ -30,7 +30,10 @@ UNPACKED_LIMIT = 2 << 30
 _RANGE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{0,7}):\$?([A-Z]{1,3})\$?([0-9]{0,7})", re.IGNORECASE)
 _EXACT = 1 << 53
 _ERRORS = re.compile(rb'<c [^>]*t="e"')
-_ERROR_BYTES = 8 << 20
+_FORMULAS = re.compile(rb"(?:</f>|<f\b[^<>]*/>)(?:<v\s*/>|<v></v>|</c>)")
+"""A formula without a stored value."""
+_BEGINNING = 8 << 20
+"""How much of a sheet is looked at for what calamine does not tell from empty cells."""
 
 
 class Range(NamedTuple):
@@ -69,6 +72,8 @@ class Sheet:
     """The number of the first row in the sheet, counted from 1."""
     errors: int
     """How many cells near the beginning hold an error such as #N/A."""
+    formulas: int
+    """How many cells near the beginning hold a formula without its value."""
 
 
 def read_sheet(data: bytes, wanted: str, cells: Range) -> Sheet:
@@ -93,7 +98,15 @@ def read_sheet(data: bytes, wanted: str, cells: Range) -> Sheet:
     righter = None if cells.right is None else max(cells.right - left, 0)
     if (upper, lefter, lower, righter) != (0, 0, None, None):
         rows = [row[lefter:righter] for row in rows[upper:lower]]
-    return Sheet(name=name, others=others, rows=rows, first_line=1 + top + upper, errors=_errors(data, number))
+    beginning = _beginning(data, number)
+    return Sheet(
+        name=name,
+        others=others,
+        rows=rows,
+        first_line=1 + top + upper,
+        errors=len(_ERRORS.findall(beginning)),
+        formulas=len(_FORMULAS.findall(beginning)),
+    )
 
 
 @contextmanager
@@ -187,16 +200,16 @@ def _check_size(data: bytes) -> None:
         raise Damaged(f"unpacks to {size:,} bytes; at most {UNPACKED_LIMIT:,} can be read: save it as CSV")
 
 
-def _errors(data: bytes, number: int) -> int:
-    """The number of errors near the beginning of a sheet. calamine does not tell them from empty cells."""
+def _beginning(data: bytes, number: int) -> bytes:
+    """The beginning of a sheet as it is stored; empty if it is not XML in a ZIP archive."""
     if not data.startswith(b"PK"):
-        return 0
+        return b""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         name = f"xl/worksheets/sheet{number + 1}.xml"
         if name not in archive.namelist():
-            return 0
+            return b""
         with archive.open(name) as sheet:
-            return len(_ERRORS.findall(sheet.read(_ERROR_BYTES)))
+            return sheet.read(_BEGINNING)
 
 
 def _column_number(letters: str) -> int:

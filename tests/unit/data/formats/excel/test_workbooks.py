@@ -170,3 +170,18 @@ def test_a_value_that_no_cell_can_hold_ends_the_export() -> None:
     rows = io.BytesIO(writer.header() + b"".join(map(bytes, writer.records([pa.array(["x" * 32_768])]))))
     with pytest.raises(SourceUnreadable, match=r"a cell holds 32,767 characters, and a value of record 1 has 32,768"):
         writer.assemble(rows, io.BytesIO())
+
+
+def test_formulas_without_values_are_told(yard: Yard) -> None:
+    """As openpyxl writes them: only a program that computes formulas stores their values."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (["id", "double"], [1, "=A2*2"], [2, "=A3*2"]):
+        sheet.append(row)
+    buffer = io.BytesIO()
+    book.save(buffer)
+    plan = yard.plan_import(buffer.getvalue())
+    (note,) = [note for note in plan.notes if "formulas" in note]
+    assert note.startswith("formulas of the sheet have no stored value (at least 2); they are null")
+    assert yard.run(plan).inserted == 2
