@@ -29,7 +29,15 @@ def write(adapter: TypeAdapter[Any], value: object) -> str:
     return json.dumps(tree, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
-@lru_cache(maxsize=16)
 def read(adapter: TypeAdapter[Any], text: str) -> Any:
-    """The value of a JSON text. A running job is read again and again, and the plan of a thousand files takes 10 ms."""
+    """The value of a JSON text."""
+    return adapter.validate_json(text) if len(text) < _LONG else _read_long(adapter, text)
+
+
+@lru_cache(maxsize=4)
+def _read_long(adapter: TypeAdapter[Any], text: str) -> Any:
+    """A running job is read again and again, and the plan of a thousand files takes 10 ms."""
     return adapter.validate_json(text)
+
+
+_LONG = 64 << 10
