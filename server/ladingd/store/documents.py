@@ -22,6 +22,10 @@ JOB: TypeAdapter[Job] = TypeAdapter(Job)
 NAMES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 
 
+_LONG = 64 << 10
+"""The length of a text that is kept for the next reading."""
+
+
 def write(adapter: TypeAdapter[Any], value: object) -> str:
     """The JSON text of a value. Raises ValueError for NaN and infinities, which could not be read again."""
     # dump_json would write NaN as null, and the job could never be read again.
@@ -38,6 +42,3 @@ def read(adapter: TypeAdapter[Any], text: str) -> Any:
 def _read_long(adapter: TypeAdapter[Any], text: str) -> Any:
     """A running job is read again and again, and the plan of a thousand files takes 10 ms."""
     return adapter.validate_json(text)
-
-
-_LONG = 64 << 10

@@ -51,8 +51,9 @@ def format_to_read(source: Source, spec: ImportSpec, name: str = "", packed: Sou
         return by_name
     recognised = next((each for each in FORMATS if each.recognises(sample)), None)
     if recognised is None and by_name in (None, FORMATS[-1]):
-        head = sample if packed is None else packed.read(0, min(SAMPLE, packed.size))
-        check_readable(source.path, name, head)
+        check_readable(source.path, name, sample)
+        if packed is not None and packed is not source:
+            check_readable(source.path, name, packed.read(0, min(SAMPLE, packed.size)))
     return recognised or by_name or FORMATS[-1]
 
 

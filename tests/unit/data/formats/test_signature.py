@@ -106,6 +106,7 @@ def test_a_file_without_records_is_called_by_its_kind(yard: Yard, content: bytes
         (b'{"rows": [' + b"1," * 10_000 + b"1]}\n", "JSON of an unknown shape"),
         (b'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><body/></html>\n', "HTML"),
         (b"<!DOCTYPE html>\n<p>\n", "HTML"),
+        ("<!DOCTYPE html>\n<p>\n".encode("utf-16"), "HTML"),
         (b"%PDF-1.7\n", "PDF"),
         (gzip.compress(tarred(), mtime=0), "a tar archive"),
         (zipped("mimetype", "content.opf"), "a document, or an archive in an archive"),
