@@ -156,7 +156,7 @@ class Execution:
         """Complete the current phase and begin the next one."""
         job = self._job
         phase, chunks = self._supply.phase, await self._supply.of_phase(job)
-        for note in await self._supply.advance(job):
+        for note in await self._supply.advance(job, chunks):
             await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(phase, chunks)
         self._reckoning.tally.enter(self._supply.phase, await self._end_of_phase())
@@ -318,8 +318,9 @@ class Execution:
     async def _finish(self) -> None:
         """All chunks are committed: check the bill and put the result in its place."""
         job = self._job
-        counts = self._reckoning.tally.bill([kept.chunk for kept in await self._chunks.chunks(job.id)])
-        last = await self._supply.of_phase(job)
+        chunks = [kept.chunk for kept in await self._chunks.chunks(job.id)]
+        counts = self._reckoning.tally.bill(chunks)
+        last = [chunk for chunk in chunks if chunk.phase == self._supply.phase]
         notes = await self._calls.call(self._transfer.finish, job.uid, job.plan, last)
         self._reckoning.tally.complete()
         await self._reckon(total=counts.read)

@@ -90,9 +90,10 @@ class Supply:
             self._waiting.extend(chunks)
         self._all_cut = len(chunks) < limit
 
-    async def advance(self, job: Job) -> tuple[Note, ...]:
-        """Begin the next phase, and return what users should know. All chunks of the current one must be committed."""
-        phase, chunks = self._phase + 1, await self.of_phase(job)
+    async def advance(self, job: Job, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
+        """Begin the next phase, and return what users should know. ``chunks`` are those of the current one, all
+        committed."""
+        phase = self._phase + 1
         notes = await self._calls.call(self._transfer.advance, job.uid, job.attempt, job.plan, phase, chunks)
         self._first = self._last.ordinal + 1 if self._last else 0
         self._phase, self._all_cut = phase, False
