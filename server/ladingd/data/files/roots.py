@@ -103,7 +103,7 @@ def open_beneath(roots: Mapping[str, Path], own_files: Mapping[str, Path], file:
     except (OSError, ValueError, RuntimeError) as error:
         problem = f"{shown(base, inner)} {trouble(error)}"
         if isinstance(error, ValueError):
-            problem += f" {file.root!r}; {known(roots)}"
+            problem += f" {file.root!r}; {_known(roots)}"
         raise PathRefused("path", problem, missing=isinstance(error, FileNotFoundError)) from error
     if file.root != UPLOADS:
         return Source(descriptor=descriptor, path=shown(base, inner))
@@ -220,7 +220,7 @@ def beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]
     """The root of a file, and its path beneath the root. Raises PathRefused."""
     root = roots.get(file.root)
     if root is None:
-        raise PathRefused("root", f"there is no root {file.root!r}; {known(roots)}")
+        raise PathRefused("root", f"there is no root {file.root!r}; {_known(roots)}")
     inner = PurePosixPath(file.path)
     if not file.path or "\0" in file.path or inner.name == "":
         raise PathRefused("path", "a path beneath the root is needed")
@@ -231,7 +231,7 @@ def beneath(roots: Mapping[str, Path], file: File) -> tuple[Path, PurePosixPath]
     return root.resolve(), inner
 
 
-def known(roots: Mapping[str, Path]) -> str:
+def _known(roots: Mapping[str, Path]) -> str:
     """The names of the roots. Clients must not learn where they are."""
     return f"the daemon knows {', '.join(sorted(roots)) or 'none at all'}"
 
