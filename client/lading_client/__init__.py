@@ -67,6 +67,8 @@ from lading_client.model import (
     WatchKind,
 )
 from lading_client.spec import (
+    ColumnNames,
+    CreateTable,
     CsvFormat,
     ExcelFormat,
     ExportSpec,
@@ -99,9 +101,11 @@ __all__ = [
     "BadSpec",
     "Bill",
     "Client",
+    "ColumnNames",
     "CommandNotAllowed",
     "Connector",
     "Counters",
+    "CreateTable",
     "CsvFormat",
     "DaemonError",
     "DeadlineExceeded",

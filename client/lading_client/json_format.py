@@ -60,7 +60,14 @@ def spec_from_json(document: Mapping[str, Any]) -> JobSpec:
     return spec_from(message)
 
 
-_PREFIXES = {"onRestart": "ON_RESTART_", "on_restart": "ON_RESTART_", "header": "HEADER_", "ragged": "RAGGED_"}
+_PREFIXES = {
+    "onRestart": "ON_RESTART_",
+    "on_restart": "ON_RESTART_",
+    "header": "HEADER_",
+    "ragged": "RAGGED_",
+    "create": "CREATE_TABLE_",
+    "names": "COLUMN_NAMES_",
+}
 _FREE_TEXT = frozenset({"types"})
 """Keys whose content is the user's own words: a column may be called `header`."""
 

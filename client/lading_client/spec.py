@@ -32,6 +32,25 @@ class Ragged(StrEnum):
     """The fields that such a record lacks are null."""
 
 
+class CreateTable(StrEnum):
+    """Whether an import creates a missing table. UNSPECIFIED means AUTO."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    AUTO = "AUTO"
+    NEVER = "NEVER"
+    """A missing table is refused."""
+
+
+class ColumnNames(StrEnum):
+    """The names that an import gives to new columns. UNSPECIFIED means KEEP."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    KEEP = "KEEP"
+    """Those of the file."""
+    SNAKE = "SNAKE"
+    """Those of the file in snake_case: ``First Name`` becomes ``first_name``."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
     """A path, relative and with ``/`` between its parts, beneath one of the roots of the daemon's configuration."""
@@ -138,6 +157,16 @@ class ImportSpec:
     member: str = ""
     flatten: bool = False
     """The fields of nested objects are columns, called by their paths: ``address.city``."""
+    create: CreateTable = CreateTable.UNSPECIFIED
+    names: ColumnNames = ColumnNames.UNSPECIFIED
+    add_columns: bool = False
+    """Columns that only the files have are added to the table."""
+    provenance: bool = False
+    """Adds and fills ``lading_job``, ``lading_file``, ``lading_line`` and ``lading_time``."""
+    before: tuple[str, ...] = ()
+    """SQL that runs once before the first record is written. The connection must allow hooks."""
+    after: tuple[str, ...] = ()
+    """SQL that runs once after the last record was written."""
     chunk_bytes: int = 0
 
 

@@ -8,6 +8,8 @@ from lading.v1 import spec_pb2
 from lading_client.errors import BadSpec
 from lading_client.messages.enums import enum_values
 from lading_client.spec import (
+    ColumnNames,
+    CreateTable,
     CsvFormat,
     ExcelFormat,
     ExportSpec,
@@ -24,6 +26,8 @@ from lading_client.spec import (
 
 _ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_")
 _RAGGED = enum_values(Ragged, spec_pb2.Ragged.DESCRIPTOR, "RAGGED_")
+_CREATE = enum_values(CreateTable, spec_pb2.CreateTable.DESCRIPTOR, "CREATE_TABLE_")
+_NAMES = enum_values(ColumnNames, spec_pb2.ColumnNames.DESCRIPTOR, "COLUMN_NAMES_")
 _HEADERS = enum_values(Header, spec_pb2.Header.DESCRIPTOR, "HEADER_")
 
 
@@ -52,6 +56,12 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         encoding=message.encoding,
         member=message.member,
         flatten=message.flatten,
+        create=_CREATE.get(message.create, CreateTable.UNSPECIFIED),
+        names=_NAMES.get(message.names, ColumnNames.UNSPECIFIED),
+        add_columns=message.add_columns,
+        provenance=message.provenance,
+        before=tuple(message.before),
+        after=tuple(message.after),
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -128,6 +138,12 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         encoding=value.encoding,
         member=value.member,
         flatten=value.flatten,
+        create=f"CREATE_TABLE_{value.create}",
+        names=f"COLUMN_NAMES_{value.names}",
+        add_columns=value.add_columns,
+        provenance=value.provenance,
+        before=value.before,
+        after=value.after,
         chunk_bytes=value.chunk_bytes,
     )
 

@@ -63,6 +63,9 @@ class ConnectionSettings(Table):
     """The name of a systemd credential (LoadCredential=) that holds the password."""
     ledger_schema: str = Field(default="lading", min_length=1, max_length=63)
     """The schema of PostgreSQL or DuckDB that holds the ledger of imports. The first job creates it."""
+    hooks: bool = False
+    """Whether imports may run SQL of their own before and after they load records (--before, --after). Everybody who
+    may import through this connection may then do all that its account may do in the database."""
 
     @field_validator("url")
     @classmethod
@@ -285,6 +288,7 @@ def _user_defaults() -> dict[str, Any]:
         "idle_exit": 900.0,
         # `lading daemon logs` shows the log to a person.
         "log_format": "text",
-        "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}"}},
+        # The database and the daemon belong to the same user, so hooks give nobody new rights.
+        "connections": {"local": {"url": f"sqlite:///{state_dir / 'local.db'}", "hooks": True}},
         "roots": {"local": Path("/")},
     }

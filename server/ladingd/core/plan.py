@@ -96,6 +96,15 @@ class Phase(StrEnum):
     """Records move from the source into the target."""
 
 
+class Moment(StrEnum):
+    """When a hook runs."""
+
+    BEFORE = "before"
+    """Before the first record of the job is written."""
+    AFTER = "after"
+    """After the last one was written."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedFile:
     """A file of an import, and how it is read. The records are the bytes from ``start`` to ``end`` of its content."""
@@ -141,6 +150,14 @@ class ImportPlan:
     typed_null_words: tuple[str, ...] = ()
     """The null words of the columns that are not text."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
+    before: tuple[str, ...] = ()
+    """The SQL of the hooks that run once before the first record is written."""
+    after: tuple[str, ...] = ()
+    """The SQL of the hooks that run once after the last one was written."""
+
+    def hooks(self, moment: Moment) -> tuple[str, ...]:
+        """The hooks of a moment, in order."""
+        return self.before if moment is Moment.BEFORE else self.after
 
     @property
     def file(self) -> PlannedFile:
@@ -195,6 +212,10 @@ class ExportPlan:
     """The database's identity of the table, which another table of the same name lacks. Empty in plans of older
     versions."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
+
+    def hooks(self, moment: Moment) -> tuple[str, ...]:
+        """None: an export has no hooks."""
+        return ()
 
     def range(self, phase: int) -> tuple[int, int]:
         """Where the chunks of a phase begin and end."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ladingd.core.bill import Counts
-from ladingd.core.plan import Chunk, CommittedChunk, Plan
+from ladingd.core.plan import Chunk, CommittedChunk, Moment, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.core.spec import ImportSpec, JobSpec
 
@@ -238,14 +238,23 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
     """Moves the records of one kind of job. Its methods block and run in worker processes; an instance is picklable
     and carries no secret.
 
-    The order of calls is plan, begin, then cut and process until the phase is committed, advance to the next phase, and
-    after the last phase finish. Every call may be repeated after a crash. A job is known by its ``uid``. Every method
-    raises InvalidSpec if the spec cannot be carried out, TechnicalError if source or target do not allow it.
+    The order of calls is plan, the hooks before, begin, then cut and process until the phase is committed, advance to
+    the next phase, and after the last phase finish and the hooks after. Every call may be repeated after a crash. A job
+    is known by its ``uid``. Every method raises InvalidSpec if the spec cannot be carried out, TechnicalError if source
+    or target do not allow it.
     """
 
     @abstractmethod
     def plan(self, spec: SpecT) -> PlanT:
         """Check a spec against the real source and target. Changes nothing. Raises InvalidSpec."""
+
+    @abstractmethod
+    def run_hook(self, job_uid: str, attempt: int, plan: PlanT, moment: Moment, number: int) -> Note:
+        """Run one of the plan's hooks, counted from 0. Shuts out all earlier attempts.
+
+        Exactly once: if the ledger says that it has run, do nothing. Returns how long it took, now or then. Raises
+        AttemptSuperseded.
+        """
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: PlanT, phase: int = 0) -> tuple[CommittedChunk, ...]:

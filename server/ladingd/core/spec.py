@@ -113,6 +113,23 @@ class XmlFormat:
     """The name of the elements that are records, with or without its prefix; empty: it is detected."""
 
 
+class CreateTable(StrEnum):
+    """Whether an import creates a missing table."""
+
+    AUTO = "AUTO"
+    NEVER = "NEVER"
+    """A missing table is refused."""
+
+
+class ColumnNames(StrEnum):
+    """The names that an import gives to new columns."""
+
+    KEEP = "KEEP"
+    """Those of the file."""
+    SNAKE = "SNAKE"
+    """Those of the file in snake_case."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Imports files into a table. ``types`` overrides the detected types and notations, by source column."""
@@ -136,6 +153,16 @@ class ImportSpec:
     """The files of archives: a name or a pattern; empty: all."""
     flatten: bool = False
     """The fields of nested objects are columns, called by their paths: ``address.city``."""
+    create: CreateTable = CreateTable.AUTO
+    names: ColumnNames = ColumnNames.KEEP
+    add_columns: bool = False
+    """Columns that the table lacks are added to it."""
+    provenance: bool = False
+    """Four more columns say where each row comes from."""
+    before: tuple[str, ...] = ()
+    """SQL that runs once before the first record is written."""
+    after: tuple[str, ...] = ()
+    """SQL that runs once after the last record was written."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.job import Note
-    from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Plan
+    from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Moment, Plan
     from ladingd.core.preview import Preview
     from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec
     from ladingd.data.imports.importer import TableImport
@@ -54,6 +54,9 @@ class BulkTransfer(Transfer):
 
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         return _import(self).preview(spec, records)
+
+    def run_hook(self, job_uid: str, attempt: int, plan: Plan, moment: Moment, number: int) -> Note:
+        return self._of(plan).run_hook(job_uid, attempt, plan, moment, number)
 
     def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         return self._of(plan).begin(job_uid, attempt, plan, phase)

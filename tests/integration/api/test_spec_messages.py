@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from lading.v1.spec_pb2 import JobSpec
 from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import CsvFormat, ExportSpec, File, Header, ImportSpec, OnRestart, Ragged, Table
+from ladingd.core.spec import (
+    ColumnNames,
+    CreateTable,
+    CsvFormat,
+    ExportSpec,
+    File,
+    Header,
+    ImportSpec,
+    OnRestart,
+    Ragged,
+    Table,
+)
 
 IMPORT = {"files": [{"path": "a.csv"}], "target": {"table": "t"}}
 EXPORT = {"table": {"table": "t"}, "file": {"path": "a.csv"}}
@@ -45,6 +56,12 @@ imports = st.builds(
     encoding=st.one_of(st.just(""), words),
     member=st.one_of(st.just(""), words),
     flatten=st.booleans(),
+    create=st.sampled_from(CreateTable),
+    names=st.sampled_from(ColumnNames),
+    add_columns=st.booleans(),
+    provenance=st.booleans(),
+    before=st.lists(words.filter(str.strip), max_size=2).map(tuple),
+    after=st.lists(words.filter(str.strip), max_size=2).map(tuple),
     chunk_bytes=positive,
     on_restart=restarts,
 )
@@ -89,6 +106,10 @@ def test_what_an_export_leaves_out_is_the_default():
         ({"importSpec": {**IMPORT, "csv": {"header": 9}}}, "job.spec.import_spec.csv.header"),
         ({"importSpec": {**IMPORT, "csv": {"ragged": 9}}}, "job.spec.import_spec.csv.ragged"),
         ({"importSpec": {**IMPORT, "csv": {"skipLines": -1}}}, "job.spec.import_spec.csv.skip_lines"),
+        ({"importSpec": {**IMPORT, "create": 9}}, "job.spec.import_spec.create"),
+        ({"importSpec": {**IMPORT, "names": 9}}, "job.spec.import_spec.names"),
+        ({"importSpec": {**IMPORT, "before": ["SELECT 1", " "]}}, "job.spec.import_spec.before[1]"),
+        ({"importSpec": {**IMPORT, "after": [""]}}, "job.spec.import_spec.after[0]"),
         ({"exportSpec": {"file": EXPORT["file"]}}, "job.spec.export_spec.table.table"),
         ({"exportSpec": {"table": EXPORT["table"]}}, "job.spec.export_spec.file.path"),
         ({"exportSpec": {**EXPORT, "chunkKeys": -1}}, "job.spec.export_spec.chunk_keys"),

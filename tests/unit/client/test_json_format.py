@@ -11,6 +11,8 @@ from lading_client.errors import BadSpec
 from lading_client.json_format import as_json, spec_from_json
 from lading_client.model import Bill, Job, Progress, State
 from lading_client.spec import (
+    ColumnNames,
+    CreateTable,
     CsvFormat,
     ExcelFormat,
     ExportSpec,
@@ -67,6 +69,18 @@ def test_a_job_as_json() -> None:
             )
         ),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), flatten=True)),
+        JobSpec(
+            kind=ImportSpec(
+                files=(File(path="a"),),
+                target=Table(table="t"),
+                create=CreateTable.NEVER,
+                names=ColumnNames.SNAKE,
+                add_columns=True,
+                provenance=True,
+                before=("DELETE FROM t", "SELECT 1"),
+                after=("SELECT 2",),
+            )
+        ),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), xml=XmlFormat(record_element="x"))),
         JobSpec(
             kind=ImportSpec(

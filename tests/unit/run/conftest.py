@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +14,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import RejectsLost
 from ladingd.core.job import Connector, Job, Note, Reject
 from ladingd.core.maintenance import JobFiles
-from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Plan, PlannedFile
+from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Moment, Plan, PlannedFile
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.preview import Preview
 from ladingd.core.report import Report, heard_by, report
@@ -74,6 +74,10 @@ class FakeTransfer(Transfer):
         self.attempts: list[int] = []
         self.errors: dict[str, list[Exception]] = {}
         self.finished = 0
+        self.hooks: list[tuple[Moment, int]] = []
+        """The hooks that have run."""
+        self.steps: list[str] = []
+        """What hooks, chunks and the end have done, in order."""
         self.discarded: list[str] = []
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 
@@ -92,6 +96,13 @@ class FakeTransfer(Transfer):
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         self._raise("preview")
         return Preview(plan=plan_of(2), read=RECORDS)
+
+    def run_hook(self, job_uid: str, attempt: int, plan: Plan, moment: Moment, number: int) -> Note:
+        self._raise("run_hook")
+        if (moment, number) not in self.hooks:
+            self.hooks.append((moment, number))
+            self.steps.append(f"{moment} {number}")
+        return Note(f"hook {moment} {number + 1}")
 
     def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         self._raise("begin")
@@ -119,6 +130,7 @@ class FakeTransfer(Transfer):
     def process(self, job_uid: str, attempt: int, plan: Plan, chunk: Chunk) -> Counts:
         self._raise("process")
         report(RECORDS // 2, RECORDS)
+        self.steps.append("process")
         return self.ledger(job_uid).setdefault(chunk.ordinal, self.counts)
 
     def advance(self, job_uid: str, attempt: int, plan: Plan, phase: int, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
@@ -127,6 +139,7 @@ class FakeTransfer(Transfer):
 
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         self._raise("finish")
+        self.steps.append("finish")
         self.finished += 1
         return ()
 
@@ -184,12 +197,11 @@ class Rig:
     cleanup: Cleanup
     files: FakeFiles
 
-    async def queued(self, chunks: int) -> Job:
-        """A job with ``chunks`` chunks that waits for its slot."""
+    async def queued(self, chunks: int, **planned: Any) -> Job:
+        """A job with ``chunks`` chunks that waits for its slot. ``planned``: other fields of its plan."""
         now = datetime.now(UTC)
-        job = Job(
-            id=f"job{chunks}", uid=f"job{chunks}", spec=SPEC, plan=plan_of(chunks), create_time=now, update_time=now
-        )
+        plan = replace(plan_of(chunks), **planned)
+        job = Job(id=f"job{chunks}", uid=f"job{chunks}", spec=SPEC, plan=plan, create_time=now, update_time=now)
         await self.store.create(job)
         return await self.store.command(job.id, Event.START)
 

@@ -20,6 +20,20 @@ class RaggedChoice(StrEnum):
     FILL = "fill"
 
 
+class CreateChoice(StrEnum):
+    """The values of --create."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
+class NamesChoice(StrEnum):
+    """The values of --names."""
+
+    KEEP = "keep"
+    SNAKE = "snake"
+
+
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
 LabelOption = Annotated[
     str, typer.Option("--label", metavar="TEXT", help="A text to recognise the job by.", show_default=False)
@@ -168,4 +182,30 @@ FlattenOption = Annotated[
     typer.Option(
         "--flatten", help="Make columns of the fields of nested objects, called by their paths: address.city."
     ),
+]
+CreateOption = Annotated[
+    CreateChoice | None,
+    typer.Option("--create", help="Whether a missing table is created.", show_default="auto"),
+]
+NamesOption = Annotated[
+    NamesChoice | None,
+    typer.Option(
+        "--names",
+        help="The names of new columns: those of the file, or in snake_case: First Name becomes first_name.",
+        show_default="keep",
+    ),
+]
+AddColumnsOption = Annotated[
+    bool, typer.Option("--add-columns", help="Add the columns to the table that only the file has.")
+]
+ProvenanceOption = Annotated[
+    bool,
+    typer.Option("--provenance", help="Add and fill lading_job, lading_file, lading_line and lading_time."),
+]
+BeforeOption = Annotated[
+    list[str] | None,
+    typer.Option("--before", metavar="SQL", help="Run SQL once before the first record. The connection must allow it."),
+]
+AfterOption = Annotated[
+    list[str] | None, typer.Option("--after", metavar="SQL", help="Run SQL once after the last record.")
 ]

@@ -12,7 +12,12 @@ import typer
 from lading_client.cli.arguments import table_name
 from lading_client.cli.arguments.given_files import Given, given_files
 from lading_client.cli.arguments.options import (
+    AddColumnsOption,
+    AfterOption,
+    BeforeOption,
     CommentOption,
+    CreateChoice,
+    CreateOption,
     DelimiterOption,
     DetachOption,
     EncodingOption,
@@ -24,7 +29,10 @@ from lading_client.cli.arguments.options import (
     HeaderOption,
     LabelOption,
     MemberOption,
+    NamesChoice,
+    NamesOption,
     NullOption,
+    ProvenanceOption,
     QuoteOption,
     RaggedChoice,
     RaggedOption,
@@ -51,6 +59,8 @@ from lading_client.files.stream import NAME as STREAM_NAME
 from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
 from lading_client.spec import (
+    ColumnNames,
+    CreateTable,
     CsvFormat,
     ExcelFormat,
     ExportSpec,
@@ -99,6 +109,12 @@ def import_file(
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
     flatten: FlattenOption = False,
+    create: CreateOption = None,
+    names: NamesOption = None,
+    add_columns: AddColumnsOption = False,
+    provenance: ProvenanceOption = False,
+    before: BeforeOption = None,
+    after: AfterOption = None,
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -125,6 +141,12 @@ def import_file(
         encoding=encoding,
         member=member,
         flatten=flatten,
+        create=_create(create),
+        names=_names(names),
+        add_columns=add_columns,
+        provenance=provenance,
+        before=tuple(before or ()),
+        after=tuple(after or ()),
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{_named(given)} into {target.table}"
@@ -178,6 +200,10 @@ def preview_file(
     cells: RangeOption = "",
     record_element: RecordElementOption = "",
     flatten: FlattenOption = False,
+    create: CreateOption = None,
+    names: NamesOption = None,
+    add_columns: AddColumnsOption = False,
+    provenance: ProvenanceOption = False,
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how files would be imported, without importing them."""
@@ -200,6 +226,10 @@ def preview_file(
         encoding=encoding,
         member=member,
         flatten=flatten,
+        create=_create(create),
+        names=_names(names),
+        add_columns=add_columns,
+        provenance=provenance,
     )
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)
@@ -454,6 +484,14 @@ def _xml(ours: Session, record_element: str, cells: str, csv: CsvFormat) -> XmlF
     if record_element and (cells or replace(csv, ragged=Ragged.UNSPECIFIED) != CsvFormat()):
         raise ours.usage("--record-element is for XML, which has no other options")
     return XmlFormat(record_element=record_element)
+
+
+def _create(given: CreateChoice | None) -> CreateTable:
+    return CreateTable[given.name] if given else CreateTable.UNSPECIFIED
+
+
+def _names(given: NamesChoice | None) -> ColumnNames:
+    return ColumnNames[given.name] if given else ColumnNames.UNSPECIFIED
 
 
 def _header(given: bool | None) -> Header:

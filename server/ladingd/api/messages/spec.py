@@ -10,6 +10,8 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_KEYS,
+    ColumnNames,
+    CreateTable,
     CsvFormat,
     ExcelFormat,
     ExportSpec,
@@ -44,6 +46,18 @@ _RAGGED = {
     spec_pb2.RAGGED_UNSPECIFIED: Ragged.REJECT,
     spec_pb2.RAGGED_REJECT: Ragged.REJECT,
     spec_pb2.RAGGED_FILL: Ragged.FILL,
+}
+
+_CREATE = {
+    spec_pb2.CREATE_TABLE_UNSPECIFIED: CreateTable.AUTO,
+    spec_pb2.CREATE_TABLE_AUTO: CreateTable.AUTO,
+    spec_pb2.CREATE_TABLE_NEVER: CreateTable.NEVER,
+}
+
+_NAMES = {
+    spec_pb2.COLUMN_NAMES_UNSPECIFIED: ColumnNames.KEEP,
+    spec_pb2.COLUMN_NAMES_KEEP: ColumnNames.KEEP,
+    spec_pb2.COLUMN_NAMES_SNAKE: ColumnNames.SNAKE,
 }
 
 _SPELLING = {"source": "table"}
@@ -125,9 +139,29 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         encoding=message.encoding,
         member=message.member,
         flatten=message.flatten,
+        **_table_options(message),
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
+
+
+def _table_options(message: spec_pb2.ImportSpec) -> dict[str, Any]:
+    """What the job does with the table besides filling it."""
+    for name, values in (("create", _CREATE), ("names", _NAMES)):
+        if getattr(message, name) not in values:
+            raise InvalidSpec(name, f"has no value {int(getattr(message, name))}")
+    for name in ("before", "after"):
+        for number, text in enumerate(getattr(message, name)):
+            if not text.strip():
+                raise InvalidSpec(f"{name}[{number}]", "is empty: write the SQL to run")
+    return {
+        "create": _CREATE[message.create],
+        "names": _NAMES[message.names],
+        "add_columns": message.add_columns,
+        "provenance": message.provenance,
+        "before": tuple(message.before),
+        "after": tuple(message.after),
+    }
 
 
 def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportSpec:
@@ -228,6 +262,12 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         encoding=spec.encoding,
         member=spec.member,
         flatten=spec.flatten,
+        create=f"CREATE_TABLE_{spec.create}",
+        names=f"COLUMN_NAMES_{spec.names}",
+        add_columns=spec.add_columns,
+        provenance=spec.provenance,
+        before=spec.before,
+        after=spec.after,
         chunk_bytes=spec.chunk_bytes,
     )
 

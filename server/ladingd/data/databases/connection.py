@@ -26,6 +26,8 @@ class Connection:
     """The name of a file beneath ``$CREDENTIALS_DIRECTORY``."""
     ledger_schema: str = "lading"
     """The schema that holds the ledger, in a database that has schemas."""
+    hooks: bool = False
+    """Whether jobs may run SQL before and after an import."""
 
     def password(self) -> str:
         """The current secret; empty if there is none. It is read each time, so that changes take effect.

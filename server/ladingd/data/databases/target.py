@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
+    from ladingd.data.databases.hooks import Hook, HookRun, HookTransaction
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
@@ -88,6 +89,19 @@ class Target(ABC):
         The table may be looked at once for each attempt of a job; ``write`` notices later changes. Without an attempt,
         it is looked at now.
         """
+
+    def run_hook(self, job_uid: str, attempt: int, hook: Hook, check: Callable[[], None]) -> HookRun:
+        """Shut out earlier attempts, and run a hook unless the ledger says that it has run.
+
+        ``check`` is called before the hook runs. Raises TargetRefused if the hook fails, AttemptSuperseded, and what
+        ``check`` raises.
+        """
+        return hook.run(job_uid, attempt, self.hooking, check)
+
+    @abstractmethod
+    def hooking(self, job_uid: str, attempt: int) -> AbstractContextManager[HookTransaction]:
+        """Begin the transaction of a hook. Create the ledger if it is missing, and shut out earlier attempts. At the
+        end of the ``with``, what is not committed is rolled back."""
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:

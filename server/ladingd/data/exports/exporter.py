@@ -18,7 +18,7 @@ from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance, DestinationRefused, StartsOver
 from ladingd.core.files import UPLOADS
 from ladingd.core.job import Note
-from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan
+from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Moment
 from ladingd.core.ports import TransferOf
 from ladingd.core.spec import ExportSpec
 from ladingd.data.databases.connection import Connection, find_connection
@@ -58,6 +58,10 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
     def plan(self, spec: ExportSpec) -> ExportPlan:
         """Check the spec against the table and the destination."""
         return plan_export(spec, self.connections, self.roots, self.own_files, self.work_dir, self.upload_room)
+
+    def run_hook(self, job_uid: str, attempt: int, plan: ExportPlan, moment: Moment, number: int) -> Note:
+        """Exports have no hooks."""
+        raise NotImplementedError
 
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are

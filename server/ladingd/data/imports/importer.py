@@ -9,13 +9,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetUnavailable
+from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.job import Level, Note
-from ladingd.core.plan import UNKNOWN_END, ImportPlan
+from ladingd.core.plan import UNKNOWN_END, ImportPlan, Moment
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
 from ladingd.data.databases.connection import Connection, find_connection
+from ladingd.data.databases.hooks import Hook
 from ladingd.data.databases.registry import target_of
 from ladingd.data.databases.target import ReadingsOutdated
 from ladingd.data.files import fingerprint
@@ -24,7 +25,7 @@ from ladingd.data.files.roots import reopen_source
 from ladingd.data.files.spooled import damage_of, make_spool, open_spool, remove_spool
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.memory import memory_given_back
-from ladingd.data.imports.planner import plan_import
+from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
@@ -58,7 +59,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
     @memory_given_back()
     def plan(self, spec: ImportSpec) -> ImportPlan:
         """Check the spec against the files and the table."""
-        return plan_import(spec, self.roots, self.own_files, self._target(spec.target.connection))
+        connection = find_connection(self.connections, spec.target.connection, "target.connection")
+        check_hooks(spec, connection)
+        return plan_import(spec, self.roots, self.own_files, target_of(connection, self.work_dir))
 
     @memory_given_back()
     def preview(self, spec: ImportSpec, records: int) -> Preview:
@@ -77,6 +80,24 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             except ContentEnds:  # Now its end is known.
                 found = preview(content, _measured(part, content), readings, records)
         return replace(found, plan=plan, whole=found.whole and len(plan.files) == 1)
+
+    def run_hook(self, job_uid: str, attempt: int, plan: ImportPlan, moment: Moment, number: int) -> Note:
+        """Run a hook in the target. The files are checked before one that runs before the first record."""
+        name = plan.target.connection
+        if not find_connection(self.connections, name, "target.connection").hooks:
+            raise TargetRefused(f"connection {name} does not allow hooks any more: {ALLOW.format(name=name)}")
+        hooks = plan.hooks(moment)
+        hook = Hook(name=f"{moment} {number + 1}", sql=hooks[number])
+        check = partial(self._check_sources, plan) if moment is Moment.BEFORE else _unchecked
+        run = self._target(name).run_hook(job_uid, attempt, hook, check)
+        rows = "" if run.rows is None else f"{run.rows:,} row{'' if run.rows == 1 else 's'}, "
+        earlier = " has run already" if run.earlier else ""
+        return Note(f"hook {hook.name} of {len(hooks)}{earlier}: {rows}{run.seconds:.2f} s")
+
+    def _check_sources(self, plan: ImportPlan) -> None:
+        for phase, file in enumerate(plan.files):
+            with self._original(plan.part(phase)) as source:
+                fingerprint.check(source, file.fingerprint)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         """Check the files that are left and the table, create what is missing, and shut out earlier attempts."""
@@ -194,6 +215,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
     def _target(self, connection: str) -> Target:
         return target_of(find_connection(self.connections, connection, "target.connection"), self.work_dir)
+
+
+def _unchecked() -> None:
+    """All files are read."""
 
 
 def _measured(part: ImportPlan, content: Source) -> ImportPlan:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Column, ImportPlan, Phase
+from ladingd.core.spec import ColumnNames, CreateTable
 from ladingd.data.files.roots import open_source
 from ladingd.data.imports.column_types import (
     doubts,
@@ -21,14 +22,16 @@ from ladingd.data.imports.finding import describe
 from ladingd.data.imports.sample import Sample
 from ladingd.data.imports.selection import named_in_spec, select
 from ladingd.data.mapping.column_names import kept_names, renamed
-from ladingd.data.mapping.matching import match_columns
-from ladingd.data.values.null_words import wanted
+from ladingd.data.mapping.matching import FIELD, match_columns
+from ladingd.data.mapping.snake_case import numbered, snake_names
+from ladingd.data.values.null_words import wanted as wanted_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ladingd.core.spec import ImportSpec
+    from ladingd.data.databases.connection import Connection
     from ladingd.data.databases.target import Target, TargetTable
     from ladingd.data.imports.examination import Examination
     from ladingd.data.imports.selection import Selection
@@ -37,14 +40,31 @@ CHUNK_LIMIT = 64 << 20
 """A worker holds a chunk in memory several times over: as text, as columns, as values."""
 
 
+ALLOW = "set hooks = true in [connections.{name}] of the daemon's configuration"
+"""How an administrator allows hooks."""
+
+
+def check_hooks(spec: ImportSpec, connection: Connection) -> None:
+    """Raise InvalidSpec if the spec has hooks and the connection does not allow them."""
+    for field in ("before", "after"):
+        if getattr(spec, field) and not connection.hooks:
+            how = ALLOW.format(name=connection.name)
+            raise InvalidSpec(field, f"connection {connection.name} does not allow hooks; an administrator can {how}")
+
+
 def plan_import(
     spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, Path], target: Target
 ) -> ImportPlan:
     """Make the plan. Raises InvalidSpec; changes nothing."""
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
-    words, typed_words = wanted(spec.null_words)
+    words, typed_words = wanted_words(spec.null_words)
     table = target.table(spec.target)
+    for name in ("add_columns", "provenance"):
+        if getattr(spec, name):
+            raise InvalidSpec(name, "is not available yet")
+    if table is None and spec.create is CreateTable.NEVER:
+        raise InvalidSpec(FIELD, f"there is no table {spec.target.table!r}; --create auto creates it")
     plan = ImportPlan(
         files=(),
         columns=(),
@@ -53,6 +73,8 @@ def plan_import(
         chunk_bytes=spec.chunk_bytes,
         null_words=words,
         typed_null_words=typed_words,
+        before=spec.before,
+        after=spec.after,
     )
     selection = select(spec, roots, own_files)
     examined = _examined(selection, spec, plan, roots, own_files, target.column_limit, table)
@@ -70,7 +92,8 @@ def plan_import(
     first, sample = full[0], Sample.of(full)
     names = sample.names
     types = wanted_types(spec, names, first.file.name, target)
-    kept = kept_names(names, target)
+    wanted = snake_names(names) if spec.names is ColumnNames.SNAKE else names
+    kept = kept_names(wanted, target)
     renamings: tuple[str, ...] = ()
     if table is not None:
         kinds = {name: found.type for name, found in types.items()}
@@ -92,7 +115,8 @@ def plan_import(
             )
             for name, new, found in zip(names, kept, findings, strict=True)
         )
-        renamings = renamed(names, kept, target)
+        notes = numbered(names, wanted) if wanted is not names else ()
+        renamings = (*notes, *renamed(wanted, kept, target))
     plan = replace(plan, columns=columns)
     looked = look_at_sample(plan, target.readings(plan), sample)
     notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)

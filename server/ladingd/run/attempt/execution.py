@@ -19,7 +19,7 @@ from ladingd.core.errors import (
 )
 from ladingd.core.job import Failure, Level
 from ladingd.core.origin import working_on
-from ladingd.core.plan import UNKNOWN_END
+from ladingd.core.plan import UNKNOWN_END, Moment
 from ladingd.core.state import ACTIVE, Event, State
 from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
@@ -137,7 +137,7 @@ class Execution:
         cut = [one.chunk for one in kept]
         phase = phase_of(cut)
         try:
-            committed = await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan, phase)
+            committed = await self._begin_plan(phase)
             if kept:
                 chunks = [chunk for chunk in cut if chunk.phase == phase]
                 await self._calls.call(self._transfer.check_source, job.uid, job.plan, chunks)
@@ -151,6 +151,18 @@ class Execution:
             await self._reckon()
             message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; the job continues after them"
             await self._note(Level.INFO, "CONTINUES", message)
+
+    async def _begin_plan(self, phase: int = 0) -> tuple[CommittedChunk, ...]:
+        job = self._job
+        await self._run_hooks(Moment.BEFORE)
+        return await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan, phase)
+
+    async def _run_hooks(self, moment: Moment) -> None:
+        """Run the hooks of a moment that have not run in an earlier attempt."""
+        job = self._job
+        for number in range(len(job.plan.hooks(moment))):
+            note = await self._calls.call(self._transfer.run_hook, job.uid, job.attempt, job.plan, moment, number)
+            await self._note(note.level, "HOOK", note.text)
 
     async def _advance(self) -> None:
         """Complete the current phase and begin the next one."""
@@ -181,13 +193,13 @@ class Execution:
             self._job = await self._jobs.replan(job.id, job.plan)
             await self._calls.call(self._transfer.discard, job.uid, job.plan)
             await self._note(Level.WARNING, changed.code, f"{changed.message}: the job starts over")
-            return await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan)
+            return await self._begin_plan()
         if await self._calls.call(self._transfer.committed, job.uid, job.attempt, job.plan):
             raise changed
         plan = await self._calls.call(self._transfer.plan, job.spec)
         self._job = await self._jobs.replan(job.id, plan)
         await self._note(Level.WARNING, "PLANNED_ANEW", f"{changed.message}; nothing was committed yet: planned again")
-        return await self._calls.call(self._transfer.begin, job.uid, job.attempt, plan)
+        return await self._begin_plan()
 
     # The work
 
@@ -331,6 +343,7 @@ class Execution:
         if counts.nulls:
             await self._note(*nulls_notice(counts.nulls))
         check_not_all_rejected(counts)
+        await self._run_hooks(Moment.AFTER)
         self._complete = True
 
     async def _reckon(self, total: int | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.plan import CommittedChunk
 from ladingd.data.databases.duckdb.session import Database, statement
+from ladingd.data.databases.hooks import HookRun
 from ladingd.data.databases.ledger import compare_attempt, decode_counts, encode_counts
 
 if TYPE_CHECKING:
@@ -22,6 +23,23 @@ CREATE TABLE IF NOT EXISTS {schema}.ledger (
 """
 _CREATE_ATTEMPT = """
 CREATE TABLE IF NOT EXISTS {schema}.attempt (job VARCHAR NOT NULL PRIMARY KEY, attempt BIGINT NOT NULL)
+"""
+# Ledgers of older versions lack this table.
+_CREATE_HOOK = """
+CREATE TABLE IF NOT EXISTS {schema}.hook (
+    job VARCHAR NOT NULL, hook VARCHAR NOT NULL, attempt BIGINT NOT NULL, affected BIGINT, seconds DOUBLE NOT NULL,
+    PRIMARY KEY (job, hook)
+)
+"""
+_CLAIM_HOOK = """
+INSERT INTO {schema}.hook (job, hook, attempt, affected, seconds) VALUES (?, ?, ?, NULL, 0) ON CONFLICT DO NOTHING
+"""
+_COUNT_HOOK = "UPDATE {schema}.hook SET affected = ?, seconds = ? WHERE job = ? AND hook = ?"
+_HOOK = "SELECT affected, seconds FROM {schema}.hook WHERE job = ? AND hook = ?"
+_FORGET_HOOKS = "DELETE FROM {schema}.hook WHERE job = ?"
+_HAS_HOOKS = """
+SELECT count(*) FROM duckdb_tables()
+WHERE database_name = current_database() AND schema_name = ? AND table_name = 'hook'
 """
 _EXISTS = """
 SELECT count(*) FROM duckdb_tables()
@@ -56,7 +74,7 @@ class Ledger:
 
     def create(self) -> None:
         """Create the schema and the tables of the ledger if they are missing."""
-        for sql in (_CREATE_SCHEMA, _CREATE_LEDGER, _CREATE_ATTEMPT):
+        for sql in (_CREATE_SCHEMA, _CREATE_LEDGER, _CREATE_ATTEMPT, _CREATE_HOOK):
             self.database.run(self._sql(sql))
 
     def raise_attempt(self, job_uid: str, attempt: int) -> None:
@@ -86,12 +104,27 @@ class Ledger:
         found = self.database.rows(self._sql(_ENTRIES), (job_uid,))
         return tuple(CommittedChunk(ordinal=ordinal, counts=decode_counts(counts)) for ordinal, counts in found)
 
+    def claim_hook(self, job_uid: str, attempt: int, hook: str) -> bool:
+        """Insert the entry of a hook; False if it has run."""
+        return bool(self.database.rows(self._sql(_CLAIM_HOOK), (job_uid, hook, attempt))[0][0])
+
+    def count_hook(self, job_uid: str, hook: str, run: HookRun) -> None:
+        """Write the run into the entry of a claimed hook."""
+        self.database.run(self._sql(_COUNT_HOOK), (run.rows, run.seconds, job_uid, hook))
+
+    def hook(self, job_uid: str, hook: str) -> HookRun:
+        """The run of a hook that has run."""
+        ((rows, seconds),) = self.database.rows(self._sql(_HOOK), (job_uid, hook))
+        return HookRun(rows=rows, seconds=seconds, earlier=True)
+
     def inserted(self, job_uid: str) -> int:
         """How many records of a job are committed."""
         return int(self.database.rows(self._sql(_INSERTED), (job_uid,))[0][0])
 
     def forget(self, job_uid: str) -> None:
         """Delete a job from the ledger."""
+        if self.database.rows(_HAS_HOOKS, (self.schema,))[0][0]:
+            self.database.run(self._sql(_FORGET_HOOKS), (job_uid,))
         self.database.run(self._sql(_FORGET_ENTRIES), (job_uid,))
         self.database.run(self._sql(_FORGET_ATTEMPT), (job_uid,))
 

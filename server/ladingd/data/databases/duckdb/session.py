@@ -99,6 +99,16 @@ class Database:
         with translated(self.path):
             return self._connection.execute(sql, list(values) or None).fetchall()
 
+    def statements(self, sql: str) -> list[duckdb.Statement]:
+        """The statements of a text. Executes none of them."""
+        with translated(self.path):
+            return self._connection.extract_statements(sql)
+
+    def execute(self, statement: duckdb.Statement) -> list[tuple[Any, ...]]:
+        """Execute a statement, and fetch its result."""
+        with translated(self.path):
+            return self._connection.execute(statement).fetchall()
+
     def insert(self, sql: str) -> int:
         """Execute an insert from the bound records. Returns the number of inserted rows. Raises
         duckdb.ConstraintException."""

@@ -13,6 +13,7 @@ from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, T
 from ladingd.data.databases.commit import Conflict, OutcomeUnknown, Transaction
 from ladingd.data.databases.duckdb.bulk_load import Experience, RecordRefused, experience, load
 from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, read_shape
+from ladingd.data.databases.duckdb.hooks import DuckdbHook
 from ladingd.data.databases.duckdb.ledger import Ledger
 from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
     from ladingd.data.databases.duckdb.catalog import TableShape
+    from ladingd.data.databases.hooks import HookTransaction
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
@@ -83,6 +85,15 @@ class DuckdbTarget(Target):
             of_declaration(declared.get(column.target) or declaration(kind)).reading(kind, inferred=column.inferred)
             for kind, column in zip(kinds, plan.columns, strict=True)
         ]
+
+    @contextmanager
+    def hooking(self, job_uid: str, attempt: int) -> Iterator[HookTransaction]:
+        with self._connected(create=True) as database:
+            database.begin()
+            ledger = self._ledger(database)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            yield DuckdbHook(database=database, ledger=ledger)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with self._connected(create=True) as database:

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from ladingd.core.errors import TargetRefused
 from ladingd.core.plan import CommittedChunk
+from ladingd.data.databases.hooks import HookRun
 from ladingd.data.databases.ledger import compare_attempt, decode_counts, encode_counts
 from ladingd.data.databases.postgres.identity import Identity
 from ladingd.data.databases.postgres.session import Session
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 DDL_LOCK = 0x6C6164696E67
 """The advisory lock that daemons hold to create tables: "lading" in ASCII."""
 
-_TABLES = {"ledger", "attempt", "target"}
+_TABLES = {"ledger", "attempt", "target", "hook"}
 _USABLE = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname IN ('ledger', 'attempt', 'target') AND c.relkind IN ('r', 'p')
+WHERE n.nspname = %s AND c.relname IN ('ledger', 'attempt', 'target', 'hook') AND c.relkind IN ('r', 'p')
     AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
     AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
     AND has_table_privilege(c.oid, 'DELETE')
@@ -38,10 +39,17 @@ _MAKE = (
     "CREATE TABLE IF NOT EXISTS {schema}.attempt (job text NOT NULL PRIMARY KEY, attempt integer NOT NULL)",
     # A separate table, which can be added to an older ledger while jobs of other daemons use it.
     "CREATE TABLE IF NOT EXISTS {schema}.target (job text NOT NULL PRIMARY KEY, identity jsonb NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS {schema}.hook (job text NOT NULL, hook text NOT NULL, attempt integer NOT NULL,"
+        " affected bigint, seconds double precision NOT NULL, PRIMARY KEY (job, hook))"
+    ),
 )
 _GRANT = (
     "GRANT USAGE ON SCHEMA {schema} TO {account}",
-    "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.ledger, {schema}.attempt, {schema}.target TO {account}",
+    (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.ledger, {schema}.attempt, {schema}.target, {schema}.hook"
+        " TO {account}"
+    ),
 )
 
 
@@ -146,6 +154,22 @@ class Ledger:
             (job_uid, Jsonb(identity, dumps=Identity.encode)),
         )
 
+    def claim_hook(self, job_uid: str, attempt: int, hook: str) -> bool:
+        """Insert the entry of a hook; False if it has run. Waits for another transaction that has inserted it."""
+        query = "INSERT INTO {schema}.hook (job, hook, attempt, seconds) VALUES (%s, %s, %s, 0) ON CONFLICT DO NOTHING"
+        return bool(self.session.run(self._sql(query), (job_uid, hook, attempt)))
+
+    def count_hook(self, job_uid: str, hook: str, run: HookRun) -> None:
+        """Write the run into the entry of a claimed hook."""
+        query = "UPDATE {schema}.hook SET affected = %s, seconds = %s WHERE job = %s AND hook = %s"
+        self.session.run(self._sql(query), (run.rows, run.seconds, job_uid, hook))
+
+    def hook(self, job_uid: str, hook: str) -> HookRun:
+        """The run of a hook that has run."""
+        query = "SELECT affected, seconds FROM {schema}.hook WHERE job = %s AND hook = %s"
+        ((rows, seconds),) = self.session.rows(self._sql(query), (job_uid, hook))
+        return HookRun(rows=rows, seconds=seconds, earlier=True)
+
     def rows_counted(self, job_uid: str, relation: sql.Composable) -> tuple[int, int]:
         """The number of rows of a relation and of the job's committed records, in one snapshot."""
         query = self._sql(
@@ -158,8 +182,11 @@ class Ledger:
 
     def forget(self, job_uid: str) -> None:
         """Delete a job from the ledger."""
-        if "target" in self._usable():
-            self.session.run(self._sql("DELETE FROM {schema}.target WHERE job = %s"), (job_uid,))
+        for table in ("target", "hook"):  # Ledgers of older versions lack them.
+            if table in self._usable():
+                self.session.run(
+                    self._sql("DELETE FROM {schema}.{table} WHERE job = %s", table=sql.Identifier(table)), (job_uid,)
+                )
         self.session.run(self._sql("DELETE FROM {schema}.attempt WHERE job = %s"), (job_uid,))
         self.session.run(self._sql("DELETE FROM {schema}.ledger WHERE job = %s"), (job_uid,))
 

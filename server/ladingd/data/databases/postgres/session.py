@@ -223,12 +223,18 @@ _lock = threading.Lock()
 
 @contextmanager
 def connected(
-    address: Address, *, read_only: bool = False, brief: bool = False, table: sql.Identifier | None = None
+    address: Address,
+    *,
+    read_only: bool = False,
+    brief: bool = False,
+    own: bool = False,
+    table: sql.Identifier | None = None,
 ) -> Iterator[Session]:
     """Run a transaction on a connection of this process. At the end of the block, uncommitted changes are rolled back.
 
     ``read_only``: the transaction sees the database at its first query and writes nothing. ``read_only`` and ``brief``
-    transactions wait only briefly for locks. ``table`` is the table in use: the error names the holder of its lock.
+    transactions wait only briefly for locks. ``own``: the connection is closed at the end. ``table`` is the table in
+    use: the error names the holder of its lock.
     Raises TargetUnavailable, TargetBusy, TargetRefused, DiskFull, but never psycopg's errors. After any error the
     connection is closed.
     """
@@ -248,6 +254,9 @@ def connected(
     except BaseException:
         close(connection)
         raise
+    if own:
+        close(connection)
+        return
     with _lock:
         _idle.setdefault((os.getpid(), address), []).append(connection)
 
@@ -281,6 +290,14 @@ def technical(address: Address, error: psycopg.Error) -> TechnicalError:
         refused = not state and any(words in text for words in _REFUSING) and "FATAL" in text
         return TargetRefused(text) if refused else TargetUnavailable(text)
     return TargetRefused(text)
+
+
+def refused(address: Address, error: psycopg.Error) -> TechnicalError:
+    """Translate an error of a user's own SQL. What it raises itself is meant for its readers."""
+    if (error.sqlstate or "").startswith("P0"):
+        text = _without_secrets(address, error.diag.message_primary or type(error).__name__)
+        return TargetRefused(f"connection {address.name}: {text}")
+    return technical(address, error)
 
 
 def _take(address: Address, begin: str) -> psycopg.Connection[Any]:

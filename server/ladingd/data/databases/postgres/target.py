@@ -18,6 +18,7 @@ from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.databases.postgres.bulk_load import Load
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
 from ladingd.data.databases.postgres.characters import keepable
+from ladingd.data.databases.postgres.hooks import PostgresHook
 from ladingd.data.databases.postgres.key_locks import RECENT, Common, InFlight
 from ladingd.data.databases.postgres.key_order import in_key_order
 from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
+    from ladingd.data.databases.hooks import HookTransaction
     from ladingd.data.values.converters import Reading
     from ladingd.data.values.types import FieldType
 
@@ -121,6 +123,15 @@ class PostgresTarget(Target):
             typed(kind) if column is None else column.type.reading(kind)
             for kind, column in zip(kinds, columns, strict=True)
         ]
+
+    @contextmanager
+    def hooking(self, job_uid: str, attempt: int) -> Iterator[HookTransaction]:
+        with connected(self.address, own=True) as session:
+            end_sessions(session, job_uid, attempt)
+            ledger = self._ledger(session)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            yield PostgresHook(address=self.address, session=session, ledger=ledger)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:

@@ -58,6 +58,26 @@ class Attempts(Session):
         self.run("ROLLBACK")
         self.run("BEGIN")
 
+    def touch(self, sql: str) -> int | None:
+        """Execute a statement of a user. Returns the number of rows that it changed or found; None for others."""
+        with _translated():
+            cursor = self._connection.execute(sql)
+            found = len(cursor.fetchall()) if cursor.description else None
+        return found if cursor.rowcount < 0 else cursor.rowcount
+
+    @contextmanager
+    def limited(self, forbidden: frozenset[int]) -> Iterator[None]:
+        """Refuse statements in the block that do one of these actions of SQLite's authorizer."""
+
+        def authorize(action: int, *names: str | None) -> int:
+            return sqlite3.SQLITE_DENY if action in forbidden else sqlite3.SQLITE_OK
+
+        self._connection.set_authorizer(authorize)
+        try:
+            yield
+        finally:
+            self._connection.set_authorizer(None)
+
     def insert_each(self, shape: TableShape, records: pa.RecordBatch) -> list[Verdict]:
         """Insert records in order. Returns the reasons for the records that are not in the table afterwards.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ladingd.core.plan import CommittedChunk
+from ladingd.data.databases.hooks import HookRun
 from ladingd.data.databases.ledger import compare_attempt, decode_counts, encode_counts
+from ladingd.data.databases.sqlite.session import statement
 
 if TYPE_CHECKING:
     from ladingd.core.bill import Counts
@@ -23,6 +25,13 @@ CREATE TABLE IF NOT EXISTS lading_attempt (job TEXT NOT NULL PRIMARY KEY, attemp
 _CREATE_TARGET = """
 CREATE TABLE IF NOT EXISTS lading_target (job TEXT NOT NULL PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID
 """
+_CREATE_HOOK = """
+CREATE TABLE IF NOT EXISTS lading_hook (
+    job TEXT NOT NULL, hook TEXT NOT NULL, attempt INTEGER NOT NULL, affected INTEGER, seconds REAL NOT NULL,
+    PRIMARY KEY (job, hook)
+) WITHOUT ROWID
+"""
+_CLAIM_HOOK = "INSERT INTO lading_hook (job, hook, attempt, seconds) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING"
 _RAISE_ATTEMPT = """
 INSERT INTO lading_attempt (job, attempt) VALUES (?, ?)
 ON CONFLICT (job) DO UPDATE SET attempt = max(attempt, excluded.attempt)
@@ -40,7 +49,9 @@ def create(transaction: Session) -> None:
     """Create the tables of the ledger if they are missing."""
     transaction.run(_CREATE_LEDGER)
     transaction.run(_CREATE_ATTEMPT)
-    transaction.run(_CREATE_TARGET)  # Ledgers of older versions lack this table.
+    # Ledgers of older versions lack these tables.
+    transaction.run(_CREATE_TARGET)
+    transaction.run(_CREATE_HOOK)
 
 
 def raise_attempt(transaction: Session, job_uid: str, attempt: int) -> None:
@@ -100,6 +111,27 @@ def keep_identity(transaction: Session, job_uid: str, identity: str) -> None:
     )
 
 
+def claim_hook(transaction: Session, job_uid: str, attempt: int, hook: str) -> bool:
+    """Insert the entry of a hook; False if it has run."""
+    transaction.run(_CLAIM_HOOK, (job_uid, hook, attempt))
+    return bool(transaction.rows("SELECT changes()")[0][0])
+
+
+def count_hook(transaction: Session, job_uid: str, hook: str, run: HookRun) -> None:
+    """Write the run into the entry of a claimed hook."""
+    transaction.run(
+        "UPDATE lading_hook SET affected = ?, seconds = ? WHERE job = ? AND hook = ?",
+        (run.rows, run.seconds, job_uid, hook),
+    )
+
+
+def hook_run(transaction: Session, job_uid: str, hook: str) -> HookRun:
+    """The run of a hook that has run."""
+    query = "SELECT affected, seconds FROM lading_hook WHERE job = ? AND hook = ?"
+    ((rows, seconds),) = transaction.rows(query, (job_uid, hook))
+    return HookRun(rows=rows, seconds=seconds, earlier=True)
+
+
 def inserted(transaction: Session, job_uid: str) -> int:
     """How many records of a job are committed."""
     # The entry of the current chunk has no counts yet.
@@ -109,7 +141,8 @@ def inserted(transaction: Session, job_uid: str) -> int:
 
 def forget(transaction: Session, job_uid: str) -> None:
     """Delete a job from the ledger."""
-    if transaction.rows("SELECT 1 FROM sqlite_master WHERE name = 'lading_target'"):
-        transaction.run("DELETE FROM lading_target WHERE job = ?", (job_uid,))
+    for table in ("lading_target", "lading_hook"):
+        if transaction.rows("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
+            transaction.run(statement("DELETE FROM {table} WHERE job = ?", table=table), (job_uid,))
     transaction.run("DELETE FROM lading_ledger WHERE job = ?", (job_uid,))
     transaction.run("DELETE FROM lading_attempt WHERE job = ?", (job_uid,))

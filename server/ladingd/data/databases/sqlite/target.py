@@ -16,6 +16,7 @@ from ladingd.data.databases.sqlite.attempts import attempting
 from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
 from ladingd.data.databases.sqlite.converters import sqlite_reading
 from ladingd.data.databases.sqlite.courtesy import courteous
+from ladingd.data.databases.sqlite.hooks import SqliteHook
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.databases.sqlite.session import Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
+    from ladingd.data.databases.hooks import HookTransaction
     from ladingd.data.databases.sqlite.session import TableShape
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
@@ -75,6 +77,16 @@ class SqliteTarget(Target):
 
     def readings(self, plan: ImportPlan, attempt: Attempt | None = None) -> Sequence[Reading]:
         return [sqlite_reading(parse(column.type), inferred=column.inferred) for column in plan.columns]
+
+    @contextmanager
+    def hooking(self, job_uid: str, attempt: int) -> Iterator[HookTransaction]:
+        if not self._exists():
+            with connected(self.path, create=True):
+                """Makes the file."""
+        with self.work_dir.locked(str(self.path.resolve())), attempting(self.path) as session:
+            ledger.create(session)
+            ledger.raise_attempt(session, job_uid, attempt)
+            yield SqliteHook(session)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path, create=True) as database:

@@ -1,0 +1,52 @@
+"""Tables that imports create, in every kind of database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.spec import ColumnNames, CreateTable
+from tests.contract.imports import OTHER, Pier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ladingd.data.storage.work_dir import WorkDir
+    from tests.contract.databases import TestDatabase
+
+
+@pytest.fixture
+def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
+    return Pier.of(database, tmp_path / "files", work_dir)
+
+
+def test_a_missing_table_is_refused_on_demand(pier: Pier) -> None:
+    with pytest.raises(InvalidSpec, match=r"there is no table 't'.*--create auto") as caught:
+        pier.plan("a,b\n1,x\n", create=CreateTable.NEVER)
+    assert caught.value.field == "target.table"
+    assert pier.imported("a,b\n1,x\n").inserted == 1
+    assert pier.run(pier.plan("a,b\n2,y\n", create=CreateTable.NEVER), OTHER).inserted == 1
+    assert pier.rows() == [(1, "x"), (2, "y")]
+
+
+def test_columns_are_called_in_snake_case(pier: Pier) -> None:
+    text = "Customer ID,First Name,firstName,Größe\n1,Ann,A,2\n"
+    plan = pier.plan(text, names=ColumnNames.SNAKE)
+    names = ["customer_id", "first_name", "first_name_2", "grosse"]
+    assert [column.target for column in plan.columns] == names
+    assert plan.notes == ("column 'firstName' becomes 'first_name_2': another column becomes 'first_name'",)
+    assert "Customer ID as customer_id integer" in plan.detected
+    assert pier.run(plan).inserted == 1
+    assert pier.rows(", ".join(names)) == [(1, "Ann", "A", 2)]
+    again = pier.plan(text, names=ColumnNames.SNAKE)
+    assert [column.target for column in again.columns] == names, "the same command fits the table that it has made"
+    assert again.notes == ()
+    assert pier.run(again, OTHER).inserted == 1
+
+
+def test_a_table_with_names_of_the_file_is_matched_by_them(pier: Pier) -> None:
+    pier.imported("Customer ID,b\n1,x\n")
+    plan = pier.plan("Customer ID,b\n1,x\n", names=ColumnNames.SNAKE)
+    assert [column.target for column in plan.columns] == ["Customer ID", "b"]
