@@ -81,6 +81,8 @@ class Column:
     target: str
     type: str
     nullable: bool = True
+    defaulted: bool = False
+    """An empty field becomes the table's default. The column may not be empty then."""
     inferred: bool = False
     """The type was inferred from some of the values. A value that it would alter is rejected instead."""
     notation: str = ""

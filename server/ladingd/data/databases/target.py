@@ -10,7 +10,7 @@ from ladingd.data.databases.commit import ChunkCommit
 from ladingd.data.values.types import FieldType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ladingd.core.bill import Counts
@@ -42,6 +42,8 @@ class TargetColumn:
     """Whether a file may lack this column."""
     generated: bool
     """Whether the database computes it, so that imports cannot write it."""
+    defaulted: bool = False
+    """Whether it cannot be NULL and has a default."""
     note: str = ""
     """What users should know before they import into the column."""
 
@@ -111,6 +113,10 @@ class Target(ABC):
     @abstractmethod
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts and return the committed chunks. Creates nothing."""
+
+    @abstractmethod
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+        """The defaults of columns of the table, by name and as text, evaluated so many times each."""
 
     def write(
         self,

@@ -24,6 +24,7 @@ from ladingd.data.files.content import ContentEnds, content_of
 from ladingd.data.files.roots import reopen_source
 from ladingd.data.files.spooled import damage_of, make_spool, open_spool, remove_spool
 from ladingd.data.formats.registry import format_of
+from ladingd.data.imports.defaults import with_defaults
 from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
@@ -143,7 +144,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             readings = target.readings(part, (job_uid, attempt))
             kinds = tuple(f"{reading.kind} {reading.name}" for reading in readings)
             known = _known(job_uid, kinds, part.typed_null_words)
-            batch = CompiledMapping.of(part, readings, known).apply(piece, chunk)
+            batch = with_defaults(CompiledMapping.of(part, readings, known).apply(piece, chunk), target, readings)
             keep = partial(self._keep_rejects, job_uid, batch)
             with suppress(ReadingsOutdated):
                 return target.write(job_uid, attempt, part, chunk, batch, keep)

@@ -44,7 +44,13 @@ def match_columns(
                 FIELD, f"column {column.name} of table {table.name} may not be empty, and the file has no such column"
             )
     return tuple(
-        Column(source=name, target=column.name, type=str(types.get(name) or column.type), nullable=column.nullable)
+        Column(
+            source=name,
+            target=column.name,
+            type=str(types.get(name) or column.type),
+            nullable=column.nullable,
+            defaulted=column.defaulted,
+        )
         for name, column in zip(names, matched, strict=True)
     )
 
@@ -100,6 +106,8 @@ def _check_columns(columns: tuple[Column, ...], table: TargetTable) -> None:
             raise TargetChanged(
                 f"column {name!r} of table {table.name} was planned as one that {_emptiness(column.nullable)}"
             )
+        if column.defaulted and not there[name].defaulted:
+            raise TargetChanged(f"column {name!r} of table {table.name} has lost its default, and it may not be empty")
     for name in there.keys() - planned.keys():
         if not (there[name].optional or there[name].generated):
             raise TargetChanged(f"table {table.name} has a new column {name!r} that may not be empty")

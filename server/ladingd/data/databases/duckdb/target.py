@@ -23,13 +23,13 @@ from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
-    from ladingd.data.databases.duckdb.catalog import TableShape
+    from ladingd.data.databases.duckdb.catalog import TableColumn, TableShape
     from ladingd.data.databases.hooks import HookTransaction
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # The number of rows. DuckDB knows it without reading the rows.
 _ROWS = "SELECT count(*) FROM {table}"
+# The values of a default, as text.
+_DEFAULTS = "SELECT CAST({text} AS VARCHAR) FROM (SELECT CAST(({default}) AS {type}) AS value FROM range(?))"
 _CREATE = "CREATE TABLE {table} ({columns})"
 
 
@@ -120,6 +122,12 @@ class DuckdbTarget(Target):
             entries = ledger.entries(job_uid)
             database.commit()
         return entries
+
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+        with self._connected(linger=True) as database:
+            shape = _shape(database, plan)
+            columns = [column for column in shape.columns if column.name in numbers]
+            return {column.name: _evaluated(database, column, numbers[column.name]) for column in columns}
 
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
         return nullcontext(partial(self._opened, job_uid))
@@ -238,10 +246,18 @@ def _as_target(shape: TableShape) -> TargetTable:
                 nullable=column.nullable,
                 optional=column.optional,
                 generated=column.generated,
+                defaulted=column.default is not None and not column.nullable,
             )
             for column in shape.columns
         ),
     )
+
+
+def _evaluated(database: Database, column: TableColumn, number: int) -> list[str | None]:
+    """The default of a column as text, evaluated so many times."""
+    text = column.type.expression("value")
+    values = _DEFAULTS.format(text=text, default=column.default or "NULL", type=column.type.declared)
+    return [value for (value,) in database.rows(values, (number,))]
 
 
 def _shape(database: Database, plan: ImportPlan) -> TableShape:

@@ -18,6 +18,7 @@ from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.databases.postgres.bulk_load import Load
 from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
 from ladingd.data.databases.postgres.characters import keepable
+from ladingd.data.databases.postgres.defaults import evaluate
 from ladingd.data.databases.postgres.hooks import PostgresHook
 from ladingd.data.databases.postgres.key_locks import RECENT, Common, InFlight
 from ladingd.data.databases.postgres.key_order import in_key_order
@@ -37,7 +38,7 @@ from ladingd.data.values import types as field_type
 from ladingd.data.values.converters import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     import pyarrow as pa
@@ -178,6 +179,12 @@ class PostgresTarget(Target):
             if ledger.exists():
                 ledger.forget(job_uid)
                 session.commit()
+
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            found = evaluate(session, _shape(session, plan.target), numbers)
+            session.commit()  # A rollback would not undo the use of a sequence, but that of other functions.
+        return found
 
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
         return nullcontext(partial(self._opened, job_uid, plan, chunk))
@@ -370,6 +377,7 @@ def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> T
                 nullable=column.nullable or shape.rewrites,
                 optional=column.optional or shape.rewrites,
                 generated=column.generated,
+                defaulted=column.has_default and not column.nullable,
                 note=immovable(column.name, sequences),
             )
             for column in shape.columns

@@ -26,7 +26,7 @@ from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
+
+
+# The expressions of the defaults of a table's columns.
+_DEFAULTS = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value IS NOT NULL"
+# The values of a default, as text.
+_EVALUATED = """
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?),
+    made (value) AS MATERIALIZED (SELECT ({default}) FROM numbers)
+SELECT CASE typeof(value) WHEN 'blob' THEN '\\x' || hex(value) ELSE CAST(value AS TEXT) END FROM made
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +126,15 @@ class SqliteTarget(Target):
             database.commit()
         return entries
 
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+        with connected(self.path, read_only=True) as database:
+            known = database.rows(_DEFAULTS, (plan.target.table,))
+            return {
+                name: [value for (value,) in database.rows(_EVALUATED.format(default=default), (numbers[name],))]
+                for name, default in known
+                if name in numbers
+            }
+
     @contextmanager
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> Iterator[Opening]:
         known = experience(self.path, job_uid)
@@ -159,6 +178,7 @@ def _as_target(shape: TableShape) -> TargetTable:
                 nullable=column.nullable,
                 optional=column.optional,
                 generated=column.generated,
+                defaulted=column.optional and not column.nullable,
             )
             for column in shape.columns
         ),
