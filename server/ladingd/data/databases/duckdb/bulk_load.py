@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ladingd.core.errors import BillImbalance, TargetChanged, TargetRefused
+from ladingd.data.databases.duckdb.sequences import move_past
 from ladingd.data.databases.duckdb.session import BATCH, quoted
 from ladingd.data.databases.duckdb.violations import Search
 from ladingd.data.rejects.fault import Faults
@@ -80,6 +81,7 @@ def load(database: Database, shape: TableShape, batch: Batch, known: Experience)
             raise RecordRefused from error
         if inserted != search.left.size:
             raise BillImbalance(f"table {shape.name} took {inserted} of {search.left.size} records")
+        move_past(database, shape, batch.records, search.left)
     if likely and any(verdict.code != "INVALID_VALUE" for verdict in search.verdicts):
         known.searched = batch.chunk.ordinal
     faults = Faults.of([])
