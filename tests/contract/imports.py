@@ -28,6 +28,8 @@ class Pier:
     database: TestDatabase
     directory: Path
     transfer: BulkTransfer
+    files: int = 0
+    """How many files there are."""
 
     @classmethod
     def of(cls, database: TestDatabase, directory: Path, work_dir: WorkDir) -> Pier:
@@ -38,7 +40,8 @@ class Pier:
 
     def spec(self, *texts: str, **options: Any) -> ImportSpec:
         """The import of files with these contents."""
-        names = [f"in{number}.csv" for number, _ in enumerate(texts, 1)]
+        names = [f"in{self.files + number}.csv" for number, _ in enumerate(texts, 1)]
+        self.files += len(texts)
         for name, text in zip(names, texts, strict=True):
             (self.directory / name).write_text(text)
         target = Table(connection="harbour", table="t")
@@ -53,6 +56,8 @@ class Pier:
         """Do the rest of a job, or all of it."""
         for number, _ in enumerate(plan.before):
             self.transfer.run_hook(job, attempt, plan, Moment.BEFORE, number)
+        if plan.added:
+            self.transfer.add_columns(job, attempt, plan)
         self.transfer.begin(job, attempt, plan)
         chunks: list[Chunk] = []
         counts: list[Counts] = []

@@ -83,6 +83,10 @@ class Column:
     nullable: bool = True
     defaulted: bool = False
     """An empty field becomes the table's default. The column may not be empty then."""
+    declared: str = ""
+    """The type of the existing column as the database spells it. Empty in plans of older versions."""
+    added: bool = False
+    """The table lacks it: the job adds it before the first record is written."""
     inferred: bool = False
     """The type was inferred from some of the values. A value that it would alter is rejected instead."""
     notation: str = ""
@@ -143,6 +147,8 @@ class ImportPlan:
     create_table: bool
     """The table is missing: it is created from the columns when the job begins."""
     chunk_bytes: int
+    primary_key: tuple[str, ...] = ()
+    """The key of a table that the job creates."""
     detected: str = ""
     """One line about how the first file is read: delimiter, quote, header, encoding, table and columns."""
     notes: tuple[str, ...] = ()
@@ -160,6 +166,11 @@ class ImportPlan:
     def hooks(self, moment: Moment) -> tuple[str, ...]:
         """The hooks of a moment, in order."""
         return self.before if moment is Moment.BEFORE else self.after
+
+    @property
+    def added(self) -> tuple[Column, ...]:
+        """The columns that the job adds to the table."""
+        return tuple(column for column in self.columns if column.added)
 
     @property
     def file(self) -> PlannedFile:
@@ -214,6 +225,11 @@ class ExportPlan:
     """The database's identity of the table, which another table of the same name lacks. Empty in plans of older
     versions."""
     phases: tuple[Phase, ...] = (Phase.LOAD,)
+
+    @property
+    def added(self) -> tuple[Column, ...]:
+        """None: an export changes no table."""
+        return ()
 
     def hooks(self, moment: Moment) -> tuple[str, ...]:
         """None: an export has no hooks."""

@@ -238,10 +238,10 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
     """Moves the records of one kind of job. Its methods block and run in worker processes; an instance is picklable
     and carries no secret.
 
-    The order of calls is plan, the hooks before, begin, then cut and process until the phase is committed, advance to
-    the next phase, and after the last phase finish and the hooks after. Every call may be repeated after a crash. A job
-    is known by its ``uid``. Every method raises InvalidSpec if the spec cannot be carried out, TechnicalError if source
-    or target do not allow it.
+    The order of calls is plan, the hooks before, add_columns, begin, then cut and process until the phase is committed,
+    advance to the next phase, and after the last phase finish and the hooks after. Every call may be repeated after a
+    crash. A job is known by its ``uid``. Every method raises InvalidSpec if the spec cannot be carried out,
+    TechnicalError if source or target do not allow it.
     """
 
     @abstractmethod
@@ -255,6 +255,11 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         Exactly once: if the ledger says that it has run, do nothing. Returns how long it took, now or then. Raises
         AttemptSuperseded.
         """
+
+    @abstractmethod
+    def add_columns(self, job_uid: str, attempt: int, plan: PlanT) -> tuple[Note, ...]:
+        """Add the columns to the table that the plan adds, unless they are there or a chunk is committed. Shuts out all
+        earlier attempts. Returns what was done. Raises PlanOutdated, AttemptSuperseded."""
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: PlanT, phase: int = 0) -> tuple[CommittedChunk, ...]:

@@ -58,6 +58,9 @@ class BulkTransfer(Transfer):
     def run_hook(self, job_uid: str, attempt: int, plan: Plan, moment: Moment, number: int) -> Note:
         return self._of(plan).run_hook(job_uid, attempt, plan, moment, number)
 
+    def add_columns(self, job_uid: str, attempt: int, plan: Plan) -> tuple[Note, ...]:
+        return self._of(plan).add_columns(job_uid, attempt, plan)
+
     def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         return self._of(plan).begin(job_uid, attempt, plan, phase)
 

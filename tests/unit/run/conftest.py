@@ -104,6 +104,11 @@ class FakeTransfer(Transfer):
             self.steps.append(f"{moment} {number}")
         return Note(f"hook {moment} {number + 1}")
 
+    def add_columns(self, job_uid: str, attempt: int, plan: Plan) -> tuple[Note, ...]:
+        self._raise("add_columns")
+        self.steps.append("add_columns")
+        return (Note("columns added"),)
+
     def begin(self, job_uid: str, attempt: int, plan: Plan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         self._raise("begin")
         return self.committed(job_uid, attempt, plan)

@@ -106,6 +106,18 @@ class Target(ABC):
         end of the ``with``, what is not committed is rolled back."""
 
     @abstractmethod
+    def check_addable(self, table: Table) -> None:
+        """Raises InvalidSpec (field ``add_columns``) if nobody can add columns to this existing table, or the account
+        may not."""
+
+    @abstractmethod
+    def add_columns(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[str, ...]:
+        """Shut out earlier attempts, and add the columns of the plan that the table lacks, unless a chunk is committed.
+
+        Returns the names of those that were missing. Raises TargetChanged if the table is not the planned one.
+        """
+
+    @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         """Create the table and the ledger if missing, shut out earlier attempts, and return the committed chunks.
         Raises TargetChanged if the table is no longer the planned one."""

@@ -63,6 +63,10 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
         """Exports have no hooks."""
         raise NotImplementedError
 
+    def add_columns(self, job_uid: str, attempt: int, plan: ExportPlan) -> tuple[Note, ...]:
+        """Exports change no table."""
+        return ()
+
     def begin(self, job_uid: str, attempt: int, plan: ExportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         """Shut out earlier attempts, check the destination before anything is read, and return the chunks that are
         done."""

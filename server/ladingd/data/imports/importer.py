@@ -100,6 +100,13 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             with self._original(plan.part(phase)) as source:
                 fingerprint.check(source, file.fingerprint)
 
+    def add_columns(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[Note, ...]:
+        """Add the columns that only the files have. The files are checked before."""
+        self._check_sources(plan)
+        missing = self._target(plan.target.connection).add_columns(job_uid, attempt, plan)
+        told = [f"{column.target} ({column.type})" for column in plan.added if column.target in missing]
+        return (Note(f"table {plan.target.table} has new columns: {', '.join(told)}"),) if told else ()
+
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan, phase: int = 0) -> tuple[CommittedChunk, ...]:
         """Check the files that are left and the table, create what is missing, and shut out earlier attempts."""
         for later in range(phase + 1, len(plan.files)):

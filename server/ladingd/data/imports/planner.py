@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
@@ -24,6 +24,7 @@ from ladingd.data.imports.selection import named_in_spec, select
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.matching import FIELD, match_columns
 from ladingd.data.mapping.snake_case import numbered, snake_names
+from ladingd.data.values.inference import Finding
 from ladingd.data.values.null_words import wanted as wanted_words
 
 if TYPE_CHECKING:
@@ -60,9 +61,8 @@ def plan_import(
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     words, typed_words = wanted_words(spec.null_words)
     table = target.table(spec.target)
-    for name in ("add_columns", "provenance"):
-        if getattr(spec, name):
-            raise InvalidSpec(name, "is not available yet")
+    if spec.provenance:
+        raise InvalidSpec("provenance", "is not available yet")
     if table is None and spec.create is CreateTable.NEVER:
         raise InvalidSpec(FIELD, f"there is no table {spec.target.table!r}; --create auto creates it")
     plan = ImportPlan(
@@ -97,23 +97,37 @@ def plan_import(
     renamings: tuple[str, ...] = ()
     if table is not None:
         kinds = {name: found.type for name, found in types.items()}
-        columns = match_columns(names, table, kept=kept, by_name=first.outline.named, types=kinds)
-        findings = known_types(replace(plan, columns=columns), sample, types)
-        columns = tuple(
-            replace(column, notation=found.notation) for column, found in zip(columns, findings, strict=True)
+        columns = match_columns(
+            names, table, kept=kept, by_name=first.outline.named, types=kinds, addable=spec.add_columns
         )
+        added = [column.source for column in columns if column.added]
+        if added:
+            target.check_addable(spec.target)
+        new = _new_columns(plan, sample.only(added), types, target)
+        columns = tuple(
+            replace(column, type=str(new[column.source].finding.type)) if column.added else column for column in columns
+        )
+        findings = [
+            new[column.source].finding if column.added else found
+            for column, found in zip(columns, known_types(replace(plan, columns=columns), sample, types), strict=True)
+        ]
+        columns = tuple(
+            replace(column, notation=found.notation, inferred=column.added and new[column.source].inferred)
+            for column, found in zip(columns, findings, strict=True)
+        )
+        renamings = _additions(columns, table, target)
     else:
-        sample = replace(sample, types=storable_types(plan, sample, target))
-        findings = new_types(plan, names, sample, types)
+        new = _new_columns(plan, sample, types, target)
+        findings = [new[name].finding for name in names]
         columns = tuple(
             Column(
                 source=name,
-                target=new,
-                type=str(found.type),
-                notation=found.notation,
-                inferred=name not in types and (sample.inferred or name not in sample.types),
+                target=target_name,
+                type=str(new[name].finding.type),
+                notation=new[name].finding.notation,
+                inferred=new[name].inferred,
             )
-            for name, new, found in zip(names, kept, findings, strict=True)
+            for name, target_name in zip(names, kept, strict=True)
         )
         notes = numbered(names, wanted) if wanted is not names else ()
         renamings = (*notes, *renamed(wanted, kept, target))
@@ -121,6 +135,41 @@ def plan_import(
     looked = look_at_sample(plan, target.readings(plan), sample)
     notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)
     return replace(plan, detected=describe(plan, examined, tuple(looked.null_words)), notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _NewColumn:
+    """How a column is created."""
+
+    finding: Finding
+    inferred: bool
+    """Some of the values, not the user or the file, decided on the type."""
+
+
+def _new_columns(
+    plan: ImportPlan, sample: Sample, types: Mapping[str, Finding], target: Target
+) -> dict[str, _NewColumn]:
+    """How the columns of a sample are created, by name."""
+    sample = replace(sample, types=storable_types(plan, sample, target))
+    return {
+        name: _NewColumn(finding=found, inferred=name not in types and (sample.inferred or name not in sample.types))
+        for name, found in zip(sample.names, new_types(plan, sample.names, sample, types), strict=True)
+    }
+
+
+def _additions(columns: Sequence[Column], table: TargetTable, target: Target) -> tuple[str, ...]:
+    """A sentence about the columns that the table gets. Raises InvalidSpec if it cannot get them."""
+    added = [column for column in columns if column.added]
+    if not added:
+        return ()
+    if len(table.columns) + len(added) > target.column_limit:
+        raise InvalidSpec(
+            "add_columns",
+            f"table {table.name} has {len(table.columns):,} columns and would get {len(added):,} more; "
+            f"the database stores at most {target.column_limit:,}",
+        )
+    listing = ", ".join(f"{column.target} ({column.type})" for column in added)
+    return (f"table {table.name} gets new columns: {listing}",)
 
 
 def _examined(

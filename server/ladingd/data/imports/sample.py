@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
 
@@ -53,6 +53,15 @@ class Sample:
             decimal_mark=marks.pop() if len(marks) == 1 else "",
             whole=all(file.outline.whole for file in files),
             files=files,
+        )
+
+    def only(self, names: Sequence[str]) -> Sample:
+        """The same with some of the columns."""
+        return replace(
+            self,
+            names=[*names],
+            columns=[self.columns[self.names.index(name)] for name in names],
+            types={name: kind for name, kind in self.types.items() if name in names},
         )
 
     def place(self, row: int) -> str:

@@ -155,6 +155,9 @@ class Execution:
     async def _begin_plan(self, phase: int = 0) -> tuple[CommittedChunk, ...]:
         job = self._job
         await self._run_hooks(Moment.BEFORE)
+        if job.plan.added:
+            for note in await self._calls.call(self._transfer.add_columns, job.uid, job.attempt, job.plan):
+                await self._note(note.level, "TABLE_CHANGED", note.text)
         return await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan, phase)
 
     async def _run_hooks(self, moment: Moment) -> None:

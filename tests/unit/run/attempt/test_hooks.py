@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import TargetRefused, WorkerLost
+from ladingd.core.errors import TargetChanged, TargetRefused, WorkerLost
+from ladingd.core.plan import Column
 from ladingd.core.state import Event, State
 from tests.unit.run.conftest import RECORDS
 
@@ -70,3 +71,17 @@ async def test_a_job_without_records_has_hooks(rig: Rig) -> None:
     job = await rig.queued(0, **HOOKS)
     await (await rig.execution(job.id)).run()
     assert rig.transfer.steps == [step for step in EVERY if step != "process"]
+
+
+async def test_columns_are_added_after_the_hooks_before(rig: Rig) -> None:
+    columns = (Column(source="a", target="a", type="text"), Column(source="b", target="b", type="text", added=True))
+    job = await rig.queued(2, **HOOKS, columns=columns)
+    rig.transfer.errors["add_columns"] = [TargetChanged("column b has another type now")]
+    await (await rig.execution(job.id)).run()
+    assert (await rig.store.get(job.id)).state is State.FINISHED, "the job was planned again, without this column"
+    assert rig.transfer.steps == [step for step in EVERY if not step.startswith("after")]
+    rig.transfer.steps.clear()
+    job = await rig.queued(3, columns=columns)
+    await (await rig.execution(job.id)).run()
+    assert rig.transfer.steps == ["add_columns", "process", "process", "process", "finish"]
+    assert "TABLE_CHANGED" in await rig.codes(job.id)

@@ -18,7 +18,7 @@ from ladingd.data.databases.duckdb.ledger import Ledger
 from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
 from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
-from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _ROWS = "SELECT count(*) FROM {table}"
 # The values of a default, as text.
 _DEFAULTS = "SELECT CAST({text} AS VARCHAR) FROM (SELECT CAST(({default}) AS {type}) AS value FROM range(?))"
+# Adds a column that is NULL in all rows.
+_ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} {type}"
 _CREATE = "CREATE TABLE {table} ({columns})"
 
 
@@ -96,6 +98,24 @@ class DuckdbTarget(Target):
             ledger.create()
             ledger.raise_attempt(job_uid, attempt)
             yield DuckdbHook(database=database, ledger=ledger)
+
+    def check_addable(self, table: Table) -> None:
+        """Every table can be changed."""
+
+    def add_columns(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[str, ...]:
+        with self._connected() as database:
+            database.begin()
+            ledger = self._ledger(database)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            missing = []
+            if not ledger.entries(job_uid):
+                shape = read_shape(database, plan.target)
+                missing = missing_columns(plan, None if shape is None else _as_target(shape), _declarations(plan))
+            for name, kind in missing:
+                database.run(_ADD_COLUMN.format(table=_identifier(plan.target), name=quoted(name), type=kind))
+            database.commit()
+        return tuple(name for name, _ in missing)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with self._connected(create=True) as database:
@@ -294,10 +314,18 @@ def _prepare_table(database: Database, plan: ImportPlan, *, used: bool) -> None:
     shape = read_shape(database, plan.target)
     if shape is not None and shape.kind != "table":
         raise TargetChanged(f"{shape.name} has become a {shape.kind}")
-    declarations = [declaration(parse(column.type)) for column in plan.columns]
-    if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
-        table = statement("{schema}.{table}", schema=plan.target.schema or DEFAULT_SCHEMA, table=plan.target.table)
-        columns = ", ".join(
-            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, declarations, strict=True)
-        )
-        database.run(_CREATE.format(table=table, columns=columns))
+    if check_table(plan, None if shape is None else _as_target(shape), _declarations(plan), used=used):
+        parts = [
+            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, _declarations(plan), strict=True)
+        ]
+        if plan.primary_key:
+            parts.append(f"PRIMARY KEY ({', '.join(map(quoted, plan.primary_key))})")
+        database.run(_CREATE.format(table=_identifier(plan.target), columns=", ".join(parts)))
+
+
+def _declarations(plan: ImportPlan) -> list[str]:
+    return [declaration(parse(column.type)) for column in plan.columns]
+
+
+def _identifier(table: Table) -> str:
+    return statement("{schema}.{table}", schema=table.schema or DEFAULT_SCHEMA, table=table.table)

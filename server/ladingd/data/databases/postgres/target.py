@@ -31,7 +31,7 @@ from ladingd.data.databases.postgres.types import admitting, declaration
 from ladingd.data.databases.target import Attempt, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
-from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values import types as field_type
@@ -56,6 +56,8 @@ NAME_BYTES = 63
 _PRIVILEGES = """
 SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = %s
 """
+# Whether the account may change the table, and who owns it.
+_OWNER = "SELECT pg_has_role(relowner, 'USAGE'), relowner::regrole::text FROM pg_class WHERE oid = %s"
 _UNLOGGED = "table {table} is UNLOGGED: a crash of the server empties it, also after the job is FINISHED"
 
 _shapes: dict[tuple[Address, Table], tuple[str | None, TableShape]] = {}
@@ -133,6 +135,36 @@ class PostgresTarget(Target):
             ledger.create()
             ledger.raise_attempt(job_uid, attempt)
             yield PostgresHook(address=self.address, session=session, ledger=ledger)
+
+    def check_addable(self, table: Table) -> None:
+        with connected(self.address, brief=True, table=_identifier(table)) as session:
+            shape = _shape(session, table)
+            if shape.is_partition:
+                raise InvalidSpec("add_columns", f"{table.table} is a partition: import into the table that it is of")
+            ((is_owner, owner),) = session.rows(_OWNER, (shape.oid,))
+            account = session.user
+        if not is_owner:
+            raise InvalidSpec(
+                "add_columns",
+                f"the account {account} may not add columns to table {table.table}, which belongs to {owner}; "
+                f"add them as {owner}, or run: GRANT {owner} TO {account};",
+            )
+
+    def add_columns(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[str, ...]:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            end_sessions(session, job_uid, attempt)
+            ledger = self._ledger(session)
+            ledger.create()
+            ledger.raise_attempt(job_uid, attempt)
+            missing = []
+            if not ledger.entries(job_uid):
+                session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+                shape = read_shape(session, plan.target)
+                missing = missing_columns(plan, None if shape is None else _as_target(shape), _declarations(plan))
+            for name, kind in missing:
+                session.run(_add_column(plan.target, name, kind))
+            session.commit()
+        return tuple(name for name, _ in missing)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
@@ -235,9 +267,8 @@ class PostgresTarget(Target):
         shape = read_shape(session, plan.target)
         if shape is not None and shape.kind != "table":
             raise TargetChanged(f"{plan.target.table} has become a {shape.kind}")
-        declarations = [declaration(field_type.parse(column.type)) for column in plan.columns]
-        if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
-            session.run(_create_table(plan, declarations))
+        if check_table(plan, None if shape is None else _as_target(shape), _declarations(plan), used=used):
+            session.run(_create_table(plan))
 
     def _known_shape(self, plan: ImportPlan, job_uid: str | None) -> TableShape:
         """The cached shape of the table, read again if it has changed. A job looks once: the transaction of each chunk
@@ -355,14 +386,23 @@ def _identifier(table: Table) -> sql.Identifier:
     return sql.Identifier(table.schema or DEFAULT_SCHEMA, table.table)
 
 
-def _create_table(plan: ImportPlan, declarations: Sequence[str]) -> sql.Composed:
-    return sql.SQL("CREATE TABLE {} ({})").format(
-        _identifier(plan.target),
-        sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind))
-            for column, kind in zip(plan.columns, declarations, strict=True)
-        ),
-    )
+def _declarations(plan: ImportPlan) -> list[str]:
+    return [declaration(field_type.parse(column.type)) for column in plan.columns]
+
+
+def _create_table(plan: ImportPlan) -> sql.Composed:
+    parts = [
+        sql.SQL("{} {}").format(sql.Identifier(column.target), sql.SQL(kind))
+        for column, kind in zip(plan.columns, _declarations(plan), strict=True)
+    ]
+    if plan.primary_key:
+        parts.append(sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, plan.primary_key))))
+    return sql.SQL("CREATE TABLE {} ({})").format(_identifier(plan.target), sql.SQL(", ").join(parts))
+
+
+def _add_column(table: Table, name: str, kind: str) -> sql.Composed:
+    """Adds a column that is NULL in all rows. The server rewrites none of them."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(_identifier(table), sql.Identifier(name), sql.SQL(kind))
 
 
 def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> TargetTable:

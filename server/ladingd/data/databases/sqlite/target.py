@@ -21,7 +21,7 @@ from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, reco
 from ladingd.data.databases.sqlite.session import Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
 from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
-from ladingd.data.mapping.matching import FIELD, check_table
+from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from ladingd.data.values.converters import Reading
 
 
+# Adds a column that is NULL in all rows. Its type follows.
+_ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} "
 # The expressions of the defaults of a table's columns.
 _DEFAULTS = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value IS NOT NULL"
 # The values of a default, as text.
@@ -97,6 +99,25 @@ class SqliteTarget(Target):
             ledger.create(session)
             ledger.raise_attempt(session, job_uid, attempt)
             yield SqliteHook(session)
+
+    def check_addable(self, table: Table) -> None:
+        """Every table that can be a target can be changed."""
+
+    def add_columns(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[str, ...]:
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            ledger.create(database)
+            ledger.raise_attempt(database, job_uid, attempt)
+            missing = []
+            if not ledger.entries(database, job_uid):
+                shape = database.shape(plan.target.table)
+                missing = missing_columns(plan, None if shape is None else _as_target(shape), _declarations(plan))
+            for name, kind in missing:
+                database.run(
+                    statement("ALTER TABLE {table} ADD COLUMN {name} ", table=plan.target.table, name=name) + kind
+                )
+            database.commit()
+        return tuple(name for name, _ in missing)
 
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path, create=True) as database:
@@ -199,12 +220,19 @@ def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
     problem = unusable(shape) if shape is not None else None
     if problem is not None:
         raise TargetChanged(problem)
-    declarations = [parse(column.type).declaration for column in plan.columns]
-    if check_table(plan, None if shape is None else _as_target(shape), declarations, used=used):
-        columns = ", ".join(
-            f"{quoted(column.target)} {kind}" for column, kind in zip(plan.columns, declarations, strict=True)
-        )
-        database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({columns})")
+    if check_table(plan, None if shape is None else _as_target(shape), _declarations(plan), used=used):
+        parts = [
+            # A primary key of SQLite may be NULL, unless it is declared otherwise.
+            f"{quoted(column.target)} {kind}{'' if column.nullable else ' NOT NULL'}"
+            for column, kind in zip(plan.columns, _declarations(plan), strict=True)
+        ]
+        if plan.primary_key:
+            parts.append(f"PRIMARY KEY ({', '.join(map(quoted, plan.primary_key))})")
+        database.run(statement("CREATE TABLE {table}", table=plan.target.table) + f" ({', '.join(parts)})")
+
+
+def _declarations(plan: ImportPlan) -> list[str]:
+    return [parse(column.type).declaration for column in plan.columns]
 
 
 @dataclass(kw_only=True, slots=True)
