@@ -67,6 +67,9 @@ _PREFIXES = {
     "ragged": "RAGGED_",
     "create": "CREATE_TABLE_",
     "names": "COLUMN_NAMES_",
+    "operation": "OPERATION_",
+    "doubles": "DOUBLES_",
+    "duplicates": "DUPLICATES_",
 }
 _FREE_TEXT = frozenset({"types"})
 """Keys whose content is the user's own words: a column may be called `header`."""

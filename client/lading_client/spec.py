@@ -130,6 +130,64 @@ class XmlFormat:
     """The name of the elements that are records, with or without its prefix; empty: it is detected."""
 
 
+class Operation(StrEnum):
+    """What an import does with records. UNSPECIFIED: UPDATE_OR_INSERT if there is a key, else INSERT."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    INSERT = "INSERT"
+    UPDATE_OR_INSERT = "UPDATE_OR_INSERT"
+    UPDATE = "UPDATE"
+    """Records that the table lacks are rejected."""
+    DELETE = "DELETE"
+    """Records that the table lacks change nothing."""
+    RECONCILE_ONLY = "RECONCILE_ONLY"
+    """Nothing is written. Records that the table lacks are rejected."""
+
+
+class Doubles(StrEnum):
+    """What becomes of records whose key occurs several times in the files. UNSPECIFIED means UPDATE."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    UPDATE = "UPDATE"
+    """The last one counts. Those before it are ignored."""
+    IGNORE = "IGNORE"
+    """The first one counts. Those after it are ignored."""
+    REJECT = "REJECT"
+    """The first one counts. Those after it are rejected."""
+    REJECT_ALL = "REJECT_ALL"
+    """All of them are rejected."""
+
+
+class Duplicates(StrEnum):
+    """What becomes of records whose key is in the table already. UNSPECIFIED: REJECT for INSERT, else UPDATE."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    UPDATE = "UPDATE"
+    """The operation is carried out. INSERT updates the row."""
+    IGNORE = "IGNORE"
+    """The row stays as it is."""
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciliation:
+    """How records are matched with the rows of the table, and what becomes of them. Columns are those of the table."""
+
+    operation: Operation = Operation.UNSPECIFIED
+    key: tuple[str, ...] = ()
+    """The columns that decide whether a record is in the table already. Empty: all records are inserted."""
+    second_key: tuple[str, ...] = ()
+    """The columns that decide it for records with an empty field in the first key."""
+    doubles: Doubles = Doubles.UNSPECIFIED
+    duplicates: Duplicates = Duplicates.UNSPECIFIED
+    keep_if_source_empty: tuple[str, ...] = ()
+    """Columns of rows that an empty field leaves as they are."""
+    only_if_target_empty: tuple[str, ...] = ()
+    """Columns of rows that are written only if they are empty."""
+    on_insert_only: tuple[str, ...] = ()
+    """Columns that updates leave as they are."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Files into a table. ``types`` overrides detected types and notations, by source column. ``chunk_bytes`` 0 means
@@ -167,6 +225,11 @@ class ImportSpec:
     """SQL that runs once before the first record is written. The connection must allow hooks."""
     after: tuple[str, ...] = ()
     """SQL that runs once after the last record was written."""
+    reconciliation: Reconciliation = Reconciliation()
+    replace: bool = False
+    """The records replace the rows of the table, all in one moment when the job finishes."""
+    where: str = ""
+    """With ``replace``: which rows are replaced, as a condition in the SQL of the database. Empty: all."""
     chunk_bytes: int = 0
 
 

@@ -11,6 +11,8 @@ from lading_client.spec import (
     ColumnNames,
     CreateTable,
     CsvFormat,
+    Doubles,
+    Duplicates,
     ExcelFormat,
     ExportSpec,
     File,
@@ -19,7 +21,9 @@ from lading_client.spec import (
     ImportSpec,
     JobSpec,
     OnRestart,
+    Operation,
     Ragged,
+    Reconciliation,
     Table,
     XmlFormat,
 )
@@ -28,6 +32,9 @@ _ON_RESTART = enum_values(OnRestart, spec_pb2.OnRestart.DESCRIPTOR, "ON_RESTART_
 _RAGGED = enum_values(Ragged, spec_pb2.Ragged.DESCRIPTOR, "RAGGED_")
 _CREATE = enum_values(CreateTable, spec_pb2.CreateTable.DESCRIPTOR, "CREATE_TABLE_")
 _NAMES = enum_values(ColumnNames, spec_pb2.ColumnNames.DESCRIPTOR, "COLUMN_NAMES_")
+_OPERATIONS = enum_values(Operation, spec_pb2.Operation.DESCRIPTOR, "OPERATION_")
+_DOUBLES = enum_values(Doubles, spec_pb2.Doubles.DESCRIPTOR, "DOUBLES_")
+_DUPLICATES = enum_values(Duplicates, spec_pb2.Duplicates.DESCRIPTOR, "DUPLICATES_")
 _HEADERS = enum_values(Header, spec_pb2.Header.DESCRIPTOR, "HEADER_")
 
 
@@ -62,6 +69,9 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         provenance=message.provenance,
         before=tuple(message.before),
         after=tuple(message.after),
+        reconciliation=_reconciliation(message.reconciliation),
+        replace=message.replace,
+        where=message.where,
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -110,6 +120,19 @@ def _fixed_width(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
     )
 
 
+def _reconciliation(message: spec_pb2.Reconciliation) -> Reconciliation:
+    return Reconciliation(
+        operation=_OPERATIONS.get(message.operation, Operation.UNSPECIFIED),
+        key=tuple(message.key),
+        second_key=tuple(message.second_key),
+        doubles=_DOUBLES.get(message.doubles, Doubles.UNSPECIFIED),
+        duplicates=_DUPLICATES.get(message.duplicates, Duplicates.UNSPECIFIED),
+        keep_if_source_empty=tuple(message.keep_if_source_empty),
+        only_if_target_empty=tuple(message.only_if_target_empty),
+        on_insert_only=tuple(message.on_insert_only),
+    )
+
+
 def _excel(message: spec_pb2.ExcelFormat) -> ExcelFormat:
     return ExcelFormat(
         sheet=message.sheet,
@@ -144,6 +167,9 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         provenance=value.provenance,
         before=value.before,
         after=value.after,
+        reconciliation=_reconciliation_message(value.reconciliation),
+        replace=value.replace,
+        where=value.where,
         chunk_bytes=value.chunk_bytes,
     )
 
@@ -201,6 +227,21 @@ def _fixed_width_message(value: FixedWidthFormat) -> spec_pb2.FixedWidthFormat:
         skip_lines=value.skip_lines,
         comment=value.comment,
         ragged=f"RAGGED_{value.ragged}",
+    )
+
+
+def _reconciliation_message(value: Reconciliation) -> spec_pb2.Reconciliation | None:
+    if value == Reconciliation():
+        return None
+    return spec_pb2.Reconciliation(
+        operation=f"OPERATION_{value.operation}",
+        key=value.key,
+        second_key=value.second_key,
+        doubles=f"DOUBLES_{value.doubles}",
+        duplicates=f"DUPLICATES_{value.duplicates}",
+        keep_if_source_empty=value.keep_if_source_empty,
+        only_if_target_empty=value.only_if_target_empty,
+        on_insert_only=value.on_insert_only,
     )
 
 

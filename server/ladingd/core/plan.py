@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 
 from ladingd.core.bill import Counts
-from ladingd.core.spec import File, Table
+from ladingd.core.spec import Doubles, Duplicates, File, Operation, Table
 
 HEAD = 64 << 10
 """The usual number of bytes of a file's head, and of its tail."""
@@ -33,6 +33,9 @@ class Fingerprint:
 
 
 UTF8 = "utf-8"
+
+_MERGE_SHARE = 3
+"""How many times as long as the load a merge takes, roughly."""
 
 UNKNOWN_END = 1 << 62
 """The end of content that was not read to its end: of a compressed file, before an attempt has unpacked it."""
@@ -99,7 +102,9 @@ class Phase(StrEnum):
     """A step of a job. The chunks of a phase start when all chunks of the phase before it are committed."""
 
     LOAD = "LOAD"
-    """Records move from the source into the target."""
+    """Records move from the source into the target, or into the job's staging beside it."""
+    MERGE = "MERGE"
+    """Staged records move into the table, slice by slice."""
 
 
 class Moment(StrEnum):
@@ -135,8 +140,33 @@ class PlannedFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Merge:
+    """How staged records get into the table: the reconciliation of a spec, with nothing left open.
+
+    Records with equal keys are in the same slice. The outcome does not depend on the number of slices.
+    """
+
+    operation: Operation
+    key: tuple[str, ...]
+    second_key: tuple[str, ...] = ()
+    doubles: Doubles
+    duplicates: Duplicates
+    keep_if_source_empty: tuple[str, ...] = ()
+    only_if_target_empty: tuple[str, ...] = ()
+    on_insert_only: tuple[str, ...] = ()
+    slices: int = 1
+    sliced_by: tuple[str, ...] = ()
+    """The columns of the key whose values decide on the slice. Empty: there is one slice."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a row of the table may get other values."""
+        return self.operation not in (Operation.DELETE, Operation.RECONCILE_ONLY)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportPlan:
-    """Imports files into a table. Each file is a phase."""
+    """Imports files into a table. Each file is a phase. If the records are staged, the last phase merges them."""
 
     keeps_sessions: ClassVar[bool] = False
     """Whether an attempt keeps database sessions between its chunks. `Transfer.committed` ends them."""
@@ -171,6 +201,8 @@ class ImportPlan:
     def added(self) -> tuple[Column, ...]:
         """The columns that the job adds to the table."""
         return tuple(column for column in self.columns if column.added)
+    merge: Merge | None = None
+    """None: chunks go straight into the table."""
 
     @property
     def file(self) -> PlannedFile:
@@ -189,15 +221,24 @@ class ImportPlan:
         return replace(self, files=(replace(self.file, end=end),))
 
     def range(self, phase: int) -> tuple[int, int]:
-        """Where the chunks of a phase begin and end."""
+        """Where the chunks of a phase begin and end: in the units of the file's format, or the slices of the merge."""
+        if self.merge is not None and self.merges(phase):
+            return 0, self.merge.slices
         return self.files[phase].start, self.files[phase].end
+
+    def merges(self, phase: int) -> bool:
+        """Whether a phase merges staged records. Otherwise it reads a file."""
+        return self.phases[phase] is Phase.MERGE
 
     def title(self, phase: int) -> str:
         """What a phase works on."""
-        return self.files[phase].name
+        return f"merge into {self.target.table}" if self.merges(phase) else self.files[phase].name
 
     def size(self, phase: int) -> int:
-        """The size of the file of a phase in bytes: its share in the progress of the job."""
+        """The share of a phase in the progress of the job: the size of its file in bytes. A merge takes longer than
+        all files."""
+        if self.merges(phase):
+            return _MERGE_SHARE * sum(file.fingerprint.size for file in self.files)
         return self.files[phase].fingerprint.size
 
 
@@ -238,6 +279,10 @@ class ExportPlan:
     def range(self, phase: int) -> tuple[int, int]:
         """Where the chunks of a phase begin and end."""
         return self.start, self.end
+
+    def merges(self, phase: int) -> bool:
+        """Whether a phase merges staged records: never in an export."""
+        return False
 
     def title(self, phase: int) -> str:
         """What a phase works on."""

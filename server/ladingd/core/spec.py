@@ -128,6 +128,65 @@ class ColumnNames(StrEnum):
     """Those of the file."""
     SNAKE = "SNAKE"
     """Those of the file in snake_case."""
+class Operation(StrEnum):
+    """What an import does with the records of its files."""
+
+    DEFAULT = "DEFAULT"
+    """UPDATE_OR_INSERT if there is a key, else INSERT."""
+    INSERT = "INSERT"
+    UPDATE_OR_INSERT = "UPDATE_OR_INSERT"
+    UPDATE = "UPDATE"
+    """Records that the table lacks are rejected."""
+    DELETE = "DELETE"
+    """Records that the table lacks change nothing."""
+    RECONCILE_ONLY = "RECONCILE_ONLY"
+    """Nothing is written; records that the table lacks are rejected."""
+
+
+class Doubles(StrEnum):
+    """What becomes of records whose key occurs several times in the source."""
+
+    DEFAULT = "DEFAULT"
+    """UPDATE."""
+    UPDATE = "UPDATE"
+    """The last one counts; those before it are ignored."""
+    IGNORE = "IGNORE"
+    """The first one counts; those after it are ignored."""
+    REJECT = "REJECT"
+    """The first one counts; those after it are rejected."""
+    REJECT_ALL = "REJECT_ALL"
+    """All of them are rejected."""
+
+
+class Duplicates(StrEnum):
+    """What becomes of records whose key is in the table already."""
+
+    DEFAULT = "DEFAULT"
+    """REJECT for INSERT, else UPDATE."""
+    UPDATE = "UPDATE"
+    """The operation is carried out; INSERT updates the row."""
+    IGNORE = "IGNORE"
+    """The row stays as it is."""
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciliation:
+    """How records are matched with the rows of the table, and what becomes of them. Columns are those of the table."""
+
+    operation: Operation = Operation.DEFAULT
+    key: tuple[str, ...] = ()
+    """The columns that decide whether a record is in the table already. Empty: records are not matched."""
+    second_key: tuple[str, ...] = ()
+    """The columns that decide it for records with an empty field in the first key."""
+    doubles: Doubles = Doubles.DEFAULT
+    duplicates: Duplicates = Duplicates.DEFAULT
+    keep_if_source_empty: tuple[str, ...] = ()
+    """Columns of rows that an empty field leaves as they are."""
+    only_if_target_empty: tuple[str, ...] = ()
+    """Columns of rows that are written only if they are empty."""
+    on_insert_only: tuple[str, ...] = ()
+    """Columns that updates leave as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +222,11 @@ class ImportSpec:
     """SQL that runs once before the first record is written."""
     after: tuple[str, ...] = ()
     """SQL that runs once after the last record was written."""
+    reconciliation: Reconciliation = Reconciliation()
+    replace: bool = False
+    """The records replace the rows of the table, all in one moment when the job finishes."""
+    where: str = ""
+    """With ``replace``: the condition, in SQL of the database, of the rows that are replaced. Empty: all."""
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

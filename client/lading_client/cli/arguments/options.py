@@ -32,6 +32,31 @@ class NamesChoice(StrEnum):
 
     KEEP = "keep"
     SNAKE = "snake"
+class OperationChoice(StrEnum):
+    """The values of --operation."""
+
+    INSERT = "insert"
+    UPDATE_OR_INSERT = "update-or-insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    RECONCILE_ONLY = "reconcile-only"
+
+
+class DoublesChoice(StrEnum):
+    """The values of --doubles."""
+
+    UPDATE = "update"
+    IGNORE = "ignore"
+    REJECT = "reject"
+    REJECT_ALL = "reject-all"
+
+
+class DuplicatesChoice(StrEnum):
+    """The values of --duplicates."""
+
+    UPDATE = "update"
+    IGNORE = "ignore"
+    REJECT = "reject"
 
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="jobs/ID or ID.")]
@@ -127,6 +152,86 @@ RaggedOption = Annotated[
         show_default="reject",
     ),
 ]
+_COLUMNS = "COLUMN[,COLUMN...]"
+OperationOption = Annotated[
+    OperationChoice | None,
+    typer.Option(
+        "--operation",
+        help="What to do with the records.",
+        show_default="update-or-insert if there is a key, else insert",
+    ),
+]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        metavar=_COLUMNS,
+        help="The table's columns that tell whether a record is there already.",
+        show_default="none; all records are inserted",
+    ),
+]
+SecondKeyOption = Annotated[
+    str,
+    typer.Option(
+        "--second-key", metavar=_COLUMNS, help="The same for records whose key is empty.", show_default="none"
+    ),
+]
+DoublesOption = Annotated[
+    DoublesChoice | None,
+    typer.Option(
+        "--doubles",
+        help="What to do with records whose key occurs several times in the files: let the last one win (update), let "
+        "the first one win (ignore), or reject all but the first, or all.",
+        show_default="update",
+    ),
+]
+DuplicatesOption = Annotated[
+    DuplicatesChoice | None,
+    typer.Option(
+        "--duplicates",
+        help="What to do with records whose key is in the table already.",
+        show_default="reject for insert, else update",
+    ),
+]
+KeepOption = Annotated[
+    str,
+    typer.Option(
+        "--keep-if-empty", metavar=_COLUMNS, help="Columns that an empty field leaves as they are.", show_default="none"
+    ),
+]
+OnlyIfEmptyOption = Annotated[
+    str,
+    typer.Option(
+        "--only-if-empty",
+        metavar=_COLUMNS,
+        help="Columns that are written only if they are empty in the table.",
+        show_default="none",
+    ),
+]
+OnInsertOnlyOption = Annotated[
+    str,
+    typer.Option(
+        "--on-insert-only", metavar=_COLUMNS, help="Columns that updates leave as they are.", show_default="none"
+    ),
+]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Replace the rows of the table, all in one moment; readers see the old ones until then."
+    ),
+]
+WhereOption = Annotated[
+    str,
+    typer.Option(
+        "--where", metavar="SQL", help="With --replace: a condition for the rows to replace.", show_default="all rows"
+    ),
+]
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Names with commas between them. A comma in a name is doubled."""
+    names = text.replace(",,", "\0").split(",") if text else []
+    return tuple(name.replace("\0", ",") for name in names)
 
 
 def job_name(text: str) -> str:

@@ -20,6 +20,10 @@ from lading_client.cli.arguments.options import (
     CreateOption,
     DelimiterOption,
     DetachOption,
+    DoublesChoice,
+    DoublesOption,
+    DuplicatesChoice,
+    DuplicatesOption,
     EncodingOption,
     EscapeOption,
     ExportWidthsOption,
@@ -27,25 +31,35 @@ from lading_client.cli.arguments.options import (
     FormatOption,
     HeaderLinesOption,
     HeaderOption,
+    KeepOption,
+    KeyOption,
     LabelOption,
     MemberOption,
     NamesChoice,
     NamesOption,
     NullOption,
     ProvenanceOption,
+    OnInsertOnlyOption,
+    OnlyIfEmptyOption,
+    OperationChoice,
+    OperationOption,
     QuoteOption,
     RaggedChoice,
     RaggedOption,
     RangeOption,
     RecordElementOption,
     RejectsOption,
+    ReplaceOption,
+    SecondKeyOption,
     SharedOption,
     SheetOption,
     SkipOption,
     TypesOption,
+    WhereOption,
     WidthsOption,
     character,
     format_name,
+    listed,
 )
 from lading_client.cli.arguments.paths import BadPath, file_to_fetch, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
@@ -62,13 +76,17 @@ from lading_client.spec import (
     ColumnNames,
     CreateTable,
     CsvFormat,
+    Doubles,
+    Duplicates,
     ExcelFormat,
     ExportSpec,
     FixedWidthFormat,
     Header,
     ImportSpec,
     JobSpec,
+    Operation,
     Ragged,
+    Reconciliation,
     XmlFormat,
 )
 
@@ -115,6 +133,16 @@ def import_file(
     provenance: ProvenanceOption = False,
     before: BeforeOption = None,
     after: AfterOption = None,
+    operation: OperationOption = None,
+    key: KeyOption = "",
+    second_key: SecondKeyOption = "",
+    doubles: DoublesOption = None,
+    duplicates: DuplicatesOption = None,
+    keep_if_empty: KeepOption = "",
+    only_if_empty: OnlyIfEmptyOption = "",
+    on_insert_only: OnInsertOnlyOption = "",
+    replaces: ReplaceOption = False,
+    where: WhereOption = "",
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -147,6 +175,11 @@ def import_file(
         provenance=provenance,
         before=tuple(before or ()),
         after=tuple(after or ()),
+        reconciliation=_reconciliation(
+            operation, key, second_key, doubles, duplicates, keep_if_empty, only_if_empty, on_insert_only
+        ),
+        replace=replaces,
+        where=where,
         chunk_bytes=chunk_bytes,
     )
     label = label or f"{_named(given)} into {target.table}"
@@ -492,6 +525,26 @@ def _create(given: CreateChoice | None) -> CreateTable:
 
 def _names(given: NamesChoice | None) -> ColumnNames:
     return ColumnNames[given.name] if given else ColumnNames.UNSPECIFIED
+def _reconciliation(
+    operation: OperationChoice | None,
+    key: str,
+    second_key: str,
+    doubles: DoublesChoice | None,
+    duplicates: DuplicatesChoice | None,
+    keep_if_empty: str,
+    only_if_empty: str,
+    on_insert_only: str,
+) -> Reconciliation:
+    return Reconciliation(
+        operation=Operation[operation.name] if operation else Operation.UNSPECIFIED,
+        key=listed(key),
+        second_key=listed(second_key),
+        doubles=Doubles[doubles.name] if doubles else Doubles.UNSPECIFIED,
+        duplicates=Duplicates[duplicates.name] if duplicates else Duplicates.UNSPECIFIED,
+        keep_if_source_empty=listed(keep_if_empty),
+        only_if_target_empty=listed(only_if_empty),
+        on_insert_only=listed(on_insert_only),
+    )
 
 
 def _header(given: bool | None) -> Header:

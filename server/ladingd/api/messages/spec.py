@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lading.v1 import spec_pb2
+from ladingd.api.messages.reconciliation import reconciliation_from, reconciliation_message
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import (
     DEFAULT_CHUNK_BYTES,
@@ -126,6 +127,8 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         fixed_width = _fixed_width_format(message.fixed_width)
     with beneath("target"):
         target = _table(message.target)
+    with beneath("reconciliation"):
+        reconciliation = reconciliation_from(message.reconciliation)
     return ImportSpec(
         files=tuple(files),
         file_format=message.file_format,
@@ -140,6 +143,9 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         member=message.member,
         flatten=message.flatten,
         **_table_options(message),
+        reconciliation=reconciliation,
+        replace=message.replace,
+        where=message.where,
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
@@ -268,6 +274,9 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         provenance=spec.provenance,
         before=spec.before,
         after=spec.after,
+        reconciliation=reconciliation_message(spec.reconciliation),
+        replace=spec.replace,
+        where=spec.where,
         chunk_bytes=spec.chunk_bytes,
     )
 

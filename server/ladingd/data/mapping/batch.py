@@ -55,9 +55,11 @@ class Batch:
     def counts(self, faults: Faults) -> Counts:
         """The counts of the chunk, with all records that have faults rejected. Raises BillImbalance."""
         chunk, rejected = self.chunk, len(faults)
+        good, staged = self.records.num_rows + len(self.faults) - rejected, self.plan.merge is not None
         counts = Counts(
             read=chunk.records or 0,
-            inserted=self.records.num_rows + len(self.faults) - rejected,
+            inserted=0 if staged else good,
+            pending=good if staged else 0,
             rejected=rejected,
             errors=rejected,
             warnings=len(self._warnings_beside(faults)),

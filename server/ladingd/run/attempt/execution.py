@@ -178,9 +178,10 @@ class Execution:
 
     async def _tell_phase(self, phase: int, chunks: Sequence[Chunk]) -> None:
         """Write down what became of the records of a file, if there are several files."""
-        if len(self._job.plan.phases) > 1:
+        plan = self._job.plan
+        if not plan.merges(phase) and len([1 for each in range(len(plan.phases)) if not plan.merges(each)]) > 1:
             level, _, said = bill_notice(self._reckoning.tally.of(chunks))
-            await self._note(level, "FILE", f"{self._job.plan.title(phase)}: {said}")
+            await self._note(level, "FILE", f"{plan.title(phase)}: {said}")
 
     async def _end_of_phase(self) -> int:
         """The end of the current phase. If the plan does not know it, the transfer does now."""

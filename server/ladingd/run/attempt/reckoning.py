@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ladingd.core.bill import OUTCOMES
 from ladingd.core.errors import AllRejected, BillImbalance, LedgerLost
 from ladingd.core.job import Level
 from ladingd.core.plan import CommittedChunk
@@ -65,7 +66,8 @@ class Reckoning:
             self.tally.add(chunk, counts)
         committed = [CommittedChunk(ordinal=chunk.ordinal, counts=counts) for chunk, counts in done]
         after = await self._chunks.commit_chunks(job.id, committed, self.tally.progress())
-        self._observed(job, after, sum(self.tally.extent(chunk) for chunk, _ in done))
+        moved = [chunk for chunk, _ in done if not job.plan.merges(chunk.phase)]
+        self._observed(job, after, sum(map(self.tally.extent, moved)))
         return after
 
     async def settle(self, job: Job, total: int | None = None) -> Job:
@@ -102,10 +104,10 @@ class Reckoning:
 
 def bill_notice(counts: Counts) -> tuple[Level, str, str]:
     """The journal entry of a bill that balances."""
+    doubles = "ignored double" if counts.ignored_doubles == 1 else "ignored doubles"
     parts = {
-        "inserted": counts.inserted,
-        "rejected": counts.rejected,
-        "empty": counts.empty,
+        "staged": counts.pending,
+        **{doubles if name == "ignored_doubles" else name: getattr(counts, name) for name in OUTCOMES},
         "warning" if counts.warnings == 1 else "warnings": counts.warnings,
     }
     said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
