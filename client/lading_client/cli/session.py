@@ -102,8 +102,9 @@ _CREDENTIALS: Mapping[str, str] = {
     " (without that option: LADING_TOKEN, LADING_TOKEN_FILE)",
     "ca": "--ca (or LADING_CA) names the authority's certificate, in PEM",
     "certificate": "--certificate (or LADING_CERTIFICATE) names the client's certificate, in PEM",
-    "key": "--key (or LADING_KEY) names the key of the client's certificate, in PEM; you must be able to read it",
-    "": "--certificate and --key must name a matching pair",
+    "key": "--certificate-key (or LADING_KEY) names the key of the client's certificate, in PEM; you must be able to"
+    " read it",
+    "": "--certificate and --certificate-key must name a matching pair",
 }
 """What to type, for each kind of credentials that cannot be used."""
 
@@ -128,7 +129,7 @@ class Session:
             tls=Tls(
                 ca=given.ca or os.environ.get("LADING_CA") or None,
                 certificate=given.certificate or os.environ.get("LADING_CERTIFICATE") or None,
-                key=given.key or os.environ.get("LADING_KEY") or None,
+                key=given.certificate_key or os.environ.get("LADING_KEY") or None,
                 server_name=given.server_name or os.environ.get("LADING_SERVER_NAME") or None,
             ),
         )

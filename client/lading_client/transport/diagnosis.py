@@ -157,13 +157,15 @@ def _of_greeting(encrypted: ssl.SSLSocket, tls: Tls) -> str:
         return "" if _is_http2(answer) else "it does not speak gRPC: check --server"
     if tls.certificate is None or tls.key is None:
         return (
-            "it asks for a client certificate: name one with --certificate and --key, or use the port of [tls]"
+            "it asks for a client certificate: name one with --certificate and --certificate-key, or use the port of [tls]"
             " listen with --token-file"
         )
     shown = f"the client's certificate {os.fspath(tls.certificate)}"
     if state := _validity(tls.certificate, tls.key):
-        return f"{shown} {state}: name another one with --certificate and --key"
-    return f"it does not trust {shown}: with --certificate and --key, name one that its client_ca has signed"
+        return f"{shown} {state}: name another one with --certificate and --certificate-key"
+    return (
+        f"it does not trust {shown}: with --certificate and --certificate-key, name one that its client_ca has signed"
+    )
 
 
 def _validity(certificate: str | PathLike[str], key: str | PathLike[str]) -> str:

@@ -159,9 +159,25 @@ class Merge:
     """The columns of the key whose values decide on the slice. Empty: there is one slice."""
 
     @property
-    def replaces(self) -> bool:
-        """Whether a row of the table may get other values."""
-        return self.operation not in (Operation.DELETE, Operation.RECONCILE_ONLY)
+    def inserts(self) -> bool:
+        """Whether records that the table lacks become rows."""
+        return self.operation in (Operation.INSERT, Operation.UPDATE_OR_INSERT)
+
+    @property
+    def updates(self) -> bool:
+        """Whether rows get the values of records."""
+        if self.operation in (Operation.UPDATE, Operation.UPDATE_OR_INSERT, Operation.INSERT):
+            return self.duplicates is Duplicates.UPDATE
+        return False
+
+    @property
+    def deletes(self) -> bool:
+        """Whether rows of records are deleted."""
+        return self.operation is Operation.DELETE and self.duplicates is Duplicates.UPDATE
+
+    def changed(self, column: str) -> bool:
+        """Whether an update may write a column."""
+        return column not in {*self.key, *self.second_key, *self.on_insert_only}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +225,17 @@ class ImportPlan:
         """The only file, of a plan that has only one."""
         (file,) = self.files
         return file
+
+    def requires(self, column: Column) -> bool:
+        """Whether a record with an empty field in a column is rejected because the table takes no such row."""
+        if column.nullable:
+            return False
+        merge = self.merge
+        if merge is None:
+            return True
+        if column.target in {*merge.key, *merge.second_key, *merge.keep_if_source_empty}:
+            return False  # The check of the keys and the merge decide.
+        return merge.inserts or (merge.updates and merge.changed(column.target))
 
     def part(self, phase: int) -> ImportPlan:
         """The import of one file: the plan of its chunks, with the columns in the order of the file."""

@@ -25,7 +25,7 @@ class ServerOptions:
     token_file: str | None = None
     ca: str | None = None
     certificate: str | None = None
-    key: str | None = None
+    certificate_key: str | None = None
     server_name: str | None = None
     output: Format | None = None
 
@@ -64,9 +64,11 @@ def _declared(
             help="The client's own certificate, in PEM, if the daemon asks for one. Default: LADING_CERTIFICATE.",
         ),
     ] = None,
-    key: Annotated[
+    certificate_key: Annotated[
         str | None,
-        typer.Option("--key", metavar="FILE", help="The certificate's private key, in PEM. Default: LADING_KEY."),
+        typer.Option(
+            "--certificate-key", metavar="FILE", help="The certificate's private key, in PEM. Default: LADING_KEY."
+        ),
     ] = None,
     server_name: Annotated[
         str | None,
@@ -85,8 +87,8 @@ def _declared(
 
 _IN_EVERY_HELP = ("server", "output")
 _EPILOG = (
-    "Server options, before or after the command name: --server, --token-file, --ca, --certificate, --key,"
-    " --server-name, --output. lading -h explains them."
+    "Server options, before or after the command name: --server, --token-file, --ca, --certificate,"
+    " --certificate-key, --server-name, --output. lading -h explains them."
 )
 
 

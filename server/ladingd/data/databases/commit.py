@@ -4,7 +4,7 @@ The ledger entry of a chunk and its rows are written in one transaction, in this
 
 1. Claim the chunk: insert its ledger entry. An entry that is already there says that the chunk is committed.
 2. Check that the attempt is the job's current one.
-3. Insert the rows, and find the records that the table rejects.
+3. Insert or stage the rows, or merge a slice of the staged ones, and find the records that the table rejects.
 4. Make the rejects of the chunk durable.
 5. Write the counts into the ledger entry.
 6. Commit.
@@ -20,15 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ladingd.core.bill import Counts
 from ladingd.core.errors import BillImbalance, TargetUnavailable, TechnicalError
-from ladingd.core.plan import Chunk
+from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.rejects.fault import Faults
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from ladingd.core.bill import Counts
 
 CONFLICT_TRIES = 5
 """How often a chunk is tried if the database keeps rolling back its transaction because of conflicts."""
@@ -84,6 +84,16 @@ class Transaction(ABC):
         """
 
     @abstractmethod
+    def stage(self, batch: Batch) -> Faults:
+        """Add the records of a batch to the staging of the job. Returns a fault for each record that does not fit into
+        the table's columns. Raises TargetChanged like ``insert``."""
+
+    @abstractmethod
+    def merge(self, plan: ImportPlan, number: int) -> Merged:
+        """Carry out the merge of a plan for the staged records of one slice, which leave the staging. Raises
+        TargetChanged like ``insert``."""
+
+    @abstractmethod
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         """Write counts into the ledger entry of a claimed chunk."""
 
@@ -92,22 +102,31 @@ class Transaction(ABC):
         """Make everything durable. Raises OutcomeUnknown if the outcome is unknown."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """What a merge did with the staged records of a slice."""
+
+    counts: Counts
+    """``pending`` is minus the number of staged records, ``read`` is 0."""
+    faults: Faults
+    """The rejected records. Their ``index`` is a place, see `staging.places`."""
+
+
 Opening = Callable[["Batch | None"], "AbstractContextManager[Transaction]"]
 """Begins a transaction, which is rolled back at the end of the ``with`` unless it was committed.
 
-The argument is the batch to insert, so that work without a transaction can be done before. It is None if only the
-ledger will be read.
+The argument is the batch to insert, so that work without a transaction can be done before. It is None for a merge, and
+if only the ledger will be read.
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChunkCommit:
-    """A batch on its way into a target, by the protocol of this module."""
+class ChunkCommit(ABC):
+    """A chunk on its way into a target, by the protocol of this module."""
 
     job_uid: str
     attempt: int
     chunk: Chunk
-    batch: Batch
     keep_rejects: Callable[[Faults], None]
     """Makes the faults of the chunk durable as its rejects."""
 
@@ -118,11 +137,12 @@ class ChunkCommit:
         """
         for _ in range(CONFLICT_TRIES):
             try:
-                with opening(self.batch) as transaction:
+                with opening(self._batch) as transaction:
                     if not self._claim(transaction):
                         return self._entry(transaction)
                     transaction.check_attempt(self.job_uid, self.attempt)
                     counts = self._write(transaction)
+                    transaction.count(self.job_uid, self._ordinal, counts)
                     transaction.commit()
                 return counts
             except Conflict:
@@ -137,11 +157,43 @@ class ChunkCommit:
         )
 
     @property
+    def _batch(self) -> Batch | None:
+        """The batch to prepare before a transaction."""
+        return None
+
+    @abstractmethod
+    def _write(self, transaction: Transaction) -> Counts:
+        """Write the rows, then the rejects. Returns the balanced counts."""
+
+    @property
     def _ordinal(self) -> int:
         return self.chunk.ordinal
 
     def _claim(self, transaction: Transaction) -> bool:
         return transaction.claim(self.job_uid, self.attempt, self._ordinal)
+
+    def _look_up(self, opening: Opening) -> Counts | None:
+        """The counts of a chunk whose commit had an unknown outcome; None if the chunk is not and can no longer be
+        committed."""
+        with opening(None) as transaction:
+            return None if self._claim(transaction) else self._entry(transaction)
+
+    def _entry(self, transaction: Transaction) -> Counts:
+        counts = transaction.entry(self.job_uid, self._ordinal)
+        if counts is None:
+            raise BillImbalance(f"the ledger lost chunk {self._ordinal} while it was read")
+        return counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchCommit(ChunkCommit):
+    """A batch on its way into a table, or into the staging of its job."""
+
+    batch: Batch
+
+    @property
+    def _batch(self) -> Batch | None:
+        return self.batch
 
     def _write(self, transaction: Transaction) -> Counts:
         faults = Faults.of(self.batch.faults)
@@ -149,20 +201,25 @@ class ChunkCommit:
             faults += self._insert(transaction)
         counts = self.batch.counts(faults)
         self.keep_rejects(faults)
-        transaction.count(self.job_uid, self._ordinal, counts)
         return counts
 
     def _insert(self, transaction: Transaction) -> Faults:
-        return transaction.insert(self.batch)
+        return transaction.stage(self.batch) if self.batch.plan.merge else transaction.insert(self.batch)
 
-    def _look_up(self, opening: Opening) -> Counts | None:
-        """The counts of a chunk whose commit had an unknown outcome; None if the chunk is not and can no longer be
-        committed."""
-        with opening(None) as transaction:
-            return None if transaction.claim(self.job_uid, self.attempt, self._ordinal) else self._entry(transaction)
 
-    def _entry(self, transaction: Transaction) -> Counts:
-        counts = transaction.entry(self.job_uid, self._ordinal)
-        if counts is None:
-            raise BillImbalance(f"the ledger lost chunk {self._ordinal} while it was read")
-        return counts
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceCommit(ChunkCommit):
+    """A slice of the staged records on its way into the table. The faults that are kept name records by their place
+    in all of the job's sources, see `staging.places`."""
+
+    plan: ImportPlan
+
+    def _write(self, transaction: Transaction) -> Counts:
+        merged = transaction.merge(self.plan, self.chunk.start)
+        if not merged.counts.balances:
+            raise BillImbalance(
+                f"slice {self.chunk.start}: {-merged.counts.pending} records were staged, "
+                f"{merged.counts.accounted - merged.counts.pending} accounted for"
+            )
+        self.keep_rejects(merged.faults)
+        return merged.counts

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ladingd.data.databases.commit import ChunkCommit
+from ladingd.data.databases.commit import BatchCommit, SliceCommit
 from ladingd.data.values.types import FieldType
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class TargetColumn:
     """Whether the database computes it, so that imports cannot write it."""
     defaulted: bool = False
     """Whether it cannot be NULL and has a default."""
+    exact: bool = False
+    """Whether two values are equal for the database exactly if they are identical."""
     note: str = ""
     """What users should know before they import into the column."""
 
@@ -54,6 +56,11 @@ class TargetTable:
 
     name: str
     columns: tuple[TargetColumn, ...]
+    uniques: tuple[tuple[str, ...], ...] = ()
+    """The columns of each unique key that holds for all rows."""
+    entangled: bool = False
+    """Whether rows may depend on each other otherwise: by foreign keys to the table itself, exclusion constraints, or
+    unique keys with expressions or conditions."""
     notes: tuple[str, ...] = ()
     """What users should know before they import into the table."""
 
@@ -69,6 +76,8 @@ class Target(ABC):
     TargetRefused. Their messages hold no secret.
     """
 
+    slice_bytes: ClassVar[int] = 160 << 20
+    """About how many bytes of files a slice of staged records comes from."""
     column_limit: ClassVar[int]
     """The most columns of a table."""
     name_bytes: ClassVar[int] = 1 << 20
@@ -119,8 +128,8 @@ class Target(ABC):
 
     @abstractmethod
     def begin(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
-        """Create the table and the ledger if missing, shut out earlier attempts, and return the committed chunks.
-        Raises TargetChanged if the table is no longer the planned one."""
+        """Create the table, the ledger and the staging of the plan if missing, shut out earlier attempts, and return
+        the committed chunks. Raises TargetChanged if the table is no longer the planned one."""
 
     @abstractmethod
     def committed(self, job_uid: str, attempt: int) -> tuple[CommittedChunk, ...]:
@@ -139,15 +148,38 @@ class Target(ABC):
         batch: Batch,
         keep_rejects: Callable[[Faults], None],
     ) -> Counts:
-        """Commit the records of a chunk with their ledger entry. Returns the balanced counts.
+        """Commit the records of a chunk with their ledger entry, into the table or into the job's staging. Returns the
+        balanced counts.
 
         ``keep_rejects`` gets the faults of the chunk, including those that the table found, and makes them durable
         before the commit. If the chunk is committed already, nothing is written and its counts are returned. Raises
         AttemptSuperseded, TargetChanged, ReadingsOutdated.
         """
-        commit = ChunkCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
+        commit = BatchCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, batch=batch, keep_rejects=keep_rejects)
         with self.opening(job_uid, plan, chunk) as opening:
             return commit.run(opening)
+
+    @abstractmethod
+    def check_merge(self, plan: ImportPlan) -> None:
+        """Check that the existing table allows the merge of a plan. Raises InvalidSpec: if its key is not unique, or if
+        the account may not change rows."""
+
+    @abstractmethod
+    def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
+        """All records are staged: prepare the staging for the merge. May be repeated. Raises AttemptSuperseded."""
+
+    def merge(
+        self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk, keep_rejects: Callable[[Faults], None]
+    ) -> Counts:
+        """Merge the slice that a chunk stands for, and commit it with its ledger entry, like ``write``. The indexes of
+        the faults are places, see `staging.places`."""
+        commit = SliceCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, plan=plan, keep_rejects=keep_rejects)
+        with self.opening(job_uid, plan, chunk) as opening:
+            return commit.run(opening)
+
+    @abstractmethod
+    def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        """Drop the staging of a job. May be repeated."""
 
     @abstractmethod
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
@@ -160,4 +192,4 @@ class Target(ABC):
 
     @abstractmethod
     def discard(self, job_uid: str) -> None:
-        """Delete the job from the ledger. Its records stay."""
+        """Delete the job from the ledger, and its staging. Its records stay."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.job import Level, Note
 from ladingd.core.plan import UNKNOWN_END, ImportPlan, Moment
+from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.hooks import Hook
 from ladingd.data.databases.registry import target_of
+from ladingd.data.databases.staging import by_chunk
 from ladingd.data.databases.target import ReadingsOutdated
 from ladingd.data.files import fingerprint
 from ladingd.data.files.content import ContentEnds, content_of
@@ -28,16 +30,20 @@ from ladingd.data.imports.defaults import with_defaults
 from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
+from ladingd.data.mapping.batch import rejects_of
 from ladingd.data.mapping.compiled import CompiledMapping
+from ladingd.data.rejects.chunks import KeptChunks
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.casting import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import Chunk, CommittedChunk
+    from ladingd.core.plan import CommittedChunk
     from ladingd.data.databases.target import Target
     from ladingd.data.files.roots import Source
     from ladingd.data.mapping.batch import Batch
@@ -112,7 +118,8 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         for later in range(phase + 1, len(plan.files)):
             with self._original(plan.part(later)) as source:
                 fingerprint.check(source, plan.files[later].fingerprint)
-        self._prepare(job_uid, plan.part(phase), phase)
+        if not plan.merges(phase):
+            self._prepare(job_uid, plan.part(phase), phase)
         return self._target(plan.target.connection).begin(job_uid, attempt, plan)
 
     def committed(self, job_uid: str, attempt: int, plan: ImportPlan) -> tuple[CommittedChunk, ...]:
@@ -120,7 +127,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         return self._target(plan.target.connection).committed(job_uid, attempt)
 
     def extent(self, job_uid: str, plan: ImportPlan, phase: int = 0) -> int:
-        """The end of the content."""
+        """The end of the content of a file."""
         part = plan.part(phase)
         with self._content(job_uid, part, phase) as source:
             return _measured(part, source).file.end
@@ -128,23 +135,32 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
     def cut(
         self, job_uid: str, plan: ImportPlan, previous: Chunk | None, limit: int, phase: int = 0
     ) -> tuple[Chunk, ...]:
-        """The next record-aligned chunks of a file."""
-        part, next_ordinal = plan.part(phase), 0 if previous is None else previous.ordinal + 1
+        """The next record-aligned chunks of a file, or the next slices of the merge."""
+        next_ordinal = 0 if previous is None else previous.ordinal + 1
+        if plan.merges(phase):
+            return _slices(plan, previous, next_ordinal, limit, phase)
+        part = plan.part(phase)
         before = previous if previous is not None and previous.phase == phase else None
         with self._content(job_uid, part, phase) as source:
             chunks = format_of(part.file.layout).cut(source, _measured(part, source), before, limit)
         return tuple(replace(chunk, ordinal=ordinal, phase=phase) for ordinal, chunk in enumerate(chunks, next_ordinal))
 
     def check_source(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
-        """Check that the file still holds the bytes that these chunks were cut from."""
+        """Check that the file still holds the bytes that these chunks were cut from. Slices come from no file."""
         phase = chunks[0].phase
+        if plan.merges(phase):
+            return
         part = plan.part(phase)
         with self._original(part) as source, self._content(job_uid, part, phase) as content:
             _check_chunks(source, content, part, chunks)
 
     def process(self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk) -> Counts:
-        """Convert the chunk before the transaction begins, then commit it."""
-        part, target = plan.part(chunk.phase), self._target(plan.target.connection)
+        """Convert the chunk before the transaction begins, then commit it. Or merge a slice."""
+        target = self._target(plan.target.connection)
+        if plan.merges(chunk.phase):
+            keep_merged = partial(self._keep_merged, job_uid, plan, chunk)
+            return target.merge(job_uid, attempt, plan, chunk, keep_merged)
+        part = plan.part(chunk.phase)
         with self._content(job_uid, part, chunk.phase) as source:
             piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
         for _ in range(_TRIES):
@@ -160,16 +176,45 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
     def advance(
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
     ) -> tuple[Note, ...]:
-        """Complete a file and prepare the next one."""
+        """Complete a file, and prepare the next one or the merge."""
         notes = self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
-        self._prepare(job_uid, plan.part(phase), phase)
+        if plan.merge is not None:
+            self._origins(job_uid, phase - 1).keep(chunks)
+        if plan.merges(phase):
+            self._target(plan.target.connection).begin_merge(job_uid, attempt, plan)
+        else:
+            self._prepare(job_uid, plan.part(phase), phase)
         return notes
 
     def finish(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
-        """Complete the last file, and check that all chunks went into one table."""
-        self._target(plan.target.connection).verify(job_uid, plan)
-        last = len(plan.files) - 1
-        return self._complete(job_uid, plan.part(last), last, chunks)
+        """Complete the last file, or end the merge, and check that all chunks went into one table."""
+        target, last = self._target(plan.target.connection), len(plan.phases) - 1
+        target.verify(job_uid, plan)
+        if not plan.merges(last):
+            return self._complete(job_uid, plan.part(last), last, chunks)
+        target.end_merge(job_uid, plan)
+        for phase, file in enumerate(plan.files):
+            if file.content.spooled:
+                remove_spool(self.work_dir.content(job_uid, phase))
+        return ()
+
+    def _keep_merged(self, job_uid: str, plan: ImportPlan, merged: Chunk, faults: Faults) -> None:
+        """Keep the rejects of a slice. Their records are read again from their files."""
+        write_rejects(self.work_dir.rejects(job_uid, merged.ordinal), json_lines(self._merged(job_uid, plan, faults)))
+
+    def _merged(self, job_uid: str, plan: ImportPlan, faults: Faults) -> Iterator[pa.RecordBatch]:
+        files = [self._origins(job_uid, phase) for phase in range(len(plan.files))]
+        for ordinal, rows, indexes in by_chunk(faults.indexes):
+            origin = next(found for origins in files if (found := origins.chunk(ordinal)) is not None)
+            part = plan.part(origin.phase)
+            with self._content(job_uid, part, origin.phase) as source:
+                if not part.file.content.spooled:
+                    fingerprint.check(source, part.file.fingerprint)
+                piece = format_of(part.file.layout).read(source, _measured(part, source), origin)
+            yield from rejects_of(part, origin, piece.origins, faults.taken(rows, indexes))
+
+    def _origins(self, job_uid: str, phase: int) -> KeptChunks:
+        return KeptChunks(path=self.work_dir.chunks(job_uid, phase))
 
     def _keep_rejects(self, job_uid: str, batch: Batch, faults: Faults) -> None:
         write_rejects(self.work_dir.rejects(job_uid, batch.chunk.ordinal), json_lines(batch.rejects(faults)))
@@ -200,7 +245,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
         if damage:
             raise SourceUnreadable(f"{damage}; the records before are imported")
-        if spooled:
+        if spooled and part.merge is None:  # A merge may reject records, whose text is read again.
             remove_spool(spool)
         notes = [Note(left_out, Level.WARNING)] if left_out else []
         return (*notes, *([] if lines is None else [Note(_proof(part, chunks[-1], lines))]))
@@ -227,6 +272,13 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
 def _unchecked() -> None:
     """All files are read."""
+def _slices(plan: ImportPlan, previous: Chunk | None, ordinal: int, limit: int, phase: int) -> tuple[Chunk, ...]:
+    start, end = plan.range(phase)
+    first = previous.end if previous is not None and previous.phase == phase else start
+    return tuple(
+        Chunk(ordinal=ordinal + place, start=number, end=number + 1, phase=phase)
+        for place, number in enumerate(range(first, min(first + limit, end)))
+    )
 
 
 def _measured(part: ImportPlan, content: Source) -> ImportPlan:

@@ -26,6 +26,9 @@ from ladingd.data.mapping.matching import FIELD, match_columns
 from ladingd.data.mapping.snake_case import numbered, snake_names
 from ladingd.data.values.inference import Finding
 from ladingd.data.values.null_words import wanted as wanted_words
+from ladingd.data.mapping.matching import match_columns
+from ladingd.data.mapping.reconciliation import check_operation, inserts, planned_merge
+from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +63,8 @@ def plan_import(
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     words, typed_words = wanted_words(spec.null_words)
+    check_operation(spec.reconciliation)
+    words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
     if spec.provenance:
         raise InvalidSpec("provenance", "is not available yet")
@@ -99,6 +104,11 @@ def plan_import(
         kinds = {name: found.type for name, found in types.items()}
         columns = match_columns(
             names, table, kept=kept, by_name=first.outline.named, types=kinds, addable=spec.add_columns
+            names, table, kept=kept, by_name=first.outline.named, types=kinds, inserts=inserts(spec.reconciliation)
+        )
+        findings = known_types(replace(plan, columns=columns), sample, types)
+        columns = tuple(
+            replace(column, notation=found.notation) for column, found in zip(columns, findings, strict=True)
         )
         added = [column.source for column in columns if column.added]
         if added:
@@ -132,6 +142,14 @@ def plan_import(
         notes = numbered(names, wanted) if wanted is not names else ()
         renamings = (*notes, *renamed(wanted, kept, target))
     plan = replace(plan, columns=columns)
+        renamings = renamed(names, kept, target)
+    size = sum(file.fingerprint.size for file in plan.files)
+    merge = planned_merge(spec.reconciliation, columns, table, size, target.slice_bytes)
+    plan = replace(plan, columns=columns, merge=merge)
+    if merge is not None:
+        plan = replace(plan, phases=(*plan.phases, Phase.MERGE))
+        if table is not None:
+            target.check_merge(plan)
     looked = look_at_sample(plan, target.readings(plan), sample)
     notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)
     return replace(plan, detected=describe(plan, examined, tuple(looked.null_words)), notes=notes)

@@ -73,25 +73,8 @@ class Batch:
         return counts
 
     def rejects(self, faults: Faults) -> Iterator[pa.RecordBatch]:
-        """The rejects of these faults, and the warnings, in the order of the source: the fields of `Reject` as columns.
-
-        They come in blocks, because every record may be rejected.
-        """
-        ordered = (faults + Faults.of(self._warnings_beside(faults))).in_order()
-        now = utc_now().isoformat()
-        for first in range(0, len(ordered), BLOCK):
-            block = ordered.slice(first, BLOCK)
-            count, indexes = len(block), block.indexes
-            columns = {
-                "type": block.field("type"),
-                "time": pa.repeat(now, count),
-                "file": pa.repeat(self.plan.file.path, count),
-                "line": pa.array(self.origins.lines(indexes)),
-                "record": pa.array(self.chunk.first_record + indexes),
-                "raw": self.origins.raw(indexes),
-                **{name: block.field(name) for name in ("column", "value", "connector", "code", "message")},
-            }
-            yield pa.RecordBatch.from_pydict(columns)
+        """The rejects of these faults, and the warnings, see `rejects_of`."""
+        return rejects_of(self.plan, self.chunk, self.origins, faults + Faults.of(self._warnings_beside(faults)))
 
     def _warnings_beside(self, faults: Faults) -> list[Fault]:
         """The warnings of records that were not refused. A warning says how a record was stored."""
@@ -99,6 +82,28 @@ class Batch:
             return []
         refused = set(faults.indexes.tolist())
         return [warning for warning in self.warnings if warning.index not in refused]
+
+
+def rejects_of(plan: ImportPlan, chunk: Chunk, origins: Origins, faults: Faults) -> Iterator[pa.RecordBatch]:
+    """The rejects of the faults of a chunk in the order of the source: the fields of `Reject` as columns.
+
+    They come in blocks, because every record may be rejected.
+    """
+    ordered = faults.in_order()
+    now = utc_now().isoformat()
+    for first in range(0, len(ordered), BLOCK):
+        block = ordered.slice(first, BLOCK)
+        count, indexes = len(block), block.indexes
+        columns = {
+            "type": block.field("type"),
+            "time": pa.repeat(now, count),
+            "file": pa.repeat(plan.file.path, count),
+            "line": pa.array(origins.lines(indexes)),
+            "record": pa.array(chunk.first_record + indexes),
+            "raw": origins.raw(indexes),
+            **{name: block.field(name) for name in ("column", "value", "connector", "code", "message")},
+        }
+        yield pa.RecordBatch.from_pydict(columns)
 
 
 def leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:

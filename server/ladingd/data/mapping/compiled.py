@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,7 @@ class CompiledMapping:
                 )
                 refused.setdefault(row, fault)
             if not (column.nullable or column.defaulted) and outcome.values.null_count:
+            if self.plan.requires(column) and outcome.values.null_count:
                 message = f"the target's column {column.target} may not be empty"
                 for row in pc.indices_nonzero(pc.is_null(outcome.values)).to_pylist():
                     fault = Fault(
@@ -82,6 +84,9 @@ class CompiledMapping:
                         connector=Connector.DATABASE,
                     )
                     refused.setdefault(row, fault)
+        for row in self._without_key(converted):
+            message = "a record without its key cannot be found in the table"
+            refused.setdefault(row, Fault(index=int(indexes[row]), code="NO_KEY", message=message, column=self._key[0]))
         if refused:
             converted, indexes = leave_out(converted, indexes, np.array(sorted(refused), np.int64))
         return Batch(
@@ -95,3 +100,23 @@ class CompiledMapping:
             empty=piece.empty,
             nulls=nulls,
         )
+
+    def _without_key(self, converted: Sequence[pa.Array]) -> list[int]:
+        """The rows that have an empty field in the key, and in the second key if there is one."""
+        merge = self.plan.merge
+        if merge is None:
+            return []
+        places = {column.target: place for place, column in enumerate(self.plan.columns)}
+        missing = [
+            reduce(pc.or_, [pc.is_null(converted[places[name]]) for name in key])
+            for key in (merge.key, merge.second_key)
+            if key
+        ]
+        rows: list[int] = pc.indices_nonzero(reduce(pc.and_, missing)).to_pylist()
+        return rows
+
+    @property
+    def _key(self) -> list[str]:
+        """The columns of the source for the first key."""
+        sources = {column.target: column.source for column in self.plan.columns}
+        return [sources[name] for name in self.plan.merge.key] if self.plan.merge else []

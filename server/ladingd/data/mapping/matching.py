@@ -29,8 +29,11 @@ def match_columns(
     by_name: bool,
     types: Mapping[str, FieldType],
     addable: bool = False,
+    inserts: bool = True,
 ) -> tuple[Column, ...]:
     """The target of each column of the file: by name, or by position if the file has no header.
+
+    ``inserts``: records become rows, so each column that may not be empty needs a value.
 
     An exact name wins over one that differs only in case, and that over the shortened name that the database ``kept``
     when it created the table for such a file. ``addable``: a column without a counterpart is added to the table, as
@@ -49,7 +52,7 @@ def match_columns(
     else:
         matched = settable[: len(names)]
     for column in settable:
-        if column not in matched and not column.optional:
+        if inserts and column not in matched and not column.optional:
             raise InvalidSpec(
                 FIELD, f"column {column.name} of table {table.name} may not be empty, and the file has no such column"
             )
@@ -130,6 +133,11 @@ def missing_columns(plan: ImportPlan, table: TargetTable | None, declarations: S
 
 
 def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
+    return False
+
+
+def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
+    columns = plan.columns
     there = {column.name: column for column in table.columns}
     planned = {column.target: column for column in plan.columns}
     for name, column in planned.items():
@@ -143,6 +151,7 @@ def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
         if column.defaulted and not there[name].defaulted:
             raise TargetChanged(f"column {name!r} of table {table.name} has lost its default, and it may not be empty")
     for name in there.keys() - planned.keys():
+    for name in there.keys() - planned.keys() if plan.merge is None or plan.merge.inserts else ():
         if not (there[name].optional or there[name].generated):
             raise TargetChanged(f"table {table.name} has a new column {name!r} that may not be empty")
 

@@ -80,6 +80,11 @@ class Faults:
         """At most ``number`` faults from ``first`` on."""
         return Faults(self.columns.slice(first, number))
 
+    def taken(self, rows: Positions, indexes: Positions) -> Faults:
+        """These faults, with other indexes."""
+        columns = self.columns.take(pa.array(rows))
+        return Faults(columns.set_column(0, _SCHEMA.field(0), pa.array(indexes, pa.int64())))
+
     def in_order(self) -> Faults:
         """The same faults in the order of their records."""
         indexes = self.indexes

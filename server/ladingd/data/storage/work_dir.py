@@ -47,6 +47,10 @@ class WorkDir:
         """The file with the content of a compressed or converted source, which a phase reads."""
         return self.job(job_uid) / f"content-{phase}"
 
+    def chunks(self, job_uid: str, phase: int) -> Path:
+        """The file with the chunks of a file whose records are staged."""
+        return self.job(job_uid) / f"chunks-{phase}.json"
+
     def forget(self, job_uid: str) -> None:
         """Remove the job's directory and its locks if they exist. Raises DestinationRefused.
 

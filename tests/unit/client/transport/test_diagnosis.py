@@ -69,7 +69,7 @@ async def ports(folder: Path) -> AsyncIterator[dict[str, int]]:
 
 
 def certificate(name: str) -> tuple[str, ...]:
-    return ("--ca", "ca.pem", "--certificate", f"{name}.pem", "--key", f"{name}.key")
+    return ("--ca", "ca.pem", "--certificate", f"{name}.pem", "--certificate-key", f"{name}.key")
 
 
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "no certificate": (
         "mutual",
         ("--ca", "ca.pem"),
-        "asks for a client certificate: .* --certificate and --key",
+        "asks for a client certificate: .* --certificate and --certificate-key",
     ),
     "an expired certificate": ("mutual", certificate("late"), "certificate late.pem has expired: .* --certificate"),
     "an early certificate": (
@@ -162,11 +162,23 @@ async def test_files_that_cannot_be_used_name_their_option(ports: dict[str, int]
         (("--ca", "none.pem"), "none.pem cannot be read: No such file", "--ca "),
         (("--ca", "words.txt"), "words.txt is not a PEM file", "--ca "),
         (("--ca", "broken.pem"), "broken.pem holds no certificate", "--ca "),
-        (("--certificate", "robot.pem"), "a certificate without a key", "--key "),
-        (("--key", "robot.key"), "a key without a certificate", "--certificate "),
-        (("--certificate", "robot.pem", "--key", "late.key"), "does not belong to the certificate", "--key "),
-        (("--certificate", "robot.pem", "--key", "none.key"), "none.key cannot be read", "--key "),
-        (("--certificate", "robot.pem", "--key", "ca.pem"), "are not a certificate and its key", "--key "),
+        (("--certificate", "robot.pem"), "a certificate without a key", "--certificate-key "),
+        (("--certificate-key", "robot.key"), "a key without a certificate", "--certificate "),
+        (
+            ("--certificate", "robot.pem", "--certificate-key", "late.key"),
+            "does not belong to the certificate",
+            "--certificate-key ",
+        ),
+        (
+            ("--certificate", "robot.pem", "--certificate-key", "none.key"),
+            "none.key cannot be read",
+            "--certificate-key ",
+        ),
+        (
+            ("--certificate", "robot.pem", "--certificate-key", "ca.pem"),
+            "are not a certificate and its key",
+            "--certificate-key ",
+        ),
         (("--token-file", "none.txt"), "none.txt cannot be read", "--token-file "),
         (("--token-file", "empty.txt"), "empty.txt is empty", "--token-file "),
         (("--token-file", "words.txt"), "words.txt must hold one token", "--token-file "),

@@ -138,7 +138,7 @@ async def test_the_command_line_takes_them_from_its_options(
     result = await lading(*(("ls", *options) if after else (*options, "ls")), environment=bare)
     assert (result.status, result.err) == (0, "")
     assert site.service.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
-    pair = ("--ca", str(site.ca), "--certificate", str(site.certificate), "--key", str(site.key))
+    pair = ("--ca", str(site.ca), "--certificate", str(site.certificate), "--certificate-key", str(site.key))
     options = (*pair, "--server", site.mutual)
     result = await lading(*(("ls", *options) if after else (*options, "ls")), environment=bare)
     assert (result.status, result.err) == (0, "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
-from ladingd.data.databases.commit import Conflict, OutcomeUnknown, Transaction
+from ladingd.data.databases.commit import Conflict, Merged, OutcomeUnknown, Transaction
 from ladingd.data.databases.duckdb.bulk_load import Experience, RecordRefused, experience, load
 from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, read_shape
 from ladingd.data.databases.duckdb.hooks import DuckdbHook
@@ -163,6 +163,15 @@ class DuckdbTarget(Target):
                 known=experience(self.path, job_uid),
             )
 
+    def check_merge(self, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
+    def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
+    def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         if plan.columns:
             with self._connected() as database:
@@ -242,6 +251,12 @@ class DuckdbTransaction(Transaction):
         self.database.begin()
         if self.claimed is not None:
             self.ledger.claim(*self.claimed)
+
+    def stage(self, batch: Batch) -> Faults:
+        raise NotImplementedError
+
+    def merge(self, plan: ImportPlan, number: int) -> Merged:
+        raise NotImplementedError
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         self.ledger.count(job_uid, chunk, counts)

@@ -57,6 +57,20 @@ SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALIT
 FROM pg_index i WHERE i.indrelid = %s AND i.indisunique AND i.indislive AND i.indexprs IS NULL
 ORDER BY NOT i.indisprimary, i.indexrelid LIMIT 1
 """
+# The columns of the unique indexes that hold for all rows.
+_UNIQUES = """
+SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY u (n, place)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.n WHERE place <= i.indnkeyatts ORDER BY place)
+FROM pg_index i WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indislive AND i.indexprs IS NULL
+    AND i.indpred IS NULL AND i.indimmediate ORDER BY i.indexrelid
+"""
+# Whether rows may depend on each other by something else than such an index.
+_ENTANGLED = """
+SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s AND (contype = 'x' OR confrelid = conrelid))
+    OR EXISTS (SELECT FROM pg_index WHERE indrelid = %s AND indisunique
+        AND (indexprs IS NOT NULL OR indpred IS NOT NULL OR NOT indimmediate))
+    OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled <> 'D')
+"""
 _KINDS = {
     "r": "table",
     "p": "table",
@@ -176,6 +190,16 @@ def read_shape(session: Session, table: Table) -> TableShape | None:
         is_partition=is_partition,
         signature=signature,
     )
+
+
+def read_uniques(session: Session, shape: TableShape) -> tuple[tuple[str, ...], ...]:
+    """The columns of each unique index that holds for all rows, now and not at the end of a transaction."""
+    return tuple(tuple(columns) for (columns,) in session.rows(_UNIQUES, (shape.oid,)))
+
+
+def is_entangled(session: Session, shape: TableShape) -> bool:
+    """Whether rows with different keys may depend on each other by something else than such an index."""
+    return bool(session.rows(_ENTANGLED, (shape.oid,) * 3)[0][0])
 
 
 def is_unchanged(session: Session, shape: TableShape) -> bool:

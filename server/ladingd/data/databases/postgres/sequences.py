@@ -54,6 +54,9 @@ FROM {sequence} WHERE {step} * (last_value + CASE WHEN is_called THEN {step} ELS
 SELECT pg_advisory_unlock({lock}, {number})
 """
 
+# The last staged value in the direction of a sequence, among those within its bounds.
+_FURTHEST = "SELECT {furthest}({column}) FROM {stage} WHERE {column} BETWEEN {least} AND {most}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnSequence:
@@ -110,6 +113,22 @@ def move_past(
         if sequence.movable:
             kept = np.delete(np.arange(records.num_rows), refused)
             furthest = sequence.furthest(records.column(sequence.column).take(pa.array(kept)))
+            if furthest is not None:
+                _move(session, sequence, furthest)
+
+
+def move_past_staged(session: Session, shape: TableShape, columns: Sequence[PgColumn], stage: sql.Identifier) -> None:
+    """Advance the sequences past the values of staged records, like ``move_past``."""
+    for sequence in column_sequences(session, shape, columns):
+        if sequence.movable:
+            query = sql.SQL(_FURTHEST).format(
+                furthest=sql.SQL("max" if sequence.step > 0 else "min"),
+                column=sql.Identifier(sequence.column),
+                stage=stage,
+                least=sequence.least,
+                most=sequence.most,
+            )
+            furthest = session.rows(query)[0][0]
             if furthest is not None:
                 _move(session, sequence, furthest)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -13,20 +13,30 @@ from psycopg import sql
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused
 from ladingd.core.plan import Chunk
-from ladingd.data.databases.commit import Conflict, Transaction
+from ladingd.data.databases.commit import Conflict, Merged, Transaction
 from ladingd.data.databases.postgres.backends import LAST_ATTEMPT, end_sessions
 from ladingd.data.databases.postgres.bulk_load import Load
-from ladingd.data.databases.postgres.catalog import DEFAULT_SCHEMA, TableShape, is_unchanged, read_shape
+from ladingd.data.databases.postgres.catalog import (
+    DEFAULT_SCHEMA,
+    PgColumn,
+    TableShape,
+    is_entangled,
+    is_unchanged,
+    read_shape,
+    read_uniques,
+)
 from ladingd.data.databases.postgres.characters import keepable
 from ladingd.data.databases.postgres.defaults import evaluate
 from ladingd.data.databases.postgres.hooks import PostgresHook
 from ladingd.data.databases.postgres.key_locks import RECENT, Common, InFlight
 from ladingd.data.databases.postgres.key_order import in_key_order
 from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
+from ladingd.data.databases.postgres.merge import SliceMerge, check_unique
 from ladingd.data.databases.postgres.recognition import check_unlogged, gone, keep, recognise
 from ladingd.data.databases.postgres.refusal import faults_of
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
 from ladingd.data.databases.postgres.session import Address, Session, connected
+from ladingd.data.databases.postgres.staging import Staging, forbidden
 from ladingd.data.databases.postgres.types import admitting, declaration
 from ladingd.data.databases.target import Attempt, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
@@ -44,7 +54,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ladingd.core.bill import Counts
-    from ladingd.core.plan import CommittedChunk, ImportPlan
+    from ladingd.core.plan import CommittedChunk, ImportPlan, Merge
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
     from ladingd.data.databases.hooks import HookTransaction
@@ -58,7 +68,17 @@ SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'IN
 """
 # Whether the account may change the table, and who owns it.
 _OWNER = "SELECT pg_has_role(relowner, 'USAGE'), relowner::regrole::text FROM pg_class WHERE oid = %s"
+# What the account may do with the rows of a table, and whether it has rules.
+_RIGHTS = """
+SELECT has_table_privilege(oid, 'SELECT'), has_any_column_privilege(oid, 'UPDATE'), has_table_privilege(oid, 'DELETE'),
+    relhasrules FROM pg_class WHERE oid = %s
+"""
+# Whether the account may create tables in a schema.
+_MAY_STAGE = "SELECT has_schema_privilege(%s, 'CREATE')"
+_KEY = "reconciliation.key"
 _UNLOGGED = "table {table} is UNLOGGED: a crash of the server empties it, also after the job is FINISHED"
+
+_EXACT = frozenset({"int2", "int4", "int8", "text", "varchar", "uuid"})
 
 _shapes: dict[tuple[Address, Table], tuple[str | None, TableShape]] = {}
 
@@ -106,9 +126,10 @@ class PostgresTarget(Target):
                 return None
             _check_privileges(session, shape)
             sequences = column_sequences(session, shape, shape.columns)
+            uniques, entangled = read_uniques(session, shape), is_entangled(session, shape)
         if shape.kind != "table":
             raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
-        return _as_target(shape, sequences)
+        return replace(_as_target(shape, sequences), uniques=uniques, entangled=entangled)
 
     def check_type(self, kind: FieldType) -> None:
         """Accepts every type."""
@@ -176,6 +197,8 @@ class PostgresTarget(Target):
             self._prepare_table(session, plan, used=bool(entries))
             if plan.columns:
                 shape = _shape(session, plan.target)
+                if plan.merge is not None:
+                    self._staging(session, job_uid).create(shape, plan, anew=not entries)
                 if entries and ledger.identity(job_uid) is not None:
                     recognise(session, ledger, job_uid, shape)
                     check_unlogged(session, ledger, job_uid, shape)
@@ -208,9 +231,38 @@ class PostgresTarget(Target):
         with connected(self.address, brief=True) as session:
             end_sessions(session, job_uid, LAST_ATTEMPT)
             ledger = self._ledger(session)
+            self._staging(session, job_uid).drop()
             if ledger.exists():
                 ledger.forget(job_uid)
-                session.commit()
+            session.commit()
+
+    def check_merge(self, plan: ImportPlan) -> None:
+        with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
+            shape, merge = _shape(session, plan.target), plan.merge
+            _check_changes(session, shape, plan)
+            if merge is not None and not is_guarded(session, shape, merge):
+                if shape.policed:
+                    raise InvalidSpec(
+                        _KEY, f"a policy may hide rows of table {shape.name}, and no unique index guards the key"
+                    )
+                try:
+                    check_unique(session, shape, merge)
+                except TargetRefused as refused:
+                    raise InvalidSpec(_KEY, refused.message) from refused
+            self._ledger(session).create()  # Rolled back at the end.
+            if not session.rows(_MAY_STAGE, (self.ledger_schema,))[0][0]:
+                raise InvalidSpec("target.connection", forbidden(session, self.ledger_schema))
+
+    def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
+        with connected(self.address, table=_identifier(plan.target)) as session:
+            self._ledger(session).check_attempt(job_uid, attempt)
+            self._staging(session, job_uid).analyze()
+            session.commit()
+
+    def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        with connected(self.address, brief=True) as session:
+            self._staging(session, job_uid).drop()
+            session.commit()
 
     def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
@@ -225,7 +277,9 @@ class PostgresTarget(Target):
     def _opened(self, job_uid: str, plan: ImportPlan, chunk: Chunk, batch: Batch | None) -> Iterator[Transaction]:
         """Prepare a batch, then begin a transaction."""
         loading = refusing = None
-        if batch is not None and batch.records.num_rows:
+        if plan.merge is not None:
+            refusing = self._known_shape(plan, job_uid)
+        elif batch is not None and batch.records.num_rows:
             loading = self._loading(job_uid, plan, chunk, batch)
         elif batch is not None and batch.faults and not plan.create_table:
             refusing = self._known_shape(plan, job_uid)
@@ -236,6 +290,7 @@ class PostgresTarget(Target):
                     ledger=self._ledger(session),
                     loading=loading,
                     refusing=refusing,
+                    staging=self._staging(session, job_uid),
                     until_committed=until_committed,
                 )
         except Conflict:
@@ -286,6 +341,9 @@ class PostgresTarget(Target):
     def _in_flight(self, job_uid: str) -> InFlight:
         return InFlight(work_dir=self.work_dir, job_uid=job_uid)
 
+    def _staging(self, session: Session, job_uid: str) -> Staging:
+        return Staging(session=session, schema=self.ledger_schema, job_uid=job_uid)
+
     def _ledger(self, session: Session) -> Ledger:
         return Ledger(session=session, schema=self.ledger_schema)
 
@@ -317,7 +375,9 @@ class PostgresTransaction(Transaction):
     ledger: Ledger
     loading: Loading | None
     refusing: TableShape | None
-    """The table whose types fit no record of the batch. Another one might accept some."""
+    """The table whose types fit no record of the batch, or that the staged records are for. Another one might accept
+    some."""
+    staging: Staging
     until_committed: ExitStack
     """Ends when the transaction has ended."""
 
@@ -352,6 +412,29 @@ class PostgresTransaction(Transaction):
         move_past(self.session, load.shape, load.columns, kept.records, [refusal.row for refusal in refusals])
         return faults + faults_of(refusals, kept, places)
 
+    def stage(self, batch: Batch) -> Faults:
+        if batch.plan.merge is None or self.refusing is None:
+            raise AssertionError("the batch is not for the staging")
+        kept = keepable(batch, self.refusing.encoding)
+        faults = Faults.of(kept.faults[len(batch.faults) :])
+        return faults + self.staging.append(kept, batch.plan.merge)
+
+    def merge(self, plan: ImportPlan, number: int) -> Merged:
+        if plan.merge is None or self.refusing is None:
+            raise AssertionError("the plan has no merge")
+        shape = self.refusing
+        _lock(self.session, shape)
+        recognise(self.session, self.ledger, self.staging.job_uid, shape)
+        merge = SliceMerge(
+            session=self.session,
+            shape=shape,
+            stage=self.staging.table(number),
+            merge=plan.merge,
+            columns=plan.columns,
+            indexed=is_guarded(self.session, shape, plan.merge),
+        )
+        return merge.run()
+
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         if self.refusing is not None:
             _lock(self.session, self.refusing)
@@ -359,6 +442,30 @@ class PostgresTransaction(Transaction):
 
     def commit(self) -> None:
         self.session.commit()
+
+
+def is_guarded(session: Session, shape: TableShape, merge: Merge) -> bool:
+    """Whether unique indexes guarantee that no two rows have one of the keys of a merge."""
+    uniques = [set(unique) for unique in read_uniques(session, shape)]
+    return all(any(unique <= set(key) for unique in uniques) for key in (merge.key, merge.second_key) if key)
+
+
+def _check_changes(session: Session, shape: TableShape, plan: ImportPlan) -> None:
+    """Check that the account may find and change rows of a table. Raises InvalidSpec."""
+    merge = plan.merge
+    select, update, delete, ruled = session.rows(_RIGHTS, (shape.oid,))[0]
+    needed = {"SELECT": not select}
+    if merge is not None:
+        needed |= {"UPDATE": merge.updates and not update, "DELETE": merge.deletes and not delete}
+    if lacking := [right for right, lacks in needed.items() if lacks]:
+        account = sql.Identifier(session.user)
+        rights = sql.SQL(", ".join(lacking))
+        grant = sql.SQL("GRANT {} ON {} TO {}").format(rights, shape.identifier, account)
+        raise _forbidden(session, f"find and change rows of table {shape.name}", [grant])
+    if ruled:
+        raise InvalidSpec(
+            FIELD, f"table {shape.name} has rules, which would make the counts wrong; use triggers instead"
+        )
 
 
 def _shape(session: Session, table: Table) -> TableShape:
@@ -418,12 +525,19 @@ def _as_target(shape: TableShape, sequences: Sequence[ColumnSequence] = ()) -> T
                 optional=column.optional or shape.rewrites,
                 generated=column.generated,
                 defaulted=column.has_default and not column.nullable,
+                exact=_is_exact(column),
                 note=immovable(column.name, sequences),
             )
             for column in shape.columns
         ),
         notes=(_UNLOGGED.format(table=shape.name),) if shape.unlogged else (),
     )
+
+
+def _is_exact(column: PgColumn) -> bool:
+    """Whether two fields of a column are equal for the server exactly if they are identical, in all chunks."""
+    kind = column.type
+    return not column.collation and kind.takes(kind.arrow) and kind.base in _EXACT
 
 
 def _check_name(name: str, field: str) -> None:

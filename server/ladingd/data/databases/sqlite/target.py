@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
-from ladingd.data.databases.commit import OutcomeUnknown, Transaction
+from ladingd.data.databases.commit import Merged, OutcomeUnknown, Transaction
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.sqlite.attempts import attempting
 from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
@@ -163,6 +163,15 @@ class SqliteTarget(Target):
         with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
             yield beginning.begin
 
+    def check_merge(self, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
+    def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
+    def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        raise NotImplementedError
+
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
@@ -284,6 +293,12 @@ class SqliteTransaction(Transaction):
             faults = self._load(batch, self._opening.known)
         keep(self._session, path, job_uid, shape)
         return faults
+
+    def stage(self, batch: Batch) -> Faults:
+        raise NotImplementedError
+
+    def merge(self, plan: ImportPlan, number: int) -> Merged:
+        raise NotImplementedError
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         ledger.count(self._session, job_uid, chunk, counts)

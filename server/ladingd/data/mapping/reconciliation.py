@@ -1,0 +1,138 @@
+"""Checks the reconciliation of a spec against the columns of the file and the table, and leaves nothing open."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import InvalidSpec
+from ladingd.core.plan import Merge
+from ladingd.core.spec import Doubles, Duplicates, Operation
+from ladingd.data.values.names import fold
+from ladingd.data.values.types import FieldType, Kind, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ladingd.core.plan import Column
+    from ladingd.core.spec import Reconciliation
+    from ladingd.data.databases.target import TargetTable
+
+_EXACT = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID})
+"""Kinds of values of a new table that are equal exactly if they are identical."""
+_SMALL = 16 << 20
+"""Up to this many bytes, files have one slice."""
+
+
+def check_operation(wanted: Reconciliation) -> None:
+    """Check what needs neither file nor table. Raises InvalidSpec."""
+    if wanted.key:
+        return
+    if wanted.operation not in (Operation.DEFAULT, Operation.INSERT):
+        name = wanted.operation.lower().replace("_", "-")
+        raise InvalidSpec("reconciliation.key", f"the operation {name} needs a key: --key COLUMN, or COLUMN,COLUMN")
+    for field, given in {
+        "second_key": wanted.second_key,
+        "doubles": wanted.doubles is not Doubles.DEFAULT,
+        "duplicates": wanted.duplicates is not Duplicates.DEFAULT,
+        "keep_if_source_empty": wanted.keep_if_source_empty,
+        "only_if_target_empty": wanted.only_if_target_empty,
+        "on_insert_only": wanted.on_insert_only,
+    }.items():
+        if given:
+            raise InvalidSpec(f"reconciliation.{field}", "has no effect without a key: --key COLUMN")
+
+
+def inserts(wanted: Reconciliation) -> bool:
+    """Whether records that the table lacks become rows."""
+    return _operation(wanted) in (Operation.INSERT, Operation.UPDATE_OR_INSERT)
+
+
+def _operation(wanted: Reconciliation) -> Operation:
+    if wanted.operation is Operation.DEFAULT:
+        return Operation.UPDATE_OR_INSERT if wanted.key else Operation.INSERT
+    return wanted.operation
+
+
+def planned_merge(
+    wanted: Reconciliation, columns: Sequence[Column], table: TargetTable | None, size: int, slice_bytes: int
+) -> Merge | None:
+    """The merge of an import of files of this size in bytes; None without a key. ``table``: None if it will be created.
+
+    Raises InvalidSpec.
+    """
+    if not wanted.key:
+        return None
+    operation = _operation(wanted)
+    duplicates = wanted.duplicates
+    if duplicates is Duplicates.DEFAULT:
+        duplicates = Duplicates.REJECT if operation is Operation.INSERT else Duplicates.UPDATE
+    key = _columns("key", wanted.key, columns, table)
+    second_key = _columns("second_key", wanted.second_key, columns, table)
+    if set(key) & set(second_key) and set(key) >= set(second_key):
+        raise InvalidSpec("reconciliation.second_key", "adds no column to the first key")
+    policies = {
+        field: _columns(field, getattr(wanted, field), columns, table)
+        for field in ("keep_if_source_empty", "only_if_target_empty", "on_insert_only")
+    }
+    for field, names in policies.items():
+        for name in names:
+            if name in {*key, *second_key}:
+                raise InvalidSpec(
+                    f"reconciliation.{field}", f"{name} is a column of the key, which updates never change"
+                )
+    exact = [name for name in key if _is_exact(name, columns, table)]
+    slices = 1
+    if exact and not second_key and size > _SMALL and _is_independent(key, table):
+        slices = 2
+        while slices * slice_bytes < size:
+            slices *= 2
+    return Merge(
+        operation=operation,
+        key=key,
+        second_key=second_key,
+        doubles=Doubles.UPDATE if wanted.doubles is Doubles.DEFAULT else wanted.doubles,
+        duplicates=duplicates,
+        **policies,
+        slices=slices,
+        sliced_by=tuple(exact) if slices > 1 else (),
+    )
+
+
+def _columns(field: str, names: Sequence[str], columns: Sequence[Column], table: TargetTable | None) -> tuple[str, ...]:
+    """The columns of the table with these names. Raises InvalidSpec if the file fills none of that name."""
+    found: list[str] = []
+    for name in names:
+        column = _column(f"reconciliation.{field}", name, columns, table)
+        if column in found:
+            raise InvalidSpec(f"reconciliation.{field}", f"names the column {column} twice")
+        found.append(column)
+    return tuple(found)
+
+
+def _column(field: str, name: str, columns: Sequence[Column], table: TargetTable | None) -> str:
+    targets = [column.target for column in columns]
+    alike = [target for target in targets if fold(target) == fold(name)]
+    if name in targets:
+        return name
+    if len(alike) == 1:
+        return alike[0]
+    if table is not None and any(column.name == name for column in table.columns):
+        raise InvalidSpec(field, f"the file has no column for {name}; it has columns for {', '.join(targets)}")
+    near = get_close_matches(name, targets, n=3) or targets
+    raise InvalidSpec(field, f"there is no column {name!r}; did you mean {' or '.join(map(repr, near))}?")
+
+
+def _is_exact(name: str, columns: Sequence[Column], table: TargetTable | None) -> bool:
+    if table is not None:
+        return next(column.exact for column in table.columns if column.name == name)
+    kind: FieldType = parse(next(column.type for column in columns if column.target == name))
+    return kind.kind in _EXACT
+
+
+def _is_independent(key: Sequence[str], table: TargetTable | None) -> bool:
+    """Whether records with different keys cannot affect each other, so that their order does not matter."""
+    if table is None:
+        return True
+    uniques = [set(unique) for unique in table.uniques]
+    return not table.entangled and set(key) in uniques and all(unique >= set(key) for unique in uniques)
