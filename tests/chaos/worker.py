@@ -33,7 +33,7 @@ install(
         Failpoint(moment=Moment.COMPLETE, side=Side.AFTER, place=f"{DESTINATION}.complete"),
         Failpoint(moment=Moment.PUBLISHED, side=Side.AFTER, place=f"{DESTINATION}.publish"),
         Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
-        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._write"),
+        Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._carry_out"),
         Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{COMMIT}.run"),
         *(
             Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{module}:check_table")

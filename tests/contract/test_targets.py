@@ -29,7 +29,7 @@ from ladingd.core.errors import (
 from ladingd.core.job import Connector
 from ladingd.core.plan import Chunk, Column, CommittedChunk, ExportPlan, Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.spec import File, Table
-from ladingd.data.databases.commit import CONFLICT_TRIES, ChunkCommit, Conflict, OutcomeUnknown, Transaction
+from ladingd.data.databases.commit import CONFLICT_TRIES, ChunkCommit, Conflict, Merged, OutcomeUnknown, Transaction
 from ladingd.data.databases.registry import source_of, target_of
 from ladingd.data.databases.row_source import FIRST_KEY, LAST_KEY, RowSource
 from ladingd.data.databases.target import ReadingsOutdated, Target
@@ -222,6 +222,14 @@ class Struck(Transaction):
     def insert(self, batch: Batch) -> Faults:
         with self._moments("insert"):
             return self._transaction.insert(batch)
+
+    def stage(self, batch: Batch) -> Faults:
+        with self._moments("stage"):
+            return self._transaction.stage(batch)
+
+    def merge(self, plan: ImportPlan, number: int) -> Merged:
+        with self._moments("merge"):
+            return self._transaction.merge(plan, number)
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         with self._moments("count"):

@@ -141,8 +141,7 @@ class ChunkCommit(ABC):
                     if not self._claim(transaction):
                         return self._entry(transaction)
                     transaction.check_attempt(self.job_uid, self.attempt)
-                    counts = self._write(transaction)
-                    transaction.count(self.job_uid, self._ordinal, counts)
+                    counts = self._carry_out(transaction)
                     transaction.commit()
                 return counts
             except Conflict:
@@ -155,6 +154,11 @@ class ChunkCommit(ABC):
         raise TargetUnavailable(
             f"chunk {self._ordinal} was rolled back {CONFLICT_TRIES} times because of conflicts with other sessions"
         )
+
+    def _carry_out(self, transaction: Transaction) -> Counts:
+        counts = self._write(transaction)
+        transaction.count(self.job_uid, self._ordinal, counts)
+        return counts
 
     @property
     def _batch(self) -> Batch | None:

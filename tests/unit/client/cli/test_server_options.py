@@ -26,7 +26,7 @@ VALUES = {
     "token_file": "token.txt",
     "ca": "ca.pem",
     "certificate": "client.pem",
-    "key": "client.key",
+    "certificate_key": "client.key",
     "server_name": "daemon.example.org",
     "output": "json",
 }
