@@ -157,8 +157,8 @@ def _of_greeting(encrypted: ssl.SSLSocket, tls: Tls) -> str:
         return "" if _is_http2(answer) else "it does not speak gRPC: check --server"
     if tls.certificate is None or tls.key is None:
         return (
-            "it asks for a client certificate: name one with --certificate and --certificate-key, or use the port of [tls]"
-            " listen with --token-file"
+            "it asks for a client certificate: name one with --certificate and --certificate-key, or use the port of"
+            " [tls] listen with --token-file"
         )
     shown = f"the client's certificate {os.fspath(tls.certificate)}"
     if state := _validity(tls.certificate, tls.key):

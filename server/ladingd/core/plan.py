@@ -175,6 +175,10 @@ class Merge:
         """Whether rows of records are deleted."""
         return self.operation is Operation.DELETE and self.duplicates is Duplicates.UPDATE
 
+    def decides_on(self, column: str) -> bool:
+        """Whether an empty field of a column has a meaning for the merge, so that it must stay empty until then."""
+        return column in {*self.key, *self.second_key, *self.keep_if_source_empty}
+
     def changed(self, column: str) -> bool:
         """Whether an update may write a column."""
         return column not in {*self.key, *self.second_key, *self.on_insert_only}
@@ -217,6 +221,7 @@ class ImportPlan:
     def added(self) -> tuple[Column, ...]:
         """The columns that the job adds to the table."""
         return tuple(column for column in self.columns if column.added)
+
     merge: Merge | None = None
     """None: chunks go straight into the table."""
 
@@ -228,14 +233,18 @@ class ImportPlan:
 
     def requires(self, column: Column) -> bool:
         """Whether a record with an empty field in a column is rejected because the table takes no such row."""
-        if column.nullable:
+        if column.nullable or column.defaulted:
             return False
         merge = self.merge
         if merge is None:
             return True
-        if column.target in {*merge.key, *merge.second_key, *merge.keep_if_source_empty}:
-            return False  # The check of the keys and the merge decide.
+        if merge.decides_on(column.target):
+            return False
         return merge.inserts or (merge.updates and merge.changed(column.target))
+
+    def takes_default(self, column: Column) -> bool:
+        """Whether the table's default replaces empty fields of a column before the records are written."""
+        return column.defaulted and not (self.merge is not None and self.merge.decides_on(column.target))
 
     def part(self, phase: int) -> ImportPlan:
         """The import of one file: the plan of its chunks, with the columns in the order of the file."""

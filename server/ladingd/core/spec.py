@@ -128,6 +128,8 @@ class ColumnNames(StrEnum):
     """Those of the file."""
     SNAKE = "SNAKE"
     """Those of the file in snake_case."""
+
+
 class Operation(StrEnum):
     """What an import does with the records of its files."""
 

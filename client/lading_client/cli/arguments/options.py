@@ -32,6 +32,8 @@ class NamesChoice(StrEnum):
 
     KEEP = "keep"
     SNAKE = "snake"
+
+
 class OperationChoice(StrEnum):
     """The values of --operation."""
 

@@ -38,11 +38,11 @@ from lading_client.cli.arguments.options import (
     NamesChoice,
     NamesOption,
     NullOption,
-    ProvenanceOption,
     OnInsertOnlyOption,
     OnlyIfEmptyOption,
     OperationChoice,
     OperationOption,
+    ProvenanceOption,
     QuoteOption,
     RaggedChoice,
     RaggedOption,
@@ -525,6 +525,8 @@ def _create(given: CreateChoice | None) -> CreateTable:
 
 def _names(given: NamesChoice | None) -> ColumnNames:
     return ColumnNames[given.name] if given else ColumnNames.UNSPECIFIED
+
+
 def _reconciliation(
     operation: OperationChoice | None,
     key: str,

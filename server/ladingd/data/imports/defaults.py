@@ -29,7 +29,7 @@ def with_defaults(batch: Batch, target: Target, readings: Sequence[Reading]) -> 
     empty = {
         place: values.null_count
         for place, (column, values) in enumerate(zip(batch.plan.columns, batch.records.columns, strict=True))
-        if column.defaulted and values.null_count
+        if batch.plan.takes_default(column) and values.null_count
     }
     if not empty:
         return batch

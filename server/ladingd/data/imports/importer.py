@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.job import Level, Note
-from ladingd.core.plan import UNKNOWN_END, ImportPlan, Moment
-from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan
+from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan, Moment
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec
@@ -272,6 +271,8 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
 def _unchecked() -> None:
     """All files are read."""
+
+
 def _slices(plan: ImportPlan, previous: Chunk | None, ordinal: int, limit: int, phase: int) -> tuple[Chunk, ...]:
     start, end = plan.range(phase)
     first = previous.end if previous is not None and previous.phase == phase else start

@@ -23,12 +23,10 @@ from ladingd.data.imports.sample import Sample
 from ladingd.data.imports.selection import named_in_spec, select
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.matching import FIELD, match_columns
+from ladingd.data.mapping.reconciliation import check_operation, inserts, planned_merge
 from ladingd.data.mapping.snake_case import numbered, snake_names
 from ladingd.data.values.inference import Finding
 from ladingd.data.values.null_words import wanted as wanted_words
-from ladingd.data.mapping.matching import match_columns
-from ladingd.data.mapping.reconciliation import check_operation, inserts, planned_merge
-from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +62,6 @@ def plan_import(
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     words, typed_words = wanted_words(spec.null_words)
     check_operation(spec.reconciliation)
-    words, typed_words = wanted(spec.null_words)
     table = target.table(spec.target)
     if spec.provenance:
         raise InvalidSpec("provenance", "is not available yet")
@@ -103,12 +100,13 @@ def plan_import(
     if table is not None:
         kinds = {name: found.type for name, found in types.items()}
         columns = match_columns(
-            names, table, kept=kept, by_name=first.outline.named, types=kinds, addable=spec.add_columns
-            names, table, kept=kept, by_name=first.outline.named, types=kinds, inserts=inserts(spec.reconciliation)
-        )
-        findings = known_types(replace(plan, columns=columns), sample, types)
-        columns = tuple(
-            replace(column, notation=found.notation) for column, found in zip(columns, findings, strict=True)
+            names,
+            table,
+            kept=kept,
+            by_name=first.outline.named,
+            types=kinds,
+            addable=spec.add_columns,
+            inserts=inserts(spec.reconciliation),
         )
         added = [column.source for column in columns if column.added]
         if added:
@@ -141,8 +139,6 @@ def plan_import(
         )
         notes = numbered(names, wanted) if wanted is not names else ()
         renamings = (*notes, *renamed(wanted, kept, target))
-    plan = replace(plan, columns=columns)
-        renamings = renamed(names, kept, target)
     size = sum(file.fingerprint.size for file in plan.files)
     merge = planned_merge(spec.reconciliation, columns, table, size, target.slice_bytes)
     plan = replace(plan, columns=columns, merge=merge)

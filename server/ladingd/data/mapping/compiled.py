@@ -72,7 +72,6 @@ class CompiledMapping:
                     value=misfit.value,
                 )
                 refused.setdefault(row, fault)
-            if not (column.nullable or column.defaulted) and outcome.values.null_count:
             if self.plan.requires(column) and outcome.values.null_count:
                 message = f"the target's column {column.target} may not be empty"
                 for row in pc.indices_nonzero(pc.is_null(outcome.values)).to_pylist():

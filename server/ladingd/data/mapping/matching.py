@@ -133,11 +133,6 @@ def missing_columns(plan: ImportPlan, table: TargetTable | None, declarations: S
 
 
 def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
-    return False
-
-
-def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
-    columns = plan.columns
     there = {column.name: column for column in table.columns}
     planned = {column.target: column for column in plan.columns}
     for name, column in planned.items():
@@ -150,7 +145,6 @@ def _check_columns(plan: ImportPlan, table: TargetTable) -> None:
             )
         if column.defaulted and not there[name].defaulted:
             raise TargetChanged(f"column {name!r} of table {table.name} has lost its default, and it may not be empty")
-    for name in there.keys() - planned.keys():
     for name in there.keys() - planned.keys() if plan.merge is None or plan.merge.inserts else ():
         if not (there[name].optional or there[name].generated):
             raise TargetChanged(f"table {table.name} has a new column {name!r} that may not be empty")

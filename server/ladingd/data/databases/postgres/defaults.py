@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ladingd.data.databases.postgres.catalog import TableShape
     from ladingd.data.databases.postgres.session import Session
@@ -23,14 +23,19 @@ WHERE a.attrelid = %s AND a.attname = ANY (%s)
 _VALUES = "SELECT {expression} FROM generate_series(1, {number})"
 
 
+def expressions(session: Session, shape: TableShape, names: Collection[str]) -> dict[str, sql.SQL]:
+    """The defaults of columns in SQL, as text."""
+    return {name: sql.SQL(expression) for name, expression in session.rows(_EXPRESSIONS, (shape.oid, list(names)))}
+
+
 def evaluate(session: Session, shape: TableShape, numbers: Mapping[str, int]) -> dict[str, list[str | None]]:
     """The defaults of columns as text, evaluated so many times each."""
     return {
         name: [
             value
             for (value,) in session.rows(
-                sql.SQL(_VALUES).format(expression=sql.SQL(expression), number=sql.Literal(numbers[name]))
+                sql.SQL(_VALUES).format(expression=expression, number=sql.Literal(numbers[name]))
             )
         ]
-        for name, expression in session.rows(_EXPRESSIONS, (shape.oid, list(numbers)))
+        for name, expression in expressions(session, shape, numbers).items()
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -23,6 +24,7 @@ from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import read_constraints
+from ladingd.data.databases.postgres.defaults import expressions
 from ladingd.data.databases.postgres.recognition import nothing_vanishing
 from ladingd.data.databases.postgres.refusal import IGNORED, blames_record, code, columns_of
 from ladingd.data.databases.postgres.sequences import move_past_staged
@@ -353,8 +355,23 @@ class SliceMerge:
                 sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in new.items()
             ),
             "names": sql.SQL(", ").join(map(sql.Identifier, names)),
-            "values": sql.SQL(", ").join(sql.Identifier("s", name) for name in names),
+            "values": sql.SQL(", ").join(map(self._inserted, names)),
         }
+
+    def _inserted(self, name: str) -> sql.Composable:
+        """The value of a column of a new row."""
+        own = sql.Identifier("s", name)
+        if name not in self._defaults:
+            return own
+        column = next(column for column in self.shape.columns if column.name == name)
+        declared = sql.SQL(column.type.declared)
+        return sql.SQL("coalesce({}, ({})::{})").format(own, self._defaults[name], declared)
+
+    @cached_property
+    def _defaults(self) -> dict[str, sql.SQL]:
+        """The defaults of the columns in which fields may be empty only until a row is made of them."""
+        names = [column.target for column in self.columns if column.defaulted and self.merge.decides_on(column.target)]
+        return expressions(self.session, self.shape, names) if names else {}
 
     @property
     def _changeable(self) -> list[str]:

@@ -82,7 +82,7 @@ class SliceProbe:
         missing = sql.SQL(_NO_ROW).format(table=self.shape.identifier, match=self.match)
         for column in self.shape.columns:
             named = {*self.merge.key, *self.merge.second_key, *self.merge.keep_if_source_empty}
-            if not column.nullable and column.name in named:
+            if not column.nullable and not column.has_default and column.name in named:
                 condition = sql.SQL("s.{} IS NULL AND {}").format(sql.Identifier(column.name), missing)
                 message = (
                     f'null value in column "{column.name}" of relation "{self.shape.name}" violates not-null constraint'
