@@ -32,6 +32,10 @@ class Database(ABC):
         self._execute(MAKE_TABLE.format(table=table))
         self._execute(FIRST_ROW.format(table=table))
 
+    def make_marks(self, table: str) -> None:
+        """Create an empty table of numbers."""
+        self._execute(f"CREATE TABLE {table} (number integer)")
+
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """All rows of a table."""
         return self._execute(_ALL_ROWS.format(table=table))

@@ -51,6 +51,10 @@ IN_FORM: Mapping[Moment, int] = {Moment.AFTER_CLAIM: 2, Moment.AFTER_COMMIT: 1}
 """The same while the chunks of a file in any form are imported."""
 IN_EXPORT: Mapping[Moment, int] = {Moment.PUT: 2, Moment.ENTERED: 3, Moment.COMPLETE: 0, Moment.PUBLISHED: 0}
 """In an export."""
+IN_HOOK = (Moment.HOOK_RUN, Moment.HOOK_COMMITTED)
+"""In a hook."""
+HOOKS = 4
+"""The hooks of a job: half of them run before it, and half of them after it."""
 DEATHS, BETWEEN = 2, 8
 """How often the daemon is killed while all forms are imported, and the unharmed passes before each time."""
 
@@ -75,6 +79,23 @@ async def strike_chunk(trial: Trial, moment: Moment, action: Action, *, passing:
     outcome = await trial.finish(run, forgiven=FORGIVEN[action])
     assert [(strike.moment, strike.action) for strike in trial.failpoints.strikes()] == [(moment, action)]
     assert not (difference := Difference.between(undisturbed, outcome)), f"{moment}, {action}: {difference}"
+    return run.failures
+
+
+async def strike_hook(trial: Trial, hook: int, action: Action) -> list[Failure]:
+    """Strike twice in one of the hooks of a job, counted from 0. Returns its failures. Raises AssertionError if a hook
+    has not run once, or if the outcome differs."""
+    undisturbed = await trial.undisturbed(CHUNKS)
+    marks = trial.make_marks()
+    trial.failpoints.disarm()
+    for moment in IN_HOOK:
+        trial.failpoints.arm(moment, action, passing=hook)
+    sql = [f"INSERT INTO {marks} VALUES ({number})" for number in range(HOOKS)]
+    run = await trial.begin(CHUNKS, before=tuple(sql[: HOOKS // 2]), after=tuple(sql[HOOKS // 2 :]))
+    outcome = await trial.finish(run, forgiven=FORGIVEN[action])
+    assert {strike.moment for strike in trial.failpoints.strikes()} == set(IN_HOOK)
+    assert sorted(trial.database.rows(marks)) == [(number,) for number in range(HOOKS)]
+    assert not (difference := Difference.between(undisturbed, outcome)), f"hook {hook}, {action}: {difference}"
     return run.failures
 
 

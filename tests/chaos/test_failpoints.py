@@ -8,7 +8,16 @@ import pytest
 
 from tests.chaos.failpoint import VARIABLE, Action, Failpoint, Moment, Side, install
 from tests.chaos.forms import FORMS, PLAIN_FORMS, Form
-from tests.chaos.striking import IN_CHUNK, strike_chunk, strike_daemon, strike_export, strike_form, strike_recovery
+from tests.chaos.striking import (
+    HOOKS,
+    IN_CHUNK,
+    strike_chunk,
+    strike_daemon,
+    strike_export,
+    strike_form,
+    strike_hook,
+    strike_recovery,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +60,17 @@ async def test_a_defect_in_a_worker(trial: Trial, moment: Moment) -> None:
 @pytest.mark.parametrize("moment", [Moment.BEFORE_COMMIT])
 async def test_a_worker_that_hangs_and_is_killed_by_hand(trial: Trial, moment: Moment) -> None:
     assert await strike_chunk(trial, moment, Action.HANG) == []
+
+
+@pytest.mark.parametrize("trial", [*IN_CHUNK], indirect=True)
+@pytest.mark.parametrize("hook", range(HOOKS))
+async def test_a_worker_that_is_killed_in_a_hook(trial: Trial, hook: int) -> None:
+    assert await strike_hook(trial, hook, Action.KILL) == []
+
+
+async def test_a_defect_in_a_hook(trial: Trial) -> None:
+    failures = await strike_hook(trial, 1, Action.RAISE)
+    assert {failure.code for failure in failures} == {"INTERNAL"}
 
 
 async def test_a_recovery_that_is_killed_at_every_step(trial: Trial) -> None:

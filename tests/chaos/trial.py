@@ -83,6 +83,7 @@ class Trial:
             folder,
             connections={"target": database.url, **(connections or {})},
             module="tests.chaos.daemon" if failpoints else "ladingd",
+            hooks=True,
             environment={VARIABLE: str(armed), "PYTHONPATH": _PATH},
             workers=3,
         )
@@ -153,14 +154,15 @@ class Trial:
                 except (Unavailable, DeadlineExceeded):
                     continue
 
-    async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN) -> Run:
-        """Start an import of ``chunks`` chunks into a separate table."""
+    async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN, **options: Any) -> Run:
+        """Start an import of ``chunks`` chunks into a separate table. ``options`` are those of its spec."""
         table = self._make_table()
         kind = ImportSpec(
             files=(_file(form.write(self._folder, chunks)),),
             target=Table(connection=connection, table=table),
             fixed_width=FixedWidthFormat(widths=form.widths),
             chunk_bytes=form.chunk_bytes(chunks),
+            **options,
         )
         return await self._begin(kind, table, form.lines(chunks))
 
@@ -187,6 +189,12 @@ class Trial:
         )
         await self.finish(await self._begin(kind, table), forgiven=frozenset())
         return self.database.rows(table)
+
+    def make_marks(self) -> str:
+        """Create an empty table of numbers."""
+        table = f"marks_{self._runs + 1:06d}"
+        self.database.make_marks(table)
+        return table
 
     def _make_table(self) -> str:
         table = f"table_{self._runs + 1:06d}"

@@ -35,6 +35,10 @@ install(
         Failpoint(moment=Moment.KEYS, side=Side.BEFORE, place=f"{POSTGRES}.key_locks:_shown"),
         Failpoint(moment=Moment.BEFORE_COMMIT, side=Side.AFTER, place=f"{COMMIT}._carry_out"),
         Failpoint(moment=Moment.AFTER_COMMIT, side=Side.AFTER, place=f"{COMMIT}.run"),
+        Failpoint(moment=Moment.HOOK_RUN, side=Side.AFTER, place=f"{POSTGRES}.hooks:PostgresHook.execute"),
+        Failpoint(moment=Moment.HOOK_RUN, side=Side.AFTER, place=f"{SQLITE}.hooks:SqliteHook.execute"),
+        Failpoint(moment=Moment.HOOK_RUN, side=Side.AFTER, place=f"{DUCKDB}.hooks:DuckdbHook.execute"),
+        Failpoint(moment=Moment.HOOK_COMMITTED, side=Side.AFTER, place="ladingd.data.databases.hooks:Hook.run"),
         *(
             Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{module}:check_table")
             for module in (*preload(), f"{DUCKDB}.target")

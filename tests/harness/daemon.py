@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class DaemonProcess:
     """A daemon that a test can start, stop, kill and restart. Its connection ``local`` is ``target``; its root
     ``local`` is the whole machine. More connections are given as URLs, more settings as TOML values. ``module`` is
-    started instead of ``ladingd``. ``environment`` adds environment variables."""
+    started instead of ``ladingd``. ``hooks``: all connections allow them. ``environment`` adds environment
+    variables."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class DaemonProcess:
         *,
         connections: Mapping[str, str] | None = None,
         module: str = "ladingd",
+        hooks: bool = False,
         environment: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
@@ -43,7 +45,7 @@ class DaemonProcess:
         lines += [f"{name} = {value!r}" for name, value in settings.items()]
         lines += ["[roots]", 'local = "/"']
         for name, url in {"local": f"sqlite:///{self.target}", **(connections or {})}.items():
-            lines += [f"[connections.{name}]", f'url = "{url}"']
+            lines += [f"[connections.{name}]", f'url = "{url}"', *(["hooks = true"] if hooks else [])]
         self.config.write_text("\n".join(lines) + "\n")
 
     @property
