@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from ladingd.core.errors import TargetRefused, TargetUnavailable
 from ladingd.data.databases.commit import CONFLICT_TRIES, Conflict, OutcomeUnknown
 
-OWN_TRANSACTION = "a hook is one transaction: leave out BEGIN, COMMIT, ROLLBACK and SAVEPOINT"
+_RULE = "a hook is one transaction"
+OWN_TRANSACTION = f"{_RULE}: leave out BEGIN, COMMIT, ROLLBACK and SAVEPOINT"
 """What to do about SQL that begins or ends transactions."""
-_HINT = "; a hook is one transaction, so what cannot run in a transaction cannot be a hook"
+_HINT = f"; {_RULE}, so a statement that cannot run in one cannot be a hook"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +97,8 @@ class Hook:
             try:
                 rows = transaction.execute(self.sql)
             except TargetRefused as error:
-                hint = _HINT if "transaction" in error.message.lower() and OWN_TRANSACTION not in error.message else ""
+                told = error.message.lower()
+                hint = _HINT if "transaction" in told and _RULE not in told else ""
                 raise TargetRefused(f"hook {self.name} failed: {error.message}{hint}") from error
             run = HookRun(rows=rows, seconds=time.monotonic() - begun)
             transaction.count(job_uid, self.name, run)

@@ -343,7 +343,9 @@ class Execution:
         for note in notes:
             await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(self._supply.phase, last)
-        await self._note(*bill_notice(counts))
+        level, code, bill = bill_notice(counts)
+        added = ", ".join(column.target for column in job.plan.added)
+        await self._note(level, code, f"{bill}; columns added to the table: {added}" if added else bill)
         if counts.nulls:
             await self._note(*nulls_notice(counts.nulls))
         check_not_all_rejected(counts)
