@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.values.casting import cast
+from ladingd.data.values.texts import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +44,12 @@ def with_defaults(batch: Batch, target: Target, readings: Sequence[Reading]) -> 
 
 def _filled(values: pa.Array, defaults: pa.Array) -> pa.Array:
     """The values with one default after another in place of their nulls."""
-    try:
-        defaults = defaults.cast(values.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return values
+    if defaults.type != values.type:
+        try:
+            defaults = defaults.cast(values.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            # The database parses the values. They are text because of special ones, such as infinity.
+            values, defaults = as_text(values), as_text(defaults)
     places = np.arange(len(values))
     places[pc.is_null(values).to_numpy(zero_copy_only=False)] = len(values) + np.arange(len(defaults))
     return pa.concat_arrays([values, defaults]).take(pa.array(places))

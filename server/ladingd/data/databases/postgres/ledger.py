@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 DDL_LOCK = 0x6C6164696E67
 """The advisory lock that daemons hold to create tables: "lading" in ASCII."""
 
-_TABLES = {"ledger", "attempt", "target", "hook"}
+_TABLES = {"ledger", "attempt", "target"}
+_HOOKS = {"hook"}
+"""The table that only jobs with hooks need. An administrator may have made a ledger of an older version without it."""
 _USABLE = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname IN ('ledger', 'attempt', 'target', 'hook') AND c.relkind IN ('r', 'p')
@@ -64,12 +66,14 @@ class Ledger:
         """Whether there is a usable ledger of this version or an older one."""
         return self._usable() >= {"ledger", "attempt"}
 
-    def create(self) -> None:
-        """Create the missing parts. Raises TargetRefused, with the statements that an administrator can run instead."""
-        if self._is_whole():
+    def create(self, *, hooks: bool = False) -> None:
+        """Create the missing parts. ``hooks``: the job has hooks. Raises TargetRefused, with the statements that an
+        administrator can run instead."""
+        needed = _TABLES | _HOOKS if hooks else _TABLES
+        if self._usable() >= needed:
             return
         self.session.run("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
-        if self._is_whole():
+        if self._usable() >= needed:
             return
         try:
             with self.session.savepoint():
@@ -77,7 +81,7 @@ class Ledger:
                     self.session.run(self._sql(statement))
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._refusal() from error
-        if not self._is_whole():
+        if not self._usable() >= needed:
             raise self._refusal()
 
     def raise_attempt(self, job_uid: str, attempt: int) -> None:
@@ -192,9 +196,6 @@ class Ledger:
 
     def _usable(self) -> set[str]:
         return {name for (name,) in self.session.rows(_USABLE, (self.schema,))}
-
-    def _is_whole(self) -> bool:
-        return self._usable() == _TABLES
 
     def _sql(self, text: str, **parts: sql.Composable) -> sql.Composed:
         return sql.SQL(text).format(

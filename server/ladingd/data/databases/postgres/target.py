@@ -153,7 +153,7 @@ class PostgresTarget(Target):
         with connected(self.address, own=True) as session:
             end_sessions(session, job_uid, attempt)
             ledger = self._ledger(session)
-            ledger.create()
+            ledger.create(hooks=True)
             ledger.raise_attempt(job_uid, attempt)
             yield PostgresHook(address=self.address, session=session, ledger=ledger)
 
