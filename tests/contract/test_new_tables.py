@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import ColumnNames, CreateTable
+from ladingd.core.spec import ColumnNames, CreateTable, Reconciliation
 from tests.contract.imports import OTHER, Pier
 
 if TYPE_CHECKING:
@@ -50,3 +51,37 @@ def test_a_table_with_names_of_the_file_is_matched_by_them(pier: Pier) -> None:
     pier.imported("Customer ID,b\n1,x\n")
     plan = pier.plan("Customer ID,b\n1,x\n", names=ColumnNames.SNAKE)
     assert [column.target for column in plan.columns] == ["Customer ID", "b"]
+
+
+@pytest.mark.parametrize("key", [("id",), ("code",), ("code", "id")])
+async def test_the_key_of_the_spec_is_the_primary_key(pier: Pier, key: tuple[str, ...]) -> None:
+    plan = pier.plan("id,code,name\n1,a,x\n2,b,y\n1,a,z\n", reconciliation=Reconciliation(key=key))
+    assert plan.primary_key == key
+    plan = replace(plan, merge=None, phases=plan.phases[:1])  # Only the table is of interest.
+    counts = pier.run(plan)
+    assert (counts.inserted, counts.rejected) == (2, 1)
+    assert pier.run(plan, attempt=2) == counts, "it is the planned table also after the first chunk"
+    for statement in (
+        "INSERT INTO t VALUES (1, 'a', 'w')",
+        *(
+            f"INSERT INTO t (name, {', '.join({'id', 'code'} - {name})}) VALUES ('w', 9)"
+            for name in key
+            if name != "id"
+        ),
+    ):
+        with pytest.raises(Exception, match=r"(?i)unique|null|duplicate|constraint"):
+            pier.database.sql(statement)
+
+
+async def test_a_record_with_an_empty_key_is_rejected(pier: Pier) -> None:
+    plan = pier.plan("id,name\n1,x\n,y\n", reconciliation=Reconciliation(key=("id",)))
+    counts = pier.run(replace(plan, merge=None, phases=plan.phases[:1]))
+    assert (counts.inserted, counts.rejected) == (1, 1)
+    assert await pier.rejects() == [(3, "NOT_NULL", "id")]
+
+
+def test_a_key_that_may_be_empty_is_no_primary_key(pier: Pier) -> None:
+    reconciliation = Reconciliation(key=("id",), second_key=("code",))
+    plan = pier.plan("id,code\n1,x\n,y\n", reconciliation=reconciliation)
+    assert plan.primary_key == ()
+    assert all(column.nullable for column in plan.columns)

@@ -175,6 +175,11 @@ class Merge:
         """Whether rows of records are deleted."""
         return self.operation is Operation.DELETE and self.duplicates is Duplicates.UPDATE
 
+    @property
+    def makes_unique(self) -> bool:
+        """Whether all rows that it makes have a key, and each has another one."""
+        return self.inserts and not self.second_key
+
     def decides_on(self, column: str) -> bool:
         """Whether an empty field of a column has a meaning for the merge, so that it must stay empty until then."""
         return column in {*self.key, *self.second_key, *self.keep_if_source_empty}
@@ -217,13 +222,13 @@ class ImportPlan:
         """The hooks of a moment, in order."""
         return self.before if moment is Moment.BEFORE else self.after
 
+    merge: Merge | None = None
+    """None: chunks go straight into the table."""
+
     @property
     def added(self) -> tuple[Column, ...]:
         """The columns that the job adds to the table."""
         return tuple(column for column in self.columns if column.added)
-
-    merge: Merge | None = None
-    """None: chunks go straight into the table."""
 
     @property
     def file(self) -> PlannedFile:

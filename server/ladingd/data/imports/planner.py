@@ -141,6 +141,9 @@ def plan_import(
         renamings = (*notes, *renamed(wanted, kept, target))
     size = sum(file.fingerprint.size for file in plan.files)
     merge = planned_merge(spec.reconciliation, columns, table, size, target.slice_bytes)
+    if table is None and merge is not None and merge.makes_unique:
+        plan = replace(plan, primary_key=merge.key)
+        columns = tuple(replace(column, nullable=column.target not in merge.key) for column in columns)
     plan = replace(plan, columns=columns, merge=merge)
     if merge is not None:
         plan = replace(plan, phases=(*plan.phases, Phase.MERGE))
