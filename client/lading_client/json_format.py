@@ -71,7 +71,7 @@ _PREFIXES = {
     "doubles": "DOUBLES_",
     "duplicates": "DUPLICATES_",
 }
-_FREE_TEXT = frozenset({"types"})
+_FREE_TEXT = frozenset({"types", "variables", "enumerations"})
 """Keys whose content is the user's own words: a column may be called `header`."""
 
 

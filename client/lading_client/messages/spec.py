@@ -8,11 +8,13 @@ from lading.v1 import spec_pb2
 from lading_client.errors import BadSpec
 from lading_client.messages.enums import enum_values
 from lading_client.spec import (
+    ColumnMapping,
     ColumnNames,
     CreateTable,
     CsvFormat,
     Doubles,
     Duplicates,
+    Enumeration,
     ExcelFormat,
     ExportSpec,
     File,
@@ -63,6 +65,16 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         encoding=message.encoding,
         member=message.member,
         flatten=message.flatten,
+        columns=tuple(map(_column, message.columns)),
+        ignored_columns=tuple(message.ignored_columns),
+        ignore_extra=message.ignore_extra,
+        filter=message.filter,
+        skip=message.skip,
+        limit=message.limit,
+        first_line=message.first_line,
+        last_line=message.last_line,
+        variables=dict(message.variables),
+        enumerations={name: _enumeration(each) for name, each in message.enumerations.items()},
         create=_CREATE.get(message.create, CreateTable.UNSPECIFIED),
         names=_NAMES.get(message.names, ColumnNames.UNSPECIFIED),
         add_columns=message.add_columns,
@@ -73,6 +85,26 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         replace=message.replace,
         where=message.where,
         chunk_bytes=message.chunk_bytes,
+    )
+
+
+def _column(message: spec_pb2.ColumnMapping) -> ColumnMapping:
+    return ColumnMapping(
+        source=message.source,
+        target=message.target,
+        transformations=tuple(message.transformations),
+        default_value=message.default_value if message.HasField("default_value") else None,
+        expression=message.expression,
+        lookup=message.lookup,
+        null_words=tuple(message.null_words),
+    )
+
+
+def _enumeration(message: spec_pb2.Enumeration) -> Enumeration:
+    return Enumeration(
+        values=dict(message.values),
+        default_value=message.default_value if message.HasField("default_value") else None,
+        ignore_case=message.ignore_case,
     )
 
 
@@ -161,6 +193,16 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         encoding=value.encoding,
         member=value.member,
         flatten=value.flatten,
+        columns=map(_column_message, value.columns),
+        ignored_columns=value.ignored_columns,
+        ignore_extra=value.ignore_extra,
+        filter=value.filter,
+        skip=value.skip,
+        limit=value.limit,
+        first_line=value.first_line,
+        last_line=value.last_line,
+        variables=value.variables,
+        enumerations={name: _enumeration_message(each) for name, each in value.enumerations.items()},
         create=f"CREATE_TABLE_{value.create}",
         names=f"COLUMN_NAMES_{value.names}",
         add_columns=value.add_columns,
@@ -172,6 +214,22 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         where=value.where,
         chunk_bytes=value.chunk_bytes,
     )
+
+
+def _column_message(value: ColumnMapping) -> spec_pb2.ColumnMapping:
+    return spec_pb2.ColumnMapping(
+        source=value.source,
+        target=value.target,
+        transformations=value.transformations,
+        default_value=value.default_value,
+        expression=value.expression,
+        lookup=value.lookup,
+        null_words=value.null_words,
+    )
+
+
+def _enumeration_message(value: Enumeration) -> spec_pb2.Enumeration:
+    return spec_pb2.Enumeration(values=value.values, default_value=value.default_value, ignore_case=value.ignore_case)
 
 
 def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:

@@ -55,8 +55,8 @@ class Counts:
 
     @property
     def all_rejected(self) -> bool:
-        """Whether there were records that are not empty, and all of them were rejected."""
-        return self.rejected > 0 and self.rejected + self.empty == self.read
+        """Whether there were records to import, and all of them were rejected."""
+        return self.rejected > 0 and self.rejected + self.empty + self.filtered == self.read
 
     @property
     def balances(self) -> bool:

@@ -34,6 +34,7 @@ LadingError
       |    +-- TargetBusy    another session holds a lock that the job needs
       +-- TargetRefused      the database answered with an error that no record caused
       +-- DestinationRefused the file to write cannot be written
+      +-- ExpressionStopped  an expression took too much memory or time
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
       +-- AllRejected        every record was rejected: nothing was written to the target
@@ -380,6 +381,12 @@ class DestinationRefused(TechnicalError):
     """The file to write cannot be written."""
 
     code = "DESTINATION_REFUSED"
+
+
+class ExpressionStopped(TechnicalError):
+    """An expression took more memory or time than it may take."""
+
+    code = "EXPRESSION_STOPPED"
 
 
 class AttemptSuperseded(TechnicalError):

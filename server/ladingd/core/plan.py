@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import ClassVar, Literal
 
 from ladingd.core.bill import Counts
-from ladingd.core.spec import Doubles, Duplicates, File, Operation, Table
+from ladingd.core.spec import Doubles, Duplicates, Enumeration, File, Operation, Table
 
 HEAD = 64 << 10
 """The usual number of bytes of a file's head, and of its tail."""
@@ -77,10 +77,47 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Field:
+    """A column of the files of an import, whether or not it is imported."""
+
+    name: str
+    type: str
+    """The type as which the format reads values, if it has typed ones, and that expressions see."""
+    notation: str = ""
+    inferred: bool = False
+    """The type was inferred from some of the values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filling:
+    """How values are made before they are converted to the type of their column."""
+
+    transformations: tuple[str, ...] = ()
+    """What is done to the text of a value, in this order."""
+    null_words: tuple[str, ...] = ()
+    """The null words of this column, besides those of all columns."""
+    default: str | None = None
+    """What an empty field becomes, written as the values are."""
+    lookup: str = ""
+    """The name of the enumeration that gives the values."""
+    expression: str = ""
+    """What calculates the values. Empty: they are those of the source."""
+
+    @property
+    def prepares(self) -> bool:
+        """Whether values are changed before they are converted."""
+        return bool(self.transformations or self.lookup)
+
+
+NO_FILLING = Filling()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """One column on its way from source to target. ``type`` is spelled as in the API: ``decimal(10,2)``."""
 
     source: str
+    """The name in the source; of a calculated column, the name in the target."""
     target: str
     type: str
     nullable: bool = True
@@ -96,6 +133,13 @@ class Column:
     """How the values are written, as it is spelled after the type: ``DD/MM/YYYY``. Empty: the type's default."""
     length: int = 0
     """The most characters of a text in the source. 0: the database declares none."""
+    filling: Filling | None = None
+    """None: the values of the source are converted, and nothing else."""
+
+    @property
+    def filled(self) -> Filling:
+        """What becomes of values besides their conversion."""
+        return self.filling or NO_FILLING
 
 
 class Phase(StrEnum):
@@ -137,6 +181,32 @@ class PlannedFile:
     def path(self) -> str:
         """The path of the file, as the spec has it, and that of a member of an archive."""
         return f"{self.location.path}/{self.content.member}" if self.content.member else self.location.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The part of the files that is imported. The records outside are filtered."""
+
+    skip: int = 0
+    """How many records to leave out at the beginning, over all files."""
+    limit: int = 0
+    """The most records after those; 0: all."""
+    first_line: int = 0
+    """The first line of each file; 0: the first of all."""
+    last_line: int = 0
+    """The last line of each file; 0: the last of all."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all records are in it."""
+        return not (self.skip or self.limit or self.first_line or self.last_line)
+
+    def is_behind(self, chunk: Chunk) -> bool:
+        """Whether a chunk and all that follow in its file are behind the window."""
+        return bool(
+            (self.limit and chunk.earlier_records + chunk.first_record > self.skip + self.limit)
+            or (self.last_line and chunk.first_line > self.last_line)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +282,15 @@ class ImportPlan:
     """The null words of all columns."""
     typed_null_words: tuple[str, ...] = ()
     """The null words of the columns that are not text."""
+    fields: tuple[Field, ...] = ()
+    """The columns of the files, in the order of the first one. Empty in plans of older versions, whose ``columns`` are
+    those of the files."""
+    filter: str = ""
+    """An expression. Only records for which it is true are imported; the others are filtered."""
+    window: Window = Window()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What expressions call ``$name``. ``today`` and ``now`` are those of the plan."""
+    enumerations: Mapping[str, Enumeration] = field(default_factory=dict)
     phases: tuple[Phase, ...] = (Phase.LOAD,)
     before: tuple[str, ...] = ()
     """The SQL of the hooks that run once before the first record is written."""
@@ -229,6 +308,11 @@ class ImportPlan:
     def added(self) -> tuple[Column, ...]:
         """The columns that the job adds to the table."""
         return tuple(column for column in self.columns if column.added)
+
+    @property
+    def file_columns(self) -> tuple[Field, ...]:
+        """The columns of the files, in the order in which a format gives them."""
+        return self.fields or tuple(Field(name=column.source, type=column.type) for column in self.columns)
 
     @property
     def file(self) -> PlannedFile:
@@ -252,10 +336,10 @@ class ImportPlan:
         return column.defaulted and not (self.merge is not None and self.merge.decides_on(column.target))
 
     def part(self, phase: int) -> ImportPlan:
-        """The import of one file: the plan of its chunks, with the columns in the order of the file."""
-        file = self.files[phase]
-        columns = tuple(self.columns[place] for place in file.order) if file.order else self.columns
-        return replace(self, files=(file,), columns=columns, phases=(self.phases[phase],))
+        """The import of one file: the plan of its chunks, with the fields in the order of the file."""
+        file, fields = self.files[phase], self.file_columns
+        fields = tuple(fields[place] for place in file.order) if file.order else fields
+        return replace(self, files=(file,), fields=fields, phases=(self.phases[phase],))
 
     def ending(self, end: int) -> ImportPlan:
         """The same, with another end of the only file."""
@@ -356,6 +440,8 @@ class Chunk:
     digest: str | None = None
     phase: int = 0
     """The phase of the plan that the chunk belongs to, counted from 0. Ordinals continue across phases."""
+    earlier_records: int = 0
+    """How many records the phases before this one have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -192,8 +192,38 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnMapping:
+    """How a column of the table is filled: from a column of the file (``source``) or by an ``expression``."""
+
+    source: str = ""
+    target: str = ""
+    """Empty: the column with the name of ``source``."""
+    transformations: tuple[str, ...] = ()
+    """What is done to the text of a value, in this order: ``trim``, ``truncate:20``."""
+    default_value: str | None = None
+    """What an empty field becomes, written as the values of the file are."""
+    expression: str = ""
+    lookup: str = ""
+    """The name of an enumeration."""
+    null_words: tuple[str, ...] = ()
+    """Words that are null in this column, besides those of all columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enumeration:
+    """The values of a table for the labels of a file."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """By label."""
+    default_value: str | None = None
+    """The value for all other labels. None: records with other labels are rejected."""
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
-    """Imports files into a table. ``types`` overrides the detected types and notations, by source column."""
+    """Imports files into a table. ``types`` overrides the detected types and notations, by source column; it also types
+    calculated columns, by target column."""
 
     kind: Literal["import"] = "import"
     files: tuple[File, ...]
@@ -214,6 +244,24 @@ class ImportSpec:
     """The files of archives: a name or a pattern; empty: all."""
     flatten: bool = False
     """The fields of nested objects are columns, called by their paths: ``address.city``."""
+    columns: tuple[ColumnMapping, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
+    """Columns of the file that are not imported."""
+    ignore_extra: bool = False
+    """Columns of the file that the table lacks are not imported."""
+    filter: str = ""
+    """An expression. Only records for which it is true are imported."""
+    skip: int = 0
+    """How many records to leave out at the beginning, over all files."""
+    limit: int = 0
+    """The most records to import after those; 0: all."""
+    first_line: int = 0
+    """The first line of each file to import; 0: the first line of all."""
+    last_line: int = 0
+    """The last line of each file to import; 0: the last line of all."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What expressions call ``$name``."""
+    enumerations: Mapping[str, Enumeration] = field(default_factory=dict)
     create: CreateTable = CreateTable.AUTO
     names: ColumnNames = ColumnNames.KEEP
     add_columns: bool = False

@@ -87,7 +87,7 @@ journal = Table(
     sqlite_autoincrement=True,
 )
 
-# The columns from `ordinal` to `phase` are the fields of core.plan.Chunk.
+# The columns from `ordinal` to `earlier_records` are the fields of core.plan.Chunk.
 chunks = Table(
     "chunks",
     metadata,
@@ -101,6 +101,7 @@ chunks = Table(
     Column("refused", Text),
     Column("digest", Text),
     Column("phase", Number, nullable=False, server_default="0"),
+    Column("earlier_records", Number, nullable=False, server_default="0"),
     Column("counts", Document(documents.COUNTS)),
 )
 

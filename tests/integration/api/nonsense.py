@@ -96,7 +96,10 @@ class Nonsense:
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 key, value = field.message_type.fields
                 for _ in range(self.chance.randint(0, 3)):
-                    getattr(message, field.name)[self._value(key)] = self._value(value)
+                    if value.message_type is not None:
+                        self._fill(getattr(message, field.name)[self._value(key)], depth - 1)
+                    else:
+                        getattr(message, field.name)[self._value(key)] = self._value(value)
             elif field.is_repeated:
                 for _ in range(self.chance.choice((0, 1, 1, 1, 2, 3))):
                     if field.message_type is not None:

@@ -92,8 +92,8 @@ NullOption = Annotated[
     list[str] | None,
     typer.Option(
         "--null",
-        metavar="WORD",
-        help="A word that is null in every column, besides NA, NULL and the like; none: those are not null.",
+        metavar="[COL=]WORD",
+        help="A word that is null in every column, or in one, besides NA, NULL and the like; none: those are not null.",
     ),
 ]
 HeaderOption = Annotated[

@@ -11,6 +11,23 @@ import typer
 
 from lading_client.cli.arguments import table_name
 from lading_client.cli.arguments.given_files import Given, given_files
+from lading_client.cli.arguments.mapping import (
+    BadMapping,
+    DefaultOption,
+    FilterOption,
+    FirstLineOption,
+    IgnoreExtraOption,
+    IgnoreOption,
+    LastLineOption,
+    LimitOption,
+    LookupOption,
+    MapOption,
+    MappingOptions,
+    SetOption,
+    SkipRecordsOption,
+    TransformOption,
+    VariableOption,
+)
 from lading_client.cli.arguments.options import (
     AddColumnsOption,
     AfterOption,
@@ -109,8 +126,21 @@ def import_file(
         ),
     ],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
+    maps: MapOption = None,
+    ignore: IgnoreOption = None,
+    ignore_extra: IgnoreExtraOption = False,
+    sets: SetOption = None,
     types: TypesOption = None,
+    transforms: TransformOption = None,
+    defaults: DefaultOption = None,
+    lookups: LookupOption = None,
     null_words: NullOption = None,
+    filter_: FilterOption = "",
+    skip: SkipRecordsOption = 0,
+    limit: LimitOption = 0,
+    first_line: FirstLineOption = 0,
+    last_line: LastLineOption = 0,
+    variables: VariableOption = None,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
@@ -165,7 +195,6 @@ def import_file(
         xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
         types=_types(ours, types or []),
-        null_words=tuple(null_words or ()),
         encoding=encoding,
         member=member,
         flatten=flatten,
@@ -182,6 +211,24 @@ def import_file(
         where=where,
         chunk_bytes=chunk_bytes,
     )
+    mapping = MappingOptions(
+        maps=maps or (),
+        sets=sets or (),
+        transforms=transforms or (),
+        defaults=defaults or (),
+        lookups=lookups or (),
+        nulls=null_words or (),
+        ignored=ignore or (),
+        ignore_extra=ignore_extra,
+        filter=filter_,
+        skip=skip,
+        limit=limit,
+        first_line=first_line,
+        last_line=last_line,
+        variables=variables or (),
+    )
+    with _usage(ours):
+        wanted = mapping.applied(wanted)
     label = label or f"{_named(given)} into {target.table}"
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)
@@ -215,8 +262,21 @@ def preview_file(
     into: Annotated[
         str, typer.Option("--into", metavar=_TABLE, help="The table.", show_default="a new table")
     ] = _NEW_TABLE,
+    maps: MapOption = None,
+    ignore: IgnoreOption = None,
+    ignore_extra: IgnoreExtraOption = False,
+    sets: SetOption = None,
     types: TypesOption = None,
+    transforms: TransformOption = None,
+    defaults: DefaultOption = None,
+    lookups: LookupOption = None,
     null_words: NullOption = None,
+    filter_: FilterOption = "",
+    skip: SkipRecordsOption = 0,
+    limit: LimitOption = 0,
+    first_line: FirstLineOption = 0,
+    last_line: LastLineOption = 0,
+    variables: VariableOption = None,
     file_format: FormatOption = "",
     delimiter: DelimiterOption = "",
     quote: QuoteOption = "",
@@ -255,7 +315,6 @@ def preview_file(
         xml=_xml(ours, record_element, sheet or cells, csv),
         target=target,
         types=_types(ours, types or []),
-        null_words=tuple(null_words or ()),
         encoding=encoding,
         member=member,
         flatten=flatten,
@@ -264,6 +323,24 @@ def preview_file(
         add_columns=add_columns,
         provenance=provenance,
     )
+    mapping = MappingOptions(
+        maps=maps or (),
+        sets=sets or (),
+        transforms=transforms or (),
+        defaults=defaults or (),
+        lookups=lookups or (),
+        nulls=null_words or (),
+        ignored=ignore or (),
+        ignore_extra=ignore_extra,
+        filter=filter_,
+        skip=skip,
+        limit=limit,
+        first_line=first_line,
+        last_line=last_line,
+        variables=variables or (),
+    )
+    with _usage(ours):
+        wanted = mapping.applied(wanted)
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)
         ours.run(_preview(ours, wanted, given, records, names_table=into != _NEW_TABLE))
@@ -462,7 +539,7 @@ def _usage(ours: Session) -> Iterator[None]:
     """Print an error in the arguments and end the command."""
     try:
         yield
-    except (BadPath, table_name.BadTableName) as error:
+    except (BadPath, BadMapping, table_name.BadTableName) as error:
         raise ours.usage(printable(str(error))) from None
 
 

@@ -11,9 +11,11 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import (
     DEFAULT_CHUNK_BYTES,
     DEFAULT_CHUNK_KEYS,
+    ColumnMapping,
     ColumnNames,
     CreateTable,
     CsvFormat,
+    Enumeration,
     ExcelFormat,
     ExportSpec,
     File,
@@ -113,8 +115,9 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
     """The import that a message means. Raises InvalidSpec with the field's path in the message."""
     if not message.files:
         raise InvalidSpec("files", "names no file to import")
-    if message.chunk_bytes < 0:
-        raise InvalidSpec("chunk_bytes", "is negative")
+    for name in ("chunk_bytes", "skip", "limit", "first_line", "last_line"):
+        if getattr(message, name) < 0:
+            raise InvalidSpec(name, "is negative")
     files = []
     for number, file in enumerate(message.files):
         with beneath(f"files[{number}]"):
@@ -142,12 +145,42 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         encoding=message.encoding,
         member=message.member,
         flatten=message.flatten,
+        columns=tuple(map(_column, message.columns)),
+        ignored_columns=tuple(message.ignored_columns),
+        ignore_extra=message.ignore_extra,
+        filter=message.filter,
+        skip=message.skip,
+        limit=message.limit,
+        first_line=message.first_line,
+        last_line=message.last_line,
+        variables=dict(message.variables),
+        enumerations={name: _enumeration(each) for name, each in message.enumerations.items()},
         **_table_options(message),
         reconciliation=reconciliation,
         replace=message.replace,
         where=message.where,
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
+    )
+
+
+def _column(message: spec_pb2.ColumnMapping) -> ColumnMapping:
+    return ColumnMapping(
+        source=message.source,
+        target=message.target,
+        transformations=tuple(message.transformations),
+        default_value=message.default_value if message.HasField("default_value") else None,
+        expression=message.expression,
+        lookup=message.lookup,
+        null_words=tuple(message.null_words),
+    )
+
+
+def _enumeration(message: spec_pb2.Enumeration) -> Enumeration:
+    return Enumeration(
+        values=dict(message.values),
+        default_value=message.default_value if message.HasField("default_value") else None,
+        ignore_case=message.ignore_case,
     )
 
 
@@ -268,6 +301,16 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         encoding=spec.encoding,
         member=spec.member,
         flatten=spec.flatten,
+        columns=map(_column_message, spec.columns),
+        ignored_columns=spec.ignored_columns,
+        ignore_extra=spec.ignore_extra,
+        filter=spec.filter,
+        skip=spec.skip,
+        limit=spec.limit,
+        first_line=spec.first_line,
+        last_line=spec.last_line,
+        variables=spec.variables,
+        enumerations={name: _enumeration_message(each) for name, each in spec.enumerations.items()},
         create=f"CREATE_TABLE_{spec.create}",
         names=f"COLUMN_NAMES_{spec.names}",
         add_columns=spec.add_columns,
@@ -278,6 +321,26 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         replace=spec.replace,
         where=spec.where,
         chunk_bytes=spec.chunk_bytes,
+    )
+
+
+def _column_message(column: ColumnMapping) -> spec_pb2.ColumnMapping:
+    return spec_pb2.ColumnMapping(
+        source=column.source,
+        target=column.target,
+        transformations=column.transformations,
+        default_value=column.default_value,
+        expression=column.expression,
+        lookup=column.lookup,
+        null_words=column.null_words,
+    )
+
+
+def _enumeration_message(enumeration: Enumeration) -> spec_pb2.Enumeration:
+    return spec_pb2.Enumeration(
+        values=enumeration.values,
+        default_value=enumeration.default_value,
+        ignore_case=enumeration.ignore_case,
     )
 
 

@@ -263,7 +263,7 @@ def refused_record(source: Source, plan: ImportPlan, chunk: Chunk, messages: Map
     if len(without_line_end(text)) > RECORD_LIMIT:
         message += f"; of its text the first {RAW_CAP:,} bytes are kept"
     return Piece(
-        columns=[pa.array([], pa.string()) for _ in plan.columns],
+        columns=[pa.array([], pa.string()) for _ in plan.file_columns],
         indexes=np.empty(0, np.int64),
         origins=OneRecord(text=text, line=chunk.first_line),
         faults=[Fault(index=0, code=chunk.refused or "", message=message)],

@@ -10,6 +10,7 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Column
 from ladingd.data.imports.survey import THREADS
 from ladingd.data.mapping.column_reading import ColumnReading, is_text
+from ladingd.data.mapping.wishes import closest
 from ladingd.data.values import types as field_type
 from ladingd.data.values.inference import Finding, find_notation, find_type, settle
 from ladingd.data.values.names import fold
@@ -34,14 +35,13 @@ T = TypeVar("T")
 
 
 def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Target) -> dict[str, Finding]:
-    """The types that a spec wants, by column name. Raises InvalidSpec."""
-    by_fold = {fold(name): name for name in names}
-    listing = ", ".join(map(repr, names)) or "none at all"
+    """The types that a spec wants, by the name of a column of the file, or of a calculated one. Raises InvalidSpec."""
+    by_fold = {fold(name): name for name in (*(wish.target for wish in spec.columns if wish.expression), *names)}
     types: dict[str, Finding] = {}
     for wanted, spelled in spec.types.items():
         name = by_fold.get(fold(wanted))
         if name is None:
-            raise InvalidSpec(f"types.{wanted}", f"{path} has no column {wanted!r}; it has {listing}")
+            raise InvalidSpec(f"types.{wanted}", f"{path} has no column {wanted!r}{closest(wanted, names)}")
         try:
             kind, notation = field_type.split(spelled)
             if notation:

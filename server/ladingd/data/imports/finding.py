@@ -33,6 +33,12 @@ def describe(plan: ImportPlan, files: Sequence[Examination], null_words: Sequenc
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
         "columns": _columns(plan),
     }
+    filled = {column.source for column in plan.columns if not column.filled.expression}
+    if ignored := [field.name for field in plan.file_columns if field.name not in filled]:
+        more = [f"{len(ignored) - _COLUMNS:,} more"] if len(ignored) > _COLUMNS else []
+        parts["not imported"] = ", ".join([*map(_shown, ignored[:_COLUMNS]), *more])
+    if plan.filter:
+        parts["filter"] = _shown(" ".join(plan.filter.split()))
     if null_words:
         parts["null words"] = ", ".join(null_words)
     return "; ".join(f"{name}: {value}" for name, value in parts.items())
@@ -80,6 +86,8 @@ def _column(column: Column) -> str:
     names = _shown(column.source)
     if column.source != column.target:
         names += f" as {_shown(column.target)}"
+    if column.filled.expression:
+        return f"{names} {column.type} (calculated)"
     if not column.notation:
         return f"{names} {column.type}"
     return f"{names} {column.type} ({notation_of(parse(column.type), column.notation).sample})"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,9 +141,14 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             return _slices(plan, previous, next_ordinal, limit, phase)
         part = plan.part(phase)
         before = previous if previous is not None and previous.phase == phase else None
+        earlier = _earlier_records(previous, phase)
         with self._content(job_uid, part, phase) as source:
             chunks = format_of(part.file.layout).cut(source, _measured(part, source), before, limit)
-        return tuple(replace(chunk, ordinal=ordinal, phase=phase) for ordinal, chunk in enumerate(chunks, next_ordinal))
+        cut = (
+            replace(chunk, ordinal=ordinal, phase=phase, earlier_records=earlier)
+            for ordinal, chunk in enumerate(chunks, next_ordinal)
+        )
+        return tuple(takewhile(lambda chunk: not plan.window.is_behind(chunk), cut))
 
     def check_source(self, job_uid: str, plan: ImportPlan, chunks: Sequence[Chunk]) -> None:
         """Check that the file still holds the bytes that these chunks were cut from. Slices come from no file."""
@@ -237,9 +243,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             fingerprint.check(source, part.file.fingerprint)
             _check_chunks(source, content, part, chunks)
             form, whole = format_of(part.file.layout), _measured(part, content)
-            damage = form.damage(content, whole, chunks[-1]) if chunks else ""
-            lines = form.lines(content, whole, chunks[-1]) if chunks else None
-            left_out = "" if damage or not chunks else form.left_out(content, whole, chunks[-1])
+            unread = "" if part.window.is_open else _unread(content, whole, chunks)
+            damage = form.damage(content, whole, chunks[-1]) if chunks and not unread else ""
+            lines = form.lines(content, whole, chunks[-1]) if chunks and not unread else None
+            left_out = "" if damage or unread or not chunks else form.left_out(content, whole, chunks[-1])
         if spooled and (packed := damage_of(spool)):
             raise SourceUnreadable(f"{packed}; the records before are imported; those just before may be wrong as well")
         if damage:
@@ -247,6 +254,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         if spooled and part.merge is None:  # A merge may reject records, whose text is read again.
             remove_spool(spool)
         notes = [Note(left_out, Level.WARNING)] if left_out else []
+        notes += [Note(unread)] if unread else []
         return (*notes, *([] if lines is None else [Note(_proof(part, chunks[-1], lines))]))
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
@@ -282,9 +290,28 @@ def _slices(plan: ImportPlan, previous: Chunk | None, ordinal: int, limit: int, 
     )
 
 
+def _earlier_records(previous: Chunk | None, phase: int) -> int:
+    """How many records the files before that of a phase have."""
+    if previous is None:
+        return 0
+    if previous.phase == phase:
+        return previous.earlier_records
+    return previous.earlier_records + previous.first_record - 1 + (previous.records or 0)
+
+
 def _measured(part: ImportPlan, content: Source) -> ImportPlan:
     """The import of a file, with the end of its content, which is unknown before the file is spooled."""
     return part.ending(content.size) if part.file.end == UNKNOWN_END else part
+
+
+def _unread(content: Source, part: ImportPlan, chunks: Sequence[Chunk]) -> str:
+    """What of a file was not read because it is behind the window; empty: nothing."""
+    if not format_of(part.file.layout).cut(content, part, chunks[-1] if chunks else None, 1):
+        return ""
+    if not chunks:
+        return f"{part.file.name} was not read: it is behind the last record to import"
+    records = chunks[-1].first_record - 1 + (chunks[-1].records or 0)
+    return f"{part.file.name} was read up to record {records:,}: what follows is behind the last record to import"
 
 
 def _proof(part: ImportPlan, last: Chunk, lines: int) -> str:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ladingd.core.clock import utc_now
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.plan import Column, ImportPlan, Phase
-from ladingd.core.spec import ColumnNames, CreateTable
+from ladingd.core.plan import ImportPlan, Phase, Window
+from ladingd.core.spec import CreateTable
 from ladingd.data.files.roots import open_source
-from ladingd.data.imports.column_types import (
-    doubts,
-    known_types,
-    look_at_sample,
-    new_types,
-    storable_types,
-    wanted_types,
-)
+from ladingd.data.imports.column_types import wanted_types
 from ladingd.data.imports.examination import examine
 from ladingd.data.imports.finding import describe
+from ladingd.data.imports.mapping import with_columns
 from ladingd.data.imports.sample import Sample
 from ladingd.data.imports.selection import named_in_spec, select
-from ladingd.data.mapping.column_names import kept_names, renamed
-from ladingd.data.mapping.matching import FIELD, match_columns
-from ladingd.data.mapping.reconciliation import check_operation, inserts, planned_merge
-from ladingd.data.mapping.snake_case import numbered, snake_names
-from ladingd.data.values.inference import Finding
-from ladingd.data.values.null_words import wanted as wanted_words
+from ladingd.data.mapping.expressions import variables_of
+from ladingd.data.mapping.matching import FIELD
+from ladingd.data.mapping.reconciliation import check_operation
+from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +54,7 @@ def plan_import(
     """Make the plan. Raises InvalidSpec; changes nothing."""
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
-    words, typed_words = wanted_words(spec.null_words)
+    words, typed_words = wanted(spec.null_words)
     check_operation(spec.reconciliation)
     table = target.table(spec.target)
     if spec.provenance:
@@ -75,6 +69,9 @@ def plan_import(
         chunk_bytes=spec.chunk_bytes,
         null_words=words,
         typed_null_words=typed_words,
+        filter=spec.filter.strip(),
+        variables=_variables(spec),
+        enumerations=spec.enumerations,
         before=spec.before,
         after=spec.after,
     )
@@ -92,101 +89,31 @@ def plan_import(
         empty = f"{_empty(examined)}: no columns" + (", so no table was made" if table is None else "")
         return replace(plan, notes=(*plan.notes, empty))
     first, sample = full[0], Sample.of(full)
-    names = sample.names
-    types = wanted_types(spec, names, first.file.name, target)
-    wanted = snake_names(names) if spec.names is ColumnNames.SNAKE else names
-    kept = kept_names(wanted, target)
-    renamings: tuple[str, ...] = ()
-    if table is not None:
-        kinds = {name: found.type for name, found in types.items()}
-        columns = match_columns(
-            names,
-            table,
-            kept=kept,
-            by_name=first.outline.named,
-            types=kinds,
-            addable=spec.add_columns,
-            inserts=inserts(spec.reconciliation),
-        )
-        added = [column.source for column in columns if column.added]
-        if added:
-            target.check_addable(spec.target)
-        new = _new_columns(plan, sample.only(added), types, target)
-        columns = tuple(
-            replace(column, type=str(new[column.source].finding.type)) if column.added else column for column in columns
-        )
-        findings = [
-            new[column.source].finding if column.added else found
-            for column, found in zip(columns, known_types(replace(plan, columns=columns), sample, types), strict=True)
-        ]
-        columns = tuple(
-            replace(column, notation=found.notation, inferred=column.added and new[column.source].inferred)
-            for column, found in zip(columns, findings, strict=True)
-        )
-        renamings = _additions(columns, table, target)
-    else:
-        new = _new_columns(plan, sample, types, target)
-        findings = [new[name].finding for name in names]
-        columns = tuple(
-            Column(
-                source=name,
-                target=target_name,
-                type=str(new[name].finding.type),
-                notation=new[name].finding.notation,
-                inferred=new[name].inferred,
-            )
-            for name, target_name in zip(names, kept, strict=True)
-        )
-        notes = numbered(names, wanted) if wanted is not names else ()
-        renamings = (*notes, *renamed(wanted, kept, target))
-    size = sum(file.fingerprint.size for file in plan.files)
-    merge = planned_merge(spec.reconciliation, columns, table, size, target.slice_bytes)
-    if table is None and merge is not None and merge.makes_unique:
-        plan = replace(plan, primary_key=merge.key)
-        columns = tuple(replace(column, nullable=column.target not in merge.key) for column in columns)
-    plan = replace(plan, columns=columns, merge=merge)
-    if merge is not None:
-        plan = replace(plan, phases=(*plan.phases, Phase.MERGE))
-        if table is not None:
-            target.check_merge(plan)
-    looked = look_at_sample(plan, target.readings(plan), sample)
-    notes = (*plan.notes, *renamings, *_warnings(columns, table), *doubts(columns, findings), *looked.notes)
-    return replace(plan, detected=describe(plan, examined, tuple(looked.null_words)), notes=notes)
+    has_lines = all(each.outline.lines[0] != 0 for each in full if each.outline.lines)
+    plan = replace(plan, window=_window(spec, has_lines=has_lines))
+    mapped = with_columns(plan, spec, sample, target, table, path=first.file.name, by_name=first.outline.named)
+    notes = (*plan.notes, *mapped.notes)
+    return replace(mapped.plan, detected=describe(mapped.plan, examined, mapped.null_words), notes=notes)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _NewColumn:
-    """How a column is created."""
-
-    finding: Finding
-    inferred: bool
-    """Some of the values, not the user or the file, decided on the type."""
-
-
-def _new_columns(
-    plan: ImportPlan, sample: Sample, types: Mapping[str, Finding], target: Target
-) -> dict[str, _NewColumn]:
-    """How the columns of a sample are created, by name."""
-    sample = replace(sample, types=storable_types(plan, sample, target))
-    return {
-        name: _NewColumn(finding=found, inferred=name not in types and (sample.inferred or name not in sample.types))
-        for name, found in zip(sample.names, new_types(plan, sample.names, sample, types), strict=True)
-    }
+def _window(spec: ImportSpec, *, has_lines: bool) -> Window:
+    """The part of the files to import. Raises InvalidSpec."""
+    if spec.last_line and spec.last_line < spec.first_line:
+        raise InvalidSpec("last_line", f"{spec.last_line} is before the first line, {spec.first_line}")
+    for name in ("first_line", "last_line"):
+        if getattr(spec, name) and not has_lines:
+            raise InvalidSpec(name, "the file has no lines; use skip and limit")
+    return Window(skip=spec.skip, limit=spec.limit, first_line=spec.first_line, last_line=spec.last_line)
 
 
-def _additions(columns: Sequence[Column], table: TargetTable, target: Target) -> tuple[str, ...]:
-    """A sentence about the columns that the table gets. Raises InvalidSpec if it cannot get them."""
-    added = [column for column in columns if column.added]
-    if not added:
-        return ()
-    if len(table.columns) + len(added) > target.column_limit:
-        raise InvalidSpec(
-            "add_columns",
-            f"table {table.name} has {len(table.columns):,} columns and would get {len(added):,} more; "
-            f"the database stores at most {target.column_limit:,}",
-        )
-    listing = ", ".join(f"{column.target} ({column.type})" for column in added)
-    return (f"table {table.name} gets new columns: {listing}",)
+def _variables(spec: ImportSpec) -> dict[str, str]:
+    for name in spec.variables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise InvalidSpec("variables", f"{name!r} is not a name: use letters, digits and underscores")
+    try:
+        return variables_of(spec.variables, utc_now())
+    except ValueError as error:
+        raise InvalidSpec("variables", str(error)) from error
 
 
 def _examined(
@@ -229,11 +156,3 @@ def _notes(examined: Sequence[Examination]) -> tuple[str, ...]:
 
 def _empty(examined: Sequence[Examination]) -> str:
     return f"{examined[0].file.name} is empty" if len(examined) == 1 else "all files are empty"
-
-
-def _warnings(columns: tuple[Column, ...], table: TargetTable | None) -> tuple[str, ...]:
-    """The notes of the table and of the columns that the import fills."""
-    filled = {column.target for column in columns}
-    if table is None:
-        return ()
-    return (*table.notes, *(column.note for column in table.columns if column.note and column.name in filled))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ladingd.core.bill import Counts
 from ladingd.core.clock import utc_now
@@ -16,7 +17,9 @@ from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.data.formats.format import Origins
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.rejects.lines import BLOCK
+from ladingd.data.values.names import fold
 from ladingd.data.values.positions import Positions
+from ladingd.data.values.texts import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,8 @@ class Batch:
     warnings: Sequence[Fault] = ()
     """Warnings about records that are not refused."""
     empty: int = 0
+    filtered: int = 0
+    """How many records were left out on purpose."""
     nulls: Mapping[str, int] = field(default_factory=dict)
     """How many values of each source column were read as null."""
 
@@ -45,8 +50,13 @@ class Batch:
         return replace(self, records=records, indexes=indexes)
 
     def texts(self, rows: Positions, place: int) -> pa.Array:
-        """One field of these good records as the file spells it; empty if it is missing. ``rows`` are in order."""
-        return self.origins.texts(self.indexes[rows], place)
+        """The values of a column in these good records as the file spells them; empty if they are missing. ``rows`` are
+        in order."""
+        column = self.plan.columns[place]
+        if column.filled.expression:
+            return as_text(self.records.column(place).take(pa.array(rows))).cast(pa.string()).fill_null("")
+        names = [each.name for each in self.plan.file_columns]
+        return self.origins.texts(self.indexes[rows], names.index(column.source))
 
     def lines(self, rows: Positions) -> Positions:
         """The lines of the file in which these good records begin."""
@@ -64,6 +74,7 @@ class Batch:
             errors=rejected,
             warnings=len(self._warnings_beside(faults)),
             empty=self.empty,
+            filtered=self.filtered,
             nulls=self.nulls,
         )
         if not counts.balances:
@@ -101,9 +112,25 @@ def rejects_of(plan: ImportPlan, chunk: Chunk, origins: Origins, faults: Faults)
             "line": pa.array(origins.lines(indexes)),
             "record": pa.array(chunk.first_record + indexes),
             "raw": origins.raw(indexes),
-            **{name: block.field(name) for name in ("column", "value", "connector", "code", "message")},
+            **{name: block.field(name) for name in ("column", "value", "connector", "code")},
+            "message": _with_targets(plan, block),
         }
         yield pa.RecordBatch.from_pydict(columns)
+
+
+def _with_targets(plan: ImportPlan, faults: Faults) -> pa.Array:
+    """The messages of faults. Those of a column with another name in the table say which."""
+    targets: dict[str, list[str]] = {}
+    for column in plan.columns:
+        if not column.filled.expression and fold(column.source) != fold(column.target):
+            targets.setdefault(column.source, []).append(column.target)
+    messages = faults.field("message")
+    if not targets:
+        return messages
+    told = [f" ({source} goes to {' and '.join(names)})" for source, names in targets.items()]
+    places = pc.index_in(faults.field("column"), value_set=pa.array(targets.keys(), pa.string()))
+    ends = pa.array(told, pa.string()).take(places).fill_null("")
+    return pc.binary_join_element_wise(messages, ends, "")
 
 
 def leave_out(columns: list[pa.Array], indexes: Positions, rows: Positions) -> tuple[list[pa.Array], Positions]:

@@ -31,10 +31,15 @@ SWITCHED_OFF = "none"
 def wanted(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The null words that a spec gives for all columns, and those of columns that are not text. Raises InvalidSpec."""
     words = tuple(dict.fromkeys(word for word in given if word != SWITCHED_OFF))
+    check_words("null_words", words)
+    return words, () if SWITCHED_OFF in given else NULL_WORDS
+
+
+def check_words(field: str, words: Sequence[str]) -> None:
+    """Raises InvalidSpec if one of these is no word."""
     for word in words:
         if not word or not word.isprintable():
-            raise InvalidSpec("null_words", f"{word!r} is not a word: an empty field is null anyway")
-    return words, () if SWITCHED_OFF in given else NULL_WORDS
+            raise InvalidSpec(field, f"{word!r} is not a word: an empty field is null anyway")
 
 
 def null_words(kind: FieldType, words: Sequence[str], typed: Sequence[str]) -> frozenset[str]:

@@ -143,7 +143,7 @@ class Columnar(Format):
         if is_flattened(plan.file.layout):
             batch = _flattened(batch)
         origins = ColumnarOrigins(
-            batch=batch, names=[column.source for column in plan.columns], first_line=contents.line(chunk.start)
+            batch=batch, names=[field.name for field in plan.file_columns], first_line=contents.line(chunk.start)
         )
         columns = [plain(column) for column in batch.columns]
         indexes = np.arange(batch.num_rows, dtype=np.int64)

@@ -61,11 +61,11 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     indexes = np.arange(parsed.records, dtype=np.int64)
     if faults or parsed.skipped.size:
         indexes = np.delete(indexes, np.concatenate((np.array(list(faults), np.int64), parsed.skipped)))
-    columns = parsed.columns[: len(plan.columns)]
-    behind = _rows_with_values(parsed.columns[len(plan.columns) :])
+    columns = parsed.columns[: len(plan.file_columns)]
+    behind = _rows_with_values(parsed.columns[len(plan.file_columns) :])
     if behind.size:
         for index in indexes[behind].tolist():
-            faults[index] = _misshapen(index, width, len(plan.columns))
+            faults[index] = _misshapen(index, width, len(plan.file_columns))
         indexes = np.delete(indexes, behind)
         kept = pa.array(np.delete(np.arange(parsed.rows), behind))
         columns = [column.take(kept) for column in columns]
@@ -109,7 +109,7 @@ class CsvOrigins(Origins):
 
 def fields_of(plan: ImportPlan) -> int:
     """How many fields the records have. The last ones may be empty in all records, and no columns."""
-    return int(plan.file.layout.details.get(FIELDS, len(plan.columns)))
+    return int(plan.file.layout.details.get(FIELDS, len(plan.file_columns)))
 
 
 def _rows_with_values(columns: Sequence[pa.Array]) -> Positions:

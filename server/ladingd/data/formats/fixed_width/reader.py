@@ -55,7 +55,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     places = places_of(data, plan.file.layout)
     if places.ends.size != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {places.ends.size}")
-    return piece_of(data, places, plan.file.layout, [column.source for column in plan.columns], chunk.first_line)
+    return piece_of(data, places, plan.file.layout, [field.name for field in plan.file_columns], chunk.first_line)
 
 
 def piece_of(data: bytes, places: RecordPlaces, layout: Layout, names: Sequence[str], first_line: int) -> Piece:

@@ -121,11 +121,11 @@ class JsonReader:
 
     @cached_property
     def names(self) -> list[str]:
-        return [column.source for column in self.plan.columns]
+        return [field.name for field in self.plan.file_columns]
 
     @cached_property
     def types(self) -> list[pa.DataType]:
-        return [arrow_type(column.type) for column in self.plan.columns]
+        return [arrow_type(field.type) for field in self.plan.file_columns]
 
     @cached_property
     def flatten(self) -> bool:

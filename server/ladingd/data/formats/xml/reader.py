@@ -49,7 +49,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     )
     parser = Parser.of(plan.file.layout)
     known = {name: place for place, name in enumerate(parser.names)}
-    order = [known.get(column.source) for column in plan.columns]
+    order = [known.get(field.name) for field in plan.file_columns]
     origins = XmlOrigins(data=data, places=places, parser=parser, order=order, first_line=chunk.first_line)
     rows: list[Row] = []
     indexes: list[int] = []
