@@ -30,6 +30,8 @@ class TestDatabase(ABC):
     __test__ = False
     key: ClassVar[str] = "BIGINT PRIMARY KEY"
     """The declaration of an integer key."""
+    stored: ClassVar[str] = "STORED"
+    """How the declaration of a computed column ends."""
     truncate: ClassVar[str] = "TRUNCATE t"
     """The statement that removes all rows of a table."""
     codes: ClassVar[Mapping[str, str]]
@@ -120,6 +122,7 @@ class PostgresDatabase(TestDatabase):
 class DuckdbDatabase(TestDatabase):
     """A file."""
 
+    stored = "VIRTUAL"
     codes: ClassVar[Mapping[str, str]] = {"NOT NULL": "NOT_NULL", "UNIQUE": "UNIQUE", "CHECK": "CHECK"}
     identities: ClassVar[Mapping[str, tuple[str, ...]]] = {
         kind: (

@@ -183,3 +183,29 @@ def test_a_column_that_was_widened_is_used(pier: Pier) -> None:
     plan = pier.plan("id,name\n2,b\n")
     pier.database.sql("DROP TABLE t", "CREATE TABLE t (id BIGINT, name TEXT)")
     assert pier.run(plan).inserted == 1
+
+
+def test_a_view_is_no_target(pier: Pier) -> None:
+    pier.database.sql("ALTER TABLE t RENAME TO u", "CREATE VIEW t AS SELECT id, name FROM u")
+    with pytest.raises(InvalidSpec, match="t is a view; records go into tables only") as caught:
+        pier.plan("id,name\n2,b\n", add_columns=True)
+    assert caught.value.field == "target.table"
+
+
+def test_a_table_that_became_a_view_is_no_target(pier: Pier) -> None:
+    plan = pier.plan("id,name\n2,b\n")
+    pier.database.sql("ALTER TABLE t RENAME TO u", "CREATE VIEW t AS SELECT id, name FROM u")
+    with pytest.raises(TargetChanged, match="view"):
+        pier.transfer.begin(JOB, 1, plan)
+
+
+def test_a_column_that_the_database_computes_is_refused(pier: Pier) -> None:
+    pier.database.sql(
+        "DROP TABLE t",
+        f"CREATE TABLE t (id INTEGER, twice INTEGER GENERATED ALWAYS AS (id * 2) {pier.database.stored})",
+    )
+    with pytest.raises(InvalidSpec, match="column twice of table t is computed by the database") as caught:
+        pier.plan("id,twice\n2,4\n", add_columns=True)
+    assert caught.value.field == "target.table"
+    assert pier.imported("id\n2\n").inserted == 1
+    assert pier.rows() == [(2, 4)]
