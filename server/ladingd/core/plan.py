@@ -76,6 +76,25 @@ class Layout:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
+class Provenance(StrEnum):
+    """A column that says where a row comes from, by its name in the table."""
+
+    JOB = "lading_job"
+    FILE = "lading_file"
+    LINE = "lading_line"
+    TIME = "lading_time"
+
+    @property
+    def what(self) -> str:
+        """What the column holds."""
+        return {
+            Provenance.JOB: "uid of the job",
+            Provenance.FILE: "path of the file",
+            Provenance.LINE: "number of the line",
+            Provenance.TIME: "time of the plan",
+        }[self]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
     """A column of the files of an import, whether or not it is imported."""
@@ -135,11 +154,18 @@ class Column:
     """The most characters of a text in the source. 0: the database declares none."""
     filling: Filling | None = None
     """None: the values of the source are converted, and nothing else."""
+    provenance: Provenance | None = None
+    """What the job writes into the column by itself. Such columns are the last ones of a plan."""
 
     @property
     def filled(self) -> Filling:
         """What becomes of values besides their conversion."""
         return self.filling or NO_FILLING
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the values are those of a column of the file. Otherwise they are calculated."""
+        return not self.filled.expression and self.provenance is None
 
 
 class Phase(StrEnum):
@@ -272,6 +298,8 @@ class ImportPlan:
     create_table: bool
     """The table is missing: it is created from the columns when the job begins."""
     chunk_bytes: int
+    time: str = ""
+    """When the plan was made, for the columns of provenance: ``2026-03-29 01:00:00+00:00``."""
     primary_key: tuple[str, ...] = ()
     """The key of a table that the job creates."""
     detected: str = ""
@@ -303,6 +331,12 @@ class ImportPlan:
 
     merge: Merge | None = None
     """None: chunks go straight into the table."""
+
+    @property
+    def mapped(self) -> ImportPlan:
+        """The plan without the columns of provenance."""
+        columns = tuple(column for column in self.columns if column.provenance is None)
+        return self if len(columns) == len(self.columns) else replace(self, columns=columns)
 
     @property
     def added(self) -> tuple[Column, ...]:

@@ -33,7 +33,7 @@ def describe(plan: ImportPlan, files: Sequence[Examination], null_words: Sequenc
         "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
         "columns": _columns(plan),
     }
-    filled = {column.source for column in plan.columns if not column.filled.expression}
+    filled = {column.source for column in plan.columns if column.from_file}
     if ignored := [field.name for field in plan.file_columns if field.name not in filled]:
         more = [f"{len(ignored) - _COLUMNS:,} more"] if len(ignored) > _COLUMNS else []
         parts["not imported"] = ", ".join([*map(_shown, ignored[:_COLUMNS]), *more])

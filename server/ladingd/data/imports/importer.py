@@ -30,6 +30,7 @@ from ladingd.data.imports.defaults import with_defaults
 from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
+from ladingd.data.imports.provenance import filled
 from ladingd.data.mapping.batch import rejects_of
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.chunks import KeptChunks
@@ -170,9 +171,11 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
         for _ in range(_TRIES):
             readings = target.readings(part, (job_uid, attempt))
-            kinds = tuple(f"{reading.kind} {reading.name}" for reading in readings)
+            own = readings[: len(part.mapped.columns)]
+            kinds = tuple(f"{reading.kind} {reading.name}" for reading in own)
             known = _known(job_uid, kinds, part.typed_null_words)
-            batch = with_defaults(CompiledMapping.of(part, readings, known).apply(piece, chunk), target, readings)
+            batch = filled(CompiledMapping.of(part.mapped, own, known).apply(piece, chunk), part, readings, job_uid)
+            batch = with_defaults(batch, target, readings)
             keep = partial(self._keep_rejects, job_uid, batch)
             with suppress(ReadingsOutdated):
                 return target.write(job_uid, attempt, part, chunk, batch, keep)

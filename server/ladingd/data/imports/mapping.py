@@ -18,6 +18,7 @@ from ladingd.data.imports.column_types import (
     storable_types,
     wanted_types,
 )
+from ladingd.data.imports.provenance import with_provenance, without_provenance
 from ladingd.data.mapping import expressions
 from ladingd.data.mapping.column_names import kept_names, renamed
 from ladingd.data.mapping.column_reading import ColumnReading, prepared
@@ -72,7 +73,7 @@ def with_columns(
     else:
         match = match_columns(
             names,
-            table,
+            without_provenance(table) if spec.provenance else table,
             kept=kept,
             by_name=by_name,
             wishes=wishes,
@@ -88,11 +89,13 @@ def with_columns(
     _check_filter(plan)
     _check_defaults(plan, spec, target)
     looked = look_at_sample(*_looked_at(plan, target, sample))
+    if spec.provenance:
+        plan = with_provenance(plan, table)
     notes = (
         *(
             _renamed(names, wanted, columns, kept, target)
             if table is None
-            else _additions(columns, spec, table, target)
+            else _additions(plan.columns, spec, table, target)
         ),
         *guesses(names, match.assignments),
         *_left_out(match.extra),

@@ -57,8 +57,6 @@ def plan_import(
     words, typed_words = wanted(spec.null_words)
     check_operation(spec.reconciliation)
     table = target.table(spec.target)
-    if spec.provenance:
-        raise InvalidSpec("provenance", "is not available yet")
     if table is None and spec.create is CreateTable.NEVER:
         raise InvalidSpec(FIELD, f"there is no table {spec.target.table!r}; --create auto creates it")
     plan = ImportPlan(

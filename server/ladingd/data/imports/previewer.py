@@ -12,6 +12,7 @@ import pyarrow as pa
 from ladingd.core.job import Connector, Reject, RejectType
 from ladingd.core.preview import Preview, PreviewedRecord
 from ladingd.data.formats.registry import format_of
+from ladingd.data.imports.provenance import filled
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.fault import Faults
 from ladingd.data.values.casting import shorten
@@ -29,6 +30,8 @@ _CHUNK = 1 << 20
 """The bytes of the file that are looked at, unless the first record is longer."""
 _REJECTS = 50
 """The most rejects that a preview shows."""
+_JOB = "…"
+"""The job in the columns of provenance: a preview has none."""
 _CAP = 500
 """The longest value in bytes; a longer one is shortened."""
 
@@ -41,7 +44,9 @@ def preview(source: Source, plan: ImportPlan, readings: Sequence[Reading], numbe
     if not chunks:
         return Preview(plan=plan, whole=True)
     chunk = chunks[0]
-    batch = CompiledMapping.of(plan, readings).apply(form.read(source, plan, chunk), chunk)
+    own = readings[: len(plan.mapped.columns)]
+    batch = CompiledMapping.of(plan.mapped, own).apply(form.read(source, plan, chunk), chunk)
+    batch = filled(batch, plan, readings, _JOB)
     faults = Faults.of(batch.faults)
     return Preview(
         plan=plan,

@@ -53,7 +53,7 @@ class Batch:
         """The values of a column in these good records as the file spells them; empty if they are missing. ``rows`` are
         in order."""
         column = self.plan.columns[place]
-        if column.filled.expression:
+        if not column.from_file:
             return as_text(self.records.column(place).take(pa.array(rows))).cast(pa.string()).fill_null("")
         names = [each.name for each in self.plan.file_columns]
         return self.origins.texts(self.indexes[rows], names.index(column.source))
@@ -122,7 +122,7 @@ def _with_targets(plan: ImportPlan, faults: Faults) -> pa.Array:
     """The messages of faults. Those of a column with another name in the table say which."""
     targets: dict[str, list[str]] = {}
     for column in plan.columns:
-        if not column.filled.expression and fold(column.source) != fold(column.target):
+        if column.from_file and fold(column.source) != fold(column.target):
             targets.setdefault(column.source, []).append(column.target)
     messages = faults.field("message")
     if not targets:

@@ -345,12 +345,15 @@ class SliceMerge:
     def _parts(self, key: Key, source: sql.Composable) -> dict[str, sql.Composable]:
         names = [column.target for column in self.columns]
         new = {name: self._new(name) for name in self._changeable}
-        values, kept = sql.SQL(", ").join(new.values()), sql.SQL(", ").join(sql.Identifier("t", name) for name in new)
+        # A record that changes nothing else leaves the provenance of its row as it is.
+        compared = [name for name in new if name not in self._provenance]
+        values = sql.SQL(", ").join(new[name] for name in compared)
+        kept = sql.SQL(", ").join(sql.Identifier("t", name) for name in compared)
         return {
             "table": self.shape.identifier,
             "source": source,
             "match": key.equal(),
-            "differs": sql.SQL("record_image_ne(ROW({}), ROW({}))").format(values, kept) if new else _FALSE,
+            "differs": sql.SQL("record_image_ne(ROW({}), ROW({}))").format(values, kept) if compared else _FALSE,
             "assignments": sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in new.items()
             ),
@@ -379,6 +382,10 @@ class SliceMerge:
         fixed = {column.name for column in self.shape.columns if column.always_identity}
         names = [column.target for column in self.columns]
         return [name for name in names if self.merge.changed(name) and name not in fixed]
+
+    @property
+    def _provenance(self) -> frozenset[str]:
+        return frozenset(column.target for column in self.columns if column.provenance is not None)
 
     def _new(self, name: str) -> sql.Composable:
         """The value that an update gives a column."""
