@@ -282,7 +282,7 @@ class Merge:
 
     def changed(self, column: str) -> bool:
         """Whether an update may write a column."""
-        return column not in {*self.key, *self.second_key, *self.on_insert_only}
+        return column not in {*self.key, *self.on_insert_only}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

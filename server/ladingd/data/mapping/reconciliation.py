@@ -77,7 +77,7 @@ def planned_merge(
     }
     for field, names in policies.items():
         for name in names:
-            if name in {*key, *second_key}:
+            if name in key:
                 raise InvalidSpec(
                     f"reconciliation.{field}", f"{name} is a column of the key, which updates never change"
                 )

@@ -1,0 +1,200 @@
+"""Merges of generated files into generated tables, compared with an oracle, in every kind of database."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ladingd.core.bill import total
+from ladingd.core.spec import CsvFormat, Doubles, Duplicates, File, Header, ImportSpec, Operation, Reconciliation, Table
+from ladingd.data.mapping import reconciliation as rules
+from ladingd.data.transfer import BulkTransfer
+from tests.contract.merge_oracle import expected
+from tests.contract.port import Port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ladingd.core.bill import Counts
+    from ladingd.core.plan import Chunk, ImportPlan
+    from tests.contract.databases import TestDatabase
+    from tests.contract.merge_oracle import Row
+
+COLUMNS = ("id", "mail", "a", "b")
+TYPES = {"id": "integer", "mail": "text", "a": "text", "b": "integer"}
+
+VALUES = {
+    "id": st.integers(1, 6),
+    "mail": st.sampled_from(["u@x", "v@x", "w@x", "ü@x"]),
+    "a": st.sampled_from(["x", "y", "Y", "z 'q'"]),
+    "b": st.integers(-2, 2),
+}
+
+
+def records() -> st.SearchStrategy[Row]:
+    """Records of a file or a table."""
+    fields = {name: st.none() | values for name, values in VALUES.items()}
+    return st.tuples(*fields.values()).map(lambda values: dict(zip(COLUMNS, values, strict=True)))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[Row]:
+    """The rows of a table, in which both keys are unique."""
+    rows: list[Row] = []
+    for row in draw(st.lists(records(), max_size=6)):
+        taken = [
+            other
+            for other in rows
+            if any(row[name] is not None and row[name] == other[name] for name in ("id", "mail"))
+        ]
+        if not taken:
+            rows.append(row)
+    return rows
+
+
+POLICIES = st.frozensets(st.sampled_from(["mail", "a", "b"]), max_size=2)
+
+
+@st.composite
+def reconciliations(draw: st.DrawFn) -> Reconciliation:
+    return Reconciliation(
+        operation=draw(st.sampled_from(Operation)),
+        key=("id",),
+        second_key=draw(st.sampled_from([(), ("mail",)])),
+        doubles=draw(st.sampled_from(Doubles)),
+        duplicates=draw(st.sampled_from(Duplicates)),
+        keep_if_source_empty=tuple(sorted(draw(POLICIES))),
+        only_if_target_empty=tuple(sorted(draw(POLICIES))),
+        on_insert_only=tuple(sorted(draw(POLICIES))),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voyage:
+    """A job that is carried out in another order than planned, and twice in places."""
+
+    port: Port
+    spec: ImportSpec
+    random: random.Random
+
+    def run(self) -> tuple[ImportPlan, Counts]:
+        transfer = self.port.transfer
+        plan: Any = transfer.plan(self.spec)
+        committed: dict[int, Counts] = {}
+        attempt = 1
+        transfer.discard("job", plan)  # An example before may have failed.
+        transfer.begin("job", attempt, plan)
+        chunks: list[Chunk] = []
+        for phase in range(len(plan.phases)):
+            if phase:
+                for _ in range(self.random.randint(1, 2)):
+                    transfer.advance("job", attempt, plan, phase, chunks)
+            chunks = self._cut(plan, phase, chunks)
+            waiting = [*chunks, *self.random.choices(chunks, k=min(len(chunks), 2))]
+            self.random.shuffle(waiting)
+            for chunk in waiting:
+                if self.random.random() < 0.2:
+                    attempt += 1
+                    there = {one.ordinal: one.counts for one in transfer.begin("job", attempt, plan, phase)}
+                    assert there == committed
+                committed[chunk.ordinal] = transfer.process("job", attempt, plan, chunk)
+        for _ in range(2):
+            transfer.finish("job", plan, chunks)
+        return plan, total(committed.values())
+
+    def _cut(self, plan: ImportPlan, phase: int, before: list[Chunk]) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        while True:
+            previous = (chunks or before or [None])[-1]
+            more = self.port.transfer.cut("job", plan, previous, 3, phase)
+            chunks += more
+            if len(more) < 3:
+                return chunks
+
+
+@pytest.fixture
+def port(database: TestDatabase, tmp_path: Path, work_dir: Any) -> Port:
+    transfer = BulkTransfer(connections={"harbour": database.connection}, roots={"local": tmp_path}, work_dir=work_dir)
+    return Port(database=database, directory=tmp_path, transfer=transfer)
+
+
+@pytest.fixture
+def many_slices(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even small files are merged in several slices."""
+    monkeypatch.setattr(rules, "_SMALL", 0)
+    target = port.database.provider.target(port.database.connection, port.transfer.work_dir)
+    monkeypatch.setattr(type(target), "slice_bytes", 30)
+
+
+def make_table(database: TestDatabase, rows: list[Row], *, both_unique: bool) -> None:
+    unique = " UNIQUE" if both_unique else ""
+    literals = [", ".join(map(_literal, row.values())) for row in rows]
+    database.sql(
+        "DROP TABLE IF EXISTS t",
+        f"CREATE TABLE t (id BIGINT UNIQUE, mail VARCHAR(20){unique}, a VARCHAR(20), b BIGINT)",
+        *(f"INSERT INTO t VALUES ({literal})" for literal in literals),
+    )
+
+
+def _literal(value: int | str | None) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return "NULL" if value is None else str(value)
+
+
+def write_file(path: Path, rows: list[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
+
+
+@pytest.mark.usefixtures("many_slices")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    there=tables(),
+    given_records=st.lists(records(), min_size=1, max_size=12),
+    wanted=reconciliations(),
+    seed=st.integers(0, 1 << 20),
+)
+def test_a_merge_does_what_the_oracle_says(
+    port: Port, there: list[Row], given_records: list[Row], wanted: Reconciliation, seed: int
+) -> None:
+    if not wanted.second_key:
+        there = [row for row in there if row["id"] is not None]
+    make_table(port.database, there, both_unique=bool(wanted.second_key))
+    given_records = [row for row in given_records if any(value is not None for value in row.values())]
+    write_file(port.directory / "in.csv", given_records or [{"id": 1, "mail": None, "a": None, "b": None}])
+    given_records = given_records or [{"id": 1, "mail": None, "a": None, "b": None}]
+    spec = ImportSpec(
+        files=(File(path="in.csv"),),
+        csv=CsvFormat(delimiter=",", header=Header.PRESENT, skip_lines=0, comment="none"),
+        target=Table(connection="harbour", table="t"),
+        types=TYPES,
+        reconciliation=wanted,
+        chunk_bytes=random.Random(seed).choice([20, 60, 1000]),
+    )
+    plan, counts = Voyage(port=port, spec=spec, random=random.Random(seed)).run()
+    assert plan.merge is not None
+    outcome = expected(there, given_records, plan.merge)
+    rows = port.database.sql("SELECT id, mail, a, b FROM t")
+    assert sorted(rows, key=repr) == sorted((tuple(row.values()) for row in outcome.rows), key=repr)
+    assert counts.read == len(given_records)
+    assert counts.balances
+    assert not counts.pending
+    names = ("inserted", "updated", "deleted", "unchanged", "rejected", "ignored_doubles", "doubles", "duplicates")
+    assert {name: number for name in names if (number := getattr(counts, name))} == dict(outcome.counts)
+    rejects = port.rejects()
+    assert {reject["record"]: reject["code"] for reject in rejects} == outcome.rejected
+    assert len(rejects) == len(outcome.rejected)
+    for reject in rejects:
+        assert reject["line"] == reject["record"] + 1
+        assert reject["raw"].split(",")[0] == str(given_records[reject["record"] - 1]["id"] or "")
+    assert not [name for name in port.database.tables() if "stage" in name]
+    port.transfer.discard("job", plan)
