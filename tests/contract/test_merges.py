@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import total
+from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import CsvFormat, Doubles, Duplicates, File, Header, ImportSpec, Operation, Reconciliation, Table
 from ladingd.data.mapping import reconciliation as rules
 from ladingd.data.transfer import BulkTransfer
@@ -198,3 +199,105 @@ def test_a_merge_does_what_the_oracle_says(
         assert reject["raw"].split(",")[0] == str(given_records[reject["record"] - 1]["id"] or "")
     assert not [name for name in port.database.tables() if "stage" in name]
     port.transfer.discard("job", plan)
+
+
+UPSERT = Reconciliation(key=("id",))
+
+
+def merged(port: Port, text: str, wanted: Reconciliation = UPSERT, **options: Any) -> tuple[Counts, dict[int, str]]:
+    """Merge a file into the table. Returns the counts, and the codes of the rejects by record."""
+    (port.directory / "in.csv").write_text(text, encoding="utf-8")
+    spec = ImportSpec(
+        files=(File(path="in.csv"),),
+        target=Table(connection="harbour", table="t"),
+        reconciliation=wanted,
+        chunk_bytes=40,
+        **options,
+    )
+    _, counts = Voyage(port=port, spec=spec, random=random.Random(1)).run()
+    assert counts.balances
+    assert not counts.pending
+    return counts, {reject["record"]: reject["code"] for reject in port.rejects()}
+
+
+def test_records_that_the_table_refuses_are_rejected_and_the_others_are_merged(port: Port) -> None:
+    check = port.database.codes["CHECK"]
+    port.database.sql(
+        "CREATE TABLE other (id BIGINT PRIMARY KEY)",
+        "INSERT INTO other VALUES (1)",
+        f"CREATE TABLE t (id {port.database.key}, mail VARCHAR(20) UNIQUE, n INTEGER CHECK (n <> 7))",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+    )
+    counts, codes = merged(port, "id,mail,n\n1,a,7\n2,z,20\n3,c,3\n4,a,4\n5,e,7\n6,f,6\n7,f,7\n8,h,8\n")
+    assert codes == {1: check, 4: port.database.codes["UNIQUE"], 5: check, 7: codes.get(7)}
+    assert port.database.sql("SELECT * FROM t ORDER BY id") == [
+        (1, "a", 1), (2, "z", 20), (3, "c", 3), (6, "f", 6), (8, "h", 8)
+    ]  # fmt: skip
+    assert (counts.inserted, counts.updated, counts.unchanged, counts.rejected) == (2, 1, 1, 4)
+
+
+def test_one_reject_of_the_merge_keeps_its_record_whole(port: Port) -> None:
+    port.database.sql(f"CREATE TABLE t (id {port.database.key}, name VARCHAR(20))", "INSERT INTO t VALUES (2, 'b')")
+    counts, codes = merged(
+        port, 'id,name\n1,"x,\ny"\n2,"two\nlines"\n', Reconciliation(key=("id",), operation=Operation.INSERT)
+    )
+    assert codes == {2: "DUPLICATE"}
+    (reject,) = port.rejects()
+    assert {name: reject[name] for name in ("line", "raw", "column", "value", "connector", "file")} == {
+        "line": 4, "raw": '2,"two\nlines"', "column": "id", "value": "2", "connector": "database", "file": "in.csv"
+    }  # fmt: skip
+    assert reject["message"] == "(id) = (2) is in table t already"
+    assert counts.inserted == 1
+
+
+def test_a_key_that_is_not_unique_is_refused_with_an_example(port: Port) -> None:
+    port.database.sql("CREATE TABLE t (id BIGINT, n BIGINT)", "INSERT INTO t VALUES (1, 1), (5, 2), (5, 3), (NULL, 4)")
+    with pytest.raises(InvalidSpec, match=r"not unique in table t: 2 rows have \(id\) = \(5\)") as refused:
+        merged(port, "id,n\n5,6\n")
+    assert refused.value.field == "reconciliation.key"
+
+
+def test_a_key_without_an_index_will_do(port: Port) -> None:
+    port.database.sql("CREATE TABLE t (id BIGINT, n BIGINT)", "INSERT INTO t VALUES (1, 1), (NULL, 4)")
+    counts, codes = merged(port, "id,n\n1,2\n3,3\n3,4\n,5\n")
+    assert codes == {4: "NO_KEY"}
+    assert (counts.inserted, counts.updated, counts.ignored_doubles) == (1, 1, 1)
+    assert sorted(port.database.sql("SELECT * FROM t WHERE id IS NOT NULL")) == [(1, 2), (3, 4)]
+
+
+def test_a_key_that_the_file_lacks_is_refused(port: Port) -> None:
+    port.database.sql(f"CREATE TABLE t (id {port.database.key}, n BIGINT)")
+    with pytest.raises(InvalidSpec, match="the file has no column for id"):
+        merged(port, "n\n5\n")
+    with pytest.raises(InvalidSpec, match="there is no column 'ident'; did you mean 'id'"):
+        merged(port, "id,n\n5,1\n", Reconciliation(key=("ident",)))
+
+
+def test_a_file_for_updates_and_deletions_may_lack_columns_that_new_rows_need(port: Port) -> None:
+    port.database.sql(
+        f"CREATE TABLE t (id {port.database.key}, name VARCHAR(20) NOT NULL, n BIGINT)",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+    )
+    with pytest.raises(InvalidSpec, match="name of table t may not be empty"):
+        merged(port, "id,n\n1,5\n")
+    counts, codes = merged(port, "id,n\n1,5\n3,7\n", Reconciliation(key=("id",), operation=Operation.UPDATE))
+    assert (counts.updated, codes) == (1, {2: "NOT_FOUND"})
+    counts, codes = merged(port, "id\n1\n3\n", Reconciliation(key=("id",), operation=Operation.DELETE))
+    assert (counts.deleted, counts.unchanged, codes) == (1, 1, {})
+    assert port.database.sql("SELECT * FROM t") == [(2, "b", 2)]
+
+
+def test_a_table_that_is_created_takes_the_last_record_of_each_key(port: Port) -> None:
+    counts, _ = merged(port, "id,name\n1,a\n2,b\n1,c\n")
+    assert (counts.inserted, counts.ignored_doubles) == (2, 1)
+    assert sorted(port.database.sql("SELECT * FROM t")) == [(1, "c"), (2, "b")]
+
+
+def test_an_empty_field_of_a_column_that_may_not_be_empty_keeps_the_value_of_a_row(port: Port) -> None:
+    port.database.sql(
+        f"CREATE TABLE t (id {port.database.key}, name VARCHAR(20) NOT NULL)", "INSERT INTO t VALUES (1, 'a')"
+    )
+    wanted = Reconciliation(key=("id",), keep_if_source_empty=("name",))
+    counts, codes = merged(port, "id,name\n1,\n2,\n3,c\n", wanted)
+    assert (counts.inserted, counts.unchanged, codes) == (1, 1, {2: port.database.codes["NOT NULL"]})
+    assert port.database.sql("SELECT * FROM t ORDER BY id") == [(1, "a"), (3, "c")]

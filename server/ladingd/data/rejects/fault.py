@@ -55,6 +55,11 @@ class Faults:
         ]
         return cls(pa.RecordBatch.from_arrays([pa.array(indexes, pa.int64()), *arrays], schema=_SCHEMA))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Faults]) -> Faults:
+        """All faults of the parts, one part after the other."""
+        return cls(pa.concat_batches([cls.of([]).columns, *(part.columns for part in parts)]))
+
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 from ladingd.core.bill import Counts
@@ -31,7 +34,7 @@ from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
 from ladingd.data.databases.staging import PLACE
-from ladingd.data.rejects.fault import Fault, Faults
+from ladingd.data.rejects.fault import Faults
 
 _RETURNING_ACTIONS = 170_000
 """Servers from this version on tell what MERGE did with each row."""
@@ -39,10 +42,11 @@ _WORK_MEM = "64MB"
 """What sorts and joins of a slice may use before they go to disk."""
 _SKIPPED = "the server skipped it without an error; a trigger, a rule or a policy may have done that"
 
-# The number of staged records.
-_COUNT = "SELECT count(*) FROM {source} s WHERE {complete}"
-# Whether a key occurs twice among the staged records.
-_HAS_DOUBLES = "SELECT EXISTS (SELECT FROM {stage} s WHERE {complete} GROUP BY {key} HAVING count(*) > 1)"
+# The number of staged records, and of their keys.
+_COUNT = """
+SELECT coalesce(sum(number), 0)::bigint, count(*)
+FROM (SELECT count(*) AS number FROM {stage} s WHERE {complete} GROUP BY {key}) k
+"""
 # Removes the records whose key another one has that is kept, or all records with such a key.
 _REMOVE_DOUBLES = """
 DELETE FROM {stage} s USING (
@@ -146,50 +150,50 @@ class SliceMerge:
     """The columns of the plan."""
     indexed: bool
     """Whether unique indexes guard the keys. Otherwise nobody else may write into the table meanwhile."""
-    _faults: list[Fault] = field(default_factory=list)
+    _faults: list[Faults] = field(default_factory=list)
     _numbers: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> Merged:
         """Merge the slice. Raises TargetRefused if a key is not unique in the table."""
         session = self.session
         session.run(f"SET LOCAL work_mem = '{_WORK_MEM}'")
-        staged = session.rows(sql.SQL(_COUNT).format(source=self.stage, complete=_TRUE))[0][0]
-        if staged:
-            if not self.indexed:
-                session.run(sql.SQL(_LOCK).format(table=self.shape.identifier))
-                check_unique(session, self.shape, self.merge)
-            self._merge_by(Key.first(self.merge))
-            if self.merge.second_key:
-                self._merge_by(Key.second(self.merge))
-            if self.merge.inserts:
-                move_past_staged(session, self.shape, self._written, self.stage)
-        rejected = len(self._faults)
+        if not self.indexed:
+            session.run(sql.SQL(_LOCK).format(table=self.shape.identifier))
+            check_unique(session, self.shape, self.merge)
+        staged = self._merge_by(Key.first(self.merge))
+        if self.merge.second_key:
+            staged += self._merge_by(Key.second(self.merge))
+        if self.merge.inserts:
+            move_past_staged(session, self.shape, self._written, self.stage)
+        faults = Faults.joined(self._faults)
         numbers: dict[str, Any] = dict(self._numbers)
-        counts = Counts(pending=-staged, rejected=rejected, errors=rejected, **numbers)
-        return Merged(counts=counts, faults=Faults.of(self._faults))
+        counts = Counts(pending=-staged, rejected=len(faults), errors=len(faults), **numbers)
+        return Merged(counts=counts, faults=faults)
 
     @property
     def _written(self) -> list[PgColumn]:
         return [column for column in self.shape.columns if column.name in {each.target for each in self.columns}]
 
-    def _merge_by(self, key: Key) -> None:
-        """Merge the records that are found by one of the keys."""
-        self._remove_doubles(key)
-        if self._tried(key) or self._tried(key):  # The second try sees keys that others have inserted meanwhile.
-            return
-        self._remove_settled(key)
-        while self._remove_violators(key):
-            if self._tried(key):
-                return
-        self._write_pieces(key)
+    def _merge_by(self, key: Key) -> int:
+        """Merge the records that are found by one of the keys. Returns their number."""
+        parts = {"stage": self.stage, "key": key.of("s"), "complete": key.complete}
+        staged, keys = self.session.rows(sql.SQL(_COUNT).format(**parts))[0]
+        left = staged if staged == keys else staged - self._remove_doubles(key)
+        if left and not (self._tried(key, left) or self._tried(key, left)):  # The second try sees new keys of others.
+            left -= self._remove_settled(key)
+            while found := self._remove_violators(key):
+                left -= found
+                if self._tried(key, left):
+                    return int(staged)
+            self._write_pieces(key)
+        return int(staged)
 
-    def _tried(self, key: Key) -> bool:
+    def _tried(self, key: Key, left: int) -> bool:
         """Try to write all records. If the table refuses one, nothing is written."""
         faults, numbers = len(self._faults), Counter(self._numbers)
         try:
             with self.session.savepoint():
-                self._remove_settled(key)
-                self._write(key, self._source(key))
+                self._write(key, self._source(key), left - self._remove_settled(key))
         except _Skipped:
             pass
         except psycopg.Error as error:
@@ -204,10 +208,9 @@ class SliceMerge:
 
     # Records that the options decide on
 
-    def _remove_doubles(self, key: Key) -> None:
+    def _remove_doubles(self, key: Key) -> int:
+        """Remove the records whose key occurs twice, but for those that count. Returns the number of the removed."""
         parts = {"stage": self.stage, "key": key.of("s"), "complete": key.complete}
-        if not self.session.rows(sql.SQL(_HAS_DOUBLES).format(**parts))[0][0]:
-            return
         doubles = self.merge.doubles
         kept: sql.Composable = sql.SQL("min(s.{})").format(_PLACE)
         if doubles is Doubles.UPDATE:
@@ -222,10 +225,11 @@ class SliceMerge:
             which = "only the first one counts" if doubles is Doubles.REJECT else "none of them counts"
             number = self._reject(query, key, "DOUBLE", f"occurs several times in the source, and {which}")
         self._numbers["doubles"] += number
+        return number
 
-    def _remove_settled(self, key: Key) -> None:
-        """Remove the records that are not written because of what the table has."""
-        merge, name = self.merge, self.shape.name
+    def _remove_settled(self, key: Key) -> int:
+        """Remove the records that are not written because of what the table has. Returns their number."""
+        merge, name, removed = self.merge, self.shape.name, 0
         parts = {
             "stage": self.stage,
             "table": self.shape.identifier,
@@ -234,19 +238,22 @@ class SliceMerge:
         }
         found, missing = sql.SQL(_REMOVE_FOUND).format(**parts), sql.SQL(_REMOVE_MISSING).format(**parts)
         if merge.second_key and key.columns == merge.key:
-            self._reject_contradictions(key)
-        if merge.duplicates is Duplicates.REJECT:
-            self._numbers["duplicates"] += self._reject(found, key, "DUPLICATE", f"is in table {name} already")
-        elif merge.duplicates is Duplicates.IGNORE:
-            number = self.session.run(found)
+            removed += self._reject_contradictions(key)
+        if merge.duplicates is not Duplicates.UPDATE:
+            if merge.duplicates is Duplicates.REJECT:
+                number = self._reject(found, key, "DUPLICATE", f"is in table {name} already")
+            else:
+                number = self.session.run(found)
+                self._numbers["unchanged"] += number
             self._numbers["duplicates"] += number
-            self._numbers["unchanged"] += number
+            removed += number
         if merge.operation in (Operation.UPDATE, Operation.RECONCILE_ONLY):
-            self._reject(missing, key, "NOT_FOUND", f"is not in table {name}")
+            removed += self._reject(missing, key, "NOT_FOUND", f"is not in table {name}")
+        return removed
 
-    def _reject_contradictions(self, key: Key) -> None:
-        """Reject the records with both keys that belong to different rows."""
-        second = Key(columns=self.merge.second_key, complete=_TRUE)
+    def _reject_contradictions(self, key: Key) -> int:
+        """Reject the records with both keys that belong to different rows. Returns their number."""
+        second, removed = Key(columns=self.merge.second_key, complete=_TRUE), 0
         given = _given(self.merge.second_key, "s")
         parts = {
             "stage": self.stage,
@@ -264,31 +271,42 @@ class SliceMerge:
             "in an earlier record": sql.SQL(_REMOVE_SHARED).format(**parts, complete_other=_given(key.columns, "t")),
         }
         for where, query in queries.items():
-            for place, *values in self.session.rows(query):
-                own, shared, other = values[:size], values[size:both], values[both:]
-                message = (
-                    f"{key.said(own)} does not fit {second.said(shared)}, which {where} belongs to {key.said(other)}"
-                )
-                self._fault(place, "KEYS_DISAGREE", message, (), ())
+            rows = self.session.rows(query)
+            said = [
+                f"{key.said(values[:size])} and {second.said(values[size:both])} do not belong together: {where}, the "
+                f"latter belongs to {key.said(values[both:])}"
+                for _, *values in rows
+            ]
+            self._fault([row[0] for row in rows], "KEYS_DISAGREE", said)
+            removed += len(rows)
+        return removed
 
     def _reject(self, removal: sql.Composed, key: Key, kind: str, message: str) -> int:
         """Run a removal, and reject the records that it removes. Returns their number."""
         returning = sql.SQL(" RETURNING s.{place}, {shown}").format(place=_PLACE, shown=key.shown("s"))
         rows = self.session.rows(removal + returning)
-        for place, *values in rows:
-            self._fault(place, kind, f"{key.said(values)} {message}", key.columns, values)
+        said = [f"{key.said(values)} {message}" for _, *values in rows]
+        self._fault([row[0] for row in rows], kind, said, key.columns, [row[1] for row in rows])
         return len(rows)
 
-    def _fault(self, place: int, kind: str, message: str, columns: Sequence[str], values: Sequence[str | None]) -> None:
+    def _fault(
+        self,
+        places: Sequence[int],
+        kind: str,
+        messages: Sequence[str],
+        columns: Sequence[str] = (),
+        values: Sequence[str | None] = (),
+    ) -> None:
+        """Note faults of records. ``columns``: those of the table that caused them; a value belongs to a single one."""
         alone = len(columns) == 1
         sources = {column.target: column.source for column in self.columns}
         self._faults.append(
-            Fault(
-                index=place,
+            Faults.alike(
+                np.array(places, np.int64),
                 code=kind,
-                message=message,
+                message=pa.array(messages, pa.string()),
                 column=sources.get(columns[0], "") if alone else "",
-                value=(values[0] or "") if alone and values else "",
+                value=pc.fill_null(pa.array(values, pa.string()), "") if alone and values else "",
                 connector=Connector.DATABASE,
             )
         )
@@ -300,10 +318,9 @@ class SliceMerge:
             return self.stage
         return sql.SQL("(SELECT * FROM {} s WHERE {})").format(self.stage, key.complete)
 
-    def _write(self, key: Key, source: sql.Composable) -> None:
+    def _write(self, key: Key, source: sql.Composable, total: int) -> None:
         """Write the records of a source, all or none, and count them. Raises _Skipped."""
         merge, session = self.merge, self.session
-        total = session.rows(sql.SQL(_COUNT).format(source=source, complete=_TRUE))[0][0]
         inserted = updated = deleted = 0
         expected = self._expected(key, source) if self.shape.acts or self.shape.policed else None
         if merge.deletes:
@@ -414,7 +431,7 @@ class SliceMerge:
         )
         found = probe.run()
         for each in found:
-            self._fault(each.place, code(each.state), each.message, each.columns, each.values)
+            self._fault([each.place], code(each.state), [each.message], each.columns, each.values[:1])
         return len(found)
 
     def _write_pieces(self, key: Key) -> None:
@@ -429,7 +446,7 @@ class SliceMerge:
             piece = sql.SQL(_PIECE).format(**parts, first=sql.Literal(places[first]), last=sql.Literal(places[end - 1]))
             try:
                 with self.session.savepoint():
-                    self._write(key, piece)
+                    self._write(key, piece, end - first)
                 continue
             except _Skipped:
                 state, message, columns = IGNORED, _SKIPPED, no_columns
@@ -454,7 +471,7 @@ class SliceMerge:
             stage=self.stage, place=_PLACE, shown=sql.SQL(", ").join(shown or [sql.SQL("NULL")])
         )
         values = self.session.rows(query, (place,))[0]
-        self._fault(place, code(state), message, columns, values if shown else ())
+        self._fault([place], code(state), [message], columns, values[:1] if shown else ())
 
 
 def check_unique(session: Session, shape: TableShape, merge: Merge) -> None:

@@ -74,10 +74,11 @@ class Staging:
             faults += faults_of(refusals, taken, target)
         return faults
 
-    def analyze(self) -> None:
-        """Give the planner of the server statistics of the staged records."""
+    def analyze(self, merge: Merge) -> None:
+        """Give the planner of the server statistics of the keys of staged records."""
+        keys = sql.SQL(", ").join(map(sql.Identifier, (*merge.key, *merge.second_key)))
         for name in self._names():
-            self.session.run(sql.SQL("ANALYZE {}").format(sql.Identifier(self.schema, name)))
+            self.session.run(sql.SQL("ANALYZE {} ({})").format(sql.Identifier(self.schema, name), keys))
 
     def drop(self) -> None:
         """Drop the tables that exist."""
