@@ -9,6 +9,7 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import ColumnNames, CreateTable, Reconciliation
+from ladingd.data.databases.registry import target_of
 from tests.contract.imports import OTHER, Pier
 
 if TYPE_CHECKING:
@@ -30,6 +31,26 @@ def test_a_missing_table_is_refused_on_demand(pier: Pier) -> None:
     assert pier.imported("a,b\n1,x\n").inserted == 1
     assert pier.run(pier.plan("a,b\n2,y\n", create=CreateTable.NEVER), OTHER).inserted == 1
     assert pier.rows() == [(1, "x"), (2, "y")]
+
+
+def test_a_missing_table_is_refused_with_the_closest_names(pier: Pier) -> None:
+    pier.database.sql(
+        'CREATE TABLE "Customers" (a INTEGER)', "CREATE TABLE costumer (a INTEGER)", "CREATE TABLE x (a INTEGER)"
+    )
+    spec = pier.spec("a,b\n1,x\n", create=CreateTable.NEVER)
+    spec = replace(spec, target=replace(spec.target, table="costumers"))
+    with pytest.raises(
+        InvalidSpec, match=r"no table 'costumers'; did you mean '(Customers|costumer)' or '(Customers|costumer)'\? "
+    ):
+        pier.transfer.plan(spec)
+
+
+def test_the_tables_of_a_database_are_listed(pier: Pier) -> None:
+    target = target_of(pier.database.connection, pier.transfer.work_dir)
+    assert [*target.tables()] == []
+    pier.imported("a,b\n1,x\n")
+    pier.database.sql('CREATE TABLE "L\'ading _x" (a INTEGER)', "CREATE VIEW v AS SELECT * FROM t")
+    assert [*target.tables()] == [("", "L'ading _x"), ("", "t")]
 
 
 def test_columns_are_called_in_snake_case(pier: Pier) -> None:

@@ -90,6 +90,11 @@ class Target(ABC):
         """The table to import into; None if it is missing. Raises InvalidSpec if it cannot be imported into."""
 
     @abstractmethod
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """The schema and name of each table, in order. The default schema is empty. The ledger's tables are left out,
+        and those of schemas that the account may not use."""
+
+    @abstractmethod
     def check_type(self, kind: FieldType) -> None:
         """Raises ValueError if no column can store this type."""
 

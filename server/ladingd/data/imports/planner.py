@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from ladingd.core.clock import utc_now
@@ -20,6 +21,7 @@ from ladingd.data.imports.selection import named_in_spec, select
 from ladingd.data.mapping.expressions import variables_of
 from ladingd.data.mapping.matching import FIELD
 from ladingd.data.mapping.reconciliation import check_operation
+from ladingd.data.values.names import fold
 from ladingd.data.values.null_words import wanted
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def plan_import(
     check_operation(spec.reconciliation)
     table = target.table(spec.target)
     if table is None and spec.create is CreateTable.NEVER:
-        raise InvalidSpec(FIELD, f"there is no table {spec.target.table!r}; --create auto creates it")
+        raise _no_table(spec, target)
     plan = ImportPlan(
         files=(),
         columns=(),
@@ -92,6 +94,15 @@ def plan_import(
     mapped = with_columns(plan, spec, sample, target, table, path=first.file.name, by_name=first.outline.named)
     notes = (*plan.notes, *mapped.notes)
     return replace(mapped.plan, detected=describe(mapped.plan, examined, mapped.null_words), notes=notes)
+
+
+def _no_table(spec: ImportSpec, target: Target) -> InvalidSpec:
+    wanted = spec.target
+    names = [name for schema, name in target.tables() if schema == wanted.schema]
+    close = get_close_matches(fold(wanted.table), map(fold, names), n=3)
+    there = [name for name in names if fold(name) in close]
+    said = f"; did you mean {' or '.join(map(repr, there))}?" if there else ";"
+    return InvalidSpec(FIELD, f"there is no table {wanted.table!r}{said} --create auto creates it")
 
 
 def _window(spec: ImportSpec, *, has_lines: bool) -> Window:

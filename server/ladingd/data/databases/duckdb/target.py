@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 _ROWS = "SELECT count(*) FROM {table}"
 # The values of a default, as text.
 _DEFAULTS = "SELECT CAST({text} AS VARCHAR) FROM (SELECT CAST(({default}) AS {type}) AS value FROM range(?))"
+# All tables but those of the ledger, with an empty name of the default schema.
+_TABLES = """
+SELECT CASE schema_name WHEN ? THEN '' ELSE schema_name END, table_name FROM duckdb_tables()
+WHERE database_name = current_database() AND NOT internal AND NOT temporary AND lower(schema_name) <> lower(?)
+ORDER BY 1, 2
+"""
 # Adds a column that is NULL in all rows.
 _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} {type}"
 _CREATE = "CREATE TABLE {table} ({columns})"
@@ -78,6 +84,12 @@ class DuckdbTarget(Target):
         if shape.kind != "table":
             raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; records go into tables only")
         return _as_target(shape)
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        if not is_there(self.path):
+            return []
+        with self._connected(read_only=True) as database:
+            return [(schema, name) for schema, name in database.rows(_TABLES, (DEFAULT_SCHEMA, self.ledger_schema))]
 
     def check_type(self, kind: FieldType) -> None:
         """Accepts every type."""

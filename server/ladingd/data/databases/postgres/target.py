@@ -66,6 +66,14 @@ NAME_BYTES = 63
 _PRIVILEGES = """
 SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = %s
 """
+# The tables that are no partitions, with an empty name of the default schema.
+_TABLES = """
+SELECT CASE n.nspname WHEN %s THEN '' ELSE n.nspname END, c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname NOT IN ('information_schema', %s)
+    AND n.nspname !~ '^pg_' AND has_schema_privilege(n.oid, 'USAGE')
+ORDER BY 1, 2
+"""
 # Whether the account may change the table, and who owns it.
 _OWNER = "SELECT pg_has_role(relowner, 'USAGE'), relowner::regrole::text FROM pg_class WHERE oid = %s"
 # What the account may do with the rows of a table, and whether it has rules.
@@ -130,6 +138,11 @@ class PostgresTarget(Target):
         if shape.kind != "table":
             raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
         return replace(_as_target(shape, sequences), uniques=uniques, entangled=entangled)
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        with connected(self.address, read_only=True) as session:
+            found = session.rows(_TABLES, (DEFAULT_SCHEMA, self.ledger_schema))
+        return [(schema, name) for schema, name in found]
 
     def check_type(self, kind: FieldType) -> None:
         """Accepts every type."""

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from ladingd.data.values.converters import Reading
 
 
+# All tables but those of SQLite and of the ledger.
+_TABLES = r"""
+SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
+    AND name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE 'lading\_%' ESCAPE '\' ORDER BY name
+"""
 # Adds a column that is NULL in all rows. Its type follows.
 _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} "
 # The expressions of the defaults of a table's columns.
@@ -80,6 +85,12 @@ class SqliteTarget(Target):
         others = ", ".join(sorted(str(other) for (other,) in keys))
         note = f"foreign keys of {shape.name} (to {others}) are not checked, as SQLite does not by default"
         return replace(_as_target(shape), notes=(note,) if others else ())
+
+    def tables(self) -> Sequence[tuple[str, str]]:
+        if not is_there(self.path):
+            return []
+        with connected(self.path, read_only=True) as database:
+            return [("", name) for (name,) in database.rows(_TABLES)]
 
     def check_type(self, kind: FieldType) -> None:
         if kind.kind is Kind.DECIMAL and kind.scale > EXACT_DIGITS:
