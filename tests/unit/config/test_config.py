@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.config import ConfigError, Settings, load
+from ladingd.config.settings import defaults
 from ladingd.core.access import Role
+from ladingd.data.databases.connection import connections_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,15 @@ def test_without_a_word_only_the_socket_is_served_and_it_is_for_admins(file: Pat
     settings = loaded(file, "")
     assert settings.tls is None
     assert settings.socket_role == "admin"
+
+
+def test_a_connection_allows_hooks_only_if_it_says_so(file: Path) -> None:
+    text = '[connections.a]\nurl = "sqlite:////a"\n[connections.b]\nurl = "sqlite:////b"\nhooks = true\n'
+    connections = connections_of(loaded(file, text).connections)
+    assert {name: connection.hooks for name, connection in connections.items()} == {"a": False, "b": True}
+    assert defaults(user=True)["connections"]["local"]["hooks"], (
+        "a user's own database and daemon belong to the same user"
+    )
 
 
 def test_tls_whole(file: Path) -> None:
