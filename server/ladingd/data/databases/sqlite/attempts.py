@@ -16,7 +16,15 @@ import numpy as np
 
 from ladingd.core.errors import TargetRefused
 from ladingd.data.databases.sqlite import session as database
-from ladingd.data.databases.sqlite.session import Session, TableShape, alone, placed, quoted, technical
+from ladingd.data.databases.sqlite.session import (
+    RecordRefused,
+    Session,
+    TableShape,
+    alone,
+    placed,
+    quoted,
+    technical,
+)
 from ladingd.data.databases.sqlite.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -64,6 +72,37 @@ class Attempts(Session):
             cursor = self._connection.execute(sql)
             found = len(cursor.fetchall()) if cursor.description else None
         return found if cursor.rowcount < 0 else cursor.rowcount
+
+    def stream(self, sql: str, values: Sequence[object] = ()) -> Iterator[list[tuple[Any, ...]]]:
+        """Execute a query, and yield its result in blocks."""
+        with _translated():
+            cursor = self._connection.execute(sql, values)
+            while rows := cursor.fetchmany(_BLOCK):
+                yield rows
+
+    def write(self, sql: str, values: Sequence[object] = ()) -> int:
+        """Execute a statement that writes rows of records. Returns their number.
+
+        Raises RecordRefused if the table refuses one of them. Then only a savepoint undoes what a trigger has done.
+        """
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & _PRIMARY not in _BLAMED or not self._connection.in_transaction:
+                raise technical(error) from error
+            raise RecordRefused(str(error)) from error
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo a block if it fails."""
+        self.run("SAVEPOINT lading")
+        try:
+            yield
+        except BaseException:
+            self.run("ROLLBACK TO lading")
+            self.run("RELEASE lading")
+            raise
+        self.run("RELEASE lading")
 
     @contextmanager
     def limited(self, forbidden: frozenset[int]) -> Iterator[None]:

@@ -86,7 +86,7 @@ def load(database: Database, job_uid: str, batch: Batch, known: Experience) -> F
     shape = _shape(database, batch)
     if shape.triggers:
         raise OnlyTryingTells
-    batch, changed = _keepable(batch, shape)
+    batch, changed = storable(batch, shape)
     loading = _Loading(database=database, job_uid=job_uid, shape=shape, batch=batch)
     verdicts = loading.run(probed=known.probe(batch.chunk.ordinal))
     if verdicts:
@@ -99,7 +99,7 @@ def load_each(attempts: Attempts, batch: Batch, known: Experience) -> Faults:
     if not batch.records.num_rows:
         return Faults.of([])
     shape = _shape(attempts, batch)
-    batch, changed = _keepable(batch, shape)
+    batch, changed = storable(batch, shape)
     verdicts = attempts.insert_each(shape, batch.records)
     if verdicts or shape.triggers:
         known.tried = batch.chunk.ordinal
@@ -114,7 +114,7 @@ def _shape(transaction: Session, batch: Batch) -> TableShape:
     return shape
 
 
-def _keepable(batch: Batch, shape: TableShape) -> tuple[Batch, Faults]:
+def storable(batch: Batch, shape: TableShape) -> tuple[Batch, Faults]:
     """The batch as the table will store it, without texts that the table would change to other numbers."""
     by_name = {column.name: column for column in shape.columns}
     columns = list(batch.records.columns)

@@ -110,6 +110,11 @@ class TableShape:
     triggers: tuple[str, ...]
     """The CREATE statements of its triggers."""
     columns: tuple[TableColumn, ...]
+    is_strict: bool = False
+
+    def column(self, name: str) -> TableColumn | None:
+        """The column with this name."""
+        return next((column for column in self.columns if column.name == name), None)
 
     @property
     def rowid(self) -> str | None:
@@ -193,6 +198,7 @@ class Session(ABC):
             declaration="".join(sql for kind_of, sql in statements if kind_of == "table"),
             triggers=tuple(sql for kind_of, sql in statements if kind_of == "trigger"),
             columns=tuple(columns),
+            is_strict=bool(strict),
         )
 
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable, TechnicalError
 from ladingd.data.databases.commit import Merged, OutcomeUnknown, Transaction
+from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.sqlite import ledger
-from ladingd.data.databases.sqlite.attempts import attempting
+from ladingd.data.databases.sqlite.attempts import Attempts, attempting
 from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
+from ladingd.data.databases.sqlite.collations import BINARY, collations
 from ladingd.data.databases.sqlite.converters import sqlite_reading
 from ladingd.data.databases.sqlite.courtesy import courteous
 from ladingd.data.databases.sqlite.hooks import SqliteHook
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
-from ladingd.data.databases.sqlite.session import Session, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, uniques
+from ladingd.data.databases.sqlite.merge import DEFAULTS, SliceMerge
+from ladingd.data.databases.sqlite.session import Database, Session, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.staging import Staging
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
 from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
-from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
+from ladingd.data.values.types import EXACT_DIGITS, Affinity, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,8 +51,6 @@ SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'
 """
 # Adds a column that is NULL in all rows. Its type follows.
 _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} "
-# The expressions of the defaults of a table's columns.
-_DEFAULTS = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value IS NOT NULL"
 # The values of a default, as text.
 _EVALUATED = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?),
@@ -64,6 +67,8 @@ class SqliteTarget(Target):
     work_dir: WorkDir
 
     column_limit = 2000  # sqlite.org/limits.html
+    # Every slice writes into most pages of the table, so there should be few.
+    slice_bytes = 256 << 20
 
     def table(self, table: Table) -> TargetTable | None:
         check_name(table)
@@ -77,14 +82,21 @@ class SqliteTarget(Target):
         with connected(self.path, read_only=True) as database:
             shape = database.shape(table.table)
             keys = database.rows('SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (table.table,))
-        if shape is None:
-            return None
+            if shape is None:
+                return None
+            found, odd = ([], False) if unusable(shape) else uniques(database, shape)
+            exact = frozenset() if unusable(shape) else _exact(database, shape)
         problem = unusable(shape)
         if problem is not None:
             raise InvalidSpec(FIELD, problem)
         others = ", ".join(sorted(str(other) for (other,) in keys))
         note = f"foreign keys of {shape.name} (to {others}) are not checked, as SQLite does not by default"
-        return replace(_as_target(shape), notes=(note,) if others else ())
+        return replace(
+            _as_target(shape, exact),
+            uniques=tuple(found),
+            entangled=odd or bool(shape.triggers),
+            notes=(note,) if others else (),
+        )
 
     def tables(self) -> Sequence[tuple[str, str]]:
         if not is_there(self.path):
@@ -139,6 +151,8 @@ class SqliteTarget(Target):
             _prepare_table(database, plan, used=bool(entries))
             if plan.columns:
                 shape = _shape(database, plan)
+                if plan.merge is not None:
+                    Staging(session=database, job_uid=job_uid).create(shape, plan, anew=not entries)
                 if entries and ledger.identity(database, job_uid) is not None:
                     recognise(database, self.path, job_uid, shape)
                 else:  # The job has no rows yet, or an older version of the daemon began it.
@@ -160,7 +174,7 @@ class SqliteTarget(Target):
 
     def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
         with connected(self.path, read_only=True) as database:
-            known = database.rows(_DEFAULTS, (plan.target.table,))
+            known = database.rows(DEFAULTS, (plan.target.table,))
             return {
                 name: [value for (value,) in database.rows(_EVALUATED.format(default=default), (numbers[name],))]
                 for name, default in known
@@ -170,18 +184,35 @@ class SqliteTarget(Target):
     @contextmanager
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> Iterator[Opening]:
         known = experience(self.path, job_uid)
-        beginning = _Beginning(path=self.path, job_uid=job_uid, known=known, each=known.attempt(chunk.ordinal))
+        beginning = _Beginning(
+            path=self.path,
+            job_uid=job_uid,
+            known=known,
+            ordinal=chunk.ordinal,
+            merges=plan.merge is not None,
+            each=known.attempt(chunk.ordinal),
+        )
         with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
             yield beginning.begin
 
     def check_merge(self, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with connected(self.path, read_only=True) as database:
+            shape, merge = _shape(database, plan), plan.merge
+            if merge is not None and not is_guarded(database, shape, merge):
+                try:
+                    check_unique(database, shape, merge)
+                except TargetRefused as refused:
+                    raise InvalidSpec("reconciliation.key", refused.message) from refused
 
     def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
+            ledger.check_attempt(database, job_uid, attempt)
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
+            Staging(session=database, job_uid=job_uid).drop()
+            database.commit()
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
@@ -196,6 +227,7 @@ class SqliteTarget(Target):
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if ledger.exists(database):
+                Staging(session=database, job_uid=job_uid).drop()
                 ledger.forget(database, job_uid)
                 database.commit()
 
@@ -208,7 +240,17 @@ class SqliteTarget(Target):
         return False
 
 
-def _as_target(shape: TableShape) -> TargetTable:
+def _exact(database: Session, shape: TableShape) -> frozenset[str]:
+    """The columns in which two values are equal exactly if they are identical."""
+    known = collations(database, shape)
+    return frozenset(
+        column.name
+        for column in shape.columns
+        if column.affinity is Affinity.INTEGER or (column.affinity is Affinity.TEXT and known[column.name] == BINARY)
+    )
+
+
+def _as_target(shape: TableShape, exact: frozenset[str] = frozenset()) -> TargetTable:
     return TargetTable(
         name=shape.name,
         columns=tuple(
@@ -220,6 +262,7 @@ def _as_target(shape: TableShape) -> TargetTable:
                 optional=column.optional,
                 generated=column.generated,
                 defaulted=column.optional and not column.nullable,
+                exact=column.name in exact,
             )
             for column in shape.columns
         ),
@@ -262,16 +305,20 @@ class _Beginning:
     path: Path
     job_uid: str
     known: Experience
+    ordinal: int
+    merges: bool
+    """Whether staged records are merged, which needs Python's own sqlite3."""
     each: bool
-    """Whether to try records one by one with Python's own sqlite3."""
+    """Whether to try records one by one, which needs it too."""
 
     @contextmanager
     def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
-        if self.each and batch is not None:
-            with attempting(self.path) as attempts:
-                yield SqliteTransaction(self, attempts, partial(load_each, attempts))
-            return
+        merges = batch is None and self.merges
         try:
+            if merges or (self.each and batch is not None and batch.plan.merge is None):
+                with attempting(self.path) as attempts:
+                    yield SqliteTransaction(self, attempts, partial(load_each, attempts))
+                return
             with connected(self.path) as database:
                 yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
         except OnlyTryingTells:
@@ -306,10 +353,34 @@ class SqliteTransaction(Transaction):
         return faults
 
     def stage(self, batch: Batch) -> Faults:
-        raise NotImplementedError
+        merge, database = batch.plan.merge, self._session
+        if merge is None or not isinstance(database, Database):
+            raise AssertionError("the batch is not for the staging")
+        shape = _shape(database, batch.plan)
+        recognise(database, self._opening.path, self._opening.job_uid, shape)
+        return Staging(session=database, job_uid=self._opening.job_uid).append(database, shape, batch, merge)
 
     def merge(self, plan: ImportPlan, number: int) -> Merged:
-        raise NotImplementedError
+        opening, attempts = self._opening, self._session
+        if plan.merge is None or not isinstance(attempts, Attempts):
+            raise AssertionError("the plan has no merge")
+        shape = _shape(attempts, plan)
+        recognise(attempts, opening.path, opening.job_uid, shape)
+        merge = SliceMerge(
+            session=attempts,
+            shape=shape,
+            stage=Staging(session=attempts, job_uid=opening.job_uid).table(number),
+            merge=plan.merge,
+            columns=plan.columns,
+            careful=opening.each,
+            rejects=SliceRejects(columns=plan.columns),
+        )
+        with nullcontext() if plan.merge.deletes else nothing_vanishing(attempts, shape):
+            merged = merge.run()
+        if opening.each and len(merged.faults):
+            opening.known.tried = opening.ordinal
+        keep(attempts, opening.path, opening.job_uid, shape)
+        return merged
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         ledger.count(self._session, job_uid, chunk, counts)

@@ -1,0 +1,52 @@
+"""The rejected records of a slice, in columns: all of its records may be rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from ladingd.core.job import Connector
+from ladingd.core.plan import Column
+from ladingd.data.rejects.fault import Faults
+from ladingd.data.rejects.lines import shortened
+from ladingd.data.values.casting import VALUE_CAP
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SliceRejects:
+    """Collects the rejects of a slice. Their indexes are places, see `staging.places`."""
+
+    columns: Sequence[Column]
+    """The columns of the plan."""
+    _parts: list[Faults] = field(default_factory=list)
+
+    def add(
+        self,
+        places: Sequence[int],
+        code: str,
+        messages: Sequence[str],
+        column: str = "",
+        values: Sequence[str | None] = (),
+    ) -> None:
+        """Reject the records at these places. ``column`` is the column of the table that caused it, if it is one, and
+        ``values`` are its fields as text."""
+        source = next((each.source for each in self.columns if each.target == column), "")
+        told = shortened(pa.array([value or "" for value in values], pa.string()), VALUE_CAP) if source else ""
+        self._parts.append(
+            Faults.alike(
+                np.array(places, np.int64),
+                code=code,
+                message=pa.array(messages, pa.string()),
+                column=source,
+                value=told,
+                connector=Connector.DATABASE,
+            )
+        )
+
+    @property
+    def faults(self) -> Faults:
+        """All of them."""
+        return Faults(pa.concat_batches([Faults.of([]).columns, *(part.columns for part in self._parts)]))

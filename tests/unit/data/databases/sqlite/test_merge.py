@@ -1,0 +1,200 @@
+"""SQLite: staged records are merged into a table by a key."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ladingd.core.errors import InvalidSpec, TargetRefused
+from ladingd.core.spec import Doubles, Duplicates, Operation, Reconciliation
+from ladingd.data.storage.work_dir import WorkDir
+from tests.contract.databases import SqliteDatabase
+from tests.contract.imports import OTHER, Pier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ladingd.core.bill import Counts
+
+
+PEOPLE = ("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+
+
+@pytest.fixture
+def pier(tmp_path: Path) -> Pier:
+    return Pier.of(SqliteDatabase(tmp_path / "harbour.db"), tmp_path / "files", WorkDir(directory=tmp_path / "work"))
+
+
+def by(*key: str, **options: Any) -> dict[str, Any]:
+    return {"reconciliation": Reconciliation(key=key, **options)}
+
+
+def merged(counts: Counts) -> dict[str, int]:
+    assert counts.balances
+    assert counts.pending == 0
+    names = ("inserted", "updated", "deleted", "unchanged", "rejected", "ignored_doubles", "doubles", "duplicates")
+    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
+
+
+def test_an_upsert_writes_what_is_new_or_differs(pier: Pier) -> None:
+    pier.database.sql(*PEOPLE)
+    counts = pier.imported("id,name\n1,a\n2,c\n3,d\n3,e\n", **by("id"))
+    assert merged(counts) == {
+        "inserted": 1,
+        "updated": 1,
+        "unchanged": 1,
+        "ignored_doubles": 1,
+        "doubles": 1,
+        "duplicates": 2,
+    }
+    assert pier.rows() == [(1, "a"), (2, "c"), (3, "e")]
+    assert not [name for name in pier.database.tables() if "stage" in name]
+
+
+OLD = [(1, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "rows"),
+    [
+        ({"operation": Operation.INSERT}, {"inserted": 1, "rejected": 1, "duplicates": 1}, [*OLD, (3, "d")]),
+        ({"operation": Operation.UPDATE}, {"updated": 1, "rejected": 1, "duplicates": 1}, [(1, "a"), (2, "c")]),
+        ({"operation": Operation.DELETE}, {"deleted": 1, "unchanged": 1, "duplicates": 1}, [(1, "a")]),
+        ({"operation": Operation.RECONCILE_ONLY}, {"unchanged": 1, "rejected": 1, "duplicates": 1}, OLD),
+        ({"duplicates": Duplicates.IGNORE}, {"inserted": 1, "unchanged": 1, "duplicates": 1}, [*OLD, (3, "d")]),
+    ],
+    ids=["insert", "update", "delete", "reconcile", "ignore"],
+)
+def test_an_operation_does_what_it_says(
+    pier: Pier, options: dict[str, Any], expected: dict[str, int], rows: list[tuple[int, str]]
+) -> None:
+    pier.database.sql(*PEOPLE)
+    assert merged(pier.imported("id,name\n2,c\n3,d\n", **by("id", **options))) == expected
+    assert pier.rows() == rows
+
+
+@pytest.mark.parametrize(
+    ("doubles", "names", "rejected"),
+    [(Doubles.UPDATE, ["z"], 0), (Doubles.IGNORE, ["x"], 0), (Doubles.REJECT, ["x"], 2), (Doubles.REJECT_ALL, [], 3)],
+)
+def test_doubles_are_those_of_the_collation(pier: Pier, doubles: Doubles, names: list[str], rejected: int) -> None:
+    pier.database.sql("CREATE TABLE t (code TEXT COLLATE NOCASE, name TEXT)")
+    counts = pier.imported("code,name\nA,x\na,y\nA,z\n", **by("code", doubles=doubles))
+    assert counts.rejected == rejected
+    assert counts.doubles == (3 if doubles is Doubles.REJECT_ALL else 2)
+    assert [name for _, name in pier.rows()] == names
+
+
+@pytest.mark.parametrize(
+    ("column", "kept", "text"),
+    [("name TEXT COLLATE NOCASE", "'a'", "A"), ("name TEXT COLLATE RTRIM", "'a'", '"a "'), ("name", "1.0", "1")],
+    ids=["case", "spaces", "type"],
+)
+def test_a_value_that_is_equal_and_not_identical_is_written(pier: Pier, column: str, kept: str, text: str) -> None:
+    pier.database.sql(f"CREATE TABLE t (id INTEGER PRIMARY KEY, {column})", f"INSERT INTO t VALUES (1, {kept})")
+    file, options = f"id,name\n1,{text}\n", by("id") | ({"types": {"name": "integer"}} if column == "name" else {})
+    assert merged(pier.imported(file, **options)) == {"updated": 1, "duplicates": 1}
+    assert merged(pier.run(pier.plan(file, **options), OTHER)) == {"unchanged": 1, "duplicates": 1}
+
+
+def test_a_refused_record_does_not_affect_the_others(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, age INTEGER CHECK (age < 100))",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+    )
+    counts = pier.imported("id,name,age\n1,c,1\n2,b,200\n3,c,3\n4,d,400\n5,e,5\n", **by("id"))
+    assert merged(counts) == {"inserted": 1, "updated": 1, "rejected": 3, "duplicates": 1}
+    assert pier.rows() == [(1, "c", 1), (2, "b", 2), (5, "e", 5)]
+
+
+async def test_a_reject_names_the_column_of_the_source(pier: Pier) -> None:
+    pier.database.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)", "INSERT INTO t VALUES (1, 'a')")
+    pier.imported("id,name\n1,a\n2,a\n3,c\n3,c\n", **by("id", doubles=Doubles.REJECT))
+    assert await pier.rejects(chunks=2) == [(3, "CONSTRAINT", "name"), (5, "DOUBLE", "id")]
+
+
+async def test_a_record_that_a_trigger_skips_is_rejected(pier: Pier) -> None:
+    pier.database.sql(
+        *PEOPLE,
+        "CREATE TRIGGER g BEFORE UPDATE ON t WHEN new.name = 'x' BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER h BEFORE INSERT ON t WHEN new.name = 'y' BEGIN SELECT RAISE(FAIL, 'no y'); END",
+    )
+    counts = pier.imported("id,name\n1,x\n2,c\n3,y\n4,d\n", **by("id"))
+    assert merged(counts) == {"inserted": 1, "updated": 1, "rejected": 2, "duplicates": 1}
+    assert await pier.rejects(chunks=2) == [(2, "IGNORED_BY_TRIGGER", ""), (4, "CONSTRAINT", "")]
+    assert pier.rows() == [(1, "a"), (2, "c"), (4, "d")]
+
+
+def test_an_unchanged_row_fires_no_trigger(pier: Pier) -> None:
+    pier.database.sql(
+        *PEOPLE,
+        "CREATE TABLE log (id)",
+        "CREATE TRIGGER g AFTER UPDATE ON t BEGIN INSERT INTO log VALUES (new.id); END",
+    )
+    pier.imported("id,name\n1,a\n2,c\n", **by("id"))
+    assert pier.database.sql("SELECT * FROM log") == [(2,)]
+
+
+def test_columns_keep_what_the_options_protect(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT)",
+        "INSERT INTO t VALUES (1, 'a', '', 'c'), (2, 'a', 'b', NULL)",
+    )
+    options = by("id", keep_if_source_empty=("a",), only_if_target_empty=("b",), on_insert_only=("c",))
+    pier.imported("id,a,b,c\n1,,x,x\n2,x,x,x\n3,x,x,x\n", **options)
+    assert pier.rows() == [(1, "a", "x", "c"), (2, "x", "b", None), (3, "x", "x", "x")]
+
+
+async def test_the_second_key_finds_records_without_the_first(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)",
+        "INSERT INTO t VALUES (1, 'a@x', 'a'), (2, 'b@x', 'b')",
+    )
+    counts = pier.imported(
+        "id,mail,name\n1,b@x,no\n2,b@x,two\n,a@x,one\n7,g@x,seven\n8,g@x,no\n,h@x,new\n",
+        **by("id", second_key=("mail",)),
+    )
+    assert merged(counts) == {"inserted": 2, "updated": 2, "rejected": 2, "duplicates": 2}
+    assert pier.rows() == [(1, "a@x", "one"), (2, "b@x", "two"), (7, "g@x", "seven"), (8, "h@x", "new")]
+    assert await pier.rejects(chunks=2) == [(2, "KEYS_DISAGREE", ""), (6, "KEYS_DISAGREE", "")]
+
+
+def test_the_default_of_a_key_is_taken_when_a_row_is_inserted(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (code TEXT NOT NULL DEFAULT (lower('X')), mail TEXT, name TEXT)",
+        "INSERT INTO t VALUES ('a', 'a@x', 'a')",
+    )
+    pier.imported("code,mail,name\n,a@x,b\n,b@x,c\n", **by("code", second_key=("mail",)))
+    assert pier.rows() == [("a", "a@x", "b"), ("x", "b@x", "c")]
+
+
+def test_a_key_that_is_not_unique_is_refused(pier: Pier) -> None:
+    pier.database.sql("CREATE TABLE t (code TEXT, name TEXT)", "INSERT INTO t VALUES ('a', 'x'), ('a', 'y')")
+    with pytest.raises(InvalidSpec, match=r"2 rows have \(code\) = \(a\)"):
+        pier.plan("code,name\na,b\n", **by("code"))
+    pier.database.sql("DELETE FROM t WHERE name = 'y'")
+    plan = pier.plan("code,name\na,b\n", **by("code"))
+    pier.database.sql("INSERT INTO t VALUES ('a', 'y')")
+    with pytest.raises(TargetRefused, match="not unique"):
+        pier.run(plan)
+
+
+def test_the_records_of_a_key_without_an_index_are_found(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (code TEXT, name TEXT CHECK (name <> 'bad'))", "INSERT INTO t VALUES ('a', 'x'), ('b', 'y')"
+    )
+    counts = pier.imported("code,name\na,z\nb,bad\nc,new\n", **by("code"))
+    assert merged(counts) == {"inserted": 1, "updated": 1, "rejected": 1, "duplicates": 1}
+    assert pier.rows() == [("a", "z"), ("b", "y"), ("c", "new")]
+    with closing(sqlite3.connect(pier.database.url.removeprefix("sqlite://"))) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'index'").fetchone() == (0,)
+
+
+def test_values_that_a_strict_table_refuses_are_rejected_when_they_are_staged(pier: Pier) -> None:
+    pier.database.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER) STRICT")
+    counts = pier.imported("id,n\n1,a\n2,2\n3,b\n4,4\n", types={"n": "text"}, **by("id"))
+    assert merged(counts) == {"inserted": 2, "rejected": 2}
+    assert pier.rows() == [(2, 2), (4, 4)]
