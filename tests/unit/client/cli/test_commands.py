@@ -598,3 +598,20 @@ async def watched(service: FakeService) -> None:
         return service.watchers == 1
 
     await until_async(condition, "a watcher")
+
+
+async def test_what_becomes_of_the_table_is_in_the_spec(service: FakeService, lading: Lading) -> None:
+    options = ("--create", "never", "--names", "snake", "--add-columns", "--provenance")
+    hooks = ("--before", "DELETE FROM t", "--before", "SELECT 1", "--after", "ANALYZE t")
+    assert (await lading("import", "a.csv", "--into", "t", *options, *hooks)).status == 0
+    spec = created(service).spec.import_spec
+    assert (spec.create, spec.names) == (spec_pb2.CREATE_TABLE_NEVER, spec_pb2.COLUMN_NAMES_SNAKE)
+    assert (spec.add_columns, spec.provenance) == (True, True)
+    assert (list(spec.before), list(spec.after)) == (["DELETE FROM t", "SELECT 1"], ["ANALYZE t"])
+
+
+async def test_options_of_the_table_take_only_their_words(lading: Lading) -> None:
+    for option in ("--create", "--names"):
+        result = await lading("import", "a.csv", "--into", "t", option, "perhaps")
+        assert result.status == 2
+        assert "perhaps" in result.err
