@@ -95,9 +95,15 @@ class SliceStatements:
         )
 
     def _differs(self) -> str:
-        """Whether a row would get other values. Text is compared without collation, and 1 is not 1.0."""
+        """Whether a row would get other values. Text is compared without collation, and 1 is not 1.0.
+
+        A record that changes nothing else leaves the provenance of its row as it is.
+        """
         pairs = []
+        provenance = {column.target for column in self.columns if column.provenance is not None}
         for name, value in self._new():
+            if name in provenance:
+                continue
             there, column = f"t.{quoted(name)}", self.shape.column(name)
             pairs.append((f"{value} COLLATE BINARY", there))
             if column is not None and column.affinity is Affinity.BLOB:  # Other columns keep only one of both.
