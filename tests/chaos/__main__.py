@@ -22,7 +22,7 @@ from tests.chaos.forms import CSV, Form
 from tests.chaos.killing import kill_at_random
 from tests.chaos.outcome import Difference
 from tests.chaos.stopping import stop_at_random
-from tests.chaos.striking import FATAL, HOOKS, IN_CHUNK, strike_chunk, strike_hook, strike_recovery
+from tests.chaos.striking import FATAL, HOOKS, IN_CHUNK, strike_chunk, strike_columns, strike_hook, strike_recovery
 from tests.chaos.trial import Trial
 from tests.harness.postgres import PostgresProcess
 
@@ -141,9 +141,11 @@ async def _strike(trials: Sequence[Trial]) -> int:
         for action in FATAL:
             for moment in IN_CHUNK[trial.database.name]:
                 await strike_chunk(trial, moment, action)
+                _say(f"{trial.database.name:8} {action:5} {moment}: as undisturbed")
             for hook in range(HOOKS):
                 await strike_hook(trial, hook, action)
-                _say(f"{trial.database.name:8} {action:5} {moment}: as undisturbed")
+            await strike_columns(trial, action)
+            _say(f"{trial.database.name:8} {action:5} in hooks and while columns are added: as undisturbed")
             await strike_recovery(trial, action)
             _say(f"{trial.database.name:8} {action:5} at every step of the recovery: as undisturbed")
     return 0

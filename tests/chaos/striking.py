@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.chaos.failpoint import Action, Moment
 from tests.chaos.outcome import Difference
-from tests.chaos.records import CHUNK_RECORDS
+from tests.chaos.records import CHUNK_RECORDS, NAMES
 from tests.chaos.trial import OUTAGE
 from tests.harness.waiting import until_async
 
@@ -55,6 +56,8 @@ IN_HOOK = (Moment.HOOK_RUN, Moment.HOOK_COMMITTED)
 """In a hook."""
 HOOKS = 4
 """The hooks of a job: half of them run before it, and half of them after it."""
+PROVENANCE = 4
+"""The columns of provenance."""
 DEATHS, BETWEEN = 2, 8
 """How often the daemon is killed while all forms are imported, and the unharmed passes before each time."""
 
@@ -97,6 +100,22 @@ async def strike_hook(trial: Trial, hook: int, action: Action) -> list[Failure]:
     assert sorted(trial.database.rows(marks)) == [(number,) for number in range(HOOKS)]
     assert not (difference := Difference.between(undisturbed, outcome)), f"hook {hook}, {action}: {difference}"
     return run.failures
+
+
+async def strike_columns(trial: Trial, action: Action) -> None:
+    """Strike while columns are added to the table, and before the daemon knows it. Raises AssertionError if the outcome
+    differs in more than the new columns."""
+    undisturbed = await trial.undisturbed(CHUNKS)
+    moments = (Moment.COLUMNS, Moment.COLUMNS_ADDED)
+    trial.failpoints.disarm()
+    for moment in moments:
+        trial.failpoints.arm(moment, action)
+    run = await trial.begin(CHUNKS, provenance=True)
+    outcome = await trial.finish(run, forgiven=FORGIVEN[action])
+    assert {strike.moment for strike in trial.failpoints.strikes()} == set(moments)
+    assert {len(row) for row in trial.database.rows(run.table)} == {len(NAMES) + PROVENANCE}
+    outcome = replace(outcome, rows=Counter(row[: len(NAMES)] for row in outcome.rows.elements()))
+    assert not (difference := Difference.between(undisturbed, outcome)), f"columns, {action}: {difference}"
 
 
 async def strike_form(trial: Trial, form: Form) -> None:

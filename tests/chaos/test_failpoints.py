@@ -12,6 +12,7 @@ from tests.chaos.striking import (
     HOOKS,
     IN_CHUNK,
     strike_chunk,
+    strike_columns,
     strike_daemon,
     strike_export,
     strike_form,
@@ -66,6 +67,11 @@ async def test_a_worker_that_hangs_and_is_killed_by_hand(trial: Trial, moment: M
 @pytest.mark.parametrize("hook", range(HOOKS))
 async def test_a_worker_that_is_killed_in_a_hook(trial: Trial, hook: int) -> None:
     assert await strike_hook(trial, hook, Action.KILL) == []
+
+
+@pytest.mark.parametrize("trial", [*IN_CHUNK], indirect=True)
+async def test_a_worker_that_is_killed_while_it_adds_columns(trial: Trial) -> None:
+    await strike_columns(trial, Action.KILL)
 
 
 async def test_a_defect_in_a_hook(trial: Trial) -> None:

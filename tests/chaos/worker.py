@@ -39,10 +39,16 @@ install(
         Failpoint(moment=Moment.HOOK_RUN, side=Side.AFTER, place=f"{SQLITE}.hooks:SqliteHook.execute"),
         Failpoint(moment=Moment.HOOK_RUN, side=Side.AFTER, place=f"{DUCKDB}.hooks:DuckdbHook.execute"),
         Failpoint(moment=Moment.HOOK_COMMITTED, side=Side.AFTER, place="ladingd.data.databases.hooks:Hook.run"),
+        Failpoint(
+            moment=Moment.COLUMNS_ADDED,
+            side=Side.AFTER,
+            place="ladingd.data.imports.importer:TableImport.add_columns",
+        ),
         *(
-            Failpoint(moment=Moment.BEGIN, side=Side.BEFORE, place=f"{module}:check_table")
-            for module in (*preload(), f"{DUCKDB}.target")
+            Failpoint(moment=moment, side=Side.BEFORE, place=f"{module}:{name}")
+            for module in {*preload(), f"{DUCKDB}.target"}
             if module.endswith(".target")
+            for moment, name in ((Moment.BEGIN, "check_table"), (Moment.COLUMNS, "missing_columns"))
         ),
     )
 )
