@@ -230,7 +230,7 @@ def test_records_that_the_table_refuses_are_rejected_and_the_others_are_merged(p
         f"CREATE TABLE t (id {port.database.key}, mail VARCHAR(20) UNIQUE, n INTEGER CHECK (n <> 7))",
         "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
     )
-    counts, codes = merged(port, "id,mail,n\n1,a,7\n2,z,20\n3,c,3\n4,a,4\n5,e,7\n6,f,6\n7,f,7\n8,h,8\n")
+    counts, codes = merged(port, "id,mail,n\n1,a,7\n2,z,20\n3,c,3\n4,a,4\n5,e,7\n6,f,6\n7,f,70\n8,h,8\n")
     assert codes == {1: check, 4: port.database.codes["UNIQUE"], 5: check, 7: port.database.codes["UNIQUE"]}
     assert port.database.sql("SELECT * FROM t ORDER BY id") == [
         (1, "a", 1), (2, "z", 20), (3, "c", 3), (6, "f", 6), (8, "h", 8)
