@@ -117,6 +117,8 @@ class Counters:
     rejects: int = 0
     doubles: int = 0
     duplicates: int = 0
+    removed: int = 0
+    """Rows of the table that an import with ``replace`` removed. They are no records."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

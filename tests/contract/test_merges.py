@@ -302,3 +302,91 @@ def test_an_empty_field_of_a_column_that_may_not_be_empty_keeps_the_value_of_a_r
     counts, codes = merged(port, "id,name\n1,\n2,\n3,c\n", wanted)
     assert (counts.inserted, counts.unchanged, codes) == (1, 1, {2: port.database.codes["NOT NULL"]})
     assert port.database.sql("SELECT * FROM t ORDER BY id") == [(1, "a"), (3, "c")]
+
+
+def replaced(port: Port, text: str, **options: Any) -> tuple[Counts, dict[int, str]]:
+    """Replace rows of the table by the records of a file. Returns the counts, and the codes of the rejects."""
+    return merged(port, text, options.pop("wanted", Reconciliation()), replace=True, **options)
+
+
+def test_records_replace_all_rows(port: Port) -> None:
+    port.database.sql("CREATE TABLE t (id BIGINT, n BIGINT)", "INSERT INTO t VALUES (1, 1), (1, 1), (3, 3)")
+    counts, codes = replaced(port, "id,n\n1,1\n2,2\n2,2\n4,x\n")
+    assert sorted(port.database.sql("SELECT * FROM t")) == [(1, 1), (2, 2), (2, 2)]
+    assert (counts.inserted, counts.removed, codes) == (3, 3, {4: "NOT_AN_INTEGER"})
+
+
+def test_records_replace_rows_by_key_and_leave_the_same_ones(port: Port) -> None:
+    port.database.sql(
+        f"CREATE TABLE t (id {port.database.key}, n BIGINT)", "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)"
+    )
+    counts, codes = replaced(port, "id,n\n1,1\n2,5\n4,4\n2,6\n", wanted=UPSERT)
+    assert sorted(port.database.sql("SELECT * FROM t")) == [(1, 1), (2, 6), (4, 4)]
+    assert codes == {}
+    assert (counts.inserted, counts.updated, counts.unchanged, counts.removed, counts.ignored_doubles) == (
+        1,
+        1,
+        1,
+        1,
+        1,
+    )
+
+
+def test_a_record_that_the_table_refuses_leaves_no_old_row_behind(port: Port) -> None:
+    port.database.sql(
+        f"CREATE TABLE t (id {port.database.key}, n BIGINT CHECK (n < 9))",
+        "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)",
+    )
+    counts, codes = replaced(port, "id,n\n1,1\n2,9\n", wanted=UPSERT)
+    assert codes == {2: port.database.codes["CHECK"]}
+    assert (port.database.sql("SELECT * FROM t"), counts.removed) == ([(1, 1)], 2)
+
+
+def test_a_part_of_the_table_is_replaced(port: Port) -> None:
+    port.database.sql(
+        "CREATE TABLE t (day DATE, n BIGINT)",
+        "INSERT INTO t VALUES ('2026-01-01', 1), ('2026-01-02', 2), ('2026-01-02', 3)",
+    )
+    options: dict[str, Any] = {"where": "DAY = :day and n is not null", "variables": {"day": "2026-01-02"}}
+    counts, codes = replaced(port, "day,n\n2026-01-02,4\n2026-01-03,5\n2026-01-02,\n", **options)
+    assert [n for (n,) in port.database.sql("SELECT n FROM t ORDER BY n")] == [1, 4]
+    assert codes == {2: "OUTSIDE_PART", 3: "OUTSIDE_PART"}
+    assert (counts.inserted, counts.removed) == (1, 2)
+
+
+def test_a_part_is_replaced_by_key_and_other_parts_stay(port: Port) -> None:
+    port.database.sql(
+        f"CREATE TABLE t (id {port.database.key}, part VARCHAR(9), n BIGINT)",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2), (3, 'b', 3)",
+    )
+    counts, codes = replaced(port, "id,part,n\n1,b,7\n2,b,8\n4,b,9\n", wanted=UPSERT, where="part in ('b')")
+    assert sorted(port.database.sql("SELECT * FROM t")) == [(1, "a", 1), (2, "b", 8), (4, "b", 9)]
+    assert (codes, counts.inserted, counts.updated, counts.removed) == ({1: "OUTSIDE_PART"}, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ("n", "is a value and no condition"),
+        ("n =", "is no condition"),
+        ("n = (select 1)", "is not allowed in a condition"),
+        ("lower(n) = 'x'", "is not allowed in a condition"),
+        ("n = 1; drop table t", "no single condition"),
+        ("other.n = 1", "is not allowed in a condition"),
+        ("m = 1", "the files fill no column 'm'"),
+        ("n = :day", "there is no variable 'day'"),
+    ],
+)
+def test_a_condition_says_nothing_else(port: Port, where: str, problem: str) -> None:
+    port.database.sql("CREATE TABLE t (id BIGINT, n BIGINT)")
+    with pytest.raises(InvalidSpec, match=problem) as refused:
+        replaced(port, "id,n\n1,1\n", where=where)
+    assert refused.value.field == "where"
+
+
+def test_a_value_in_a_condition_stays_a_value(port: Port) -> None:
+    port.database.sql("CREATE TABLE t (id BIGINT, name VARCHAR(40))", "INSERT INTO t VALUES (1, 'x'), (2, 'y')")
+    options: dict[str, Any] = {"where": "name = $name", "variables": {"name": "x' or '1' = '1"}}
+    counts, _ = replaced(port, "id,name\n5,x' or '1' = '1\n", **options)
+    assert sorted(port.database.sql("SELECT * FROM t")) == [(1, "x"), (2, "y"), (5, "x' or '1' = '1")]
+    assert counts.removed == 0

@@ -26,7 +26,7 @@ from lading_client.model import (
     WatchKind,
 )
 
-_COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
+_COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates", "removed")
 _BILL = tuple(field.name for field in fields(Bill))
 _STATES = enum_values(State, job_pb2.State.DESCRIPTOR, "STATE_")
 _LEVELS = enum_values(JournalLevel, job_pb2.JournalLevel.DESCRIPTOR, "JOURNAL_LEVEL_")

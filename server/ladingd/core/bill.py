@@ -33,6 +33,8 @@ class Counts:
     warnings: int = 0
     doubles: int = 0
     duplicates: int = 0
+    removed: int = 0
+    """Rows of the table that a replacing import deleted because no record has their key. They are no records."""
     pending: int = 0
     """Records that are staged for a later phase: +n when n records are staged, -n when they are merged. So every chunk
     balances, and the sum of a finished job is 0."""

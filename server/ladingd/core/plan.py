@@ -253,6 +253,12 @@ class Merge:
     slices: int = 1
     sliced_by: tuple[str, ...] = ()
     """The columns of the key whose values decide on the slice. Empty: there is one slice."""
+    replace: bool = False
+    """The records take the place of rows: those that no record has the key of are deleted; without a key, all rows."""
+    rows: str = ""
+    """The rows that are replaced: a condition in the SQL of the database, in which ``t`` is the table. Empty: all."""
+    records: str = ""
+    """The same condition about a record ``s``. Others are rejected."""
 
     @property
     def inserts(self) -> bool:
@@ -274,7 +280,7 @@ class Merge:
     @property
     def makes_unique(self) -> bool:
         """Whether all rows that it makes have a key, and each has another one."""
-        return self.inserts and not self.second_key
+        return self.inserts and bool(self.key) and not self.second_key
 
     def decides_on(self, column: str) -> bool:
         """Whether an empty field of a column has a meaning for the merge, so that it must stay empty until then."""

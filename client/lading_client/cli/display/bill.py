@@ -79,6 +79,9 @@ def ending(
             took += f", {figures.number(job.progress.records_per_second)} records/s"
     lines = [f"{head}: {route(job)}{took}", ""]
     lines += bill_lines(job.bill)
+    if job.counters.removed:
+        rows = "row of the table was" if job.counters.removed == 1 else "rows of the table were"
+        lines += ["", f"  {figures.number(job.counters.removed)} {rows} removed"]
     if found := detected(journal):
         lines += ["", f"detected: {found}"]
     if job.failure is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lading_client.model import Job, JournalEntry
 
-_COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates")
+_COUNTERS = ("processed", "success", "empty", "errors", "warnings", "rejects", "doubles", "duplicates", "removed")
 
 
 def _file(job: Job) -> str:

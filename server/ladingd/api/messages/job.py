@@ -83,6 +83,7 @@ def counters_message(counts: Counts, total: int | None) -> job_pb2.Counters:
         rejects=counts.rejected,
         doubles=counts.doubles,
         duplicates=counts.duplicates,
+        removed=counts.removed,
     )
 
 

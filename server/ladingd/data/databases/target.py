@@ -76,6 +76,8 @@ class Target(ABC):
     TargetRefused. Their messages hold no secret.
     """
 
+    dialect: ClassVar[str]
+    """What sqlglot calls its SQL."""
     slice_bytes: ClassVar[int] = 160 << 20
     """About how many bytes of files a slice of staged records comes from."""
     column_limit: ClassVar[int]

@@ -24,13 +24,26 @@ _FILES = 20
 """How many files the line names. It counts the rest."""
 
 
+def _fate(plan: ImportPlan) -> str:
+    """What the import does to the table."""
+    if plan.create_table:
+        return "created"
+    merge = plan.merge
+    if merge is None:
+        return "appended to"
+    if merge.replace:
+        return "some rows are replaced" if merge.rows else "all rows are replaced"
+    keys = " or ".join(", ".join(map(_shown, key)) for key in (merge.key, merge.second_key) if key)
+    return f"{merge.operation.lower().replace('_', ' ')} by {keys}"
+
+
 def describe(plan: ImportPlan, files: Sequence[Examination], null_words: Sequence[str] = ()) -> str:
     """How the files are read, where their records go, and which findings are uncertain."""
     first = next(each for each in files if each.outline.names)
     parts = {
         **({"files": _files(files, first)} if len(files) > 1 else {}),
         **first.outline.detected,
-        "table": f"{_shown(plan.target.table)} ({'created' if plan.create_table else 'appended to'})",
+        "table": f"{_shown(plan.target.table)} ({_fate(plan)})",
         "columns": _columns(plan),
     }
     filled = {column.source for column in plan.columns if column.from_file}

@@ -252,8 +252,7 @@ def _with_calculated(
 
 def _with_merge(plan: ImportPlan, spec: ImportSpec, table: TargetTable | None, target: Target) -> ImportPlan:
     """The plan with the phase that merges staged records, if there is one."""
-    size = sum(file.fingerprint.size for file in plan.files)
-    merge = planned_merge(spec.reconciliation, plan.columns, table, size, target.slice_bytes)
+    merge = planned_merge(spec, plan, table, target)
     if merge is None:
         return plan
     if table is None and merge.makes_unique:

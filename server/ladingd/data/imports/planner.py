@@ -57,7 +57,7 @@ def plan_import(
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     words, typed_words = wanted(spec.null_words)
-    check_operation(spec.reconciliation)
+    check_operation(spec)
     table = target.table(spec.target)
     if table is None and spec.create is CreateTable.NEVER:
         raise _no_table(spec, target)

@@ -97,7 +97,7 @@ class CompiledMapping:
     def _without_key(self, converted: Sequence[pa.Array]) -> list[int]:
         """The rows that have an empty field in the key, and in the second key if there is one."""
         merge = self.plan.merge
-        if merge is None:
+        if merge is None or not merge.key:
             return []
         places = {column.target: place for place, column in enumerate(self.plan.columns)}
         missing = [

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
+from ladingd.data.mapping.condition import condition_of
 from ladingd.data.values.names import fold
 from ladingd.data.values.types import FieldType, Kind, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ladingd.core.plan import Column
-    from ladingd.core.spec import Reconciliation
-    from ladingd.data.databases.target import TargetTable
+    from ladingd.core.plan import Column, ImportPlan
+    from ladingd.core.spec import ImportSpec, Reconciliation
+    from ladingd.data.databases.target import Target, TargetTable
 
 _EXACT = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID})
 """Kinds of values of a new table that are equal exactly if they are identical."""
@@ -24,8 +25,15 @@ _SMALL = 16 << 20
 """Up to this many bytes, files have one slice."""
 
 
-def check_operation(wanted: Reconciliation) -> None:
+def check_operation(spec: ImportSpec) -> None:
     """Check what needs neither file nor table. Raises InvalidSpec."""
+    wanted = spec.reconciliation
+    if spec.where and not spec.replace:
+        raise InvalidSpec("where", "says which rows are replaced, so it needs --replace")
+    if spec.replace and not (inserts(wanted) and wanted.duplicates in (Duplicates.DEFAULT, Duplicates.UPDATE)):
+        raise InvalidSpec("replace", "makes rows of all records: leave out --operation and --duplicates")
+    if spec.replace and wanted.second_key:
+        raise InvalidSpec("reconciliation.second_key", "does not work with --replace: choose one key")
     if wanted.key:
         return
     if wanted.operation not in (Operation.DEFAULT, Operation.INSERT):
@@ -54,18 +62,19 @@ def _operation(wanted: Reconciliation) -> Operation:
     return wanted.operation
 
 
-def planned_merge(
-    wanted: Reconciliation, columns: Sequence[Column], table: TargetTable | None, size: int, slice_bytes: int
-) -> Merge | None:
-    """The merge of an import of files of this size in bytes; None without a key. ``table``: None if it will be created.
+def planned_merge(spec: ImportSpec, plan: ImportPlan, table: TargetTable | None, target: Target) -> Merge | None:
+    """The merge of an import; None if its records go straight into the table. ``table``: None if it will be created.
 
     Raises InvalidSpec.
     """
-    if not wanted.key:
+    wanted, columns = spec.reconciliation, plan.columns
+    if not (wanted.key or spec.replace):
         return None
     operation = _operation(wanted)
     duplicates = wanted.duplicates
-    if duplicates is Duplicates.DEFAULT:
+    if spec.replace:
+        duplicates = Duplicates.UPDATE
+    elif duplicates is Duplicates.DEFAULT:
         duplicates = Duplicates.REJECT if operation is Operation.INSERT else Duplicates.UPDATE
     key = _columns("key", wanted.key, columns, table)
     second_key = _columns("second_key", wanted.second_key, columns, table)
@@ -81,12 +90,16 @@ def planned_merge(
                 raise InvalidSpec(
                     f"reconciliation.{field}", f"{name} is a column of the key, which updates never change"
                 )
+    size = sum(file.fingerprint.size for file in plan.files)
     exact = [name for name in key if _is_exact(name, columns, table)]
-    slices = 1
-    if exact and not second_key and size > _SMALL and _is_independent(key, table):
+    slices = 1  # A replacement is one transaction.
+    if exact and not spec.replace and not second_key and size > _SMALL and _is_independent(key, table):
         slices = 2
-        while slices * slice_bytes < size:
+        while slices * target.slice_bytes < size:
             slices *= 2
+    part = None
+    if spec.where:
+        part = condition_of(spec.where, [column.target for column in columns], plan.variables, target.dialect)
     return Merge(
         operation=operation,
         key=key,
@@ -96,6 +109,9 @@ def planned_merge(
         **policies,
         slices=slices,
         sliced_by=tuple(exact) if slices > 1 else (),
+        replace=spec.replace,
+        rows=part.rows if part else "",
+        records=part.records if part else "",
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ladingd.core.bill import total
 from ladingd.core.errors import (
     DiskFull,
     InvalidSpec,
@@ -171,6 +172,8 @@ class Execution:
         """Complete the current phase and begin the next one."""
         job = self._job
         phase, chunks = self._supply.phase, await self._supply.of_phase(job)
+        if job.plan.merges(phase + 1):  # A replacement would leave an empty table.
+            check_not_all_rejected(total(chunk.counts for chunk in self._reckoning.tally.committed))
         for note in await self._supply.advance(job, chunks):
             await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(phase, chunks)

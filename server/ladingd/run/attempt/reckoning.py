@@ -112,7 +112,8 @@ def bill_notice(counts: Counts) -> tuple[Level, str, str]:
     }
     said = ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
     records = f"{counts.read:,} record{'' if counts.read == 1 else 's'}"
-    return Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}"
+    removed = f"; {counts.removed:,} rows of the table removed" if counts.removed else ""
+    return Level.INFO, "BILL", f"{records} read: {said or 'nothing to do'}{removed}"
 
 
 def nulls_notice(nulls: Mapping[str, int]) -> tuple[Level, str, str]:

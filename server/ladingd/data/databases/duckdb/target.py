@@ -58,6 +58,7 @@ class DuckdbTarget(Target):
     work_dir: WorkDir
     ledger_schema: str = "lading"
 
+    dialect = "duckdb"
     column_limit = 10_000  # DuckDB has no limit; with more columns a chunk holds few records.
 
     def table(self, table: Table) -> TargetTable | None:

@@ -53,6 +53,15 @@ DELETE FROM {stage} s USING (
     SELECT {key}, {kept} AS kept FROM {stage} s WHERE {complete} GROUP BY {key} HAVING count(*) > 1
 ) d WHERE {same} AND {complete} AND s.{place} IS DISTINCT FROM d.kept
 """
+# Counts the staged records if there is no key.
+_COUNT_ALL = "SELECT count(*) FROM {stage}"
+# Removes the records that a replacement of a part of the table has no place for.
+_REMOVE_OUTSIDE = "DELETE FROM {stage} s WHERE ({part}) IS NOT TRUE RETURNING s.{place}"
+_REMOVE_FOUND_OUTSIDE = "DELETE FROM {stage} s USING {table} t WHERE {match} AND ({part}) IS NOT TRUE"
+# Deletes the rows that a replacement has no record for.
+_DELETE_REPLACED = "DELETE FROM {table} t WHERE {part} AND NOT EXISTS (SELECT FROM {stage} s WHERE {match})"
+# Makes rows of all records.
+_INSERT_ALL = "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s"
 # Removes the records that the table has already, or lacks.
 _REMOVE_FOUND = "DELETE FROM {stage} s USING {table} t WHERE {complete} AND {match}"
 _REMOVE_MISSING = "DELETE FROM {stage} s WHERE {complete} AND NOT EXISTS (SELECT FROM {table} t WHERE {match})"
@@ -129,7 +138,9 @@ class Key:
         return sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in self.columns)
 
     def equal(self, one: str = "t", other: str = "s") -> sql.Composable:
-        """Whether two rows have the same key."""
+        """Whether two rows have the same key. Without a key, no two rows do."""
+        if not self.columns:
+            return _FALSE
         pairs = [(sql.Identifier(one, name), sql.Identifier(other, name)) for name in self.columns]
         return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(*pair) for pair in pairs)
 
@@ -157,12 +168,26 @@ class SliceMerge:
         """Merge the slice. Raises TargetRefused if a key is not unique in the table."""
         session = self.session
         session.run(f"SET LOCAL work_mem = '{_WORK_MEM}'")
-        if not self.indexed:
+        key, merge = Key.first(self.merge), self.merge
+        if merge.replace or not self.indexed:
             session.run(sql.SQL(_LOCK).format(table=self.shape.identifier))
-            check_unique(session, self.shape, self.merge)
-        staged = self._merge_by(Key.first(self.merge))
-        if self.merge.second_key:
-            staged += self._merge_by(Key.second(self.merge))
+        if not self.indexed:
+            check_unique(session, self.shape, merge)
+        staged = 0
+        if merge.replace:
+            staged += self._reject_outside(key)
+            self._delete_replaced(key)
+        staged += self._merge_by(key)
+        if merge.second_key:
+            staged += self._merge_by(Key.second(merge))
+        if merge.replace and self._faults:
+            if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
+                raise TargetRefused(
+                    f"all {staged:,} records were rejected, so table {self.shape.name} was left as it is: "
+                    f"{self._faults[0].field('message')[0]}"
+                )
+            if key.columns:  # Rows whose records were rejected since the first time.
+                self._delete_replaced(key)
         if self.merge.inserts:
             move_past_staged(session, self.shape, self._written, self.stage)
         faults = Faults.joined(self._faults)
@@ -177,7 +202,10 @@ class SliceMerge:
     def _merge_by(self, key: Key) -> int:
         """Merge the records that are found by one of the keys. Returns their number."""
         parts = {"stage": self.stage, "key": key.of("s"), "complete": key.complete}
-        staged, keys = self.session.rows(sql.SQL(_COUNT).format(**parts))[0]
+        if key.columns:
+            staged, keys = self.session.rows(sql.SQL(_COUNT).format(**parts))[0]
+        else:
+            staged = keys = self.session.rows(sql.SQL(_COUNT_ALL).format(**parts))[0][0]
         left = staged if staged == keys else staged - self._remove_doubles(key)
         if left and not (self._tried(key, left) or self._tried(key, left)):  # The second try sees new keys of others.
             left -= self._remove_settled(key)
@@ -205,6 +233,35 @@ class SliceMerge:
         self._numbers.clear()
         self._numbers.update(numbers)
         return False
+
+    # Replacements
+
+    def _reject_outside(self, key: Key) -> int:
+        """Reject the records that do not belong to the part of the table that is replaced. Returns their number."""
+        if not self.merge.records:
+            return 0
+        name, part = self.shape.name, sql.SQL(self.merge.records)
+        query = sql.SQL(_REMOVE_OUTSIDE).format(stage=self.stage, part=part, place=_PLACE)
+        places = [place for (place,) in self.session.rows(query)]
+        message = f"does not belong to the part of table {name} that is replaced"
+        self._fault(places, "OUTSIDE_PART", [message] * len(places))
+        if not key.columns:
+            return len(places)
+        found = sql.SQL(_REMOVE_FOUND_OUTSIDE).format(
+            stage=self.stage, table=self.shape.identifier, match=key.equal(), part=sql.SQL(self.merge.rows)
+        )
+        message = f"is in table {name} already, outside of the part that is replaced"
+        return len(places) + self._reject(found, key, "OUTSIDE_PART", message)
+
+    def _delete_replaced(self, key: Key) -> None:
+        """Delete the rows that are replaced, but for those whose key a record has."""
+        query = sql.SQL(_DELETE_REPLACED).format(
+            table=self.shape.identifier,
+            part=sql.SQL(f"({self.merge.rows})") if self.merge.rows else _TRUE,
+            stage=self.stage,
+            match=key.equal(),
+        )
+        self._numbers["removed"] += self.session.run(query)
 
     # Records that the options decide on
 
@@ -322,7 +379,7 @@ class SliceMerge:
         """Write the records of a source, all or none, and count them. Raises _Skipped."""
         merge, session = self.merge, self.session
         inserted = updated = deleted = 0
-        expected = self._expected(key, source) if self.shape.acts or self.shape.policed else None
+        expected = self._expected(key, source, total) if self.shape.acts or self.shape.policed else None
         if merge.deletes:
             deleted = session.run(sql.SQL(_DELETE).format(**self._parts(key, source)))
         elif merge.inserts or merge.updates:
@@ -342,6 +399,8 @@ class SliceMerge:
     def _upsert(self, key: Key, source: sql.Composable) -> tuple[int, int]:
         """Returns the numbers of inserted and of updated rows."""
         session, parts, merge = self.session, self._parts(key, source), self.merge
+        if not key.columns:
+            return session.run(sql.SQL(_INSERT_ALL).format(**parts)), 0
         updates = merge.updates and bool(self._changeable)
         if session.server_version >= _RETURNING_ACTIONS:
             changed = sql.SQL(_CHANGED).format(**parts) if updates else sql.SQL("WHEN MATCHED THEN DO NOTHING")
@@ -352,9 +411,11 @@ class SliceMerge:
         updated = session.run(sql.SQL(_UPDATE).format(**parts)) if updates else 0
         return session.run(sql.SQL(_INSERT).format(**parts)) if merge.inserts else 0, updated
 
-    def _expected(self, key: Key, source: sql.Composable) -> tuple[int, int, int]:
+    def _expected(self, key: Key, source: sql.Composable, total: int) -> tuple[int, int, int]:
         """How many rows should be inserted, updated and deleted."""
         merge = self.merge
+        if not key.columns:
+            return total, 0, 0
         query = sql.SQL(_EXPECTED).format(**self._parts(key, source), mark=sql.Identifier(key.columns[0]))
         new, changed, there = self.session.rows(query)[0]
         return new if merge.inserts else 0, changed if merge.updates else 0, there if merge.deletes else 0

@@ -113,6 +113,7 @@ class PostgresTarget(Target):
     work_dir: WorkDir
     ledger_schema: str = "lading"
 
+    dialect = "postgres"
     column_limit = 1600  # "PostgreSQL Limits" in the manual
     name_bytes = NAME_BYTES
     reserved_names = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
@@ -470,7 +471,10 @@ def _check_changes(session: Session, shape: TableShape, plan: ImportPlan) -> Non
     select, update, delete, ruled = session.rows(_RIGHTS, (shape.oid,))[0]
     needed = {"SELECT": not select}
     if merge is not None:
-        needed |= {"UPDATE": merge.updates and not update, "DELETE": merge.deletes and not delete}
+        needed |= {
+            "UPDATE": merge.updates and bool(merge.key) and not update,
+            "DELETE": (merge.deletes or merge.replace) and not delete,
+        }
     if lacking := [right for right, lacks in needed.items() if lacks]:
         account = sql.Identifier(session.user)
         rights = sql.SQL(", ".join(lacking))

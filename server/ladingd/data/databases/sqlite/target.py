@@ -66,6 +66,7 @@ class SqliteTarget(Target):
     path: Path
     work_dir: WorkDir
 
+    dialect = "sqlite"
     column_limit = 2000  # sqlite.org/limits.html
     # Every slice writes into most pages of the table, so there should be few.
     slice_bytes = 256 << 20
