@@ -16,7 +16,7 @@ BALANCED = COUNTS.map(lambda counts: replace(counts, read=counts.accounted))
 
 # read = inserted + updated + deleted + unchanged + rejected + filtered + ignored doubles + empty + pending
 PARTS = ("inserted", "updated", "deleted", "unchanged", "rejected", "filtered", "ignored_doubles", "empty", "pending")
-BESIDE = ("errors", "warnings", "doubles", "duplicates")
+BESIDE = ("errors", "warnings", "doubles", "duplicates", "removed")
 
 
 def test_every_number_is_a_part_of_the_bill_or_beside_it() -> None:
