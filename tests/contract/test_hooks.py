@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -207,6 +209,35 @@ def test_a_hook_is_not_left_out_and_not_run_twice(yard: Yard, moment: str, error
     assert not waiting
     assert yard.run(attempt=2).rows == 2
     assert yard.marks() == 2
+
+
+def test_however_often_attempts_end_each_hook_runs_once_and_in_order(yard: Yard) -> None:
+    chance = random.Random(14)
+    moments = ["claim", "execute", "count", "before commit", "commit"]
+    for job in range(8):
+        uid, first = f"job {job}", job * 10
+        hooks = [
+            Hook(name=f"before {place}", sql=f"INSERT INTO marks VALUES ({first + place})")
+            for place in range(1, chance.randint(2, 4))
+        ]
+        for attempt in itertools.count(1):
+            waiting = [chance.choice(moments)] if chance.random() < 0.8 and attempt < 9 else []
+
+            def strike(now: str, waiting: list[str] = waiting) -> None:
+                if waiting == [now] and chance.random() < 0.5:
+                    waiting.clear()
+                    raise chance.choice([Strike(), OutcomeUnknown(TargetUnavailable("gone"))])
+
+            try:
+                for hook in hooks:
+                    hook.run(uid, attempt, struck(yard, strike), unchecked)
+            except Strike:
+                there = yard.database.sql(f"SELECT n FROM marks WHERE n BETWEEN {first} AND {first + 9} ORDER BY n")
+                assert there == [(first + place,) for place in range(1, len(there) + 1)]
+                continue
+            break
+        there = yard.database.sql(f"SELECT n FROM marks WHERE n BETWEEN {first} AND {first + 9} ORDER BY n")
+        assert there == [(first + place,) for place in range(1, len(hooks) + 1)]
 
 
 def test_two_calls_at_once_run_a_hook_once(yard: Yard) -> None:

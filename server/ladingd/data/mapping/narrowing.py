@@ -12,6 +12,8 @@ _INTEGERS = {
     )
     for name in names
 }
+_ENUM = "ENUM("
+_LABELS = re.compile(r"'(?:[^']|'')*'")
 _UNLIMITED = frozenset({"TEXT", "VARCHAR", "CHARACTER VARYING", "NUMERIC", ""})
 """Types that accept every value of a narrower type, if they declare no limit."""
 _DECIMALS = frozenset({"NUMERIC", "DECIMAL"})
@@ -19,6 +21,8 @@ _DECIMALS = frozenset({"NUMERIC", "DECIMAL"})
 
 def is_narrower(now: str, before: str) -> bool:
     """Whether a type accepts fewer values than the one before, or other ones. Both are spelled by the same database."""
+    if now.startswith(_ENUM) and before.startswith(_ENUM):
+        return not set(_LABELS.findall(before)) <= set(_LABELS.findall(now))
     (base, numbers), (old_base, old_numbers) = _parsed(now), _parsed(before)
     if base != old_base:
         if base in _UNLIMITED and not numbers:

@@ -37,6 +37,7 @@ from ladingd.data.mapping.narrowing import is_narrower
         ("", "INTEGER", True),
         ("INTEGER", "", False),
         ("ENUM('a', 'b(1)')", "ENUM('a')", True),
+        ("ENUM('a')", "ENUM('a', 'b''c')", False),
     ],
 )
 def test_narrower_types(before: str, now: str, narrower: bool) -> None:
