@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +11,7 @@ from ladingd.data.databases.commit import BatchCommit, SliceCommit
 from ladingd.data.values.types import FieldType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from ladingd.core.bill import Counts
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
 
+
+Defaults = Mapping[str, Sequence[tuple["str | None", int]]]
+"""By the name of a column, the values of its default as text, and how often each was the result."""
 
 Attempt = tuple[str, int]
 """The uid of a job, and the number of its attempt."""
@@ -143,8 +147,8 @@ class Target(ABC):
         """Shut out earlier attempts and return the committed chunks. Creates nothing."""
 
     @abstractmethod
-    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
-        """The defaults of columns of the table, by name and as text, evaluated so many times each."""
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Defaults:
+        """The defaults of columns of the table, evaluated so many times each."""
 
     def write(
         self,

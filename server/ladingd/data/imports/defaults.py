@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ladingd.data.databases.target import Target
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.values.converters import Reading
+    from ladingd.data.values.positions import Positions
 
 
 def with_defaults(batch: Batch, target: Target, readings: Sequence[Reading]) -> Batch:
@@ -34,16 +35,17 @@ def with_defaults(batch: Batch, target: Target, readings: Sequence[Reading]) -> 
     }
     if not empty:
         return batch
-    texts = target.defaults(batch.plan, {batch.plan.columns[place].target: count for place, count in empty.items()})
+    found = target.defaults(batch.plan, {batch.plan.columns[place].target: count for place, count in empty.items()})
     columns = list(batch.records.columns)
     for place in empty:
-        defaults = pa.array(texts[batch.plan.columns[place].target], pa.string())
-        columns[place] = _filled(columns[place], cast(defaults, readings[place]).values)
+        texts, times = zip(*found[batch.plan.columns[place].target], strict=True)
+        values = cast(pa.array(texts, pa.string()), readings[place]).values
+        columns[place] = _filled(columns[place], values, np.repeat(np.arange(len(times)), times))
     return replace(batch, records=pa.RecordBatch.from_arrays(columns, names=batch.records.schema.names))
 
 
-def _filled(values: pa.Array, defaults: pa.Array) -> pa.Array:
-    """The values with one default after another in place of their nulls."""
+def _filled(values: pa.Array, defaults: pa.Array, chosen: Positions) -> pa.Array:
+    """The values with the ``chosen`` defaults in place of their nulls, one after the other."""
     if defaults.type != values.type:
         try:
             defaults = defaults.cast(values.type)
@@ -51,5 +53,5 @@ def _filled(values: pa.Array, defaults: pa.Array) -> pa.Array:
             # The database parses the values. They are text because of special ones, such as infinity.
             values, defaults = as_text(values), as_text(defaults)
     places = np.arange(len(values))
-    places[pc.is_null(values).to_numpy(zero_copy_only=False)] = len(values) + np.arange(len(defaults))
+    places[pc.is_null(values).to_numpy(zero_copy_only=False)] = len(values) + chosen
     return pa.concat_arrays([values, defaults]).take(pa.array(places))

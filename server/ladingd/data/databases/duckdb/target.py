@@ -17,7 +17,7 @@ from ladingd.data.databases.duckdb.hooks import DuckdbHook
 from ladingd.data.databases.duckdb.ledger import Ledger
 from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
-from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 # The number of rows. DuckDB knows it without reading the rows.
 _ROWS = "SELECT count(*) FROM {table}"
 # The values of a default, as text.
-_DEFAULTS = "SELECT CAST({text} AS VARCHAR) FROM (SELECT CAST(({default}) AS {type}) AS value FROM range(?))"
+_DEFAULTS = """
+SELECT CAST({text} AS VARCHAR), count(*) FROM (SELECT CAST(({default}) AS {type}) AS value FROM range(?)) GROUP BY 1
+"""
 # All tables but those of the ledger, with an empty name of the default schema.
 _TABLES = """
 SELECT CASE schema_name WHEN ? THEN '' ELSE schema_name END, table_name FROM duckdb_tables()
@@ -156,7 +158,7 @@ class DuckdbTarget(Target):
             database.commit()
         return entries
 
-    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Defaults:
         with self._connected(linger=True) as database:
             shape = _shape(database, plan)
             columns = [column for column in shape.columns if column.name in numbers]
@@ -301,11 +303,11 @@ def _as_target(shape: TableShape) -> TargetTable:
     )
 
 
-def _evaluated(database: Database, column: TableColumn, number: int) -> list[str | None]:
-    """The default of a column as text, evaluated so many times."""
+def _evaluated(database: Database, column: TableColumn, number: int) -> list[tuple[str | None, int]]:
+    """The values of the default of a column as text, evaluated so many times, and how often each was the result."""
     text = column.type.expression("value")
     values = _DEFAULTS.format(text=text, default=column.default or "NULL", type=column.type.declared)
-    return [value for (value,) in database.rows(values, (number,))]
+    return [(value, times) for value, times in database.rows(values, (number,))]
 
 
 def _shape(database: Database, plan: ImportPlan) -> TableShape:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from ladingd.data.databases.postgres.catalog import TableShape
     from ladingd.data.databases.postgres.session import Session
+    from ladingd.data.databases.target import Defaults
 
 # The expression of each column's default, as the type of the column. An identity takes its values from a sequence.
 _EXPRESSIONS = """
@@ -20,7 +21,10 @@ SELECT a.attname, format('CAST((%%s) AS %%s)::text', CASE WHEN a.attidentity = '
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = %s AND a.attname = ANY (%s)
 """
-_VALUES = "SELECT {expression} FROM generate_series(1, {number})"
+# A default that does not change has one value, and needs no row for each time.
+_VALUES = """
+SELECT value, count(*) FROM (SELECT {expression} AS value FROM generate_series(1, {number})) made GROUP BY value
+"""
 
 
 def expressions(session: Session, shape: TableShape, names: Collection[str]) -> dict[str, sql.SQL]:
@@ -28,14 +32,9 @@ def expressions(session: Session, shape: TableShape, names: Collection[str]) -> 
     return {name: sql.SQL(expression) for name, expression in session.rows(_EXPRESSIONS, (shape.oid, list(names)))}
 
 
-def evaluate(session: Session, shape: TableShape, numbers: Mapping[str, int]) -> dict[str, list[str | None]]:
-    """The defaults of columns as text, evaluated so many times each."""
+def evaluate(session: Session, shape: TableShape, numbers: Mapping[str, int]) -> Defaults:
+    """The defaults of columns, evaluated so many times each."""
     return {
-        name: [
-            value
-            for (value,) in session.rows(
-                sql.SQL(_VALUES).format(expression=expression, number=sql.Literal(numbers[name]))
-            )
-        ]
+        name: session.rows(sql.SQL(_VALUES).format(expression=expression, number=sql.Literal(numbers[name])))
         for name, expression in expressions(session, shape, numbers).items()
     }

@@ -38,7 +38,7 @@ from ladingd.data.databases.postgres.sequences import ColumnSequence, column_seq
 from ladingd.data.databases.postgres.session import Address, Session, connected
 from ladingd.data.databases.postgres.staging import Staging, forbidden
 from ladingd.data.databases.postgres.types import admitting, declaration
-from ladingd.data.databases.target import Attempt, ReadingsOutdated, Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Defaults, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
@@ -279,7 +279,7 @@ class PostgresTarget(Target):
             self._staging(session, job_uid).drop()
             session.commit()
 
-    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Defaults:
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
             found = evaluate(session, _shape(session, plan.target), numbers)
             session.commit()  # A rollback would not undo the use of a sequence, but that of other functions.

@@ -25,7 +25,7 @@ from ladingd.data.databases.sqlite.merge import DEFAULTS, SliceMerge
 from ladingd.data.databases.sqlite.session import Database, Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.staging import Staging
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
-from ladingd.data.databases.target import Attempt, Target, TargetColumn, TargetTable
+from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, Affinity, FieldType, Kind, of_declaration, parse
@@ -55,7 +55,8 @@ _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} "
 _EVALUATED = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?),
     made (value) AS MATERIALIZED (SELECT ({default}) FROM numbers)
-SELECT CASE typeof(value) WHEN 'blob' THEN '\\x' || hex(value) ELSE CAST(value AS TEXT) END FROM made
+SELECT CASE typeof(value) WHEN 'blob' THEN '\\x' || hex(value) ELSE CAST(value AS TEXT) END, count(*)
+FROM made GROUP BY 1
 """
 
 
@@ -173,11 +174,14 @@ class SqliteTarget(Target):
             database.commit()
         return entries
 
-    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Mapping[str, Sequence[str | None]]:
+    def defaults(self, plan: ImportPlan, numbers: Mapping[str, int]) -> Defaults:
         with connected(self.path, read_only=True) as database:
             known = database.rows(DEFAULTS, (plan.target.table,))
             return {
-                name: [value for (value,) in database.rows(_EVALUATED.format(default=default), (numbers[name],))]
+                name: [
+                    (value, times)
+                    for value, times in database.rows(_EVALUATED.format(default=default), (numbers[name],))
+                ]
                 for name, default in known
                 if name in numbers
             }
