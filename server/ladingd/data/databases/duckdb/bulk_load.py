@@ -70,7 +70,7 @@ def load(database: Database, shape: TableShape, batch: Batch, known: Experience)
     if search.left.size:
         search.bind()
         try:
-            inserted = database.insert(_insertion(shape, batch))
+            inserted = database.write(_insertion(shape, batch))
         except duckdb.ConstraintException as error:
             if likely:
                 raise TargetRefused(

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.data.databases.duckdb.session import quoted
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ladingd.data.databases.duckdb.catalog import TableShape
     from ladingd.data.databases.duckdb.session import Database
     from ladingd.data.values.positions import Positions
@@ -25,6 +29,11 @@ _MAIN = "main"
 _SEQUENCE = """
 SELECT start_value, last_value, increment_by, min_value, max_value FROM duckdb_sequences()
 WHERE database_name = current_database() AND lower(schema_name) = lower(?) AND lower(sequence_name) = lower(?)
+"""
+# The outer values of a column that 64 bits can hold.
+_EXTENT = """
+SELECT CAST(min({column}) AS BIGINT), CAST(max({column}) AS BIGINT) FROM {stage}
+WHERE {column} <= 9223372036854775807
 """
 # The next value is one step further. Neither this nor nextval is undone by a rollback.
 _ADVANCE = "SELECT setval(?, ?)"
@@ -39,6 +48,16 @@ def move_past(database: Database, shape: TableShape, records: pa.RecordBatch, in
         values = records.column(column.name)
         if pa.types.is_integer(values.type):
             _move(database, default["name"].replace("''", "'"), values.take(pa.array(inserted)))
+
+
+def move_past_staged(database: Database, shape: TableShape, names: Sequence[str], stage: str) -> None:
+    """Advance the sequences past the values of these columns in a staging."""
+    for column in shape.columns:
+        default = _NEXT.fullmatch(column.default or "")
+        if default is None or column.name not in names or not column.type.is_integer:
+            continue
+        found = database.rows(_EXTENT.format(column=quoted(column.name), stage=stage))
+        _move(database, default["name"].replace("''", "'"), pa.array([*found[0]], pa.int64()))
 
 
 def _move(database: Database, sequence: str, values: pa.Array) -> None:

@@ -109,9 +109,8 @@ class Database:
         with translated(self.path):
             return self._connection.execute(statement).fetchall()
 
-    def insert(self, sql: str) -> int:
-        """Execute an insert from the bound records. Returns the number of inserted rows. Raises
-        duckdb.ConstraintException."""
+    def write(self, sql: str) -> int:
+        """Execute a statement that writes rows. Returns their number. Raises duckdb.ConstraintException."""
         try:
             return int(self._connection.execute(sql).fetchall()[0][0])
         except duckdb.ConstraintException:

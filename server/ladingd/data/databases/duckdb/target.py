@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import InvalidSpec, TargetChanged, TargetUnavailable, TechnicalError
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable, TechnicalError
 from ladingd.data.databases.commit import Conflict, Merged, OutcomeUnknown, Transaction
 from ladingd.data.databases.duckdb.bulk_load import Experience, RecordRefused, experience, load
 from ladingd.data.databases.duckdb.catalog import DEFAULT_SCHEMA, has_schema, read_shape
 from ladingd.data.databases.duckdb.hooks import DuckdbHook
+from ladingd.data.databases.duckdb.keys import check_unique, is_exact, is_guarded, uniques
 from ladingd.data.databases.duckdb.ledger import Ledger
+from ladingd.data.databases.duckdb.merge import SliceMerge
 from ladingd.data.databases.duckdb.session import Database, connected, is_there, quoted, statement
+from ladingd.data.databases.duckdb.staging import Staging
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
+from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
@@ -82,11 +86,11 @@ class DuckdbTarget(Target):
             shape = read_shape(database, table)
             if shape is None and not has_schema(database, schema):
                 raise InvalidSpec("target.schema", f"there is no schema {schema!r}; create it first")
-        if shape is None:
-            return None
-        if shape.kind != "table":
-            raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; records go into tables only")
-        return _as_target(shape)
+            if shape is None:
+                return None
+            if shape.kind != "table":
+                raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; records go into tables only")
+            return _judged(database, shape)
 
     def tables(self) -> Sequence[tuple[str, str]]:
         if not is_there(self.path):
@@ -141,7 +145,10 @@ class DuckdbTarget(Target):
             entries = ledger.entries(job_uid)
             _prepare_table(database, plan, used=bool(entries))
             if plan.columns:
-                _recognise(database, ledger, job_uid, _shape(database, plan))
+                shape = _shape(database, plan)
+                if plan.merge is not None:
+                    self._staging(database, job_uid).create(shape, plan, anew=not entries)
+                _recognise(database, ledger, job_uid, shape)
             database.commit()
         return entries
 
@@ -174,18 +181,29 @@ class DuckdbTarget(Target):
             yield DuckdbTransaction(
                 database=database,
                 ledger=self._ledger(database),
+                staging=self._staging(database, job_uid),
                 job_uid=job_uid,
                 known=experience(self.path, job_uid),
             )
 
     def check_merge(self, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with self._connected(read_only=True) as database:
+            shape, merge = _shape(database, plan), plan.merge
+            if merge is not None and not is_guarded(database, shape, merge):
+                try:
+                    check_unique(database, shape, merge)
+                except TargetRefused as refused:
+                    raise InvalidSpec("reconciliation.key", refused.message) from refused
 
     def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with self._connected(linger=True) as database:
+            self._ledger(database).check_attempt(job_uid, attempt)
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
-        raise NotImplementedError
+        with self._connected() as database:
+            database.begin()
+            self._staging(database, job_uid).drop()
+            database.commit()
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         if plan.columns:
@@ -199,6 +217,7 @@ class DuckdbTarget(Target):
             ledger = self._ledger(database)
             if ledger.exists():
                 database.begin()
+                self._staging(database, job_uid).drop()
                 ledger.forget(job_uid)
                 database.commit()
 
@@ -207,6 +226,9 @@ class DuckdbTarget(Target):
 
     def _ledger(self, database: Database) -> Ledger:
         return Ledger(database=database, schema=self.ledger_schema)
+
+    def _staging(self, database: Database, job_uid: str) -> Staging:
+        return Staging(database=database, schema=self.ledger_schema, job_uid=job_uid)
 
     def _exists(self) -> bool:
         """Whether the file exists. Raises TargetUnavailable if its directory is missing too."""
@@ -236,6 +258,7 @@ class DuckdbTransaction(Transaction):
 
     database: Database
     ledger: Ledger
+    staging: Staging
     job_uid: str
     known: Experience
     claimed: tuple[str, int, int] | None = None
@@ -268,10 +291,34 @@ class DuckdbTransaction(Transaction):
             self.ledger.claim(*self.claimed)
 
     def stage(self, batch: Batch) -> Faults:
-        raise NotImplementedError
+        if batch.plan.merge is None:
+            raise AssertionError("the batch is not for the staging")
+        shape = _shape(self.database, batch.plan)
+        _recognise(self.database, self.ledger, self.job_uid, shape)
+        return self.staging.append(shape, batch, batch.plan.merge)
 
     def merge(self, plan: ImportPlan, number: int) -> Merged:
-        raise NotImplementedError
+        try:
+            return self._merge(plan, number, careful=False)
+        except RecordRefused:
+            self._begin_again()
+            return self._merge(plan, number, careful=True)
+
+    def _merge(self, plan: ImportPlan, number: int, *, careful: bool) -> Merged:
+        if plan.merge is None:
+            raise AssertionError("the plan has no merge")
+        shape = _shape(self.database, plan)
+        _recognise(self.database, self.ledger, self.job_uid, shape)
+        merge = SliceMerge(
+            database=self.database,
+            shape=shape,
+            stage=self.staging.table(number),
+            merge=plan.merge,
+            columns=plan.columns,
+            careful=careful,
+            rejects=SliceRejects(columns=plan.columns),
+        )
+        return merge.run()
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         self.ledger.count(job_uid, chunk, counts)
@@ -283,6 +330,18 @@ class DuckdbTransaction(Transaction):
             raise
         except TechnicalError as error:
             raise OutcomeUnknown(error) from error
+
+
+def _judged(database: Database, shape: TableShape) -> TargetTable:
+    """The table with what merges must know."""
+    table, found = _as_target(shape), uniques(database, shape)
+    itself = any(key.table.lower() == shape.name.lower() for key in shape.foreign_keys)
+    return replace(
+        table,
+        columns=tuple(replace(column, exact=is_exact(database, shape, column.name)) for column in table.columns),
+        uniques=tuple(found),
+        entangled=itself or len(found) < len(shape.uniques),
+    )
 
 
 def _as_target(shape: TableShape) -> TargetTable:

@@ -87,6 +87,11 @@ class ColumnType:
         return reading
 
     @property
+    def is_integer(self) -> bool:
+        """Whether its values are integers of at most 64 bits."""
+        return self.declared in _INTEGERS
+
+    @property
     def _name(self) -> str:
         return self.declared.lower() if self.declared in _INTEGERS and self.declared != "BIGINT" else ""
 

@@ -1,17 +1,15 @@
-"""The keys of a merge in SQL. ``s`` is the staging, ``t`` is the table."""
+"""What guards the keys of a merge."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import TargetRefused
+from ladingd.data.databases.merge_keys import Key, given
 from ladingd.data.databases.sqlite.collations import collations
 from ladingd.data.databases.sqlite.session import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ladingd.core.plan import Merge
     from ladingd.data.databases.sqlite.session import Session, TableShape
 
@@ -29,46 +27,6 @@ SELECT name FROM pragma_table_xinfo(?1) WHERE pk = 1 AND upper(type) = 'INTEGER'
     AND (SELECT count(*) FROM pragma_table_xinfo(?1) WHERE pk > 0) = 1
     AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
-    """One of the keys of a merge."""
-
-    columns: tuple[str, ...]
-    complete: str
-    """Whether a staged record is found by this key."""
-
-    @classmethod
-    def first(cls, merge: Merge) -> Key:
-        """The first key. All staged records have it, if there is no second one."""
-        return cls(columns=merge.key, complete=given(merge.key, "s") if merge.second_key else "1")
-
-    @classmethod
-    def second(cls, merge: Merge) -> Key:
-        """The key of records that lack the first one."""
-        return cls(columns=merge.second_key, complete=f"NOT ({given(merge.key, 's')})")
-
-    def of(self, alias: str) -> str:
-        """The columns: ``s.a, s.b``."""
-        return ", ".join(f"{alias}.{quoted(name)}" for name in self.columns)
-
-    def shown(self, alias: str) -> str:
-        """The columns as text."""
-        return ", ".join(shown(alias, name) for name in self.columns)
-
-    def equal(self, one: str = "t", other: str = "s") -> str:
-        """Whether two rows have the same key, in the collation of the first one."""
-        return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in self.columns)
-
-    def said(self, values: Sequence[str | None]) -> str:
-        """The key in messages: ``(id) = (5)``."""
-        return f"({', '.join(self.columns)}) = ({', '.join(value or '' for value in values)})"
-
-
-def given(columns: Sequence[str], alias: str) -> str:
-    """Whether no column of a key is empty."""
-    return " AND ".join(f"{alias}.{quoted(name)} IS NOT NULL" for name in columns)
 
 
 def shown(alias: str, name: str) -> str:
@@ -103,9 +61,9 @@ def check_unique(session: Session, shape: TableShape, merge: Merge) -> None:
     for columns in filter(None, (merge.key, merge.second_key)):
         if any(shape.column(name) is None for name in columns):
             continue  # The job adds the column, which is NULL in all rows.
-        key = Key(columns=columns, complete="1")
+        key = Key(columns=columns)
         query = _AMBIGUOUS.format(
-            shown=key.shown("t"), table=f"main.{quoted(shape.name)}", given=given(columns, "t"), key=key.of("t")
+            shown=key.shown("t", shown), table=f"main.{quoted(shape.name)}", given=given(columns, "t"), key=key.of("t")
         )
         for *values, number in session.rows(query):
             raise TargetRefused(

@@ -16,10 +16,11 @@ from ladingd.core.bill import Counts
 from ladingd.core.plan import Column, Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
+from ladingd.data.databases.merge_keys import Key, given
 from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.sqlite.attempts import Attempts
 from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells
-from ladingd.data.databases.sqlite.keys import Key, check_unique, given, is_guarded, shown
+from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, shown
 from ladingd.data.databases.sqlite.session import RecordRefused, TableShape, quoted
 from ladingd.data.databases.sqlite.slice_statements import SliceStatements
 from ladingd.data.databases.staging import PLACE
@@ -131,8 +132,7 @@ class SliceMerge:
     # Records that the options decide on
 
     def _remove_doubles(self, key: Key) -> None:
-        present = f"{key.complete} AND {given(key.columns, 's')}"
-        parts = {"stage": self.stage, "present": present}
+        parts = {"stage": self.stage, "present": key.present}
         if not self.session.rows(_HAS_DOUBLES.format(key=key.of("s"), **parts))[0][0]:
             return
         doubles = self.merge.doubles
@@ -159,7 +159,7 @@ class SliceMerge:
             "complete": key.complete,
             "match": key.equal(),
         }
-        found, missing = _FOUND.format(**parts), _MISSING.format(mark=f"t.{quoted(key.columns[0])}", **parts)
+        found, missing = _FOUND.format(**parts), _MISSING.format(mark=key.mark, **parts)
         if merge.second_key and key.columns == merge.key:
             self._reject_contradictions(key)
         if merge.duplicates is Duplicates.REJECT:
@@ -173,13 +173,13 @@ class SliceMerge:
 
     def _reject_contradictions(self, key: Key) -> None:
         """Reject the records with both keys that belong to different rows."""
-        second = Key(columns=self.merge.second_key, complete="1")
+        second = Key(columns=self.merge.second_key)
         parts = {
             "place": _PLACE,
             "name": quoted(PLACE),
             "stage": self.stage,
             "table": self._table,
-            "shown": f"{key.shown('s')}, {second.shown('s')}, {key.shown('t')}",
+            "shown": f"{key.shown('s', shown)}, {second.shown('s', shown)}, {key.shown('t', shown)}",
             "match": second.equal(),
             "complete": f"{key.complete} AND {given(second.columns, 's')}",
             "complete_other": given(key.columns, "t"),
@@ -202,7 +202,7 @@ class SliceMerge:
     def _reject(self, condition: str, key: Key, kind: str, message: str) -> int:
         """Reject the records that meet a condition. Returns their number."""
         alone = len(key.columns) == 1
-        query = _REFUSED.format(place=_PLACE, shown=key.shown("s"), stage=self.stage, condition=condition)
+        query = _REFUSED.format(place=_PLACE, shown=key.shown("s", shown), stage=self.stage, condition=condition)
         total = 0
         for rows in self.session.stream(query):
             told = [f"{key.said(values)} {message}" for _, *values in rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ladingd.core.plan import Column, Merge
-from ladingd.data.databases.sqlite.keys import Key
+from ladingd.data.databases.merge_keys import Key
 from ladingd.data.databases.sqlite.session import TableShape, quoted
 from ladingd.data.databases.staging import PLACE
 from ladingd.data.values.types import Affinity
@@ -87,7 +87,7 @@ class SliceStatements:
             table=f"main.{quoted(self.shape.name)}",
             stage=self.stage,
             match=self.key.equal(),
-            mark=f"t.{quoted(self.key.columns[0])}",
+            mark=self.key.mark,
             place=place,
             taken=self.key.complete + (_PIECE.format(place=place) if self.piece else ""),
             differs=self._differs(),
