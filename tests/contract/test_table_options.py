@@ -20,8 +20,6 @@ KEY = Reconciliation(key=("id",))
 
 @pytest.fixture
 def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    if database.provider.name == "DuckDB":
-        pytest.skip("is not built yet")
     return Pier.of(database, tmp_path / "files", work_dir)
 
 

@@ -96,7 +96,11 @@ class SliceStatements:
         """Whether a row would get other values. Text is compared by its bytes. An update leaves an interval of 30 days
         as it is if it should become one of a month, which is equal for DuckDB."""
         pairs = []
+        # A record that changes nothing else leaves the provenance of its row as it is.
+        provenance = {column.target for column in self.columns if column.provenance is not None}
         for name, value in self._new():
+            if name in provenance:
+                continue
             form = "encode({})" if self._column(name).type.declared == "VARCHAR" else "{}"
             pairs.append(f"{form.format(value)} IS DISTINCT FROM {form.format(f't.{quoted(name)}')}")
         return f"({' OR '.join(pairs)})" if pairs else "false"

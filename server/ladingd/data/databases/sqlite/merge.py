@@ -193,7 +193,8 @@ class SliceMerge:
                 own, shared, other = values[:size], values[size:both], values[both:]
                 told.setdefault(
                     place,
-                    f"{key.said(own)} does not fit {second.said(shared)}, which {where} belongs to {key.said(other)}",
+                    f"{key.said(own)} and {second.said(shared)} do not belong together: {where}, the latter belongs to "
+                    f"{key.said(other)}",
                 )
             for place, message in told.items():
                 self.rejects.add([place], "KEYS_DISAGREE", [message])
