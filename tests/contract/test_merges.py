@@ -162,6 +162,7 @@ def write_file(path: Path, rows: list[Row]) -> None:
         writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
 
 
+@pytest.mark.timeout(240)  # DuckDB forces a checkpoint each time that it is closed.
 @pytest.mark.usefixtures("many_slices")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
