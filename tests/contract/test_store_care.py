@@ -170,7 +170,7 @@ DAMAGES = {
     "documents": ("UPDATE jobs SET spec = '{}' WHERE id = 'paused'", "the spec of jobs/paused cannot be read"),
     "references": ("DELETE FROM jobs WHERE id = 'paused'", "of journal has no parent in jobs"),
     "chunks": (
-        "INSERT INTO chunks SELECT id, 3, 0, 1, 1, 1, NULL, NULL, NULL, NULL, 0 FROM jobs WHERE id = 'paused'",
+        "INSERT INTO chunks SELECT id, 3, 0, 1, 1, 1, NULL, NULL, NULL, NULL, 0, 0 FROM jobs WHERE id = 'paused'",
         "jobs/paused has 1 chunks, of which the last is number 3",
     ),
     "counts": (

@@ -116,13 +116,15 @@ def _window(spec: ImportSpec, *, has_lines: bool) -> Window:
 
 
 def _variables(spec: ImportSpec) -> dict[str, str]:
+    """The variables of the plan; none if nothing reads them. Raises InvalidSpec."""
     for name in spec.variables:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise InvalidSpec("variables", f"{name!r} is not a name: use letters, digits and underscores")
     try:
-        return variables_of(spec.variables, utc_now())
+        variables = variables_of(spec.variables, utc_now())
     except ValueError as error:
         raise InvalidSpec("variables", str(error)) from error
+    return variables if spec.filter or any(column.expression for column in spec.columns) else {}
 
 
 def _examined(
