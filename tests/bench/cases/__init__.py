@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, duckdb, growth, postgres, refusals, service, soak, sqlite, xml
+from tests.bench.cases import api, daemon, duckdb, growth, mapping, postgres, refusals, service, soak, sqlite, xml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "sqlite-waiting": refusals.waiting,
     "sqlite-gaps": refusals.gaps,
     "duckdb-import": duckdb.clean,
+    "mapping": mapping.mapping,
     "xml": xml.xml,
     "small": sqlite.small,
     "memory": growth.sqlite_memory,

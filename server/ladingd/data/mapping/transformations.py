@@ -23,7 +23,8 @@ Change = Callable[[pa.Array], pa.Array]
 
 _LONGEST = 1_000_000
 """The most characters that a value may be cut or filled to."""
-_BLANKS = "\t\n\v\f\r "
+_FEW = 1_000
+"""So many values tell whether the values of a column recur."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +68,9 @@ def transformed(texts: pa.Array, steps: Sequence[Transformation]) -> tuple[pa.Ar
                 shown = shorten(value.encode(), VALUE_CAP)
                 misfits[row] = Misfit(value=shown, code=step.code, problem=step.problem)
     if values is not texts:
-        emptied = pc.and_(pc.equal(pc.binary_length(values), 0), pc.greater(pc.binary_length(texts), 0))
-        if pc.any(emptied).as_py():
+        lengths = pc.binary_length(values)
+        if pc.min(lengths).as_py() == 0:
+            emptied = pc.and_(pc.equal(lengths, 0), pc.greater(pc.binary_length(texts), 0))
             values = only(values, pc.invert(emptied))
     return values, misfits
 
@@ -94,6 +96,18 @@ def _some(texts: pa.Array, rows: np.ndarray, change: Change) -> pa.Array:
     return pc.replace_with_mask(texts, pa.array(mask), change(texts.take(pa.array(rows))))
 
 
+def _each_once(change: Change) -> Change:
+    """The same change. In a column whose values recur, each different value is changed once."""
+
+    def changed(texts: pa.Array) -> pa.Array:
+        if len(texts) < _FEW or 4 * len(texts[:_FEW].unique()) > _FEW:
+            return change(texts)
+        encoded = texts.dictionary_encode()
+        return change(encoded.dictionary).take(encoded.indices)
+
+    return changed
+
+
 def _content(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """The bounds of the values, and the bytes of the column."""
     _, offsets, data = texts.buffers()
@@ -114,9 +128,8 @@ def _is_ascii(texts: pa.Array) -> bool:
 
 def _beyond_ascii(texts: pa.Array) -> np.ndarray:
     """The rows with characters that are not ASCII."""
-    bounds, codes = _content(texts)
-    places = np.flatnonzero(codes[bounds[0] : bounds[-1]] >= 128) + bounds[0] if len(texts) else np.empty(0, np.int64)
-    return np.unique(np.searchsorted(bounds, places, side="right") - 1)
+    rows: np.ndarray = pc.indices_nonzero(pc.invert(pc.string_is_ascii(texts))).to_numpy()
+    return rows.astype(np.int64)
 
 
 def _at_ends(texts: pa.Array, *, first: bool, last: bool) -> np.ndarray:
@@ -194,8 +207,8 @@ def _strip_accents(texts: pa.Array) -> pa.Array:
 
 # RFC 5322 allows more, but no mail provider issues such addresses.
 _EMAIL = (
-    r"^[^\s@\"(),:;<>\[\]\\.]+(\.[^\s@\"(),:;<>\[\]\\.]+)*"
-    r"@([\p{L}\p{N}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+[\p{L}]([\p{L}\p{N}-]{0,61}[\p{L}\p{N}])$"
+    r"^[^\s@\"(),:;<>\[\]\\.]+(?:\.[^\s@\"(),:;<>\[\]\\.]+)*"
+    r"@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]*[\p{L}\p{N}])?\.)+\p{L}(?:[\p{L}\p{N}-]*[\p{L}\p{N}])$"
 )
 
 
@@ -212,7 +225,7 @@ def _phone(country: str = "") -> Transformation:
         raise ValueError(f"{country!r} is not a country code: write phone:+49")
 
     def change(texts: pa.Array) -> pa.Array:
-        values = pc.replace_substring_regex(texts, r"\(0\)", "")
+        values = pc.replace_substring(texts, "(0)", "")
         values = pc.replace_substring_regex(values, r"[\s\x{A0}\x{2010}-\x{2015}().\-/]+|^tel:", "")
         values = pc.replace_substring_regex(values, r"^00", "+")
         if code:
@@ -221,7 +234,7 @@ def _phone(country: str = "") -> Transformation:
         return only(values, pc.or_(whole, pc.equal(pc.binary_length(values), 0)))
 
     return Transformation(
-        change=change,
+        change=_each_once(change),
         code="NOT_A_PHONE_NUMBER",
         problem="is not a phone number" + ("" if code else " with a country code"),
     )
@@ -263,7 +276,7 @@ def _replace_regex(pattern: str, by: str = "") -> Transformation:
         pc.replace_substring_regex(pa.array(["x"]), pattern, by)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-    return Transformation(change=lambda texts: pc.replace_substring_regex(texts, pattern, by))
+    return Transformation(change=_each_once(lambda texts: pc.replace_substring_regex(texts, pattern, by)))
 
 
 def _number(text: str, example: str) -> int:
@@ -276,6 +289,10 @@ def _plain(change: Change) -> Callable[[], Transformation]:
     return lambda: Transformation(change=change)
 
 
+def _slow(change: Change) -> Callable[[], Transformation]:
+    return lambda: Transformation(change=_each_once(change))
+
+
 _MAKERS: Mapping[str, Callable[..., Transformation]] = {
     "trim": _plain(_trim),
     "trim_left": _plain(_trim_left),
@@ -284,16 +301,16 @@ _MAKERS: Mapping[str, Callable[..., Transformation]] = {
     "upper": _plain(_upper),
     "capitalise": _plain(_capitalise),
     "capitalize": _plain(_capitalise),
-    "title": _plain(_title),
-    "collapse_spaces": _plain(_collapse_spaces),
-    "remove_spaces": _plain(_without(r"[\s\x{A0}\x{2000}-\x{200A}\x{202F}\x{3000}]+")),
-    "remove_controls": _plain(_without(r"[\x00-\x1F\x7F-\x{9F}\x{200B}\x{FEFF}]+")),
-    "digits_only": _plain(_without(r"[^0-9]+")),
-    "letters_only": _plain(_without(r"[^\p{L}]+")),
-    "nfc": _plain(_normal("NFC")),
-    "nfkc": _plain(_normal("NFKC")),
-    "strip_accents": _plain(_strip_accents),
-    "email": lambda: Transformation(change=_email, code="NOT_AN_EMAIL", problem="is not an e-mail address"),
+    "title": _slow(_title),
+    "collapse_spaces": _slow(_collapse_spaces),
+    "remove_spaces": _slow(_without(r"[\s\x{A0}\x{2000}-\x{200A}\x{202F}\x{3000}]+")),
+    "remove_controls": _slow(_without(r"[\x00-\x1F\x7F-\x{9F}\x{200B}\x{FEFF}]+")),
+    "digits_only": _slow(_without(r"[^0-9]+")),
+    "letters_only": _slow(_without(r"[^\p{L}]+")),
+    "nfc": _slow(_normal("NFC")),
+    "nfkc": _slow(_normal("NFKC")),
+    "strip_accents": _slow(_strip_accents),
+    "email": lambda: Transformation(change=_each_once(_email), code="NOT_AN_EMAIL", problem="is not an e-mail address"),
     "phone": _phone,
     "truncate": _truncate,
     "pad_left": _pad(pc.utf8_lpad, "pad_left:8:0"),
