@@ -5,13 +5,14 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Self
 
-from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2
+from lading.v1 import audit_service_pb2, job_pb2, job_service_pb2, table_service_pb2
 from lading_client.errors import NotFound
 from lading_client.files import download, upload
 from lading_client.job_run import Run
 from lading_client.messages import job as messages
 from lading_client.messages.preview import preview
-from lading_client.messages.spec import spec_message
+from lading_client.messages.spec import spec_message, table_from, table_message
+from lading_client.messages.tables import description, suggested
 from lading_client.spec import JobSpec
 from lading_client.transport.calls import Calls
 from lading_client.transport.channel import GrpcTransport
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from lading_client.files.upload import StoredFile
-    from lading_client.model import AuditEntry, Job, JournalEntry, Preview, Reject, RejectEvent, WatchEvent
-    from lading_client.spec import ExportSpec, File, ImportSpec
+    from lading_client.model import (
+        AuditEntry,
+        Job,
+        JournalEntry,
+        Preview,
+        Reject,
+        RejectEvent,
+        SuggestedMapping,
+        TableDescription,
+        WatchEvent,
+    )
+    from lading_client.spec import ExportSpec, File, ImportSpec, Table
     from lading_client.transport.credentials import Tls
     from lading_client.transport.transport import Transport
 
@@ -122,6 +133,27 @@ class Client:
         message = spec_message(JobSpec(kind=spec)).import_spec
         request = job_service_pb2.PreviewImportRequest(spec=message, records=records)
         return preview(await self._calls.repeatable("PreviewImport", request))
+
+    async def suggest_mapping(self, spec: ImportSpec) -> SuggestedMapping:
+        """How an import would fill its table. Columns without a counterpart are listed and not refused.
+
+        Raises InvalidArgument for a spec that could not run for another reason.
+        """
+        message = spec_message(JobSpec(kind=spec)).import_spec
+        request = table_service_pb2.SuggestMappingRequest(spec=message)
+        return suggested(await self._calls.repeatable("SuggestMapping", request))
+
+    async def tables(self, connection: str = "local") -> AsyncGenerator[Table, None]:
+        """The tables that imports through a connection can go into, by schema and name."""
+        request = table_service_pb2.ListTablesRequest(connection=connection, page_size=_PAGE)
+        async for response in self._calls.pages("ListTables", request):
+            for message in response.tables:
+                yield table_from(message)
+
+    async def table(self, table: Table) -> TableDescription:
+        """The columns of a table. Raises NotFound."""
+        request = table_service_pb2.GetTableRequest(table=table_message(table))
+        return description(await self._calls.repeatable("GetTable", request))
 
     async def get_job(self, name: str) -> Job:
         """The present job."""

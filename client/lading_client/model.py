@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from lading_client.spec import JobSpec
+from lading_client.spec import ColumnMapping, JobSpec, Table
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -229,6 +229,55 @@ class Preview:
     rejected: int = 0
     whole: bool = False
     """The file has no other records."""
+    unused_source_columns: tuple[str, ...] = ()
+    """The columns of the file that fill no column and are in no expression."""
+    unused_target_columns: tuple[str, ...] = ()
+    """The columns of the existing table that nothing fills."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableColumn:
+    """A column of an existing table."""
+
+    name: str
+    declared: str
+    """The type as the database spells it."""
+    type: str
+    """The type as which its fields are read."""
+    nullable: bool = False
+    required: bool = False
+    """Every import must fill it."""
+    generated: bool = False
+    """The database computes it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableDescription:
+    """An existing table, and what people should know before they import into it."""
+
+    table: Table
+    columns: tuple[TableColumn, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MappingSuggestion:
+    """How a column of a table would be filled. ``guessed``: the names differ by more than case."""
+
+    mapping: ColumnMapping
+    type: str
+    """With the way in which values are written: ``date:DD/MM/YYYY``."""
+    guessed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuggestedMapping:
+    """How an import would fill its table, and the columns of both sides that it does not use."""
+
+    suggestions: tuple[MappingSuggestion, ...] = ()
+    unused_source_columns: tuple[str, ...] = ()
+    unused_target_columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

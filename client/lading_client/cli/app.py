@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lading_client.cli.arguments.server_options import Command, Program
-from lading_client.cli.commands import audit, daemon, download, jobs, transfers, watching
+from lading_client.cli.commands import audit, daemon, download, jobs, tables, transfers, watching
 from lading_client.cli.display.columns import printable_lines
 from lading_client.cli.session import DETACHED, Session
 from lading_client.local_daemon import SILENT
@@ -42,6 +42,8 @@ for _name, _function in (
     ("journal", watching.journal),
     ("rejects", watching.rejects),
     ("download", download.download),
+    ("tables", tables.tables),
+    ("table", tables.table),
     ("audit", audit.audit),
 ):
     app.command(_name, cls=Command)(_function)

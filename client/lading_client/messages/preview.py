@@ -34,4 +34,6 @@ def preview(message: job_service_pb2.PreviewImportResponse) -> Preview:
         read=message.read,
         rejected=message.rejected,
         whole=message.whole,
+        unused_source_columns=tuple(message.unused_source_columns),
+        unused_target_columns=tuple(message.unused_target_columns),
     )

@@ -59,13 +59,13 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         excel=_excel(message.excel),
         fixed_width=_fixed_width(message.fixed_width),
         xml=XmlFormat(record_element=message.xml.record_element),
-        target=_table(message.target),
+        target=table_from(message.target),
         types=dict(message.types),
         null_words=tuple(message.null_words),
         encoding=message.encoding,
         member=message.member,
         flatten=message.flatten,
-        columns=tuple(map(_column, message.columns)),
+        columns=tuple(map(column_from, message.columns)),
         ignored_columns=tuple(message.ignored_columns),
         ignore_extra=message.ignore_extra,
         filter=message.filter,
@@ -88,7 +88,8 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
     )
 
 
-def _column(message: spec_pb2.ColumnMapping) -> ColumnMapping:
+def column_from(message: spec_pb2.ColumnMapping) -> ColumnMapping:
+    """The mapping of a column from the wire."""
     return ColumnMapping(
         source=message.source,
         target=message.target,
@@ -110,7 +111,7 @@ def _enumeration(message: spec_pb2.Enumeration) -> Enumeration:
 
 def _export(message: spec_pb2.ExportSpec) -> ExportSpec:
     return ExportSpec(
-        table=_table(message.table),
+        table=table_from(message.table),
         file=_file(message.file),
         file_format=message.file_format,
         csv=_csv(message.csv),
@@ -125,7 +126,8 @@ def _file(message: spec_pb2.File) -> File:
     return File(root=message.root or "local", path=message.path)
 
 
-def _table(message: spec_pb2.Table) -> Table:
+def table_from(message: spec_pb2.Table) -> Table:
+    """A table from the wire."""
     return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
 
 
@@ -187,7 +189,7 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         files=[_file_message(file) for file in value.files],
         file_format=value.file_format,
         **_format_message(value),
-        target=_table_message(value.target),
+        target=table_message(value.target),
         types=value.types,
         null_words=value.null_words,
         encoding=value.encoding,
@@ -234,7 +236,7 @@ def _enumeration_message(value: Enumeration) -> spec_pb2.Enumeration:
 
 def _export_message(value: ExportSpec) -> spec_pb2.ExportSpec:
     return spec_pb2.ExportSpec(
-        table=_table_message(value.table),
+        table=table_message(value.table),
         file=_file_message(value.file),
         file_format=value.file_format,
         **_format_message(value),
@@ -248,7 +250,8 @@ def _file_message(value: File) -> spec_pb2.File:
     return spec_pb2.File(root=value.root, path=value.path)
 
 
-def _table_message(value: Table) -> spec_pb2.Table:
+def table_message(value: Table) -> spec_pb2.Table:
+    """A table for the wire."""
     return spec_pb2.Table(connection=value.connection, schema=value.schema, table=value.table)
 
 

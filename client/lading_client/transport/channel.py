@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 
-from lading.v1 import audit_service_pb2_grpc, file_service_pb2_grpc, job_service_pb2_grpc
+from lading.v1 import audit_service_pb2_grpc, file_service_pb2_grpc, job_service_pb2_grpc, table_service_pb2_grpc
 from lading_client.errors import BadCredentials, Internal, Unavailable
 from lading_client.transport.address import is_socket, target_of
 from lading_client.transport.credentials import Tls, check, checked_token, pem
@@ -61,6 +61,7 @@ class GrpcTransport(Transport):
             job_service_pb2_grpc.JobServiceStub(channel),  # type: ignore[no-untyped-call]
             file_service_pb2_grpc.FileServiceStub(channel),  # type: ignore[no-untyped-call]
             audit_service_pb2_grpc.AuditServiceStub(channel),  # type: ignore[no-untyped-call]
+            table_service_pb2_grpc.TableServiceStub(channel),  # type: ignore[no-untyped-call]
         )
         self._methods = {name: call for stub in stubs for name, call in vars(stub).items()}
 

@@ -83,6 +83,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lading.v1.JobService/WatchJobs": _watch(Act.SEE),
         "lading.v1.JobService/WatchJournal": _watch(Act.SEE),
         "lading.v1.JobService/WatchRejects": _watch(Act.READ_REJECTS),
+        "lading.v1.TableService/GetTable": _read(right=Right.SUBMIT),
+        "lading.v1.TableService/ListTables": _read(right=Right.SUBMIT),
+        "lading.v1.TableService/SuggestMapping": Method(Right.SUBMIT, CallClass.COMMANDS),
     }
 )
 """By full name. A method that is missing here is refused to everybody. ``core.access.REACH`` says whose jobs the acts

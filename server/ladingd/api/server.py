@@ -14,10 +14,11 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from lading.v1 import audit_service_pb2, file_service_pb2, job_service_pb2
+from lading.v1 import audit_service_pb2, file_service_pb2, job_service_pb2, table_service_pb2
 from lading.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from lading.v1.file_service_pb2_grpc import add_FileServiceServicer_to_server
 from lading.v1.job_service_pb2_grpc import add_JobServiceServicer_to_server
+from lading.v1.table_service_pb2_grpc import add_TableServiceServicer_to_server
 from ladingd.api.interceptors.access import Access
 from ladingd.api.interceptors.guard import Guard
 from ladingd.api.interceptors.limits import Limits
@@ -26,6 +27,7 @@ from ladingd.api.permits import Permits
 from ladingd.api.services.audit import AuditServicer
 from ladingd.api.services.files import FileServicer
 from ladingd.api.services.jobs import JobServicer
+from ladingd.api.services.tables import TableServicer
 from ladingd.api.trail import Trail
 from ladingd.core.clock import utc_now
 from ladingd.host.unix_socket import fits_socket
@@ -46,10 +48,11 @@ if TYPE_CHECKING:
 JOB_SERVICE: str = job_service_pb2.DESCRIPTOR.services_by_name["JobService"].full_name
 AUDIT_SERVICE: str = audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 FILE_SERVICE: str = file_service_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
+TABLE_SERVICE: str = table_service_pb2.DESCRIPTOR.services_by_name["TableService"].full_name
 HEALTH_SERVICE: str = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE: str = reflection.SERVICE_NAME
 
-SERVICES = (JOB_SERVICE, FILE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
+SERVICES = (JOB_SERVICE, FILE_SERVICE, TABLE_SERVICE, AUDIT_SERVICE, HEALTH_SERVICE, REFLECTION_SERVICE)
 """All services of the server, as reflection lists them."""
 
 SOCKET_MODE = 0o660
@@ -123,6 +126,7 @@ class ApiServer:
         add_JobServiceServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
         add_FileServiceServicer_to_server(FileServicer(uploads, sender, in_use), self._server)  # type: ignore[no-untyped-call]
         add_AuditServiceServicer_to_server(AuditServicer(audit), self._server)  # type: ignore[no-untyped-call]
+        add_TableServiceServicer_to_server(TableServicer(control), self._server)  # type: ignore[no-untyped-call]
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(SERVICES, self._server)
 

@@ -47,6 +47,7 @@ CODES: Mapping[type[errors.LadingError], StatusCode] = MappingProxyType(
         errors.TooManyCalls: StatusCode.RESOURCE_EXHAUSTED,
         errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
         errors.FileNotFound: StatusCode.NOT_FOUND,
+        errors.TableNotFound: StatusCode.NOT_FOUND,
         errors.FileInUse: StatusCode.FAILED_PRECONDITION,
         errors.UploadMismatch: StatusCode.FAILED_PRECONDITION,
         errors.QuotaExceeded: StatusCode.RESOURCE_EXHAUSTED,

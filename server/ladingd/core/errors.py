@@ -17,6 +17,7 @@ LadingError
  |    +-- TooManyCalls       the limit of running calls of this class is reached
  |    +-- DeadlineExceeded
  |    +-- FileNotFound
+ |    +-- TableNotFound
  |    +-- FileInUse
  |    +-- UploadMismatch     the data does not continue the upload, or differs from its announcement
  |    +-- QuotaExceeded
@@ -240,6 +241,19 @@ class FileNotFound(Refusal):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"there is no {name}")
+
+
+class TableNotFound(Refusal):
+    """There is no such table."""
+
+    code = "TABLE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no table {name!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,)
 
 
 class FileInUse(Refusal):

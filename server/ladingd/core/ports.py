@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, CommittedChunk, Moment, Plan
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
-from ladingd.core.spec import ImportSpec, JobSpec
+from ladingd.core.spec import ImportSpec, JobSpec, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ladingd.core.job import Change, Failure, Job, JournalEntry, Level, Note, Progress, Reject
     from ladingd.core.preview import Preview
     from ladingd.core.state import Event, State
+    from ladingd.core.tables import Suggestion, TableDescription
 
 T = TypeVar("T")
 SpecT = TypeVar("SpecT", bound=JobSpec)
@@ -324,6 +325,19 @@ class Transfer(TransferOf[JobSpec, Plan]):
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         """Plan an import and read at most so many of its first records, without a job. Changes nothing. Raises
         InvalidSpec, TechnicalError."""
+
+    @abstractmethod
+    def suggest(self, spec: ImportSpec) -> Suggestion:
+        """How an import would fill its table. Changes nothing. Raises InvalidSpec, TechnicalError."""
+
+    @abstractmethod
+    def tables(self, connection: str) -> tuple[Table, ...]:
+        """The tables that imports through a connection can go into, by schema and name. Raises InvalidSpec (field
+        ``connection``), TechnicalError."""
+
+    @abstractmethod
+    def describe(self, table: Table) -> TableDescription:
+        """An existing table. Raises InvalidSpec, TableNotFound, TechnicalError."""
 
 
 class RejectReader(ABC):

@@ -37,3 +37,7 @@ class Preview:
     """How many of them would be rejected."""
     whole: bool = False
     """The file has no other records."""
+    unused_fields: Sequence[str] = ()
+    """The columns of the file that fill no column and are in no expression."""
+    unused_columns: Sequence[str] = ()
+    """The columns of the existing table that nothing fills."""

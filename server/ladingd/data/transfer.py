@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ladingd.core.job import Note
     from ladingd.core.plan import Chunk, CommittedChunk, ExportPlan, Moment, Plan
     from ladingd.core.preview import Preview
-    from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec
+    from ladingd.core.spec import ExportSpec, ImportSpec, JobSpec, Table
+    from ladingd.core.tables import Suggestion, TableDescription
     from ladingd.data.imports.importer import TableImport
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,15 @@ class BulkTransfer(Transfer):
 
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         return _import(self).preview(spec, records)
+
+    def suggest(self, spec: ImportSpec) -> Suggestion:
+        return _import(self).suggest(spec)
+
+    def tables(self, connection: str) -> tuple[Table, ...]:
+        return _import(self).tables(connection)
+
+    def describe(self, table: Table) -> TableDescription:
+        return _import(self).describe(table)
 
     def run_hook(self, job_uid: str, attempt: int, plan: Plan, moment: Moment, number: int) -> Note:
         return self._of(plan).run_hook(job_uid, attempt, plan, moment, number)

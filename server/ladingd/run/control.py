@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ladingd.core.plan import Plan
     from ladingd.core.ports import Check, JobStore, Transfer
     from ladingd.core.preview import Preview
-    from ladingd.core.spec import ImportSpec, JobSpec
+    from ladingd.core.spec import ImportSpec, JobSpec, Table
+    from ladingd.core.tables import Suggestion, TableDescription
     from ladingd.run.disk_space import DiskSpace
     from ladingd.run.upkeep.cleanup import Cleanup
     from ladingd.run.watch.notifier import Notifier
@@ -122,6 +123,24 @@ class Control:
         self._check_open()
         async with answer_within(TIMEOUT):
             return await self._workers.call(self._transfer.preview, spec, records)
+
+    async def suggest(self, spec: ImportSpec) -> Suggestion:
+        """How an import would fill its table. Raises like ``preview``."""
+        self._check_open()
+        async with answer_within(TIMEOUT):
+            return await self._workers.call(self._transfer.suggest, spec)
+
+    async def tables(self, connection: str) -> tuple[Table, ...]:
+        """The tables of a connection. Raises InvalidSpec, ShuttingDown, TechnicalError."""
+        self._check_open()
+        async with answer_within(TIMEOUT):
+            return await self._workers.call(self._transfer.tables, connection)
+
+    async def describe(self, table: Table) -> TableDescription:
+        """An existing table. Raises InvalidSpec, TableNotFound, ShuttingDown, TechnicalError."""
+        self._check_open()
+        async with answer_within(TIMEOUT):
+            return await self._workers.call(self._transfer.describe, table)
 
     async def edit(
         self,

@@ -15,6 +15,7 @@ from ladingd.core.ports import Page
 from ladingd.core.preview import Preview
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
+from ladingd.core.tables import Suggestion, TableColumn, TableDescription
 from ladingd.data.files.downloads import RootFiles
 from ladingd.data.files.uploads.quota import UploadRoom
 from ladingd.data.files.uploads.store import UploadFiles
@@ -201,6 +202,21 @@ class FakeControl:
     async def preview(self, spec: Any, records: int) -> Preview:
         job = await self._answer("preview", spec=spec, records=records)
         return Preview(plan=job.plan)
+
+    async def suggest(self, spec: Any) -> Suggestion:
+        job = await self._answer("suggest", spec=spec)
+        return Suggestion(plan=job.plan, unused_fields=["x"], unused_columns=["y"])
+
+    async def tables(self, connection: str) -> tuple[Table, ...]:
+        await self._answer("tables", connection=connection)
+        return tuple(Table(connection=connection, schema="s", table=f"t{number}") for number in range(3))
+
+    async def describe(self, table: Table) -> TableDescription:
+        await self._answer("describe", table=table)
+        column = TableColumn(
+            name="a", declared="INTEGER", type="integer", nullable=False, required=True, generated=False
+        )
+        return TableDescription(table=table, columns=[column], notes=["a note"])
 
     async def clone(self, job_id: str, *, permit: Permit, check: Check, **facts: Any) -> Job:
         check(self.job)

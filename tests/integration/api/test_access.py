@@ -18,10 +18,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from lading.v1 import audit_service_pb2, file_service_pb2, job_pb2, spec_pb2
+from lading.v1 import audit_service_pb2, file_service_pb2, job_pb2, spec_pb2, table_service_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.audit_service_pb2_grpc import AuditServiceStub
 from lading.v1.file_service_pb2_grpc import FileServiceStub
+from lading.v1.table_service_pb2_grpc import TableServiceStub
 from ladingd.api.interceptors import access
 from ladingd.api.interceptors.access import Access
 from ladingd.api.methods import METHODS
@@ -124,7 +125,7 @@ def test_every_entry_is_a_method_and_every_method_has_one():
     services = {method.partition("/")[0] for method in METHODS}
     in_protos = {
         f"{module.DESCRIPTOR.package}.{name}"
-        for module in (pb, file_service_pb2, audit_service_pb2)
+        for module in (pb, file_service_pb2, audit_service_pb2, table_service_pb2)
         for name in module.DESCRIPTOR.services_by_name
     }
     assert in_protos <= services
@@ -290,6 +291,35 @@ async def test_a_submitter_names_only_what_it_was_given(api, spec, lacks, how):
     assert failed.code() is DENIED
     assert lacks in failed.details()
     assert api.control.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "request_of"),
+    [
+        ("ListTables", lambda connection: table_service_pb2.ListTablesRequest(connection=connection)),
+        (
+            "GetTable",
+            lambda connection: table_service_pb2.GetTableRequest(table={"connection": connection, "table": "t"}),
+        ),
+        ("SuggestMapping", lambda connection: table_service_pb2.SuggestMappingRequest(spec=_into(connection))),
+    ],
+)
+async def test_tables_of_other_connections_are_not_shown(api, name, request_of):
+    submitter = await shown(api, Role.SUBMITTER, connections=("crm",), roots=("in",))
+    call = getattr(TableServiceStub(api.channel), name)
+    await call(request_of("crm"), metadata=submitter, timeout=DEADLINE)
+    for connection in ("billing", ""):
+        failed, _ = await refused(call(request_of(connection), metadata=submitter, timeout=DEADLINE))
+        assert failed.code() is DENIED
+    viewer = await shown(api, Role.VIEWER)
+    failed, _ = await refused(call(request_of("crm"), metadata=viewer, timeout=DEADLINE))
+    assert failed.code() is DENIED
+    assert len(api.control.calls) == 1
+
+
+def _into(connection: str) -> spec_pb2.ImportSpec:
+    spec: spec_pb2.ImportSpec = importing(connection, "in").import_spec
+    return spec
 
 
 class _Context:

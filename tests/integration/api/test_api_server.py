@@ -129,6 +129,7 @@ async def test_reflection(api):
     assert {service.name for service in services.list_services_response.service} == {
         "lading.v1.JobService",
         "lading.v1.AuditService",
+        "lading.v1.TableService",
         "lading.v1.FileService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",

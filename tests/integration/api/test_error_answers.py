@@ -39,6 +39,7 @@ EXAMPLES = [
     (errors.TooManyCalls("watches", 3), "RESOURCE_EXHAUSTED"),
     (errors.DeadlineExceeded(30), "DEADLINE_EXCEEDED"),
     (errors.FileNotFound("uploads/x"), "NOT_FOUND"),
+    (errors.TableNotFound("t"), "NOT_FOUND"),
     (errors.FileInUse("uploads/x"), "FAILED_PRECONDITION"),
     (errors.UploadMismatch("too long", 3), "FAILED_PRECONDITION"),
     (errors.QuotaExceeded("too large"), "RESOURCE_EXHAUSTED"),

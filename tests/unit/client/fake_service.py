@@ -15,7 +15,16 @@ from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 from grpc_status.rpc_status import to_status
 
-from lading.v1 import audit_service_pb2, audit_service_pb2_grpc, job_pb2, job_service_pb2, job_service_pb2_grpc
+from lading.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    job_pb2,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    spec_pb2,
+    table_service_pb2,
+    table_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,7 +36,11 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 Event = job_service_pb2.WatchJobsResponse
 
 
-class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grpc.AuditServiceServicer):
+class FakeService(
+    job_service_pb2_grpc.JobServiceServicer,
+    audit_service_pb2_grpc.AuditServiceServicer,
+    table_service_pb2_grpc.TableServiceServicer,
+):
     """Holds jobs and changes. ``course`` is the sequence of states of a started job."""
 
     def __init__(self) -> None:
@@ -333,6 +346,27 @@ class FakeService(job_service_pb2_grpc.JobServiceServicer, audit_service_pb2_grp
                     left -= 1
                 yield job_service_pb2.WatchRejectsResponse(sequence=sequence, reject=reject)
 
+    async def ListTables(
+        self, request: table_service_pb2.ListTablesRequest, context: Any
+    ) -> table_service_pb2.ListTablesResponse:
+        await self._asked(request, context)
+        return table_service_pb2.ListTablesResponse(tables=[spec_pb2.Table(schema="s", table="t")])
+
+    async def GetTable(
+        self, request: table_service_pb2.GetTableRequest, context: Any
+    ) -> table_service_pb2.TableDescription:
+        await self._asked(request, context)
+        column = table_service_pb2.TableColumn(name="a", declared="INTEGER", type="integer", required=True)
+        return table_service_pb2.TableDescription(table=request.table, columns=[column], notes=["a note"])
+
+    async def SuggestMapping(
+        self, request: table_service_pb2.SuggestMappingRequest, context: Any
+    ) -> table_service_pb2.SuggestMappingResponse:
+        await self._asked(request, context)
+        mapping = spec_pb2.ColumnMapping(source="A", target="a", default_value="")
+        suggestion = table_service_pb2.MappingSuggestion(mapping=mapping, type="text", guessed=True)
+        return table_service_pb2.SuggestMappingResponse(suggestions=[suggestion], unused_source_columns=["x"])
+
     async def ListAuditEntries(
         self, request: audit_service_pb2.ListAuditEntriesRequest, context: Any
     ) -> audit_service_pb2.ListAuditEntriesResponse:
@@ -392,4 +426,5 @@ def serving(service: FakeService) -> grpc.aio.Server:
     server = grpc.aio.server()
     job_service_pb2_grpc.add_JobServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    table_service_pb2_grpc.add_TableServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     return server

@@ -29,6 +29,8 @@ def preview_lines(preview: Preview, *, names_table: bool) -> Iterator[str]:
             yield printable(part)
     for note in preview.notes:
         yield painted(printable(f"note: {note}"), "yellow")
+    if names_table and preview.unused_target_columns:
+        yield printable(f"not filled: {', '.join(preview.unused_target_columns)}")
     if preview.records:
         yield ""
         yield from _table(preview)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
-from lading.v1 import file_service_pb2
+from lading.v1 import file_service_pb2, table_service_pb2
 from lading.v1 import job_service_pb2 as pb
 from lading.v1.spec_pb2 import JobSpec
 from ladingd.api.caller import Caller, caller
@@ -226,7 +226,11 @@ class Access(grpc.aio.ServerInterceptor):
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
             case pb.UpdateJobRequest() if "spec" in fields_to_edit(request):
                 await self._permits.spec(principal, request.job.spec, asks_only=request.validate_only)
-            case pb.PreviewImportRequest():
+            case table_service_pb2.ListTablesRequest():
+                principal.require_connection(request.connection or DEFAULT)
+            case table_service_pb2.GetTableRequest():
+                principal.require_connection(request.table.connection or DEFAULT)
+            case pb.PreviewImportRequest() | table_service_pb2.SuggestMappingRequest():
                 await self._permits.spec(principal, JobSpec(import_spec=request.spec), asks_only=True)
             case file_service_pb2.GetUploadRequest() | file_service_pb2.DeleteUploadRequest():
                 await self._permits.upload(principal, upload_id_in(request.name))

@@ -53,5 +53,23 @@ def sequence_in(token: str, job_id: str) -> int:
     return sequence
 
 
+def name_token(name: tuple[str, str]) -> str:
+    """The token of the page that starts after a schema and a table."""
+    return base64.urlsafe_b64encode("\0".join(name).encode()).decode()
+
+
+def name_in(token: str) -> tuple[str, str]:
+    """The schema and the table in a token; those before all others for an empty token. Raises InvalidRequest."""
+    if not token:
+        return "", ""
+    try:
+        schema, _, name = base64.b64decode(token, altchars=b"-_", validate=True).decode().partition("\0")
+    except (binascii.Error, ValueError) as error:
+        raise _foreign() from error
+    if not name:
+        raise _foreign()
+    return schema, name
+
+
 def _foreign() -> InvalidRequest:
     return InvalidRequest("page_token", "was not issued by this list; leave it out to start from the beginning")

@@ -24,6 +24,8 @@ def preview_message(preview: Preview) -> job_service_pb2.PreviewImportResponse:
         read=preview.read,
         rejected=preview.rejected,
         whole=preview.whole,
+        unused_source_columns=preview.unused_fields,
+        unused_target_columns=preview.unused_columns,
     )
     for column in plan.columns:
         message.columns.add(

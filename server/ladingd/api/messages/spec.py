@@ -129,7 +129,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
     with beneath("fixed_width"):
         fixed_width = _fixed_width_format(message.fixed_width)
     with beneath("target"):
-        target = _table(message.target)
+        target = table_from(message.target)
     with beneath("reconciliation"):
         reconciliation = reconciliation_from(message.reconciliation)
     return ImportSpec(
@@ -207,7 +207,7 @@ def _export_spec(message: spec_pb2.ExportSpec, on_restart: OnRestart) -> ExportS
     if message.chunk_keys < 0:
         raise InvalidSpec("chunk_keys", "is negative")
     with beneath("table"):
-        source = _table(message.table)
+        source = table_from(message.table)
     with beneath("file"):
         file = _file(message.file)
     with beneath("csv"):
@@ -233,7 +233,8 @@ def _file(message: spec_pb2.File) -> File:
     return File(root=message.root or "local", path=message.path)
 
 
-def _table(message: spec_pb2.Table) -> Table:
+def table_from(message: spec_pb2.Table) -> Table:
+    """The table that a message means. Raises InvalidSpec with the field in the message."""
     if not message.table:
         raise InvalidSpec("table", "is missing")
     return Table(connection=message.connection or "local", schema=message.schema, table=message.table)
@@ -295,7 +296,7 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         files=[_file_message(file) for file in spec.files],
         file_format=spec.file_format,
         **_format_message(spec),
-        target=_table_message(spec.target),
+        target=table_message(spec.target),
         types=spec.types,
         null_words=spec.null_words,
         encoding=spec.encoding,
@@ -346,7 +347,7 @@ def _enumeration_message(enumeration: Enumeration) -> spec_pb2.Enumeration:
 
 def _export_message(spec: ExportSpec) -> spec_pb2.ExportSpec:
     return spec_pb2.ExportSpec(
-        table=_table_message(spec.source),
+        table=table_message(spec.source),
         file=_file_message(spec.file),
         file_format=spec.file_format,
         **_format_message(spec),
@@ -360,7 +361,7 @@ def _file_message(file: File) -> spec_pb2.File:
     return spec_pb2.File(root=file.root, path=file.path)
 
 
-def _table_message(table: Table) -> spec_pb2.Table:
+def table_message(table: Table) -> spec_pb2.Table:
     return spec_pb2.Table(connection=table.connection, schema=table.schema, table=table.table)
 
 

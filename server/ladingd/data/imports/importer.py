@@ -10,12 +10,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import BillImbalance, InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
 from ladingd.core.job import Level, Note
 from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan, Moment
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
-from ladingd.core.spec import ImportSpec
+from ladingd.core.spec import ImportSpec, Table
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.hooks import Hook
 from ladingd.data.databases.registry import target_of
@@ -31,6 +31,7 @@ from ladingd.data.imports.memory import memory_given_back
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
 from ladingd.data.imports.provenance import filled
+from ladingd.data.imports.suggestion import described, suggestion
 from ladingd.data.mapping.batch import rejects_of
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.chunks import KeptChunks
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import CommittedChunk
+    from ladingd.core.tables import Suggestion, TableDescription
     from ladingd.data.databases.target import Target
     from ladingd.data.files.roots import Source
     from ladingd.data.mapping.batch import Batch
@@ -87,7 +89,34 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
                 found = preview(content, _measured(part, content), readings, records)
             except ContentEnds:  # Now its end is known.
                 found = preview(content, _measured(part, content), readings, records)
-        return replace(found, plan=plan, whole=found.whole and len(plan.files) == 1)
+        unused = suggestion(plan, target.table(spec.target))
+        return replace(
+            found,
+            plan=plan,
+            whole=found.whole and len(plan.files) == 1,
+            unused_fields=unused.unused_fields,
+            unused_columns=unused.unused_columns,
+        )
+
+    @memory_given_back()
+    def suggest(self, spec: ImportSpec) -> Suggestion:
+        """Plan the import without what has no counterpart."""
+        target = self._target(spec.target.connection)
+        plan = plan_import(spec, self.roots, self.own_files, target, complete=False)
+        return suggestion(plan, target.table(spec.target))
+
+    def tables(self, connection: str) -> tuple[Table, ...]:
+        """The tables of a connection."""
+        target = target_of(find_connection(self.connections, connection, "connection"), self.work_dir)
+        return tuple(Table(connection=connection, schema=schema, table=name) for schema, name in target.tables())
+
+    def describe(self, table: Table) -> TableDescription:
+        """A table with its columns."""
+        target = target_of(find_connection(self.connections, table.connection, "table.connection"), self.work_dir)
+        try:
+            return described(table, target.table(table))
+        except InvalidSpec as error:
+            raise InvalidSpec(error.field.replace("target", "table", 1), error.problem) from error
 
     def run_hook(self, job_uid: str, attempt: int, plan: ImportPlan, moment: Moment, number: int) -> Note:
         """Run a hook in the target. The files are checked before one that runs before the first record."""

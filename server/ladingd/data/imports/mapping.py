@@ -59,10 +59,14 @@ def with_columns(
     *,
     path: str,
     by_name: bool,
+    complete: bool = True,
 ) -> Mapped:
-    """The plan with its fields, columns and expressions. ``table``: the existing table. Raises InvalidSpec."""
+    """The plan with its fields, columns and expressions. ``table``: the existing table. Raises InvalidSpec; unless the
+    plan must be ``complete``, not for columns that have no counterpart."""
     names = sample.names
     wishes = wishes_of(spec, names, path)
+    if table is not None and not complete and not spec.add_columns:
+        wishes = replace(wishes, ignore_extra=True)
     types = wanted_types(spec, names, path, target)
     wanted = snake_names(names) if spec.names is ColumnNames.SNAKE else names
     kept = kept_names(wanted, target)
@@ -79,7 +83,7 @@ def with_columns(
             wishes=wishes,
             fits=lambda place, column: _fits(plan, sample, place, types.get(names[place]) or Finding(type=column.type)),
             addable=spec.add_columns,
-            inserts=inserts(spec.reconciliation),
+            inserts=complete and inserts(spec.reconciliation),
         )
     columns, findings = _from_file(plan, sample, match, types, target, table)
     fields = _fields(plan, spec, sample, types, columns)

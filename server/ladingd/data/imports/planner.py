@@ -51,9 +51,10 @@ def check_hooks(spec: ImportSpec, connection: Connection) -> None:
 
 
 def plan_import(
-    spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, Path], target: Target
+    spec: ImportSpec, roots: Mapping[str, Path], own_files: Mapping[str, Path], target: Target, *, complete: bool = True
 ) -> ImportPlan:
-    """Make the plan. Raises InvalidSpec; changes nothing."""
+    """Make the plan. Raises InvalidSpec; changes nothing. Unless it must be ``complete``, columns without a counterpart
+    are left out on both sides."""
     if not 1 <= spec.chunk_bytes <= CHUNK_LIMIT:
         raise InvalidSpec("chunk_bytes", f"must be from 1 to {CHUNK_LIMIT:,}")
     words, typed_words = wanted(spec.null_words)
@@ -91,7 +92,9 @@ def plan_import(
     first, sample = full[0], Sample.of(full)
     has_lines = all(each.outline.lines[0] != 0 for each in full if each.outline.lines)
     plan = replace(plan, window=_window(spec, has_lines=has_lines))
-    mapped = with_columns(plan, spec, sample, target, table, path=first.file.name, by_name=first.outline.named)
+    mapped = with_columns(
+        plan, spec, sample, target, table, path=first.file.name, by_name=first.outline.named, complete=complete
+    )
     notes = (*plan.notes, *mapped.notes)
     return replace(mapped.plan, detected=describe(mapped.plan, examined, mapped.null_words), notes=notes)
 

@@ -89,6 +89,13 @@ def parsed(plan: ImportPlan, text: str, title: str) -> Expression:
     return _parsed(text, title, tuple(names), tuple(plan.variables))
 
 
+def used_in(plan: ImportPlan) -> set[str]:
+    """The columns of the files that the expressions of a plan read."""
+    texts = [(plan.filter, "the filter")]
+    texts += [(column.filled.expression, title_of(column.target)) for column in plan.columns]
+    return {name for text, title in texts if text for name in parsed(plan, text, title).needs.columns}
+
+
 @lru_cache(maxsize=64)
 def _parsed(text: str, title: str, columns: tuple[str, ...], variables: tuple[str, ...]) -> Expression:
     found = evaluator().parsed(text, title, columns, variables)
