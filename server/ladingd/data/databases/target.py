@@ -92,11 +92,6 @@ class Target(ABC):
     """Names that a column of a new table cannot have."""
 
     @abstractmethod
-    def tables(self) -> tuple[tuple[str, str], ...]:
-        """The schema and the name of each table that imports can go into, in order. The schema is empty if the database
-        has none."""
-
-    @abstractmethod
     def table(self, table: Table) -> TargetTable | None:
         """The table to import into; None if it is missing. Raises InvalidSpec if it cannot be imported into."""
 

@@ -53,12 +53,6 @@ ORDER BY 1, 2
 """
 # Adds a column that is NULL in all rows.
 _ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} {type}"
-# The tables, without those of the ledger.
-_TABLES = """
-SELECT schema_name, table_name FROM duckdb_tables()
-WHERE database_name = current_database() AND NOT internal AND NOT temporary AND lower(schema_name) <> lower(?)
-ORDER BY ALL
-"""
 _CREATE = "CREATE TABLE {table} ({columns})"
 
 
@@ -72,12 +66,6 @@ class DuckdbTarget(Target):
 
     dialect = "duckdb"
     column_limit = 10_000  # DuckDB has no limit; with more columns a chunk holds few records.
-
-    def tables(self) -> tuple[tuple[str, str], ...]:
-        if not is_there(self.path):
-            return ()
-        with connected(self.path, self.work_dir, read_only=True) as database:
-            return tuple((str(schema), str(name)) for schema, name in database.rows(_TABLES, (self.ledger_schema,)))
 
     def table(self, table: Table) -> TargetTable | None:
         schema = table.schema or DEFAULT_SCHEMA

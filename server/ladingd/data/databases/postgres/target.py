@@ -63,14 +63,6 @@ if TYPE_CHECKING:
 
 NAME_BYTES = 63
 
-# The tables that the account may write to, without those of the server and of the ledger.
-_TABLES = """
-SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND n.nspname <> %s
-    AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
-    AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'INSERT')
-ORDER BY 1, 2
-"""
 _PRIVILEGES = """
 SELECT has_schema_privilege(relnamespace, 'USAGE'), has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = %s
 """
@@ -125,11 +117,6 @@ class PostgresTarget(Target):
     column_limit = 1600  # "PostgreSQL Limits" in the manual
     name_bytes = NAME_BYTES
     reserved_names = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
-
-    def tables(self) -> tuple[tuple[str, str], ...]:
-        with connected(self.address, read_only=True, brief=True) as session:
-            rows = session.rows(_TABLES, (self.ledger_schema,))
-        return tuple((str(schema), str(name)) for schema, name in rows)
 
     def table(self, table: Table) -> TargetTable | None:
         if table.schema == self.ledger_schema:

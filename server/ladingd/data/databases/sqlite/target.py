@@ -60,13 +60,6 @@ FROM made GROUP BY 1
 """
 
 
-# The ordinary tables, without SQLite's own and those of the ledger.
-_TABLES = """
-SELECT name FROM pragma_table_list
-WHERE schema = 'main' AND type = 'table' AND substr(name, 1, 7) NOT IN ('sqlite_', 'lading_') ORDER BY name
-"""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SqliteTarget(Target):
     """A database file. Writers hold our own lock, because SQLite allows one writer at a time and has no fair queue."""
@@ -78,12 +71,6 @@ class SqliteTarget(Target):
     column_limit = 2000  # sqlite.org/limits.html
     # Every slice writes into most pages of the table, so there should be few.
     slice_bytes = 256 << 20
-
-    def tables(self) -> tuple[tuple[str, str], ...]:
-        if not is_there(self.path):
-            return ()
-        with connected(self.path, read_only=True) as database:
-            return tuple(("", str(name)) for (name,) in database.rows(_TABLES))
 
     def table(self, table: Table) -> TargetTable | None:
         check_name(table)
