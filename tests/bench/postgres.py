@@ -65,6 +65,18 @@ class Postgres:
             return wall(["sh", "-c", f"zcat {shlex.quote(str(file))} | {psql}"], notes=notes)[0]
         return wall(self._psql("-c", rf"\copy {table} FROM '{file}' {form}"), notes=notes)[0]
 
+    def truncate_and_copy(self, table: str, file: Path) -> float:
+        r"""Run TRUNCATE and ``psql \copy`` in one transaction. Returns the seconds."""
+        copy = rf"\copy {table} FROM '{file}' WITH (FORMAT csv, HEADER)"
+        return wall(self._psql("-1", "-c", f"TRUNCATE {table}", "-c", copy))[0]
+
+    def stage_and_run(self, table: str, stage: str, file: Path, statement: str) -> float:
+        r"""Run ``psql \copy`` of a file into an unlogged table like another one, then a statement. Returns the
+        seconds."""
+        copy = rf"\copy {stage} FROM '{file}' WITH (FORMAT csv, HEADER)"
+        made, dropped = f"CREATE UNLOGGED TABLE {stage} (LIKE {table})", f"DROP TABLE {stage}"
+        return wall(self._psql("-c", made, "-c", copy, "-c", statement, "-c", dropped))[0]
+
     def copy_out(self, table: str, file: Path) -> float:
         """Run ``psql \\copy`` of a table to a file. Returns the seconds."""
         return wall(self._psql("-c", rf"\copy {table} TO '{file}' WITH (FORMAT csv, HEADER)"))[0]

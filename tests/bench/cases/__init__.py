@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench.cases import api, daemon, duckdb, growth, mapping, postgres, refusals, service, soak, sqlite, xml
+from tests.bench.cases import (
+    api,
+    daemon,
+    duckdb,
+    growth,
+    mapping,
+    merges,
+    postgres,
+    refusals,
+    service,
+    soak,
+    sqlite,
+    xml,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +37,8 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-rejects": postgres.rejects,
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,
+    "postgres-upsert": merges.upsert,
+    "postgres-replace": merges.replacement,
     "shapes": postgres.shapes,
     "postgres-refusals": refusals.postgres,
     "sqlite-import": sqlite.clean,
