@@ -253,6 +253,8 @@ class Merge:
     slices: int = 1
     sliced_by: tuple[str, ...] = ()
     """The columns of the key whose values decide on the slice. Empty: there is one slice."""
+    bounds: tuple[int, ...] = ()
+    """The greatest value of each slice but the last, if one column of integers decides. Empty: hashes decide."""
     replace: bool = False
     """The records take the place of rows: those that no record has the key of are deleted; without a key, all rows."""
     rows: str = ""

@@ -53,14 +53,34 @@ def slices(batch: Batch, merge: Merge) -> Iterator[tuple[int, Positions]]:
     if merge.slices == 1 or not merge.sliced_by:
         yield 0, np.arange(batch.records.num_rows)
         return
-    hashes = np.zeros(batch.records.num_rows, np.uint64)
-    for name in merge.sliced_by:
-        hashes = _mixed(hashes ^ _numbers(batch.records.column(name)))
-    numbers = (hashes >> np.uint64(32)) % np.uint64(merge.slices)
+    numbers = _by_bounds(batch, merge) if merge.bounds else _by_hash(batch, merge)
     for number in range(merge.slices):
         rows = np.flatnonzero(numbers == number)
         if rows.size:
             yield number, rows
+
+
+def extent(merge: Merge, number: int) -> tuple[int | None, int | None]:
+    """The greatest values of the slice before and of this slice, if bounds decide. None: there is none."""
+    if not merge.bounds:
+        return None, None
+    before = merge.bounds[number - 1] if number else None
+    return before, merge.bounds[number] if number < len(merge.bounds) else None
+
+
+def _by_bounds(batch: Batch, merge: Merge) -> Positions:
+    (name,) = merge.sliced_by
+    values = batch.records.column(name).cast(pa.int64()).to_numpy()
+    numbers: Positions = np.searchsorted(np.array(merge.bounds), values)
+    return numbers
+
+
+def _by_hash(batch: Batch, merge: Merge) -> Positions:
+    hashes = np.zeros(batch.records.num_rows, np.uint64)
+    for name in merge.sliced_by:
+        hashes = _mixed(hashes ^ _numbers(batch.records.column(name)))
+    numbers: Positions = ((hashes >> np.uint64(32)) % np.uint64(merge.slices)).astype(np.int64)
+    return numbers
 
 
 def _mixed(numbers: _Numbers) -> _Numbers:

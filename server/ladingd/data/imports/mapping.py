@@ -33,6 +33,8 @@ from ladingd.data.values.names import fold
 from ladingd.data.values.types import TEXT
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ladingd.core.spec import ImportSpec
     from ladingd.data.databases.target import Target, TargetColumn, TargetTable
     from ladingd.data.imports.sample import Sample
@@ -89,7 +91,7 @@ def with_columns(
     fields = _fields(plan, spec, sample, types, columns)
     plan = replace(plan, fields=fields, columns=columns)
     plan = _with_calculated(plan, spec, match, types, table)
-    plan = _with_merge(plan, spec, table, target)
+    plan = _with_merge(plan, spec, table, target, sample)
     _check_filter(plan)
     _check_defaults(plan, spec, target)
     looked = look_at_sample(*_looked_at(plan, target, sample))
@@ -254,9 +256,17 @@ def _with_calculated(
     return replace(plan, columns=(*plan.columns, *calculated))
 
 
-def _with_merge(plan: ImportPlan, spec: ImportSpec, table: TargetTable | None, target: Target) -> ImportPlan:
+def _with_merge(
+    plan: ImportPlan, spec: ImportSpec, table: TargetTable | None, target: Target, sample: Sample
+) -> ImportPlan:
     """The plan with the phase that merges staged records, if there is one."""
-    merge = planned_merge(spec, plan, table, target)
+
+    def spread(column: Column) -> pa.Array | None:
+        """The values of a column. Files that declare its type are sampled at their beginning only."""
+        is_declared = column.source in sample.types and not sample.inferred
+        return sample.columns[sample.names.index(column.source)] if column.from_file and not is_declared else None
+
+    merge = planned_merge(spec, plan, table, target, spread)
     if merge is None:
         return plan
     if table is None and merge.makes_unique:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
@@ -13,7 +16,7 @@ from ladingd.data.values.names import fold
 from ladingd.data.values.types import FieldType, Kind, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ladingd.core.plan import Column, ImportPlan
     from ladingd.core.spec import ImportSpec, Reconciliation
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
 _EXACT = frozenset({Kind.INTEGER, Kind.TEXT, Kind.UUID})
 """Kinds of values of a new table that are equal exactly if they are identical."""
+_LEAST = 100
+"""How many values of a sample for each slice tell where slices end."""
+_UNEVEN = 2
+"""How many times as large as the average the largest slice may be."""
 _SMALL = 16 << 20
 """Up to this many bytes, files have one slice."""
 
@@ -62,10 +69,16 @@ def _operation(wanted: Reconciliation) -> Operation:
     return wanted.operation
 
 
-def planned_merge(spec: ImportSpec, plan: ImportPlan, table: TargetTable | None, target: Target) -> Merge | None:
+def planned_merge(
+    spec: ImportSpec,
+    plan: ImportPlan,
+    table: TargetTable | None,
+    target: Target,
+    sample: Callable[[Column], pa.Array | None] = lambda _: None,
+) -> Merge | None:
     """The merge of an import; None if its records go straight into the table. ``table``: None if it will be created.
 
-    Raises InvalidSpec.
+    ``sample`` gives values of a column that are spread evenly over the files. Raises InvalidSpec.
     """
     wanted, columns = spec.reconciliation, plan.columns
     if not (wanted.key or spec.replace):
@@ -97,6 +110,14 @@ def planned_merge(spec: ImportSpec, plan: ImportPlan, table: TargetTable | None,
         slices = 2
         while slices * target.slice_bytes < size:
             slices *= 2
+    bounds: tuple[int, ...] = ()
+    if slices > 1:
+        by_name = {column.target: column for column in columns}
+        for name in exact:
+            bounds = _bounds(sample(by_name[name]), slices) if by_name[name].type == Kind.INTEGER else ()
+            if bounds:
+                exact = [name]
+                break
     part = None
     if spec.where:
         part = condition_of(spec.where, [column.target for column in columns], plan.variables, target.dialect)
@@ -106,13 +127,36 @@ def planned_merge(spec: ImportSpec, plan: ImportPlan, table: TargetTable | None,
         second_key=second_key,
         doubles=Doubles.UPDATE if wanted.doubles is Doubles.DEFAULT else wanted.doubles,
         duplicates=duplicates,
-        **policies,
+        keep_if_source_empty=policies["keep_if_source_empty"],
+        only_if_target_empty=policies["only_if_target_empty"],
+        on_insert_only=policies["on_insert_only"],
         slices=slices,
         sliced_by=tuple(exact) if slices > 1 else (),
+        bounds=bounds,
         replace=spec.replace,
         rows=part.rows if part else "",
         records=part.records if part else "",
     )
+
+
+def _bounds(sample: pa.Array | None, slices: int) -> tuple[int, ...]:
+    """The greatest value of each slice but the last, so that all have about as many records. Empty: there are none."""
+    if sample is None or len(sample) < _LEAST * slices:
+        return ()
+    numbers = sample if pa.types.is_integer(sample.type) else pa.array(map(_integer, sample.to_pylist()), pa.int64())
+    values = np.sort(numbers.drop_null().cast(pa.int64()).to_numpy())
+    bounds = [int(values[len(values) * number // slices]) for number in range(1, slices)]
+    largest = max(np.bincount(np.searchsorted(bounds, values), minlength=slices))
+    is_even = len(set(bounds)) == len(bounds) and largest * slices <= _UNEVEN * len(values)
+    return tuple(bounds) if is_even else ()
+
+
+def _integer(value: str | None) -> int | None:
+    try:
+        number = int(value) if value else None
+    except ValueError:
+        return None
+    return number if number is not None and -(1 << 63) <= number < 1 << 63 else None
 
 
 def _columns(field: str, names: Sequence[str], columns: Sequence[Column], table: TargetTable | None) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from ladingd.data.databases.postgres.refusal import IGNORED, blames_record, code
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
-from ladingd.data.databases.staging import PLACE
+from ladingd.data.databases.staging import PLACE, extent
 from ladingd.data.rejects.fault import Faults
 
 _RETURNING_ACTIONS = 170_000
@@ -156,6 +156,8 @@ class SliceMerge:
     session: Session
     shape: TableShape
     stage: sql.Identifier
+    number: int
+    """Which slice it is."""
     merge: Merge
     columns: Sequence[Column]
     """The columns of the plan."""
@@ -430,7 +432,7 @@ class SliceMerge:
         return {
             "table": self.shape.identifier,
             "source": source,
-            "match": key.equal(),
+            "match": sql.SQL("{}{}").format(key.equal(), self._near),
             "differs": sql.SQL("record_image_ne(ROW({}), ROW({}))").format(values, kept) if compared else _FALSE,
             "assignments": sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in new.items()
@@ -447,6 +449,18 @@ class SliceMerge:
         column = next(column for column in self.shape.columns if column.name == name)
         declared = sql.SQL(column.type.declared)
         return sql.SQL("coalesce({}, ({})::{})").format(own, self._defaults[name], declared)
+
+    @cached_property
+    def _near(self) -> sql.Composable:
+        """The rows that records of this slice can have, so that an index spares the server all others."""
+        before, last = extent(self.merge, self.number)
+        limits = [("{} > {}", before), ("{} <= {}", last)]
+        parts = [
+            sql.SQL(limit).format(sql.Identifier("t", self.merge.sliced_by[0]), sql.Literal(value))
+            for limit, value in limits
+            if value is not None
+        ]
+        return sql.SQL("").join(sql.SQL(" AND {}").format(part) for part in parts)
 
     @cached_property
     def _defaults(self) -> dict[str, sql.SQL]:

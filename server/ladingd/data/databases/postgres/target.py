@@ -444,6 +444,7 @@ class PostgresTransaction(Transaction):
             session=self.session,
             shape=shape,
             stage=self.staging.table(number),
+            number=number,
             merge=plan.merge,
             columns=plan.columns,
             indexed=is_guarded(self.session, shape, plan.merge),
