@@ -13,9 +13,11 @@ from lading.v1.spec_pb2 import JobSpec
 from ladingd.api.messages.spec import named_in_request, spec_from, spec_message
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import (
+    ColumnMapping,
     ColumnNames,
     CreateTable,
     CsvFormat,
+    Enumeration,
     ExportSpec,
     File,
     Header,
@@ -43,6 +45,24 @@ formats = st.builds(
 files = st.builds(File, root=words, path=words)
 tables = st.builds(Table, connection=words, schema=st.one_of(st.just(""), words), table=words)
 positive = st.integers(1, 2**63 - 1)
+numbers = st.integers(0, 2**63 - 1)
+optional = st.one_of(st.none(), st.just(""), words)
+columns = st.builds(
+    ColumnMapping,
+    source=words,
+    target=words,
+    transformations=st.lists(words, max_size=2).map(tuple),
+    default_value=optional,
+    expression=words,
+    lookup=words,
+    null_words=st.lists(words, max_size=2).map(tuple),
+)
+enumerations = st.builds(
+    Enumeration,
+    values=st.dictionaries(words, words, max_size=2),
+    default_value=optional,
+    ignore_case=st.booleans(),
+)
 restarts = st.sampled_from(OnRestart)
 imports = st.builds(
     ImportSpec,
@@ -56,6 +76,16 @@ imports = st.builds(
     encoding=st.one_of(st.just(""), words),
     member=st.one_of(st.just(""), words),
     flatten=st.booleans(),
+    columns=st.lists(columns, max_size=2).map(tuple),
+    ignored_columns=st.lists(words, max_size=2).map(tuple),
+    ignore_extra=st.booleans(),
+    filter=st.one_of(st.just(""), words),
+    skip=numbers,
+    limit=numbers,
+    first_line=numbers,
+    last_line=numbers,
+    variables=st.dictionaries(words, words, max_size=2),
+    enumerations=st.dictionaries(words, enumerations, max_size=2),
     create=st.sampled_from(CreateTable),
     names=st.sampled_from(ColumnNames),
     add_columns=st.booleans(),
@@ -106,6 +136,10 @@ def test_what_an_export_leaves_out_is_the_default():
         ({"importSpec": {**IMPORT, "csv": {"header": 9}}}, "job.spec.import_spec.csv.header"),
         ({"importSpec": {**IMPORT, "csv": {"ragged": 9}}}, "job.spec.import_spec.csv.ragged"),
         ({"importSpec": {**IMPORT, "csv": {"skipLines": -1}}}, "job.spec.import_spec.csv.skip_lines"),
+        ({"importSpec": {**IMPORT, "skip": -1}}, "job.spec.import_spec.skip"),
+        ({"importSpec": {**IMPORT, "limit": -1}}, "job.spec.import_spec.limit"),
+        ({"importSpec": {**IMPORT, "firstLine": -1}}, "job.spec.import_spec.first_line"),
+        ({"importSpec": {**IMPORT, "lastLine": -1}}, "job.spec.import_spec.last_line"),
         ({"importSpec": {**IMPORT, "create": 9}}, "job.spec.import_spec.create"),
         ({"importSpec": {**IMPORT, "names": 9}}, "job.spec.import_spec.names"),
         ({"importSpec": {**IMPORT, "before": ["SELECT 1", " "]}}, "job.spec.import_spec.before[1]"),

@@ -11,9 +11,11 @@ from lading_client.errors import BadSpec
 from lading_client.json_format import as_json, spec_from_json
 from lading_client.model import Bill, Job, Progress, State
 from lading_client.spec import (
+    ColumnMapping,
     ColumnNames,
     CreateTable,
     CsvFormat,
+    Enumeration,
     ExcelFormat,
     ExportSpec,
     File,
@@ -79,6 +81,21 @@ def test_a_job_as_json() -> None:
                 provenance=True,
                 before=("DELETE FROM t", "SELECT 1"),
                 after=("SELECT 2",),
+            )
+        ),
+        JobSpec(
+            kind=ImportSpec(
+                files=(File(path="a"),),
+                target=Table(table="t"),
+                columns=(
+                    ColumnMapping(source="a", target="b", transformations=("trim",), default_value="", lookup="header"),
+                    ColumnMapping(target="c", expression="$create"),
+                ),
+                ignored_columns=("x",),
+                filter="a = 'b'",
+                limit=3,
+                variables={"create": "auto"},
+                enumerations={"header": Enumeration(values={"ragged": "fill"}, ignore_case=True)},
             )
         ),
         JobSpec(kind=ImportSpec(files=(File(path="a"),), target=Table(table="t"), xml=XmlFormat(record_element="x"))),

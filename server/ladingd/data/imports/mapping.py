@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ladingd.data.imports.sample import Sample
     from ladingd.data.mapping.matching import Assignment, Matched
     from ladingd.data.values.converters import Reading
+    from ladingd.data.values.types import FieldType
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +91,7 @@ def with_columns(
     columns, findings = _from_file(plan, sample, match, types, target, table)
     fields = _fields(plan, spec, sample, types, columns)
     plan = replace(plan, fields=fields, columns=columns)
-    plan = _with_calculated(plan, spec, match, types, table)
+    plan = _with_calculated(plan, spec, match, types, table, target)
     plan = _with_merge(plan, spec, table, target, sample)
     _check_filter(plan)
     _check_defaults(plan, spec, target)
@@ -236,7 +237,12 @@ def _refused(field: str, title: str, text: str) -> Iterator[None]:
 
 
 def _with_calculated(
-    plan: ImportPlan, spec: ImportSpec, match: Matched, types: Mapping[str, Finding], table: TargetTable | None
+    plan: ImportPlan,
+    spec: ImportSpec,
+    match: Matched,
+    types: Mapping[str, Finding],
+    table: TargetTable | None,
+    target: Target,
 ) -> ImportPlan:
     """The plan with its calculated columns. In a new table, a column has the type of its expression."""
     calculated = []
@@ -249,11 +255,20 @@ def _with_calculated(
         with _refused(f"columns[{spec.columns.index(each.wish)}].expression", title, column.filled.expression):
             kind = expressions.kind_of(plan, expressions.parsed(plan, column.filled.expression, title))
             if found is None and isinstance(each.target, str):
-                found = Finding(type=TEXT if column.filled.prepares else expressions.type_of(kind))
+                found = Finding(type=TEXT if column.filled.prepares else _storable(expressions.type_of(kind), target))
         if found is not None:
             column = replace(column, type=str(found.type), notation=found.notation)
         calculated.append(column)
     return replace(plan, columns=(*plan.columns, *calculated))
+
+
+def _storable(kind: FieldType, target: Target) -> FieldType:
+    """A type that the target has. Raises BadExpression."""
+    try:
+        target.check_type(kind)
+    except ValueError as error:
+        raise BadExpression(f"{error}; round it, or give another type with --type") from error
+    return kind
 
 
 def _with_merge(

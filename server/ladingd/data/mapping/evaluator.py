@@ -239,7 +239,7 @@ def _bad(error: Exception) -> BadExpression:
     problem = facts["exception_message"].splitlines()[0]
     if problem.startswith("No function matches"):
         problem = problem.partition(". You")[0].rstrip(".") + "; CAST(… AS …) and --type change types"
-    for needless in (" You might need", " when casting from source column", " Use TRY("):
+    for needless in (" in expression (", " You might need", " when casting from source column", " Use TRY("):
         problem = problem.partition(needless)[0]
     shift = len("SELECT (")
     return BadExpression(problem, int(facts["position"]) - shift if facts.get("position") else None)
