@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,23 @@ def test_two_jobs_add_a_column_once(pier: Pier) -> None:
     assert pier.transfer.add_columns(OTHER, 1, second) == ()
     assert names(pier) == ["id", "name", "score", "born", "note"]
     assert pier.run(first).inserted == pier.run(second, OTHER).inserted == 2
+
+
+def test_jobs_that_add_columns_at_the_same_time_add_each_once(pier: Pier) -> None:
+    plans = {str(uuid.UUID(int=number)): pier.plan(WIDER, add_columns=True) for number in range(4)}
+    told: list[int] = []
+
+    def add(job: str) -> None:
+        told.append(len(pier.transfer.add_columns(job, 1, plans[job])))
+
+    threads = [threading.Thread(target=add, args=(job,)) for job in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(told) == [0, 0, 0, 1]
+    assert names(pier) == ["id", "name", "score", "born", "note"]
+    assert [pier.run(plan, job).inserted for job, plan in plans.items()] == [2, 2, 2, 2]
 
 
 def test_a_job_goes_on_while_another_adds_a_column(pier: Pier) -> None:

@@ -81,3 +81,27 @@ def test_operations_that_insert_nothing_need_no_values(pier: Pier, operation: Op
     pier.database.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)", "INSERT INTO t VALUES (1, 1)")
     counts = pier.imported("id\n1\n", reconciliation=Reconciliation(key=("id",), operation=operation))
     assert counts.rejected == 0
+
+
+def test_rows_are_replaced_between_the_hooks(pier: Pier) -> None:
+    if pier.database.provider.name != "PostgreSQL":
+        pytest.skip("is not built yet")
+    pier.database.sql(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL DEFAULT 7)",
+        "INSERT INTO t VALUES (1, 1), (2, 2)",
+        "CREATE TABLE marks (n INTEGER)",
+    )
+    mark = "INSERT INTO marks SELECT sum(id) FROM t"
+    options = {"replace": True, "add_columns": True, "provenance": True, "before": (mark,), "after": (mark,)}
+    counts = pier.imported("id,n,score\n5,,2\n6,3,4\n", **options)
+    assert counts.inserted == 2
+    assert pier.rows("id, n, score, lading_line") == [(5, 7, 2, 2), (6, 3, 4, 3)]
+    assert pier.database.sql("SELECT n FROM marks ORDER BY n") == [(3,), (11,)]
+
+
+def test_a_table_that_is_replaced_before_it_is_there_is_created(pier: Pier) -> None:
+    if pier.database.provider.name != "PostgreSQL":
+        pytest.skip("is not built yet")
+    plan = pier.plan("id,name\n1,a\n2,b\n", reconciliation=KEY, replace=True)
+    assert pier.run(plan).inserted == 2
+    assert pier.rows() == [(1, "a"), (2, "b")]

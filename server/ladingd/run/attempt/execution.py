@@ -94,6 +94,10 @@ class Execution:
         self._in_flight = InFlight(job.id)
         self._error: LadingError | None = None
         self._begun = False
+        self._in_place = False
+        """The result is in its place, and the bill is written down. Hooks may be left."""
+        self._hooks: set[tuple[Moment, int]] = set()
+        """The hooks that have run, as this attempt knows."""
         self._complete = False
         self._shut_down = False
         """The workers are gone because the daemon ends."""
@@ -162,11 +166,13 @@ class Execution:
         return await self._calls.call(self._transfer.begin, job.uid, job.attempt, job.plan, phase)
 
     async def _run_hooks(self, moment: Moment) -> None:
-        """Run the hooks of a moment that have not run in an earlier attempt."""
+        """Run the hooks of a moment that have not run in this attempt or an earlier one."""
         job = self._job
         for number in range(len(job.plan.hooks(moment))):
-            note = await self._calls.call(self._transfer.run_hook, job.uid, job.attempt, job.plan, moment, number)
-            await self._note(note.level, "HOOK", note.text)
+            if (moment, number) not in self._hooks:
+                note = await self._calls.call(self._transfer.run_hook, job.uid, job.attempt, job.plan, moment, number)
+                self._hooks.add((moment, number))
+                await self._note(note.level, "HOOK", note.text)
 
     async def _advance(self) -> None:
         """Complete the current phase and begin the next one."""
@@ -335,7 +341,13 @@ class Execution:
     # The end
 
     async def _finish(self) -> None:
-        """All chunks are committed: check the bill and put the result in its place."""
+        """All chunks are committed: check the bill, put the result in its place and run the hooks that follow."""
+        if not self._in_place:
+            await self._put_in_place()
+        await self._run_hooks(Moment.AFTER)
+        self._complete = True
+
+    async def _put_in_place(self) -> None:
         job = self._job
         chunks = [kept.chunk for kept in await self._chunks.chunks(job.id)]
         counts = self._reckoning.tally.bill(chunks)
@@ -352,8 +364,7 @@ class Execution:
         if counts.nulls:
             await self._note(*nulls_notice(counts.nulls))
         check_not_all_rejected(counts)
-        await self._run_hooks(Moment.AFTER)
-        self._complete = True
+        self._in_place = True
 
     async def _reckon(self, total: int | None = None) -> None:
         """Make the job's counts agree with the ledger. Ask the ledger if calls were cancelled."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.bill import Counts
-from ladingd.core.errors import TargetChanged, TargetRefused, WorkerLost
+from ladingd.core.errors import TargetChanged, TargetRefused, TargetUnavailable, WorkerLost
 from ladingd.core.plan import Column
 from ladingd.core.state import Event, State
+from ladingd.run.attempt import outage as outages
 from tests.unit.run.conftest import RECORDS
 
 if TYPE_CHECKING:
@@ -57,6 +58,31 @@ async def test_a_job_continues_with_the_hook_that_failed(rig: Rig, error: Except
     done = await rig.store.get(job.id)
     assert (done.state, done.counts.read) == (State.FINISHED, 2 * RECORDS)
     assert [step for step in rig.transfer.steps if step != "finish"] == [step for step in EVERY if step != "finish"]
+
+
+@pytest.mark.parametrize("skipped", [1, 3])
+async def test_a_target_that_is_away_during_a_hook_is_tried_again_and_nothing_is_said_twice(
+    rig: Rig, skipped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "FIRST_WAIT", 0.01)
+    job = await rig.queued(2, **HOOKS)
+    waiting, go_on = [skipped], rig.transfer._raise
+
+    def fail(method: str) -> None:
+        if method == "run_hook" and waiting:
+            waiting[0] -= 1
+            if waiting[0] < 0:
+                if waiting[0] < -2:
+                    waiting.clear()
+                raise TargetUnavailable("the database is away")
+        go_on(method)
+
+    rig.transfer._raise = fail  # type: ignore[method-assign]
+    await (await rig.execution(job.id, target=20.0)).run()
+    assert (await rig.store.get(job.id)).state is State.FINISHED
+    codes = await rig.codes(job.id)
+    assert [codes.count(code) for code in ("HOOK", "BILL")] == [4, 1]
+    assert rig.transfer.steps == EVERY
 
 
 async def test_hooks_after_do_not_run_if_all_records_were_rejected(rig: Rig) -> None:
