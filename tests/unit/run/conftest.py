@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from ladingd.core.spec import JobSpec
+    from ladingd.core.tables import Suggestion, TableDescription
     from ladingd.run.workers.pool import Workers
 
 SPEC = ImportSpec(files=(File(path="a.csv"),), target=Table(table="t"))
@@ -96,6 +97,15 @@ class FakeTransfer(Transfer):
     def preview(self, spec: ImportSpec, records: int) -> Preview:
         self._raise("preview")
         return Preview(plan=plan_of(2), read=RECORDS)
+
+    def suggest(self, spec: ImportSpec) -> Suggestion:
+        raise NotImplementedError
+
+    def tables(self, connection: str) -> tuple[Table, ...]:
+        raise NotImplementedError
+
+    def describe(self, table: Table) -> TableDescription:
+        raise NotImplementedError
 
     def run_hook(self, job_uid: str, attempt: int, plan: Plan, moment: Moment, number: int) -> Note:
         self._raise("run_hook")
