@@ -29,7 +29,7 @@ from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import read_constraints
 from ladingd.data.databases.postgres.defaults import expressions
 from ladingd.data.databases.postgres.recognition import nothing_vanishing
-from ladingd.data.databases.postgres.refusal import IGNORED, blames_record, code, columns_of
+from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_record, code, columns_of
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
@@ -227,7 +227,7 @@ class SliceMerge:
         except _Skipped:
             pass
         except psycopg.Error as error:
-            if not blames_record(error):
+            if not self._blames_record(error):
                 raise
         else:
             return True
@@ -526,7 +526,7 @@ class SliceMerge:
             except _Skipped:
                 state, message, columns = IGNORED, _SKIPPED, no_columns
             except psycopg.Error as error:
-                if not blames_record(error):
+                if not self._blames_record(error):
                     raise
                 told = error.diag
                 state, message = error.sqlstate or "", told.message_primary or str(error)
@@ -536,6 +536,9 @@ class SliceMerge:
                 waiting += [(middle, end), (first, middle)]
                 continue
             self._remove(places[first], state, message, columns)
+
+    def _blames_record(self, error: psycopg.Error) -> bool:
+        return blames_record(error) or (error.sqlstate == POLICY and self.shape.policed)
 
     def _remove(self, place: int, state: str, message: str, columns: Sequence[str]) -> None:
         known = [column.target for column in self.columns]

@@ -1,0 +1,337 @@
+"""Merges into odd tables of PostgreSQL, and beside other sessions."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from ladingd.core.bill import Counts, total
+from ladingd.core.errors import InvalidSpec, TargetBusy
+from ladingd.core.spec import File, ImportSpec, Operation, Reconciliation, Table
+from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.postgres.session import close_idle
+from ladingd.data.storage.work_dir import WorkDir
+from ladingd.data.transfer import BulkTransfer
+from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.data.databases.postgres.conftest import Quay
+
+UPSERT = Reconciliation(key=("id",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The end of an import."""
+
+    counts: Counts
+    rejects: dict[int, str]
+    """The code of each rejected record."""
+    messages: list[str]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        names = ("inserted", "updated", "unchanged", "deleted", "rejected")
+        return {name: number for name in names if (number := getattr(self.counts, name))}
+
+
+Merging = Callable[..., Done]
+
+
+@pytest.fixture
+def merge(quay: Quay, tmp_path: Path) -> Iterator[Merging]:
+    jobs = iter(range(1, 100))
+
+    def merge(text: str, wanted: Reconciliation = UPSERT, *, url: str = "", **options: Any) -> Done:
+        job = f"job-{next(jobs)}"
+        (tmp_path / f"{job}.csv").write_text(text)
+        transfer = BulkTransfer(
+            connections={"quay": Connection(name="quay", url=url or quay.url)},
+            roots={"local": tmp_path},
+            work_dir=WorkDir(directory=tmp_path / "work"),
+        )
+        spec = ImportSpec(
+            files=(File(path=f"{job}.csv"),),
+            target=Table(connection="quay", table="t"),
+            reconciliation=wanted,
+            **options,
+        )
+        plan: Any = transfer.plan(spec)
+        transfer.begin(job, 1, plan)
+        counts: list[Counts] = []
+        chunks: list[Any] = []
+        for phase in range(len(plan.phases)):
+            if phase:
+                transfer.advance(job, 1, plan, phase, chunks)
+            chunks = [*transfer.cut(job, plan, chunks[-1] if chunks else None, 100, phase)]
+            counts += [transfer.process(job, 1, plan, chunk) for chunk in chunks]
+        transfer.finish(job, plan, chunks)
+        bill = total(counts)
+        assert bill.balances
+        assert not bill.pending
+        files = sorted((tmp_path / "work/jobs" / job / "rejects").glob("*"))
+        rejects = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return Done(
+            counts=bill,
+            rejects={reject["record"]: reject["code"] for reject in rejects},
+            messages=[reject["message"] for reject in rejects],
+        )
+
+    yield merge
+    close_idle()
+
+
+def test_a_trigger_that_skips_rows_leaves_rejects(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
+    quay.sql(
+        "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.n = 13 THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    quay.sql("CREATE TRIGGER skip BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION skip()")
+    done = merge("id,n\n1,13\n2,5\n3,3\n4,13\n5,6\n")
+    assert done.rejects == {1: "IGNORED_BY_TRIGGER", 4: "IGNORED_BY_TRIGGER"}
+    assert done.numbers == {"inserted": 1, "updated": 1, "unchanged": 1, "rejected": 2}
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 1), (2, 5), (3, 3), (5, 6)]
+
+
+def test_a_trigger_that_raises_leaves_rejects(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t SELECT i, i FROM generate_series(1, 40) i")
+    quay.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.n % 100 = 77 THEN RAISE 'no 77 here'; END IF; RETURN NEW; END $$"
+    )
+    quay.sql("CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION refuse()")
+    done = merge("id,n\n" + "".join(f"{n},{n + 60}\n" for n in range(1, 161)))
+    assert done.rejects == {17: "TRIGGER", 117: "TRIGGER"}
+    assert done.messages == ["no 77 here"] * 2
+    assert done.numbers == {"inserted": 119, "updated": 39, "rejected": 2}
+
+
+def test_triggers_see_only_rows_that_change(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("CREATE TABLE seen (what text, id int)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL)")
+    quay.sql(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES (TG_OP, NEW.id); RETURN NULL; END $$"
+    )
+    quay.sql("CREATE TRIGGER note AFTER INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note()")
+    done = merge("id,n\n1,1\n2,5\n3,\n4,4\n")
+    assert done.numbers == {"inserted": 1, "updated": 1, "unchanged": 2}
+    assert sorted(quay.sql("SELECT * FROM seen")) == [("INSERT", 4), ("UPDATE", 2)]
+
+
+def test_a_trigger_that_changes_the_values_is_obeyed(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int, stamp text NOT NULL)")
+    quay.sql(
+        "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.stamp := 'at ' || NEW.n; RETURN NEW; END $$"
+    )
+    quay.sql("CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION stamp()")
+    assert merge("id,n\n1,1\n").numbers == {"inserted": 1}
+    assert merge("id,n\n1,2\n").numbers == {"updated": 1}
+    assert quay.sql("SELECT * FROM t") == [(1, 2, "at 2")]
+
+
+def test_a_policy_that_hides_rows_leaves_rejects(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, owner text, n int)")
+    quay.sql("INSERT INTO t VALUES (1, 'crew', 1), (2, 'captain', 2)")
+    name = quay.sql("SELECT current_database()")[0][0]
+    quay.sql(f'CREATE ROLE crew LOGIN; GRANT ALL ON DATABASE "{name}" TO crew; GRANT ALL ON t TO crew')
+    try:
+        quay.sql("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+        quay.sql("CREATE POLICY own ON t USING (owner = current_user) WITH CHECK (owner = current_user)")
+        done = merge(
+            "id,owner,n\n1,crew,5\n2,crew,6\n3,crew,7\n4,captain,8\n", url=quay.url.replace("postgres:", "crew:", 1)
+        )
+        assert done.rejects == {2: "UNIQUE", 4: "POLICY"}
+        assert done.numbers == {"inserted": 1, "updated": 1, "rejected": 2}
+        assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, "crew", 5), (2, "captain", 2), (3, "crew", 7)]
+    finally:
+        close_idle()
+        quay.sql("DROP OWNED BY crew CASCADE; DROP ROLE crew")
+
+
+def test_types_refuse_values_when_they_are_staged(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TYPE mood AS ENUM ('sad', 'happy')")
+    quay.sql("CREATE DOMAIN small AS int CHECK (VALUE < 10)")
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, name varchar(3), mood mood, amount small, data json, tags text[])")
+    text = (
+        "id,name,mood,amount,data,tags\n"
+        '1,abc,sad,1,{},"{a,b}"\n2,abcd,sad,1,{},{}\n3,abc,odd,1,{},{}\n4,abc,sad,10,{},{}\n5,abc,sad,1,{,{}\n'
+    )
+    assert merge(text).rejects == {2: "TOO_LONG", 3: "INVALID_VALUE", 4: "CHECK", 5: "INVALID_VALUE"}
+    assert merge(text).numbers == {"unchanged": 1, "rejected": 4}
+
+
+def test_what_is_equal_but_not_the_same_is_updated(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n numeric, f float8, d jsonb, v varchar(9))")
+    text = "id,n,f,d,v\n1,1.0,0,{},a\n2,1.0,0,{},a\n"
+    assert merge(text).numbers == {"inserted": 2}
+    assert merge("id,n,f,d,v\n1,1.00,0,{},a\n2,1.0,-0,{},a\n").numbers == {"updated": 2}
+
+
+def test_a_key_with_its_own_idea_of_equality(quay: Quay, merge: Merging) -> None:
+    try:
+        quay.sql("CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    except psycopg.Error as error:
+        pytest.skip(str(error))
+    quay.sql("CREATE TABLE t (id text COLLATE ci PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t VALUES ('Anna', 1)")
+    done = merge("id,n\nANNA,2\nbob,3\nBob,4\n")
+    assert done.numbers == {"inserted": 1, "updated": 1}
+    assert done.counts.ignored_doubles == 1
+    assert sorted(quay.sql("SELECT * FROM t")) == [("Anna", 2), ("Bob", 4)]
+
+
+def test_a_partitioned_table(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int, part int, n int, PRIMARY KEY (id, part)) PARTITION BY LIST (part)")
+    quay.sql("CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)")
+    quay.sql("CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2)")
+    quay.sql("INSERT INTO t VALUES (1, 1, 1), (1, 2, 2)")
+    done = merge("id,part,n\n1,1,5\n1,2,2\n2,2,3\n9,9,9\n", Reconciliation(key=("id", "part")))
+    assert done.numbers == {"inserted": 1, "updated": 1, "unchanged": 1, "rejected": 1}
+    assert list(done.rejects) == [4]
+
+
+def test_an_identity_goes_on_behind_the_merged_values(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, mail text UNIQUE, n int)")
+    quay.sql("INSERT INTO t (mail, n) VALUES ('a', 1)")
+    both = Reconciliation(key=("id",), second_key=("mail",))
+    done = merge("id,mail,n\n7,b,1\n,a,5\n,c,6\n", both)
+    assert done.numbers == {"inserted": 2, "updated": 1}
+    assert quay.sql("SELECT mail, n FROM t ORDER BY mail") == [("a", 5), ("b", 1), ("c", 6)]
+    assert quay.sql("INSERT INTO t (mail) VALUES ('d') RETURNING id > 7") == [(True,)]
+
+
+def test_a_record_and_its_parent_in_one_file(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t)")
+    done = merge("id,parent\n2,1\n1,\n3,9\n4,3\n")
+    assert done.rejects == {3: "FOREIGN_KEY", 4: "FOREIGN_KEY"}
+    assert done.numbers == {"inserted": 2, "rejected": 2}
+
+
+def test_rows_that_others_refer_to_are_not_deleted(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("CREATE TABLE child (t int REFERENCES t)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2); INSERT INTO child VALUES (2)")
+    done = merge("id\n1\n2\n", Reconciliation(key=("id",), operation=Operation.DELETE))
+    assert done.rejects == {2: "FOREIGN_KEY"}
+    assert done.numbers == {"deleted": 1, "rejected": 1}
+
+
+def test_a_replacement_by_key_keeps_what_others_refer_to(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("CREATE TABLE child (t int REFERENCES t)")
+    quay.sql("CREATE VIEW shown AS SELECT * FROM t")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3); INSERT INTO child VALUES (2)")
+    done = merge("id,n\n2,5\n4,4\n", replace=True)
+    assert done.numbers == {"inserted": 1, "updated": 1}
+    assert done.counts.removed == 2
+    assert quay.sql("SELECT * FROM shown ORDER BY id") == [(2, 5), (4, 4)]
+
+
+def test_a_view_is_no_target(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE VIEW t AS SELECT 1 AS id")
+    with pytest.raises(InvalidSpec, match="t is a view"):
+        merge("id\n1\n")
+
+
+def test_rules_are_refused(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    quay.sql("CREATE RULE r AS ON UPDATE TO t DO INSTEAD NOTHING")
+    with pytest.raises(InvalidSpec, match="table t has rules"):
+        merge("id\n1\n")
+
+
+def test_a_missing_right_is_told_before_the_start(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    name = quay.sql("SELECT current_database()")[0][0]
+    quay.sql(f'CREATE ROLE cook LOGIN; GRANT ALL ON DATABASE "{name}" TO cook; GRANT INSERT, SELECT ON t TO cook')
+    try:
+        with pytest.raises(InvalidSpec, match="GRANT UPDATE ON"):
+            merge("id,n\n1,1\n", url=quay.url.replace("postgres:", "cook:", 1))
+    finally:
+        close_idle()
+        quay.sql("DROP OWNED BY cook CASCADE; DROP ROLE cook")
+
+
+def test_a_key_that_another_session_inserts_meanwhile_is_updated(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    found: list[Done] = []
+    with psycopg.connect(quay.url) as other:
+        other.execute("INSERT INTO t VALUES (2, 0)")
+        thread = threading.Thread(target=lambda: found.append(merge("id,n\n1,1\n2,2\n")))
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%MERGE%'"
+        until(lambda: quay.sql(waiting) == [(1,)], "the merge waits for the other session")
+        other.commit()
+        thread.join(30)
+    (done,) = found
+    assert done.numbers == {"inserted": 1, "updated": 1}
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_two_merges_at_once_leave_each_key_once(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int, who int, n int)")  # No index guards the key.
+    found: list[Done] = []
+
+    def load(who: int) -> None:
+        rows = [f"{n},{who},{n}\n" for n in range(who * 500, who * 500 + 2000)]
+        found.append(merge("id,who,n\n" + "".join(rows if who else reversed(rows))))
+
+    threads = [threading.Thread(target=load, args=(who,)) for who in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 3
+    assert quay.sql("SELECT count(*), count(DISTINCT id) FROM t") == [(3000, 3000)]
+    assert sum(done.counts.inserted for done in found) == 3000
+    assert sum(done.counts.updated for done in found) == 3000
+
+
+def test_readers_see_the_old_rows_or_the_new_ones(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, version int)")
+    quay.sql("INSERT INTO t SELECT i, 0 FROM generate_series(1, 500) i")
+    seen: list[tuple[int, int, int]] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(quay.url, autocommit=True) as reader:
+            while not ended.is_set() or len(seen) < 1000:
+                row = reader.execute("SELECT min(version), max(version), count(*) FROM t").fetchone()
+                assert row is not None
+                seen.append(row)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for version in range(1, 7):
+            records = "".join(f"{n},{version}\n" for n in range(version, 500 + version))
+            merge(f"id,version\n{records}", UPSERT if version % 2 else Reconciliation(), replace=True)
+    finally:
+        ended.set()
+        thread.join(30)
+    assert len(seen) >= 1000
+    assert {(low == high, number) for low, high, number in seen} == {(True, 500)}
+    assert {low for low, _, _ in seen} >= {0, 6}
+
+
+def test_the_holder_of_a_lock_is_named(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    with psycopg.connect(quay.url, application_name="backup of the night") as other:
+        other.execute("LOCK TABLE t")
+        with pytest.raises(TargetBusy, match="backup of the night"):
+            merge("id,n\n1,1\n")
