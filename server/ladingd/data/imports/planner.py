@@ -127,7 +127,8 @@ def _variables(spec: ImportSpec) -> dict[str, str]:
         variables = variables_of(spec.variables, utc_now())
     except ValueError as error:
         raise InvalidSpec("variables", str(error)) from error
-    return variables if spec.filter or any(column.expression for column in spec.columns) else {}
+    reads = spec.where or spec.filter or any(column.expression for column in spec.columns)
+    return variables if reads else {}
 
 
 def _examined(

@@ -27,17 +27,15 @@ from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import read_constraints
-from ladingd.data.databases.postgres.defaults import expressions
-from ladingd.data.databases.postgres.recognition import nothing_vanishing
+from ladingd.data.databases.postgres.merge_key import TRUE, Key, check_unique, given
+from ladingd.data.databases.postgres.merge_writing import MergeWriting, Skipped
 from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_record, code, columns_of
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
-from ladingd.data.databases.staging import PLACE, extent
+from ladingd.data.databases.staging import PLACE
 from ladingd.data.rejects.fault import Faults
 
-_RETURNING_ACTIONS = 170_000
-"""Servers from this version on tell what MERGE did with each row."""
 _WORK_MEM = "64MB"
 """What sorts and joins of a slice may use before they go to disk."""
 _SKIPPED = "the server skipped it without an error; a trigger, a rule or a policy may have done that"
@@ -60,8 +58,6 @@ _REMOVE_OUTSIDE = "DELETE FROM {stage} s WHERE ({part}) IS NOT TRUE RETURNING s.
 _REMOVE_FOUND_OUTSIDE = "DELETE FROM {stage} s USING {table} t WHERE {match} AND ({part}) IS NOT TRUE"
 # Deletes the rows that a replacement has no record for.
 _DELETE_REPLACED = "DELETE FROM {table} t WHERE {part} AND NOT EXISTS (SELECT FROM {stage} s WHERE {match})"
-# Makes rows of all records.
-_INSERT_ALL = "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s"
 # Removes the records that the table has already, or lacks.
 _REMOVE_FOUND = "DELETE FROM {stage} s USING {table} t WHERE {complete} AND {match}"
 _REMOVE_MISSING = "DELETE FROM {stage} s WHERE {complete} AND NOT EXISTS (SELECT FROM {table} t WHERE {match})"
@@ -74,79 +70,15 @@ _REMOVE_SHARED = """
 DELETE FROM {stage} s USING {stage} t WHERE {complete} AND {complete_other} AND {match} AND t.{place} < s.{place}
 RETURNING s.{place}, {shown}, {shown_other}
 """
-# Writes new rows, and the changed values of rows that are there.
-_MERGE = "MERGE INTO {table} t USING {source} s ON {match} {changed} {missing}"
-_CHANGED = "WHEN MATCHED AND {differs} THEN UPDATE SET {assignments}"
-_MISSING = "WHEN NOT MATCHED THEN INSERT ({names}) OVERRIDING SYSTEM VALUE VALUES ({values})"
-_ACTIONS = "WITH merged AS ({merge} RETURNING merge_action() AS action) SELECT action, count(*) FROM merged GROUP BY 1"
-# The same in two statements, for servers that cannot say what MERGE did.
-_UPDATE = "UPDATE {table} t SET {assignments} FROM {source} s WHERE {match} AND {differs}"
-_INSERT = """
-INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s
-WHERE NOT EXISTS (SELECT FROM {table} t WHERE {match})
-"""
-_DELETE = "DELETE FROM {table} t USING {source} s WHERE {match}"
-# How many rows the statements should write: new ones, changed ones, and all that are there.
-_EXPECTED = """
-SELECT count(*) FILTER (WHERE t.{mark} IS NULL), count(*) FILTER (WHERE t.{mark} IS NOT NULL AND {differs}),
-    count(t.{mark})
-FROM {source} s LEFT JOIN {table} t ON {match}
-"""
 # Some of the staged records.
 _PIECE = "(SELECT * FROM {stage} s WHERE {complete} AND {place} BETWEEN {first} AND {last})"
 _PLACES = "SELECT {place} FROM {stage} s WHERE {complete} ORDER BY 1"
 _INDEX = "CREATE INDEX ON {stage} ({place})"
 _REMOVE = "DELETE FROM {stage} WHERE {place} = %s RETURNING {shown}"
-# A key that several rows have.
-_AMBIGUOUS = "SELECT {shown}, count(*) FROM {table} t WHERE {given} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"
 # Nobody else may insert a key that no index guards.
 _LOCK = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
 _PLACE = sql.Identifier(PLACE)
-_TRUE, _FALSE = sql.SQL("true"), sql.SQL("false")
-
-
-class _Skipped(Exception):
-    """The server wrote fewer rows than it should, without an error: a trigger, a rule or a policy skipped some."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
-    """One of the keys of a merge, in SQL. ``s`` is the staging, ``t`` is the table."""
-
-    columns: tuple[str, ...]
-    complete: sql.Composable
-    """Whether a staged record is found by this key."""
-
-    @classmethod
-    def first(cls, merge: Merge) -> Key:
-        """The first key. All staged records have it, if there is no second one."""
-        return cls(columns=merge.key, complete=_given(merge.key, "s") if merge.second_key else _TRUE)
-
-    @classmethod
-    def second(cls, merge: Merge) -> Key:
-        """The key of records that lack the first one."""
-        complete = sql.SQL("NOT ({}) AND {}").format(_given(merge.key, "s"), _given(merge.second_key, "s"))
-        return cls(columns=merge.second_key, complete=complete)
-
-    def of(self, alias: str) -> sql.Composable:
-        """The columns: ``s.a, s.b``."""
-        return sql.SQL(", ").join(sql.Identifier(alias, name) for name in self.columns)
-
-    def shown(self, alias: str) -> sql.Composable:
-        """The columns as text."""
-        return sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(alias, name)) for name in self.columns)
-
-    def equal(self, one: str = "t", other: str = "s") -> sql.Composable:
-        """Whether two rows have the same key. Without a key, no two rows do."""
-        if not self.columns:
-            return _FALSE
-        pairs = [(sql.Identifier(one, name), sql.Identifier(other, name)) for name in self.columns]
-        return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(*pair) for pair in pairs)
-
-    def said(self, values: Sequence[str | None]) -> str:
-        """The key in messages: ``(id) = (5)``."""
-        return f"({', '.join(self.columns)}) = ({', '.join(value or '' for value in values)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +155,9 @@ class SliceMerge:
         faults, numbers = len(self._faults), Counter(self._numbers)
         try:
             with self.session.savepoint():
-                self._write(key, self._source(key), left - self._remove_settled(key))
-        except _Skipped:
+                left -= self._remove_settled(key)
+                self._numbers.update(self._writing.write(key, self._source(key), left))
+        except Skipped:
             pass
         except psycopg.Error as error:
             if not self._blames_record(error):
@@ -259,7 +192,7 @@ class SliceMerge:
         """Delete the rows that are replaced, but for those whose key a record has."""
         query = sql.SQL(_DELETE_REPLACED).format(
             table=self.shape.identifier,
-            part=sql.SQL(f"({self.merge.rows})") if self.merge.rows else _TRUE,
+            part=sql.SQL(f"({self.merge.rows})") if self.merge.rows else TRUE,
             stage=self.stage,
             match=key.equal(),
         )
@@ -312,11 +245,11 @@ class SliceMerge:
 
     def _reject_contradictions(self, key: Key) -> int:
         """Reject the records with both keys that belong to different rows. Returns their number."""
-        second, removed = Key(columns=self.merge.second_key, complete=_TRUE), 0
-        given = _given(self.merge.second_key, "s")
+        second, removed = Key(columns=self.merge.second_key, complete=TRUE), 0
+        has_second = given(self.merge.second_key, "s")
         parts = {
             "stage": self.stage,
-            "complete": sql.SQL("{} AND {}").format(key.complete, given),
+            "complete": sql.SQL("{} AND {}").format(key.complete, has_second),
             "place": _PLACE,
             "match": second.equal(),
             "shown": sql.SQL("{}, {}").format(key.shown("s"), second.shown("s")),
@@ -327,7 +260,7 @@ class SliceMerge:
             "in the table": sql.SQL(_REMOVE_CONTRADICTIONS).format(
                 **parts, table=self.shape.identifier, own=key.of("s"), other=key.of("t")
             ),
-            "in an earlier record": sql.SQL(_REMOVE_SHARED).format(**parts, complete_other=_given(key.columns, "t")),
+            "in an earlier record": sql.SQL(_REMOVE_SHARED).format(**parts, complete_other=given(key.columns, "t")),
         }
         for where, query in queries.items():
             rows = self.session.rows(query)
@@ -372,124 +305,16 @@ class SliceMerge:
 
     # Records that are written
 
+    @cached_property
+    def _writing(self) -> MergeWriting:
+        return MergeWriting(
+            session=self.session, shape=self.shape, number=self.number, merge=self.merge, columns=self.columns
+        )
+
     def _source(self, key: Key) -> sql.Composable:
         if not self.merge.second_key:
             return self.stage
         return sql.SQL("(SELECT * FROM {} s WHERE {})").format(self.stage, key.complete)
-
-    def _write(self, key: Key, source: sql.Composable, total: int) -> None:
-        """Write the records of a source, all or none, and count them. Raises _Skipped."""
-        merge, session = self.merge, self.session
-        inserted = updated = deleted = 0
-        expected = self._expected(key, source, total) if self.shape.acts or self.shape.policed else None
-        if merge.deletes:
-            deleted = session.run(sql.SQL(_DELETE).format(**self._parts(key, source)))
-        elif merge.inserts or merge.updates:
-            with nothing_vanishing(session, self.shape) as watched:
-                inserted, updated = self._upsert(key, source)
-                if self.shape.acts:  # A trigger may have deferred constraints again.
-                    session.run("SET CONSTRAINTS ALL IMMEDIATE")
-                watched.append(inserted)
-        if expected is not None and (inserted, updated, deleted) != expected:
-            raise _Skipped
-        self._numbers["inserted"] += inserted
-        self._numbers["updated"] += updated
-        self._numbers["deleted"] += deleted
-        self._numbers["unchanged"] += total - inserted - updated - deleted
-        self._numbers["duplicates"] += deleted if merge.operation is Operation.DELETE else total - inserted
-
-    def _upsert(self, key: Key, source: sql.Composable) -> tuple[int, int]:
-        """Returns the numbers of inserted and of updated rows."""
-        session, parts, merge = self.session, self._parts(key, source), self.merge
-        if not key.columns:
-            return session.run(sql.SQL(_INSERT_ALL).format(**parts)), 0
-        updates = merge.updates and bool(self._changeable)
-        if session.server_version >= _RETURNING_ACTIONS:
-            changed = sql.SQL(_CHANGED).format(**parts) if updates else sql.SQL("WHEN MATCHED THEN DO NOTHING")
-            missing = sql.SQL(_MISSING if merge.inserts else "WHEN NOT MATCHED THEN DO NOTHING").format(**parts)
-            query = sql.SQL(_MERGE).format(**parts, changed=changed, missing=missing)
-            actions = dict(session.rows(sql.SQL(_ACTIONS).format(merge=query)))
-            return actions.get("INSERT", 0), actions.get("UPDATE", 0)
-        updated = session.run(sql.SQL(_UPDATE).format(**parts)) if updates else 0
-        return session.run(sql.SQL(_INSERT).format(**parts)) if merge.inserts else 0, updated
-
-    def _expected(self, key: Key, source: sql.Composable, total: int) -> tuple[int, int, int]:
-        """How many rows should be inserted, updated and deleted."""
-        merge = self.merge
-        if not key.columns:
-            return total, 0, 0
-        query = sql.SQL(_EXPECTED).format(**self._parts(key, source), mark=sql.Identifier(key.columns[0]))
-        new, changed, there = self.session.rows(query)[0]
-        return new if merge.inserts else 0, changed if merge.updates else 0, there if merge.deletes else 0
-
-    def _parts(self, key: Key, source: sql.Composable) -> dict[str, sql.Composable]:
-        names = [column.target for column in self.columns]
-        new = {name: self._new(name) for name in self._changeable}
-        # A record that changes nothing else leaves the provenance of its row as it is.
-        compared = [name for name in new if name not in self._provenance]
-        values = sql.SQL(", ").join(new[name] for name in compared)
-        kept = sql.SQL(", ").join(sql.Identifier("t", name) for name in compared)
-        return {
-            "table": self.shape.identifier,
-            "source": source,
-            "match": sql.SQL("{}{}").format(key.equal(), self._near),
-            "differs": sql.SQL("record_image_ne(ROW({}), ROW({}))").format(values, kept) if compared else _FALSE,
-            "assignments": sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in new.items()
-            ),
-            "names": sql.SQL(", ").join(map(sql.Identifier, names)),
-            "values": sql.SQL(", ").join(map(self._inserted, names)),
-        }
-
-    def _inserted(self, name: str) -> sql.Composable:
-        """The value of a column of a new row."""
-        own = sql.Identifier("s", name)
-        if name not in self._defaults:
-            return own
-        column = next(column for column in self.shape.columns if column.name == name)
-        declared = sql.SQL(column.type.declared)
-        return sql.SQL("coalesce({}, ({})::{})").format(own, self._defaults[name], declared)
-
-    @cached_property
-    def _near(self) -> sql.Composable:
-        """The rows that records of this slice can have, so that an index spares the server all others."""
-        before, last = extent(self.merge, self.number)
-        limits = [("{} > {}", before), ("{} <= {}", last)]
-        parts = [
-            sql.SQL(limit).format(sql.Identifier("t", self.merge.sliced_by[0]), sql.Literal(value))
-            for limit, value in limits
-            if value is not None
-        ]
-        return sql.SQL("").join(sql.SQL(" AND {}").format(part) for part in parts)
-
-    @cached_property
-    def _defaults(self) -> dict[str, sql.SQL]:
-        """The defaults of the columns in which fields may be empty only until a row is made of them."""
-        names = [column.target for column in self.columns if column.defaulted and self.merge.decides_on(column.target)]
-        return expressions(self.session, self.shape, names) if names else {}
-
-    @property
-    def _changeable(self) -> list[str]:
-        """The columns that updates may write."""
-        fixed = {column.name for column in self.shape.columns if column.always_identity}
-        names = [column.target for column in self.columns]
-        return [name for name in names if self.merge.changed(name) and name not in fixed]
-
-    @property
-    def _provenance(self) -> frozenset[str]:
-        return frozenset(column.target for column in self.columns if column.provenance is not None)
-
-    def _new(self, name: str) -> sql.Composable:
-        """The value that an update gives a column."""
-        own, there = sql.Identifier("s", name), sql.Identifier("t", name)
-        value: sql.Composable = own
-        if name in self.merge.keep_if_source_empty:
-            value = sql.SQL("coalesce({}, {})").format(own, there)
-        if name in self.merge.only_if_target_empty:
-            value = sql.SQL("CASE WHEN {there} IS NULL OR {there}::text = '' THEN {value} ELSE {there} END").format(
-                there=there, value=value
-            )
-        return value
 
     # Records that the table refuses
 
@@ -521,9 +346,9 @@ class SliceMerge:
             piece = sql.SQL(_PIECE).format(**parts, first=sql.Literal(places[first]), last=sql.Literal(places[end - 1]))
             try:
                 with self.session.savepoint():
-                    self._write(key, piece, end - first)
+                    self._numbers.update(self._writing.write(key, piece, end - first))
                 continue
-            except _Skipped:
+            except Skipped:
                 state, message, columns = IGNORED, _SKIPPED, no_columns
             except psycopg.Error as error:
                 if not self._blames_record(error):
@@ -550,22 +375,3 @@ class SliceMerge:
         )
         values = self.session.rows(query, (place,))[0]
         self._fault([place], code(state), [message], columns, values[:1] if shown else ())
-
-
-def check_unique(session: Session, shape: TableShape, merge: Merge) -> None:
-    """Check that no two rows of the table have the same key. Raises TargetRefused, with an example."""
-    for columns in filter(None, (merge.key, merge.second_key)):
-        key = Key(columns=columns, complete=_TRUE)
-        query = sql.SQL(_AMBIGUOUS).format(
-            table=shape.identifier, key=key.of("t"), shown=key.shown("t"), given=_given(columns, "t")
-        )
-        for *values, number in session.rows(query):
-            raise TargetRefused(
-                f"the key is not unique in table {shape.name}: {number:,} rows have {key.said(values)}; choose another "
-                f"key, or remove the rows that are too many"
-            )
-
-
-def _given(columns: Sequence[str], alias: str) -> sql.Composable:
-    """Whether no column of a key is empty."""
-    return sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(alias, name)) for name in columns)

@@ -31,7 +31,8 @@ from ladingd.data.databases.postgres.hooks import PostgresHook
 from ladingd.data.databases.postgres.key_locks import RECENT, Common, InFlight
 from ladingd.data.databases.postgres.key_order import in_key_order
 from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
-from ladingd.data.databases.postgres.merge import SliceMerge, check_unique
+from ladingd.data.databases.postgres.merge import SliceMerge
+from ladingd.data.databases.postgres.merge_key import check_unique
 from ladingd.data.databases.postgres.recognition import check_unlogged, gone, keep, recognise
 from ladingd.data.databases.postgres.refusal import faults_of
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable, move_past
