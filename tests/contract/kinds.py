@@ -13,15 +13,13 @@ import pytest
 
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Column
-from ladingd.core.spec import ExportSpec, File, FixedWidthFormat, ImportSpec, Table
+from ladingd.core.spec import ExportSpec, File, FixedWidthFormat, ImportSpec, Reconciliation, Table
 from ladingd.data.files.roots import open_source
 from ladingd.data.formats.format import Format
 from tests.contract.databases import TestDatabase
 from tests.contract.files import written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ladingd.core.spec import JobSpec
 
 Row = tuple[int, str]
@@ -40,6 +38,8 @@ class TestJob(ABC):
     """A job between a file in a directory and the table ``t`` of a database."""
 
     __test__ = False
+    kind: ClassVar[str]
+    """The kind of its spec and its plan."""
     counts: ClassVar[Counts]
     """What its bill says in the end."""
     source_is_fixed: ClassVar[bool]
@@ -85,6 +85,7 @@ class TestJob(ABC):
 class ImportJob(TestJob):
     """The last record of its file has a key that is taken."""
 
+    kind = "import"
     counts = Counts(read=7, inserted=6, rejected=1, errors=1)
     source_is_fixed = True
     reading = "ladingd.data.mapping.compiled.CompiledMapping.apply"
@@ -92,19 +93,27 @@ class ImportJob(TestJob):
         "ladingd.data.imports.importer.write_rejects",
         "ladingd.data.databases.commit.ChunkCommit.run",
     )
-    last_steps = ("ladingd.data.files.fingerprint.check_chunks",)
+    last_steps: ClassVar[Sequence[str]] = ("ladingd.data.files.fingerprint.check_chunks",)
+    reconciliation = Reconciliation()
 
     def prepare(self, rows: Sequence[Row] = ROWS) -> JobSpec:
         self._make_table()
         columns = [Column(source=name, target=name, type=kind) for name, kind in (("id", "integer"), ("name", "text"))]
-        path, records = self._path("in"), [*rows, *rows[-1:]]
+        path, records = self._path("in"), self._records(rows)
         layout = self.format.layout(ExportSpec(source=_TABLE, file=File(path=path.name), **self._options), columns)
         writer = self.format.writer(layout, columns)
         texts = [pa.array([str(row[place]) for row in records], pa.string()) for place in range(len(columns))]
         path.write_bytes(written(writer, texts))
         return ImportSpec(
-            files=(File(path=path.name),), target=_TABLE, chunk_bytes=path.stat().st_size // 2, **self._options
+            files=(File(path=path.name),),
+            target=_TABLE,
+            chunk_bytes=path.stat().st_size * 2 // 5,
+            reconciliation=self.reconciliation,
+            **self._options,
         )
+
+    def _records(self, rows: Sequence[Row]) -> list[Row]:
+        return [*rows, *rows[-1:]]
 
     def moved(self) -> list[Row]:
         return self.database.sql("SELECT id, name FROM t ORDER BY id")
@@ -118,9 +127,39 @@ class ImportJob(TestJob):
         self._make_table()
 
 
+class MergeJob(ImportJob):
+    """The table has a row that is the same in the file, one that is not, and one that the file lacks. The file has a
+    record twice, and its last record is one that the table refuses."""
+
+    counts = Counts(
+        read=8, inserted=4, updated=1, unchanged=1, rejected=1, errors=1, ignored_doubles=1, doubles=1, duplicates=2
+    )
+    last_steps = ()
+    reconciliation = Reconciliation(key=("id",))
+
+    def prepare(self, rows: Sequence[Row] = ROWS) -> JobSpec:
+        spec = super().prepare(rows)
+        if rows:
+            self.database.sql("INSERT INTO t VALUES (2, 'name 2'), (3, 'old name'), (9, 'name 9')")
+        return spec
+
+    def moved(self) -> list[Row]:
+        return [row for row in super().moved() if row != (9, "name 9")]
+
+    def lose_target(self) -> None:
+        self.database.sql("DROP TABLE t")
+
+    def _records(self, rows: Sequence[Row]) -> list[Row]:
+        return [*rows[:1], *rows, (8, "bad")] if rows else []
+
+    def _make_table(self) -> None:
+        self.database.sql(f"CREATE TABLE t (id {self.database.key}, name VARCHAR(40) CHECK (name <> 'bad'))")
+
+
 class ExportJob(TestJob):
     """Its table has a key, so there are several chunks."""
 
+    kind = "export"
     counts = Counts(read=6, inserted=6)
     source_is_fixed = False
     reading = "ladingd.data.exports.exporter.write_at_one_moment"
@@ -163,8 +202,8 @@ class ExportJob(TestJob):
             self.database.sql(f"INSERT INTO t VALUES {', '.join(map(str, rows))}")
 
 
-JOBS: dict[str, Callable[..., TestJob]] = {"import": ImportJob, "export": ExportJob}
-"""A job of each kind, by its name."""
+JOBS: dict[str, type[TestJob]] = {"import": ImportJob, "merge": MergeJob, "export": ExportJob}
+"""A job of each kind, and of each way of an import, by its name."""
 
 
 def job_of(kind: str, **surroundings: object) -> TestJob:

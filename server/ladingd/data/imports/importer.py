@@ -194,7 +194,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         target = self._target(plan.target.connection)
         if plan.merges(chunk.phase):
             keep_merged = partial(self._keep_merged, job_uid, plan, chunk)
-            return target.merge(job_uid, attempt, plan, chunk, keep_merged)
+            for _ in range(_TRIES):
+                with suppress(ReadingsOutdated):
+                    return target.merge(job_uid, attempt, plan, chunk, keep_merged)
+            raise _restless(plan)
         part = plan.part(chunk.phase)
         with self._content(job_uid, part, chunk.phase) as source:
             piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
@@ -208,7 +211,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             keep = partial(self._keep_rejects, job_uid, batch)
             with suppress(ReadingsOutdated):
                 return target.write(job_uid, attempt, part, chunk, batch, keep)
-        raise TargetUnavailable(f"table {plan.target.table} was changed {_TRIES} times while a chunk was written")
+        raise _restless(plan)
 
     def advance(
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]
@@ -307,6 +310,10 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
 
     def _target(self, connection: str) -> Target:
         return target_of(find_connection(self.connections, connection, "target.connection"), self.work_dir)
+
+
+def _restless(plan: ImportPlan) -> TargetUnavailable:
+    return TargetUnavailable(f"table {plan.target.table} was changed {_TRIES} times while a chunk was written")
 
 
 def _unchecked() -> None:
