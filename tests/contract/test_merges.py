@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -401,3 +402,25 @@ def test_a_value_in_a_condition_stays_a_value(port: Port) -> None:
     counts, _ = replaced(port, "id,name\n5,x' or '1' = '1\n", **options)
     assert sorted(port.database.sql("SELECT * FROM t")) == [(1, "x"), (2, "y"), (5, "x' or '1' = '1")]
     assert counts.removed == 0
+
+
+def test_a_cancelled_job_leaves_no_staging(port: Port) -> None:
+    port.database.sql(f"CREATE TABLE t (id {port.database.key}, n BIGINT)")
+    with gzip.open(port.directory / "in.csv.gz", "wt") as file:
+        file.write("id,n\n" + "".join(f"{n},{n}\n" for n in range(50)))
+    spec = ImportSpec(
+        files=(File(path="in.csv.gz"),),
+        target=Table(connection="harbour", table="t"),
+        reconciliation=UPSERT,
+        chunk_bytes=100,
+    )
+    plan: Any = port.transfer.plan(spec)
+    port.transfer.begin("job", 1, plan)
+    (chunk,) = port.transfer.cut("job", plan, None, 1)
+    port.transfer.process("job", 1, plan, chunk)
+    assert [name for name in port.database.tables() if "stage" in name]
+    for _ in range(2):
+        port.transfer.abandon("job", plan)
+    assert not [name for name in port.database.tables() if "stage" in name]
+    assert not [*(port.directory / "work").rglob("content-*")]
+    assert [one.ordinal for one in port.transfer.committed("job", 2, plan)] == [0]

@@ -313,6 +313,10 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         Returns what users should know about the result.
         """
 
+    def abandon(self, job_uid: str, plan: PlanT) -> None:
+        """The job was cancelled: remove what only its continuation would need. May be repeated. Records in the target,
+        ledger entries and rejects stay."""
+
     @abstractmethod
     def discard(self, job_uid: str, plan: PlanT) -> None:
         """Forget the job: its ledger entries, parts and rejects. Records in the target stay."""

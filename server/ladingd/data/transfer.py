@@ -97,6 +97,9 @@ class BulkTransfer(Transfer):
     def finish(self, job_uid: str, plan: Plan, chunks: Sequence[Chunk]) -> tuple[Note, ...]:
         return self._of(plan).finish(job_uid, plan, chunks)
 
+    def abandon(self, job_uid: str, plan: Plan) -> None:
+        self._of(plan).abandon(job_uid, plan)
+
     def discard(self, job_uid: str, plan: Plan) -> None:
         self._of(plan).discard(job_uid, plan)
 

@@ -233,9 +233,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         if not plan.merges(last):
             return self._complete(job_uid, plan.part(last), last, chunks)
         target.end_merge(job_uid, plan)
-        for phase, file in enumerate(plan.files):
-            if file.content.spooled:
-                remove_spool(self.work_dir.content(job_uid, phase))
+        self._remove_spools(job_uid, plan)
         return ()
 
     def _keep_merged(self, job_uid: str, plan: ImportPlan, merged: Chunk, faults: Faults) -> None:
@@ -291,6 +289,17 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         notes = [Note(left_out, Level.WARNING)] if left_out else []
         notes += [Note(unread)] if unread else []
         return (*notes, *([] if lines is None else [Note(_proof(part, chunks[-1], lines))]))
+
+    def abandon(self, job_uid: str, plan: ImportPlan) -> None:
+        """Drop the staging and the spools."""
+        if plan.merge is not None:
+            self._target(plan.target.connection).end_merge(job_uid, plan)
+        self._remove_spools(job_uid, plan)
+
+    def _remove_spools(self, job_uid: str, plan: ImportPlan) -> None:
+        for phase, file in enumerate(plan.files):
+            if file.content.spooled:
+                remove_spool(self.work_dir.content(job_uid, phase))
 
     def discard(self, job_uid: str, plan: ImportPlan) -> None:
         """Forget the job in the target's ledger. Its rejects are removed even if the target is unreachable."""
