@@ -321,6 +321,8 @@ class ImportPlan:
     fields: tuple[Field, ...] = ()
     """The columns of the files, in the order of the first one. Empty in plans of older versions, whose ``columns`` are
     those of the files."""
+    ignore_extra: bool = False
+    """Fields of a record that are none of these are left out. Otherwise such a record is rejected."""
     filter: str = ""
     """An expression. Only records for which it is true are imported; the others are filtered."""
     window: Window = Window()

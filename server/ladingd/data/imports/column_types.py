@@ -35,8 +35,9 @@ T = TypeVar("T")
 
 
 def wanted_types(spec: ImportSpec, names: Sequence[str], path: str, target: Target) -> dict[str, Finding]:
-    """The types that a spec wants, by the name of a column of the file, or of a calculated one. Raises InvalidSpec."""
-    by_fold = {fold(name): name for name in (*(wish.target for wish in spec.columns if wish.expression), *names)}
+    """The types that a spec wants, by the name of a column of the file, else by that of a column of the table that the
+    spec names. Raises InvalidSpec."""
+    by_fold = {fold(name): name for name in (*(wish.target for wish in spec.columns if wish.target), *names)}
     types: dict[str, Finding] = {}
     for wanted, spelled in spec.types.items():
         name = by_fold.get(fold(wanted))

@@ -13,6 +13,7 @@ from ladingd.data.files.content import ContentEnds, look
 from ladingd.data.formats.format import Format, Outline
 from ladingd.data.formats.registry import contradiction, format_to_read
 from ladingd.data.imports.survey import surveyed
+from ladingd.data.mapping.matching import bare
 from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def examine(
         first_line=outline.first_line,
         order=order,
     )
-    learn = partial(_learn, form, name, column_limit, first, table)
+    learn = partial(_learn, form, name, column_limit, first, _learnable(spec, table))
     outline = _surveyed(form, found, replace(draft, files=(file,)), outline, share, learn)
     file = replace(file, layout=outline.layout)
     notes = (
@@ -179,11 +180,12 @@ def _learn(
     path: str,
     column_limit: int,
     first: Examination | None,
-    table: TargetTable | None,
+    wanted: frozenset[str] | None,
     outline: Outline,
     records: Sequence[bytes],
 ) -> Outline | None:
-    """The outline with what further records tell; None: nothing, or columns that the import cannot have."""
+    """The outline with what further records tell; None: nothing, or columns that the import cannot have. ``wanted``:
+    the bare names of those that it can; None: all."""
     try:
         wider = form.learn(outline, records, path, column_limit)
     except InvalidSpec:
@@ -193,5 +195,13 @@ def _learn(
         return None
     if first is not None and _order(first, wider, form) is None:
         return None
-    there = None if table is None else {fold(column.name) for column in table.columns}
-    return wider if there is None or all(fold(name) in there for name in new) else None
+    return wider if wanted is None or all(bare(name) in wanted for name in new) else None
+
+
+def _learnable(spec: ImportSpec, table: TargetTable | None) -> frozenset[str] | None:
+    """The bare names of the columns that an import can have: those of the table, and those that the spec names. None:
+    it can have all."""
+    if table is None or spec.ignore_extra or spec.add_columns:
+        return None
+    named = (*(wish.source for wish in spec.columns), *spec.ignored_columns)
+    return frozenset(map(bare, (*(column.name for column in table.columns), *named)))

@@ -90,7 +90,7 @@ def with_columns(
         )
     columns, findings = _from_file(plan, sample, match, types, target, table)
     fields = _fields(plan, spec, sample, types, columns)
-    plan = replace(plan, fields=fields, columns=columns)
+    plan = replace(plan, fields=fields, columns=columns, ignore_extra=spec.ignore_extra)
     plan = _with_calculated(plan, spec, match, types, table, target)
     plan = _with_merge(plan, spec, table, target, sample)
     _check_filter(plan)
@@ -125,42 +125,50 @@ def _from_file(
     chosen = [each for each in match.assignments if each.source is not None]
     drafts = [_draft(sample.names[each.source or 0], each, table) for each in chosen]
     is_new = [table is None or column.added for column in drafts]
+    known_names = frozenset(sample.names)
+    wanted = {
+        column.target: found
+        for column in drafts
+        if (found := types.get(column.source) or (None if column.target in known_names else types.get(column.target)))
+    }
     # The types that a file declares are those of values as they are in the file.
-    as_written = {column.source for column in drafts if not column.filled.prepares}
-    created = sample.only([column.source for column, new in zip(drafts, is_new, strict=True) if new])
-    storable = {name: kind for name, kind in storable_types(plan, created, target).items() if name in as_written}
-    prepared_sample = replace(
-        sample,
-        names=[column.source for column in drafts],
-        columns=[
-            prepared(plan, column, sample.columns[each.source or 0])
-            for column, each in zip(drafts, chosen, strict=True)
-        ],
-        types=storable,
+    storable = storable_types(plan, sample.only([*{column.source: None for column in _those(drafts, is_new)}]), target)
+    declared = {
+        column.target: storable[column.source]
+        for column in drafts
+        if column.source in storable and not column.filled.prepares
+    }
+    values = [
+        prepared(plan, column, sample.columns[each.source or 0]) for column, each in zip(drafts, chosen, strict=True)
+    ]
+    by_target = replace(sample, names=[column.target for column in drafts], columns=values, types=declared)
+    created = by_target.only([column.target for column in _those(drafts, is_new)])
+    there = [column for column in drafts if column.target not in created.names]
+    new = dict(zip(created.names, new_types(plan, created.names, created, wanted), strict=True))
+    known = known_types(
+        replace(plan, columns=tuple(replace(column, source=column.target) for column in there)),
+        by_target.only([column.target for column in there]),
+        wanted,
     )
-    new = new_types(plan, *_some(prepared_sample, is_new), types)
-    known_columns = tuple(column for column, new in zip(drafts, is_new, strict=True) if not new)
-    _, known_sample = _some(prepared_sample, [not new for new in is_new])
-    known = known_types(replace(plan, columns=known_columns), known_sample, types)
-    found_new, found_known = iter(new), iter(known)
-    findings = [next(found_new if new else found_known) for new in is_new]
+    decided = new | dict(zip((column.target for column in there), known, strict=True))
+    findings = [decided[column.target] for column in drafts]
     columns = tuple(
         replace(
             column,
-            type=str((types.get(column.source) or found).type),
-            notation=found.notation,
-            inferred=new and column.source not in types and (sample.inferred or column.source not in storable),
+            type=str((wanted.get(column.target) or finding).type),
+            notation=finding.notation,
+            inferred=column.target in new
+            and column.target not in wanted
+            and (sample.inferred or column.target not in declared),
         )
-        for column, new, found in zip(drafts, is_new, findings, strict=True)
+        for column, finding in zip(drafts, findings, strict=True)
     )
     return columns, findings
 
 
-def _some(sample: Sample, wanted: Sequence[bool]) -> tuple[list[str], Sample]:
-    """Some columns of a sample, of which several may have the same name."""
-    names = [name for name, one in zip(sample.names, wanted, strict=True) if one]
-    columns = [column for column, one in zip(sample.columns, wanted, strict=True) if one]
-    return names, replace(sample, names=names, columns=columns)
+def _those(columns: Sequence[Column], wanted: Sequence[bool]) -> list[Column]:
+    """Some of the columns."""
+    return [column for column, one in zip(columns, wanted, strict=True) if one]
 
 
 def _draft(source: str, assignment: Assignment, table: TargetTable | None) -> Column:
@@ -323,7 +331,7 @@ def _looked_at(plan: ImportPlan, target: Target, sample: Sample) -> tuple[Import
     pairs = [
         (column, reading)
         for column, reading in zip(plan.columns, target.readings(plan), strict=True)
-        if not column.filled.expression
+        if column.from_file
     ]
     places = {name: place for place, name in enumerate(sample.names)}
     columns = tuple(column for column, _ in pairs)

@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 
 def suggestion(plan: ImportPlan, table: TargetTable | None) -> Suggestion:
     """What a plan does with the columns of both sides. ``table``: the existing table."""
-    used = {column.source for column in plan.columns if not column.filled.expression} | expressions.used_in(plan)
+    used = {column.source for column in plan.columns if column.from_file} | expressions.used_in(plan)
     filled = {column.target for column in plan.columns}
     return Suggestion(
         plan=plan,
         guessed=frozenset(
-            column.target
-            for column in plan.columns
-            if not column.filled.expression and fold(column.source) != fold(column.target)
+            column.target for column in plan.columns if column.from_file and fold(column.source) != fold(column.target)
         ),
         unused_fields=[field.name for field in plan.fields if field.name not in used],
         unused_columns=[

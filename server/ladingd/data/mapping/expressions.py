@@ -73,7 +73,7 @@ def source_columns(plan: ImportPlan) -> dict[str, Column]:
         for field in plan.file_columns
     }
     for column in reversed(plan.columns):
-        if not column.filled.expression:
+        if column.from_file:
             seen[column.source] = column
     return seen
 
@@ -156,7 +156,7 @@ def _table(names: Sequence[str], arrays: Sequence[pa.Array], rows: int) -> pa.Ta
 
 def _place(plan: ImportPlan, name: str, piece: Piece, chunk: Chunk) -> pa.Array:
     if name == FILE:
-        return pa.repeat(plan.file.name, piece.indexes.size)
+        return pa.repeat(plan.file.path, piece.indexes.size)
     if name == LINE:
         return pa.array(piece.origins.lines(piece.indexes), pa.int64())
     return pa.array(chunk.first_record + piece.indexes, pa.int64())

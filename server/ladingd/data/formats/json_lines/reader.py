@@ -248,7 +248,9 @@ class JsonReader:
                 data,
                 read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
                 parse_options=pajson.ParseOptions(
-                    explicit_schema=self.schema, unexpected_field_behavior="error", newlines_in_values=True
+                    explicit_schema=self.schema,
+                    unexpected_field_behavior="ignore" if self.plan.ignore_extra else "error",
+                    newlines_in_values=True,
                 ),
             )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
@@ -270,7 +272,7 @@ class JsonReader:
             line = without_line_end(self.data[self.places.starts[index] : self.places.ends[index]])
             try:
                 fields = fields_of(line, flatten=self.flatten)
-                for name, value in fields.items():
+                for name, value in () if self.plan.ignore_extra else fields.items():
                     if name not in known and not (name in around and value[0] is None):
                         raise NotARecord(UNEXPECTED_KEY, f"there is no column for the key {name!r}", name)
             except NotARecord as error:

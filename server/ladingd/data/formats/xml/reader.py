@@ -47,7 +47,7 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
     places = RecordPlaces(
         starts=np.array(found.starts, np.int64), ends=np.array(found.ends, np.int64), line_ends=line_ends(data)
     )
-    parser = Parser.of(plan.file.layout)
+    parser = Parser.of(plan.file.layout, lenient=plan.ignore_extra)
     known = {name: place for place, name in enumerate(parser.names)}
     order = [known.get(field.name) for field in plan.file_columns]
     origins = XmlOrigins(data=data, places=places, parser=parser, order=order, first_line=chunk.first_line)

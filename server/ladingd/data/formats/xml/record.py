@@ -53,13 +53,22 @@ class Parser:
     """The names of the columns."""
     usual: re.Pattern[bytes] | None
     """The pattern of records that need not be parsed."""
+    lenient: bool = False
+    """Elements and attributes without a column are left out. Otherwise the record is refused."""
 
     @classmethod
-    def of(cls, layout: Layout) -> Parser:
+    def of(cls, layout: Layout, *, lenient: bool = False) -> Parser:
+        """The parser of a file in this layout."""
         details = layout.details
         namespaces, columns = json.loads(details["namespaces"]), Branch.of(read(details["columns"]))
         usual = pattern_of(details["record"].encode(), columns, namespaces)
-        return cls(before=start_tag(namespaces), columns=columns, names=json.loads(details["names"]), usual=usual)
+        return cls(
+            before=start_tag(namespaces),
+            columns=columns,
+            names=json.loads(details["names"]),
+            usual=usual,
+            lenient=lenient,
+        )
 
     def values(self, text: bytes) -> Row:
         """The value of each column in a record. Raises NotARecord."""
@@ -96,7 +105,7 @@ class Parser:
     def row(self, element: Element) -> Row:
         """The value of each column in the element that a record is. Raises NotARecord."""
         values: list[str | None] = [None] * len(self.names)
-        _fill(element, self.columns, values, ())
+        _fill(element, self.columns, values, (), lenient=self.lenient)
         return values
 
 
@@ -135,12 +144,12 @@ def _fault(text: bytes, error: ParseError) -> NotARecord:
     return NotARecord("NOT_XML", f"the record is not well-formed XML: {what}", error.position[0] - 1)
 
 
-def _fill(element: Element, branch: Branch, values: list[str | None], path: tuple[str, ...]) -> None:
+def _fill(element: Element, branch: Branch, values: list[str | None], path: tuple[str, ...], *, lenient: bool) -> None:
     for key, value in element.items():
         column = branch.attributes.get(key)
         if column is not None:
             values[column] = value
-        elif not is_part_of_name(key, path):
+        elif not is_part_of_name(key, path) and not lenient:
             raise NotARecord("UNEXPECTED_ATTRIBUTE", f"there is no column for the attribute {_shown((*path, key))}")
     if not len(element):
         _put(element, branch, values, path)
@@ -149,6 +158,8 @@ def _fill(element: Element, branch: Branch, values: list[str | None], path: tupl
     for child in element:
         key = child.tag if child.tag != FIELD else key_of(child, path)
         below = branch.children.get(key)
+        if below is None and lenient:
+            continue
         if below is None:
             raise NotARecord("UNEXPECTED_ELEMENT", f"there is no column for the element {_shown((*path, key))}")
         if below.xml is not None:
@@ -158,7 +169,7 @@ def _fill(element: Element, branch: Branch, values: list[str | None], path: tupl
             raise NotARecord("REPEATED_ELEMENT", f"the element {_shown((*path, key))} occurs twice")
         filled.add(key)
         if len(child) or child.attrib:
-            _fill(child, below, values, (*path, key))
+            _fill(child, below, values, (*path, key), lenient=lenient)
         elif below.text is not None:
             values[below.text] = child.text or ""
         elif child.text and not child.text.isspace():
