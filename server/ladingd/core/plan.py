@@ -105,6 +105,8 @@ class Field:
     notation: str = ""
     inferred: bool = False
     """The type was inferred from some of the values."""
+    used: bool = True
+    """It is imported, or an expression reads it. A format may leave out the values of others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -215,7 +215,7 @@ def _fields(
             inferred = name not in types and (sample.inferred or name not in sample.types)
             fields.append(Field(name=name, type=str(found.type), notation=found.notation, inferred=inferred))
         else:
-            fields.append(Field(name=name, type=str(sample.types.get(name, TEXT))))
+            fields.append(Field(name=name, type=str(sample.types.get(name, TEXT)), used=False))
     return tuple(fields)
 
 

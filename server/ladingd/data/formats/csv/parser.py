@@ -64,21 +64,25 @@ class Parsed:
         return self.rows + len(self.misshapen) + len(self.refused) + self.skipped.size
 
 
-def parse(data: bytes, dialect: Dialect, width: int, *, fill: bool = False) -> Parsed:
-    """Read whole records into ``width`` columns. ``fill``: the fields that a short record lacks are null."""
+NOTHING: frozenset[int] = frozenset()
+
+
+def parse(data: bytes, dialect: Dialect, width: int, *, fill: bool = False, unread: frozenset[int] = NOTHING) -> Parsed:
+    """Read whole records into ``width`` columns. ``fill``: the fields that a short record lacks are null. ``unread``:
+    columns that nobody needs; all their fields are null."""
     if is_wide(dialect):
         narrowed = narrow(data, dialect)
-        parsed = parse(narrowed.data, narrowed.dialect, width, fill=fill)
+        parsed = parse(narrowed.data, narrowed.dialect, width, fill=fill, unread=unread)
         if dialect.quote.encode() not in data:
             return parsed
         return replace(parsed, columns=[narrowed.restored(column) for column in parsed.columns])
     if not (has_blank_lines(data) or _has_comments(data, dialect) or (dialect.blanks and _HOLLOW.search(data))):
-        return _parse_filled(data, dialect, width, fill=fill)
+        return _parse_filled(data, dialect, width, fill=fill, unread=unread)
     places = record_places(data, dialect)
     codes = np.frombuffer(data, np.uint8)
     skipped = np.flatnonzero(_is_blank(data, places, dialect) | _is_comment(codes, places, dialect))
     kept = _without(codes, places, skipped)
-    parsed = _parse_filled(codes[kept].tobytes(), dialect, width, fill=fill)
+    parsed = _parse_filled(codes[kept].tobytes(), dialect, width, fill=fill, unread=unread)
     numbers = np.delete(np.arange(places.starts.size), skipped)
     return Parsed(
         columns=parsed.columns,
@@ -127,12 +131,12 @@ def _without(codes: npt.NDArray[np.uint8], places: RecordPlaces, records: Positi
     return left
 
 
-def _parse_filled(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> Parsed:
+def _parse_filled(data: bytes, dialect: Dialect, width: int, *, fill: bool, unread: frozenset[int]) -> Parsed:
     """The same for records without blank lines and comments."""
     marks = read_marks(data, dialect)
     escapes = bool(dialect.escape) and dialect.escape.encode() in data
     if marks.regular and not marks.open and not escapes:
-        return _parse_regular(data, dialect, width, fill=fill)
+        return _parse_regular(data, dialect, width, fill=fill, unread=unread)
     frames = frame(data, dialect, final=True)
     starts, ends = np.concatenate(([0], frames.record_ends[:-1])), frames.record_ends
     rewritten = {*frames.literal, *_escaped(data, dialect, ends)}.difference(frames.refused)
@@ -151,7 +155,7 @@ def _parse_filled(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> P
             pieces.append(b"\n")
         kept_from = end
     pieces.append(data[kept_from:])
-    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width, fill=fill)
+    parsed = _parse_regular(b"".join(pieces), replace(dialect, escape=""), width, fill=fill, unread=unread)
     kept = np.delete(np.arange(ends.size), list(frames.refused))
     misshapen = [Misshapen(index=int(kept[each.index]), columns=each.columns) for each in parsed.misshapen]
     return replace(parsed, misshapen=misshapen, refused=frames.refused, literal=frames.literal)
@@ -169,10 +173,10 @@ def _escaped(data: bytes, dialect: Dialect, ends: Positions) -> Iterable[int]:
     return found
 
 
-def _parse_regular(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> Parsed:
+def _parse_regular(data: bytes, dialect: Dialect, width: int, *, fill: bool, unread: frozenset[int]) -> Parsed:
     if dialect.blanks:
         data = without_blanks(data, dialect)
-    parsed = _parse_in_shape(data, dialect, width)
+    parsed = _parse_in_shape(data, dialect, width, unread)
     short = [each for each in parsed.misshapen if each.columns < width]
     if not (fill and short):
         return parsed
@@ -186,13 +190,13 @@ def _parse_regular(data: bytes, dialect: Dialect, width: int, *, fill: bool) -> 
         pieces += (data[kept_from:end], dialect.delimiter.encode() * (width - each.columns))
         kept_from = end
     pieces.append(data[kept_from:])
-    return _parse_in_shape(b"".join(pieces), dialect, width)
+    return _parse_in_shape(b"".join(pieces), dialect, width, unread)
 
 
-def _parse_in_shape(data: bytes, dialect: Dialect, width: int) -> Parsed:
+def _parse_in_shape(data: bytes, dialect: Dialect, width: int, unread: frozenset[int]) -> Parsed:
     """Records with regular quotes."""
     if is_utf8(data):
-        return _parse(data, dialect, width, pa.string())
+        return _parse(data, dialect, width, pa.string(), unread)
     # pyarrow cannot report a misshapen record that is not UTF-8. An ASCII copy of the same shape shows such records,
     # and they are removed before the data is read.
     shape = np.frombuffer(data, np.uint8)
@@ -205,10 +209,10 @@ def _parse_in_shape(data: bytes, dialect: Dialect, width: int) -> Parsed:
         good = np.delete(np.arange(ends.size), [each.index for each in misshapen])
         # Removing the text between a lone carriage return and a line feed would join them into one line end.
         kept = b"".join(without_line_end(data[starts[i] : ends[i]]) + b"\n" for i in good)
-    return Parsed(columns=_parse(kept, dialect, width, pa.binary()).columns, misshapen=misshapen)
+    return Parsed(columns=_parse(kept, dialect, width, pa.binary(), unread).columns, misshapen=misshapen)
 
 
-def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Parsed:
+def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType, unread: frozenset[int] = NOTHING) -> Parsed:
     misshapen: list[Misshapen] = []
 
     def leave_out(row: pacsv.InvalidRow) -> str:
@@ -216,6 +220,8 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
         return "skip"
 
     names = [str(index) for index in range(width)]
+    # Without any column, pyarrow would not count the records.
+    read = [name for index, name in enumerate(names) if index not in unread] or names[:1]
     if not data:
         return Parsed(columns=[pa.array([], kind) for _ in names], misshapen=[])
     if not data.endswith((b"\n", b"\r")):
@@ -240,9 +246,12 @@ def _parse(data: bytes, dialect: Dialect, width: int, kind: pa.DataType) -> Pars
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             null_values=["", *dialect.null_words],
+            include_columns=read if unread else [],
         ),
     )
-    return Parsed(columns=[in_one_piece(column) for column in table.columns], misshapen=misshapen)
+    columns = {name: in_one_piece(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    nothing = pa.nulls(table.num_rows, kind) if unread else None
+    return Parsed(columns=[columns.get(name, nothing) for name in names], misshapen=misshapen)
 
 
 def record_places(data: bytes, dialect: Dialect, records: int | None = None) -> RecordPlaces:

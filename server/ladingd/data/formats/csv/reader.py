@@ -45,7 +45,8 @@ def read_piece(source: Source, plan: ImportPlan, chunk: Chunk) -> Piece:
         return refused_record(source, plan, chunk, _REFUSALS)
     data = read_chunk(source, plan, chunk)
     dialect, width = Dialect.of(plan.file.layout), fields_of(plan)
-    parsed = parse(data, dialect, width, fill=plan.file.layout.details.get(RAGGED) == FILL)
+    unread = frozenset(place for place, field in enumerate(plan.file_columns) if not field.used)
+    parsed = parse(data, dialect, width, fill=plan.file.layout.details.get(RAGGED) == FILL, unread=unread)
     if parsed.records != chunk.records:
         raise BillImbalance(f"chunk {chunk.ordinal} was cut as {chunk.records} records and read as {parsed.records}")
     faults = {each.index: _misshapen(each.index, each.columns, width) for each in parsed.misshapen}
