@@ -31,6 +31,7 @@ IMPORT = {"files": [{"path": "a.csv"}], "target": {"table": "t"}}
 EXPORT = {"table": {"table": "t"}, "file": {"path": "a.csv"}}
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+statements = words.filter(lambda text: bool(text.strip()) and "\0" not in text)
 formats = st.builds(
     CsvFormat,
     delimiter=st.sampled_from(["", "\t", ";", "|", "@@@"]),
@@ -90,8 +91,8 @@ imports = st.builds(
     names=st.sampled_from(ColumnNames),
     add_columns=st.booleans(),
     provenance=st.booleans(),
-    before=st.lists(words.filter(str.strip), max_size=2).map(tuple),
-    after=st.lists(words.filter(str.strip), max_size=2).map(tuple),
+    before=st.lists(statements, max_size=2).map(tuple),
+    after=st.lists(statements, max_size=2).map(tuple),
     chunk_bytes=positive,
     on_restart=restarts,
 )
@@ -144,6 +145,7 @@ def test_what_an_export_leaves_out_is_the_default():
         ({"importSpec": {**IMPORT, "names": 9}}, "job.spec.import_spec.names"),
         ({"importSpec": {**IMPORT, "before": ["SELECT 1", " "]}}, "job.spec.import_spec.before[1]"),
         ({"importSpec": {**IMPORT, "after": [""]}}, "job.spec.import_spec.after[0]"),
+        ({"importSpec": {**IMPORT, "after": ["SELECT '\0'"]}}, "job.spec.import_spec.after[0]"),
         ({"exportSpec": {"file": EXPORT["file"]}}, "job.spec.export_spec.table.table"),
         ({"exportSpec": {"table": EXPORT["table"]}}, "job.spec.export_spec.file.path"),
         ({"exportSpec": {**EXPORT, "chunkKeys": -1}}, "job.spec.export_spec.chunk_keys"),

@@ -193,6 +193,8 @@ def _table_options(message: spec_pb2.ImportSpec) -> dict[str, Any]:
         for number, text in enumerate(getattr(message, name)):
             if not text.strip():
                 raise InvalidSpec(f"{name}[{number}]", "is empty: write the SQL to run")
+            if "\0" in text:
+                raise InvalidSpec(f"{name}[{number}]", "has a NUL character, which no database takes")
     return {
         "create": _CREATE[message.create],
         "names": _NAMES[message.names],

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 FIELD = "target.table"
 
+
+def no_table(name: str, kind: str) -> str:
+    """Why something else than a table is no target."""
+    advice = "; import into the table that it shows" if "view" in kind else ""
+    return f"{name} is a {kind}; records go into tables only{advice}"
+
+
 Fits = Callable[[int, "TargetColumn"], bool]
 """Whether a column of the table can hold the values of a column of the file, by its place."""
 
@@ -174,7 +181,10 @@ def _settable(name: str, found: Sequence[TargetColumn], table: TargetTable) -> T
     if len(found) > 1:
         raise InvalidSpec(FIELD, f"table {table.name} has several columns for {name!r}: {_listing(found)}")
     if found[0].generated:
-        raise InvalidSpec(FIELD, f"column {found[0].name} of table {table.name} is computed by the database")
+        raise InvalidSpec(
+            FIELD,
+            f"column {found[0].name} of table {table.name} is computed by the database; use --ignore {_quoted(name)}",
+        )
     return found[0]
 
 

@@ -22,7 +22,7 @@ from ladingd.data.databases.duckdb.staging import Staging
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
 from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
-from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
+from ladingd.data.mapping.matching import FIELD, check_table, missing_columns, no_table
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import FieldType, parse
 
@@ -89,7 +89,7 @@ class DuckdbTarget(Target):
             if shape is None:
                 return None
             if shape.kind != "table":
-                raise InvalidSpec(FIELD, f"{shape.name} is a {shape.kind}; records go into tables only")
+                raise InvalidSpec(FIELD, no_table(shape.name, shape.kind))
             return _judged(database, shape)
 
     def tables(self) -> Sequence[tuple[str, str]]:

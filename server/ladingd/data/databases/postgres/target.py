@@ -42,7 +42,7 @@ from ladingd.data.databases.postgres.types import admitting, declaration
 from ladingd.data.databases.target import Attempt, Defaults, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
-from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
+from ladingd.data.mapping.matching import FIELD, check_table, missing_columns, no_table
 from ladingd.data.rejects.fault import Fault, Faults
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values import types as field_type
@@ -138,7 +138,7 @@ class PostgresTarget(Target):
             sequences = column_sequences(session, shape, shape.columns)
             uniques, entangled = read_uniques(session, shape), is_entangled(session, shape)
         if shape.kind != "table":
-            raise InvalidSpec(FIELD, f"{table.table} is a {shape.kind}; records go into tables only")
+            raise InvalidSpec(FIELD, no_table(table.table, shape.kind))
         return replace(_as_target(shape, sequences), uniques=uniques, entangled=entangled)
 
     def tables(self) -> Sequence[tuple[str, str]]:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.data.mapping.matching import FIELD
+from ladingd.data.mapping.matching import FIELD, no_table
 from ladingd.data.values.names import fold
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check_name(table: Table) -> None:
 def unusable(shape: TableShape) -> str | None:
     """Why a table cannot be a target; None if it can."""
     if shape.is_view:
-        return f"{shape.name} is a view; records go into tables only"
+        return no_table(shape.name, "view")
     if shape.is_virtual:
         return f"{shape.name} is a virtual table, or belongs to one; records go into ordinary tables only"
     clause = _CONFLICT_CLAUSE.search(_without_texts(shape.declaration))
