@@ -60,9 +60,10 @@ def is_shown(output: str, shown: str) -> bool:
     return re.fullmatch(pattern, output) is not None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def home() -> Iterator[Home]:
-    """A user's home with a daemon that serves all pages, and the commands as users type them."""
+    """A user's home with a daemon of its own, so that pages may use the same tables, and the commands as users type
+    them."""
     with tempfile.TemporaryDirectory(prefix="lading-") as folder:
         home = Home(Path(folder))
         command = home.folder / "bin" / "lading"
