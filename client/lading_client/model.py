@@ -227,6 +227,8 @@ class Preview:
     read: int = 0
     """How many records were looked at."""
     rejected: int = 0
+    filtered: int = 0
+    """How many of them would be left out on purpose."""
     whole: bool = False
     """The file has no other records."""
     unused_source_columns: tuple[str, ...] = ()

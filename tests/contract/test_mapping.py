@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.spec import ColumnMapping, Enumeration
+from ladingd.core.spec import ColumnMapping, CsvFormat, Enumeration, Header, Reconciliation
 from ladingd.data.rejects.files import RejectFiles
 from tests.contract.imports import JOB, Pier
 
@@ -250,6 +250,54 @@ def test_a_calculated_column_replaces_one_that_the_table_has(pier: Pier) -> None
     )
     assert counts.inserted == 2
     assert [(id, float(price), source) for id, price, source in pier.rows()] == [(1, 11.9, "shop"), (2, 23.8, "shop")]
+
+
+def test_columns_without_names_that_no_option_names_go_by_position(pier: Pier) -> None:
+    pier.database.sql("CREATE TABLE t (id INTEGER, name VARCHAR(20), city VARCHAR(20))")
+    plan = pier.plan(
+        "1,x,Anna,Rome\n2,y,Bob,Bonn\n",
+        columns=(at("column3", "name"),),
+        ignored_columns=("column2",),
+        csv=CsvFormat(header=Header.ABSENT),
+    )
+    assert [(each.source, each.target) for each in plan.columns] == [
+        ("column1", "id"),
+        ("column3", "name"),
+        ("column4", "city"),
+    ]
+    pier.run(plan)
+    assert pier.rows() == [(1, "Anna", "Rome"), (2, "Bob", "Bonn")]
+
+
+@pytest.mark.parametrize("options", [{}, TINY], ids=["one chunk", "a chunk for each record"])
+def test_records_are_merged_by_a_mapped_key(pier: Pier, options: dict[str, int]) -> None:
+    pier.database.sql("CREATE TABLE t (code VARCHAR(20) PRIMARY KEY, n INTEGER, line INTEGER)")
+    pier.database.sql("INSERT INTO t VALUES ('A', 1, 0), ('B', 2, 0)")
+    counts = pier.imported(
+        "Code,n,x\n a,7,1\nb,2,\nc,3,1\nC ,4,1\n",
+        columns=(
+            at("Code", "code", transformations=("trim", "upper")),
+            at(target="line", expression="lading_line"),
+        ),
+        ignored_columns=("x",),
+        filter="x = 1",
+        types={"x": "integer"},
+        reconciliation=Reconciliation(key=("code",)),
+        **options,
+    )
+    assert pier.rows() == [("A", 7, 2), ("B", 2, 0), ("C", 4, 5)]
+    assert (counts.read, counts.filtered, counts.pending) == (4, 1, 0)
+
+
+def test_an_empty_file_and_files_without_records(pier: Pier) -> None:
+    wishes = (at("a", "b"), at(target="c", expression="lading_line"))
+    assert pier.imported("a,x\n", columns=wishes, ignored_columns=("x",), filter="a > ''").read == 0
+    assert pier.rows() == []
+
+
+def test_nothing_is_left_to_import(pier: Pier) -> None:
+    with pytest.raises(InvalidSpec, match="all columns are ignored, so nothing is left to import"):
+        pier.plan("a\n1\n", ignored_columns=("a",))
 
 
 @pytest.mark.parametrize(

@@ -77,5 +77,6 @@ def test_a_mapping_is_suggested_with_what_both_sides_do_not_use(pier: Pier) -> N
 
 def test_a_preview_tells_what_is_not_used(pier: Pier) -> None:
     pier.database.sql("CREATE TABLE t (id INTEGER, note VARCHAR(9))")
-    found = pier.transfer.preview(pier.spec("id,x\n1,2\n", ignored_columns=("x",)), 10)
+    found = pier.transfer.preview(pier.spec("id,x\n1,2\n2,3\n", ignored_columns=("x",), filter="id = 1"), 10)
     assert (found.unused_fields, found.unused_columns) == (["x"], ["note"])
+    assert (found.read, found.filtered, len(found.records)) == (2, 1, 1)

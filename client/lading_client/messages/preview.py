@@ -33,6 +33,7 @@ def preview(message: job_service_pb2.PreviewImportResponse) -> Preview:
         rejects=tuple(map(reject, message.rejects)),
         read=message.read,
         rejected=message.rejected,
+        filtered=message.filtered,
         whole=message.whole,
         unused_source_columns=tuple(message.unused_source_columns),
         unused_target_columns=tuple(message.unused_target_columns),

@@ -35,6 +35,8 @@ class Preview:
     """How many records were looked at."""
     rejected: int = 0
     """How many of them would be rejected."""
+    filtered: int = 0
+    """How many of them would be left out on purpose."""
     whole: bool = False
     """The file has no other records."""
     unused_fields: Sequence[str] = ()

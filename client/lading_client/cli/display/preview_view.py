@@ -56,6 +56,8 @@ def _summary(preview: Preview) -> str:
     which = f"{'All' if preview.whole else 'The first'} {preview.read:,} records were looked at"
     if preview.read == 1:
         which = f"{'The only' if preview.whole else 'The first'} record was looked at"
+    if preview.filtered:
+        which += f"; {preview.filtered:,} would be filtered"
     if not preview.rejected:
         return f"{which}; none would be rejected."
     shown = len(preview.rejects)

@@ -23,6 +23,7 @@ def preview_message(preview: Preview) -> job_service_pb2.PreviewImportResponse:
         rejects=map(reject_message, preview.rejects),
         read=preview.read,
         rejected=preview.rejected,
+        filtered=preview.filtered,
         whole=preview.whole,
         unused_source_columns=preview.unused_fields,
         unused_target_columns=preview.unused_columns,

@@ -54,6 +54,7 @@ def preview(source: Source, plan: ImportPlan, readings: Sequence[Reading], numbe
         rejects=[reject for block in batch.rejects(faults) for reject in _rejects(block)][:_REJECTS],
         read=chunk.records or 0,
         rejected=len(faults),
+        filtered=batch.filtered,
         whole=chunk.end >= plan.file.end,
     )
 
