@@ -29,6 +29,8 @@ MEMORY = 512 << 20
 """The bytes that expressions may take for the records of a chunk."""
 SECONDS = 60.0
 """How long the expressions of a job may take for the records of a chunk."""
+CHECK_SECONDS = 10.0
+"""How long the check of an expression may take. It may calculate constants."""
 _GRACE = 5.0
 """Seconds that DuckDB has to end after it was interrupted."""
 _FAREWELL = 2.0
@@ -115,10 +117,13 @@ class Evaluator:
         BadExpression."""
         none = records.slice(0, 0)
         try:
-            return str(self._limited(expression, lambda: self._run(expression, none, variables, only_type=True)))
+            kind = self._limited(
+                expression, lambda: self._run(expression, none, variables, only_type=True), CHECK_SECONDS
+            )
         except self._errors as error:
             self._check_limits(error, expression)
             raise _bad(error) from error
+        return str(kind)
 
     def values(self, expression: Expression, records: pa.Table, variables: Mapping[str, Any]) -> Evaluated:
         """Evaluate an expression for each record. Raises ExpressionStopped."""
@@ -172,8 +177,10 @@ class Evaluator:
         values = found.to_arrow_table().column(0)
         return values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
 
-    def _limited(self, expression: Expression, work: Callable[[], T]) -> T:
-        """Do work within the limits. Raises ExpressionStopped, and what the work raises."""
+    def _limited(self, expression: Expression, work: Callable[[], T], seconds: float | None = None) -> T:
+        """Do work within the limits; ``seconds`` None: those of a chunk. Raises ExpressionStopped, and what the work
+        raises."""
+        limit = SECONDS if seconds is None else seconds
         answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
 
         def run() -> None:
@@ -184,15 +191,15 @@ class Evaluator:
 
         with _memory_limited():
             threading.Thread(target=run, daemon=True, name="expression").start()
-            for seconds in (SECONDS, _GRACE):
+            for patience in (limit, _GRACE):
                 with suppress(Empty):
-                    ended, answer = answers.get(timeout=seconds)
+                    ended, answer = answers.get(timeout=patience)
                     break
                 self._database.interrupt()
             else:
                 # DuckDB looks for an interrupt between vectors only. The thread cannot be ended, so the process must.
                 threading.Timer(_FAREWELL, os._exit, (1,)).start()
-                raise ExpressionStopped(f"{expression.title} took longer than {SECONDS:g} s for one chunk")
+                raise ExpressionStopped(_too_long(expression))
         if ended:
             return answer  # type: ignore[no-any-return]
         if isinstance(answer, MemoryError):
@@ -204,7 +211,7 @@ class Evaluator:
         import duckdb
 
         if isinstance(error, duckdb.InterruptException):
-            raise ExpressionStopped(f"{expression.title} took longer than {SECONDS:g} s for one chunk") from error
+            raise ExpressionStopped(_too_long(expression)) from error
         if isinstance(error, duckdb.OutOfMemoryException | duckdb.FatalException | duckdb.InternalException):
             raise self._out_of_memory(expression) from error
 
@@ -213,6 +220,10 @@ class Evaluator:
         return ExpressionStopped(
             f"{expression.title} needs more than the {MEMORY >> 20} MiB of memory that it may take for one chunk"
         )
+
+
+def _too_long(expression: Expression) -> str:
+    return f"{expression.title} took longer than it may: {SECONDS:g} s for one chunk"
 
 
 @contextmanager
