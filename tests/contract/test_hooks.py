@@ -16,6 +16,7 @@ from ladingd.core.errors import (
     AttemptSuperseded,
     InvalidSpec,
     SourceChanged,
+    TargetChanged,
     TargetRefused,
     TargetUnavailable,
 )
@@ -342,3 +343,28 @@ def test_a_connection_must_allow_hooks(voyage: Voyage) -> None:
     with pytest.raises(TargetRefused, match=r"does not allow hooks any more: set hooks = true"):
         transfer.run_hook(JOB, 1, plan, Moment.BEFORE, 0)
     assert voyage.marks() == []
+
+
+def test_a_file_without_records_has_hooks(voyage: Voyage) -> None:
+    voyage.file.write_text("")
+    plan = voyage.transfer.plan(replace(voyage.spec, after=("INSERT INTO marks VALUES (9)",)))
+    for number in range(2):
+        voyage.transfer.run_hook(JOB, 1, plan, Moment.BEFORE, number)
+    assert voyage.transfer.begin(JOB, 1, plan) == ()
+    voyage.transfer.finish(JOB, plan, ())
+    voyage.transfer.run_hook(JOB, 1, plan, Moment.AFTER, 0)
+    assert voyage.marks() == [1, 2, 9]
+
+
+def test_a_hook_that_makes_the_table_makes_the_plan_outdated(voyage: Voyage) -> None:
+    spec = replace(voyage.spec, before=("CREATE TABLE t (id INTEGER NOT NULL, name VARCHAR(20), extra INTEGER)",))
+    plan = voyage.transfer.plan(spec)
+    voyage.transfer.run_hook(JOB, 1, plan, Moment.BEFORE, 0)
+    with pytest.raises(TargetChanged, match="table t is there now, with columns 'id', 'name', 'extra'"):
+        voyage.transfer.begin(JOB, 1, plan)
+    again = voyage.transfer.plan(spec)
+    note = voyage.transfer.run_hook(JOB, 1, again, Moment.BEFORE, 0)
+    assert note.text.startswith("hook before 1 of 1 has run already")
+    voyage.transfer.begin(JOB, 1, again)
+    (chunk,) = voyage.transfer.cut(JOB, again, None, 9)
+    assert voyage.transfer.process(JOB, 1, again, chunk).inserted == 3
