@@ -42,6 +42,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "shapes": postgres.shapes,
     "postgres-refusals": refusals.postgres,
     "sqlite-import": sqlite.clean,
+    "sqlite-upsert": sqlite.upsert,
     "sqlite-refusals": refusals.sqlite,
     "sqlite-waiting": refusals.waiting,
     "sqlite-gaps": refusals.gaps,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.bench import records
 from tests.bench.errors import Missing, expect
 from tests.bench.measure import in_turn, wall
-from tests.bench.result import Figure, speed, spread
+from tests.bench.result import Figure, cost, speed, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,59 @@ def small(bench: Workbench) -> Iterator[Figure]:
         unit="s",
         goal=0.5,
     )
+
+
+# What an experienced user would write: a temporary table needs no journal, and the last record of a key wins.
+_SCRIPT = """
+PRAGMA cache_size = -65536;
+CREATE TEMP TABLE staged ({columns});
+.mode csv
+.import --skip 1 --schema temp {file} staged
+INSERT INTO records SELECT * FROM temp.staged WHERE true ON CONFLICT (id) DO UPDATE SET {assignments};
+"""
+
+
+def upsert(bench: Workbench) -> Iterator[Figure]:
+    """Records into a table of SQLite that has half of them with another address, compared with a script of sqlite3;
+    then the same file again. Whole commands."""
+    if shutil.which("sqlite3") is None:
+        raise Missing("sqlite3", "Debian: apt-get install sqlite3")
+    number, file = bench.records, bench.clean_file(bench.records)
+    old = bench.work / "old.db"
+    _make_old(old, file)
+    again: list[float] = []
+
+    def ours() -> float:
+        shutil.copy(old, bench.daemon.target)
+        options = ("--into", "records", "--key", "id")
+        run = bench.run("import", str(file), *options).expect(inserted=number // 2, updated=number - number // 2)
+        again.append(bench.run("import", str(file), *options).expect(unchanged=number).seconds)
+        expect("rows that we wrote", _count(bench.daemon.target), number)
+        return run.seconds
+
+    with bench.serving():
+        first, theirs = in_turn(bench.rounds, ours, lambda: _upserted_by_script(bench, old, file, number))
+    yield cost("sqlite-upsert", first, "sqlite3 .import, INSERT ... ON CONFLICT", theirs, goal=0.8, aim=0.65)
+    yield cost("sqlite-upsert again", again[1:], "sqlite3 the first time", theirs, goal=0.4)
+
+
+def _make_old(old: Path, file: Path) -> None:
+    """A database with every second record of a file, each with another address."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in (records.COLUMNS | {"id": "INTEGER PRIMARY KEY"}).items())
+    wall(["sqlite3", str(old), f"CREATE TABLE records ({columns})", ".mode csv", f".import --skip 1 {file} records"])
+    change = "UPDATE records SET email = replace(email, 'example.org', 'example.com')"
+    wall(["sqlite3", str(old), "DELETE FROM records WHERE id % 2 = 0", change, "VACUUM"])
+
+
+def _upserted_by_script(bench: Workbench, old: Path, file: Path, number: int) -> float:
+    target, script = bench.work / "peer.db", bench.work / "upsert.sql"
+    shutil.copy(old, target)
+    columns = ", ".join(f"{name} {kind}" for name, kind in records.COLUMNS.items())
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in records.COLUMNS if name != "id")
+    script.write_text(_SCRIPT.format(columns=columns, file=file, assignments=assignments))
+    seconds, _ = wall(["sqlite3", str(target), f".read {script}"])
+    expect("rows that sqlite3 wrote", _count(target), number)
+    return seconds
 
 
 def _beside(bench: Workbench, number: int, rounds: int) -> list[list[float]]:

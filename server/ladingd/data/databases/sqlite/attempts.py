@@ -92,6 +92,15 @@ class Attempts(Session):
                 raise technical(error) from error
             raise RecordRefused(str(error)) from error
 
+    def insert(self, table: str, records: pa.RecordBatch) -> None:
+        """Insert records into a temporary table that takes all of them."""
+        into = f"INSERT INTO temp.{quoted(table)} ({', '.join(map(quoted, records.schema.names))})"
+        sql = f"{into} VALUES ({', '.join('?' * records.num_columns)})"
+        with _translated():
+            for first in range(0, records.num_rows, _BLOCK):
+                block = zip(*(column.to_pylist() for column in records.slice(first, _BLOCK).columns), strict=True)
+                self._connection.executemany(sql, block)
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo a block if it fails."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from ladingd.core.errors import TargetRefused
 from ladingd.data.databases.merge_keys import Key, given
-from ladingd.data.databases.sqlite.collations import collations
+from ladingd.data.databases.sqlite.collations import BINARY, collations
 from ladingd.data.databases.sqlite.session import quoted
+from ladingd.data.values.types import Affinity
 
 if TYPE_CHECKING:
     from ladingd.core.plan import Merge
@@ -48,6 +49,16 @@ def uniques(session: Session, shape: TableShape) -> tuple[list[tuple[str, ...]],
         else:
             found.append(tuple(str(name) for name, _ in columns))
     return found, odd
+
+
+def exact_columns(session: Session, shape: TableShape) -> frozenset[str]:
+    """The columns in which two values are equal exactly if they are identical."""
+    known = collations(session, shape)
+    return frozenset(
+        column.name
+        for column in shape.columns
+        if column.affinity is Affinity.INTEGER or (column.affinity is Affinity.TEXT and known[column.name] == BINARY)
+    )
 
 
 def is_guarded(session: Session, shape: TableShape, merge: Merge) -> bool:

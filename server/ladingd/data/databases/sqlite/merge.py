@@ -22,13 +22,9 @@ from ladingd.data.databases.sqlite.attempts import Attempts
 from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells
 from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, shown
 from ladingd.data.databases.sqlite.session import RecordRefused, TableShape, quoted
-from ladingd.data.databases.sqlite.slice_statements import SliceStatements
+from ladingd.data.databases.sqlite.slice_statements import CACHE, DEFAULTS, SliceStatements
 from ladingd.data.databases.staging import PLACE
 
-_CACHE = "PRAGMA main.cache_size = -65536"
-"""The pages that a slice uses often fit into 64 MB. With SQLite's default of 2 MB a merge takes half as long again."""
-# The expressions of the defaults of a table's columns.
-DEFAULTS = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value IS NOT NULL"
 # The number of staged records.
 _COUNT = "SELECT count(*) FROM {stage}"
 # Whether a key occurs twice among the staged records.
@@ -88,7 +84,7 @@ class SliceMerge:
     def run(self) -> Merged:
         """Merge the slice. Raises OnlyTryingTells, and TargetRefused if a key is not unique in the table."""
         session = self.session
-        session.rows(_CACHE)
+        session.rows(CACHE)
         staged = session.rows(_COUNT.format(stage=self.stage))[0][0]
         if staged:
             guarded = is_guarded(session, self.shape, self.merge)

@@ -24,7 +24,7 @@ from ladingd.data.databases.commit import OutcomeUnknown
 from ladingd.data.values.types import Affinity, affinity
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
 BUSY_MILLISECONDS = 5_000
@@ -207,7 +207,7 @@ def _insertion(table: str, records: pa.RecordBatch) -> str:
     return statement("INSERT INTO main.{table}", table=table) + f" ({names})"
 
 
-def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
+def _bound(records: pa.RecordBatch) -> tuple[list[str], pa.RecordBatch]:
     """The expressions of an insert and the records to bind. The driver cannot bind unions, so a column of text and
     bytes is bound as two columns, one of which is null."""
     expressions: list[str] = []
@@ -222,7 +222,7 @@ def _bound(records: pa.RecordBatch) -> tuple[str, pa.RecordBatch]:
         expressions.append(marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})")
         columns += parts
     names = [str(number) for number in range(len(columns))]
-    return ", ".join(expressions), pa.RecordBatch.from_arrays(columns, names=names)
+    return expressions, pa.RecordBatch.from_arrays(columns, names=names)
 
 
 class Database(Session):
@@ -273,7 +273,17 @@ class Database(Session):
             values, bound = _bound(records)
             # A separate cursor, because a failed cursor keeps its bound values.
             with self._connection.cursor() as cursor:
-                cursor.execute(_insertion(table, records) + f" VALUES ({values})", bound)
+                cursor.execute(_insertion(table, records) + f" VALUES ({', '.join(values)})", bound)
+        except adbc_driver_manager.Error as error:
+            raise _blame(error) from error
+
+    def write_each(self, sql: Callable[[Sequence[str]], str], records: pa.RecordBatch) -> None:
+        """Execute a statement for each record, in order. ``sql`` makes it from the expressions of the fields. Raises
+        RecordRefused after the records before the rejected one are written."""
+        fields, bound = _bound(records)
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql(fields), bound)
         except adbc_driver_manager.Error as error:
             raise _blame(error) from error
 

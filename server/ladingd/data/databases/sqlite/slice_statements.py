@@ -15,6 +15,15 @@ from ladingd.data.values.types import Affinity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+CACHE = "PRAGMA main.cache_size = -65536"
+"""The pages that a slice uses often fit into 64 MB. With SQLite's default of 2 MB a merge takes half as long again."""
+# The expressions of the defaults of a table's columns.
+DEFAULTS = "SELECT name, dflt_value FROM pragma_table_xinfo(?) WHERE dflt_value IS NOT NULL"
+# Writes a record: a new row, or the changed values of the row with its key.
+_UPSERT = """
+INSERT INTO {table} AS t ({names}) VALUES ({values})
+ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE {differs}
+"""
 # Writes the changed values of rows that are there.
 _UPDATE = "UPDATE {table} AS t SET {assignments} FROM {stage} AS s WHERE {taken} AND {match} AND {differs}"
 # Writes new rows.
@@ -35,6 +44,73 @@ _PIECE = " AND {place} BETWEEN ?1 AND ?2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RowValues:
+    """The values that records give to rows, in SQL. ``t`` is the row that is there."""
+
+    shape: TableShape
+    merge: Merge
+    columns: Sequence[Column]
+    """The columns of the plan."""
+    defaults: Mapping[str, str]
+    """The default expressions of the table's columns."""
+    own: Mapping[str, str]
+    """The expression of the field of a record, by the name of its column."""
+
+    def differs(self) -> str:
+        """Whether a row would get other values. Text is compared without collation, and 1 is not 1.0.
+
+        A record that changes nothing else leaves the provenance of its row as it is.
+        """
+        pairs = []
+        provenance = {column.target for column in self.columns if column.provenance is not None}
+        for name, value in self.new():
+            if name in provenance:
+                continue
+            there, column = f"t.{quoted(name)}", self.shape.column(name)
+            pairs.append((f"{value} COLLATE BINARY", there))
+            if column is not None and column.affinity is Affinity.BLOB:  # Other columns keep only one of both.
+                pairs.append((f"typeof({value})", f"typeof({there})"))
+        if not pairs:
+            return "0"
+        new, old = (", ".join(each) for each in zip(*pairs, strict=True))
+        return f"({new}) IS NOT ({old})"
+
+    def new(self) -> Iterator[tuple[str, str]]:
+        """The columns that updates may write, and their new values."""
+        merge = self.merge
+        for name in (column.target for column in self.columns if merge.changed(column.target)):
+            value, there = self.own[name], f"t.{quoted(name)}"
+            if name in merge.keep_if_source_empty:
+                value = f"coalesce({value}, {there})"
+            if name in merge.only_if_target_empty:
+                empty = f"{there} IS NULL OR {there} COLLATE BINARY = ''"
+                value = f"CASE WHEN {empty} THEN {value} ELSE {there} END"
+            yield name, value
+
+    def inserted(self, column: Column) -> str:
+        """The value of a column of a new row."""
+        own = self.own[column.target]
+        default = self.defaults.get(column.target)
+        if default is None or not column.defaulted or not self.merge.decides_on(column.target):
+            return own
+        return f"coalesce({own}, ({default}))"
+
+    def upsert(self) -> str:
+        """Writes one record by a unique key."""
+        new = dict(self.new())
+        assignments = ", ".join(f"{quoted(name)} = {value}" for name, value in new.items())
+        key = ", ".join(map(quoted, self.merge.key))
+        return _UPSERT.format(
+            table=f"main.{quoted(self.shape.name)}",
+            names=", ".join(quoted(column.target) for column in self.columns),
+            values=", ".join(map(self.inserted, self.columns)),
+            key=key,
+            assignments=assignments or f"{quoted(self.merge.key[0])} = t.{quoted(self.merge.key[0])}",
+            differs=self.differs() if new else "0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SliceStatements:
     """Statements for the records that are found by one key. ``piece``: only for places from ``?1`` to ``?2``."""
 
@@ -51,7 +127,7 @@ class SliceStatements:
     @property
     def update(self) -> str | None:
         """Writes the changed values of rows that are there; None if no column can change."""
-        new = dict(self._new())
+        new = dict(self.values.new())
         if not self.merge.updates or not new:
             return None
         assignments = ", ".join(f"{quoted(name)} = {value}" for name, value in new.items())
@@ -63,7 +139,7 @@ class SliceStatements:
         if not self.merge.inserts:
             return None
         names = [column.target for column in self.columns]
-        values = [self._inserted(column) for column in self.columns]
+        values = [self.values.inserted(column) for column in self.columns]
         return self._filled(_INSERT, names=", ".join(map(quoted, names)), values=", ".join(values))
 
     @property
@@ -90,45 +166,12 @@ class SliceStatements:
             mark=self.key.mark,
             place=place,
             taken=self.key.complete + (_PIECE.format(place=place) if self.piece else ""),
-            differs=self._differs(),
+            differs=self.values.differs(),
             **words,
         )
 
-    def _differs(self) -> str:
-        """Whether a row would get other values. Text is compared without collation, and 1 is not 1.0.
-
-        A record that changes nothing else leaves the provenance of its row as it is.
-        """
-        pairs = []
-        provenance = {column.target for column in self.columns if column.provenance is not None}
-        for name, value in self._new():
-            if name in provenance:
-                continue
-            there, column = f"t.{quoted(name)}", self.shape.column(name)
-            pairs.append((f"{value} COLLATE BINARY", there))
-            if column is not None and column.affinity is Affinity.BLOB:  # Other columns keep only one of both.
-                pairs.append((f"typeof({value})", f"typeof({there})"))
-        if not pairs:
-            return "0"
-        new, old = (", ".join(each) for each in zip(*pairs, strict=True))
-        return f"({new}) IS NOT ({old})"
-
-    def _new(self) -> Iterator[tuple[str, str]]:
-        """The columns that updates may write, and their new values."""
-        merge = self.merge
-        for name in (column.target for column in self.columns if merge.changed(column.target)):
-            value, there = f"s.{quoted(name)}", f"t.{quoted(name)}"
-            if name in merge.keep_if_source_empty:
-                value = f"coalesce({value}, {there})"
-            if name in merge.only_if_target_empty:
-                empty = f"{there} IS NULL OR {there} COLLATE BINARY = ''"
-                value = f"CASE WHEN {empty} THEN {value} ELSE {there} END"
-            yield name, value
-
-    def _inserted(self, column: Column) -> str:
-        """The value of a column of a new row."""
-        own = f"s.{quoted(column.target)}"
-        default = self.defaults.get(column.target)
-        if default is None or not column.defaulted or not self.merge.decides_on(column.target):
-            return own
-        return f"coalesce({own}, ({default}))"
+    @property
+    def values(self) -> RowValues:
+        """The values that the records give to rows."""
+        own = {column.target: f"s.{quoted(column.target)}" for column in self.columns}
+        return RowValues(shape=self.shape, merge=self.merge, columns=self.columns, defaults=self.defaults, own=own)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ladingd.core.errors import TargetChanged
 from ladingd.data.databases.sqlite.bulk_load import storable
 from ladingd.data.databases.sqlite.collations import collations
+from ladingd.data.databases.sqlite.packing import INDEX, Packing, is_packable
 from ladingd.data.databases.sqlite.session import Database, RecordRefused, Session, TableShape, quoted, statement
 from ladingd.data.databases.sqlite.verdict import Verdict, faults
 from ladingd.data.databases.staging import PLACE, places, slices
@@ -19,6 +20,7 @@ from ladingd.data.values.types import Affinity, Kind, parse
 
 if TYPE_CHECKING:
     from ladingd.core.plan import ImportPlan, Merge
+    from ladingd.data.databases.sqlite.attempts import Attempts
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, length(?1)) = ?1"
 # Records come in the order of their places, so that SQLite appends them.
 _CREATE = "CREATE TABLE IF NOT EXISTS main.{stage} ({place} INTEGER PRIMARY KEY, "
+_UNPACKED = "CREATE TEMP TABLE {stage} ({place} INTEGER PRIMARY KEY, "
+_STAGE = "lading stage"
 _DROP = "DROP TABLE main.{stage}"
 
 
@@ -40,6 +44,9 @@ class Staging:
         """Create the tables with the columns of the target's table. ``anew``: replace those of an earlier plan."""
         if anew:
             self.drop()
+        if self.packing or (not self._names() and is_packable(self.session, shape, plan)):
+            Packing(session=self.session, name=self._packed).create()
+            return
         known = collations(self.session, shape)
         definitions = [_definition(shape, column.target, known) for column in plan.columns]
         ending = ", ".join(definitions) + (") STRICT" if shape.is_strict else ")")
@@ -49,6 +56,9 @@ class Staging:
     def append(self, database: Database, shape: TableShape, batch: Batch, merge: Merge) -> Faults:
         """Add the records of a batch. Returns the faults of those that the columns refuse or would change."""
         batch, changed = storable(batch, shape)
+        if (packing := self.packing) is not None:
+            packing.add(batch, merge)
+            return changed
         verdicts: list[Verdict] = []
         for number, rows in slices(_comparable(batch, shape, merge), merge):
             records = batch.records.take(pa.array(rows)) if rows.size < batch.records.num_rows else batch.records
@@ -61,12 +71,42 @@ class Staging:
 
     def drop(self) -> None:
         """Drop the tables that exist."""
-        for (name,) in self.session.rows(_TABLES, (self._prefix,)):
+        for name in self._names():
             self.session.run(statement(_DROP, stage=name))
 
     def table(self, number: int) -> str:
         """The table of a slice in SQL."""
         return f"main.{quoted(self._name(number))}"
+
+    @property
+    def packing(self) -> Packing | None:
+        """The packed records; None if they are in tables."""
+        packed = self._packed in self._names()
+        return Packing(session=self.session, name=self._packed) if packed else None
+
+    def unpack(self, attempts: Attempts, shape: TableShape, plan: ImportPlan, number: int) -> str:
+        """Put the packed records of a slice into a temporary table. Returns its name in SQL."""
+        merge, packing = plan.merge, self.packing
+        if merge is None or packing is None:
+            raise AssertionError("the staging is not packed")
+        known = collations(attempts, shape)
+        columns = ", ".join(_definition(shape, column.target, known) for column in plan.columns)
+        attempts.run(statement(_UNPACKED, place=PLACE, stage=_STAGE) + columns + ")")
+        for parts in packing.ranges(merge, number):
+            for part in parts:
+                records = packing.records(part)
+                numbers = pa.array(places(part.chunk, records.column(INDEX).to_numpy()))
+                fields = records.select([column.target for column in plan.columns])
+                names = [PLACE, *fields.schema.names]
+                attempts.insert(_STAGE, pa.RecordBatch.from_arrays([numbers, *fields.columns], names=names))
+        return f"temp.{quoted(_STAGE)}"
+
+    @property
+    def _packed(self) -> str:
+        return f"{self._prefix}packed"
+
+    def _names(self) -> list[str]:
+        return [name for (name,) in self.session.rows(_TABLES, (self._prefix,))]
 
     @property
     def _prefix(self) -> str:

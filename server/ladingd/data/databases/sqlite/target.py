@@ -15,20 +15,21 @@ from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.sqlite import ledger
 from ladingd.data.databases.sqlite.attempts import Attempts, attempting
 from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
-from ladingd.data.databases.sqlite.collations import BINARY, collations
 from ladingd.data.databases.sqlite.converters import sqlite_reading
 from ladingd.data.databases.sqlite.courtesy import courteous
 from ladingd.data.databases.sqlite.hooks import SqliteHook
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
-from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, uniques
-from ladingd.data.databases.sqlite.merge import DEFAULTS, SliceMerge
+from ladingd.data.databases.sqlite.keys import check_unique, exact_columns, is_guarded, uniques
+from ladingd.data.databases.sqlite.merge import SliceMerge
 from ladingd.data.databases.sqlite.session import Database, Session, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.slice_statements import DEFAULTS
 from ladingd.data.databases.sqlite.staging import Staging
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
+from ladingd.data.databases.sqlite.upsert import SliceUpsert
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
-from ladingd.data.values.types import EXACT_DIGITS, Affinity, FieldType, Kind, of_declaration, parse
+from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,7 +88,7 @@ class SqliteTarget(Target):
             if shape is None:
                 return None
             found, odd = ([], False) if unusable(shape) else uniques(database, shape)
-            exact = frozenset() if unusable(shape) else _exact(database, shape)
+            exact = frozenset() if unusable(shape) else exact_columns(database, shape)
         problem = unusable(shape)
         if problem is not None:
             raise InvalidSpec(FIELD, problem)
@@ -211,7 +212,12 @@ class SqliteTarget(Target):
 
     def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
+            database.begin_writing()
             ledger.check_attempt(database, job_uid, attempt)
+            packing = Staging(session=database, job_uid=job_uid).packing
+            if packing is not None and plan.merge is not None:
+                packing.divide(plan.merge)
+            database.commit()
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
@@ -243,16 +249,6 @@ class SqliteTarget(Target):
         if not self.path.parent.is_dir():
             raise TargetUnavailable(f"the directory of the database {self.path.name} is missing")
         return False
-
-
-def _exact(database: Session, shape: TableShape) -> frozenset[str]:
-    """The columns in which two values are equal exactly if they are identical."""
-    known = collations(database, shape)
-    return frozenset(
-        column.name
-        for column in shape.columns
-        if column.affinity is Affinity.INTEGER or (column.affinity is Affinity.TEXT and known[column.name] == BINARY)
-    )
 
 
 def _as_target(shape: TableShape, exact: frozenset[str] = frozenset()) -> TargetTable:
@@ -318,7 +314,7 @@ class _Beginning:
 
     @contextmanager
     def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
-        merges = batch is None and self.merges
+        merges = batch is None and self.merges and (self.each or not self._is_packed())
         try:
             if merges or (self.each and batch is not None and batch.plan.merge is None):
                 with attempting(self.path) as attempts:
@@ -329,6 +325,10 @@ class _Beginning:
         except OnlyTryingTells:
             self.each = True
             raise
+
+    def _is_packed(self) -> bool:
+        with connected(self.path, read_only=True) as database:
+            return Staging(session=database, job_uid=self.job_uid).packing is not None
 
 
 class SqliteTransaction(Transaction):
@@ -366,26 +366,39 @@ class SqliteTransaction(Transaction):
         return Staging(session=database, job_uid=self._opening.job_uid).append(database, shape, batch, merge)
 
     def merge(self, plan: ImportPlan, number: int) -> Merged:
-        opening, attempts = self._opening, self._session
-        if plan.merge is None or not isinstance(attempts, Attempts):
+        opening, session = self._opening, self._session
+        if plan.merge is None:
             raise AssertionError("the plan has no merge")
-        shape = _shape(attempts, plan)
-        recognise(attempts, opening.path, opening.job_uid, shape)
+        shape = _shape(session, plan)
+        recognise(session, opening.path, opening.job_uid, shape)
+        staging = Staging(session=session, job_uid=opening.job_uid)
+        if isinstance(session, Attempts):
+            merged = self._merge(session, staging, shape, plan, number)
+        elif isinstance(session, Database) and (packing := staging.packing) is not None:
+            upsert = SliceUpsert(database=session, shape=shape, packing=packing, merge=plan.merge, columns=plan.columns)
+            merged = upsert.run(number)
+        else:
+            raise OnlyTryingTells
+        if opening.each and len(merged.faults):
+            opening.known.tried = opening.ordinal
+        keep(session, opening.path, opening.job_uid, shape)
+        return merged
+
+    def _merge(self, attempts: Attempts, staging: Staging, shape: TableShape, plan: ImportPlan, number: int) -> Merged:
+        if plan.merge is None:
+            raise AssertionError("the plan has no merge")
+        packed, each = staging.packing is not None, self._opening.each
         merge = SliceMerge(
             session=attempts,
             shape=shape,
-            stage=Staging(session=attempts, job_uid=opening.job_uid).table(number),
+            stage=staging.unpack(attempts, shape, plan, number) if packed else staging.table(number),
             merge=plan.merge,
             columns=plan.columns,
-            careful=opening.each,
+            careful=each,
             rejects=SliceRejects(columns=plan.columns),
         )
         with nullcontext() if plan.merge.deletes else nothing_vanishing(attempts, shape):
-            merged = merge.run()
-        if opening.each and len(merged.faults):
-            opening.known.tried = opening.ordinal
-        keep(attempts, opening.path, opening.job_uid, shape)
-        return merged
+            return merge.run()
 
     def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
         ledger.count(self._session, job_uid, chunk, counts)
