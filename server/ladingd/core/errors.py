@@ -39,6 +39,7 @@ LadingError
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
       +-- AllRejected        every record was rejected: nothing was written to the target
+      +-- EmptyReplacement   a replacement has no record, so the table was left as it is
       +-- WorkerLost         worker processes died repeatedly on one chunk
       +-- DiskFull           no disk space: nothing is lost, and the job continues when there is space
 
@@ -419,6 +420,12 @@ class AllRejected(TechnicalError):
     """Every record of the source was rejected. The bill balances, but nothing was written to the target."""
 
     code = "ALL_REJECTED"
+
+
+class EmptyReplacement(TechnicalError):
+    """A replacement has no record, so it would leave the table empty. The table was left as it is."""
+
+    code = "EMPTY_REPLACEMENT"
 
 
 class WorkerLost(TechnicalError):

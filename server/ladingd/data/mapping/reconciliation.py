@@ -36,11 +36,11 @@ def check_operation(spec: ImportSpec) -> None:
     """Check what needs neither file nor table. Raises InvalidSpec."""
     wanted = spec.reconciliation
     if spec.where and not spec.replace:
-        raise InvalidSpec("where", "says which rows are replaced, so it needs --replace")
+        raise InvalidSpec("where", "a condition says which rows are replaced, so it needs --replace")
     if spec.replace and not (inserts(wanted) and wanted.duplicates in (Duplicates.DEFAULT, Duplicates.UPDATE)):
-        raise InvalidSpec("replace", "makes rows of all records: leave out --operation and --duplicates")
+        raise InvalidSpec("replace", "--replace makes rows of all records: leave out --operation and --duplicates")
     if spec.replace and wanted.second_key:
-        raise InvalidSpec("reconciliation.second_key", "does not work with --replace: choose one key")
+        raise InvalidSpec("reconciliation.second_key", "a second key does not work with --replace: choose one key")
     if wanted.key:
         return
     if wanted.operation not in (Operation.DEFAULT, Operation.INSERT):
@@ -55,7 +55,8 @@ def check_operation(spec: ImportSpec) -> None:
         "on_insert_only": wanted.on_insert_only,
     }.items():
         if given:
-            raise InvalidSpec(f"reconciliation.{field}", "has no effect without a key: --key COLUMN")
+            name = field.replace("_", " ")
+            raise InvalidSpec(f"reconciliation.{field}", f"{name} has no effect without a key: --key COLUMN")
 
 
 def inserts(wanted: Reconciliation) -> bool:
@@ -92,7 +93,7 @@ def planned_merge(
     key = _columns("key", wanted.key, columns, table)
     second_key = _columns("second_key", wanted.second_key, columns, table)
     if set(key) & set(second_key) and set(key) >= set(second_key):
-        raise InvalidSpec("reconciliation.second_key", "adds no column to the first key")
+        raise InvalidSpec("reconciliation.second_key", "the second key adds no column to the first one")
     policies = {
         field: _columns(field, getattr(wanted, field), columns, table)
         for field in ("keep_if_source_empty", "only_if_target_empty", "on_insert_only")
@@ -165,7 +166,7 @@ def _columns(field: str, names: Sequence[str], columns: Sequence[Column], table:
     for name in names:
         column = _column(f"reconciliation.{field}", name, columns, table)
         if column in found:
-            raise InvalidSpec(f"reconciliation.{field}", f"names the column {column} twice")
+            raise InvalidSpec(f"reconciliation.{field}", f"the column {column} is named twice")
         found.append(column)
     return tuple(found)
 

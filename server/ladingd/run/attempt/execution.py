@@ -31,6 +31,7 @@ from ladingd.run.attempt.reckoning import (
     bill_notice,
     check_ledger,
     check_not_all_rejected,
+    check_replacement,
     nulls_notice,
     unreadable,
 )
@@ -181,8 +182,10 @@ class Execution:
         """Complete the current phase and begin the next one."""
         job = self._job
         phase, chunks = self._supply.phase, await self._supply.of_phase(job)
-        if job.plan.merges(phase + 1):  # A replacement would leave an empty table.
-            check_not_all_rejected(total(chunk.counts for chunk in self._reckoning.tally.committed))
+        if job.plan.merges(phase + 1):
+            counts = total(chunk.counts for chunk in self._reckoning.tally.committed)
+            check_not_all_rejected(counts)
+            check_replacement(job.plan, counts)
         for note in await self._supply.advance(job, chunks):
             await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(phase, chunks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import OUTCOMES
-from ladingd.core.errors import AllRejected, BillImbalance, LedgerLost
+from ladingd.core.errors import AllRejected, BillImbalance, EmptyReplacement, LedgerLost
 from ladingd.core.job import Level
 from ladingd.core.plan import CommittedChunk
 from ladingd.run.attempt.tally import Tally
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ladingd.core.bill import Counts
     from ladingd.core.errors import LadingError
     from ladingd.core.job import Job
-    from ladingd.core.plan import Chunk
+    from ladingd.core.plan import Chunk, Plan
     from ladingd.core.ports import ChunkStore, KeptChunk, Transfer
     from ladingd.run.workers.calls import JobCalls
 
@@ -128,6 +128,15 @@ def check_not_all_rejected(counts: Counts) -> None:
     if counts.all_rejected:
         which = "the only record was" if counts.rejected == 1 else f"all {counts.rejected:,} records were"
         raise AllRejected(f"{which} rejected; nothing was loaded")
+
+
+def check_replacement(plan: Plan, counts: Counts) -> None:
+    """Raises EmptyReplacement if records should replace rows and there are none. ``counts``: those of all files."""
+    if plan.kind == "import" and plan.merge is not None and plan.merge.replace and not counts.pending:
+        raise EmptyReplacement(
+            f"there is no record to put in place of the rows of table {plan.target.table}, so it was left as it is; "
+            f"to empty it, run DELETE in the database"
+        )
 
 
 def unreadable(error: LadingError) -> tuple[Level, str, str]:
