@@ -127,12 +127,6 @@ def port(database: TestDatabase, tmp_path: Path, work_dir: Any) -> Port:
 
 
 @pytest.fixture
-def replaceable(database: TestDatabase) -> None:
-    if database.provider.name != "PostgreSQL":
-        pytest.skip("is not built yet")
-
-
-@pytest.fixture
 def many_slices(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even small files are merged in several slices."""
     monkeypatch.setattr(rules, "_SMALL", 0)
@@ -315,7 +309,6 @@ def replaced(port: Port, text: str, **options: Any) -> tuple[Counts, dict[int, s
     return merged(port, text, options.pop("wanted", Reconciliation()), replace=True, **options)
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_records_replace_all_rows(port: Port) -> None:
     port.database.sql("CREATE TABLE t (id BIGINT, n BIGINT)", "INSERT INTO t VALUES (1, 1), (1, 1), (3, 3)")
     counts, codes = replaced(port, "id,n\n1,1\n2,2\n2,2\n4,x\n")
@@ -323,7 +316,6 @@ def test_records_replace_all_rows(port: Port) -> None:
     assert (counts.inserted, counts.removed, codes) == (3, 3, {4: "NOT_AN_INTEGER"})
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_records_replace_rows_by_key_and_leave_the_same_ones(port: Port) -> None:
     port.database.sql(
         f"CREATE TABLE t (id {port.database.key}, n BIGINT)", "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)"
@@ -340,7 +332,6 @@ def test_records_replace_rows_by_key_and_leave_the_same_ones(port: Port) -> None
     )
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_a_record_that_the_table_refuses_leaves_no_old_row_behind(port: Port) -> None:
     port.database.sql(
         f"CREATE TABLE t (id {port.database.key}, n BIGINT CHECK (n < 9))",
@@ -351,7 +342,6 @@ def test_a_record_that_the_table_refuses_leaves_no_old_row_behind(port: Port) ->
     assert (port.database.sql("SELECT * FROM t"), counts.removed) == ([(1, 1)], 2)
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_a_part_of_the_table_is_replaced(port: Port) -> None:
     port.database.sql(
         "CREATE TABLE t (day DATE, n BIGINT)",
@@ -364,7 +354,6 @@ def test_a_part_of_the_table_is_replaced(port: Port) -> None:
     assert (counts.inserted, counts.removed) == (1, 2)
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_a_part_is_replaced_by_key_and_other_parts_stay(port: Port) -> None:
     port.database.sql(
         f"CREATE TABLE t (id {port.database.key}, part VARCHAR(9), n BIGINT)",
@@ -395,7 +384,6 @@ def test_a_condition_says_nothing_else(port: Port, where: str, problem: str) -> 
     assert refused.value.field == "where"
 
 
-@pytest.mark.usefixtures("replaceable")
 def test_a_value_in_a_condition_stays_a_value(port: Port) -> None:
     port.database.sql("CREATE TABLE t (id BIGINT, name VARCHAR(40))", "INSERT INTO t VALUES (1, 'x'), (2, 'y')")
     options: dict[str, Any] = {"where": "name = $name", "variables": {"name": "x' or '1' = '1"}}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.plan import Merge
 
-TRUE = "1 = 1"
+TRUE, FALSE = "1 = 1", "1 = 0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +34,15 @@ class Key:
 
     @property
     def mark(self) -> str:
-        """A column of the table that is not NULL if a row was found."""
+        """A column of the table that is not NULL if a row was found. Without a key, none is found."""
+        if not self.columns:
+            return "NULL"
         return f"t.{quoted(self.columns[0])}"
 
     @property
     def present(self) -> str:
         """Whether a staged record is found by this key, and no column of it is empty."""
-        return f"{self.complete} AND {given(self.columns, 's')}"
+        return f"{self.complete} AND {given(self.columns, 's')}" if self.columns else self.complete
 
     def of(self, alias: str) -> str:
         """The columns: ``s.a, s.b``."""
@@ -48,10 +50,12 @@ class Key:
 
     def shown(self, alias: str, text: Callable[[str, str], str]) -> str:
         """The columns as text. ``text`` gives the expression for an alias and a column."""
-        return ", ".join(text(alias, name) for name in self.columns)
+        return ", ".join(text(alias, name) for name in self.columns) or "NULL"
 
     def equal(self, one: str = "t", other: str = "s") -> str:
-        """Whether two rows have the same key, in the collation of the first one."""
+        """Whether two rows have the same key, in the collation of the first one. Without a key, no two rows do."""
+        if not self.columns:
+            return FALSE
         return " AND ".join(f"{one}.{quoted(name)} = {other}.{quoted(name)}" for name in self.columns)
 
     def said(self, values: Sequence[str | None]) -> str:

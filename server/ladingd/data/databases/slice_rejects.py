@@ -14,6 +14,9 @@ from ladingd.data.rejects.fault import Faults
 from ladingd.data.rejects.lines import shortened
 from ladingd.data.values.casting import VALUE_CAP
 
+OUTSIDE = "does not belong to the part of table {name} that is replaced"
+FOUND_OUTSIDE = "is in table {name} already, outside of the part that is replaced"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SliceRejects:
@@ -50,3 +53,16 @@ class SliceRejects:
     def faults(self) -> Faults:
         """All of them."""
         return Faults(pa.concat_batches([Faults.of([]).columns, *(part.columns for part in self._parts)]))
+
+
+def all_rejected(table: str, faults: Faults) -> str:
+    """The message of a replacement whose records were all rejected."""
+    return (
+        f"all {len(faults):,} records were rejected, so table {table} was left as it is; the first one: "
+        f"{faults.field('message')[0]}"
+    )
+
+
+def undeletable(table: str, reason: object) -> str:
+    """The message of a replacement that cannot delete the rows without a record."""
+    return f"rows of table {table} that no record replaces cannot be deleted, so it was left as it is: {reason}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -27,7 +27,7 @@ from ladingd.data.databases.duckdb.session import Database, quoted
 from ladingd.data.databases.duckdb.slice_statements import SliceStatements
 from ladingd.data.databases.duckdb.slice_violations import SliceProbe
 from ladingd.data.databases.merge_keys import Key, given
-from ladingd.data.databases.slice_rejects import SliceRejects
+from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, SliceRejects, all_rejected, undeletable
 from ladingd.data.databases.staging import PLACE
 
 # The number of staged records that are found by a key.
@@ -51,6 +51,13 @@ SELECT {place}, {shown} FROM {stage} AS s JOIN {stage} AS t ON {match}
 WHERE {complete} AND {complete_other} AND t.{name} < {place} ORDER BY 1
 """
 _REFUSED = "SELECT {place}, {shown} FROM {stage} AS s WHERE {condition} ORDER BY 1"
+# The records whose key a row has that is not replaced.
+_FOUND_OUTSIDE = """
+{place} IN (SELECT {place} FROM {stage} AS s JOIN {table} AS t ON {match} WHERE ({part}) IS NOT TRUE)
+"""
+# Deletes the rows that a replacement has no record for.
+_DELETE_REPLACED = "DELETE FROM {table} AS t"
+_WITHOUT_RECORD = "NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {match})"
 _REMOVE = "DELETE FROM {stage} AS s WHERE {condition}"
 _DROP = "DROP TABLE {stage}"
 _PLACE = f"s.{quoted(PLACE)}"
@@ -79,9 +86,15 @@ class SliceMerge:
         if staged:
             if not is_guarded(database, self.shape, self.merge):
                 check_unique(database, self.shape, self.merge)
-            self._merge_by(Key.first(self.merge))
+            key = Key.first(self.merge)
+            if self.merge.replace:
+                self._reject_outside(key)
+                self._delete_replaced(key)
+            self._merge_by(key)
             if self.merge.second_key:
                 self._merge_by(Key.second(self.merge))
+            if self.merge.replace:
+                self._check_replaced(key)
             if self.merge.inserts:
                 move_past_staged(database, self.shape, [column.target for column in self.columns], self.stage)
         database.run(_DROP.format(stage=self.stage))
@@ -108,9 +121,50 @@ class SliceMerge:
                 ) from error
             raise RecordRefused from error
 
+    # Replacements
+
+    def _reject_outside(self, key: Key) -> None:
+        """Reject the records that do not belong to the part of the table that is replaced."""
+        merge, name = self.merge, self.shape.name
+        if not merge.records:
+            return
+        none = replace(key, columns=())
+        self._reject(f"({merge.records}) IS NOT TRUE", none, "OUTSIDE_PART", OUTSIDE.format(name=name))
+        if key.columns:
+            found = _FOUND_OUTSIDE.format(
+                place=_PLACE, stage=self.stage, table=self.shape.identifier, match=key.equal(), part=merge.rows
+            )
+            self._reject(found, key, "OUTSIDE_PART", FOUND_OUTSIDE.format(name=name))
+
+    def _delete_replaced(self, key: Key) -> None:
+        """Delete the rows that are replaced, but for those whose key a record has."""
+        conditions = [f"({self.merge.rows})"] if self.merge.rows else []
+        if key.columns:
+            without = _WITHOUT_RECORD.format(key=key.of("t"), own=key.of("s"), stage=self.stage, match=key.equal())
+            conditions.append(without)
+        query = _DELETE_REPLACED.format(table=self.shape.identifier)
+        if conditions:
+            query += f" WHERE {' AND '.join(conditions)}"
+        try:
+            self._numbers["removed"] += self.database.write(query)
+        except duckdb.ConstraintException as error:
+            raise TargetRefused(undeletable(self.shape.name, error)) from error
+
+    def _check_replaced(self, key: Key) -> None:
+        """Check that a replacement has records, and delete the rows whose records were rejected meanwhile."""
+        faults = self.rejects.faults
+        if not len(faults):
+            return
+        if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
+            raise TargetRefused(all_rejected(self.shape.name, faults))
+        if key.columns:
+            self._delete_replaced(key)
+
     # Records that the options decide on
 
     def _remove_doubles(self, key: Key) -> None:
+        if not key.columns:
+            return
         parts = {"stage": self.stage, "present": key.present}
         if not self.database.rows(_HAS_DOUBLES.format(key=key.of("s"), **parts))[0][0]:
             return
@@ -185,7 +239,7 @@ class SliceMerge:
         total = 0
         for batch in self.database.stream(query, rows=_BLOCK):
             places, *values = (column.to_pylist() for column in batch.columns)
-            told = [f"{key.said(each)} {message}" for each in zip(*values, strict=True)]
+            told = [f"{key.said(each)} {message}" if key.columns else message for each in zip(*values, strict=True)]
             self.rejects.add(places, code, told, key.columns[0] if alone else "", values[0] if alone else ())
             total += len(places)
         if total:

@@ -33,6 +33,7 @@ from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_reco
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
+from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, all_rejected
 from ladingd.data.databases.staging import PLACE
 from ladingd.data.rejects.fault import Faults
 
@@ -116,10 +117,7 @@ class SliceMerge:
             staged += self._merge_by(Key.second(merge))
         if merge.replace and self._faults:
             if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
-                raise TargetRefused(
-                    f"all {staged:,} records were rejected, so table {self.shape.name} was left as it is: "
-                    f"{self._faults[0].field('message')[0]}"
-                )
+                raise TargetRefused(all_rejected(self.shape.name, Faults.joined(self._faults)))
             if key.columns:  # Rows whose records were rejected since the first time.
                 self._delete_replaced(key)
         if self.merge.inserts:
@@ -178,15 +176,14 @@ class SliceMerge:
         name, part = self.shape.name, sql.SQL(self.merge.records)
         query = sql.SQL(_REMOVE_OUTSIDE).format(stage=self.stage, part=part, place=_PLACE)
         places = [place for (place,) in self.session.rows(query)]
-        message = f"does not belong to the part of table {name} that is replaced"
+        message = OUTSIDE.format(name=name)
         self._fault(places, "OUTSIDE_PART", [message] * len(places))
         if not key.columns:
             return len(places)
         found = sql.SQL(_REMOVE_FOUND_OUTSIDE).format(
             stage=self.stage, table=self.shape.identifier, match=key.equal(), part=sql.SQL(self.merge.rows)
         )
-        message = f"is in table {name} already, outside of the part that is replaced"
-        return len(places) + self._reject(found, key, "OUTSIDE_PART", message)
+        return len(places) + self._reject(found, key, "OUTSIDE_PART", FOUND_OUTSIDE.format(name=name))
 
     def _delete_replaced(self, key: Key) -> None:
         """Delete the rows that are replaced, but for those whose key a record has."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ladingd.core.bill import Counts
+from ladingd.core.errors import TargetRefused
 from ladingd.core.plan import Column, Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.merge_keys import Key, given
-from ladingd.data.databases.slice_rejects import SliceRejects
+from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, SliceRejects, all_rejected, undeletable
 from ladingd.data.databases.sqlite.attempts import Attempts
 from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells
 from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, shown
@@ -50,6 +51,13 @@ SELECT {place}, {shown} FROM {stage} AS s JOIN {stage} AS t ON {match}
 WHERE {complete} AND {complete_other} AND t.{name} < {place} ORDER BY 1
 """
 _REFUSED = "SELECT {place}, {shown} FROM {stage} AS s WHERE {condition} ORDER BY 1"
+# The records whose key a row has that is not replaced.
+_FOUND_OUTSIDE = """
+{place} IN (SELECT {place} FROM {stage} AS s JOIN {table} AS t ON {match} WHERE ({part}) IS NOT TRUE)
+"""
+# Deletes the rows that a replacement has no record for.
+_DELETE_REPLACED = "DELETE FROM {table} AS t"
+_WITHOUT_RECORD = "NOT coalesce(({key}) IN (SELECT {own} FROM {stage} AS s), 0)"
 _REMOVE = "DELETE FROM {stage} AS s WHERE {condition}"
 _ALL = "DELETE FROM {stage}"
 # Guards the lookups of single records by a key without an index.
@@ -90,9 +98,15 @@ class SliceMerge:
             guarded = is_guarded(session, self.shape, self.merge)
             if not guarded:
                 check_unique(session, self.shape, self.merge)
-            self._merge_by(Key.first(self.merge), guarded=guarded)
+            key = Key.first(self.merge)
+            if self.merge.replace:
+                self._reject_outside(key)
+                self._delete_replaced(key)
+            self._merge_by(key, guarded=guarded)
             if self.merge.second_key:
                 self._merge_by(Key.second(self.merge), guarded=guarded)
+            if self.merge.replace:
+                self._check_replaced(key)
             session.run(_ALL.format(stage=self.stage))
         faults = self.rejects.faults
         numbers: dict[str, Any] = dict(self._numbers)
@@ -125,9 +139,50 @@ class SliceMerge:
         if not guarded:
             self.session.run(_DROP_INDEX)
 
+    # Replacements
+
+    def _reject_outside(self, key: Key) -> None:
+        """Reject the records that do not belong to the part of the table that is replaced."""
+        merge, name = self.merge, self.shape.name
+        if not merge.records:
+            return
+        none = replace(key, columns=())
+        self._reject(f"({merge.records}) IS NOT TRUE", none, "OUTSIDE_PART", OUTSIDE.format(name=name))
+        if key.columns:
+            found = _FOUND_OUTSIDE.format(
+                place=_PLACE, stage=self.stage, table=self._table, match=key.equal(), part=merge.rows
+            )
+            self._reject(found, key, "OUTSIDE_PART", FOUND_OUTSIDE.format(name=name))
+
+    def _delete_replaced(self, key: Key) -> None:
+        """Delete the rows that are replaced, but for those whose key a record has."""
+        conditions = [f"({self.merge.rows})"] if self.merge.rows else []
+        if key.columns:
+            without = _WITHOUT_RECORD.format(key=key.of("t"), own=key.of("s"), stage=self.stage, match=key.equal())
+            conditions.append(without)
+        query = _DELETE_REPLACED.format(table=self._table)
+        if conditions:
+            query += f" WHERE {' AND '.join(conditions)}"
+        try:
+            self._numbers["removed"] += self.session.write(query)
+        except RecordRefused as error:
+            raise TargetRefused(undeletable(self.shape.name, error)) from error
+
+    def _check_replaced(self, key: Key) -> None:
+        """Check that a replacement has records, and delete the rows whose records were rejected meanwhile."""
+        faults = self.rejects.faults
+        if not len(faults):
+            return
+        if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
+            raise TargetRefused(all_rejected(self.shape.name, faults))
+        if key.columns:
+            self._delete_replaced(key)
+
     # Records that the options decide on
 
     def _remove_doubles(self, key: Key) -> None:
+        if not key.columns:
+            return
         parts = {"stage": self.stage, "present": key.present}
         if not self.session.rows(_HAS_DOUBLES.format(key=key.of("s"), **parts))[0][0]:
             return
@@ -202,7 +257,7 @@ class SliceMerge:
         query = _REFUSED.format(place=_PLACE, shown=key.shown("s", shown), stage=self.stage, condition=condition)
         total = 0
         for rows in self.session.stream(query):
-            told = [f"{key.said(values)} {message}" for _, *values in rows]
+            told = [f"{key.said(values)} {message}" if key.columns else message for _, *values in rows]
             values = [values[0] for _, *values in rows] if alone else ()
             self.rejects.add([row[0] for row in rows], kind, told, key.columns[0] if alone else "", values)
             total += len(rows)
@@ -253,6 +308,7 @@ class SliceMerge:
                     reason = self._tried(statements, place, place)
                     if reason is not None:
                         self._refuse_tried(place, reason)
+                        self._remove(f"{_PLACE} = ?", place)
 
     def _tried(self, statements: SliceStatements, first: int, last: int) -> str | None:
         """Try to write the records from one place to another. Returns why the table refuses one of them."""
