@@ -9,7 +9,7 @@ import pytest
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import ColumnMapping, CsvFormat, Enumeration, Header, Reconciliation
 from ladingd.data.rejects.files import RejectFiles
-from tests.contract.imports import JOB, Pier
+from tests.contract.imports import JOB, OTHER, Pier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,25 @@ def test_a_column_that_the_table_lacks_is_refused_unless_it_is_ignored(pier: Pie
     assert "town is not imported: the table has no such column" in extra.notes
     assert "not imported: town" in extra.detected
     assert pier.rows() == [(1, "Rome")]
+
+
+def test_an_expression_takes_the_place_of_the_column_with_its_name(pier: Pier) -> None:
+    wishes = (at(target="Price", expression="price * 2"),)
+    assert "not imported: price" in pier.plan("id,price\n1,5\n", columns=wishes).detected
+    pier.imported("id,price\n1,5\n", columns=wishes)
+    assert pier.rows() == [(1, 10)]
+    pier.run(pier.plan("id,price\n2,7\n", columns=wishes), OTHER)
+    assert pier.rows() == [(1, 10), (2, 14)]
+
+
+def test_a_column_whose_place_another_one_has_is_refused(pier: Pier) -> None:
+    pier.database.sql("CREATE TABLE t (id INTEGER, city VARCHAR(20))")
+    with pytest.raises(InvalidSpec) as caught:
+        pier.plan("id,city,town\n1,Rome,Bonn\n", columns=(at("town", "city"),))
+    assert caught.value.problem == (
+        "another column goes to column city of table t, so 'city' needs a target of its own; use --map city=COLUMN or "
+        "--ignore city"
+    )
 
 
 def test_one_column_fills_several(pier: Pier) -> None:

@@ -67,7 +67,7 @@ def match_new(names: Sequence[str], kept: Sequence[str], wishes: Wishes) -> Matc
     assignments: list[Assignment] = []
     extra = []
     for place, (name, new) in enumerate(zip(names, kept, strict=True)):
-        if name in wishes.ignored:
+        if wishes.leaves_out(name):
             continue
         if name in wishes.by_source or not wishes.ignore_extra:
             found = wishes.by_source.get(name, (ColumnMapping(source=name),))
@@ -108,7 +108,7 @@ def match_columns(
     assignments: list[Assignment] = []
     extra = []
     for place, (name, short) in enumerate(zip(names, kept, strict=True)):
-        if name in wishes.ignored:
+        if wishes.leaves_out(name):
             continue
         for wish in wishes.by_source.get(name, (ColumnMapping(source=name),)):
             if wish.target:
@@ -223,6 +223,13 @@ def bare(name: str) -> str:
 
 def _unmatched(name: str, table: TargetTable, guess: _Guess) -> InvalidSpec:
     names = [column.name for column in guess.settable]
+    for other in names:
+        if other in guess.taken and bare(other) == bare(name):
+            return InvalidSpec(
+                FIELD,
+                f"another column goes to column {other} of table {table.name}, so {name!r} needs a target of its own; "
+                f"use --map {_quoted(f'{name}=COLUMN')} or --ignore {_quoted(name)}",
+            )
     close = _close(name, names)
     example = close[0] if close else "COLUMN"
     return InvalidSpec(

@@ -29,10 +29,11 @@ class Wishes:
     """The columns of the files that are not imported."""
     ignore_extra: bool
 
-    @property
-    def mapped(self) -> frozenset[str]:
-        """The columns of the files whose target is named."""
-        return frozenset(name for name, wishes in self.by_source.items() if any(wish.target for wish in wishes))
+    def leaves_out(self, name: str) -> bool:
+        """Whether a column of the files is not imported: it is ignored, or an expression takes its place."""
+        if name in self.by_source:
+            return False
+        return name in self.ignored or any(fold(wish.target) == fold(name) for wish in self.calculated)
 
 
 def wishes_of(spec: ImportSpec, names: Sequence[str], path: str) -> Wishes:
