@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,10 +50,23 @@ class SliceRejects:
             )
         )
 
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @contextmanager
+    def undone(self, *errors: type[BaseException]) -> Iterator[None]:
+        """Forget what is added within the block if one of these errors ends it, and raise it."""
+        before = len(self._parts)
+        try:
+            yield
+        except errors:
+            del self._parts[before:]
+            raise
+
     @property
     def faults(self) -> Faults:
         """All of them."""
-        return Faults(pa.concat_batches([Faults.of([]).columns, *(part.columns for part in self._parts)]))
+        return Faults.joined(self._parts)
 
 
 def all_rejected(table: str, faults: Faults) -> str:

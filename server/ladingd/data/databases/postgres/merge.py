@@ -13,15 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import psycopg
-import pyarrow as pa
-import pyarrow.compute as pc
 from psycopg import sql
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import TargetRefused
-from ladingd.core.job import Connector
 from ladingd.core.plan import Column, Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
@@ -33,9 +29,8 @@ from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_reco
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
-from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, all_rejected
+from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, SliceRejects, all_rejected
 from ladingd.data.databases.staging import PLACE
-from ladingd.data.rejects.fault import Faults
 
 _WORK_MEM = "64MB"
 """What sorts and joins of a slice may use before they go to disk."""
@@ -96,8 +91,11 @@ class SliceMerge:
     """The columns of the plan."""
     indexed: bool
     """Whether unique indexes guard the keys. Otherwise nobody else may write into the table meanwhile."""
-    _faults: list[Faults] = field(default_factory=list)
     _numbers: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def _rejects(self) -> SliceRejects:
+        return SliceRejects(columns=self.columns)
 
     def run(self) -> Merged:
         """Merge the slice. Raises TargetRefused if a key is not unique in the table."""
@@ -115,14 +113,14 @@ class SliceMerge:
         staged += self._merge_by(key)
         if merge.second_key:
             staged += self._merge_by(Key.second(merge))
-        if merge.replace and self._faults:
+        if merge.replace and self._rejects:
             if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
-                raise TargetRefused(all_rejected(self.shape.name, Faults.joined(self._faults)))
+                raise TargetRefused(all_rejected(self.shape.name, self._rejects.faults))
             if key.columns:  # Rows whose records were rejected since the first time.
                 self._delete_replaced(key)
         if self.merge.inserts:
             move_past_staged(session, self.shape, self._written, self.stage)
-        faults = Faults.joined(self._faults)
+        faults = self._rejects.faults
         numbers: dict[str, Any] = dict(self._numbers)
         counts = Counts(pending=-staged, rejected=len(faults), errors=len(faults), **numbers)
         return Merged(counts=counts, faults=faults)
@@ -150,9 +148,9 @@ class SliceMerge:
 
     def _tried(self, key: Key, left: int) -> bool:
         """Try to write all records. If the table refuses one, nothing is written."""
-        faults, numbers = len(self._faults), Counter(self._numbers)
+        numbers = Counter(self._numbers)
         try:
-            with self.session.savepoint():
+            with self.session.savepoint(), self._rejects.undone(Skipped, psycopg.Error):
                 left -= self._remove_settled(key)
                 self._numbers.update(self._writing.write(key, self._source(key), left))
         except Skipped:
@@ -162,7 +160,6 @@ class SliceMerge:
                 raise
         else:
             return True
-        del self._faults[faults:]
         self._numbers.clear()
         self._numbers.update(numbers)
         return False
@@ -177,7 +174,7 @@ class SliceMerge:
         query = sql.SQL(_REMOVE_OUTSIDE).format(stage=self.stage, part=part, place=_PLACE)
         places = [place for (place,) in self.session.rows(query)]
         message = OUTSIDE.format(name=name)
-        self._fault(places, "OUTSIDE_PART", [message] * len(places))
+        self._rejects.add(places, "OUTSIDE_PART", [message] * len(places))
         if not key.columns:
             return len(places)
         found = sql.SQL(_REMOVE_FOUND_OUTSIDE).format(
@@ -266,7 +263,7 @@ class SliceMerge:
                 f"latter belongs to {key.said(values[both:])}"
                 for _, *values in rows
             ]
-            self._fault([row[0] for row in rows], "KEYS_DISAGREE", said)
+            self._rejects.add([row[0] for row in rows], "KEYS_DISAGREE", said)
             removed += len(rows)
         return removed
 
@@ -275,30 +272,10 @@ class SliceMerge:
         returning = sql.SQL(" RETURNING s.{place}, {shown}").format(place=_PLACE, shown=key.shown("s"))
         rows = self.session.rows(removal + returning)
         said = [f"{key.said(values)} {message}" for _, *values in rows]
-        self._fault([row[0] for row in rows], kind, said, key.columns, [row[1] for row in rows])
+        alone = len(key.columns) == 1
+        column, values = (key.columns[0], [row[1] for row in rows]) if alone else ("", [])
+        self._rejects.add([row[0] for row in rows], kind, said, column, values)
         return len(rows)
-
-    def _fault(
-        self,
-        places: Sequence[int],
-        kind: str,
-        messages: Sequence[str],
-        columns: Sequence[str] = (),
-        values: Sequence[str | None] = (),
-    ) -> None:
-        """Note faults of records. ``columns``: those of the table that caused them; a value belongs to a single one."""
-        alone = len(columns) == 1
-        sources = {column.target: column.source for column in self.columns}
-        self._faults.append(
-            Faults.alike(
-                np.array(places, np.int64),
-                code=kind,
-                message=pa.array(messages, pa.string()),
-                column=sources.get(columns[0], "") if alone else "",
-                value=pc.fill_null(pa.array(values, pa.string()), "") if alone and values else "",
-                connector=Connector.DATABASE,
-            )
-        )
 
     # Records that are written
 
@@ -328,7 +305,8 @@ class SliceMerge:
         )
         found = probe.run()
         for each in found:
-            self._fault([each.place], code(each.state), [each.message], each.columns, each.values[:1])
+            column = each.columns[0] if len(each.columns) == 1 else ""
+            self._rejects.add([each.place], code(each.state), [each.message], column, each.values[:1])
         return len(found)
 
     def _write_pieces(self, key: Key) -> None:
@@ -371,4 +349,5 @@ class SliceMerge:
             stage=self.stage, place=_PLACE, shown=sql.SQL(", ").join(shown or [sql.SQL("NULL")])
         )
         values = self.session.rows(query, (place,))[0]
-        self._fault([place], code(state), [message], columns, values[:1] if shown else ())
+        column = columns[0] if len(columns) == 1 and shown else ""
+        self._rejects.add([place], code(state), [message], column, values[:1])
