@@ -60,6 +60,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+# What a merge may use: DuckDB keeps updates in memory until a checkpoint, and by default takes most of the machine's.
+_LIMITS = ("SET memory_limit = '400MB'", "SET wal_autocheckpoint = '32MB'")
+
+
 def statement(text: str, **names: str) -> str:
     """A statement with quoted names of tables and columns filled in."""
     return text.format_map({key: quoted(name) for key, name in names.items()})
@@ -127,6 +131,11 @@ class Database:
         """Execute a query, and read its result in batches of ``rows`` rows."""
         with translated(self.path):
             return self._connection.sql(sql, params=list(values) or None).to_arrow_reader(rows)
+
+    def limit_memory(self) -> None:
+        """Let work that is larger than some hundred megabytes go to disk, until the database is closed."""
+        for sql in _LIMITS:
+            self.run(sql)
 
     def begin(self) -> None:
         self.run("BEGIN TRANSACTION")

@@ -65,6 +65,7 @@ class DuckdbTarget(Target):
     ledger_schema: str = "lading"
 
     dialect = "duckdb"
+    slice_bytes = 64 << 20
     column_limit = 10_000  # DuckDB has no limit; with more columns a chunk holds few records.
 
     def table(self, table: Table) -> TargetTable | None:
@@ -172,11 +173,13 @@ class DuckdbTarget(Target):
             return {column.name: _evaluated(database, column, numbers[column.name]) for column in columns}
 
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> AbstractContextManager[Opening]:
-        return nullcontext(partial(self._opened, job_uid))
+        return nullcontext(partial(self._opened, job_uid, plan.merge is not None))
 
     @contextmanager
-    def _opened(self, job_uid: str, batch: Batch | None) -> Iterator[Transaction]:
+    def _opened(self, job_uid: str, limited: bool, batch: Batch | None) -> Iterator[Transaction]:
         with self._connected(linger=True) as database:
+            if limited:
+                database.limit_memory()
             database.begin()
             yield DuckdbTransaction(
                 database=database,
