@@ -10,73 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lading_client.cli.arguments import table_name
+from lading_client.cli.arguments.formats import BadOption, fixed_width_format, header_of
 from lading_client.cli.arguments.given_files import Given, given_files
-from lading_client.cli.arguments.mapping import (
-    BadMapping,
-    DefaultOption,
-    FilterOption,
-    FirstLineOption,
-    IgnoreExtraOption,
-    IgnoreOption,
-    LastLineOption,
-    LimitOption,
-    LookupOption,
-    MapOption,
-    MappingOptions,
-    SetOption,
-    SkipRecordsOption,
-    TransformOption,
-    VariableOption,
-)
+from lading_client.cli.arguments.import_options import ImportOptions, takes_import_options
+from lading_client.cli.arguments.mapping import BadMapping
 from lading_client.cli.arguments.options import (
-    AddColumnsOption,
-    AfterOption,
-    BeforeOption,
-    CommentOption,
-    CreateChoice,
-    CreateOption,
     DelimiterOption,
     DetachOption,
-    DoublesChoice,
-    DoublesOption,
-    DuplicatesChoice,
-    DuplicatesOption,
-    EncodingOption,
-    EscapeOption,
     ExportWidthsOption,
-    FlattenOption,
     FormatOption,
-    HeaderLinesOption,
-    HeaderOption,
-    KeepOption,
-    KeyOption,
     LabelOption,
-    MemberOption,
-    NamesChoice,
-    NamesOption,
-    NullOption,
-    OnInsertOnlyOption,
-    OnlyIfEmptyOption,
-    OperationChoice,
-    OperationOption,
-    ProvenanceOption,
-    QuoteOption,
-    RaggedChoice,
-    RaggedOption,
-    RangeOption,
-    RecordElementOption,
     RejectsOption,
-    ReplaceOption,
-    SecondKeyOption,
     SharedOption,
-    SheetOption,
-    SkipOption,
-    TypesOption,
-    WhereOption,
-    WidthsOption,
     character,
     format_name,
-    listed,
 )
 from lading_client.cli.arguments.paths import BadPath, file_to_fetch, file_to_write, is_remote
 from lading_client.cli.commands.download import fetch, later
@@ -90,21 +37,10 @@ from lading_client.files.stream import NAME as STREAM_NAME
 from lading_client.files.stream import STANDARD_INPUT, spooled
 from lading_client.model import Job, State
 from lading_client.spec import (
-    ColumnNames,
-    CreateTable,
     CsvFormat,
-    Doubles,
-    Duplicates,
-    ExcelFormat,
     ExportSpec,
-    FixedWidthFormat,
-    Header,
     ImportSpec,
     JobSpec,
-    Operation,
-    Ragged,
-    Reconciliation,
-    XmlFormat,
 )
 
 if TYPE_CHECKING:
@@ -117,6 +53,7 @@ _MANY = re.compile(r"[*?\[]|/$|^\.+$")
 _NEW_TABLE = "preview"
 
 
+@takes_import_options
 def import_file(
     context: typer.Context,
     files: Annotated[
@@ -126,53 +63,7 @@ def import_file(
         ),
     ],
     into: Annotated[str, typer.Option("--into", metavar=_TABLE, help="The table; created if missing.")],
-    maps: MapOption = None,
-    ignore: IgnoreOption = None,
-    ignore_extra: IgnoreExtraOption = False,
-    sets: SetOption = None,
-    types: TypesOption = None,
-    transforms: TransformOption = None,
-    defaults: DefaultOption = None,
-    lookups: LookupOption = None,
-    null_words: NullOption = None,
-    filter_: FilterOption = "",
-    skip: SkipRecordsOption = 0,
-    limit: LimitOption = 0,
-    first_line: FirstLineOption = 0,
-    last_line: LastLineOption = 0,
-    variables: VariableOption = None,
-    file_format: FormatOption = "",
-    delimiter: DelimiterOption = "",
-    quote: QuoteOption = "",
-    header: HeaderOption = None,
-    header_lines: HeaderLinesOption = None,
-    escape: EscapeOption = "",
-    skip_lines: SkipOption = None,
-    comment: CommentOption = "",
-    ragged: RaggedOption = None,
-    encoding: EncodingOption = "",
-    member: MemberOption = "",
-    widths: WidthsOption = "",
-    sheet: SheetOption = "",
-    cells: RangeOption = "",
-    record_element: RecordElementOption = "",
-    flatten: FlattenOption = False,
-    create: CreateOption = None,
-    names: NamesOption = None,
-    add_columns: AddColumnsOption = False,
-    provenance: ProvenanceOption = False,
-    before: BeforeOption = None,
-    after: AfterOption = None,
-    operation: OperationOption = None,
-    key: KeyOption = "",
-    second_key: SecondKeyOption = "",
-    doubles: DoublesOption = None,
-    duplicates: DuplicatesOption = None,
-    keep_if_empty: KeepOption = "",
-    only_if_empty: OnlyIfEmptyOption = "",
-    on_insert_only: OnInsertOnlyOption = "",
-    replaces: ReplaceOption = False,
-    where: WhereOption = "",
+    options: ImportOptions,
     label: LabelOption = "",
     shared: SharedOption = False,
     detach: DetachOption = False,
@@ -184,51 +75,7 @@ def import_file(
     with _usage(ours):
         given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
-    csv = _csv(delimiter, quote, header, header_lines, escape, skip_lines, comment, ragged)
-    fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
-    wanted = ImportSpec(
-        files=tuple(each.file for each in given),
-        file_format=format_name(file_format),
-        csv=csv,
-        fixed_width=fixed_width,
-        excel=_excel(ours, sheet, cells, csv),
-        xml=_xml(ours, record_element, sheet or cells, csv),
-        target=target,
-        types=_types(ours, types or []),
-        encoding=encoding,
-        member=member,
-        flatten=flatten,
-        create=_create(create),
-        names=_names(names),
-        add_columns=add_columns,
-        provenance=provenance,
-        before=tuple(before or ()),
-        after=tuple(after or ()),
-        reconciliation=_reconciliation(
-            operation, key, second_key, doubles, duplicates, keep_if_empty, only_if_empty, on_insert_only
-        ),
-        replace=replaces,
-        where=where,
-        chunk_bytes=chunk_bytes,
-    )
-    mapping = MappingOptions(
-        maps=maps or (),
-        sets=sets or (),
-        transforms=transforms or (),
-        defaults=defaults or (),
-        lookups=lookups or (),
-        nulls=null_words or (),
-        ignored=ignore or (),
-        ignore_extra=ignore_extra,
-        filter=filter_,
-        skip=skip,
-        limit=limit,
-        first_line=first_line,
-        last_line=last_line,
-        variables=variables or (),
-    )
-    with _usage(ours):
-        wanted = mapping.applied(wanted)
+        wanted = options.spec([each.file for each in given], target, chunk_bytes)
     label = label or f"{_named(given)} into {target.table}"
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)
@@ -253,50 +100,17 @@ def _named(given: Sequence[Given]) -> str:
     return first if len(given) == 1 else f"{first} and {len(given) - 1:,} more"
 
 
+@takes_import_options
 def preview_file(
     context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(metavar="FILE...", help="Files, directories and patterns; - is standard input."),
     ],
+    options: ImportOptions,
     into: Annotated[
         str, typer.Option("--into", metavar=_TABLE, help="The table.", show_default="a new table")
     ] = _NEW_TABLE,
-    maps: MapOption = None,
-    ignore: IgnoreOption = None,
-    ignore_extra: IgnoreExtraOption = False,
-    sets: SetOption = None,
-    types: TypesOption = None,
-    transforms: TransformOption = None,
-    defaults: DefaultOption = None,
-    lookups: LookupOption = None,
-    null_words: NullOption = None,
-    filter_: FilterOption = "",
-    skip: SkipRecordsOption = 0,
-    limit: LimitOption = 0,
-    first_line: FirstLineOption = 0,
-    last_line: LastLineOption = 0,
-    variables: VariableOption = None,
-    file_format: FormatOption = "",
-    delimiter: DelimiterOption = "",
-    quote: QuoteOption = "",
-    header: HeaderOption = None,
-    header_lines: HeaderLinesOption = None,
-    escape: EscapeOption = "",
-    skip_lines: SkipOption = None,
-    comment: CommentOption = "",
-    ragged: RaggedOption = None,
-    encoding: EncodingOption = "",
-    member: MemberOption = "",
-    widths: WidthsOption = "",
-    sheet: SheetOption = "",
-    cells: RangeOption = "",
-    record_element: RecordElementOption = "",
-    flatten: FlattenOption = False,
-    create: CreateOption = None,
-    names: NamesOption = None,
-    add_columns: AddColumnsOption = False,
-    provenance: ProvenanceOption = False,
     records: Annotated[int, typer.Option("--records", metavar="N", min=1, max=200, help="How many to show.")] = 10,
 ) -> None:
     """Show how files would be imported, without importing them."""
@@ -304,43 +118,7 @@ def preview_file(
     with _usage(ours):
         given = given_files(files, remote=is_remote(ours.server))
         target = table_name.parse(into)
-    csv = _csv(delimiter, quote, header, header_lines, escape, skip_lines, comment, ragged)
-    fixed_width = _fixed_width(ours, widths, csv, sheet or cells or record_element)
-    wanted = ImportSpec(
-        files=tuple(each.file for each in given),
-        file_format=format_name(file_format),
-        csv=csv,
-        fixed_width=fixed_width,
-        excel=_excel(ours, sheet, cells, csv),
-        xml=_xml(ours, record_element, sheet or cells, csv),
-        target=target,
-        types=_types(ours, types or []),
-        encoding=encoding,
-        member=member,
-        flatten=flatten,
-        create=_create(create),
-        names=_names(names),
-        add_columns=add_columns,
-        provenance=provenance,
-    )
-    mapping = MappingOptions(
-        maps=maps or (),
-        sets=sets or (),
-        transforms=transforms or (),
-        defaults=defaults or (),
-        lookups=lookups or (),
-        nulls=null_words or (),
-        ignored=ignore or (),
-        ignore_extra=ignore_extra,
-        filter=filter_,
-        skip=skip,
-        limit=limit,
-        first_line=first_line,
-        last_line=last_line,
-        variables=variables or (),
-    )
-    with _usage(ours):
-        wanted = mapping.applied(wanted)
+        wanted = options.spec([each.file for each in given], target)
     with ExitStack() as spools:
         given = _without_streams(ours, given, spools)
         ours.run(_preview(ours, wanted, given, records, names_table=into != _NEW_TABLE))
@@ -389,13 +167,15 @@ def export_table(
     with _usage(ours):
         destination = file_to_fetch(to, overwrite=overwrite) if remote else file_to_write(to)
         source = table_name.parse(table)
-    csv = CsvFormat(delimiter=character(delimiter), header=_header(header))
+    csv = CsvFormat(delimiter=character(delimiter), header=header_of(header))
+    with _usage(ours):
+        fixed_width = fixed_width_format(widths, csv)
     wanted = ExportSpec(
         table=source,
         file=destination,
         file_format=format_name(file_format),
         csv=csv,
-        fixed_width=_fixed_width(ours, widths, csv),
+        fixed_width=fixed_width,
         overwrite=overwrite,
         consistent=consistent,
     )
@@ -539,104 +319,5 @@ def _usage(ours: Session) -> Iterator[None]:
     """Print an error in the arguments and end the command."""
     try:
         yield
-    except (BadPath, BadMapping, table_name.BadTableName) as error:
+    except (BadPath, BadMapping, BadOption, table_name.BadTableName) as error:
         raise ours.usage(printable(str(error))) from None
-
-
-def _csv(
-    delimiter: str,
-    quote: str,
-    header: bool | None,
-    header_lines: int | None,
-    escape: str,
-    skip_lines: int | None,
-    comment: str,
-    ragged: RaggedChoice | None,
-) -> CsvFormat:
-    return CsvFormat(
-        delimiter=character(delimiter),
-        quote=character(quote),
-        header=_header(header),
-        header_lines=header_lines or 0,
-        skip_lines=skip_lines,
-        comment=comment,
-        escape=escape,
-        ragged=Ragged[ragged.name] if ragged else Ragged.UNSPECIFIED,
-    )
-
-
-def _fixed_width(ours: Session, widths: str, csv: CsvFormat, others: str = "") -> FixedWidthFormat:
-    """The options of fixed width, which take the place of those of CSV."""
-    if not widths:
-        return FixedWidthFormat()
-    if csv.delimiter or csv.quote or csv.header_lines or csv.escape or others:
-        raise ours.usage(
-            "--widths is for fixed width, whose other options are --header, --skip-lines, --comment and --ragged"
-        )
-    return FixedWidthFormat(
-        widths=widths, header=csv.header, skip_lines=csv.skip_lines, comment=csv.comment, ragged=csv.ragged
-    )
-
-
-def _excel(ours: Session, sheet: str, cells: str, csv: CsvFormat) -> ExcelFormat:
-    """The options of Excel, which take the place of those of CSV."""
-    if not sheet and not cells:
-        return ExcelFormat()
-    if replace(csv, header=Header.UNSPECIFIED, header_lines=0, ragged=Ragged.UNSPECIFIED) != CsvFormat():
-        raise ours.usage(
-            "--sheet and --range are for Excel, which has no other options than --header and --header-lines"
-        )
-    return ExcelFormat(sheet=sheet, range=cells, header=csv.header, header_lines=csv.header_lines)
-
-
-def _xml(ours: Session, record_element: str, cells: str, csv: CsvFormat) -> XmlFormat:
-    """The options of XML, which take the place of those of CSV."""
-    if record_element and (cells or replace(csv, ragged=Ragged.UNSPECIFIED) != CsvFormat()):
-        raise ours.usage("--record-element is for XML, which has no other options")
-    return XmlFormat(record_element=record_element)
-
-
-def _create(given: CreateChoice | None) -> CreateTable:
-    return CreateTable[given.name] if given else CreateTable.UNSPECIFIED
-
-
-def _names(given: NamesChoice | None) -> ColumnNames:
-    return ColumnNames[given.name] if given else ColumnNames.UNSPECIFIED
-
-
-def _reconciliation(
-    operation: OperationChoice | None,
-    key: str,
-    second_key: str,
-    doubles: DoublesChoice | None,
-    duplicates: DuplicatesChoice | None,
-    keep_if_empty: str,
-    only_if_empty: str,
-    on_insert_only: str,
-) -> Reconciliation:
-    return Reconciliation(
-        operation=Operation[operation.name] if operation else Operation.UNSPECIFIED,
-        key=listed(key),
-        second_key=listed(second_key),
-        doubles=Doubles[doubles.name] if doubles else Doubles.UNSPECIFIED,
-        duplicates=Duplicates[duplicates.name] if duplicates else Duplicates.UNSPECIFIED,
-        keep_if_source_empty=listed(keep_if_empty),
-        only_if_target_empty=listed(only_if_empty),
-        on_insert_only=listed(on_insert_only),
-    )
-
-
-def _header(given: bool | None) -> Header:
-    if given is None:
-        return Header.UNSPECIFIED
-    return Header.PRESENT if given else Header.ABSENT
-
-
-def _types(ours: Session, given: list[str]) -> dict[str, str]:
-    types: dict[str, str] = {}
-    for text in given:
-        column, equals, kind = text.rpartition("=")
-        if not equals or not column or not kind:
-            raise ours.usage(f"--type {text}: write COLUMN=TYPE, as in --type born=date")
-        types[column] = kind
-    return types
