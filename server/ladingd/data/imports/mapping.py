@@ -143,7 +143,7 @@ def _from_file(
     ]
     by_target = replace(sample, names=[column.target for column in drafts], columns=values, types=declared)
     created = by_target.only([column.target for column in _those(drafts, is_new)])
-    there = [column for column in drafts if column.target not in created.names]
+    there = _those(drafts, [not each for each in is_new])
     new = dict(zip(created.names, new_types(plan, created.names, created, wanted), strict=True))
     known = known_types(
         replace(plan, columns=tuple(replace(column, source=column.target) for column in there)),
@@ -205,8 +205,11 @@ def _fields(
     """The columns of the files. Those that only expressions read have the type of their values."""
     used = _used_in_expressions(plan, spec, sample.names)
     fields = []
+    by_source: dict[str, list[Column]] = {}
+    for column in columns:
+        by_source.setdefault(column.source, []).append(column)
     for name, values in zip(sample.names, sample.columns, strict=True):
-        filled = [column for column in columns if column.source == name]
+        filled = by_source.get(name, [])
         if filled:
             as_text = len({column.type for column in filled}) > 1 or any(column.filled.prepares for column in filled)
             fields.append(Field(name=name, type=str(TEXT) if as_text else filled[0].type))

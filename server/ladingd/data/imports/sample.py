@@ -57,11 +57,12 @@ class Sample:
 
     def only(self, names: Sequence[str]) -> Sample:
         """The same with some of the columns."""
+        places = {name: place for place, name in enumerate(self.names)}
         return replace(
             self,
             names=[*names],
-            columns=[self.columns[self.names.index(name)] for name in names],
-            types={name: kind for name, kind in self.types.items() if name in names},
+            columns=[self.columns[places[name]] for name in names],
+            types={name: self.types[name] for name in names if name in self.types},
         )
 
     def place(self, row: int) -> str:

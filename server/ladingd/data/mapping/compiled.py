@@ -177,6 +177,8 @@ class _Rows:
     nulls: dict[str, int] = field(default_factory=dict)
     _converted: dict[int, pa.Array] = field(default_factory=dict)
     _inputs: dict[str, pa.Array] = field(default_factory=dict)
+    _fields: dict[str, int] = field(init=False)
+    """The places of the fields in the piece, by name."""
 
     def column(self, place: int) -> pa.Array:
         """The values of a column of the plan."""
@@ -225,9 +227,8 @@ class _Rows:
             self.refuse(row, expressions.EXPRESSION_FAILED, f"{expression.title} fails: {problem}", column)
         return outcome
 
-    @property
-    def _fields(self) -> dict[str, int]:
-        return {each.name: place for place, each in enumerate(self.mapping.plan.file_columns)}
+    def __post_init__(self) -> None:
+        self._fields = {each.name: place for place, each in enumerate(self.mapping.plan.file_columns)}
 
     def _field(self, name: str) -> pa.Array:
         return self.piece.columns[self._fields[name]]

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import InvalidSpec, SpecOutdated, TargetChanged
@@ -137,9 +138,9 @@ def match_columns(
     if not assignments:
         raise InvalidSpec("ignored_columns", "all columns are ignored, so nothing is left to import")
     _check_different(names, assignments, f"table {table.name}")
-    filled = [each.target for each in assignments]
+    filled = {_name(each.target) for each in assignments}
     for column in guess.settable:
-        if inserts and column not in filled and not column.optional:
+        if inserts and column.name not in filled and not column.optional:
             raise InvalidSpec(
                 FIELD,
                 f"column {column.name} of table {table.name} may not be empty, and the file has no such column; "
@@ -188,7 +189,7 @@ def _settable(name: str, found: Sequence[TargetColumn], table: TargetTable) -> T
     return found[0]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class _Guess:
     """Finds columns of a table by the names in a file."""
 
@@ -197,15 +198,20 @@ class _Guess:
     taken: set[str]
     """The columns that wishes name."""
 
-    @property
+    @cached_property
+    def by_name(self) -> dict[str, TargetColumn]:
+        return {column.name: column for column in self.table.columns}
+
+    @cached_property
     def settable(self) -> list[TargetColumn]:
         return [column for column in self.table.columns if not column.generated]
 
     def counterpart(self, place: int, name: str, kept: str) -> tuple[TargetColumn, bool] | None:
         """The column for one of the file, and whether it is more than a guess by case."""
+        if name in self.by_name and name not in self.taken:
+            return _settable(name, [self.by_name[name]], self.table), False
         free = [column for column in self.table.columns if column.name not in self.taken]
-        found = [column for column in free if column.name == name]
-        found = found or [column for column in free if fold(column.name) == fold(name)]
+        found = [column for column in free if fold(column.name) == fold(name)]
         found = found or [column for column in free if column.name == kept]
         if found:
             return _settable(name, found, self.table), False
