@@ -56,6 +56,10 @@ class Part:
     rows: Positions
     keys: pa.RecordBatch
 
+    def of(self, records: pa.RecordBatch) -> pa.RecordBatch:
+        """These rows of the records of the chunk."""
+        return records if self.rows.size == records.num_rows else records.take(pa.array(self.rows))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
@@ -122,12 +126,12 @@ class Packing:
                     parts.append(Part(chunk=chunk, rows=rows, keys=part))
         return list(ranges.values())
 
-    def records(self, part: Part) -> pa.RecordBatch:
-        """The records of a part, and their indexes in the chunk as the last column."""
-        blob = self._blob(_RECORDS, part.chunk)
-        assert blob is not None
-        records = _unpacked(blob)
-        return records if part.rows.size == records.num_rows else records.take(pa.array(part.rows))
+    def records(self, chunk: int) -> pa.RecordBatch:
+        """The records of a chunk, and their indexes in it as the last column."""
+        blob = self._blob(_RECORDS, chunk)
+        if blob is None:
+            raise AssertionError(f"chunk {chunk} is not staged")
+        return _unpacked(blob)
 
     def _chunks(self) -> list[int]:
         return [chunk for (chunk,) in self.session.rows(statement(_CHUNKS, stage=self.name))]

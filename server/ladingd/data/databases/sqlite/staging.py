@@ -94,7 +94,7 @@ class Staging:
         attempts.run(statement(_UNPACKED, place=PLACE, stage=_STAGE) + columns + ")")
         for parts in packing.ranges(merge, number):
             for part in parts:
-                records = packing.records(part)
+                records = part.of(packing.records(part.chunk))
                 numbers = pa.array(places(part.chunk, records.column(INDEX).to_numpy()))
                 fields = records.select([column.target for column in plan.columns])
                 names = [PLACE, *fields.schema.names]

@@ -70,8 +70,8 @@ class SqliteTarget(Target):
 
     dialect = "sqlite"
     column_limit = 2000  # sqlite.org/limits.html
-    # Every slice writes into most pages of the table, so there should be few.
-    slice_bytes = 256 << 20
+    # The packed records of a slice are in memory at once.
+    slice_bytes = 136 << 20
 
     def table(self, table: Table) -> TargetTable | None:
         check_name(table)

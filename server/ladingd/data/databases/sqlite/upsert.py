@@ -4,8 +4,7 @@ that has its key."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +19,7 @@ from ladingd.data.databases.sqlite.packing import Packing, Part
 from ladingd.data.databases.sqlite.session import Database, RecordRefused, TableShape, statement
 from ladingd.data.databases.sqlite.slice_statements import CACHE, DEFAULTS, RowValues
 from ladingd.data.rejects.fault import Faults
-
-if TYPE_CHECKING:
-    from ladingd.data.values.positions import Positions
+from ladingd.data.values.positions import Positions
 
 _ROWS = "SELECT count(*) FROM main.{table}"
 _CHANGES = "SELECT total_changes()"
@@ -45,7 +42,7 @@ class SliceUpsert:
         database.rows(CACHE)
         ranges = self.packing.ranges(self.merge, number)
         rows, changes = self._rows(), self._changes()
-        staged = kept = 0
+        kept = 0
         defaults = dict(database.rows(DEFAULTS, (self.shape.name,)))
 
         def sql(fields: Sequence[str]) -> str:
@@ -53,14 +50,17 @@ class SliceUpsert:
             values = RowValues(shape=self.shape, merge=self.merge, columns=self.columns, defaults=defaults, own=own)
             return values.upsert()
 
-        for parts in ranges:
-            staged += sum(part.rows.size for part in parts)
-            for records in self._ordered(parts):
-                kept += records.num_rows
+        staged = sum(part.rows.size for parts in ranges for part in parts)
+        choices = [self._choice(parts) for parts in ranges]
+        pieces = self._pieces(choices)
+        for choice, records in zip(choices, pieces, strict=True):
+            for ordered in choice.ordered(records):
+                kept += ordered.num_rows
                 try:
-                    database.write_each(sql, records)
+                    database.write_each(sql, ordered)
                 except RecordRefused as refusal:
                     raise OnlyTryingTells from refusal
+            records.clear()
         written = self._changes() - changes
         inserted = self._rows() - rows if written else 0
         updated = written - inserted
@@ -75,46 +75,63 @@ class SliceUpsert:
         )
         return Merged(counts=counts, faults=Faults.of([]))
 
-    def _ordered(self, parts: Sequence[Part]) -> list[pa.RecordBatch]:
-        """The records that count, in the order of their keys."""
+    def _choice(self, parts: Sequence[Part]) -> _Choice:
+        """Which records of a range count, and the order of their keys."""
         if not parts:
-            return []
+            return _Choice(parts=[], order=None)
         keys = pa.Table.from_batches([part.keys for part in parts]).combine_chunks()
         codes = [_codes(column.chunk(0)) for column in keys.columns]
-        ascending = _is_ascending(codes)
-        order = np.arange(keys.num_rows)
-        if not ascending:
-            # The last one of equal keys comes last, because the sort is stable and chunks are in their order.
-            order = np.lexsort(tuple(reversed(codes)))
-            order = order[_counting([code[order] for code in codes], self.merge.doubles)]
-        if ascending:
-            return [self._fields(part) for part in parts]
-        starts = np.cumsum([0, *(part.rows.size for part in parts)])
+        if _is_ascending(codes):
+            return _Choice(parts=parts, order=None)
+        # The sort is stable and chunks are in their order: the last one of equal keys comes last.
+        order = np.lexsort(tuple(reversed(codes)))
+        order = order[_counting([code[order] for code in codes], self.merge.doubles)]
         counting = np.zeros(keys.num_rows, np.bool_)
         counting[order] = True
-        pieces = []
-        for part, start in zip(parts, starts[:-1], strict=True):
-            chosen = counting[start : start + part.rows.size]
-            records = self._fields(part)
-            pieces.append(records if chosen.all() else records.filter(pa.array(chosen)))
-        places = np.cumsum(counting) - 1
-        if (
-            any(pa.types.is_union(kind) for piece in pieces for kind in piece.schema.types)
-            or len({piece.schema for piece in pieces}) > 1
-        ):
-            return pieces  # Arrow cannot put these into one order.
-        table = pa.Table.from_batches(pieces)
-        return list(table.take(pa.array(places[order])).combine_chunks().to_batches())
+        starts = np.cumsum([part.rows.size for part in parts])[:-1]
+        kept = [
+            replace(part, rows=part.rows[chosen])
+            for part, chosen in zip(parts, np.split(counting, starts), strict=True)
+        ]
+        return _Choice(parts=kept, order=(np.cumsum(counting) - 1)[order])
 
-    def _fields(self, part: Part) -> pa.RecordBatch:
-        records = self.packing.records(part)
-        return records.select([column.target for column in self.columns])
+    def _pieces(self, choices: Sequence[_Choice]) -> list[list[pa.RecordBatch]]:
+        """The records that count, for each range. Each chunk is unpacked once."""
+        pieces: list[list[pa.RecordBatch]] = [[] for _ in choices]
+        wanted: dict[int, list[tuple[int, Part]]] = {}
+        for place, choice in enumerate(choices):
+            for part in choice.parts:
+                wanted.setdefault(part.chunk, []).append((place, part))
+        names = [column.target for column in self.columns]
+        for chunk in sorted(wanted):
+            records = self.packing.records(chunk).select(names)
+            for place, part in wanted[chunk]:
+                if part.rows.size:
+                    pieces[place].append(part.of(records))
+        return pieces
 
     def _rows(self) -> int:
         return int(self.database.rows(statement(_ROWS, table=self.shape.name))[0][0])
 
     def _changes(self) -> int:
         return int(self.database.rows(_CHANGES)[0][0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Choice:
+    """The records of a range that count. ``order``: their places by key; None if they are in order."""
+
+    parts: Sequence[Part]
+    order: Positions | None
+
+    def ordered(self, pieces: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
+        """Their records in the order of their keys, unless Arrow cannot put them into one order."""
+        schemas = {piece.schema for piece in pieces}
+        if self.order is None or len(schemas) != 1 or any(map(pa.types.is_union, pieces[0].schema.types)):
+            return pieces
+        table = pa.Table.from_batches(pieces).take(pa.array(self.order))
+        batches: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return batches
 
 
 def _codes(keys: pa.Array) -> Positions:
