@@ -238,6 +238,20 @@ def test_records_that_the_table_refuses_are_rejected_and_the_others_are_merged(p
     assert (counts.inserted, counts.updated, counts.unchanged, counts.rejected) == (2, 1, 1, 4)
 
 
+def test_a_reject_leaves_records_of_the_other_key_alone(port: Port) -> None:
+    check = port.database.codes["CHECK"]
+    port.database.sql(
+        "CREATE TABLE t (id BIGINT PRIMARY KEY NOT NULL, mail VARCHAR(20) UNIQUE NOT NULL, n INTEGER CHECK (n <> 7))",
+        "INSERT INTO t VALUES (2, 'b', 2), (4, 'd', 4)",
+    )
+    wanted = Reconciliation(key=("id",), second_key=("mail",), keep_if_source_empty=("mail",))
+    text = "id,mail,n\n1,a,1\n,b,20\n3,c,7\n,e,50\n4,,40\n,d,7\n"
+    counts, codes = merged(port, text, wanted)
+    assert codes == {3: check, 4: "NOT_NULL", 6: check}
+    assert port.database.sql("SELECT * FROM t ORDER BY id") == [(1, "a", 1), (2, "b", 20), (4, "d", 40)]
+    assert (counts.inserted, counts.updated, counts.rejected) == (1, 2, 3)
+
+
 def test_one_reject_of_the_merge_keeps_its_record_whole(port: Port) -> None:
     port.database.sql(f"CREATE TABLE t (id {port.database.key}, name VARCHAR(20))", "INSERT INTO t VALUES (2, 'b')")
     wanted = Reconciliation(key=("id",), operation=Operation.INSERT)

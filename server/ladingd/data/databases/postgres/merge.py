@@ -300,7 +300,7 @@ class SliceMerge:
             shape=self.shape,
             stage=self.stage,
             merge=self.merge,
-            match=key.equal(),
+            key=key,
             constraints=read_constraints(self.session, self.shape, names),
         )
         found = probe.run()

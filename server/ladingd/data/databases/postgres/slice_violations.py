@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from ladingd.core.plan import Merge
 from ladingd.data.databases.postgres.catalog import TableShape
 from ladingd.data.databases.postgres.constraints import Constraints
+from ladingd.data.databases.postgres.merge_key import Key
+from ladingd.data.databases.postgres.refusal import blames_record
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.staging import PLACE
 
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
     from ladingd.data.databases.postgres.constraints import Check, ForeignKey, Unique
 
 # Removes the records that meet a condition, and returns their places and some of their fields as text.
-_REMOVE = "DELETE FROM {stage} s WHERE {condition} RETURNING s.{place}, {shown}"
+_REMOVE = "DELETE FROM {stage} s WHERE {complete} AND {condition} RETURNING s.{place}, {shown}"
 _NO_ROW = "NOT EXISTS (SELECT FROM {table} t WHERE {match})"
-_OTHER_ROW = "EXISTS (SELECT FROM {table} t WHERE {same} AND NOT ({match}))"
-_EARLIER = "EXISTS (SELECT FROM {stage} e WHERE {same} AND e.{place} < s.{place})"
+_OTHER_ROW = "EXISTS (SELECT FROM {table} t WHERE {same} AND ({match}) IS NOT TRUE)"
+_EARLIER = "EXISTS (SELECT FROM (SELECT * FROM {stage} s WHERE {complete}) e WHERE {same} AND e.{place} < s.{place})"
 _NO_PARENT = "{given} AND NOT EXISTS (SELECT FROM {parent} p WHERE {same})"
 
 
@@ -49,8 +52,8 @@ class SliceProbe:
     shape: TableShape
     stage: sql.Identifier
     merge: Merge
-    match: sql.Composable
-    """Whether the row ``t`` is that of the record ``s``."""
+    key: Key
+    """Other records than those that are found by it are merged already, or later."""
     constraints: Constraints
 
     def run(self) -> list[Violation]:
@@ -79,7 +82,7 @@ class SliceProbe:
         """Records with an empty field that would become rows, in which the column may not be empty."""
         if not self.merge.inserts:
             return
-        missing = sql.SQL(_NO_ROW).format(table=self.shape.identifier, match=self.match)
+        missing = sql.SQL(_NO_ROW).format(table=self.shape.identifier, match=self.key.equal())
         for column in self.shape.columns:
             named = {*self.merge.key, *self.merge.second_key, *self.merge.keep_if_source_empty}
             if not column.nullable and not column.has_default and column.name in named:
@@ -109,10 +112,13 @@ class SliceProbe:
         message = f'duplicate key value violates unique constraint "{unique.name}"'
         pairs = [(name, name) for name in unique.plain]
         other = sql.SQL(_OTHER_ROW).format(
-            table=self.shape.identifier, same=_all("t.{} = s.{}", *pairs), match=self.match
+            table=self.shape.identifier, same=_all("t.{} = s.{}", *pairs), match=self.key.equal()
         )
         earlier = sql.SQL(_EARLIER).format(
-            stage=self.stage, same=_all("e.{} = s.{}", *pairs), place=sql.Identifier(PLACE)
+            stage=self.stage,
+            complete=self.key.complete,
+            same=_all("e.{} = s.{}", *pairs),
+            place=sql.Identifier(PLACE),
         )
         for condition in (other, earlier):
             yield from self._removed(condition, "23505", message, unique.blamed)
@@ -120,9 +126,23 @@ class SliceProbe:
     def _removed(
         self, condition: sql.Composable, state: str, message: str, columns: Sequence[str]
     ) -> Iterator[Violation]:
-        shown = sql.SQL(", ").join(sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in columns)
-        query = sql.SQL(_REMOVE).format(stage=self.stage, condition=condition, place=sql.Identifier(PLACE), shown=shown)
-        for place, *values in self.session.rows(query):
+        """Remove the records that meet a condition. None, if the condition itself fails for one of them."""
+        texts: list[sql.Composable] = [sql.SQL("s.{}::text").format(sql.Identifier(name)) for name in columns]
+        query = sql.SQL(_REMOVE).format(
+            stage=self.stage,
+            complete=self.key.complete,
+            condition=condition,
+            place=sql.Identifier(PLACE),
+            shown=sql.SQL(", ").join(texts or [sql.SQL("NULL")]),
+        )
+        try:
+            with self.session.savepoint():
+                found = self.session.rows(query)
+        except psycopg.Error as error:
+            if not blames_record(error):
+                raise
+            return
+        for place, *values in found:
             told = message
             if len(columns) > 1:
                 told += f": ({', '.join(columns)}) = ({', '.join(value or '' for value in values)})"

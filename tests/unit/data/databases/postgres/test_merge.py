@@ -144,6 +144,13 @@ def test_a_trigger_that_changes_the_values_is_obeyed(quay: Quay, merge: Merging)
     assert quay.sql("SELECT * FROM t") == [(1, 2, "at 2")]
 
 
+def test_a_check_that_fails_for_a_record_rejects_only_that_record(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (10 / n > 0), CHECK (current_user <> ''))")
+    done = merge("id,n\n1,5\n2,0\n3,-1\n4,2\n")
+    assert done.rejects == {2: "INVALID_VALUE", 3: "CHECK"}
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 5), (4, 2)]
+
+
 def test_a_policy_that_hides_rows_leaves_rejects(quay: Quay, merge: Merging) -> None:
     quay.sql("CREATE TABLE t (id int PRIMARY KEY, owner text, n int)")
     quay.sql("INSERT INTO t VALUES (1, 'crew', 1), (2, 'captain', 2)")
