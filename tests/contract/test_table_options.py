@@ -84,8 +84,6 @@ def test_operations_that_insert_nothing_need_no_values(pier: Pier, operation: Op
 
 
 def test_rows_are_replaced_between_the_hooks(pier: Pier) -> None:
-    if pier.database.provider.name != "PostgreSQL":
-        pytest.skip("replacing without a key is not built yet")
     pier.database.sql(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL DEFAULT 7)",
         "INSERT INTO t VALUES (1, 1), (2, 2)",
