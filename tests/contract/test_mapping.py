@@ -209,6 +209,17 @@ def test_what_is_behind_the_limit_is_not_read(pier: Pier) -> None:
     assert pier.run(plan).read == 2
 
 
+def test_a_default_fills_what_is_empty_in_any_way(pier: Pier) -> None:
+    pier.imported(
+        'id,a,n\n1,"",\n2,,5\n3,-,\n4,  ,7\n5,x,\n',
+        columns=(
+            at("a", transformations=("trim",), default_value="none", null_words=("-",)),
+            at("n", default_value="0"),
+        ),
+    )
+    assert pier.rows() == [(1, "none", 0), (2, "none", 5), (3, "none", 0), (4, "none", 7), (5, "x", 0)]
+
+
 def test_an_enumeration_gives_the_values(pier: Pier) -> None:
     genders = Enumeration(values={"Male": "1", "Female": "2"}, ignore_case=True)
     plan = pier.plan(
