@@ -371,6 +371,16 @@ def test_a_part_of_the_table_is_replaced(port: Port) -> None:
     assert (counts.inserted, counts.removed) == (1, 2)
 
 
+def test_a_part_that_is_replaced_without_a_key_has_rejects(port: Port) -> None:
+    port.database.sql(
+        "CREATE TABLE t (id BIGINT UNIQUE, day VARCHAR(20))", "INSERT INTO t VALUES (1, 'mon'), (2, 'tue'), (3, 'mon')"
+    )
+    counts, codes = replaced(port, "id,day\n2,mon\n1,mon\n4,mon\n4,mon\n", where="day = 'mon'")
+    assert codes == {1: port.database.codes["UNIQUE"], 4: port.database.codes["UNIQUE"]}
+    assert port.database.sql("SELECT * FROM t ORDER BY id") == [(1, "mon"), (2, "tue"), (4, "mon")]
+    assert (counts.inserted, counts.rejected) == (2, 2)
+
+
 def test_a_part_is_replaced_by_key_and_other_parts_stay(port: Port) -> None:
     port.database.sql(
         f"CREATE TABLE t (id {port.database.key}, part VARCHAR(9), n BIGINT)",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ladingd.data.databases.duckdb.keys import shown
 from ladingd.data.databases.duckdb.session import Database, quoted, statement
 from ladingd.data.databases.duckdb.slice_statements import SliceStatements
+from ladingd.data.databases.merge_keys import FALSE
 from ladingd.data.databases.slice_rejects import SliceRejects
 from ladingd.data.databases.staging import PLACE
 
@@ -103,14 +104,14 @@ class SliceProbe:
         names = [quoted(f"lading key {place}") for place in range(len(unique.expressions))]
         marks = [quoted(f"lading mark {place}") for place in range(len(own))]
         keys = ", ".join(f"{each} AS {name}" for each, name in zip(unique.expressions, names, strict=True))
-        marked = ", ".join(f"{quoted(each)} AS {mark}" for each, mark in zip(own, marks, strict=True))
+        marked = "".join(f", {quoted(each)} AS {mark}" for each, mark in zip(own, marks, strict=True))
         message = f"{unique.said} of table {statements.shape.name} is taken"
         present = " AND ".join(f"({each}) IS NOT NULL" for each in unique.expressions)
         other = _OTHER_ROW.format(
             given=present,
-            keys=f"(SELECT {keys}, {marked} FROM {statements.shape.identifier})",  # noqa: S608 - quoted
+            keys=f"(SELECT {keys}{marked} FROM {statements.shape.identifier})",  # noqa: S608 - quoted
             same=" AND ".join(f"o.{name} = ({each})" for name, each in zip(names, unique.expressions, strict=True)),
-            match=" AND ".join(f"o.{mark} = r.{quoted(each)}" for each, mark in zip(own, marks, strict=True)),
+            match=" AND ".join(f"o.{mark} = r.{quoted(each)}" for each, mark in zip(own, marks, strict=True)) or FALSE,
         )
         self._reject(other, "UNIQUE", message, unique.columns)
         earlier = _EARLIER.format(
