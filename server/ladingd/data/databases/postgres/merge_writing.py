@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from ladingd.core.plan import Column, Merge
-from ladingd.core.spec import Operation
+from ladingd.core.spec import Duplicates, Operation
 from ladingd.data.databases.postgres.catalog import TableShape
 from ladingd.data.databases.postgres.defaults import expressions
 from ladingd.data.databases.postgres.merge_key import FALSE
@@ -45,10 +45,13 @@ SELECT count(*) FILTER (WHERE t.{mark} IS NULL), count(*) FILTER (WHERE t.{mark}
     count(t.{mark})
 FROM {source} s LEFT JOIN {table} t ON {match}
 """
+# Whether a record has no row.
+_LACKS = "SELECT EXISTS (SELECT FROM {source} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {match}))"
 
 
 class Skipped(Exception):
-    """The server wrote fewer rows than it should, without an error: a trigger, a rule or a policy skipped some."""
+    """The server wrote fewer rows than it should, without an error: a trigger, a rule or a policy skipped some, or
+    another session has inserted or deleted rows meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class MergeWriting:
                 watched.append(inserted)
         if expected is not None and (inserted, updated, deleted) != expected:
             raise Skipped
+        if self._has_come_or_gone(key, source, total, inserted, updated):
+            raise Skipped
         return Counter(
             inserted=inserted,
             updated=updated,
@@ -101,6 +106,15 @@ class MergeWriting:
             return actions.get("INSERT", 0), actions.get("UPDATE", 0)
         updated = session.run(sql.SQL(_UPDATE).format(**parts)) if updates else 0
         return session.run(sql.SQL(_INSERT).format(**parts)) if merge.inserts else 0, updated
+
+    def _has_come_or_gone(self, key: Key, source: sql.Composable, total: int, inserted: int, updated: int) -> bool:
+        """Whether other sessions have inserted or deleted rows since the records were compared with the table."""
+        merge = self.merge
+        if merge.inserts:
+            return merge.duplicates is Duplicates.REJECT and inserted < total
+        if not merge.updates or updated == total:
+            return False
+        return bool(self.session.rows(sql.SQL(_LACKS).format(**self._parts(key, source)))[0][0])
 
     def _expected(self, key: Key, source: sql.Composable, total: int) -> tuple[int, int, int]:
         """How many rows should be inserted, updated and deleted."""

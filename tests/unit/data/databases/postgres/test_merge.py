@@ -15,6 +15,7 @@ from ladingd.core.bill import Counts, total
 from ladingd.core.errors import InvalidSpec, TargetBusy
 from ladingd.core.spec import File, ImportSpec, Operation, Reconciliation, Table
 from ladingd.data.databases.connection import Connection
+from ladingd.data.databases.postgres.merge_writing import MergeWriting
 from ladingd.data.databases.postgres.session import close_idle
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
@@ -142,6 +143,40 @@ def test_a_trigger_that_changes_the_values_is_obeyed(quay: Quay, merge: Merging)
     assert merge("id,n\n1,1\n").numbers == {"inserted": 1}
     assert merge("id,n\n1,2\n").numbers == {"updated": 1}
     assert quay.sql("SELECT * FROM t") == [(1, 2, "at 2")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "meanwhile", "code", "rows"),
+    [
+        (Operation.UPDATE, "DELETE FROM t WHERE id = 2", "NOT_FOUND", [(1, 10)]),
+        (Operation.INSERT, "INSERT INTO t VALUES (3, 7)", "DUPLICATE", [(1, 1), (2, 2), (3, 7), (4, 40)]),
+    ],
+)
+def test_rows_that_come_or_go_between_the_statements_are_noticed(
+    quay: Quay,
+    merge: Merging,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Operation,
+    meanwhile: str,
+    code: str,
+    rows: list[tuple[int, int]],
+) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2)")
+    others, write = [meanwhile], MergeWriting.write
+
+    def interrupted(self: MergeWriting, *given: Any) -> Any:
+        while others:
+            quay.sql(others.pop())
+        return write(self, *given)
+
+    monkeypatch.setattr(MergeWriting, "write", interrupted)
+    ids = (1, 2) if operation is Operation.UPDATE else (3, 4)
+    text = "id,n\n" + "".join(f"{n},{n * 10}\n" for n in ids)
+    done = merge(text, Reconciliation(key=("id",), operation=operation))
+    assert list(done.rejects.values()) == [code]
+    assert not done.counts.unchanged
+    assert quay.sql("SELECT * FROM t ORDER BY id") == rows
 
 
 def test_a_check_that_fails_for_a_record_rejects_only_that_record(quay: Quay, merge: Merging) -> None:
