@@ -70,7 +70,10 @@ def extent(merge: Merge, number: int) -> tuple[int | None, int | None]:
 
 def _by_bounds(batch: Batch, merge: Merge) -> Positions:
     (name,) = merge.sliced_by
-    values = batch.records.column(name).cast(pa.int64()).to_numpy()
+    values = batch.records.column(name)
+    if pa.types.is_uint64(values.type):  # All bounds are below 2^63, so these numbers need not differ.
+        values = pc.min_element_wise(values, pa.scalar((1 << 63) - 1, pa.uint64()))
+    values = values.cast(pa.int64()).to_numpy()
     numbers: Positions = np.searchsorted(np.array(merge.bounds), values)
     return numbers
 
@@ -94,7 +97,9 @@ def _mixed(numbers: _Numbers) -> _Numbers:
 def _numbers(values: pa.Array) -> _Numbers:
     """A number for each value. Equal values of one column have equal numbers, in every chunk and every process."""
     if pa.types.is_integer(values.type):
-        numbers: _Numbers = pc.fill_null(values, 0).cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+        numbers: _Numbers = (
+            pc.fill_null(values, 0).cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False).view(np.uint64)
+        )
         return numbers
     texts = values.cast(pa.binary()) if pa.types.is_fixed_size_binary(values.type) else as_text(values)
     texts = pc.fill_null(texts, b"" if pa.types.is_binary(texts.type) else "")

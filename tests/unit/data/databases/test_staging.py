@@ -40,6 +40,7 @@ def numbers(batch: Any, merge: Merge) -> list[int]:
     "values",
     [
         pa.array(range(1000), pa.int64()),
+        pa.array(range((1 << 63) - 500, (1 << 63) + 500), pa.uint64()),
         pa.array([f"name {number}" for number in range(1000)]),
         pa.array([b"%016d" % number for number in range(1000)], pa.binary(16)),
     ],
@@ -64,6 +65,7 @@ def test_a_narrower_type_has_the_same_slice() -> None:
 def test_bounds_are_the_last_values_of_slices() -> None:
     merge = merge_of(3, "k", bounds=(10, 20))
     assert numbers(batch_of(k=pa.array([-5, 10, 11, 20, 21, 99], pa.int32())), merge) == [0, 0, 1, 1, 2, 2]
+    assert numbers(batch_of(k=pa.array([10, 11, (1 << 64) - 1], pa.uint64())), merge) == [0, 1, 2]
     assert [extent(merge, number) for number in range(3)] == [(None, 10), (10, 20), (20, None)]
 
 
