@@ -397,6 +397,11 @@ class ImportPlan:
             return 0, self.merge.slices
         return self.files[phase].start, self.files[phase].end
 
+    @property
+    def loads(self) -> int:
+        """How many phases read a file."""
+        return len(self.files)
+
     def merges(self, phase: int) -> bool:
         """Whether a phase merges staged records. Otherwise it reads a file."""
         return self.phases[phase] is Phase.MERGE
@@ -450,6 +455,11 @@ class ExportPlan:
     def range(self, phase: int) -> tuple[int, int]:
         """Where the chunks of a phase begin and end."""
         return self.start, self.end
+
+    @property
+    def loads(self) -> int:
+        """How many phases read the source."""
+        return len(self.phases)
 
     def merges(self, phase: int) -> bool:
         """Whether a phase merges staged records: never in an export."""

@@ -186,6 +186,8 @@ class Execution:
             counts = total(chunk.counts for chunk in self._reckoning.tally.committed)
             check_not_all_rejected(counts)
             check_replacement(job.plan, counts)
+            message = f"{counts.pending:,} records are staged, and are merged into the table now"
+            await self._note(Level.INFO, "MERGE_BEGINS", message)
         for note in await self._supply.advance(job, chunks):
             await self._note(note.level, "RESULT", note.text)
         await self._tell_phase(phase, chunks)
@@ -194,7 +196,7 @@ class Execution:
     async def _tell_phase(self, phase: int, chunks: Sequence[Chunk]) -> None:
         """Write down what became of the records of a file, if there are several files."""
         plan = self._job.plan
-        if not plan.merges(phase) and len([1 for each in range(len(plan.phases)) if not plan.merges(each)]) > 1:
+        if plan.loads > 1 and not plan.merges(phase):
             level, _, said = bill_notice(self._reckoning.tally.of(chunks))
             await self._note(level, "FILE", f"{plan.title(phase)}: {said}")
 

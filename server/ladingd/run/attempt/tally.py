@@ -91,7 +91,8 @@ class Tally:
     def progress(self, *, at_rest: bool = False) -> Progress:
         """How far the job is, and how fast."""
         progress = self._throughput.rest() if at_rest else self._throughput.progress()
-        return replace(progress, file=self._file()) if len(self._plan.phases) > 1 else progress
+        several = self._plan.loads > 1 and not self._plan.merges(self._phase)
+        return replace(progress, file=self._file()) if several else progress
 
     def _file(self) -> FileProgress:
         """How far the file of the current phase is."""
@@ -99,7 +100,7 @@ class Tally:
         return FileProgress(
             name=self._plan.title(self._phase),
             number=self._phase + 1,
-            count=len(self._plan.phases),
+            count=self._plan.loads,
             fraction=min(done / size, 1.0) if size else 1.0,
         )
 
