@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladingd.core.bill import total
-from ladingd.core.errors import InvalidSpec
+from ladingd.core.errors import InvalidSpec, TargetChanged
 from ladingd.core.spec import CsvFormat, Doubles, Duplicates, File, Header, ImportSpec, Operation, Reconciliation, Table
 from ladingd.data.mapping import reconciliation as rules
 from ladingd.data.transfer import BulkTransfer
@@ -439,3 +439,31 @@ def test_a_cancelled_job_leaves_no_staging(port: Port) -> None:
     assert not [name for name in port.database.tables() if "stage" in name]
     assert not [*(port.directory / "work").rglob("content-*")]
     assert [one.ordinal for one in port.transfer.committed("job", 2, plan)] == [0]
+
+
+def test_a_staging_that_is_gone_ends_the_job(port: Port) -> None:
+    port.database.sql(f"CREATE TABLE t (id {port.database.key}, n BIGINT)", "INSERT INTO t VALUES (9, 9)")
+    (port.directory / "in.csv").write_text("id,n\n1,1\n2,2\n3,3\n")
+    spec = ImportSpec(
+        files=(File(path="in.csv"),),
+        target=Table(connection="harbour", table="t"),
+        reconciliation=UPSERT,
+        replace=True,
+        chunk_bytes=6,
+    )
+    plan: Any = port.transfer.plan(spec)
+    port.transfer.begin("job", 1, plan)
+    chunks = port.transfer.cut("job", plan, None, 9)
+    port.transfer.process("job", 1, plan, chunks[0])
+    port.transfer.begin("job", 2, plan)
+    for name in port.database.tables():
+        if "stage" in name:
+            schema, _, table = name.rpartition(".")
+            full = f'"{schema}"."{table}"' if schema else f'"{table}"'
+            if port.database.provider.name == "PostgreSQL":
+                full = f'lading."{table}"'
+            port.database.sql(f"DROP TABLE {full}")
+    with pytest.raises(TargetChanged, match="staged records of this job are gone"):
+        port.transfer.begin("job", 3, plan)
+    assert port.database.sql("SELECT * FROM t") == [(9, 9)]
+    port.transfer.discard("job", plan)

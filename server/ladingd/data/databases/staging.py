@@ -13,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ladingd.core.errors import TargetChanged
 from ladingd.data.values.texts import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from ladingd.core.plan import Merge
+    from ladingd.core.plan import CommittedChunk, Merge
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.values.positions import Positions
 
@@ -36,6 +37,15 @@ _WEIGHTS = 257
 def places(chunk: int, indexes: Positions) -> Positions:
     """The places of records of a chunk. ``indexes`` count the records of the chunk from 0."""
     return (np.int64(chunk) << _INDEX_BITS) | indexes.astype(np.int64)
+
+
+def check_kept(entries: Sequence[CommittedChunk], *, exists: bool) -> None:
+    """Check that the staging of a job that continues is still there. Raises TargetChanged."""
+    staged = sum(entry.counts.pending for entry in entries)
+    if staged > 0 and not exists:
+        raise TargetChanged(
+            f"the tables with {staged:,} staged records of this job are gone; to load all records again: lading clone"
+        )
 
 
 def by_chunk(places: Positions) -> Iterator[tuple[int, Positions, Positions]]:

@@ -27,7 +27,7 @@ WHERE database_name = current_database() AND schema_name = ? AND starts_with(tab
 """
 # The columns have the types of the table's, and their collations, which the catalog does not show.
 _CREATE = """
-CREATE TABLE IF NOT EXISTS {stage} AS SELECT CAST(0 AS BIGINT) AS {place}, {columns} FROM {table} LIMIT 0
+CREATE TABLE {stage} AS SELECT CAST(0 AS BIGINT) AS {place}, {columns} FROM {table} LIMIT 0
 """
 _DROP = "DROP TABLE {stage}"
 # Adds the bound records.
@@ -42,10 +42,14 @@ class Staging:
     schema: str
     job_uid: str
 
-    def create(self, shape: TableShape, plan: ImportPlan, *, anew: bool) -> None:
-        """Create the tables with the columns of the target's table. ``anew``: replace those of an earlier plan."""
-        if anew:
-            self.drop()
+    @property
+    def exists(self) -> bool:
+        """Whether there are tables."""
+        return any(True for _ in self._names())
+
+    def create(self, shape: TableShape, plan: ImportPlan) -> None:
+        """Create the tables with the columns of the target's table. They replace those of an earlier plan."""
+        self.drop()
         names = [column.name for column in _columns(shape, [column.target for column in plan.columns])]
         for number in range(plan.merge.slices if plan.merge else 0):
             self.database.run(

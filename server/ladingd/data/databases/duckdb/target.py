@@ -21,6 +21,7 @@ from ladingd.data.databases.duckdb.session import Database, connected, is_there,
 from ladingd.data.databases.duckdb.staging import Staging
 from ladingd.data.databases.duckdb.types import declaration, of_declaration
 from ladingd.data.databases.slice_rejects import SliceRejects
+from ladingd.data.databases.staging import check_kept
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns, no_table
 from ladingd.data.storage.work_dir import WorkDir
@@ -148,7 +149,11 @@ class DuckdbTarget(Target):
             if plan.columns:
                 shape = _shape(database, plan)
                 if plan.merge is not None:
-                    self._staging(database, job_uid).create(shape, plan, anew=not entries)
+                    staging = self._staging(database, job_uid)
+                    if entries:
+                        check_kept(entries, exists=staging.exists)
+                    else:
+                        staging.create(shape, plan)
                 _recognise(database, ledger, job_uid, shape)
             database.commit()
         return entries

@@ -32,7 +32,7 @@ SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnames
 WHERE n.nspname = %s AND starts_with(c.relname, %s) AND c.relkind = 'r'
 """
 # Its rows are read once and deleted with the table, so it needs no vacuum; the merge needs its statistics.
-_CREATE = "CREATE TABLE IF NOT EXISTS {stage} ({columns}) WITH (autovacuum_enabled = off)"
+_CREATE = "CREATE TABLE {stage} ({columns}) WITH (autovacuum_enabled = off)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +43,14 @@ class Staging:
     schema: str
     job_uid: str
 
-    def create(self, shape: TableShape, plan: ImportPlan, *, anew: bool) -> None:
-        """Create the tables with the columns of the target's table. ``anew``: replace those of an earlier plan."""
-        if anew:
-            self.drop()
+    @property
+    def exists(self) -> bool:
+        """Whether there are tables."""
+        return any(True for _ in self._names())
+
+    def create(self, shape: TableShape, plan: ImportPlan) -> None:
+        """Create the tables with the columns of the target's table. They replace those of an earlier plan."""
+        self.drop()
         columns = [sql.SQL("{} bigint NOT NULL").format(sql.Identifier(PLACE))]
         columns += [_definition(shape, column.target) for column in plan.columns]
         try:

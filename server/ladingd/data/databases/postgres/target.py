@@ -39,6 +39,7 @@ from ladingd.data.databases.postgres.sequences import ColumnSequence, column_seq
 from ladingd.data.databases.postgres.session import Address, Session, connected
 from ladingd.data.databases.postgres.staging import Staging, forbidden
 from ladingd.data.databases.postgres.types import admitting, declaration
+from ladingd.data.databases.staging import check_kept
 from ladingd.data.databases.target import Attempt, Defaults, ReadingsOutdated, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.batch import Batch
 from ladingd.data.mapping.column_names import cut
@@ -213,7 +214,11 @@ class PostgresTarget(Target):
             if plan.columns:
                 shape = _shape(session, plan.target)
                 if plan.merge is not None:
-                    self._staging(session, job_uid).create(shape, plan, anew=not entries)
+                    staging = self._staging(session, job_uid)
+                    if entries:
+                        check_kept(entries, exists=staging.exists)
+                    else:
+                        staging.create(shape, plan)
                 if entries and ledger.identity(job_uid) is not None:
                     recognise(session, ledger, job_uid, shape)
                     check_unlogged(session, ledger, job_uid, shape)

@@ -40,11 +40,15 @@ class Staging:
     session: Session
     job_uid: str
 
-    def create(self, shape: TableShape, plan: ImportPlan, *, anew: bool) -> None:
-        """Create the tables with the columns of the target's table. ``anew``: replace those of an earlier plan."""
-        if anew:
-            self.drop()
-        if self.packing or (not self._names() and is_packable(self.session, shape, plan)):
+    @property
+    def exists(self) -> bool:
+        """Whether there are tables."""
+        return any(True for _ in self._names())
+
+    def create(self, shape: TableShape, plan: ImportPlan) -> None:
+        """Create the tables with the columns of the target's table. They replace those of an earlier plan."""
+        self.drop()
+        if is_packable(self.session, shape, plan):
             Packing(session=self.session, name=self._packed).create()
             return
         known = collations(self.session, shape)

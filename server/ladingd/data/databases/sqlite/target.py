@@ -26,6 +26,7 @@ from ladingd.data.databases.sqlite.slice_statements import DEFAULTS
 from ladingd.data.databases.sqlite.staging import Staging
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
 from ladingd.data.databases.sqlite.upsert import SliceUpsert
+from ladingd.data.databases.staging import check_kept
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
 from ladingd.data.storage.work_dir import WorkDir
@@ -155,7 +156,11 @@ class SqliteTarget(Target):
             if plan.columns:
                 shape = _shape(database, plan)
                 if plan.merge is not None:
-                    Staging(session=database, job_uid=job_uid).create(shape, plan, anew=not entries)
+                    staging = Staging(session=database, job_uid=job_uid)
+                    if entries:
+                        check_kept(entries, exists=staging.exists)
+                    else:
+                        staging.create(shape, plan)
                 if entries and ledger.identity(database, job_uid) is not None:
                     recognise(database, self.path, job_uid, shape)
                 else:  # The job has no rows yet, or an older version of the daemon began it.
