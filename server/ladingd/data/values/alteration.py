@@ -83,7 +83,8 @@ def _same_reals(texts: pa.Array, written: pa.Array) -> pa.Array:
 def _written_back(values: pa.Array, kind: FieldType) -> pa.Array:
     """The text that an export writes for values."""
     if kind.kind is Kind.DECIMAL:
-        return decimal_text(values.cast(pa.decimal128(EXACT_DIGITS, kind.scale)))
+        decimals = pa.types.is_decimal(values.type)
+        return decimal_text(values if decimals else values.cast(pa.decimal128(EXACT_DIGITS, kind.scale)))
     if kind.kind is Kind.REAL:
         values = pc.add(values, 0.0)  # SQLite knows no negative zero
     return values.cast(pa.string())

@@ -196,6 +196,8 @@ def test_one_column_tells_for_the_others(columns: list[list[str]], mark: str, ex
         ("integer", ["1,234", "17"], "integer:.,"),
         ("integer", ["x"], "integer"),
         ("date", ["infinity"], "date"),
+        ("decimal(20,0)", ["9223372036854775808", "1"], "decimal(20,0)"),
+        ("decimal(38,3)", ["12345678901234567890123456789012345.678"], "decimal(38,3)"),
     ],
 )
 def test_a_known_type_gets_the_notation_that_fits_most_values(kind: str, values: list[str], expected: str) -> None:
