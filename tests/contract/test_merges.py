@@ -93,6 +93,8 @@ class Voyage:
         committed: dict[int, Counts] = {}
         attempt = 1
         transfer.discard("job", plan)  # An example before may have failed.
+        if plan.added:
+            transfer.add_columns("job", attempt, plan)
         transfer.begin("job", attempt, plan)
         chunks: list[Chunk] = []
         for phase in range(len(plan.phases)):
@@ -289,6 +291,14 @@ def test_a_key_that_the_file_lacks_is_refused(port: Port) -> None:
         merged(port, "n\n5\n", Reconciliation(key=("id",), operation=Operation.UPDATE))
     with pytest.raises(InvalidSpec, match="there is no column 'ident'; did you mean 'id'"):
         merged(port, "id,n\n5,1\n", Reconciliation(key=("ident",)))
+
+
+def test_a_key_that_the_job_adds_is_in_no_row(port: Port) -> None:
+    port.database.sql("CREATE TABLE t (n BIGINT)", "INSERT INTO t VALUES (1), (1)")
+    counts, codes = merged(port, "id,n\n5,1\n6,2\n5,3\n", add_columns=True)
+    assert not codes
+    assert (counts.inserted, counts.updated, counts.ignored_doubles) == (2, 0, 1)
+    assert port.database.sql("SELECT id, n FROM t ORDER BY n") == [(None, 1), (None, 1), (6, 2), (5, 3)]
 
 
 def test_a_file_for_updates_and_deletions_may_lack_columns_that_new_rows_need(port: Port) -> None:

@@ -185,8 +185,9 @@ def _column(field: str, name: str, columns: Sequence[Column], table: TargetTable
 
 
 def _is_exact(name: str, columns: Sequence[Column], table: TargetTable | None) -> bool:
-    if table is not None:
-        return next(column.exact for column in table.columns if column.name == name)
+    there = {} if table is None else {column.name: column.exact for column in table.columns}
+    if name in there:
+        return there[name]
     kind: FieldType = parse(next(column.type for column in columns if column.target == name))
     return kind.kind in _EXACT
 
