@@ -80,3 +80,11 @@ def all_rejected(table: str, faults: Faults) -> str:
 def undeletable(table: str, reason: object) -> str:
     """The message of a replacement that cannot delete the rows without a record."""
     return f"rows of table {table} that no record replaces cannot be deleted, so it was left as it is: {reason}"
+
+
+def changes_keys(table: str) -> str:
+    """The message of a replacement whose new rows cannot be told from those that are replaced."""
+    return (
+        f"a trigger of table {table} changes the key of new rows, so those that no record replaces cannot be found, "
+        f"and it was left as it is; drop the trigger, or write the key in the file as the trigger does"
+    )

@@ -29,7 +29,14 @@ from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_reco
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
-from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, SliceRejects, all_rejected
+from ladingd.data.databases.slice_rejects import (
+    FOUND_OUTSIDE,
+    OUTSIDE,
+    SliceRejects,
+    all_rejected,
+    changes_keys,
+    undeletable,
+)
 from ladingd.data.databases.staging import PLACE
 
 _WORK_MEM = "64MB"
@@ -53,7 +60,9 @@ _COUNT_ALL = "SELECT count(*) FROM {stage}"
 _REMOVE_OUTSIDE = "DELETE FROM {stage} s WHERE ({part}) IS NOT TRUE RETURNING s.{place}"
 _REMOVE_FOUND_OUTSIDE = "DELETE FROM {stage} s USING {table} t WHERE {match} AND ({part}) IS NOT TRUE"
 # Deletes the rows that a replacement has no record for.
-_DELETE_REPLACED = "DELETE FROM {table} t WHERE {part} AND NOT EXISTS (SELECT FROM {stage} s WHERE {match})"
+_REPLACED = "FROM {table} t WHERE {part} AND NOT EXISTS (SELECT FROM {stage} s WHERE {match})"
+_DELETE_REPLACED = f"DELETE {_REPLACED}"
+_ARE_LEFT = f"SELECT EXISTS (SELECT {_REPLACED})"
 # Removes the records that the table has already, or lacks.
 _REMOVE_FOUND = "DELETE FROM {stage} s USING {table} t WHERE {complete} AND {match}"
 _REMOVE_MISSING = "DELETE FROM {stage} s WHERE {complete} AND NOT EXISTS (SELECT FROM {table} t WHERE {match})"
@@ -117,6 +126,8 @@ class SliceMerge:
             if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
                 raise TargetRefused(all_rejected(self.shape.name, self._rejects.faults))
             if key.columns:  # Rows whose records were rejected since the first time.
+                if self.shape.acts and self._writing.lacks(key, self.stage):
+                    raise TargetRefused(changes_keys(self.shape.name))
                 self._delete_replaced(key)
         if self.merge.inserts:
             move_past_staged(session, self.shape, self._written, self.stage)
@@ -184,13 +195,15 @@ class SliceMerge:
 
     def _delete_replaced(self, key: Key) -> None:
         """Delete the rows that are replaced, but for those whose key a record has."""
-        query = sql.SQL(_DELETE_REPLACED).format(
-            table=self.shape.identifier,
-            part=sql.SQL(f"({self.merge.rows})") if self.merge.rows else TRUE,
-            stage=self.stage,
-            match=key.equal(),
-        )
-        self._numbers["removed"] += self.session.run(query)
+        parts = {
+            "table": self.shape.identifier,
+            "part": sql.SQL(f"({self.merge.rows})") if self.merge.rows else TRUE,
+            "stage": self.stage,
+            "match": key.equal(),
+        }
+        self._numbers["removed"] += self.session.run(sql.SQL(_DELETE_REPLACED).format(**parts))
+        if self.shape.acts and self.session.rows(sql.SQL(_ARE_LEFT).format(**parts))[0][0]:
+            raise TargetRefused(undeletable(self.shape.name, "a trigger keeps them"))
 
     # Records that the options decide on
 
@@ -301,6 +314,7 @@ class SliceMerge:
             stage=self.stage,
             merge=self.merge,
             key=key,
+            columns=names,
             constraints=read_constraints(self.session, self.shape, names),
         )
         found = probe.run()

@@ -114,6 +114,10 @@ class MergeWriting:
             return merge.duplicates is Duplicates.REJECT and inserted < total
         if not merge.updates or updated == total:
             return False
+        return self.lacks(key, source)
+
+    def lacks(self, key: Key, source: sql.Composable) -> bool:
+        """Whether the table has no row for one of the records."""
         return bool(self.session.rows(sql.SQL(_LACKS).format(**self._parts(key, source)))[0][0])
 
     def _expected(self, key: Key, source: sql.Composable, total: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from ladingd.core.plan import Merge
 from ladingd.data.databases.postgres.catalog import TableShape
-from ladingd.data.databases.postgres.constraints import Constraints
+from ladingd.data.databases.postgres.constraints import Constraints, ForeignKey
 from ladingd.data.databases.postgres.merge_key import Key
 from ladingd.data.databases.postgres.refusal import blames_record
 from ladingd.data.databases.postgres.session import Session
@@ -20,7 +20,7 @@ from ladingd.data.databases.staging import PLACE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ladingd.data.databases.postgres.constraints import Check, ForeignKey, Unique
+    from ladingd.data.databases.postgres.constraints import Check, Unique
 
 # Removes the records that meet a condition, and returns their places and some of their fields as text.
 _REMOVE = "DELETE FROM {stage} s WHERE {complete} AND {condition} RETURNING s.{place}, {shown}"
@@ -28,6 +28,7 @@ _NO_ROW = "NOT EXISTS (SELECT FROM {table} t WHERE {match})"
 _OTHER_ROW = "EXISTS (SELECT FROM {table} t WHERE {same} AND ({match}) IS NOT TRUE)"
 _EARLIER = "EXISTS (SELECT FROM (SELECT * FROM {stage} s WHERE {complete}) e WHERE {same} AND e.{place} < s.{place})"
 _NO_PARENT = "{given} AND NOT EXISTS (SELECT FROM {parent} p WHERE {same})"
+_NO_STAGED_PARENT = "NOT EXISTS (SELECT FROM (SELECT * FROM {stage} s WHERE {complete}) e WHERE {same})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,8 @@ class SliceProbe:
     merge: Merge
     key: Key
     """Other records than those that are found by it are merged already, or later."""
+    columns: frozenset[str]
+    """The columns that the files fill."""
     constraints: Constraints
 
     def run(self) -> list[Violation]:
@@ -66,8 +69,12 @@ class SliceProbe:
             if self._is_told(check):
                 found += self._check(check)
         for key in self.constraints.foreign_keys:
-            if self._is_told(key) and not key.to_itself:
-                found += self._orphans(key)
+            if not self._is_told(key):
+                continue
+            # The next turn finds records that refer to those of this one.
+            while (orphans := [*self._orphans(key)]) and key.to_itself:
+                found += orphans
+            found += orphans
         for unique in self.constraints.uniques:
             if self._is_told(unique) and unique.plain and not unique.condition and not unique.nulls_equal:
                 found += self._taken(unique)
@@ -75,8 +82,9 @@ class SliceProbe:
 
     def _is_told(self, constraint: Check | ForeignKey | Unique) -> bool:
         merge = self.merge
-        open_columns = {*merge.keep_if_source_empty, *merge.only_if_target_empty, *merge.on_insert_only}
-        return not constraint.columns & open_columns
+        told = self.columns - {*merge.keep_if_source_empty, *merge.only_if_target_empty, *merge.on_insert_only}
+        theirs = constraint.theirs if isinstance(constraint, ForeignKey) and constraint.to_itself else ()
+        return constraint.columns <= told and told.issuperset(theirs)
 
     def _empty(self) -> Iterator[Violation]:
         """Records with an empty field that would become rows, in which the column may not be empty."""
@@ -99,12 +107,17 @@ class SliceProbe:
 
     def _orphans(self, key: ForeignKey) -> Iterator[Violation]:
         message = f'insert or update on table "{self.shape.name}" violates foreign key constraint "{key.name}"'
-        pairs = zip(key.theirs, key.own, strict=True)
+        pairs = [*zip(key.theirs, key.own, strict=True)]
         condition = sql.SQL(_NO_PARENT).format(
             given=_all("s.{} IS NOT NULL", *((own,) for own in key.own)),
             parent=sql.Identifier(key.schema, key.table),
             same=_all("p.{} = s.{}", *pairs),
         )
+        if key.to_itself:
+            parent = sql.SQL(_NO_STAGED_PARENT).format(
+                stage=self.stage, complete=self.key.complete, same=_all("e.{} = s.{}", *pairs)
+            )
+            condition = sql.SQL("{} AND {}").format(condition, parent)
         return self._removed(condition, "23503", message, key.blamed)
 
     def _taken(self, unique: Unique) -> Iterator[Violation]:

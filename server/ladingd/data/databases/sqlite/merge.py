@@ -18,7 +18,14 @@ from ladingd.core.plan import Column, Merge
 from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.merge_keys import Key, given
-from ladingd.data.databases.slice_rejects import FOUND_OUTSIDE, OUTSIDE, SliceRejects, all_rejected, undeletable
+from ladingd.data.databases.slice_rejects import (
+    FOUND_OUTSIDE,
+    OUTSIDE,
+    SliceRejects,
+    all_rejected,
+    changes_keys,
+    undeletable,
+)
 from ladingd.data.databases.sqlite.attempts import Attempts
 from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells
 from ladingd.data.databases.sqlite.keys import check_unique, is_guarded, shown
@@ -58,6 +65,10 @@ _FOUND_OUTSIDE = """
 # Deletes the rows that a replacement has no record for.
 _DELETE_REPLACED = "DELETE FROM {table} AS t"
 _WITHOUT_RECORD = "NOT coalesce(({key}) IN (SELECT {own} FROM {stage} AS s), 0)"
+# Whether a record has no row.
+_LACKS = """
+SELECT EXISTS (SELECT 1 FROM {stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {match}))
+"""
 _REMOVE = "DELETE FROM {stage} AS s WHERE {condition}"
 _ALL = "DELETE FROM {stage}"
 # Guards the lookups of single records by a key without an index.
@@ -176,6 +187,9 @@ class SliceMerge:
         if not self._numbers["inserted"] + self._numbers["updated"] + self._numbers["unchanged"]:
             raise TargetRefused(all_rejected(self.shape.name, faults))
         if key.columns:
+            lacks = _LACKS.format(stage=self.stage, table=self._table, match=key.equal())
+            if self.shape.triggers and self.session.rows(lacks)[0][0]:
+                raise TargetRefused(changes_keys(self.shape.name))
             self._delete_replaced(key)
 
     # Records that the options decide on

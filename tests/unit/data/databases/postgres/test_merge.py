@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from ladingd.core.bill import Counts, total
-from ladingd.core.errors import InvalidSpec, TargetBusy
+from ladingd.core.errors import InvalidSpec, TargetBusy, TargetRefused
 from ladingd.core.spec import File, ImportSpec, Operation, Reconciliation, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.merge_writing import MergeWriting
@@ -177,6 +177,39 @@ def test_rows_that_come_or_go_between_the_statements_are_noticed(
     assert list(done.rejects.values()) == [code]
     assert not done.counts.unchanged
     assert quay.sql("SELECT * FROM t ORDER BY id") == rows
+
+
+def test_a_record_may_refer_to_another_one_though_a_third_is_rejected(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, parent int REFERENCES t)")
+    done = merge("id,parent\n1,2\n2,3\n3,\n4,9\n5,4\n6,5\n7,8\n8,7\n9,x\n")
+    assert done.rejects == {4: "FOREIGN_KEY", 5: "FOREIGN_KEY", 6: "FOREIGN_KEY", 9: "NOT_AN_INTEGER"}
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 2), (2, 3), (3, None), (7, 8), (8, 7)]
+
+
+def test_a_trigger_that_keeps_rows_stops_their_replacement(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2)")
+    quay.sql(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF OLD.id = 2 THEN RETURN NULL; END IF; RETURN OLD; END $$"
+    )
+    quay.sql("CREATE TRIGGER hold BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION hold()")
+    with pytest.raises(TargetRefused, match="a trigger keeps them"):
+        merge("id,n\n1,10\n3,30\n", replace=True)
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_a_trigger_that_changes_keys_costs_no_new_row_of_a_replacement(quay: Quay, merge: Merging) -> None:
+    quay.sql("CREATE TABLE t (id text PRIMARY KEY, n int CHECK (n < 50))")
+    quay.sql("INSERT INTO t VALUES ('a', 1)")
+    quay.sql(
+        "CREATE FUNCTION fold() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.id := lower(NEW.id); RETURN NEW; END $$"
+    )
+    quay.sql("CREATE TRIGGER fold BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION fold()")
+    with pytest.raises(TargetRefused, match="changes the key of new rows"):
+        merge("id,n\nB,2\nc,3\nd,99\n", replace=True)
+    assert quay.sql("SELECT * FROM t") == [("a", 1)]
 
 
 def test_a_check_that_fails_for_a_record_rejects_only_that_record(quay: Quay, merge: Merging) -> None:

@@ -128,6 +128,17 @@ async def test_a_record_that_a_trigger_skips_is_rejected(pier: Pier) -> None:
     assert pier.rows() == [(1, "a"), (2, "c"), (4, "d")]
 
 
+def test_a_trigger_that_changes_keys_costs_no_new_row_of_a_replacement(pier: Pier) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (id TEXT UNIQUE, n INTEGER CHECK (n < 50))",
+        "INSERT INTO t VALUES ('a', 1)",
+        "CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET id = lower(id) WHERE rowid = new.rowid; END",
+    )
+    with pytest.raises(TargetRefused, match="changes the key of new rows"):
+        pier.imported("id,n\nB,2\nc,3\nd,99\n", **by("id"), replace=True)
+    assert pier.rows() == [("a", 1)]
+
+
 def test_an_unchanged_row_fires_no_trigger(pier: Pier) -> None:
     pier.database.sql(
         *PEOPLE,
