@@ -293,6 +293,18 @@ def test_a_key_that_the_file_lacks_is_refused(port: Port) -> None:
         merged(port, "id,n\n5,1\n", Reconciliation(key=("ident",)))
 
 
+@pytest.mark.parametrize("doubles", Doubles)
+def test_columns_may_have_any_name(port: Port, doubles: Doubles) -> None:
+    names = ["kept", "place", "rank", "s", "t", "number", "name", "r", "o", "e"]
+    port.database.sql(
+        f"CREATE TABLE t ({', '.join(f'{name} BIGINT' for name in names)}, UNIQUE (kept, place, rank, s))"
+    )
+    lines = [",".join(names), *(",".join([str(key)] * 4 + [str(value)] * 6) for key, value in [(1, 5), (1, 6), (2, 7)])]
+    wanted = Reconciliation(key=("kept", "place", "rank", "s"), doubles=doubles)
+    counts, _ = merged(port, "\n".join(lines) + "\n", wanted)
+    assert counts.inserted == (1 if doubles is Doubles.REJECT_ALL else 2)
+
+
 def test_a_key_that_the_job_adds_is_in_no_row(port: Port) -> None:
     port.database.sql("CREATE TABLE t (n BIGINT)", "INSERT INTO t VALUES (1), (1)")
     counts, codes = merged(port, "id,n\n5,1\n6,2\n5,3\n", add_columns=True)

@@ -51,8 +51,8 @@ FROM (SELECT count(*) AS number FROM {stage} s WHERE {complete} GROUP BY {key}) 
 # Removes the records whose key another one has that is kept, or all records with such a key.
 _REMOVE_DOUBLES = """
 DELETE FROM {stage} s USING (
-    SELECT {key}, {kept} AS kept FROM {stage} s WHERE {complete} GROUP BY {key} HAVING count(*) > 1
-) d WHERE {same} AND {complete} AND s.{place} IS DISTINCT FROM d.kept
+    SELECT {key}, {kept} AS {name} FROM {stage} s WHERE {complete} GROUP BY {key} HAVING count(*) > 1
+) d WHERE {same} AND {complete} AND s.{place} IS DISTINCT FROM d.{name}
 """
 # Counts the staged records if there is no key.
 _COUNT_ALL = "SELECT count(*) FROM {stage}"
@@ -84,6 +84,7 @@ _REMOVE = "DELETE FROM {stage} WHERE {place} = %s RETURNING {shown}"
 _LOCK = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
 _PLACE = sql.Identifier(PLACE)
+_KEPT = sql.Identifier("lading kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,7 @@ class SliceMerge:
             kept = sql.SQL("max(s.{})").format(_PLACE)
         elif doubles is Doubles.REJECT_ALL:
             kept = sql.SQL("NULL::bigint")
-        query = sql.SQL(_REMOVE_DOUBLES).format(**parts, kept=kept, same=key.equal("s", "d"), place=_PLACE)
+        query = sql.SQL(_REMOVE_DOUBLES).format(**parts, kept=kept, name=_KEPT, same=key.equal("s", "d"), place=_PLACE)
         if doubles in (Doubles.UPDATE, Doubles.IGNORE):
             number = self.session.run(query)
             self._numbers["ignored_doubles"] += number
