@@ -79,7 +79,7 @@ RETURNING s.{place}, {shown}, {shown_other}
 _PIECE = "(SELECT * FROM {stage} s WHERE {complete} AND {place} BETWEEN {first} AND {last})"
 _PLACES = "SELECT {place} FROM {stage} s WHERE {complete} ORDER BY 1"
 _INDEX = "CREATE INDEX ON {stage} ({place})"
-_REMOVE = "DELETE FROM {stage} WHERE {place} = %s RETURNING {shown}"
+_REMOVE = "DELETE FROM {stage} WHERE {place} = {number} RETURNING {shown}"
 # Nobody else may insert a key that no index guards.
 _LOCK = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
@@ -361,8 +361,11 @@ class SliceMerge:
             sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns if name in known
         ]
         query = sql.SQL(_REMOVE).format(
-            stage=self.stage, place=_PLACE, shown=sql.SQL(", ").join(shown or [sql.SQL("NULL")])
+            stage=self.stage,
+            place=_PLACE,
+            number=sql.Literal(place),  # With a parameter, a % in the name of a column would be one.
+            shown=sql.SQL(", ").join(shown or [sql.SQL("NULL")]),
         )
-        values = self.session.rows(query, (place,))[0]
+        values = self.session.rows(query)[0]
         column = columns[0] if len(columns) == 1 and shown else ""
         self._rejects.add([place], code(state), [message], column, values[:1])

@@ -186,6 +186,18 @@ def test_a_record_may_refer_to_another_one_though_a_third_is_rejected(quay: Quay
     assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 2), (2, 3), (3, None), (7, 8), (8, 7)]
 
 
+def test_a_column_with_a_percent_sign_is_named_in_a_reject(quay: Quay, merge: Merging) -> None:
+    quay.sql('CREATE TABLE t (id int PRIMARY KEY, "n %" int NOT NULL)')
+    quay.sql(
+        "CREATE FUNCTION empty() RETURNS trigger LANGUAGE plpgsql AS "
+        '$$ BEGIN NEW."n %" := nullif(NEW."n %", 7); RETURN NEW; END $$'
+    )
+    quay.sql("CREATE TRIGGER empty BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION empty()")
+    done = merge("id,n %\n1,1\n2,7\n")
+    assert done.rejects == {2: "NOT_NULL"}
+    assert done.numbers == {"inserted": 1, "rejected": 1}
+
+
 def test_a_trigger_that_keeps_rows_stops_their_replacement(quay: Quay, merge: Merging) -> None:
     quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
     quay.sql("INSERT INTO t VALUES (1, 1), (2, 2)")
