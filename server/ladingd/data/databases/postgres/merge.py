@@ -54,6 +54,8 @@ DELETE FROM {stage} s USING (
     SELECT {key}, {kept} AS {name} FROM {stage} s WHERE {complete} GROUP BY {key} HAVING count(*) > 1
 ) d WHERE {same} AND {complete} AND s.{place} IS DISTINCT FROM d.{name}
 """
+# Gives the planner of the server statistics of the keys.
+_ANALYZE = "ANALYZE {stage} ({names})"
 # Counts the staged records if there is no key.
 _COUNT_ALL = "SELECT count(*) FROM {stage}"
 # Removes the records that a replacement of a part of the table has no place for.
@@ -111,6 +113,9 @@ class SliceMerge:
         """Merge the slice. Raises TargetRefused if a key is not unique in the table."""
         session = self.session
         session.run(f"SET LOCAL work_mem = '{_WORK_MEM}'")
+        if self.merge.key:
+            names = sql.SQL(", ").join(map(sql.Identifier, (*self.merge.key, *self.merge.second_key)))
+            session.run(sql.SQL(_ANALYZE).format(stage=self.stage, names=names))
         key, merge = Key.first(self.merge), self.merge
         if merge.replace or not self.indexed:
             session.run(sql.SQL(_LOCK).format(table=self.shape.identifier))

@@ -78,14 +78,6 @@ class Staging:
             faults += faults_of(refusals, taken, target)
         return faults
 
-    def analyze(self, merge: Merge) -> None:
-        """Give the planner of the server statistics of the keys of staged records."""
-        if not merge.key:
-            return
-        keys = sql.SQL(", ").join(map(sql.Identifier, (*merge.key, *merge.second_key)))
-        for name in self._names():
-            self.session.run(sql.SQL("ANALYZE {} ({})").format(sql.Identifier(self.schema, name), keys))
-
     def drop(self) -> None:
         """Drop the tables that exist."""
         for name in self._names():

@@ -276,8 +276,6 @@ class PostgresTarget(Target):
     def begin_merge(self, job_uid: str, attempt: int, plan: ImportPlan) -> None:
         with connected(self.address, table=_identifier(plan.target)) as session:
             self._ledger(session).check_attempt(job_uid, attempt)
-            if plan.merge is not None:
-                self._staging(session, job_uid).analyze(plan.merge)
             session.commit()
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:

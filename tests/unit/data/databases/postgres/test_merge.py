@@ -422,3 +422,15 @@ def test_the_holder_of_a_lock_is_named(quay: Quay, merge: Merging) -> None:
         other.execute("LOCK TABLE t")
         with pytest.raises(TargetBusy, match="backup of the night"):
             merge("id,n\n1,1\n")
+
+
+def test_older_servers_update_and_insert_in_two_statements(
+    quay: Quay, merge: Merging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ladingd.data.databases.postgres.merge_writing._RETURNING_ACTIONS", 10**9)
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+    quay.sql("INSERT INTO t VALUES (1, 1), (2, 2)")
+    assert merge("id,n\n1,1\n2,5\n3,3\n").numbers == {"inserted": 1, "updated": 1, "unchanged": 1}
+    done = merge("id,n\n1,7\n9,9\n", Reconciliation(key=("id",), operation=Operation.UPDATE))
+    assert (done.numbers, done.rejects) == ({"updated": 1, "rejected": 1}, {2: "NOT_FOUND"})
+    assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 7), (2, 5), (3, 3)]
