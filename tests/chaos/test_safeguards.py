@@ -16,6 +16,7 @@ from ladingd.core.plan import Chunk, ImportPlan
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres import target as postgres_target
+from ladingd.data.databases.postgres import transaction as postgres_transaction
 from ladingd.data.databases.postgres.ledger import Ledger
 from ladingd.data.databases.postgres.session import close_idle
 from ladingd.data.databases.registry import target_of
@@ -175,7 +176,8 @@ def test_without_the_check_of_the_attempt_a_deleted_job_doubles_records(
 ) -> None:
     """Deleting the job deleted its ledger entries, the only record of the committed chunk. PostgreSQL's check of the
     table also refuses a job without an entry, so it is switched off too."""
-    monkeypatch.setattr(postgres_target, "recognise", lambda *_: None)
+    for module in (postgres_target, postgres_transaction):
+        monkeypatch.setattr(module, "recognise", lambda *_: None)
     first = dock.begin(1, OLD)
     go_on = first.read(0)
     first.process()
