@@ -304,6 +304,11 @@ def _declarations(plan: ImportPlan) -> list[str]:
     return [parse(column.type).declaration for column in plan.columns]
 
 
+def _is_plain(database: Database, shape: TableShape, plan: ImportPlan) -> bool:
+    """Whether packed records can still be written one by one: the table may have changed since they were staged."""
+    return plan.merge is not None and not shape.triggers and is_guarded(database, shape, plan.merge)
+
+
 @dataclass(kw_only=True, slots=True)
 class _Beginning:
     """Begins the transactions of a chunk."""
@@ -379,7 +384,11 @@ class SqliteTransaction(Transaction):
         staging = Staging(session=session, job_uid=opening.job_uid)
         if isinstance(session, Attempts):
             merged = self._merge(session, staging, shape, plan, number)
-        elif isinstance(session, Database) and (packing := staging.packing) is not None:
+        elif (
+            isinstance(session, Database)
+            and (packing := staging.packing) is not None
+            and _is_plain(session, shape, plan)
+        ):
             upsert = SliceUpsert(database=session, shape=shape, packing=packing, merge=plan.merge, columns=plan.columns)
             merged = upsert.run(number)
         else:

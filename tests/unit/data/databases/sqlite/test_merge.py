@@ -10,6 +10,7 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec, TargetRefused
 from ladingd.core.spec import Doubles, Duplicates, Operation, Reconciliation
+from ladingd.data.databases.sqlite.target import SqliteTarget
 from ladingd.data.storage.work_dir import WorkDir
 from tests.contract.databases import SqliteDatabase
 from tests.contract.imports import OTHER, Pier
@@ -137,6 +138,34 @@ def test_a_trigger_that_changes_keys_costs_no_new_row_of_a_replacement(pier: Pie
     with pytest.raises(TargetRefused, match="changes the key of new rows"):
         pier.imported("id,n\nB,2\nc,3\nd,99\n", **by("id"), replace=True)
     assert pier.rows() == [("a", 1)]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "numbers"),
+    [
+        (
+            "CREATE TRIGGER g BEFORE UPDATE ON t WHEN new.name = 'x' BEGIN SELECT RAISE(IGNORE); END",
+            {"inserted": 1, "updated": 1, "rejected": 1, "duplicates": 1},
+        ),
+        ("DROP INDEX only", {"inserted": 1, "updated": 2, "duplicates": 2}),
+    ],
+)
+def test_a_table_that_changes_while_records_wait_is_merged(
+    pier: Pier, monkeypatch: pytest.MonkeyPatch, meanwhile: str, numbers: dict[str, int]
+) -> None:
+    pier.database.sql(
+        "CREATE TABLE t (id INTEGER, name TEXT)", "CREATE UNIQUE INDEX only ON t (id)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    )  # fmt: skip
+    begin_merge = SqliteTarget.begin_merge
+
+    def changed(self: SqliteTarget, *given: Any) -> None:
+        pier.database.sql(meanwhile)
+        begin_merge(self, *given)
+
+    monkeypatch.setattr(SqliteTarget, "begin_merge", changed)
+    counts = pier.imported("id,name\n1,x\n2,c\n4,d\n", **by("id"))
+    assert merged(counts) == numbers
 
 
 def test_an_unchanged_row_fires_no_trigger(pier: Pier) -> None:
