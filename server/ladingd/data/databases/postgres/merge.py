@@ -41,6 +41,9 @@ from ladingd.data.databases.staging import PLACE
 
 _WORK_MEM = "64MB"
 """What sorts and joins of a slice may use before they go to disk."""
+_SMALL = 64
+_MANY = 16
+"""If more than one record of so many is refused, pieces of up to _SMALL records are tried record by record."""
 _SKIPPED = "the server skipped it without an error; a trigger, a rule or a policy may have done that"
 
 # The number of staged records, and of their keys.
@@ -330,12 +333,14 @@ class SliceMerge:
         return len(found)
 
     def _write_pieces(self, key: Key) -> None:
-        """Write what the table accepts. Pieces with a record that it refuses are tried in halves."""
+        """Write what the table accepts. Pieces with a record that it refuses are tried in halves; small ones, record by
+        record if many are refused."""
         parts = {"stage": self.stage, "place": _PLACE, "complete": key.complete}
         self.session.run(sql.SQL(_INDEX).format(**parts))
         places = [place for (place,) in self.session.rows(sql.SQL(_PLACES).format(**parts))]
         waiting = [(0, len(places))] if places else []
         no_columns: tuple[str, ...] = ()
+        refused = 0
         while waiting:
             first, end = waiting.pop()
             piece = sql.SQL(_PIECE).format(**parts, first=sql.Literal(places[first]), last=sql.Literal(places[end - 1]))
@@ -351,10 +356,14 @@ class SliceMerge:
                 told = error.diag
                 state, message = error.sqlstate or "", told.message_primary or str(error)
                 columns = columns_of(state, told.message_detail or "", told.column_name or "")
+            if 1 < end - first <= _SMALL and refused * _MANY > first:  # The records before have been decided.
+                waiting += [(place, place + 1) for place in range(end - 1, first - 1, -1)]
+                continue
             if end - first > 1:
                 middle = (first + end) // 2
                 waiting += [(middle, end), (first, middle)]
                 continue
+            refused += 1
             self._remove(places[first], state, message, columns)
 
     def _blames_record(self, error: psycopg.Error) -> bool:
