@@ -23,6 +23,7 @@ from ladingd.data.formats.csv.dialect import Dialect
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.store.jobs import SqlJobStore
 from tests.contract.databases import TestDatabase, database_of
+from tests.contract.imports import Pier
 
 
 class Clock:
@@ -210,3 +211,9 @@ def bring(new_job: NewJob) -> Bring:
         return job
 
     return bring
+
+
+@pytest.fixture
+def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
+    """Runs imports into the table ``t`` of a database of each kind."""
+    return Pier.of(database, tmp_path / "files", work_dir)

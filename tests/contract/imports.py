@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ladingd.core.bill import Counts, total
 from ladingd.core.plan import ImportPlan, Moment
-from ladingd.core.spec import File, ImportSpec, Table
+from ladingd.core.spec import File, ImportSpec, Reconciliation, Table
 from ladingd.data.rejects.files import RejectFiles
 from ladingd.data.transfer import BulkTransfer
 from tests.contract.databases import TestDatabase
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 JOB = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 OTHER = "0b8f6c1e-5a53-4a39-9f0e-3d0f5c7d2b11"
+
+
+def by(*key: str, **options: Any) -> dict[str, Any]:
+    """What a spec says of a merge by a key."""
+    return {"reconciliation": Reconciliation(key=key, **options)}
+
+
+def merged(counts: Counts) -> dict[str, int]:
+    """The counts of a merge that are not 0. They balance, and nothing is left staged."""
+    assert counts.balances
+    assert counts.pending == 0
+    names = ("inserted", "updated", "deleted", "unchanged", "rejected", "ignored_doubles", "doubles", "duplicates")
+    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
 
 
 @dataclass(kw_only=True)

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ladingd.core.bill import Counts
 from ladingd.core.errors import TargetChanged
 from tests.contract.imports import JOB, OTHER, Pier
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
 
 
 @pytest.mark.parametrize(

@@ -12,22 +12,13 @@ from ladingd.data.rejects.files import RejectFiles
 from tests.contract.imports import JOB, OTHER, Pier
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ladingd.core.job import Reject
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
 
 PEOPLE = (
     "Id,First Name,City,Born\n1, anna ,Berlin,1990-12-31\n2,BOB,,1980-01-02\n3,carl,Paris,\n4,dora,Rome,1987-07-08\n"
 )
 TINY = {"chunk_bytes": 1}
 """Every record is a chunk."""
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
 
 
 def at(source: str = "", target: str = "", **wishes: object) -> ColumnMapping:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,17 +10,6 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import ColumnNames, CreateTable, Reconciliation
 from ladingd.data.databases.registry import target_of
 from tests.contract.imports import OTHER, Pier
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
 
 
 def test_a_missing_table_is_refused_on_demand(pier: Pier) -> None:

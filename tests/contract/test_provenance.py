@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,19 +14,8 @@ from ladingd.core.errors import InvalidSpec
 from ladingd.core.spec import File
 from tests.contract.imports import JOB, OTHER, Pier
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
-
 NAMES = ["lading_job", "lading_file", "lading_line", "lading_time"]
 PLACES = "id, lading_job, lading_file, lading_line"
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
 
 
 def times(pier: Pier) -> set[datetime]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from ladingd.core.spec import Operation, Reconciliation
 from tests.contract.imports import JOB, OTHER, Pier
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
-
 KEY = Reconciliation(key=("id",))
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
 
 
 def test_a_new_table_is_updated_by_its_primary_key(pier: Pier) -> None:

@@ -8,18 +8,9 @@ import pytest
 
 from ladingd.core.errors import InvalidSpec, TableNotFound
 from ladingd.core.spec import ColumnMapping, Table
-from tests.contract.imports import Pier
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ladingd.data.storage.work_dir import WorkDir
-    from tests.contract.databases import TestDatabase
-
-
-@pytest.fixture
-def pier(database: TestDatabase, tmp_path: Path, work_dir: WorkDir) -> Pier:
-    return Pier.of(database, tmp_path / "files", work_dir)
+    from tests.contract.imports import Pier
 
 
 def test_the_tables_are_listed_without_the_ledger(pier: Pier) -> None:
