@@ -337,12 +337,12 @@ class ImportPlan:
     after: tuple[str, ...] = ()
     """The SQL of the hooks that run once after the last one was written."""
 
+    merge: Merge | None = None
+    """None: chunks go straight into the table."""
+
     def hooks(self, moment: Moment) -> tuple[str, ...]:
         """The hooks of a moment, in order."""
         return self.before if moment is Moment.BEFORE else self.after
-
-    merge: Merge | None = None
-    """None: chunks go straight into the table."""
 
     @property
     def mapped(self) -> ImportPlan:
