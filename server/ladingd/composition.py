@@ -167,7 +167,14 @@ async def compose(
     transfer = BulkTransfer(
         connections=connections, roots=roots, work_dir=work_dir, own_files=own, upload_room=upload_room
     )
-    cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=upkeep_workers)
+    cleanup = Cleanup(
+        SqlDiscardStore(database),
+        files,
+        journal=records,
+        transfer=transfer,
+        workers=upkeep_workers,
+        notifier=notifier,
+    )
     control = Control(
         jobs=store, transfer=transfer, workers=planners, notifier=notifier, cleanup=cleanup, disk_space=disk_space
     )
@@ -185,6 +192,7 @@ async def compose(
         notifier=notifier,
         watch=watch,
         disk_space=disk_space,
+        rested=cleanup.wake,
         observe=metrics and metrics.counted,
     )
     server = ApiServer(

@@ -15,6 +15,7 @@ import pytest
 from ladingd.core.errors import DiskFull, StoreUnusable
 from ladingd.core.state import Event, State
 from ladingd.store import migration
+from ladingd.store.discards import SqlDiscardStore
 from ladingd.store.holds import SqlHoldStore
 from ladingd.store.jobs import SqlJobStore
 from ladingd.store.sqlite import backup
@@ -62,6 +63,16 @@ async def test_a_store_is_copied_before_its_schema_is_changed(tmp_path: Path, ca
     assert inspect(copy).schema == SCHEMAS[0]
     await (await SqlJobStore.open(path)).close()
     assert backup.copies(path) == [copy], "a store that is current is not copied"
+
+
+async def test_jobs_that_were_cancelled_before_are_noted_as_leftovers(tmp_path: Path) -> None:
+    path = put_back("0009", tmp_path / "store.db")
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("UPDATE jobs SET attempt = 1 WHERE id = 'canceled'")
+    store = await SqlJobStore.open(path)
+    left = await SqlDiscardStore(store._database).pending()
+    await store.close()
+    assert [(discard.job_id, discard.deleted) for discard in left] == [("canceled", False)]
 
 
 async def test_the_three_newest_copies_are_kept(tmp_path: Path) -> None:

@@ -56,23 +56,26 @@ class HoldStore(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discard:
-    """A deleted job whose data may still be in the target and the work directory."""
+    """A deleted or cancelled job whose data may still be in the target and the work directory."""
 
     job_id: str
     uid: str
     plan: Plan
+    deleted: bool = True
+    """False: the job was cancelled, and only what its continuation would need must go."""
 
 
 class DiscardStore(ABC):
-    """The leftovers of deleted jobs, until they are cleared away. The transaction that deletes a job notes them."""
+    """The leftovers of deleted and cancelled jobs, until they are cleared away. The transaction that deletes or cancels
+    a job notes them."""
 
     @abstractmethod
     async def pending(self) -> tuple[Discard, ...]:
         """All leftovers, the oldest first."""
 
     @abstractmethod
-    async def done(self, uid: str) -> None:
-        """Note that the leftovers of this job are cleared away."""
+    async def done(self, discard: Discard) -> None:
+        """Note that these leftovers are cleared away. A deletion since then stays noted."""
 
     @abstractmethod
     async def known(self) -> Set[str]:

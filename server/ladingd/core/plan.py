@@ -340,6 +340,11 @@ class ImportPlan:
     merge: Merge | None = None
     """None: chunks go straight into the table."""
 
+    @property
+    def keeps_work(self) -> bool:
+        """Whether a job that is cancelled leaves something that only its continuation would need."""
+        return self.merge is not None or any(file.content.spooled for file in self.files)
+
     def hooks(self, moment: Moment) -> tuple[str, ...]:
         """The hooks of a moment, in order."""
         return self.before if moment is Moment.BEFORE else self.after
@@ -423,6 +428,7 @@ class ExportPlan:
     """Exports a table into a file. The rows have keys from ``start`` up to, but not including, ``end``."""
 
     keeps_sessions: ClassVar[bool] = True
+    keeps_work: ClassVar[bool] = True
     kind: Literal["export"] = "export"
     source: Table
     columns: tuple[Column, ...]

@@ -313,9 +313,10 @@ class TransferOf(ABC, Generic[SpecT, PlanT]):
         Returns what users should know about the result.
         """
 
+    @abstractmethod
     def abandon(self, job_uid: str, plan: PlanT) -> None:
         """The job was cancelled: remove what only its continuation would need. May be repeated. Records in the target,
-        ledger entries and rejects stay."""
+        ledger entries and rejects stay. Called if the plan ``keeps_work``."""
 
     @abstractmethod
     def discard(self, job_uid: str, plan: PlanT) -> None:

@@ -16,7 +16,7 @@ from ladingd.core.errors import EtagMismatch, LadingError, ShuttingDown
 from ladingd.core.job import Job
 from ladingd.core.maintenance import Discard
 from ladingd.core.origin import effect
-from ladingd.core.state import Event
+from ladingd.core.state import Event, State
 from ladingd.run.workers.calls import answer_within
 
 if TYPE_CHECKING:
@@ -255,7 +255,10 @@ class Control:
         if command is Event.START:
             self._disk_space.check()
             check = await self._permitted(job_id, check, permit)
-        return await self._told(self._jobs.command(job_id, command, etag=etag, check=check))
+        job = await self._told(self._jobs.command(job_id, command, etag=etag, check=check))
+        if job.state is State.CANCELED:
+            self._cleanup.wake()
+        return job
 
     async def _permitted(self, job_id: str, check: Check | None, permit: Permit | None) -> Check | None:
         """A check that also refuses a job whose spec is no longer the permitted one: it may be edited meanwhile."""

@@ -39,9 +39,11 @@ class Scheduler:
         notifier: Notifier,
         watch: Watch,
         disk_space: DiskSpace,
+        rested: Callable[[], None],
         observe: Callable[[Job, Job, int], None] | None = None,
     ) -> None:
-        """``observe`` receives changes of counts: see ``Reckoning``."""
+        """``rested`` is called when a job has come to rest. ``observe`` receives changes of counts: see
+        ``Reckoning``."""
         self._slots = slots
         self._timeouts = timeouts
         self._jobs = jobs
@@ -52,6 +54,7 @@ class Scheduler:
         self._notifier = notifier
         self._watch = watch
         self._disk_space = disk_space
+        self._rested = rested
         self._observe = observe
         self._closed = False
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -139,6 +142,7 @@ class Scheduler:
             self._executions.discard(execution)
             del self._running[job.id]
             self._watch.rested(job.id)
+            self._rested()
             self._notifier.notify(job.id)
 
 

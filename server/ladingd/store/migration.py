@@ -12,7 +12,7 @@ from ladingd.core.errors import StoreUnusable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration in ``migrations/versions``. The numbers of migrations sort as text."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -161,7 +161,7 @@ holds = Table(
     Column("time", Moment, nullable=False),
 )
 
-# No reference to jobs: these jobs are deleted. The uid identifies the job, because an id can be reused.
+# No reference to jobs: most of these jobs are deleted. The uid identifies the job, because an id can be reused.
 discards = Table(
     "discards",
     metadata,
@@ -170,5 +170,6 @@ discards = Table(
     Column("job_id", String(63), nullable=False),
     Column("plan", Document(documents.PLAN), nullable=False),
     Column("time", Moment, nullable=False),
+    Column("deleted", Boolean, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )

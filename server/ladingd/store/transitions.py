@@ -12,8 +12,8 @@ from sqlalchemy import delete as delete_from
 from ladingd.core.errors import CommandNotAllowed, EtagMismatch, JobExists, RequestIdReused, RequestJobDeleted
 from ladingd.core.job import Change, ChangeKind, Failure, Job, Level
 from ladingd.core.state import COMMANDS, DELETABLE, UNDER_WAY, Event, State, allowed_commands
-from ladingd.store import changes, journal, rows
-from ladingd.store.tables import discards, holds, jobs, requests
+from ladingd.store import changes, journal, leftovers, rows
+from ladingd.store.tables import holds, jobs, requests
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -126,9 +126,7 @@ def delete(
         raise _not_allowed(job, "delete")
     # The foreign keys delete its chunks and journal. Requests stay.
     connection.execute(delete_from(jobs).where(jobs.c.id == job_id))
-    if job.attempt:
-        left = {"uid": job.uid, "job_id": job_id, "plan": job.plan, "time": now}
-        connection.execute(insert(discards), left)
+    leftovers.note(connection, job, now, deleted=True)
     revision = changes.next_revision(connection)
     change = Change(
         revision=revision, kind=ChangeKind.DELETED, job=job, time=now, from_state=job.state, correlation=call
@@ -205,6 +203,8 @@ def _apply(
         correlation=job.correlation if call is None else call,
     )
     rows.save(connection, job, moved)
+    if moved.state is State.CANCELED:
+        leftovers.note(connection, moved, now, deleted=False)
     change = Change(
         revision=moved.revision,
         kind=ChangeKind.MOVED,

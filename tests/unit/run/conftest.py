@@ -80,6 +80,7 @@ class FakeTransfer(Transfer):
         self.steps: list[str] = []
         """What hooks, chunks and the end have done, in order."""
         self.discarded: list[str] = []
+        self.abandoned: list[str] = []
         self.counts = Counts(read=RECORDS, inserted=RECORDS)
 
     def ledger(self, job_uid: str) -> dict[int, Counts]:
@@ -157,6 +158,10 @@ class FakeTransfer(Transfer):
         self.steps.append("finish")
         self.finished += 1
         return ()
+
+    def abandon(self, job_uid: str, plan: Plan) -> None:
+        self._raise("abandon")
+        self.abandoned.append(job_uid)
 
     def discard(self, job_uid: str, plan: Plan) -> None:
         self._raise("discard")
@@ -345,7 +350,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         SqlHoldStore(database), notifier, directory=tmp_path, reserve=RESERVE, free=disk.free_at, refill=disk.refill
     )
     transfer, workers = FakeTransfer(), FakeWorkers()
-    cleanup = Cleanup(SqlDiscardStore(database), files, transfer=transfer, workers=cast("Workers", workers))
+    cleanup = Cleanup(
+        SqlDiscardStore(database),
+        files,
+        journal=store,
+        transfer=transfer,
+        workers=cast("Workers", workers),
+        notifier=notifier,
+    )
     watch = watch_of(store, notifier, rejects)
     yield Rig(store, transfer, workers, notifier, watch, rejects, disk_space, disk, cleanup, files)
     await store.close()

@@ -148,6 +148,7 @@ async def test_nothing_is_made_or_started_and_no_slot_is_given_meanwhile(rig: Ri
         notifier=rig.notifier,
         watch=rig.watch,
         disk_space=rig.disk_space,
+        rested=rig.cleanup.wake,
     )
     scheduling = asyncio.create_task(scheduler.run())
     await rig.command(job.id, Event.PAUSE)

@@ -35,6 +35,7 @@ async def scheduler(rig: Rig) -> AsyncIterator[Scheduler]:
         notifier=rig.notifier,
         watch=rig.watch,
         disk_space=rig.disk_space,
+        rested=rig.cleanup.wake,
     )
     task = asyncio.create_task(scheduler.run())
     yield scheduler

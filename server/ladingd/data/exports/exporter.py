@@ -202,13 +202,23 @@ class TableExport(TransferOf[ExportSpec, ExportPlan]):
             source.end_sessions(job_uid, ledger.attempt())
             return (Note(moments_seen(ledger)),)
 
+    def abandon(self, job_uid: str, plan: ExportPlan) -> None:
+        """Remove the parts and the draft. The entries of the chunks stay."""
+        ledger = self._ledger(job_uid)
+        with ledger.locked():
+            ledger.remove_parts()
+            self._clear_destination(job_uid, plan)
+
     def discard(self, job_uid: str, plan: ExportPlan) -> None:
         """Remove the parts and the draft."""
         with self._ledger(job_uid).locked():
             self.work_dir.forget(job_uid)
-            destination = Destination.find(self.roots, self.own_files, plan, job_uid)
-            if destination is not None:
-                destination.clear()
+            self._clear_destination(job_uid, plan)
+
+    def _clear_destination(self, job_uid: str, plan: ExportPlan) -> None:
+        destination = Destination.find(self.roots, self.own_files, plan, job_uid)
+        if destination is not None:
+            destination.clear()
 
     def _source(self, plan: ExportPlan) -> RowSource:
         connection = find_connection(self.connections, plan.source.connection, "source.connection")

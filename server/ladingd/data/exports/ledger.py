@@ -135,6 +135,12 @@ class Ledger:
         for draft in self._parts.glob(".*"):
             draft.unlink()
 
+    def remove_parts(self) -> None:
+        """Remove all parts and drafts."""
+        self.remove_drafts()
+        for entry in self._parts.glob("*.json"):
+            self.part(int(entry.stem)).unlink(missing_ok=True)
+
     # Moments
 
     def moments(self, attempt: int | None = None) -> dict[int, Moment]:

@@ -291,10 +291,12 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         return (*notes, *([] if lines is None else [Note(_proof(part, chunks[-1], lines))]))
 
     def abandon(self, job_uid: str, plan: ImportPlan) -> None:
-        """Drop the staging and the spools."""
-        if plan.merge is not None:
-            self._target(plan.target.connection).end_merge(job_uid, plan)
-        self._remove_spools(job_uid, plan)
+        """Drop the staging and the spools. The spools are removed even if the target is unreachable."""
+        try:
+            if plan.merge is not None:
+                self._target(plan.target.connection).end_merge(job_uid, plan)
+        finally:
+            self._remove_spools(job_uid, plan)
 
     def _remove_spools(self, job_uid: str, plan: ImportPlan) -> None:
         for phase, file in enumerate(plan.files):

@@ -26,7 +26,6 @@ from ladingd.run.attempt.deadline import Deadline, Stop
 from ladingd.run.attempt.in_flight import InFlight
 from ladingd.run.attempt.outage import Outages
 from ladingd.run.attempt.reckoning import (
-    LEDGER_TIMEOUT,
     Reckoning,
     bill_notice,
     check_ledger,
@@ -37,7 +36,7 @@ from ladingd.run.attempt.reckoning import (
 )
 from ladingd.run.attempt.supply import Supply, phase_of
 from ladingd.run.recovery import STOPPED
-from ladingd.run.workers.calls import JobCalls, answer_within
+from ladingd.run.workers.calls import JobCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,8 +112,6 @@ class Execution:
                 event = await self._work()
                 if event is not Event.COMPLETE:
                     await self._reckon()
-                if event is Event.QUIESCENT and self._job.state is State.CANCELING:
-                    await self._clear()
                 resting = await self._rest(event)
         except asyncio.CancelledError:
             self._in_flight.give_up()
@@ -385,20 +382,6 @@ class Execution:
         if (doubtful or self._keeps_sessions()) and not await self._ask_ledger():
             return  # Left unsettled: the next start of the daemon asks the ledger.
         self._job = await self._reckoning.settle(self._job, total)
-
-    async def _clear(self) -> None:
-        """The job will not continue: remove what only that would need, if its target answers. Its deletion removes the
-        rest."""
-        if not self._begun or self._in_flight.abandoned or self._reckoning.tally.uncertain:
-            return
-        try:
-            async with answer_within(LEDGER_TIMEOUT):
-                await self._calls.call(self._transfer.abandon, self._job.uid, self._job.plan)
-        except ShuttingDown:
-            return
-        except LadingError as error:
-            message = f"what the job has staged stays until the job is deleted: {error.message}"
-            await self._note(Level.WARNING, "NOT_CLEARED", message)
 
     def _keeps_sessions(self) -> bool:
         """Whether the attempt is over and has left sessions in a database that answers."""

@@ -1,4 +1,4 @@
-"""Removes what deleted jobs left in targets and in the work directory, and retries until it is gone."""
+"""Removes what deleted and cancelled jobs left in targets and in the work directory, and retries until it is gone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ladingd.core.clock import utc_now
-from ladingd.core.errors import InvalidSpec, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.errors import InvalidSpec, JobNotFound, LadingError, ShuttingDown, TargetUnavailable
+from ladingd.core.job import Level
 from ladingd.run.workers.calls import JobCalls, answer_within
 
 if TYPE_CHECKING:
     from ladingd.core.maintenance import Discard, DiscardStore, JobFiles
-    from ladingd.core.ports import Transfer
+    from ladingd.core.ports import JournalStore, Transfer
+    from ladingd.run.watch.notifier import Notifier
     from ladingd.run.workers.pool import Workers
 
 EVERY = 60.0
@@ -28,18 +30,30 @@ log = logging.getLogger(__name__)
 
 
 class Cleanup:
-    """Discards deleted jobs. The transaction that deletes a job notes the discard, so a crash leaves nothing behind.
+    """Discards deleted and cancelled jobs. The transaction that deletes or cancels a job notes the discard, so a crash
+    leaves nothing behind.
 
     ``workers`` are not those of chunks: a target that does not answer must not keep jobs waiting.
     """
 
-    def __init__(self, store: DiscardStore, files: JobFiles, *, transfer: Transfer, workers: Workers) -> None:
+    def __init__(
+        self,
+        store: DiscardStore,
+        files: JobFiles,
+        *,
+        journal: JournalStore,
+        transfer: Transfer,
+        workers: Workers,
+        notifier: Notifier,
+    ) -> None:
         self._store = store
         self._files = files
+        self._journal = journal
+        self._notifier = notifier
         self._transfer = transfer
         self._workers = workers
         self._told: set[str] = set()
-        """The uids of jobs that, according to the log, cannot be discarded now."""
+        """The uids of jobs that, according to the log or their journal, cannot be discarded now."""
         self._bare: set[str] = set()
         """The uids of jobs whose files are removed, but whose target is away."""
         self._woken = asyncio.Event()
@@ -77,44 +91,60 @@ class Cleanup:
 
         An unreachable connection is tried once, not once for each job. The files of its jobs are removed nevertheless.
         """
-        away: set[str] = set()
+        away: dict[str | None, LadingError] = {}
         for discard in await self._store.pending():
             # An export leaves nothing in its database.
             connection = discard.plan.target.connection if discard.plan.kind == "import" else None
             try:
                 if connection in away:
-                    await self._forget_files(discard.uid)
+                    await self._postpone(discard, away[connection])
                 else:
                     await self.discard(discard)
             except ShuttingDown:
                 return
             except LadingError as error:
-                self._tell(discard, error)
+                await self._tell(discard, error)
                 # InvalidSpec: the daemon knows no such connection any more.
                 if connection is not None and isinstance(error, TargetUnavailable | InvalidSpec):
-                    away.add(connection)
-                    await self._forget_files(discard.uid)  # A worker that was killed has not done so.
+                    away[connection] = error
+                    await self._postpone(discard, error)  # A worker that was killed has not removed the files.
 
     async def discard(self, discard: Discard) -> None:
         """Remove everything that one job left. Raises LadingError if that is not possible now."""
         async with answer_within(TIMEOUT):
             calls = JobCalls(workers=self._workers, job_id=discard.job_id)
-            await calls.call(self._transfer.discard, discard.uid, discard.plan)
-        await self._store.done(discard.uid)
+            remove = self._transfer.discard if discard.deleted else self._transfer.abandon
+            await calls.call(remove, discard.uid, discard.plan)
+        await self._store.done(discard)
+        if discard.uid in self._told and not discard.deleted:
+            await self._note(discard, Level.INFO, "CLEARED", "what the job had staged is removed now")
         self._told.discard(discard.uid)
         self._bare.discard(discard.uid)
 
-    async def _forget_files(self, uid: str) -> None:
-        if uid in self._bare:
-            return
-        try:
-            await self._files.forget(uid)
-        except LadingError as error:
-            log.warning("%s", error.message)
-        else:
-            self._bare.add(uid)
+    async def _postpone(self, discard: Discard, error: LadingError) -> None:
+        """Do what can be done while the target is away. One line in the log is enough for all deleted jobs, but each
+        journal has its own."""
+        if not discard.deleted:
+            await self._tell(discard, error)
+        elif discard.uid not in self._bare:
+            try:
+                await self._files.forget(discard.uid)
+            except LadingError as unable:
+                log.warning("%s", unable.message)
+            else:
+                self._bare.add(discard.uid)
 
-    def _tell(self, discard: Discard, error: LadingError) -> None:
-        if discard.uid not in self._told:
-            self._told.add(discard.uid)
+    async def _tell(self, discard: Discard, error: LadingError) -> None:
+        if discard.uid in self._told:
+            return
+        self._told.add(discard.uid)
+        if discard.deleted:
             log.warning("jobs/%s is deleted, but what it left cannot be removed yet: %s", discard.job_id, error.message)
+        else:
+            message = f"what the job has staged cannot be removed yet, and is tried again every minute: {error.message}"
+            await self._note(discard, Level.WARNING, "NOT_CLEARED", message)
+
+    async def _note(self, discard: Discard, level: Level, code: str, message: str) -> None:
+        with suppress(JobNotFound):  # Deleted meanwhile.
+            await self._journal.write_journal(discard.job_id, level, code, message)
+            self._notifier.notify(discard.job_id)

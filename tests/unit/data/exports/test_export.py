@@ -261,6 +261,21 @@ def test_a_claimed_name_is_still_ours_after_a_crash(yard: Yard, monkeypatch: pyt
             assert target.read_text() == "a\n"
 
 
+def test_a_cancelled_export_leaves_its_ledger_only(yard: Yard) -> None:
+    yard.sql("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    yard.sql("INSERT INTO t VALUES (1), (2), (3)")
+    plan = yard.plan_export(chunk_keys=1)
+    assert plan.keeps_work
+    yard.transfer.begin("job", 1, plan)
+    for chunk in yard.chunks(plan)[1:]:  # Their parts wait for the first.
+        yard.transfer.process("job", 1, plan, chunk)
+    for _ in range(2):
+        yard.transfer.abandon("job", plan)
+    assert [one.ordinal for one in yard.transfer.committed("job", 2, plan)] == [1, 2]
+    assert not list(yard.work_dir.job("job").rglob("*.csv"))
+    assert not [path.name for path in yard.directory.iterdir() if "out.csv" in path.name]
+
+
 def test_discard_where_the_directory_of_the_destination_is_gone(yard: Yard) -> None:
     (yard.directory / "sub").mkdir()
     yard.sql("CREATE TABLE t (a)")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from ladingd.core.errors import DestinationRefused, InvalidSpec, LadingError, TargetUnavailable
+from ladingd.core.plan import Merge
+from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.core.state import Event
 from ladingd.run.control import Control
 from ladingd.run.upkeep import cleanup as discards_module
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from tests.unit.run.conftest import Rig
 
 pytestmark = pytest.mark.timeout(30)
+
+MERGE = Merge(operation=Operation.DELETE, key=("id",), doubles=Doubles.UPDATE, duplicates=Duplicates.UPDATE)
 
 
 async def ended(rig: Rig, chunks: int = 1) -> Job:
@@ -147,4 +151,74 @@ async def test_it_looks_at_once_when_it_is_woken(rig: Rig) -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+    assert rig.transfer.discarded == [job.uid]
+
+
+async def cancelled(rig: Rig, chunks: int = 1) -> Job:
+    """A job that was cancelled while it was paused, and that has staged records."""
+    job = await rig.queued(chunks, merge=MERGE)
+    for event in (Event.SLOT_FREE, Event.PAUSE, Event.QUIESCENT):
+        await rig.store.move(job.id, event)
+    await control_of(rig).command(job.id, Event.CANCEL)
+    return job
+
+
+async def test_a_job_that_is_cancelled_at_rest_leaves_nothing_staged(rig: Rig) -> None:
+    running = asyncio.create_task(rig.cleanup.run())
+    await asyncio.sleep(0)
+    job = await cancelled(rig)
+
+    async def done() -> bool:
+        return not await pending(rig)
+
+    await until_async(done, "it is cleared away")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert (rig.transfer.abandoned, rig.transfer.discarded) == ([job.uid], [])
+    assert "NOT_CLEARED" not in await rig.codes(job.id)
+
+
+@pytest.mark.parametrize("rest", [Event.QUIESCENT, Event.SHUTDOWN, Event.ORPHAN])
+async def test_a_job_that_is_cancelled_at_work_leaves_nothing_staged(rig: Rig, rest: Event) -> None:
+    job = await rig.queued(1, merge=MERGE)
+    await rig.store.move(job.id, Event.SLOT_FREE)
+    await rig.command(job.id, Event.CANCEL)
+    assert await pending(rig) == []
+    await rig.store.move(job.id, rest)
+    await rig.cleanup.clear()
+    assert rig.transfer.abandoned == [job.uid]
+
+
+async def test_a_cancelled_job_without_staging_is_left_alone(rig: Rig) -> None:
+    job = await rig.queued(1)
+    await rig.store.move(job.id, Event.SLOT_FREE)
+    await rig.store.move(job.id, Event.SHUTDOWN)
+    await control_of(rig).command(job.id, Event.CANCEL)
+    assert await pending(rig) == []
+
+
+async def test_the_journal_of_a_cancelled_job_says_when_its_target_is_away(rig: Rig) -> None:
+    jobs = [await cancelled(rig, chunks) for chunks in (1, 2)]
+    rig.files.there = {job.uid: 1 for job in jobs}
+    rig.transfer.errors["abandon"] = [TargetUnavailable("away")] * 2
+    await rig.cleanup.clear()
+    await rig.cleanup.clear()
+    assert rig.files.there.keys() == {job.uid for job in jobs}, "its rejects stay"
+    assert [(await rig.codes(job.id)).count("NOT_CLEARED") for job in jobs] == [1, 1]
+    await rig.cleanup.clear()
+    assert rig.transfer.abandoned == [job.uid for job in jobs]
+    assert [(await rig.codes(job.id))[-1] for job in jobs] == ["CLEARED"] * 2
+
+
+async def test_a_deletion_takes_the_place_of_a_cancel(rig: Rig) -> None:
+    job = await cancelled(rig)
+    rig.workers.hold("abandon")
+    clearing = asyncio.create_task(rig.cleanup.clear())
+    await rig.workers.reached["abandon"].wait()
+    await rig.store.delete(job.id)
+    rig.workers.gates["abandon"].set()
+    await clearing
+    assert await pending(rig) == [job.id], "the deletion is still to be carried out"
+    await rig.cleanup.clear()
     assert rig.transfer.discarded == [job.uid]

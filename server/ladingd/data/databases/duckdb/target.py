@@ -208,6 +208,8 @@ class DuckdbTarget(Target):
             self._ledger(database).check_attempt(job_uid, attempt)
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        if not self._exists():
+            return
         with self._connected() as database:
             database.begin()
             self._staging(database, job_uid).drop()

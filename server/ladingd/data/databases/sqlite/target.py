@@ -225,6 +225,8 @@ class SqliteTarget(Target):
             database.commit()
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
+        if not self._exists():
+            return
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             Staging(session=database, job_uid=job_uid).drop()
