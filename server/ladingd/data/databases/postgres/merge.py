@@ -23,7 +23,7 @@ from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import read_constraints
-from ladingd.data.databases.postgres.merge_key import TRUE, Key, check_unique, given
+from ladingd.data.databases.postgres.merge_key import TRUE, Key, check_unique, check_visible, given
 from ladingd.data.databases.postgres.merge_writing import MergeWriting, Skipped
 from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_record, code, columns_of
 from ladingd.data.databases.postgres.sequences import move_past_staged
@@ -122,6 +122,7 @@ class SliceMerge:
         key, merge = Key.first(self.merge), self.merge
         if merge.replace or not self.indexed:
             session.run(sql.SQL(_LOCK).format(table=self.shape.identifier))
+        check_visible(session, self.shape, merge, guarded=self.indexed)
         if not self.indexed:
             check_unique(session, self.shape, merge)
         staged = 0

@@ -60,6 +60,19 @@ class Key:
         return f"({', '.join(self.columns)}) = ({', '.join(value or '' for value in values)})"
 
 
+def check_visible(session: Session, shape: TableShape, merge: Merge, *, guarded: bool) -> None:
+    """Check that no policy hides rows that only a look at all rows can protect. ``guarded``: unique indexes, which know
+    hidden rows, protect the keys. Raises TargetRefused."""
+    if not shape.policed:
+        return
+    who = f"row-level security may hide rows of table {shape.name} from the account {session.user}"
+    advice = "use a connection whose account sees all rows (ALTER ROLE … BYPASSRLS)"
+    if merge.replace:
+        raise TargetRefused(f"{who}, and they would stay beside the new ones: {advice}, or import with a key only")
+    if not guarded:
+        raise TargetRefused(f"{who}, and no unique index guards the key: {advice}, or create one")
+
+
 def check_unique(session: Session, shape: TableShape, merge: Merge) -> None:
     """Check that no two rows of the table have the same key. Raises TargetRefused, with an example."""
     for columns in filter(None, (merge.key, merge.second_key)):

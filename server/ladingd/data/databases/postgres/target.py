@@ -28,7 +28,7 @@ from ladingd.data.databases.postgres.hooks import PostgresHook
 from ladingd.data.databases.postgres.key_locks import RECENT, InFlight
 from ladingd.data.databases.postgres.key_order import in_key_order
 from ladingd.data.databases.postgres.ledger import DDL_LOCK, Ledger
-from ladingd.data.databases.postgres.merge_key import check_unique
+from ladingd.data.databases.postgres.merge_key import check_unique, check_visible
 from ladingd.data.databases.postgres.recognition import check_unlogged, gone, keep, recognise
 from ladingd.data.databases.postgres.sequences import ColumnSequence, column_sequences, immovable
 from ladingd.data.databases.postgres.session import Address, Session, connected
@@ -244,15 +244,14 @@ class PostgresTarget(Target):
         with connected(self.address, brief=True, table=_identifier(plan.target)) as session:
             shape, merge = _shape(session, plan.target), plan.merge
             _check_changes(session, shape, plan)
-            if merge is not None and not is_guarded(session, shape, merge):
-                if shape.policed:
-                    raise InvalidSpec(
-                        _KEY, f"a policy may hide rows of table {shape.name}, and no unique index guards the key"
-                    )
+            if merge is not None:
+                guarded = is_guarded(session, shape, merge)
                 try:
-                    check_unique(session, shape, merge)
+                    check_visible(session, shape, merge, guarded=guarded)
+                    if not guarded:
+                        check_unique(session, shape, merge)
                 except TargetRefused as refused:
-                    raise InvalidSpec(_KEY, refused.message) from refused
+                    raise InvalidSpec("replace" if merge.replace else _KEY, refused.message) from refused
             self._ledger(session).create()  # Rolled back at the end.
             if not session.rows(_MAY_STAGE, (self.ledger_schema,))[0][0]:
                 raise InvalidSpec("target.connection", forbidden(session, self.ledger_schema))

@@ -250,6 +250,38 @@ def test_a_policy_that_hides_rows_leaves_rejects(quay: Quay, merge: Merging) -> 
         quay.sql("DROP OWNED BY crew CASCADE; DROP ROLE crew")
 
 
+@pytest.mark.parametrize("wanted", [Reconciliation(), UPSERT])
+def test_a_replacement_is_refused_if_a_policy_may_hide_rows(
+    quay: Quay, merge: Merging, monkeypatch: pytest.MonkeyPatch, wanted: Reconciliation
+) -> None:
+    quay.sql("CREATE TABLE t (id int, owner text); CREATE UNIQUE INDEX ON t (id)")
+    quay.sql("INSERT INTO t VALUES (1, 'crew'), (2, 'captain')")
+    name = quay.sql("SELECT current_database()")[0][0]
+    quay.sql(f'CREATE ROLE crew LOGIN; GRANT ALL ON DATABASE "{name}" TO crew; GRANT ALL ON t TO crew')
+    url = quay.url.replace("postgres:", "crew:", 1)
+    police = "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON t USING (owner = current_user)"
+    begin = BulkTransfer.begin
+
+    def begin_and_police(*args: Any) -> Any:
+        committed = begin(*args)
+        quay.sql(police)
+        return committed
+
+    try:
+        monkeypatch.setattr(BulkTransfer, "begin", begin_and_police)
+        with pytest.raises(TargetRefused, match="may hide rows of table t from the account crew"):
+            merge("id,owner\n3,crew\n", wanted, url=url, replace=True)
+        monkeypatch.undo()
+        with pytest.raises(InvalidSpec, match="may hide rows of table t from the account crew") as refused:
+            merge("id,owner\n3,crew\n", wanted, url=url, replace=True)
+        assert refused.value.field == "replace"
+        assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, "crew"), (2, "captain")]
+        assert merge("id,owner\n3,crew\n", wanted, replace=True).numbers == {"inserted": 1}, "the owner sees all rows"
+    finally:
+        close_idle()
+        quay.sql("DROP OWNED BY crew CASCADE; DROP ROLE crew")
+
+
 def test_types_refuse_values_when_they_are_staged(quay: Quay, merge: Merging) -> None:
     quay.sql("CREATE TYPE mood AS ENUM ('sad', 'happy')")
     quay.sql("CREATE DOMAIN small AS int CHECK (VALUE < 10)")
