@@ -58,6 +58,9 @@ class Forkserver:
         if process.is_alive():
             self._kill()
             process.join()
+        with self._lock:
+            process.close()  # With the lock, because the start of another child looks at all children.
+            self._children -= 1
 
     def _end_later(self, seconds: float) -> threading.Timer:
         timer = threading.Timer(seconds, self._end_stuck, [self._starting])

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
@@ -205,8 +205,9 @@ class Workers:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
             worker.kill()
-            await asyncio.wait([asking])
-            asking.exception()  # The error is due to the kill.
+            await _finished(asking)  # An error is due to the kill.
+            # If the answer was faster than the kill, nobody else waits for the end of the process.
+            await _finished(loop.run_in_executor(None, worker.gone))
             raise
         finally:
             self._busy.discard(worker)
@@ -221,10 +222,12 @@ class Workers:
         due = time.monotonic() - after
         rested = [worker for worker in self._idle if worker.idle_since <= due]
         self._idle = [worker for worker in self._idle if worker.idle_since > due]
-        for worker in rested:
-            worker.kill()
-        for worker in rested:
-            await asyncio.to_thread(worker.gone)
+        ending = asyncio.get_running_loop().run_in_executor(None, _end, rested)
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await _finished(ending)
+            raise
         return not (self._busy or self._idle)
 
     def drain(self) -> None:
@@ -237,12 +240,30 @@ class Workers:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.wait([self._warming])
-        for worker in [*self._busy, *self._idle]:
+        for worker in self._busy:
             worker.kill()
-        for worker in self._idle:
-            await asyncio.to_thread(worker.gone)
-        self._idle.clear()
+        async with AsyncExitStack() as places:
+            # A call gives its place back when its process is gone or idle.
+            for _ in range(self.size):
+                await places.enter_async_context(self._free)
+            await asyncio.to_thread(_end, self._idle)
+            self._idle.clear()
         await asyncio.to_thread(self._threads.shutdown)
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.gone()
+
+
+async def _finished(future: asyncio.Future[Any]) -> None:
+    """Wait for a future, even if the task is cancelled again meanwhile. The caller is about to raise CancelledError."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    future.exception()
 
 
 class Worker:
@@ -336,13 +357,12 @@ class Worker:
         if self._connection is None:
             return
         connection.wait([self._handle])
-        FORKSERVER.reap(self._process)
         with self._lock:
-            self._process.close()
             self._connection.close()
             self._connection = None
             os.close(self._handle)
-            FORKSERVER.gone()
+        # Without the lock: it may wait for the start of another process, and ``kill`` must not wait for that.
+        FORKSERVER.reap(self._process)
 
 
 def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:

@@ -7,9 +7,10 @@ import errno
 import logging
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,12 +18,12 @@ from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
 from ladingd.core.origin import Origin, current, working_for
 from ladingd.core.report import Report, report
 from ladingd.run.workers.forkserver import FORKSERVER
-from ladingd.run.workers.pool import Unreadable, Workers
+from ladingd.run.workers.pool import Unreadable, Worker, Workers
 from tests.harness.daemon import lives
 from tests.harness.waiting import until, until_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 @pytest.fixture
@@ -47,10 +48,13 @@ def die(path: str, times: int) -> str:
 
 
 def linger(path: str, seconds: float = 60.0) -> None:
+    """Write the number of this process, then sleep until the file is removed."""
     written = Path(path).with_suffix(".new")
     written.write_text(str(os.getpid()))
     written.rename(path)
-    time.sleep(seconds)
+    deadline = time.monotonic() + seconds
+    while Path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 async def test_errors_of_the_domain_arrive_whole(workers: Workers) -> None:
@@ -109,6 +113,54 @@ async def test_a_cancelled_call_kills_its_worker_and_no_other(workers: Workers, 
         await call
     assert not process.exists()
     assert await neighbour == "call 1"
+
+
+async def test_a_process_is_gone_though_its_answer_was_faster_than_the_cancellation(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, parent = await workers.call(os.getpid), await workers.call(os.getppid)
+    answered = threading.Event()
+    ask = Worker.ask
+
+    def asked(worker: Worker, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
+        answer = ask(worker, task, hear)
+        answered.set()
+        return answer
+
+    monkeypatch.setattr(Worker, "ask", asked)
+    call = asyncio.create_task(workers.call(os.getpid))
+    await asyncio.sleep(0)
+    assert answered.wait(20)  # The loop has not seen the answer yet.
+    call.cancel()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not lives(worker)
+    FORKSERVER.end()
+    assert not lives(parent), "it has no child any more"
+
+
+async def test_close_leaves_no_call_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+
+    def start(process: object) -> None:
+        tries.append(process)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    workers = Workers(2)
+    mark = tmp_path / "mark"
+    try:
+        working = asyncio.create_task(workers.call(linger, str(mark)))
+        await asyncio.to_thread(until, mark.exists, "a process works")
+        monkeypatch.setattr(FORKSERVER, "start", start)
+        pausing = asyncio.create_task(workers.call(os.getpid))
+        await asyncio.to_thread(until, lambda: tries, "the start of another one fails")
+        waiting = asyncio.create_task(workers.call(os.getpid))
+        await asyncio.sleep(0)
+    finally:
+        await workers.close()
+    assert [type(call.exception()) for call in (working, pausing, waiting)] == [ShuttingDown] * 3
+    assert (workers.idle, workers.busy) == (0, 0)
 
 
 async def test_an_idle_worker_that_is_killed_is_replaced(workers: Workers, tmp_path: Path) -> None:
@@ -259,11 +311,13 @@ async def test_idle_processes_end_and_come_back(workers: Workers) -> None:
 async def test_an_idle_process_stays_while_another_one_works(workers: Workers, tmp_path: Path) -> None:
     """It may hold the snapshot that other workers read."""
     pids = {await workers.call(os.getpid)}
-    first = asyncio.create_task(workers.call(linger, str(tmp_path / "pid"), 0.3))
-    await asyncio.to_thread(until, (tmp_path / "pid").exists, "a process works")
+    mark = tmp_path / "pid"
+    first = asyncio.create_task(workers.call(linger, str(mark)))
+    await asyncio.to_thread(until, mark.exists, "a process works")
     pids.add(await workers.call(os.getpid))
     assert not await workers.rest(0.0)
     assert workers.idle == 1
+    mark.unlink()
     await first
     assert all(lives(pid) for pid in pids)
     assert await workers.rest(0.0)
@@ -282,11 +336,13 @@ async def test_what_they_are_forked_from_ends_with_the_last_of_them(workers: Wor
 async def test_a_call_that_waits_is_not_begun_any_more(tmp_path: Path) -> None:
     workers = Workers(1)
     try:
-        first = asyncio.create_task(workers.call(linger, str(tmp_path / "pid"), 0.2))
-        await asyncio.to_thread(until, (tmp_path / "pid").exists, "the first call runs")
+        mark = tmp_path / "pid"
+        first = asyncio.create_task(workers.call(linger, str(mark)))
+        await asyncio.to_thread(until, mark.exists, "the first call runs")
         second = asyncio.create_task(workers.call(os.getpid))
         await asyncio.sleep(0)
         workers.drain()
+        mark.unlink()
         await first
         with pytest.raises(ShuttingDown):
             await second
