@@ -3,63 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import errno
-import gc
 import logging
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from functools import lru_cache
-from multiprocessing import connection
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ladingd.core.errors import ShuttingDown, WorkerLost
-from ladingd.core.origin import current, working_for
-from ladingd.core.report import Report, heard_by
-from ladingd.run.workers import program
+from ladingd.core.origin import current
 from ladingd.run.workers.forkserver import FORKSERVER
+from ladingd.run.workers.worker import DiedIdle, NotStarted, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from multiprocessing.connection import Connection
+
+    from ladingd.core.report import Report
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-NICENESS = 4
-# See mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-REPORTS = 5
-"""The most progress reports of a call per second."""
 TRIES = 3
 """How often a call is tried in total if its worker dies."""
-READY_SECONDS = 60.0
-"""Seconds that a process may take from its start until it is ready."""
 PAUSE = 0.5
 """Seconds until the next attempt to start a process."""
 MORE_MEMORY = "raise its limit (ulimit -v, or MemoryMax in the unit), or lower chunk_bytes of the job"
-MORE_FILES = "allow more open files: LimitNOFILE in the unit, or ulimit -n"
 
 log = logging.getLogger(__name__)
-
-
-class DiedIdle(Exception):
-    """The process had ended before the call, so the task is not the cause."""
-
-
-class NotStarted(Exception):
-    """No process could be started. The message says why."""
-
-
-class Unreadable(Exception):
-    """The answer of a worker cannot be unpickled: a defect."""
 
 
 def _to_nobody(_report: Report) -> None:
@@ -264,176 +234,6 @@ async def _finished(future: asyncio.Future[Any]) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.wait([future])
     future.exception()
-
-
-class Worker:
-    """One process, started at its first call. All methods except ``kill`` block."""
-
-    def __init__(self, prepare: Callable[[int], None]) -> None:
-        self._prepare = prepare
-        self.idle_since = 0.0
-        self._connection: Connection | None = None
-        self._killed = False
-        self._lock = threading.Lock()
-
-    def ask(self, task: bytes, hear: Callable[[Report], object]) -> tuple[bool, Any]:
-        """Run a task. Returns whether it returned or raised, and the result or error. ``hear`` is called with its
-        reports. Raises EOFError or OSError if the process dies during the task, DiedIdle if it was dead before,
-        NotStarted."""
-        # An idle process sends nothing, so readable data means its end.
-        if self._connection is not None and self._connection.poll():
-            self.kill()
-            self.gone()
-            raise DiedIdle
-        try:
-            pipe = self._connection or self._started()
-            pipe.send_bytes(task)
-            answer: tuple[bool, Any] | Report = pipe.recv()
-            while isinstance(answer, Report):
-                hear(answer)
-                answer = pipe.recv()
-        except BaseException as error:
-            self.kill()
-            self.gone()
-            if isinstance(error, EOFError | OSError | NotStarted):
-                raise
-            raise Unreadable(f"the answer of a worker cannot be read: {error!r}") from error
-        return answer
-
-    def _started(self) -> Connection:
-        if program.replaced():
-            raise NotStarted("another version of Lading was installed while this daemon runs; restart the daemon")
-        try:
-            return self._start()
-        except EOFError:
-            raise NotStarted("the process that starts them has ended; the machine may be out of memory") from None
-        except OSError as error:
-            advice = f"; {MORE_FILES}" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
-            raise NotStarted(f"{error.strerror or error}{advice}") from error
-
-    def _start(self) -> Connection:
-        context = multiprocessing.get_context("forkserver")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._prepare), daemon=True, name="lading-worker")
-        with theirs:
-            if self._killed:
-                ours.close()
-                raise EOFError
-            # Without the lock, because the first start loads the modules and ``kill`` must not wait for that.
-            try:
-                FORKSERVER.start(self._process)
-            except BaseException:
-                ours.close()
-                raise
-            with self._lock:
-                # Our own handle of the process: multiprocessing cannot end a process whose forkserver has died.
-                try:
-                    self._handle = os.pidfd_open(self._process.pid or 0)
-                except OSError:
-                    ours.close()  # This ends the process.
-                    FORKSERVER.gone()
-                    raise
-                self._connection = ours
-        if self._killed:
-            raise EOFError
-        # Python waits for ever for a thread that could not start for lack of memory, so a child may never get ready.
-        if not ours.poll(READY_SECONDS):
-            raise TimeoutError(f"it was not ready within {READY_SECONDS:g} s; the machine may be out of memory")
-        ours.recv()
-        return ours
-
-    def kill(self) -> None:
-        """Kill the process, or mark it to be killed as soon as it is started."""
-        with self._lock:
-            self._killed = True
-            if self._connection is not None:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-                return
-        FORKSERVER.hurry()
-
-    def gone(self) -> None:
-        """Wait until the killed process is gone."""
-        if self._connection is None:
-            return
-        connection.wait([self._handle])
-        with self._lock:
-            self._connection.close()
-            self._connection = None
-            os.close(self._handle)
-        # Without the lock: it may wait for the start of another process, and ``kill`` must not wait for that.
-        FORKSERVER.reap(self._process)
-
-
-def _serve(pipe: Connection, prepare: Callable[[int], None]) -> None:
-    """The main loop of a worker: handle calls one by one until the daemon is gone."""
-    # Only the daemon acts on signals to its process group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # A lower priority, so that the daemon answers calls although the workers use all processors.
-    os.nice(NICENESS)
-    _keep_memory()
-    gc.freeze()  # The modules stay: a collection would take 0.1 s to look at all of them.
-    threading.Thread(target=_die_with_daemon, daemon=True, name="die-with-daemon").start()
-    prepared = lru_cache(maxsize=1)(prepare)
-    pipe.send(None)  # Ready.
-    with heard_by(_Reporter(pipe)):
-        while True:
-            try:
-                task = pipe.recv_bytes()
-            except EOFError:
-                return
-            pipe.send(_answer(task, prepared))
-
-
-class _Reporter:
-    """Sends reports to the daemon, at most REPORTS per second."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
-        self._due = 0.0
-
-    def __call__(self, report: Report) -> None:
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + 1 / REPORTS
-            self._pipe.send(report)
-
-
-def _keep_memory() -> None:
-    """Keep the memory of one chunk for the next. If it were returned to the kernel, getting it back would cost 160,000
-    page faults for 2,000,000 records, a quarter of the worker's time."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # only glibc has it
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 48 << 20)
-
-
-def _answer(task: bytes, prepare: Callable[[int], None]) -> tuple[bool, Any]:
-    try:
-        function, args, kwargs, origin, level = ForkingPickler.loads(task)
-        prepare(level)
-        with working_for(origin):
-            return True, function(*args, **kwargs)
-    except BaseException as error:
-        # A traceback cannot be pickled, but a note with its text reaches the daemon's log. Libraries may raise errors
-        # that are not an Exception.
-        error.add_note(_traceback(error))
-        return False, error if isinstance(error, Exception) else RuntimeError(repr(error))
-
-
-def _traceback(error: BaseException) -> str:
-    import traceback
-
-    return "in a worker:\n" + "".join(traceback.format_exception(error))
-
-
-def _die_with_daemon() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def _nothing() -> None:

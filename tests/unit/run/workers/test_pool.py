@@ -18,7 +18,8 @@ from ladingd.core.errors import InvalidSpec, ShuttingDown, WorkerLost
 from ladingd.core.origin import Origin, current, working_for
 from ladingd.core.report import Report, report
 from ladingd.run.workers.forkserver import FORKSERVER
-from ladingd.run.workers.pool import Unreadable, Worker, Workers
+from ladingd.run.workers.pool import Workers
+from ladingd.run.workers.worker import Unreadable, Worker
 from tests.harness.daemon import lives
 from tests.harness.waiting import until, until_async
 
@@ -415,8 +416,8 @@ def never_get_ready(_pipe: object, _prepare: object) -> None:
 
 async def test_a_process_that_does_not_get_ready_is_given_up(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ladingd.run.workers.pool.PAUSE", 0.0)
-    monkeypatch.setattr("ladingd.run.workers.pool.READY_SECONDS", 0.1)
-    monkeypatch.setattr("ladingd.run.workers.pool._serve", never_get_ready)
+    monkeypatch.setattr("ladingd.run.workers.worker.READY_SECONDS", 0.1)
+    monkeypatch.setattr("ladingd.run.workers.worker.serve", never_get_ready)
     with pytest.raises(WorkerLost, match="no worker process can be started: it was not ready within"):
         await workers.call(os.getpid)
     assert (workers.busy, workers.idle) == (0, 0)
