@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -461,6 +462,43 @@ def test_a_cancelled_job_leaves_no_staging(port: Port) -> None:
     assert not [name for name in port.database.tables() if "stage" in name]
     assert not [*(port.directory / "work").rglob("content-*")]
     assert [one.ordinal for one in port.transfer.committed("job", 2, plan)] == [0]
+
+
+@pytest.mark.parametrize("change", ["append", "rewrite", "remove"])
+def test_a_file_that_changes_after_its_load_costs_only_the_text_of_rejects(port: Port, change: str) -> None:
+    port.database.sql(f"CREATE TABLE t (id {port.database.key}, n BIGINT)", "INSERT INTO t VALUES (1, 0)")
+    path = port.directory / "in.csv"
+    path.write_text("id,n\n" + "".join(f"{n},{n}\n" for n in range(1, 60)))
+    spec = ImportSpec(
+        files=(File(path="in.csv"),),
+        target=Table(connection="harbour", table="t"),
+        reconciliation=Reconciliation(operation=Operation.UPDATE, key=("id",)),
+        chunk_bytes=100,
+    )
+    plan: Any = port.transfer.plan(spec)
+    port.transfer.begin("job", 1, plan)
+    chunks = port.transfer.cut("job", plan, None, 100)
+    for chunk in chunks:
+        port.transfer.process("job", 1, plan, chunk)
+    port.transfer.advance("job", 1, plan, 1, chunks)
+    if change == "append":
+        path.write_text(path.read_text() + "60,60\n")
+    elif change == "rewrite":
+        path.write_text(path.read_text().replace("1", "3"))
+    else:
+        path.unlink()
+    (merge,) = port.transfer.cut("job", plan, chunks[-1], 1, 1)
+    counts = port.transfer.process("job", 1, plan, merge)
+    assert (counts.updated, counts.rejected) == (1, 58)
+    told = port.transfer.work_dir.rejects("job", merge.ordinal).read_text()
+    rejects = [json.loads(line) for line in told.splitlines()]
+    assert [(told["line"], told["record"]) for told in rejects] == [(n + 1, n) for n in range(2, 60)]
+    lost = [told for told in rejects if "the text of the record is lost" in told["message"]]
+    assert all("in.csv" in told["message"] and not told["raw"] for told in lost)
+    assert all(f"(id) = ({n}) is not in table t" in told["message"] for n, told in enumerate(rejects, 2))
+    assert all(told["raw"] == f"{n},{n}" for n, told in enumerate(rejects, 2) if told not in lost)
+    assert len(lost) == 58 if change == "remove" else (0 < len(lost) < 59) is (change == "rewrite")
+    port.transfer.finish("job", plan, [merge])
 
 
 def test_a_staging_that_is_gone_ends_the_job(port: Port) -> None:

@@ -10,16 +10,21 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import BillImbalance, InvalidSpec, SourceUnreadable, TargetRefused, TargetUnavailable
+from ladingd.core.errors import (
+    BillImbalance,
+    InvalidSpec,
+    SourceUnreadable,
+    TargetRefused,
+    TargetUnavailable,
+)
 from ladingd.core.job import Level, Note
-from ladingd.core.plan import UNKNOWN_END, Chunk, ImportPlan, Moment
+from ladingd.core.plan import Chunk, ImportPlan, Moment
 from ladingd.core.ports import TransferOf
 from ladingd.core.preview import Preview
 from ladingd.core.spec import ImportSpec, Table
 from ladingd.data.databases.connection import Connection, find_connection
 from ladingd.data.databases.hooks import Hook
 from ladingd.data.databases.registry import target_of
-from ladingd.data.databases.staging import by_chunk
 from ladingd.data.databases.target import ReadingsOutdated
 from ladingd.data.files import fingerprint
 from ladingd.data.files.content import ContentEnds, content_of
@@ -28,21 +33,18 @@ from ladingd.data.files.spooled import damage_of, make_spool, open_spool, remove
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.defaults import with_defaults
 from ladingd.data.imports.memory import memory_given_back
+from ladingd.data.imports.merge_rejects import MergeRejects, measured
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
 from ladingd.data.imports.provenance import filled
 from ladingd.data.imports.suggestion import described, suggestion
-from ladingd.data.mapping.batch import rejects_of
 from ladingd.data.mapping.compiled import CompiledMapping
-from ladingd.data.rejects.chunks import KeptChunks
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.casting import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Sequence
 
     from ladingd.core.bill import Counts
     from ladingd.core.plan import CommittedChunk
@@ -86,9 +88,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
             is_text, readings = format_of(part.file.layout).is_text, target.readings(part)
             content = content_of(source, part.file.content, is_text=is_text)
             try:
-                found = preview(content, _measured(part, content), readings, records)
+                found = preview(content, measured(part, content), readings, records)
             except ContentEnds:  # Now its end is known.
-                found = preview(content, _measured(part, content), readings, records)
+                found = preview(content, measured(part, content), readings, records)
         unused = suggestion(plan, target.table(spec.target))
         return replace(
             found,
@@ -160,7 +162,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """The end of the content of a file."""
         part = plan.part(phase)
         with self._content(job_uid, part, phase) as source:
-            return _measured(part, source).file.end
+            return measured(part, source).file.end
 
     def cut(
         self, job_uid: str, plan: ImportPlan, previous: Chunk | None, limit: int, phase: int = 0
@@ -173,7 +175,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         before = previous if previous is not None and previous.phase == phase else None
         earlier = _earlier_records(previous, phase)
         with self._content(job_uid, part, phase) as source:
-            chunks = format_of(part.file.layout).cut(source, _measured(part, source), before, limit)
+            chunks = format_of(part.file.layout).cut(source, measured(part, source), before, limit)
         cut = (
             replace(chunk, ordinal=ordinal, phase=phase, earlier_records=earlier)
             for ordinal, chunk in enumerate(chunks, next_ordinal)
@@ -193,14 +195,14 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Convert the chunk before the transaction begins, then commit it. Or merge a slice."""
         target = self._target(plan.target.connection)
         if plan.merges(chunk.phase):
-            keep_merged = partial(self._keep_merged, job_uid, plan, chunk)
+            keep_merged = partial(self._merge_rejects(job_uid, plan).write, chunk.ordinal)
             for _ in range(_TRIES):
                 with suppress(ReadingsOutdated):
                     return target.merge(job_uid, attempt, plan, chunk, keep_merged)
             raise _restless(plan)
         part = plan.part(chunk.phase)
         with self._content(job_uid, part, chunk.phase) as source:
-            piece = format_of(part.file.layout).read(source, _measured(part, source), chunk)
+            piece = format_of(part.file.layout).read(source, measured(part, source), chunk)
         for _ in range(_TRIES):
             readings = target.readings(part, (job_uid, attempt))
             own = readings[: len(part.mapped.columns)]
@@ -219,7 +221,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Complete a file, and prepare the next one or the merge."""
         notes = self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
         if plan.merge is not None:
-            self._origins(job_uid, phase - 1).keep(chunks)
+            self._merge_rejects(job_uid, plan).keep_chunks(phase - 1, chunks)
         if plan.merges(phase):
             self._target(plan.target.connection).begin_merge(job_uid, attempt, plan)
         else:
@@ -236,23 +238,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         self._remove_spools(job_uid, plan)
         return ()
 
-    def _keep_merged(self, job_uid: str, plan: ImportPlan, merged: Chunk, faults: Faults) -> None:
-        """Keep the rejects of a slice. Their records are read again from their files."""
-        write_rejects(self.work_dir.rejects(job_uid, merged.ordinal), json_lines(self._merged(job_uid, plan, faults)))
-
-    def _merged(self, job_uid: str, plan: ImportPlan, faults: Faults) -> Iterator[pa.RecordBatch]:
-        files = [self._origins(job_uid, phase) for phase in range(len(plan.files))]
-        for ordinal, rows, indexes in by_chunk(faults.indexes):
-            origin = next(found for origins in files if (found := origins.chunk(ordinal)) is not None)
-            part = plan.part(origin.phase)
-            with self._content(job_uid, part, origin.phase) as source:
-                if not part.file.content.spooled:
-                    fingerprint.check(source, part.file.fingerprint)
-                piece = format_of(part.file.layout).read(source, _measured(part, source), origin)
-            yield from rejects_of(part, origin, piece.origins, faults.taken(rows, indexes))
-
-    def _origins(self, job_uid: str, phase: int) -> KeptChunks:
-        return KeptChunks(path=self.work_dir.chunks(job_uid, phase))
+    def _merge_rejects(self, job_uid: str, plan: ImportPlan) -> MergeRejects:
+        content = partial(self._content, job_uid)
+        return MergeRejects(job_uid=job_uid, plan=plan, work_dir=self.work_dir, content=content)
 
     def _keep_rejects(self, job_uid: str, batch: Batch, faults: Faults) -> None:
         write_rejects(self.work_dir.rejects(job_uid, batch.chunk.ordinal), json_lines(batch.rejects(faults)))
@@ -275,7 +263,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         with self._original(part) as source, self._content(job_uid, part, phase) as content:
             fingerprint.check(source, part.file.fingerprint)
             _check_chunks(source, content, part, chunks)
-            form, whole = format_of(part.file.layout), _measured(part, content)
+            form, whole = format_of(part.file.layout), measured(part, content)
             unread = "" if part.window.is_open else _unread(content, whole, chunks)
             damage = form.damage(content, whole, chunks[-1]) if chunks and not unread else ""
             lines = form.lines(content, whole, chunks[-1]) if chunks and not unread else None
@@ -349,11 +337,6 @@ def _earlier_records(previous: Chunk | None, phase: int) -> int:
     return previous.earlier_records + previous.first_record - 1 + (previous.records or 0)
 
 
-def _measured(part: ImportPlan, content: Source) -> ImportPlan:
-    """The import of a file, with the end of its content, which is unknown before the file is spooled."""
-    return part.ending(content.size) if part.file.end == UNKNOWN_END else part
-
-
 def _unread(content: Source, part: ImportPlan, chunks: Sequence[Chunk]) -> str:
     """What of a file was not read because it is behind the window; empty: nothing."""
     if not format_of(part.file.layout).cut(content, part, chunks[-1] if chunks else None, 1):
@@ -376,7 +359,7 @@ def _proof(part: ImportPlan, last: Chunk, lines: int) -> str:
 
 
 def _check_chunks(source: Source, content: Source, part: ImportPlan, chunks: Sequence[Chunk]) -> None:
-    digest_of = partial(format_of(part.file.layout).digest, content, _measured(part, content))
+    digest_of = partial(format_of(part.file.layout).digest, content, measured(part, content))
     fingerprint.check_chunks(source, part.file.fingerprint, chunks, digest_of)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ladingd.core.job import Connector, RejectType
 
@@ -89,6 +90,12 @@ class Faults:
         """These faults, with other indexes."""
         columns = self.columns.take(pa.array(rows))
         return Faults(columns.set_column(0, _SCHEMA.field(0), pa.array(indexes, pa.int64())))
+
+    def told(self, more: str) -> Faults:
+        """These faults, with more in each message."""
+        place = _SCHEMA.get_field_index("message")
+        messages = pc.binary_join_element_wise(self.columns.column(place), more, "")
+        return Faults(self.columns.set_column(place, _SCHEMA.field(place), messages))
 
     def in_order(self) -> Faults:
         """The same faults in the order of their records."""

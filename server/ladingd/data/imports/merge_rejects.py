@@ -1,0 +1,80 @@
+"""The rejects of a merge. Its records are staged, so their text is read again from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ladingd.core.errors import SourceChanged, SourceUnreadable
+from ladingd.core.plan import UNKNOWN_END, ImportPlan
+from ladingd.data.databases.staging import by_chunk
+from ladingd.data.files import fingerprint
+from ladingd.data.files.digest import is_digest
+from ladingd.data.files.roots import Source
+from ladingd.data.formats.registry import format_of
+from ladingd.data.mapping.batch import rejects_of
+from ladingd.data.rejects.chunks import KeptChunks, LostOrigins
+from ladingd.data.rejects.lines import json_lines, write_rejects
+from ladingd.data.storage.work_dir import WorkDir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from ladingd.core.plan import Chunk
+    from ladingd.data.formats.format import Origins
+    from ladingd.data.rejects.fault import Faults
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeRejects:
+    """The rejects of the merge of one job."""
+
+    job_uid: str
+    plan: ImportPlan
+    work_dir: WorkDir
+    content: Callable[[ImportPlan, int], Source]
+    """Opens what the chunks of a file are cut from."""
+
+    def keep_chunks(self, phase: int, chunks: Sequence[Chunk]) -> None:
+        """Keep the chunks of a file durably: the merge may reject records of them."""
+        lines, part = None, self.plan.part(phase)
+        if chunks:
+            with self.content(part, phase) as source:
+                lines = format_of(part.file.layout).lines(source, measured(part, source), chunks[-1])
+        self._kept(phase).keep(chunks, lines)
+
+    def write(self, ordinal: int, faults: Faults) -> None:
+        """Write the rejects of a slice durably.
+
+        A file that has changed since it was loaded costs only the text of its rejects.
+        """
+        write_rejects(self.work_dir.rejects(self.job_uid, ordinal), json_lines(self._rejects(faults)))
+
+    def _rejects(self, faults: Faults) -> Iterator[pa.RecordBatch]:
+        files = [self._kept(phase) for phase in range(len(self.plan.files))]
+        for ordinal, rows, indexes in by_chunk(faults.indexes):
+            kept = next(found for chunks in files if (found := chunks.chunk(ordinal)) is not None)
+            part, found = self.plan.part(kept.chunk.phase), faults.taken(rows, indexes)
+            try:
+                origins = self._origins(part, kept.chunk)
+            except (SourceChanged, SourceUnreadable) as error:
+                origins = LostOrigins(kept)
+                found = found.told(f"; the text of the record is lost: {error.message}")
+            yield from rejects_of(part, kept.chunk, origins, found)
+
+    def _origins(self, part: ImportPlan, chunk: Chunk) -> Origins:
+        with self.content(part, chunk.phase) as source:
+            if not part.file.content.spooled and not is_digest(chunk.digest):
+                fingerprint.check(source, part.file.fingerprint)
+            return format_of(part.file.layout).read(source, measured(part, source), chunk).origins
+
+    def _kept(self, phase: int) -> KeptChunks:
+        return KeptChunks(path=self.work_dir.chunks(self.job_uid, phase))
+
+
+def measured(part: ImportPlan, content: Source) -> ImportPlan:
+    """The import of a file, with the end of its content, which is unknown before the file is spooled."""
+    return part.ending(content.size) if part.file.end == UNKNOWN_END else part
