@@ -184,6 +184,10 @@ class Format(ABC):
         """The outline with the columns and types of further records. Raises InvalidSpec if they cannot be columns."""
         return outline
 
+    def with_header(self, spec: ImportSpec) -> ImportSpec | None:
+        """The spec for a file whose first record is a header. None: the spec or the format decides on that."""
+        return None
+
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         """The spec with what was found in a file, for another file of the same job."""
         return spec

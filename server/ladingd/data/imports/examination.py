@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ladingd.core.errors import InvalidSpec
 from ladingd.core.plan import HEAD, UNKNOWN_END, ImportPlan, PlannedFile
 from ladingd.data.files import fingerprint
-from ladingd.data.files.content import ContentEnds, look
+from ladingd.data.files.content import ContentEnds, Look, look
 from ladingd.data.formats.format import Format, Outline
 from ladingd.data.formats.registry import contradiction, format_to_read
 from ladingd.data.imports.survey import surveyed
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ladingd.core.spec import File, ImportSpec
     from ladingd.data.databases.target import TargetTable
-    from ladingd.data.files.content import Look
     from ladingd.data.files.roots import Source
 
 
@@ -69,7 +68,8 @@ def examine(
     form.check(spec)
     found = found.checked(source, is_text=form.is_text)
     name = f"{source.path}/{member}" if member else source.path
-    outline, order = _outline_like(first, form, found, spec, column_limit, name, member)
+    look_at = _Look(form=form, found=found, column_limit=column_limit, known=_known_names(spec, table))
+    outline, order = _outline_like(first, look_at, spec, name, member)
     found = found.fit_for(outline.layout)
     outline = replace(outline, detected={**outline.detected, **found.detected})
     spooled = found.content.spooled
@@ -98,17 +98,18 @@ def examine(
 
 
 def _outline_like(
-    first: Examination | None, form: Format, found: Look, spec: ImportSpec, column_limit: int, name: str, member: str
+    first: Examination | None, look_at: _Look, spec: ImportSpec, name: str, member: str
 ) -> tuple[Outline, tuple[int, ...]]:
     """The outline of a file and the order of its columns. A file is read like the first one if it can be: a short file
     tells less about its layout."""
+    form = look_at.form
     if first is None:
-        return _outline(form, found, spec, column_limit), ()
+        return look_at.outline(spec), ()
     if form is first.form and first.outline.names:
-        outline = _outline(form, found, form.like(spec, first.outline), column_limit)
+        outline = look_at.outline(form.like(spec, first.outline))
         if (order := _order(first, outline, form)) is not None:
             return outline, order
-    outline = _outline(form, found, spec, column_limit)
+    outline = look_at.outline(spec)
     if (order := _order(first, outline, form)) is None:
         raise InvalidSpec(
             "member" if member else "files[0].path",
@@ -153,11 +154,31 @@ def _difference(known: Sequence[str], names: Sequence[str]) -> str:
 _LISTED = 5
 
 
-def _outline(form: Format, found: Look, spec: ImportSpec, column_limit: int) -> Outline:
-    try:
-        return form.outline(found.source, found.source.size, spec, column_limit)
-    except ContentEnds:  # Now the size is known.
-        return form.outline(found.source, found.source.size, spec, column_limit)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """A look at one file for its outline."""
+
+    form: Format
+    found: Look
+    column_limit: int
+    known: frozenset[str]
+    """The bare names of columns that the file may have; empty: nobody knows."""
+
+    def outline(self, spec: ImportSpec) -> Outline:
+        """A first record that consists of known names is a header, whatever they look like. Raises InvalidSpec."""
+        outline = self._outline(spec)
+        if outline.named or not outline.names or not self.known or (wanted := self.form.with_header(spec)) is None:
+            return outline
+        named = self._outline(wanted)
+        is_header = len(named.names) == len(outline.names) and self.known.issuperset(map(bare, named.names))
+        return named if is_header else outline
+
+    def _outline(self, spec: ImportSpec) -> Outline:
+        source = self.found.source
+        try:
+            return self.form.outline(source, source.size, spec, self.column_limit)
+        except ContentEnds:  # Now the size is known.
+            return self.form.outline(source, source.size, spec, self.column_limit)
 
 
 def _surveyed(
@@ -201,7 +222,11 @@ def _learn(
 def _learnable(spec: ImportSpec, table: TargetTable | None) -> frozenset[str] | None:
     """The bare names of the columns that an import can have: those of the table, and those that the spec names. None:
     it can have all."""
-    if table is None or spec.ignore_extra or spec.add_columns:
-        return None
+    return None if table is None or spec.ignore_extra or spec.add_columns else _known_names(spec, table)
+
+
+def _known_names(spec: ImportSpec, table: TargetTable | None) -> frozenset[str]:
+    """The bare names of the columns of the table, and of those that the spec names."""
+    columns = () if table is None else table.columns
     named = (*(wish.source for wish in spec.columns), *spec.ignored_columns)
-    return frozenset(map(bare, (*(column.name for column in table.columns), *named)))
+    return frozenset(map(bare, filter(None, (*(column.name for column in columns), *named))))

@@ -85,6 +85,10 @@ class Csv(Format):
             notes=(*notes, *head.notes),
         )
 
+    def with_header(self, spec: ImportSpec) -> ImportSpec | None:
+        decided = spec.csv.header is not Header.DEFAULT or spec.csv.header_lines
+        return None if decided else replace(spec, csv=replace(spec.csv, header=Header.PRESENT))
+
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         delimiter = outline.layout.details["delimiter"]
         csv = replace(

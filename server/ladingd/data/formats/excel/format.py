@@ -81,6 +81,11 @@ class Excel(Columnar):
             HEADER_LINES: str(spec.excel.header_lines or spec.csv.header_lines),
         }
 
+    def with_header(self, spec: ImportSpec) -> ImportSpec | None:
+        options = self.options(spec)
+        decided = Header(options["header"]) is not Header.DEFAULT or int(options[HEADER_LINES])
+        return None if decided else replace(spec, excel=replace(spec.excel, header=Header.PRESENT))
+
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         header = Header.PRESENT if outline.named else Header.ABSENT
         lines = int(outline.layout.details[HEADER_LINES])

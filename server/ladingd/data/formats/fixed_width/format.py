@@ -91,6 +91,11 @@ class FixedWidth(Format):
             notes=(*notes, *head.notes),
         )
 
+    def with_header(self, spec: ImportSpec) -> ImportSpec | None:
+        own = spec.fixed_width
+        decided = _options(spec).header is not Header.DEFAULT or wanted(own.widths).names
+        return None if decided else replace(spec, fixed_width=replace(own, header=Header.PRESENT))
+
     def like(self, spec: ImportSpec, outline: Outline) -> ImportSpec:
         if RULED in outline.layout.details:
             return spec
