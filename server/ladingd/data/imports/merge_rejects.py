@@ -57,13 +57,13 @@ class MergeRejects:
         files = [self._kept(phase) for phase in range(len(self.plan.files))]
         for ordinal, rows, indexes in by_chunk(faults.indexes):
             kept = next(found for chunks in files if (found := chunks.chunk(ordinal)) is not None)
-            part, found = self.plan.part(kept.chunk.phase), faults.taken(rows, indexes)
+            part, told = self.plan.part(kept.chunk.phase), faults.taken(rows, indexes)
             try:
                 origins = self._origins(part, kept.chunk)
             except (SourceChanged, SourceUnreadable) as error:
                 origins = LostOrigins(kept)
-                found = found.told(f"; the text of the record is lost: {error.message}")
-            yield from rejects_of(part, kept.chunk, origins, found)
+                told = told.extended(f"; the text of the record is lost: {error.message}")
+            yield from rejects_of(part, kept.chunk, origins, told)
 
     def _origins(self, part: ImportPlan, chunk: Chunk) -> Origins:
         with self.content(part, chunk.phase) as source:

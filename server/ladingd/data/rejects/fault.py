@@ -91,7 +91,7 @@ class Faults:
         columns = self.columns.take(pa.array(rows))
         return Faults(columns.set_column(0, _SCHEMA.field(0), pa.array(indexes, pa.int64())))
 
-    def told(self, more: str) -> Faults:
+    def extended(self, more: str) -> Faults:
         """These faults, with more in each message."""
         place = _SCHEMA.get_field_index("message")
         messages = pc.binary_join_element_wise(self.columns.column(place), more, "")
