@@ -217,6 +217,15 @@ class MergeWriting:
 def is_exact(shape: TableShape, name: str) -> bool:
     """Whether two values of a column are equal only if they are identical."""
     column = shape.column(name)
-    if column is None or column.collation or column.type.is_array:
-        return False
+    if column is None or column.collation or column.type.is_array or column.type.is_domain:
+        return False  # A domain may have a collation of its own.
     return column.type.base in _EXACT or (column.type.base == "numeric" and column.type.scale is not None)
+
+
+def distinguished(shape: TableShape, name: str, alias: str) -> sql.Composable:
+    """A column whose different values are counted. Texts that are equal only if they are identical need no collation,
+    which takes longer."""
+    column, value = shape.column(name), sql.Identifier(alias, name)
+    if column is not None and column.type.base in {"text", "varchar"} and is_exact(shape, name):
+        return sql.SQL('{} COLLATE "C"').format(value)
+    return value
