@@ -20,6 +20,7 @@ from tests.contract.test_targets import FIRST, JOB, Arm, Dock, Strike, dock, fai
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
 
 __all__ = ["dock", "strike"]
@@ -47,7 +48,11 @@ def merge(dock: Dock, plan: ImportPlan, attempt: int = 1, keep: Callable[[], Non
         dock.rejects[SLICE.ordinal] = list(faults)
         keep()
 
-    return dock.target.merge(JOB, attempt, plan, SLICE, keep_rejects)
+    return dock.target.merge(JOB, attempt, plan, SLICE, keep_rejects, nothing_is_lost)
+
+
+def nothing_is_lost(ordinal: int) -> Batch:
+    raise AssertionError(f"chunk {ordinal} is read again")
 
 
 def rows(dock: Dock) -> list[tuple[object, ...]]:

@@ -227,6 +227,12 @@ class Struck(Transaction):
         with self._moments("stage"):
             return self._transaction.stage(batch)
 
+    def lost(self, number: int) -> Sequence[int]:
+        return self._transaction.lost(number)
+
+    def stage_again(self, batch: Batch, number: int) -> None:
+        self._transaction.stage_again(batch, number)
+
     def merge(self, plan: ImportPlan, number: int) -> Merged:
         with self._moments("merge"):
             return self._transaction.merge(plan, number)

@@ -16,7 +16,7 @@ and replaces its rejects. If the outcome of the commit is unknown, the ledger de
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,14 @@ class Transaction(ABC):
     def stage(self, batch: Batch) -> Faults:
         """Add the records of a batch to the staging of the job. Returns a fault for each record that does not fit into
         the table's columns. Raises TargetChanged like ``insert``."""
+
+    def lost(self, number: int) -> Sequence[int]:
+        """The chunks whose records of a slice a crash of the database took out of the staging, in order."""
+        return ()
+
+    def stage_again(self, batch: Batch, number: int) -> None:
+        """Add the records of a lost chunk that are in a slice. Those that do not fit were rejected the first time."""
+        raise AssertionError("this staging loses nothing")
 
     @abstractmethod
     def merge(self, plan: ImportPlan, number: int) -> Merged:
@@ -217,8 +225,12 @@ class SliceCommit(ChunkCommit):
     in all of the job's sources, see `staging.places`."""
 
     plan: ImportPlan
+    read_again: Callable[[int], Batch]
+    """Reads a chunk that was staged."""
 
     def _write(self, transaction: Transaction) -> Counts:
+        for ordinal in transaction.lost(self.chunk.start):
+            transaction.stage_again(self.read_again(ordinal), self.chunk.start)
         merged = transaction.merge(self.plan, self.chunk.start)
         if not merged.counts.balances:
             raise BillImbalance(

@@ -180,11 +180,24 @@ class Target(ABC):
         """All records are staged: prepare the staging for the merge. May be repeated. Raises AttemptSuperseded."""
 
     def merge(
-        self, job_uid: str, attempt: int, plan: ImportPlan, chunk: Chunk, keep_rejects: Callable[[Faults], None]
+        self,
+        job_uid: str,
+        attempt: int,
+        plan: ImportPlan,
+        chunk: Chunk,
+        keep_rejects: Callable[[Faults], None],
+        read_again: Callable[[int], Batch],
     ) -> Counts:
         """Merge the slice that a chunk stands for, and commit it with its ledger entry, like ``write``. The indexes of
-        the faults are places, see `staging.places`."""
-        commit = SliceCommit(job_uid=job_uid, attempt=attempt, chunk=chunk, plan=plan, keep_rejects=keep_rejects)
+        the faults are places, see `staging.places`. ``read_again`` reads a chunk whose staged records are lost."""
+        commit = SliceCommit(
+            job_uid=job_uid,
+            attempt=attempt,
+            chunk=chunk,
+            plan=plan,
+            keep_rejects=keep_rejects,
+            read_again=read_again,
+        )
         with self.opening(job_uid, plan, chunk) as opening:
             return commit.run(opening)
 

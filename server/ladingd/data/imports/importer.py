@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ladingd.core.tables import Suggestion, TableDescription
     from ladingd.data.databases.target import Target
     from ladingd.data.files.roots import Source
+    from ladingd.data.formats.format import Piece
     from ladingd.data.mapping.batch import Batch
     from ladingd.data.rejects.fault import Faults
 
@@ -195,25 +196,35 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Convert the chunk before the transaction begins, then commit it. Or merge a slice."""
         target = self._target(plan.target.connection)
         if plan.merges(chunk.phase):
-            keep_merged = partial(self._merge_rejects(job_uid, plan).write, chunk.ordinal)
+            merge_rejects = self._merge_rejects(job_uid, plan)
+
+            def staged(ordinal: int) -> Batch:
+                origin, piece = merge_rejects.staged(ordinal)
+                return self._batch(job_uid, attempt, plan.part(origin.phase), origin, piece)
+
+            keep_merged = partial(merge_rejects.write, chunk.ordinal)
             for _ in range(_TRIES):
                 with suppress(ReadingsOutdated):
-                    return target.merge(job_uid, attempt, plan, chunk, keep_merged)
+                    return target.merge(job_uid, attempt, plan, chunk, keep_merged, staged)
             raise _restless(plan)
         part = plan.part(chunk.phase)
         with self._content(job_uid, part, chunk.phase) as source:
             piece = format_of(part.file.layout).read(source, measured(part, source), chunk)
         for _ in range(_TRIES):
-            readings = target.readings(part, (job_uid, attempt))
-            own = readings[: len(part.mapped.columns)]
-            kinds = tuple(f"{reading.kind} {reading.name}" for reading in own)
-            known = _known(job_uid, kinds, part.typed_null_words)
-            batch = filled(CompiledMapping.of(part.mapped, own, known).apply(piece, chunk), part, readings, job_uid)
-            batch = with_defaults(batch, target, readings)
+            batch = self._batch(job_uid, attempt, part, chunk, piece)
             keep = partial(self._keep_rejects, job_uid, batch)
             with suppress(ReadingsOutdated):
                 return target.write(job_uid, attempt, part, chunk, batch, keep)
         raise _restless(plan)
+
+    def _batch(self, job_uid: str, attempt: int, part: ImportPlan, chunk: Chunk, piece: Piece) -> Batch:
+        """The records of a chunk as the table wants them."""
+        target = self._target(part.target.connection)
+        readings = target.readings(part, (job_uid, attempt))
+        own = readings[: len(part.mapped.columns)]
+        known = _known(job_uid, tuple(f"{reading.kind} {reading.name}" for reading in own), part.typed_null_words)
+        batch = filled(CompiledMapping.of(part.mapped, own, known).apply(piece, chunk), part, readings, job_uid)
+        return with_defaults(batch, target, readings)
 
     def advance(
         self, job_uid: str, attempt: int, plan: ImportPlan, phase: int, chunks: Sequence[Chunk]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ladingd.core.errors import SourceChanged, SourceUnreadable
@@ -14,7 +15,7 @@ from ladingd.data.files.digest import is_digest
 from ladingd.data.files.roots import Source
 from ladingd.data.formats.registry import format_of
 from ladingd.data.mapping.batch import rejects_of
-from ladingd.data.rejects.chunks import KeptChunks, LostOrigins
+from ladingd.data.rejects.chunks import KeptChunk, KeptChunks, LostOrigins
 from ladingd.data.rejects.lines import json_lines, write_rejects
 from ladingd.data.storage.work_dir import WorkDir
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ladingd.core.plan import Chunk
-    from ladingd.data.formats.format import Origins
+    from ladingd.data.formats.format import Piece
     from ladingd.data.rejects.fault import Faults
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class MergeRejects:
     """The rejects of the merge of one job."""
 
@@ -54,22 +55,33 @@ class MergeRejects:
         write_rejects(self.work_dir.rejects(self.job_uid, ordinal), json_lines(self._rejects(faults)))
 
     def _rejects(self, faults: Faults) -> Iterator[pa.RecordBatch]:
-        files = [self._kept(phase) for phase in range(len(self.plan.files))]
         for ordinal, rows, indexes in by_chunk(faults.indexes):
-            kept = next(found for chunks in files if (found := chunks.chunk(ordinal)) is not None)
+            kept = self._chunk(ordinal)
             part, told = self.plan.part(kept.chunk.phase), faults.taken(rows, indexes)
             try:
-                origins = self._origins(part, kept.chunk)
+                origins = self._piece(part, kept.chunk).origins
             except (SourceChanged, SourceUnreadable) as error:
                 origins = LostOrigins(kept)
                 told = told.extended(f"; the text of the record is lost: {error.message}")
             yield from rejects_of(part, kept.chunk, origins, told)
 
-    def _origins(self, part: ImportPlan, chunk: Chunk) -> Origins:
+    def staged(self, ordinal: int) -> tuple[Chunk, Piece]:
+        """A staged chunk with its records. Raises SourceChanged."""
+        chunk = self._chunk(ordinal).chunk
+        return chunk, self._piece(self.plan.part(chunk.phase), chunk)
+
+    def _piece(self, part: ImportPlan, chunk: Chunk) -> Piece:
         with self.content(part, chunk.phase) as source:
             if not part.file.content.spooled and not is_digest(chunk.digest):
                 fingerprint.check(source, part.file.fingerprint)
-            return format_of(part.file.layout).read(source, measured(part, source), chunk).origins
+            return format_of(part.file.layout).read(source, measured(part, source), chunk)
+
+    def _chunk(self, ordinal: int) -> KeptChunk:
+        return next(found for chunks in self._files if (found := chunks.chunk(ordinal)) is not None)
+
+    @cached_property
+    def _files(self) -> Sequence[KeptChunks]:
+        return [self._kept(phase) for phase in range(len(self.plan.files))]
 
     def _kept(self, phase: int) -> KeptChunks:
         return KeptChunks(path=self.work_dir.chunks(self.job_uid, phase))

@@ -46,8 +46,8 @@ _MANY = 16
 """If more than one record of so many is refused, pieces of up to _SMALL records are tried record by record."""
 _SKIPPED = "the server skipped it without an error; a trigger, a rule or a policy may have done that"
 
-# The number of staged records, and of their keys. If the key is one column, sorting its values alone is quicker: those of
-# a file are often in order.
+# The number of staged records, and of their keys. If the key is one column, sorting its values alone is quicker: those
+# of a file are often in order.
 _COUNT_ONE = "SELECT count(*), count(DISTINCT {key}) FROM {stage} s WHERE {complete}"
 _COUNT = """
 SELECT coalesce(sum(number), 0)::bigint, count(*)

@@ -123,6 +123,14 @@ class PostgresTransaction(Transaction):
         faults = Faults.of(kept.faults[len(batch.faults) :])
         return faults + self.staging.append(kept, batch.plan.merge)
 
+    def lost(self, number: int) -> Sequence[int]:
+        return self.staging.lost(number)
+
+    def stage_again(self, batch: Batch, number: int) -> None:
+        if batch.plan.merge is None or self.refusing is None:
+            raise AssertionError("the batch is not for the staging")
+        self.staging.append(keepable(batch, self.refusing.encoding), batch.plan.merge, only=number)
+
     def merge(self, plan: ImportPlan, number: int) -> Merged:
         if plan.merge is None or self.refusing is None:
             raise AssertionError("the plan has no merge")
