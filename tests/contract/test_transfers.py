@@ -310,7 +310,7 @@ def merging(job: TestJob, transfer: BulkTransfer, monkeypatch: pytest.MonkeyPatc
     return Voyage(job=job, transfer=transfer, spec=spec, plan=transfer.plan(spec))
 
 
-@steps(lambda job: job.steps if job is MergeJob else ())
+@steps(lambda job: MergeJob.slice_steps if job is MergeJob else ())
 def test_a_slice_that_is_struck_at_any_moment_is_merged_once(merging: Voyage, strike: Arm, step: str) -> None:
     merging.begin()
     staged = merging.chunks()
