@@ -38,6 +38,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "postgres-violations": postgres.violations,
     "postgres-export": postgres.export,
     "postgres-upsert": merges.upsert,
+    "postgres-upsert-dlt": merges.upsert_beside_dlt,
     "postgres-replace": merges.replacement,
     "shapes": postgres.shapes,
     "postgres-refusals": refusals.postgres,

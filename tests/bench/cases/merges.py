@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import records
-from tests.bench.errors import expect
-from tests.bench.measure import in_turn
-from tests.bench.result import cost
+from tests.bench import dlt_upsert, records
+from tests.bench.errors import Missing, expect
+from tests.bench.measure import in_turn, wall
+from tests.bench.result import cost, speed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.bench.result import Figure
     from tests.bench.workbench import Run, Workbench
@@ -40,6 +41,35 @@ def upsert(bench: Workbench) -> Iterator[Figure]:
     bench.drop_tables()
     yield cost("postgres-upsert", ours, "psql: copy, INSERT … ON CONFLICT", theirs, goal=0.8, aim=0.65)
     yield cost("postgres-upsert: unchanged", same, "the same script", script_again, goal=0.4)
+
+
+def upsert_beside_dlt(bench: Workbench) -> Iterator[Figure]:
+    """Records of which half are in the table with another amount, compared with dlt. Whole commands."""
+    program = shutil.which("dlt")
+    if program is None:
+        raise Missing("dlt", "pip install 'dlt[postgres]' pyarrow into an environment of its own, and add it to PATH")
+    number, file = bench.records, bench.clean_file(bench.records)
+    state = bench.work / "dlt"
+    pipeline = [str(Path(program).with_name("python")), dlt_upsert.__file__, str(file), bench.postgres.url, str(state)]
+
+    def theirs() -> float:
+        shutil.rmtree(state, ignore_errors=True)
+        for schema in (dlt_upsert.SCHEMA, f"{dlt_upsert.SCHEMA}_staging"):
+            bench.postgres.ask(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        wall([*pipeline, "half"])
+        table = f"{dlt_upsert.SCHEMA}.{dlt_upsert.TABLE}"
+        expect("rows that dlt found", bench.postgres.count(table), number // 2)
+        bench.postgres.ask(f"VACUUM ANALYZE {table}")
+        bench.postgres.checkpoint()
+        seconds = wall(pipeline)[0]
+        total = "SELECT count(*), sum(amount) FROM"
+        expect("rows that dlt wrote", bench.postgres.ask(f"{total} {table}"), bench.postgres.ask(f"{total} ours"))
+        return seconds
+
+    with bench.serving():
+        ours, others = in_turn(bench.rounds, lambda: _merged(bench, file, anew=True).seconds, theirs)
+    bench.drop_tables()
+    yield speed("postgres-upsert-dlt", ours, "dlt, merge by upsert, Arrow and COPY", others, goal=2, aim=4)
 
 
 def replacement(bench: Workbench) -> Iterator[Figure]:
