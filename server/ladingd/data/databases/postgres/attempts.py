@@ -157,7 +157,7 @@ BEGIN
     END LOOP;
 END
 """
-_CHECK = "IF left(SQLSTATE, 2) <> ALL ({classes}) AND SQLSTATE <> ALL ({states}) THEN RAISE; END IF;"
+CHECK = "IF left(SQLSTATE, 2) <> ALL ({classes}) AND SQLSTATE <> ALL ({states}) THEN RAISE; END IF;"
 _DIAGNOSE = """{check}
 GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
     blamed = COLUMN_NAME, breached = CONSTRAINT_NAME;
@@ -189,7 +189,7 @@ _FOUND = """
 SELECT array_agg(tried), state, message, detail, blamed, breached FROM {function}(%s)
 GROUP BY state, message, detail, blamed, breached
 """
-_UNTOLD = "LD001"
+UNTOLD = "LD001"
 """Our own SQLSTATE for a piece of which a trigger skipped unknown records."""
 _INHERITED = """
 SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(inhrelid)), 0)::bigint FROM pg_inherits WHERE inhparent = %s
@@ -243,10 +243,17 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def blamed_states(shape: TableShape) -> tuple[list[str], list[str]]:
+    """The classes of errors that a record causes, and single states of other classes."""
+    policy = [POLICY] if shape.policed else []
+    classes = [state for state in BLAMED if len(state) == _CLASS]
+    return classes, [state for state in (*BLAMED, *policy) if len(state) > _CLASS]
+
+
 @lru_cache(maxsize=16)
 def _body(shape: TableShape, columns: Sequence[PgColumn], stage: str) -> str:
     """The body of the function. Composing it takes a millisecond."""
-    policy = [POLICY] if shape.policed else []
+    classes, states = blamed_states(shape)
     words: dict[str, sql.Composable] = {
         "table": shape.identifier,
         "oid": sql.Literal(shape.oid),
@@ -258,16 +265,16 @@ def _body(shape: TableShape, columns: Sequence[PgColumn], stage: str) -> str:
         "row": ROW,
         # A trigger may have deferred constraints again.
         "settle": sql.SQL("SET CONSTRAINTS ALL IMMEDIATE;" if shape.acts else ""),
-        "classes": sql.Literal([state for state in BLAMED if len(state) == _CLASS]),
-        "states": sql.Literal([state for state in (*BLAMED, *policy) if len(state) > _CLASS]),
+        "classes": sql.Literal(classes),
+        "states": sql.Literal(states),
         "ignored": sql.Literal(IGNORED),
-        "untold": sql.Literal(_UNTOLD),
+        "untold": sql.Literal(UNTOLD),
         "singly": sql.Literal(_SINGLY),
         "statement": sql.Literal(_STATEMENT),
         "most": sql.Literal(_MOST),
     }
     parts = {
-        "check": _CHECK,
+        "check": CHECK,
         "diagnose": _DIAGNOSE,
         "leave_out": _LEAVE_OUT,
         "piece": _PIECE,

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -23,9 +25,10 @@ from ladingd.core.spec import Doubles, Duplicates, Operation
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import read_constraints
+from ladingd.data.databases.postgres.merge_attempts import MergeAttempts, RefusedRecord
 from ladingd.data.databases.postgres.merge_key import TRUE, Key, check_unique, check_visible, given
 from ladingd.data.databases.postgres.merge_writing import MergeWriting, Skipped, distinguished
-from ladingd.data.databases.postgres.refusal import IGNORED, POLICY, blames_record, code, columns_of
+from ladingd.data.databases.postgres.refusal import POLICY, blames_record, code
 from ladingd.data.databases.postgres.sequences import move_past_staged
 from ladingd.data.databases.postgres.session import Session
 from ladingd.data.databases.postgres.slice_violations import SliceProbe
@@ -41,9 +44,8 @@ from ladingd.data.databases.staging import PLACE
 
 _WORK_MEM = "64MB"
 """What sorts and joins of a slice may use before they go to disk."""
-_SMALL = 64
-_MANY = 16
-"""If more than one record of so many is refused, pieces of up to _SMALL records are tried record by record."""
+_SMALL = 1024
+"""Pieces of at most so many records are tried record by record."""
 _SKIPPED = "the server skipped it without an error; a trigger, a rule or a policy may have done that"
 
 # The number of staged records, and of their keys. If the key is one column, sorting its values alone is quicker: those
@@ -86,7 +88,7 @@ RETURNING s.{place}, {shown}, {shown_other}
 _PIECE = "(SELECT * FROM {stage} s WHERE {complete} AND {place} BETWEEN {first} AND {last})"
 _PLACES = "SELECT {place} FROM {stage} s WHERE {complete} ORDER BY 1"
 _INDEX = "CREATE INDEX ON {stage} ({place})"
-_REMOVE = "DELETE FROM {stage} WHERE {place} = {number} RETURNING {shown}"
+_REMOVE = "DELETE FROM {stage} WHERE {place} IN ({numbers}) RETURNING {shown}"
 # Nobody else may insert a key that no index guards.
 _LOCK = "LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"
 
@@ -353,13 +355,12 @@ class SliceMerge:
 
     def _write_pieces(self, key: Key) -> None:
         """Write what the table accepts. Pieces with a record that it refuses are tried in halves; small ones, record by
-        record if many are refused."""
+        record."""
         parts = {"stage": self.stage, "place": _PLACE, "complete": key.complete}
         self.session.run(sql.SQL(_INDEX).format(**parts))
         places = [place for (place,) in self.session.rows(sql.SQL(_PLACES).format(**parts))]
         waiting = [(0, len(places))] if places else []
-        no_columns: tuple[str, ...] = ()
-        refused = 0
+        attempts = MergeAttempts(writing=self._writing, stage=self.stage, key=key)
         while waiting:
             first, end = waiting.pop()
             piece = sql.SQL(_PIECE).format(**parts, first=sql.Literal(places[first]), last=sql.Literal(places[end - 1]))
@@ -368,27 +369,24 @@ class SliceMerge:
                     self._numbers.update(self._writing.write(key, piece, end - first))
                 continue
             except Skipped:
-                state, message, columns = IGNORED, _SKIPPED, no_columns
+                pass
             except psycopg.Error as error:
                 if not self._blames_record(error):
                     raise
-                told = error.diag
-                state, message = error.sqlstate or "", told.message_primary or str(error)
-                columns = columns_of(state, told.message_detail or "", told.column_name or "")
-            if 1 < end - first <= _SMALL and refused * _MANY > first:  # The records before have been decided.
-                waiting += [(place, place + 1) for place in range(end - 1, first - 1, -1)]
-                continue
-            if end - first > 1:
+            if end - first > _SMALL:
                 middle = (first + end) // 2
                 waiting += [(middle, end), (first, middle)]
                 continue
-            refused += 1
-            self._remove(places[first], state, message, columns)
+            numbers, refused = attempts.run(places[first], places[end - 1])
+            self._numbers.update(numbers)
+            for columns, alike in groupby(sorted(refused, key=attrgetter("columns")), key=attrgetter("columns")):
+                self._remove(list(alike), columns)
 
     def _blames_record(self, error: psycopg.Error) -> bool:
         return blames_record(error) or (error.sqlstate == POLICY and self.shape.policed)
 
-    def _remove(self, place: int, state: str, message: str, columns: Sequence[str]) -> None:
+    def _remove(self, refused: Sequence[RefusedRecord], columns: Sequence[str]) -> None:
+        """Reject records that were refused because of the same columns."""
         known = [column.target for column in self.columns]
         shown: list[sql.Composable] = [
             sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns if name in known
@@ -396,9 +394,14 @@ class SliceMerge:
         query = sql.SQL(_REMOVE).format(
             stage=self.stage,
             place=_PLACE,
-            number=sql.Literal(place),  # With a parameter, a % in the name of a column would be one.
-            shown=sql.SQL(", ").join(shown or [sql.SQL("NULL")]),
+            numbers=sql.SQL(", ").join(sql.Literal(each.place) for each in refused),
+            shown=sql.SQL(", ").join([_PLACE, *(shown or [sql.SQL("NULL")])]),
         )
-        values = self.session.rows(query)[0]
+        values = {place: value for place, value, *_ in self.session.rows(query)}
         column = columns[0] if len(columns) == 1 and shown else ""
-        self._rejects.add([place], code(state), [message], column, values[:1])
+        for state, alike in groupby(sorted(refused, key=attrgetter("state")), key=attrgetter("state")):
+            some = list(alike)
+            messages = [each.message or _SKIPPED for each in some]
+            self._rejects.add(
+                [each.place for each in some], code(state), messages, column, [values[each.place] for each in some]
+            )

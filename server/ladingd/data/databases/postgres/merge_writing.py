@@ -26,27 +26,27 @@ _RETURNING_ACTIONS = 170_000
 """Servers from this version on tell what MERGE did with each row."""
 
 # Makes rows of all records.
-_INSERT_ALL = "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s"
+INSERT_ALL = "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s"
 # Writes new rows, and the changed values of rows that are there.
 _MERGE = "MERGE INTO {table} t USING {source} s ON {match} {changed} {missing}"
 _CHANGED = "WHEN MATCHED AND {differs} THEN UPDATE SET {assignments}"
 _MISSING = "WHEN NOT MATCHED THEN INSERT ({names}) OVERRIDING SYSTEM VALUE VALUES ({values})"
 _ACTIONS = "WITH merged AS ({merge} RETURNING merge_action() AS action) SELECT action, count(*) FROM merged GROUP BY 1"
 # The same in two statements, for servers that cannot say what MERGE did.
-_UPDATE = "UPDATE {table} t SET {assignments} FROM {source} s WHERE {match} AND {differs}"
-_INSERT = """
+UPDATE = "UPDATE {table} t SET {assignments} FROM {source} s WHERE {match} AND {differs}"
+INSERT = """
 INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {source} s
 WHERE NOT EXISTS (SELECT FROM {table} t WHERE {match})
 """
-_DELETE = "DELETE FROM {table} t USING {source} s WHERE {match}"
+DELETE = "DELETE FROM {table} t USING {source} s WHERE {match}"
 # How many rows the statements should write: new ones, changed ones, and all that are there.
-_EXPECTED = """
+EXPECTED = """
 SELECT count(*) FILTER (WHERE t.{mark} IS NULL), count(*) FILTER (WHERE t.{mark} IS NOT NULL AND {differs}),
     count(t.{mark})
 FROM {source} s LEFT JOIN {table} t ON {match}
 """
 # Whether a record has no row.
-_LACKS = "SELECT EXISTS (SELECT FROM {source} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {match}))"
+LACKS = "SELECT EXISTS (SELECT FROM {source} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE {match}))"
 _EXACT = frozenset(
     {"int2", "int4", "int8", "bool", "date", "time", "timestamp", "timestamptz", "uuid", "text", "varchar"}
 )
@@ -77,7 +77,7 @@ class MergeWriting:
         inserted = updated = deleted = 0
         expected = self._expected(key, source, total) if self.shape.acts or self.shape.policed else None
         if merge.deletes:
-            deleted = session.run(sql.SQL(_DELETE).format(**self._parts(key, source)))
+            deleted = session.run(sql.SQL(DELETE).format(**self.parts(key, source)))
         elif merge.inserts or merge.updates:
             with nothing_vanishing(session, self.shape) as watched:
                 inserted, updated = self._upsert(key, source)
@@ -88,28 +88,44 @@ class MergeWriting:
             raise Skipped
         if self._has_come_or_gone(key, source, total, inserted, updated):
             raise Skipped
+        return self.counts(total, inserted, updated, deleted)
+
+    def counts(self, total: int, inserted: int, updated: int, deleted: int) -> Counter[str]:
+        """What became of ``total`` records that wrote so many rows."""
         return Counter(
             inserted=inserted,
             updated=updated,
             deleted=deleted,
             unchanged=total - inserted - updated - deleted,
-            duplicates=deleted if merge.operation is Operation.DELETE else total - inserted,
+            duplicates=deleted if self.merge.operation is Operation.DELETE else total - inserted,
         )
 
     def _upsert(self, key: Key, source: sql.Composable) -> tuple[int, int]:
         """Returns the numbers of inserted and of updated rows."""
-        session, parts, merge = self.session, self._parts(key, source), self.merge
+        session, parts, merge = self.session, self.parts(key, source), self.merge
         if not key.columns:
-            return session.run(sql.SQL(_INSERT_ALL).format(**parts)), 0
-        updates = merge.updates and bool(self._changeable)
-        if session.server_version >= _RETURNING_ACTIONS:
-            changed = sql.SQL(_CHANGED).format(**parts) if updates else sql.SQL("WHEN MATCHED THEN DO NOTHING")
-            missing = sql.SQL(_MISSING if merge.inserts else "WHEN NOT MATCHED THEN DO NOTHING").format(**parts)
-            query = sql.SQL(_MERGE).format(**parts, changed=changed, missing=missing)
-            actions = dict(session.rows(sql.SQL(_ACTIONS).format(merge=query)))
+            return session.run(sql.SQL(INSERT_ALL).format(**parts)), 0
+        if self.tells_actions:
+            actions = dict(session.rows(sql.SQL(_ACTIONS).format(merge=self.merge_statement(parts))))
             return actions.get("INSERT", 0), actions.get("UPDATE", 0)
-        updated = session.run(sql.SQL(_UPDATE).format(**parts)) if updates else 0
-        return session.run(sql.SQL(_INSERT).format(**parts)) if merge.inserts else 0, updated
+        updated = session.run(sql.SQL(UPDATE).format(**parts)) if self.changes_rows else 0
+        return session.run(sql.SQL(INSERT).format(**parts)) if merge.inserts else 0, updated
+
+    @property
+    def tells_actions(self) -> bool:
+        """Whether the server can say what MERGE did."""
+        return self.session.server_version >= _RETURNING_ACTIONS
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether a record may change the row that the table has."""
+        return self.merge.updates and bool(self._changeable)
+
+    def merge_statement(self, parts: Mapping[str, sql.Composable]) -> sql.Composable:
+        """The MERGE of a source, without RETURNING."""
+        changed = sql.SQL(_CHANGED).format(**parts) if self.changes_rows else sql.SQL("WHEN MATCHED THEN DO NOTHING")
+        missing = sql.SQL(_MISSING if self.merge.inserts else "WHEN NOT MATCHED THEN DO NOTHING").format(**parts)
+        return sql.SQL(_MERGE).format(**parts, changed=changed, missing=missing)
 
     def _has_come_or_gone(self, key: Key, source: sql.Composable, total: int, inserted: int, updated: int) -> bool:
         """Whether other sessions have inserted or deleted rows since the records were compared with the table."""
@@ -122,18 +138,19 @@ class MergeWriting:
 
     def lacks(self, key: Key, source: sql.Composable) -> bool:
         """Whether the table has no row for one of the records."""
-        return bool(self.session.rows(sql.SQL(_LACKS).format(**self._parts(key, source)))[0][0])
+        return bool(self.session.rows(sql.SQL(LACKS).format(**self.parts(key, source)))[0][0])
 
     def _expected(self, key: Key, source: sql.Composable, total: int) -> tuple[int, int, int]:
         """How many rows should be inserted, updated and deleted."""
         merge = self.merge
         if not key.columns:
             return total, 0, 0
-        query = sql.SQL(_EXPECTED).format(**self._parts(key, source), mark=sql.Identifier(key.columns[0]))
+        query = sql.SQL(EXPECTED).format(**self.parts(key, source), mark=sql.Identifier(key.columns[0]))
         new, changed, there = self.session.rows(query)[0]
         return new if merge.inserts else 0, changed if merge.updates else 0, there if merge.deletes else 0
 
-    def _parts(self, key: Key, source: sql.Composable) -> dict[str, sql.Composable]:
+    def parts(self, key: Key, source: sql.Composable) -> dict[str, sql.Composable]:
+        """The parts of the statements, with the records of a source."""
         names = [column.target for column in self.columns]
         new = {name: self._new(name) for name in self._changeable}
         # A record that changes nothing else leaves the provenance of its row as it is.

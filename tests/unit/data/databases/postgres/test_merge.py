@@ -16,7 +16,7 @@ from ladingd.core.errors import InvalidSpec, TargetBusy, TargetRefused
 from ladingd.core.spec import File, ImportSpec, Operation, Reconciliation, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.merge_writing import MergeWriting
-from ladingd.data.databases.postgres.session import close_idle
+from ladingd.data.databases.postgres.session import Session, close_idle
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
 from tests.harness.waiting import until
@@ -229,6 +229,35 @@ def test_a_check_that_fails_for_a_record_rejects_only_that_record(quay: Quay, me
     done = merge("id,n\n1,5\n2,0\n3,-1\n4,2\n")
     assert done.rejects == {2: "INVALID_VALUE", 3: "CHECK"}
     assert quay.sql("SELECT * FROM t ORDER BY id") == [(1, 5), (4, 2)]
+
+
+def test_many_refused_records_cost_few_statements(quay: Quay, merge: Merging, monkeypatch: pytest.MonkeyPatch) -> None:
+    quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int, state text, place text)")
+    quay.sql("INSERT INTO t SELECT i, 0 FROM generate_series(1, 3000, 2) i")
+    quay.sql(
+        "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.n % 7 = 0 THEN RAISE 'seven in %', NEW.n; END IF; IF NEW.n % 11 = 0 THEN RETURN NULL; END IF; "
+        "RETURN NEW; END $$; CREATE TRIGGER odd BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION odd()"
+    )
+    statements = 0
+    ask = Session.rows
+
+    def counting(*args: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return ask(*args)
+
+    monkeypatch.setattr(Session, "rows", counting)
+    done = merge("id,n,state,place\n" + "".join(f"{n},{n},s,p\n" for n in range(1, 3001)))
+    seven = {n for n in range(1, 3001) if n % 7 == 0}
+    eleven = {n for n in range(1, 3001) if n % 11 == 0} - seven
+    assert done.rejects == dict.fromkeys(seven, "TRIGGER") | dict.fromkeys(eleven, "IGNORED_BY_TRIGGER")
+    assert {f"seven in {n}" for n in seven} <= set(done.messages)
+    good = [n for n in range(1, 3001) if n not in seven | eleven]
+    assert done.counts.inserted == sum(n % 2 == 0 for n in good)
+    assert done.counts.updated == sum(n % 2 for n in good)
+    assert quay.sql("SELECT n FROM t WHERE n > 0 ORDER BY id") == [(n,) for n in good]
+    assert statements < 200, "the server tries single records by itself"
 
 
 def test_a_policy_that_hides_rows_leaves_rejects(quay: Quay, merge: Merging) -> None:
