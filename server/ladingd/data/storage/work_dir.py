@@ -24,7 +24,7 @@ _JOB_UID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkDir:
-    """A directory with ``jobs/ID/rejects``, ``jobs/ID/parts``, ``jobs/ID/content`` and ``locks``, and with
+    """A directory with ``jobs/ID/rejects``, ``parts``, ``staged`` and ``content``, with ``locks``, and with
     ``strangers/ID`` for what was found beneath ``jobs`` of jobs that nobody knows."""
 
     directory: Path
@@ -50,6 +50,17 @@ class WorkDir:
     def chunks(self, job_uid: str, phase: int) -> Path:
         """The file with the chunks of a file whose records are staged."""
         return self.job(job_uid) / f"chunks-{phase}.json"
+
+    def staged(self, job_uid: str) -> Path:
+        """The directory for staged records, if they are not in the target."""
+        return self.job(job_uid) / "staged"
+
+    def forget_staged(self, job_uid: str) -> None:
+        """Remove the staged records of a job if there are some. Raises DestinationRefused."""
+        directory = self.staged(job_uid)
+        with writing(directory):
+            if directory.exists():
+                shutil.rmtree(directory)
 
     def forget(self, job_uid: str) -> None:
         """Remove the job's directory and its locks if they exist. Raises DestinationRefused.

@@ -60,6 +60,8 @@ class Experience:
     """The last chunk with taken keys."""
     tried: int = -RECENT - 1
     """The last chunk whose records had to be tried one by one."""
+    packed_for: TableShape | None = None
+    """The shape of the table for which the last chunk was packed."""
 
     def probe(self, ordinal: int) -> bool:
         """Whether to search for taken keys before the first insert."""

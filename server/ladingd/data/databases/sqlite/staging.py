@@ -1,4 +1,4 @@
-"""The staging of a job: a table for each slice, beside the ledger. It outlives a crash of the daemon."""
+"""The staging of a job: a table for each slice, beside the ledger, or packed. It outlives a crash of the daemon."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ladingd.data.databases.staging import PLACE, places, slices
 from ladingd.data.values.types import Affinity, Kind, parse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ladingd.core.plan import ImportPlan, Merge
     from ladingd.data.databases.sqlite.attempts import Attempts
     from ladingd.data.mapping.batch import Batch
@@ -39,17 +41,20 @@ class Staging:
 
     session: Session
     job_uid: str
+    directory: Path
+    """Where the files of packed records are."""
 
     @property
     def exists(self) -> bool:
-        """Whether there are tables."""
-        return any(True for _ in self._names())
+        """Whether there are tables, and the files that they name."""
+        packing = self.packing
+        return bool(self._names()) if packing is None else packing.is_whole
 
     def create(self, shape: TableShape, plan: ImportPlan) -> None:
         """Create the tables with the columns of the target's table. They replace those of an earlier plan."""
         self.drop()
         if is_packable(self.session, shape, plan):
-            Packing(session=self.session, name=self._packed).create()
+            Packing(session=self.session, name=self._packed, directory=self.directory).create()
             return
         known = collations(self.session, shape)
         definitions = [_definition(shape, column.target, known) for column in plan.columns]
@@ -60,9 +65,6 @@ class Staging:
     def append(self, database: Database, shape: TableShape, batch: Batch, merge: Merge) -> Faults:
         """Add the records of a batch. Returns the faults of those that the columns refuse or would change."""
         batch, changed = storable(batch, shape)
-        if (packing := self.packing) is not None:
-            packing.add(batch, merge)
-            return changed
         verdicts: list[Verdict] = []
         for number, rows in slices(_comparable(batch, shape, merge), merge):
             records = batch.records.take(pa.array(rows)) if rows.size < batch.records.num_rows else batch.records
@@ -86,7 +88,7 @@ class Staging:
     def packing(self) -> Packing | None:
         """The packed records; None if they are in tables."""
         packed = self._packed in self._names()
-        return Packing(session=self.session, name=self._packed) if packed else None
+        return Packing(session=self.session, name=self._packed, directory=self.directory) if packed else None
 
     def unpack(self, attempts: Attempts, shape: TableShape, plan: ImportPlan, number: int) -> str:
         """Put the packed records of a slice into a temporary table. Returns its name in SQL."""
@@ -98,7 +100,7 @@ class Staging:
         attempts.run(statement(_UNPACKED, place=PLACE, stage=_STAGE) + columns + ")")
         for parts in packing.ranges(merge, number):
             for part in parts:
-                records = part.of(packing.records(part.chunk))
+                records = part.of(packing.records(part.file))
                 numbers = pa.array(places(part.chunk, records.column(INDEX).to_numpy()))
                 fields = records.select([column.target for column in plan.columns])
                 names = [PLACE, *fields.schema.names]
@@ -107,7 +109,7 @@ class Staging:
 
     @property
     def _packed(self) -> str:
-        return f"{self._prefix}packed"
+        return f"{self._prefix}files"
 
     def _names(self) -> list[str]:
         return [name for (name,) in self.session.rows(_TABLES, (self._prefix,))]

@@ -21,6 +21,7 @@ from ladingd.data.databases.sqlite.hooks import SqliteHook
 from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
 from ladingd.data.databases.sqlite.keys import check_unique, exact_columns, is_guarded, uniques
 from ladingd.data.databases.sqlite.merge import SliceMerge
+from ladingd.data.databases.sqlite.packing import Draft
 from ladingd.data.databases.sqlite.session import Database, Session, connected, is_there, placed, quoted, statement
 from ladingd.data.databases.sqlite.slice_statements import DEFAULTS
 from ladingd.data.databases.sqlite.staging import Staging
@@ -156,11 +157,12 @@ class SqliteTarget(Target):
             if plan.columns:
                 shape = _shape(database, plan)
                 if plan.merge is not None:
-                    staging = Staging(session=database, job_uid=job_uid)
+                    staging = self._staging(database, job_uid)
                     if entries:
                         check_kept(entries, exists=staging.exists)
                     else:
                         staging.create(shape, plan)
+                        self.work_dir.forget_staged(job_uid)
                 if entries and ledger.identity(database, job_uid) is not None:
                     recognise(database, self.path, job_uid, shape)
                 else:  # The job has no rows yet, or an older version of the daemon began it.
@@ -197,14 +199,14 @@ class SqliteTarget(Target):
         known = experience(self.path, job_uid)
         beginning = _Beginning(
             path=self.path,
+            work_dir=self.work_dir,
             job_uid=job_uid,
             known=known,
             ordinal=chunk.ordinal,
             merges=plan.merge is not None,
             each=known.attempt(chunk.ordinal),
         )
-        with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
-            yield beginning.begin
+        yield beginning.begin
 
     def check_merge(self, plan: ImportPlan) -> None:
         with connected(self.path, read_only=True) as database:
@@ -219,7 +221,7 @@ class SqliteTarget(Target):
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             ledger.check_attempt(database, job_uid, attempt)
-            packing = Staging(session=database, job_uid=job_uid).packing
+            packing = self._staging(database, job_uid).packing
             if packing is not None and plan.merge is not None:
                 packing.divide(plan.merge)
             database.commit()
@@ -229,8 +231,9 @@ class SqliteTarget(Target):
             return
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
-            Staging(session=database, job_uid=job_uid).drop()
+            self._staging(database, job_uid).drop()
             database.commit()
+        self.work_dir.forget_staged(job_uid)
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
@@ -245,9 +248,12 @@ class SqliteTarget(Target):
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if ledger.exists(database):
-                Staging(session=database, job_uid=job_uid).drop()
+                self._staging(database, job_uid).drop()
                 ledger.forget(database, job_uid)
                 database.commit()
+
+    def _staging(self, session: Session, job_uid: str) -> Staging:
+        return Staging(session=session, job_uid=job_uid, directory=self.work_dir.staged(job_uid))
 
     def _exists(self) -> bool:
         """Whether the file exists. Raises TargetUnavailable if its directory is missing too."""
@@ -316,6 +322,7 @@ class _Beginning:
     """Begins the transactions of a chunk."""
 
     path: Path
+    work_dir: WorkDir
     job_uid: str
     known: Experience
     ordinal: int
@@ -323,24 +330,38 @@ class _Beginning:
     """Whether staged records are merged, which needs Python's own sqlite3."""
     each: bool
     """Whether to try records one by one, which needs it too."""
+    draft: Draft | None = None
+    """The records to stage, written before the lock if the last chunk tells how."""
 
     @contextmanager
     def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
-        merges = batch is None and self.merges and (self.each or not self._is_packed())
-        try:
-            if merges or (self.each and batch is not None and batch.plan.merge is None):
-                with attempting(self.path) as attempts:
-                    yield SqliteTransaction(self, attempts, partial(load_each, attempts))
-                return
-            with connected(self.path) as database:
-                yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
-        except OnlyTryingTells:
-            self.each = True
-            raise
+        if batch is not None and batch.plan.merge is not None and self.known.packed_for is not None:
+            self.draft = Draft.of(batch, self.known.packed_for, self.directory)
+        with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
+            merges = batch is None and self.merges and (self.each or not self._is_packed())
+            try:
+                if merges or (self.each and batch is not None and batch.plan.merge is None):
+                    with attempting(self.path) as attempts:
+                        yield SqliteTransaction(self, attempts, partial(load_each, attempts))
+                    return
+                with connected(self.path) as database:
+                    yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
+            except OnlyTryingTells:
+                self.each = True
+                raise
+
+    @property
+    def directory(self) -> Path:
+        """Where the files of staged records are."""
+        return self.work_dir.staged(self.job_uid)
+
+    def staging(self, session: Session) -> Staging:
+        """The staging of the job."""
+        return Staging(session=session, job_uid=self.job_uid, directory=self.directory)
 
     def _is_packed(self) -> bool:
         with connected(self.path, read_only=True) as database:
-            return Staging(session=database, job_uid=self.job_uid).packing is not None
+            return self.staging(database).packing is not None
 
 
 class SqliteTransaction(Transaction):
@@ -370,12 +391,20 @@ class SqliteTransaction(Transaction):
         return faults
 
     def stage(self, batch: Batch) -> Faults:
-        merge, database = batch.plan.merge, self._session
+        merge, database, opening = batch.plan.merge, self._session, self._opening
         if merge is None or not isinstance(database, Database):
             raise AssertionError("the batch is not for the staging")
         shape = _shape(database, batch.plan)
-        recognise(database, self._opening.path, self._opening.job_uid, shape)
-        return Staging(session=database, job_uid=self._opening.job_uid).append(database, shape, batch, merge)
+        recognise(database, opening.path, opening.job_uid, shape)
+        staging, draft = opening.staging(database), opening.draft
+        packing = staging.packing
+        opening.known.packed_for = None if packing is None else shape
+        if packing is None:
+            return staging.append(database, shape, batch, merge)
+        if draft is None or draft.shape != shape:
+            draft = Draft.of(batch, shape, opening.directory)
+        packing.add(draft)
+        return draft.changed
 
     def merge(self, plan: ImportPlan, number: int) -> Merged:
         opening, session = self._opening, self._session
@@ -383,7 +412,7 @@ class SqliteTransaction(Transaction):
             raise AssertionError("the plan has no merge")
         shape = _shape(session, plan)
         recognise(session, opening.path, opening.job_uid, shape)
-        staging = Staging(session=session, job_uid=opening.job_uid)
+        staging = opening.staging(session)
         if isinstance(session, Attempts):
             merged = self._merge(session, staging, shape, plan, number)
         elif (

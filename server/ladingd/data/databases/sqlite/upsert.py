@@ -98,16 +98,11 @@ class SliceUpsert:
     def _pieces(self, choices: Sequence[_Choice]) -> list[list[pa.RecordBatch]]:
         """The records that count, for each range. Each chunk is unpacked once."""
         pieces: list[list[pa.RecordBatch]] = [[] for _ in choices]
-        wanted: dict[int, list[tuple[int, Part]]] = {}
+        names = [column.target for column in self.columns]
         for place, choice in enumerate(choices):
             for part in choice.parts:
-                wanted.setdefault(part.chunk, []).append((place, part))
-        names = [column.target for column in self.columns]
-        for chunk in sorted(wanted):
-            records = self.packing.records(chunk).select(names)
-            for place, part in wanted[chunk]:
                 if part.rows.size:
-                    pieces[place].append(part.of(records))
+                    pieces[place].append(part.of(self.packing.records(part.file).select(names)))
         return pieces
 
     def _rows(self) -> int:
