@@ -8,6 +8,7 @@ the table. The bounds of the ranges are chosen when all records are staged, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
@@ -20,18 +21,15 @@ from ladingd.core.errors import TargetChanged
 from ladingd.core.spec import Doubles
 from ladingd.data.databases.sqlite.bulk_load import storable
 from ladingd.data.databases.sqlite.keys import exact_columns, uniques
-from ladingd.data.databases.sqlite.session import Session, statement
+from ladingd.data.databases.sqlite.session import Session, TableShape, statement
+from ladingd.data.rejects.fault import Faults
 from ladingd.data.storage.work_dir import write_durably
 from ladingd.data.values.positions import Positions
 from ladingd.data.values.types import Affinity, Kind, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ladingd.core.plan import ImportPlan, Merge
-    from ladingd.data.databases.sqlite.session import TableShape
     from ladingd.data.mapping.batch import Batch
-    from ladingd.data.rejects.fault import Faults
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -147,12 +145,7 @@ class Packing:
         for chunk, file in self._files():
             keys = self._keys(file, merge)
             for place, parts in ranges.items():
-                inside = np.ones(keys.num_rows, np.bool_)
-                if place > 0:
-                    inside &= ~_below(keys, bounds, place - 1)
-                if place < last:
-                    inside &= _below(keys, bounds, place)
-                rows = np.flatnonzero(inside)
+                rows = np.flatnonzero(_within(keys, bounds, place))
                 if rows.size:
                     part = keys if rows.size == keys.num_rows else keys.take(pa.array(rows))
                     parts.append(Part(chunk=chunk, file=file, rows=rows, keys=part))
@@ -192,6 +185,16 @@ def is_packable(session: Session, shape: TableShape, plan: ImportPlan) -> bool:
         return False
     found, _ = uniques(session, shape)
     return set(merge.key) in map(set, found) and exact_columns(session, shape) >= set(merge.key)
+
+
+def _within(keys: pa.RecordBatch, bounds: pa.RecordBatch, place: int) -> _Mask:
+    """Which keys are in the range that ends with the bound at a place."""
+    inside = np.ones(keys.num_rows, np.bool_)
+    if place > 0:
+        inside &= ~_below(keys, bounds, place - 1)
+    if place < bounds.num_rows and inside.any():
+        inside &= _below(keys, bounds, place)
+    return inside
 
 
 def _below(keys: pa.RecordBatch, bounds: pa.RecordBatch, place: int) -> _Mask:

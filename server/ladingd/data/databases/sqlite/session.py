@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi
+import numpy as np
 import pyarrow as pa
 
 from ladingd.core.errors import DiskFull, TargetBusy, TargetRefused, TargetUnavailable, TechnicalError
@@ -26,6 +27,8 @@ from ladingd.data.values.types import Affinity, affinity
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
+
+    from ladingd.data.values.positions import Positions
 
 BUSY_MILLISECONDS = 5_000
 """How long other programs may lock the database before the job reports it. Our own workers queue for a separate
@@ -286,6 +289,13 @@ class Database(Session):
                 cursor.execute(sql(fields), bound)
         except adbc_driver_manager.Error as error:
             raise _blame(error) from error
+
+    def found(self, sql: Callable[[Sequence[str]], str], records: pa.RecordBatch) -> Positions:
+        """Execute a query for each record. ``sql`` makes it from the expressions of the fields, and of the number of
+        the record as the last one, which is its only result. Returns the numbers, in order."""
+        fields, bound = _bound(records.append_column("", pa.array(np.arange(records.num_rows))))
+        numbers: Positions = self.chosen(sql(fields), bound).to_numpy().astype(np.int64)
+        return numbers
 
     def commit(self) -> None:
         with _translated():

@@ -24,6 +24,8 @@ _UPSERT = """
 INSERT INTO {table} AS t ({names}) VALUES ({values})
 ON CONFLICT ({key}) DO UPDATE SET {assignments} WHERE {differs}
 """
+# The mark of a record if its upsert would write: no row has its key, or the row would get other values.
+_WRITES = "SELECT {mark} WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {match} AND NOT ({differs}))"
 # Writes the changed values of rows that are there.
 _UPDATE = "UPDATE {table} AS t SET {assignments} FROM {stage} AS s WHERE {taken} AND {match} AND {differs}"
 # Writes new rows.
@@ -108,6 +110,12 @@ class RowValues:
             assignments=assignments or f"{quoted(self.merge.key[0])} = t.{quoted(self.merge.key[0])}",
             differs=self.differs() if new else "0",
         )
+
+    def writes(self, mark: str) -> str:
+        """Finds out whether ``upsert`` would write. The result is the expression ``mark``, or none."""
+        key = " AND ".join(f"t.{quoted(name)} = {self.own[name]}" for name in self.merge.key)
+        table, differs = f"main.{quoted(self.shape.name)}", self.differs()
+        return _WRITES.format(mark=mark, table=table, match=key, differs=differs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

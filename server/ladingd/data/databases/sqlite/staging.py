@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,6 @@ from ladingd.data.databases.staging import PLACE, places, slices
 from ladingd.data.values.types import Affinity, Kind, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ladingd.core.plan import ImportPlan, Merge
     from ladingd.data.databases.sqlite.attempts import Attempts
     from ladingd.data.mapping.batch import Batch

@@ -420,7 +420,14 @@ class SqliteTransaction(Transaction):
             and (packing := staging.packing) is not None
             and _is_plain(session, shape, plan)
         ):
-            upsert = SliceUpsert(database=session, shape=shape, packing=packing, merge=plan.merge, columns=plan.columns)
+            upsert = SliceUpsert(
+                path=opening.path,
+                database=session,
+                shape=shape,
+                packing=packing,
+                merge=plan.merge,
+                columns=plan.columns,
+            )
             merged = upsert.run(number)
         else:
             raise OnlyTryingTells

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from ladingd.core.plan import Column, Merge
 from ladingd.core.spec import Doubles
 from ladingd.data.databases.commit import Merged
 from ladingd.data.databases.sqlite.bulk_load import OnlyTryingTells
+from ladingd.data.databases.sqlite.comparison import Comparison
 from ladingd.data.databases.sqlite.packing import Packing, Part
 from ladingd.data.databases.sqlite.session import Database, RecordRefused, TableShape, statement
 from ladingd.data.databases.sqlite.slice_statements import CACHE, DEFAULTS, RowValues
@@ -29,6 +31,7 @@ _CHANGES = "SELECT total_changes()"
 class SliceUpsert:
     """The packed records of one slice on their way into the table."""
 
+    path: Path
     database: Database
     shape: TableShape
     packing: Packing
@@ -41,26 +44,27 @@ class SliceUpsert:
         database = self.database
         database.rows(CACHE)
         ranges = self.packing.ranges(self.merge, number)
-        rows, changes = self._rows(), self._changes()
-        kept = 0
-        defaults = dict(database.rows(DEFAULTS, (self.shape.name,)))
-
-        def sql(fields: Sequence[str]) -> str:
-            own = {column.target: field for column, field in zip(self.columns, fields, strict=True)}
-            values = RowValues(shape=self.shape, merge=self.merge, columns=self.columns, defaults=defaults, own=own)
-            return values.upsert()
-
         staged = sum(part.rows.size for parts in ranges for part in parts)
         choices = [self._choice(parts) for parts in ranges]
-        pieces = self._pieces(choices)
-        for choice, records in zip(choices, pieces, strict=True):
-            for ordered in choice.ordered(records):
-                kept += ordered.num_rows
-                try:
-                    database.write_each(sql, ordered)
-                except RecordRefused as refusal:
-                    raise OnlyTryingTells from refusal
-            records.clear()
+        batches: Sequence[pa.RecordBatch] = []
+        for choice, found in zip(choices, self._pieces(choices), strict=True):
+            batches = [*batches, *choice.ordered(found)]
+            found.clear()
+        kept = sum(batch.num_rows for batch in batches)
+        defaults = dict(database.rows(DEFAULTS, (self.shape.name,)))
+
+        def values(fields: Sequence[str]) -> RowValues:
+            own = {column.target: field for column, field in zip(self.columns, fields, strict=True)}
+            return RowValues(shape=self.shape, merge=self.merge, columns=self.columns, defaults=defaults, own=own)
+
+        comparison = Comparison(path=self.path, sql=lambda fields: values(fields[:-1]).writes(fields[-1]))
+        batches = comparison.changing(batches)
+        rows, changes = self._rows(), self._changes()
+        for batch in batches:
+            try:
+                database.write_each(lambda fields: values(fields).upsert(), batch)
+            except RecordRefused as refusal:
+                raise OnlyTryingTells from refusal
         written = self._changes() - changes
         inserted = self._rows() - rows if written else 0
         updated = written - inserted
