@@ -23,7 +23,7 @@ from ladingd.data.databases.sqlite.bulk_load import storable
 from ladingd.data.databases.sqlite.keys import exact_columns, uniques
 from ladingd.data.databases.sqlite.session import Session, TableShape, statement
 from ladingd.data.rejects.fault import Faults
-from ladingd.data.storage.work_dir import write_durably
+from ladingd.data.storage.work_dir import write_durably, writing
 from ladingd.data.values.positions import Positions
 from ladingd.data.values.types import Affinity, Kind, parse
 
@@ -86,6 +86,12 @@ class Draft:
         numbered = batch.records.append_column(INDEX, pa.array(batch.indexes, pa.int64()))
         file = _written(numbered, directory, f"{chunk:06d}") if numbered.num_rows else ""
         return cls(shape=shape, chunk=chunk, size=numbered.nbytes, file=file, changed=changed)
+
+    def remove(self, directory: Path) -> None:
+        """Remove the file. Raises DestinationRefused."""
+        if self.file:
+            with writing(directory):
+                (directory / self.file).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -331,7 +331,7 @@ class _Beginning:
     each: bool
     """Whether to try records one by one, which needs it too."""
     draft: Draft | None = None
-    """The records to stage, written before the lock if the last chunk tells how."""
+    """The records to stage, written before the lock if the last chunk tells how, and not yet staged."""
 
     @contextmanager
     def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
@@ -343,12 +343,14 @@ class _Beginning:
                 if merges or (self.each and batch is not None and batch.plan.merge is None):
                     with attempting(self.path) as attempts:
                         yield SqliteTransaction(self, attempts, partial(load_each, attempts))
-                    return
-                with connected(self.path) as database:
-                    yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
+                else:
+                    with connected(self.path) as database:
+                        yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
             except OnlyTryingTells:
                 self.each = True
                 raise
+        if self.draft is not None:  # An earlier try has staged the chunk. What another error leaves goes with the job.
+            self.draft.remove(self.directory)
 
     @property
     def directory(self) -> Path:
@@ -403,6 +405,8 @@ class SqliteTransaction(Transaction):
             return staging.append(database, shape, batch, merge)
         if draft is None or draft.shape != shape:
             draft = Draft.of(batch, shape, opening.directory)
+        else:
+            opening.draft = None
         packing.add(draft)
         return draft.changed
 
