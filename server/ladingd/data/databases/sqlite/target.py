@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable, TechnicalError
-from ladingd.data.databases.commit import Merged, OutcomeUnknown, Transaction
-from ladingd.data.databases.slice_rejects import SliceRejects
+from ladingd.core.errors import InvalidSpec, TargetChanged, TargetRefused, TargetUnavailable
 from ladingd.data.databases.sqlite import ledger
-from ladingd.data.databases.sqlite.attempts import Attempts, attempting
-from ladingd.data.databases.sqlite.bulk_load import Experience, OnlyTryingTells, experience, load, load_each
+from ladingd.data.databases.sqlite.attempts import attempting
+from ladingd.data.databases.sqlite.bulk_load import experience
 from ladingd.data.databases.sqlite.converters import sqlite_reading
-from ladingd.data.databases.sqlite.courtesy import courteous
 from ladingd.data.databases.sqlite.hooks import SqliteHook
-from ladingd.data.databases.sqlite.identity import keep, nothing_vanishing, recognise
+from ladingd.data.databases.sqlite.identity import keep, recognise
 from ladingd.data.databases.sqlite.keys import check_unique, exact_columns, is_guarded, uniques
-from ladingd.data.databases.sqlite.merge import SliceMerge
-from ladingd.data.databases.sqlite.packing import Draft
-from ladingd.data.databases.sqlite.session import Database, Session, connected, is_there, placed, quoted, statement
+from ladingd.data.databases.sqlite.session import Session, connected, is_there, quoted, statement
 from ladingd.data.databases.sqlite.slice_statements import DEFAULTS
 from ladingd.data.databases.sqlite.staging import Staging
 from ladingd.data.databases.sqlite.suitability import check_name, unusable
-from ladingd.data.databases.sqlite.upsert import SliceUpsert
+from ladingd.data.databases.sqlite.transaction import Beginning, shape_of
 from ladingd.data.databases.staging import check_kept
 from ladingd.data.databases.target import Attempt, Defaults, Target, TargetColumn, TargetTable
 from ladingd.data.mapping.matching import FIELD, check_table, missing_columns
@@ -34,16 +28,13 @@ from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.values.types import EXACT_DIGITS, FieldType, Kind, of_declaration, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ladingd.core.bill import Counts
     from ladingd.core.plan import Chunk, CommittedChunk, ImportPlan
     from ladingd.core.spec import Table
     from ladingd.data.databases.commit import Opening
     from ladingd.data.databases.hooks import HookTransaction
     from ladingd.data.databases.sqlite.session import TableShape
-    from ladingd.data.mapping.batch import Batch
-    from ladingd.data.rejects.fault import Faults
     from ladingd.data.values.converters import Reading
 
 
@@ -155,7 +146,7 @@ class SqliteTarget(Target):
             entries = ledger.entries(database, job_uid)
             _prepare_table(database, plan, used=bool(entries))
             if plan.columns:
-                shape = _shape(database, plan)
+                shape = shape_of(database, plan)
                 if plan.merge is not None:
                     staging = self._staging(database, job_uid)
                     if entries:
@@ -197,7 +188,7 @@ class SqliteTarget(Target):
     @contextmanager
     def opening(self, job_uid: str, plan: ImportPlan, chunk: Chunk) -> Iterator[Opening]:
         known = experience(self.path, job_uid)
-        beginning = _Beginning(
+        beginning = Beginning(
             path=self.path,
             work_dir=self.work_dir,
             job_uid=job_uid,
@@ -210,7 +201,7 @@ class SqliteTarget(Target):
 
     def check_merge(self, plan: ImportPlan) -> None:
         with connected(self.path, read_only=True) as database:
-            shape, merge = _shape(database, plan), plan.merge
+            shape, merge = shape_of(database, plan), plan.merge
             if merge is not None and not is_guarded(database, shape, merge):
                 try:
                     check_unique(database, shape, merge)
@@ -239,7 +230,7 @@ class SqliteTarget(Target):
         with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
             database.begin_writing()
             if plan.columns:
-                recognise(database, self.path, job_uid, _shape(database, plan))
+                recognise(database, self.path, job_uid, shape_of(database, plan))
             database.commit()
 
     def discard(self, job_uid: str) -> None:
@@ -283,14 +274,6 @@ def _as_target(shape: TableShape, exact: frozenset[str] = frozenset()) -> Target
     )
 
 
-def _shape(database: Session, plan: ImportPlan) -> TableShape:
-    """The shape of the existing table. Raises TargetChanged."""
-    shape = database.shape(plan.target.table)
-    if shape is None:
-        raise TargetChanged(f"there is no table {plan.target.table} any more: it was dropped or renamed")
-    return shape
-
-
 def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
     """Check that the table is the planned one, or create it. Raises TargetChanged."""
     shape = database.shape(plan.target.table)
@@ -310,157 +293,3 @@ def _prepare_table(database: Session, plan: ImportPlan, *, used: bool) -> None:
 
 def _declarations(plan: ImportPlan) -> list[str]:
     return [parse(column.type).declaration for column in plan.columns]
-
-
-def _is_plain(database: Database, shape: TableShape, plan: ImportPlan) -> bool:
-    """Whether packed records can still be written one by one: the table may have changed since they were staged."""
-    return plan.merge is not None and not shape.triggers and is_guarded(database, shape, plan.merge)
-
-
-@dataclass(kw_only=True, slots=True)
-class _Beginning:
-    """Begins the transactions of a chunk."""
-
-    path: Path
-    work_dir: WorkDir
-    job_uid: str
-    known: Experience
-    ordinal: int
-    merges: bool
-    """Whether staged records are merged, which needs Python's own sqlite3."""
-    each: bool
-    """Whether to try records one by one, which needs it too."""
-    draft: Draft | None = None
-    """The records to stage, written before the lock if the last chunk tells how, and not yet staged."""
-
-    @contextmanager
-    def begin(self, batch: Batch | None) -> Iterator[SqliteTransaction]:
-        if batch is not None and batch.plan.merge is not None and self.known.packed_for is not None:
-            self.draft = Draft.of(batch, self.known.packed_for, self.directory)
-        with self.work_dir.locked(str(self.path.resolve())), placed(self.path), courteous(self.path):
-            merges = batch is None and self.merges and (self.each or not self._is_packed())
-            try:
-                if merges or (self.each and batch is not None and batch.plan.merge is None):
-                    with attempting(self.path) as attempts:
-                        yield SqliteTransaction(self, attempts, partial(load_each, attempts))
-                else:
-                    with connected(self.path) as database:
-                        yield SqliteTransaction(self, database, partial(load, database, self.job_uid))
-            except OnlyTryingTells:
-                self.each = True
-                raise
-        if self.draft is not None:  # An earlier try has staged the chunk. What another error leaves goes with the job.
-            self.draft.remove(self.directory)
-
-    @property
-    def directory(self) -> Path:
-        """Where the files of staged records are."""
-        return self.work_dir.staged(self.job_uid)
-
-    def staging(self, session: Session) -> Staging:
-        """The staging of the job."""
-        return Staging(session=session, job_uid=self.job_uid, directory=self.directory)
-
-    def _is_packed(self) -> bool:
-        with connected(self.path, read_only=True) as database:
-            return self.staging(database).packing is not None
-
-
-class SqliteTransaction(Transaction):
-    """A transaction of either driver. ``load`` inserts a batch."""
-
-    def __init__(self, opening: _Beginning, session: Session, load: Callable[[Batch, Experience], Faults]) -> None:
-        self._opening = opening
-        self._session = session
-        self._load = load
-
-    def claim(self, job_uid: str, attempt: int, chunk: int) -> bool:
-        return ledger.claim(self._session, job_uid, attempt, chunk)
-
-    def check_attempt(self, job_uid: str, attempt: int) -> None:
-        ledger.check_attempt(self._session, job_uid, attempt)
-
-    def entry(self, job_uid: str, chunk: int) -> Counts | None:
-        return ledger.entry(self._session, job_uid, chunk)
-
-    def insert(self, batch: Batch) -> Faults:
-        path, job_uid = self._opening.path, self._opening.job_uid
-        shape = _shape(self._session, batch.plan)
-        recognise(self._session, path, job_uid, shape)
-        with nothing_vanishing(self._session, shape):
-            faults = self._load(batch, self._opening.known)
-        keep(self._session, path, job_uid, shape)
-        return faults
-
-    def stage(self, batch: Batch) -> Faults:
-        merge, database, opening = batch.plan.merge, self._session, self._opening
-        if merge is None or not isinstance(database, Database):
-            raise AssertionError("the batch is not for the staging")
-        shape = _shape(database, batch.plan)
-        recognise(database, opening.path, opening.job_uid, shape)
-        staging, draft = opening.staging(database), opening.draft
-        packing = staging.packing
-        opening.known.packed_for = None if packing is None else shape
-        if packing is None:
-            return staging.append(database, shape, batch, merge)
-        if draft is None or draft.shape != shape:
-            draft = Draft.of(batch, shape, opening.directory)
-        else:
-            opening.draft = None
-        packing.add(draft)
-        return draft.changed
-
-    def merge(self, plan: ImportPlan, number: int) -> Merged:
-        opening, session = self._opening, self._session
-        if plan.merge is None:
-            raise AssertionError("the plan has no merge")
-        shape = _shape(session, plan)
-        recognise(session, opening.path, opening.job_uid, shape)
-        staging = opening.staging(session)
-        if isinstance(session, Attempts):
-            merged = self._merge(session, staging, shape, plan, number)
-        elif (
-            isinstance(session, Database)
-            and (packing := staging.packing) is not None
-            and _is_plain(session, shape, plan)
-        ):
-            upsert = SliceUpsert(
-                path=opening.path,
-                database=session,
-                shape=shape,
-                packing=packing,
-                merge=plan.merge,
-                columns=plan.columns,
-            )
-            merged = upsert.run(number)
-        else:
-            raise OnlyTryingTells
-        if opening.each and len(merged.faults):
-            opening.known.tried = opening.ordinal
-        keep(session, opening.path, opening.job_uid, shape)
-        return merged
-
-    def _merge(self, attempts: Attempts, staging: Staging, shape: TableShape, plan: ImportPlan, number: int) -> Merged:
-        if plan.merge is None:
-            raise AssertionError("the plan has no merge")
-        packed, each = staging.packing is not None, self._opening.each
-        merge = SliceMerge(
-            session=attempts,
-            shape=shape,
-            stage=staging.unpack(attempts, shape, plan, number) if packed else staging.table(number),
-            merge=plan.merge,
-            columns=plan.columns,
-            careful=each,
-            rejects=SliceRejects(columns=plan.columns),
-        )
-        with nullcontext() if plan.merge.deletes else nothing_vanishing(attempts, shape):
-            return merge.run()
-
-    def count(self, job_uid: str, chunk: int, counts: Counts) -> None:
-        ledger.count(self._session, job_uid, chunk, counts)
-
-    def commit(self) -> None:
-        try:
-            self._session.commit()
-        except TechnicalError as error:
-            raise OutcomeUnknown(error) from error
