@@ -48,6 +48,7 @@ CASES: dict[str, Callable[[Workbench], Iterator[Figure]]] = {
     "sqlite-waiting": refusals.waiting,
     "sqlite-gaps": refusals.gaps,
     "duckdb-import": duckdb.clean,
+    "duckdb-upsert": duckdb.upsert,
     "mapping": mapping.mapping,
     "xml": xml.xml,
     "small": sqlite.small,
