@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ladingd.data.files.compression import CODECS
 from ladingd.data.formats.registry import FORMATS
+from tests.chaos.changes import Change
 from tests.chaos.database import DuckdbFile, PostgresServer, SqliteFile
 from tests.chaos.forms import CSV, Form
 from tests.chaos.killing import kill_at_random
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from lading_client.model import State
 
 KINDS = ("sqlite", "postgres", "duckdb")
-CHUNKS = 200
-RECORDS_BETWEEN = 2000
+CHUNKS, RECORDS_BETWEEN = 200, 2000
+MERGED_CHUNKS, MERGED_RECORDS_BETWEEN = 40, 500
+"""The same for records that are staged and merged."""
 KILLS_OF_A_JOB = 10
 STOPS_OF_A_JOB = 10
 STOPS_CHUNKS = 40
@@ -46,13 +48,15 @@ def main() -> int:
         folder = Path(tempfile.mkdtemp(prefix="lading-"))
         stack.callback(shutil.rmtree, folder)
         kinds = KINDS if arguments.target == "all" else (arguments.target,)
-        trials = [stack.enter_context(_trial(folder, kind, failpoints=arguments.failpoints)) for kind in kinds]
+        form = Form(file_format=arguments.file_format, codec=arguments.compression, change=Change(arguments.change))
+        # The daemon with failpoints merges small files in several slices.
+        failpoints = arguments.failpoints or form.change is not Change.INSERT
+        trials = [stack.enter_context(_trial(folder, kind, failpoints=failpoints)) for kind in kinds]
         if arguments.failpoints:
             return asyncio.run(_strike(trials))
         _say(f"seed {arguments.seed}")
         if arguments.sigterms:
             return asyncio.run(_stop(trials, arguments.sigterms, random.Random(arguments.seed)))
-        form = Form(file_format=arguments.file_format, codec=arguments.compression)
         return asyncio.run(_kill(trials, form, arguments.kills, random.Random(arguments.seed)))
 
 
@@ -67,6 +71,7 @@ def _parse() -> argparse.Namespace:
     formats, codecs = sorted(each.name for each in FORMATS), sorted(each.name for each in CODECS)
     parser.add_argument("--file-format", choices=formats, default=CSV, help="of the file, for --kills")
     parser.add_argument("--compression", choices=codecs, default="", help="of the file, for --kills")
+    parser.add_argument("--change", choices=[*Change], default=Change.INSERT, help="of the table, for --kills")
     return parser.parse_args()
 
 
@@ -90,17 +95,21 @@ def _trial(folder: Path, kind: str, *, failpoints: bool) -> Iterator[Trial]:
 
 async def _kill(trials: Sequence[Trial], form: Form, kills: int, chance: random.Random) -> int:
     """Kill until there were ``kills`` deaths, alternating between the kinds of databases."""
+    merges = form.change is not Change.INSERT
+    chunks, records = (MERGED_CHUNKS, MERGED_RECORDS_BETWEEN) if merges else (CHUNKS, RECORDS_BETWEEN)
     lost, doubled, wrong, dead = 0, 0, 0, 0
     for number, trial in enumerate(cycle(trials), start=1):
         if dead >= kills:
             break
-        undisturbed = await trial.undisturbed(CHUNKS, form)
+        undisturbed = await trial.undisturbed(chunks, form)
         begin = time.monotonic()
-        run = await trial.begin(CHUNKS, form=form)
+        run = await trial.begin(chunks, form=form)
         at_most = min(KILLS_OF_A_JOB, kills - dead)
-        killed = await kill_at_random(trial, run, at_most, chance, records=RECORDS_BETWEEN)
+        killed = await kill_at_random(trial, run, at_most, chance, records=records)
         outcome = await trial.finish(run)
         difference = Difference.between(undisturbed, outcome)
+        if merges:
+            assert sorted(undisturbed.rows) == sorted(form.change.rows(chunks))
         dead += len(killed)
         lost += difference.lost.total()
         doubled += difference.doubled.total()

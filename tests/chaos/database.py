@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import psycopg
 
-from tests.chaos.records import FIRST_ROW, MAKE_TABLE
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.chaos.changes import Change
     from tests.harness.postgres import PostgresProcess
 
 _ALL_ROWS = "SELECT * FROM {table}"
@@ -27,10 +27,10 @@ class Database(ABC):
     name: str
     url: str
 
-    def make_table(self, table: str) -> None:
-        """Create a table with one row."""
-        self._execute(MAKE_TABLE.format(table=table))
-        self._execute(FIRST_ROW.format(table=table))
+    def make_table(self, table: str, change: Change, chunks: int) -> None:
+        """Create the table of an import, with its first rows."""
+        for statement in change.statements(table, chunks):
+            self._execute(statement)
 
     def make_marks(self, table: str) -> None:
         """Create an empty table of numbers."""

@@ -1,4 +1,5 @@
-"""The forms of the imported file: each registered format, and CSV compressed by each registered codec."""
+"""The forms of the imported file: each registered format, CSV compressed by each registered codec, and for each
+change."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from ladingd.core.plan import Column
 from ladingd.core.spec import ExportSpec, File, FixedWidthFormat, Table
 from ladingd.data.files.compression import CODECS, codec_named
 from ladingd.data.formats.registry import FORMATS, format_to_write
-from tests.chaos.records import BAD_ROWS, CHUNK_BYTES, NAMES, lines_of, refused, rows_of
+from tests.chaos.changes import Change
+from tests.chaos.records import BAD_ROWS, CHUNK_BYTES, NAMES, rows_of
 from tests.contract.files import written
 
 if TYPE_CHECKING:
@@ -45,18 +47,21 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Form:
-    """A format and a codec; empty: the file is not compressed."""
+    """A format, a codec (empty: the file is not compressed), and what the records change. If it is no insert, the
+    format is CSV."""
 
     file_format: str = CSV
     codec: str = ""
+    change: Change = Change.INSERT
 
     def __str__(self) -> str:
-        return "+".join(filter(None, (self.file_format, self.codec)))
+        change = "" if self.change is Change.INSERT else self.change
+        return "+".join(filter(None, (self.file_format, self.codec, change)))
 
     def write(self, directory: Path, chunks: int) -> Path:
         """Write the file of ``chunks`` chunks, unless it is there."""
         ending = codec_named(self.codec).endings[0] if self.codec else ""
-        path = directory / f"{chunks}.{self.file_format}{ending}"
+        path = directory / f"{chunks}.{self.change}.{self.file_format}{ending}"
         if not path.exists():
             data = self.content(chunks)
             path.write_bytes(COMPRESS[self.codec](data) if self.codec else data)
@@ -65,7 +70,7 @@ class Form:
     def content(self, chunks: int) -> bytes:
         """The file before it is compressed. Formats other than CSV are written as an export writes them."""
         if self.file_format == CSV:
-            return b"".join(lines_of(chunks))
+            return self.change.content(chunks)
         spec = ExportSpec(
             source=Table(table="t"),
             file=File(path="out"),
@@ -84,11 +89,12 @@ class Form:
 
     def lines(self, chunks: int) -> list[str]:
         """The lines of the file if the same record may be rejected in different places of it."""
-        return b"".join(lines_of(chunks)).decode().splitlines() if self.file_format == CSV else []
+        varies = self.file_format == CSV and self.change is Change.INSERT
+        return self.change.content(chunks).decode().splitlines() if varies else []
 
     def refused(self, chunks: int) -> int:
         """The number of rejected records of the file."""
-        return refused(chunks) if self.file_format == CSV else BAD_ROWS * chunks
+        return self.change.refused(chunks) if self.file_format == CSV else BAD_ROWS * chunks
 
     def chunk_bytes(self, chunks: int) -> int:
         """The size of a chunk."""

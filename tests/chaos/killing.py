@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.chaos.trial import Run, Trial
 
 _LONGEST_WAIT = 1.0
+_LONGEST_MERGE = 0.3
+"""Seconds that most merges of these files take at least."""
 
 
 class Victim(StrEnum):
@@ -43,6 +45,10 @@ async def kill_at_random(trial: Trial, run: Run, kills: int, chance: random.Rand
         # By the clock, kills hit the beginnings of daemons and attempts; by records, they hit the middle.
         if chance.random() < 0.3:
             await asyncio.sleep(chance.uniform(0, _LONGEST_WAIT))
+            job = await trial.look(run)
+        elif run.merges and chance.random() < 0.5:
+            await trial.merging(run)
+            await asyncio.sleep(chance.uniform(0, _LONGEST_MERGE))
             job = await trial.look(run)
         else:
             job = await trial.progress(run, chance.randint(1, records))

@@ -13,7 +13,7 @@ CHUNK_RECORDS = 50
 CHUNK_BYTES = 2000
 """All records are equally long, so that the records of each chunk are known."""
 
-_RECORD_BYTES = CHUNK_BYTES // CHUNK_RECORDS
+RECORD_BYTES = CHUNK_BYTES // CHUNK_RECORDS
 _BAD = 8
 """The rejected records of a chunk. Each pair of chunks has one more."""
 BAD_ROWS = 5
@@ -65,4 +65,4 @@ def _record(chunk: int, place: int) -> bytes:
         44: f"0,P{chunk // 2},1,",
     }
     text = fields.get(place, f"{number},,{number % 1000},")
-    return text.encode().ljust(_RECORD_BYTES - 1, b"x") + b"\n"
+    return text.encode().ljust(RECORD_BYTES - 1, b"x") + b"\n"

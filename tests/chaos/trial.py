@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from lading_client.client import Client
 from lading_client.errors import CommandNotAllowed, DeadlineExceeded, Unavailable
 from lading_client.model import AT_REST, Failure, State
 from lading_client.spec import ExportSpec, File, FixedWidthFormat, ImportSpec, JobSpec, Table
+from tests.chaos.changes import Change
 from tests.chaos.failpoint import VARIABLE, Action, Failpoints
 from tests.chaos.forms import Form
 from tests.chaos.outcome import Outcome
@@ -56,8 +57,15 @@ class Run:
     table: str
     lines: Sequence[str]
     """The lines of the file, if an outcome needs them."""
+    merges: bool
+    """Whether its records are staged and merged."""
     failures: list[Failure] = field(default_factory=list)
     """The failures after which it was started again."""
+
+
+def _processed(job: Job) -> float:
+    """How many records are processed. One that is staged for a merge counts half."""
+    return job.bill.read - job.bill.pending / 2
 
 
 def _file(path: Path) -> File:
@@ -156,15 +164,16 @@ class Trial:
 
     async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN, **options: Any) -> Run:
         """Start an import of ``chunks`` chunks into a separate table. ``options`` are those of its spec."""
-        table = self._make_table()
+        table = self._make_table(form.change, chunks)
         kind = ImportSpec(
             files=(_file(form.write(self._folder, chunks)),),
             target=Table(connection=connection, table=table),
             fixed_width=FixedWidthFormat(widths=form.widths),
             chunk_bytes=form.chunk_bytes(chunks),
+            **form.change.options,
             **options,
         )
-        return await self._begin(kind, table, form.lines(chunks))
+        return await self._begin(kind, table, form.lines(chunks), merges=form.change is not Change.INSERT)
 
     async def begin_export(self, table: str, form: Form) -> tuple[Run, Path]:
         """Start an export of a table in chunks as small as those of imports. Returns the job and its file."""
@@ -196,14 +205,16 @@ class Trial:
         self.database.make_marks(table)
         return table
 
-    def _make_table(self) -> str:
+    def _make_table(self, change: Change = Change.INSERT, chunks: int = 0) -> str:
         table = f"table_{self._runs + 1:06d}"
-        self.database.make_table(table)
+        self.database.make_table(table, change, chunks)
         return table
 
-    async def _begin(self, kind: ImportSpec | ExportSpec, table: str, lines: Sequence[str] = ()) -> Run:
+    async def _begin(
+        self, kind: ImportSpec | ExportSpec, table: str, lines: Sequence[str] = (), *, merges: bool = False
+    ) -> Run:
         self._runs += 1
-        run = Run(name=f"jobs/job-{self._runs}", table=table, lines=lines)
+        run = Run(name=f"jobs/job-{self._runs}", table=table, lines=lines, merges=merges)
         job_id = run.name.removeprefix("jobs/")
         # A call that is repeated after its deadline is the same request: the job may exist already.
         request_id = str(uuid.uuid4())
@@ -232,12 +243,20 @@ class Trial:
 
     async def progress(self, run: Run, records: int) -> Job:
         """Wait until ``records`` more records are processed, or the job is done."""
-        before = (await self.look(run)).counters.processed
-        return await self._until(run, OUTAGE, lambda job: job.counters.processed >= before + records)
+        before = _processed(await self.look(run))
+        return await self._until(run, OUTAGE, lambda job: _processed(job) >= before + records)
+
+    async def merging(self, run: Run) -> Job:
+        """Wait until all records are staged for the merge, or the job is done."""
+        return await self._until(run, OUTAGE, lambda job: job.counters.total is not None and job.bill.pending > 0)
 
     async def finish(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Outcome:
         """Wait until a job is done. Returns its outcome."""
         job = await self._until(run, forgiven, lambda job: job.state is State.FINISHED)
+
+        bill = job.bill
+        assert bill.read == sum(astuple(bill)[1:]), f"the bill does not balance: {bill}"
+        assert bill.pending == 0, f"records are left: {bill}"
 
         async def rejects(client: Client) -> Outcome:
             return Outcome.of(

@@ -18,6 +18,8 @@ POSTGRES = "ladingd.data.databases.postgres"
 DUCKDB = "ladingd.data.databases.duckdb"
 SQLITE = "ladingd.data.databases.sqlite"
 
+SLICE_BYTES = 100_000
+
 DESTINATION = "ladingd.data.exports.destination:Destination"
 COMMIT = "ladingd.data.databases.commit:ChunkCommit"
 
@@ -88,6 +90,11 @@ def _duckdb_claim(
     return claimed
 
 
+# The merges of these small files have several slices.
+replace("ladingd.data.mapping.reconciliation:_SMALL", lambda _: 0)
+replace("ladingd.data.databases.target:Target.slice_bytes", lambda _: SLICE_BYTES)
+replace(f"{SQLITE}.target:SqliteTarget.slice_bytes", lambda _: SLICE_BYTES)
+replace(f"{DUCKDB}.target:DuckdbTarget.slice_bytes", lambda _: SLICE_BYTES)
 replace(f"{POSTGRES}.ledger:Ledger.claim", _postgres_claim)
 replace(f"{SQLITE}.ledger:claim", _sqlite_claim)
 replace(f"{DUCKDB}.ledger:Ledger.claim", _duckdb_claim)
