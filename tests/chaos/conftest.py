@@ -37,13 +37,14 @@ def server(home: Path) -> Iterator[PostgresProcess]:
 
 
 @pytest.fixture(scope="package")
-def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
-    """The daemon with failpoints for a kind of database. Every test has its own job and table in it."""
-    made: dict[str, Trial] = {}
+def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Trial]]:
+    """The daemon with failpoints and four workers, or another number, for a kind of database. Every test has its own
+    job and table in it."""
+    made: dict[tuple[str, int], Trial] = {}
 
-    def trial(kind: str) -> Trial:
-        if kind not in made:
-            folder = home / kind
+    def trial(kind: str, workers: int = 4) -> Trial:
+        if (kind, workers) not in made:
+            folder = home / f"{kind}{workers}"
             folder.mkdir()
             database: Database
             if kind == "sqlite":
@@ -51,11 +52,12 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
             elif kind == "duckdb":
                 database = DuckdbFile(folder / "target.duckdb")
             else:
-                database = PostgresServer(request.getfixturevalue("server"))
-            # The socket of a test's proxy.
-            connections = {"wire": f"postgresql://postgres@/postgres?host={home / 'wire'}"}
-            made[kind] = Trial(folder, database, failpoints=True, connections=connections)
-        return made[kind]
+                database = PostgresServer(request.getfixturevalue("server"), folder.name)
+            # The socket of a proxy.
+            connections = {"wire": f"postgresql://postgres@/{folder.name}?host={home / 'wire'}"}
+            made[kind, workers] = Trial(folder, database, failpoints=True, connections=connections, workers=workers)
+        made[kind, workers].failpoints.disarm()
+        return made[kind, workers]
 
     yield trial
     for each in made.values():
@@ -63,8 +65,6 @@ def trials(home: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def trial(request: pytest.FixtureRequest, trials: Callable[[str], Trial]) -> Trial:
+def trial(request: pytest.FixtureRequest, trials: Callable[..., Trial]) -> Trial:
     """A daemon without armed failpoints, for each kind of database."""
-    trial = trials(request.param)
-    trial.failpoints.disarm()
-    return trial
+    return trials(request.param)

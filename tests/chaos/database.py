@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import psycopg
+from psycopg import sql
 
 from tests.harness.waiting import until
 
@@ -85,9 +86,13 @@ class PostgresServer(Database):
 
     name = "postgres"
 
-    def __init__(self, process: PostgresProcess) -> None:
+    def __init__(self, process: PostgresProcess, name: str = "postgres") -> None:
+        """``name``: the database, which is created if it is another one than that of the server."""
         self.process = process
-        self.url = process.url
+        self.url = process.url.replace("/postgres?", f"/{name}?")
+        if self.url != process.url:
+            with psycopg.connect(process.url, autocommit=True) as connection:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url) as connection:

@@ -17,7 +17,7 @@ from tests.chaos.striking import IN_CHUNK
 if TYPE_CHECKING:
     from tests.chaos.trial import Trial
 
-CHUNKS = 20
+CHUNKS = 10
 
 
 @pytest.mark.parametrize("trial", [*IN_CHUNK], indirect=True)
@@ -33,6 +33,6 @@ async def test_kills_at_random(trial: Trial, change: Change) -> None:
     killed: list[Victim] = []
     while not killed:  # A job may be done before the kill.
         run = await trial.begin(CHUNKS, form=form)
-        killed = await kill_at_random(trial, run, 2, chance, records=500)
+        killed = await kill_at_random(trial, run, 1, chance, records=250)
         outcome = await trial.finish(run)
         assert not (difference := Difference.between(undisturbed, outcome)), f"{killed}: {difference}"

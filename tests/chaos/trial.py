@@ -82,6 +82,7 @@ class Trial:
         *,
         failpoints: bool = False,
         connections: Mapping[str, str] | None = None,
+        workers: int = 3,
     ) -> None:
         armed = folder / "armed"
         armed.mkdir()
@@ -93,7 +94,7 @@ class Trial:
             module="tests.chaos.daemon" if failpoints else "ladingd",
             hooks=True,
             environment={VARIABLE: str(armed), "PYTHONPATH": _PATH},
-            workers=3,
+            workers=workers,
         )
         self.endings: list[int] = []
         """The exit statuses of daemons that ended by themselves or were struck."""
@@ -162,9 +163,12 @@ class Trial:
                 except (Unavailable, DeadlineExceeded):
                     continue
 
-    async def begin(self, chunks: int, *, connection: str = "target", form: Form = PLAIN, **options: Any) -> Run:
-        """Start an import of ``chunks`` chunks into a separate table. ``options`` are those of its spec."""
-        table = self._make_table(form.change, chunks)
+    async def begin(
+        self, chunks: int, *, connection: str = "target", form: Form = PLAIN, table: str = "", **options: Any
+    ) -> Run:
+        """Start an import of ``chunks`` chunks into a table; empty: one of its own. ``options`` are those of its
+        spec."""
+        table = table or self._make_table(form.change, chunks)
         kind = ImportSpec(
             files=(_file(form.write(self._folder, chunks)),),
             target=Table(connection=connection, table=table),
@@ -244,11 +248,11 @@ class Trial:
     async def progress(self, run: Run, records: int) -> Job:
         """Wait until ``records`` more records are processed, or the job is done."""
         before = _processed(await self.look(run))
-        return await self._until(run, OUTAGE, lambda job: _processed(job) >= before + records)
+        return await self.until(run, lambda job: _processed(job) >= before + records)
 
     async def merging(self, run: Run) -> Job:
         """Wait until all records are staged for the merge, or the job is done."""
-        return await self._until(run, OUTAGE, lambda job: job.counters.total is not None and job.bill.pending > 0)
+        return await self.until(run, lambda job: job.counters.total is not None and job.bill.pending > 0)
 
     async def finish(self, run: Run, *, forgiven: Set[str] = OUTAGE) -> Outcome:
         """Wait until a job is done. Returns its outcome."""
@@ -268,6 +272,10 @@ class Trial:
             )
 
         return await self.ask(rejects)
+
+    async def until(self, run: Run, condition: Callable[[Job], bool]) -> Job:
+        """Wait until a condition is true, or the job is done."""
+        return await self._until(run, OUTAGE, condition)
 
     async def _until(self, run: Run, forgiven: Set[str], condition: Callable[[Job], bool]) -> Job:
         deadline = time.monotonic() + _FINISH_SECONDS

@@ -18,7 +18,7 @@ POSTGRES = "ladingd.data.databases.postgres"
 DUCKDB = "ladingd.data.databases.duckdb"
 SQLITE = "ladingd.data.databases.sqlite"
 
-SLICE_BYTES = 100_000
+SLICE_BYTES = 5_000
 
 DESTINATION = "ladingd.data.exports.destination:Destination"
 COMMIT = "ladingd.data.databases.commit:ChunkCommit"

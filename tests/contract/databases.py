@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString, cast
@@ -18,6 +21,7 @@ from ladingd.data.databases.registry import provider_of
 from ladingd.data.storage.work_dir import WorkDir
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
@@ -58,9 +62,23 @@ class TestDatabase(ABC):
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements and commit each. Returns the rows of the last one."""
 
+    def sql_again(self, query: str, ended: threading.Event) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query that is run again and again beside the product."""
+        while not ended.is_set():
+            yield from self.sql(query)
+
     @abstractmethod
     def tables(self) -> list[str]:
         """The names of all tables in all schemas."""
+
+
+_QUERY_AGAIN = """
+import json, select, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for row in database.execute(sys.argv[2]):
+        print(json.dumps(row), flush=True)
+"""
 
 
 class SqliteDatabase(TestDatabase):
@@ -84,6 +102,18 @@ class SqliteDatabase(TestDatabase):
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+    def sql_again(self, query: str, ended: threading.Event) -> Iterator[tuple[Any, ...]]:
+        # In another process, because two copies of SQLite in one process release each other's locks.
+        program = (sys.executable, "-c", _QUERY_AGAIN, str(self.path), query)
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield tuple(json.loads(line))
+                if ended.is_set():
+                    process.stdin.close()
+        assert process.returncode == 0
 
     def tables(self) -> list[str]:
         return [name for (name,) in self.sql("SELECT name FROM sqlite_schema")] if self.path.exists() else []

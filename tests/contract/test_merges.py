@@ -145,7 +145,7 @@ def make_table(database: TestDatabase, rows: list[Row], *, both_unique: bool) ->
     database.sql(
         "DROP TABLE IF EXISTS t",
         f"CREATE TABLE t (id BIGINT UNIQUE, mail VARCHAR(20){unique}, a VARCHAR(20), b BIGINT)",
-        *(f"INSERT INTO t VALUES ({literal})" for literal in literals),
+        *([f"INSERT INTO t VALUES ({'), ('.join(literals)})"] if literals else []),
     )
 
 

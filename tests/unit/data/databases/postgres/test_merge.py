@@ -450,33 +450,6 @@ def test_two_merges_at_once_leave_each_key_once(quay: Quay, merge: Merging) -> N
     assert sum(done.counts.updated for done in found) == 3000
 
 
-def test_readers_see_the_old_rows_or_the_new_ones(quay: Quay, merge: Merging) -> None:
-    quay.sql("CREATE TABLE t (id int PRIMARY KEY, version int)")
-    quay.sql("INSERT INTO t SELECT i, 0 FROM generate_series(1, 500) i")
-    seen: list[tuple[int, int, int]] = []
-    ended = threading.Event()
-
-    def read() -> None:
-        with psycopg.connect(quay.url, autocommit=True) as reader:
-            while not ended.is_set() or len(seen) < 1000:
-                row = reader.execute("SELECT min(version), max(version), count(*) FROM t").fetchone()
-                assert row is not None
-                seen.append(row)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        for version in range(1, 7):
-            records = "".join(f"{n},{version}\n" for n in range(version, 500 + version))
-            merge(f"id,version\n{records}", UPSERT if version % 2 else Reconciliation(), replace=True)
-    finally:
-        ended.set()
-        thread.join(30)
-    assert len(seen) >= 1000
-    assert {(low == high, number) for low, high, number in seen} == {(True, 500)}
-    assert {low for low, _, _ in seen} >= {0, 6}
-
-
 def test_the_holder_of_a_lock_is_named(quay: Quay, merge: Merging) -> None:
     quay.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
     with psycopg.connect(quay.url, application_name="backup of the night") as other:

@@ -80,14 +80,14 @@ def test_no_sample_ends_the_detection(data: bytes) -> None:
     ],
 )
 def test_odd_files_take_no_time(yard: Yard, text: str, widths: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     try:
         plan = planned(yard, text, widths, header=Header.ABSENT)
     except InvalidSpec:
         pass
     else:
         assert yard.run(plan).balances
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_value_that_crosses_a_chunk_of_latin_1_stays_whole(yard: Yard) -> None:

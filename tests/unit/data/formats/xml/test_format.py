@@ -351,7 +351,8 @@ def test_a_record_over_the_limit_is_rejected_alone(yard: Yard, content: str) -> 
 
 @pytest.mark.parametrize("filler", ["<!-- %s -->", "<meta>%s</meta>", "%s"])
 def test_much_between_the_records_is_not_held_in_memory(yard: Yard, filler: str) -> None:
-    long = filler % ("<x>y</x>" * (20 << 20 >> 3))
+    element = f"<x>{'y' * 1017}</x>"
+    long = filler % (element * (20 << 10))
     plan = planned(yard, f"<r><rows>{GOOD}</rows>{long}<rows>{GOOD}</rows></r>", xml=XmlFormat(record_element="row"))
     assert ended(yard, plan) == (Counts(read=4, inserted=4), "")
 
