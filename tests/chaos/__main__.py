@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 KINDS = ("sqlite", "postgres", "duckdb")
 CHUNKS, RECORDS_BETWEEN = 200, 2000
-MERGED_CHUNKS, MERGED_RECORDS_BETWEEN = 40, 500
+MERGED_CHUNKS, MERGED_RECORDS_BETWEEN = 40, 250
 """The same for records that are staged and merged."""
 KILLS_OF_A_JOB = 10
 STOPS_OF_A_JOB = 10

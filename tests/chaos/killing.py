@@ -46,7 +46,7 @@ async def kill_at_random(trial: Trial, run: Run, kills: int, chance: random.Rand
         if chance.random() < 0.3:
             await asyncio.sleep(chance.uniform(0, _LONGEST_WAIT))
             job = await trial.look(run)
-        elif run.merges and chance.random() < 0.5:
+        elif run.merges and chance.random() < 0.3:
             await trial.merging(run)
             await asyncio.sleep(chance.uniform(0, _LONGEST_MERGE))
             job = await trial.look(run)
