@@ -218,12 +218,11 @@ class SqliteTarget(Target):
             database.commit()
 
     def end_merge(self, job_uid: str, plan: ImportPlan) -> None:
-        if not self._exists():
-            return
-        with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
-            database.begin_writing()
-            self._staging(database, job_uid).drop()
-            database.commit()
+        if self._exists():
+            with self.work_dir.locked(str(self.path.resolve())), connected(self.path) as database:
+                database.begin_writing()
+                self._staging(database, job_uid).drop()
+                database.commit()
         self.work_dir.forget_staged(job_uid)
 
     def verify(self, job_uid: str, plan: ImportPlan) -> None:
