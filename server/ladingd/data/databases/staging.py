@@ -44,7 +44,8 @@ def check_kept(entries: Sequence[CommittedChunk], *, exists: bool) -> None:
     staged = sum(entry.counts.pending for entry in entries)
     if staged > 0 and not exists:
         raise TargetChanged(
-            f"the {staged:,} staged records of this job are gone; to load all records again: lading clone"
+            f"the {staged:,} staged records of this job are gone, or another version of the daemon has staged them; to "
+            "load all records again: lading clone"
         )
 
 

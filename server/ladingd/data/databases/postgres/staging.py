@@ -59,8 +59,8 @@ class Staging:
 
     @property
     def exists(self) -> bool:
-        """Whether there are tables."""
-        return any(True for _ in self._names())
+        """Whether there are tables, and those that tell what a crash has removed, which older versions lack."""
+        return {self._name("staged"), self._name("present")} <= set(self._names())
 
     def create(self, shape: TableShape, plan: ImportPlan) -> None:
         """Create the tables with the columns of the target's table. They replace those of an earlier plan."""

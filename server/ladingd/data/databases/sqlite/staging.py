@@ -45,9 +45,9 @@ class Staging:
 
     @property
     def exists(self) -> bool:
-        """Whether there are tables, and the files that they name."""
+        """Whether there are tables, and the files that they name. Older versions pack records into another table."""
         packing = self.packing
-        return bool(self._names()) if packing is None else packing.is_whole
+        return self._name(0) in self._names() if packing is None else packing.is_whole
 
     def create(self, shape: TableShape, plan: ImportPlan) -> None:
         """Create the tables with the columns of the target's table. They replace those of an earlier plan."""

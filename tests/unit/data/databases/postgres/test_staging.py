@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ladingd.core.bill import Counts, total
-from ladingd.core.errors import SourceChanged
+from ladingd.core.errors import SourceChanged, TargetChanged
 from ladingd.core.spec import File, ImportSpec, Reconciliation, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.session import close_idle
@@ -56,6 +56,10 @@ class Voyage:
         self._transfer.begin(_JOB, 1, self._plan)
         self._loads = self._transfer.cut(_JOB, self._plan, None, 100)
         assert len(self._loads) > 3
+
+    def begin_again(self) -> None:
+        """Begin the next attempt."""
+        self._transfer.begin(_JOB, 2, self._plan)
 
     def load(self, first: int = 0, end: int | None = None) -> None:
         """Stage the chunks in this range."""
@@ -135,6 +139,14 @@ def test_lost_records_of_a_file_that_has_changed_fail_the_job(quay: Quay, voyage
     with pytest.raises(SourceChanged, match=r"in\.csv is not the file the job was planned with"):
         voyage.merge(change)
     assert quay.sql("SELECT max(id) FROM t") == [(200,)], "the slices without the changed chunk are merged"
+
+
+def test_records_that_an_older_version_has_staged_are_not_merged(quay: Quay, voyage: Voyage) -> None:
+    voyage.load()
+    voyage.begin_again()
+    quay.sql('DROP TABLE lading."stage job staged", lading."stage job present"')
+    with pytest.raises(TargetChanged, match=r"another version of the daemon has staged them.*lading clone"):
+        voyage.begin_again()
 
 
 def test_a_server_that_is_killed(tmp_path: Path) -> None:

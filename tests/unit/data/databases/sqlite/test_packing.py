@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,6 +167,28 @@ def test_a_job_whose_staged_files_are_gone_or_damaged_does_not_go_on(pier: Pier)
         pier.transfer.begin(JOB, 2, plan)
     assert pier.rows() == []
     pier.transfer.discard(JOB, plan)
+    assert not pier.transfer.work_dir.staged(JOB).exists()
+
+
+def test_records_that_an_older_version_has_packed_are_not_merged(pier: Pier) -> None:
+    pier.database.sql(TABLE)
+    plan = pier.plan("a,b,v\n1,a,x\n", **by("a", "b"))
+    pier.transfer.begin(JOB, 1, plan)
+    (chunk,) = pier.transfer.cut(JOB, plan, None, 9)
+    pier.transfer.process(JOB, 1, plan, chunk)
+    pier.database.sql(f'ALTER TABLE "lading_stage_{JOB}_files" RENAME TO "lading_stage_{JOB}_packed"')
+    with pytest.raises(TargetChanged, match=r"another version of the daemon has staged them.*lading clone"):
+        pier.transfer.begin(JOB, 2, plan)
+
+
+def test_staged_files_go_even_if_the_database_is_gone(pier: Pier) -> None:
+    pier.database.sql(TABLE)
+    plan = pier.plan("a,b,v\n1,a,x\n", **by("a", "b"))
+    pier.transfer.begin(JOB, 1, plan)
+    (chunk,) = pier.transfer.cut(JOB, plan, None, 9)
+    pier.transfer.process(JOB, 1, plan, chunk)
+    Path(pier.database.url.removeprefix("sqlite://")).unlink()
+    pier.transfer.abandon(JOB, plan)
     assert not pier.transfer.work_dir.staged(JOB).exists()
 
 
