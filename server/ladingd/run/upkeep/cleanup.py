@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from ladingd.core.clock import utc_now
 from ladingd.core.errors import InvalidSpec, JobNotFound, LadingError, ShuttingDown, TargetUnavailable
@@ -56,6 +57,8 @@ class Cleanup:
         """The uids of jobs that, according to the log or their journal, cannot be discarded now."""
         self._bare: set[str] = set()
         """The uids of jobs whose files are removed, but whose target is away."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By uid. A job that was just cancelled may be deleted at once, and both would remove the same."""
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -111,7 +114,7 @@ class Cleanup:
 
     async def discard(self, discard: Discard) -> None:
         """Remove everything that one job left. Raises LadingError if that is not possible now."""
-        async with answer_within(TIMEOUT):
+        async with answer_within(TIMEOUT), self._turns.setdefault(discard.uid, asyncio.Lock()):
             calls = JobCalls(workers=self._workers, job_id=discard.job_id)
             remove = self._transfer.discard if discard.deleted else self._transfer.abandon
             await calls.call(remove, discard.uid, discard.plan)

@@ -211,6 +211,22 @@ async def test_the_journal_of_a_cancelled_job_says_when_its_target_is_away(rig: 
     assert [(await rig.codes(job.id))[-1] for job in jobs] == ["CLEARED"] * 2
 
 
+async def test_a_deletion_waits_for_what_a_cancel_removes(rig: Rig) -> None:
+    """Both would remove the same tables and files, and the second one to do so would fail."""
+    job = await cancelled(rig)
+    rig.workers.hold("abandon")
+    clearing = asyncio.create_task(rig.cleanup.clear())
+    await rig.workers.reached["abandon"].wait()
+    deleting = asyncio.create_task(control_of(rig).delete(job.id))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(deleting), 0.2)
+    assert rig.transfer.discarded == []
+    rig.workers.gates["abandon"].set()
+    await asyncio.gather(clearing, deleting)
+    assert rig.transfer.discarded == [job.uid]
+    assert await pending(rig) == []
+
+
 async def test_a_deletion_takes_the_place_of_a_cancel(rig: Rig) -> None:
     job = await cancelled(rig)
     rig.workers.hold("abandon")
