@@ -11,7 +11,6 @@ for each hundred refused records; single records take 210 ms, or 270 ms if all o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +23,7 @@ from ladingd.core.errors import TargetRefused
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.refusal import BLAMED, IGNORED, POLICY, Refusal, columns_of
 from ladingd.data.databases.postgres.session import Session
+from ladingd.data.databases.postgres.temporary import function_of
 
 if TYPE_CHECKING:
     from ladingd.data.values.positions import Positions
@@ -213,9 +213,7 @@ class Attempts:
         """
         before = self._elsewhere()
         body = _body(self.shape, tuple(self.columns), self.stage.as_string())
-        function = sql.Identifier("pg_temp", f"lading_try_{digest_of(body)}")
-        if not self.session.rows("SELECT to_regproc(%s) IS NOT NULL", (function.as_string(),))[0][0]:
-            self.session.run(sql.SQL(_CREATE).format(function=function, body=sql.Literal(body)))
+        function = function_of(self.session, _CREATE, body)
         found = self.session.rows(sql.SQL(_FOUND).format(function=function), (rows.size,))
         refusals = [
             Refusal(row=row, state=state, message=told, columns=columns, constraint=breached or "")
@@ -236,11 +234,6 @@ class Attempts:
         if self.shape.code == "p":
             return 0
         return int(self.session.rows(_INHERITED, (self.shape.oid,))[0][0])
-
-
-def digest_of(text: str) -> str:
-    """A digest for the names of objects that a session keeps."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def blamed_states(shape: TableShape) -> tuple[list[str], list[str]]:

@@ -13,13 +13,14 @@ import pyarrow as pa
 from psycopg import sql
 
 from ladingd.core.errors import TargetRefused
-from ladingd.data.databases.postgres.attempts import Attempts, digest_of
+from ladingd.data.databases.postgres.attempts import Attempts
 from ladingd.data.databases.postgres.catalog import PgColumn, TableShape
 from ladingd.data.databases.postgres.constraints import Constraints, read_constraints
 from ladingd.data.databases.postgres.copy_encoding import as_csv, conform, encode
 from ladingd.data.databases.postgres.key_locks import Common, key_table
 from ladingd.data.databases.postgres.recognition import nothing_vanishing
 from ladingd.data.databases.postgres.refusal import Refusal, blames_record
+from ladingd.data.databases.postgres.temporary import digest_of, temporary
 from ladingd.data.databases.postgres.violations import ROW, Probe
 
 if TYPE_CHECKING:
@@ -240,7 +241,8 @@ class Load:
     def _stage(self, session: Session, use: str, records: pa.RecordBatch) -> sql.Identifier:
         """Replace the rows of a temporary table."""
         stage, columns = self._stage_table(use)
-        session.run(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(stage, columns))
+        with temporary(session):
+            session.run(sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(stage, columns))
         session.run(sql.SQL("DELETE FROM {}").format(stage))
         numbers = pa.array(np.arange(records.num_rows, dtype=np.int32))
         names = [ROW, *(f"lading {place}" for place in range(len(self.columns)))]

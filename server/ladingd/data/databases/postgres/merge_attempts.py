@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from ladingd.core.spec import Duplicates
-from ladingd.data.databases.postgres.attempts import CHECK, UNTOLD, blamed_states, digest_of
+from ladingd.data.databases.postgres.attempts import CHECK, UNTOLD, blamed_states
 from ladingd.data.databases.postgres.merge_key import Key
 from ladingd.data.databases.postgres.merge_writing import (
     DELETE,
@@ -26,6 +26,7 @@ from ladingd.data.databases.postgres.merge_writing import (
 )
 from ladingd.data.databases.postgres.recognition import nothing_vanishing
 from ladingd.data.databases.postgres.refusal import IGNORED, columns_of
+from ladingd.data.databases.postgres.temporary import function_of
 from ladingd.data.databases.staging import PLACE
 
 if TYPE_CHECKING:
@@ -113,10 +114,7 @@ class MergeAttempts:
         """Write the records with places from ``first`` to ``last``. Returns what became of them, and the refused ones.
         Raises psycopg's errors that no record caused."""
         session = self.writing.session
-        body = self._body()
-        function = sql.Identifier("pg_temp", f"lading_merge_{digest_of(body)}")
-        if not session.rows("SELECT to_regproc(%s) IS NOT NULL", (function.as_string(),))[0][0]:
-            session.run(sql.SQL(_CREATE).format(function=function, body=sql.Literal(body)))
+        function = function_of(session, _CREATE, self._body())
         watch: AbstractContextManager[list[int]] = nothing_vanishing(session, self.writing.shape)
         with nullcontext([]) if self.writing.merge.deletes else watch as watched:
             tried = session.rows(sql.SQL("SELECT * FROM {}(%s, %s)").format(function), (first, last))

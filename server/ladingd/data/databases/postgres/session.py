@@ -114,6 +114,11 @@ class Session:
         """The account of the connection."""
         return self._connection.info.user
 
+    @property
+    def database(self) -> str:
+        """The name of the database."""
+        return self._connection.info.dbname
+
     def lock(self, table: sql.Identifier) -> None:
         """Lock a table's definition until the end of the transaction."""
         self._connection.execute(sql.SQL(_LOCK).format(table=table))

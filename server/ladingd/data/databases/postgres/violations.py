@@ -19,6 +19,7 @@ from ladingd.data.databases.postgres.constraints import Constraints
 from ladingd.data.databases.postgres.copy_encoding import encode
 from ladingd.data.databases.postgres.refusal import Refusal
 from ladingd.data.databases.postgres.session import Session
+from ladingd.data.databases.postgres.temporary import temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,7 +109,8 @@ class Probe:
             sql.SQL("{} {}").format(sql.Identifier(self.columns[place].name), sql.SQL(kind.loose(array.type)))
             for place, kind, array in zip(places, kinds, arrays, strict=True)
         ]
-        self.session.run(sql.SQL("CREATE TEMP TABLE lading_probe ({})").format(sql.SQL(", ").join(definitions)))
+        with temporary(self.session):
+            self.session.run(sql.SQL("CREATE TEMP TABLE lading_probe ({})").format(sql.SQL(", ").join(definitions)))
         numbers = pa.array(np.arange(self.records.num_rows, dtype=np.int32))
         names = [ROW, *(self.columns[place].name for place in places)]
         payload = encode(pa.RecordBatch.from_arrays([numbers, *arrays], names=names), [None] * len(names))
