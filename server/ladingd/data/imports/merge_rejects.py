@@ -66,9 +66,15 @@ class MergeRejects:
             yield from rejects_of(part, kept.chunk, origins, told)
 
     def staged(self, ordinal: int) -> tuple[Chunk, Piece]:
-        """A staged chunk with its records. Raises SourceChanged."""
+        """A chunk whose staged records are lost, with its records. Raises SourceChanged, SourceUnreadable."""
         chunk = self._chunk(ordinal).chunk
-        return chunk, self._piece(self.plan.part(chunk.phase), chunk)
+        try:
+            return chunk, self._piece(self.plan.part(chunk.phase), chunk)
+        except (SourceChanged, SourceUnreadable) as error:
+            raise type(error)(
+                f"a crash of the database has removed staged records, and they cannot be read again: {error.message}; "
+                "put the file back and start the job, or load all records again: lading clone"
+            ) from error
 
     def _piece(self, part: ImportPlan, chunk: Chunk) -> Piece:
         with self.content(part, chunk.phase) as source:

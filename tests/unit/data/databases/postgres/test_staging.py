@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ladingd.core.bill import Counts, total
-from ladingd.core.errors import SourceChanged, TargetChanged
+from ladingd.core.errors import SourceChanged, SourceUnreadable, TargetChanged
 from ladingd.core.spec import File, ImportSpec, Reconciliation, Table
 from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.session import close_idle
@@ -136,9 +136,20 @@ def test_lost_records_of_a_file_that_has_changed_fail_the_job(quay: Quay, voyage
         crash(quay)
         voyage.source.write_text(voyage.source.read_text().replace("250,250", "250,251"))
 
-    with pytest.raises(SourceChanged, match=r"in\.csv is not the file the job was planned with"):
+    with pytest.raises(SourceChanged, match=r"crash of the database .*in\.csv is not the file .*put the file back"):
         voyage.merge(change)
     assert quay.sql("SELECT max(id) FROM t") == [(200,)], "the slices without the changed chunk are merged"
+
+
+def test_lost_records_of_a_file_that_is_gone_fail_the_job(quay: Quay, voyage: Voyage) -> None:
+    voyage.load()
+
+    def remove() -> None:
+        crash(quay)
+        voyage.source.unlink()
+
+    with pytest.raises(SourceUnreadable, match=r"crash of the database .*put the file back"):
+        voyage.merge(remove)
 
 
 def test_records_that_an_older_version_has_staged_are_not_merged(quay: Quay, voyage: Voyage) -> None:
