@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Preview,
         Reject,
         RejectEvent,
+        RejectGroups,
         SuggestedMapping,
         TableDescription,
         WatchEvent,
@@ -308,10 +309,20 @@ class Client:
 
         return follow_numbered(stream, sequence=sequence, give_up_after=give_up_after)
 
-    async def rejects(self, name: str, *, limit: int | None = None) -> AsyncGenerator[Reject, None]:
-        """The rejects of a job in the order of the source, at most ``limit``."""
+    async def reject_groups(self, name: str) -> RejectGroups:
+        """The groups of the rejects of a job so far: 40,000 rejects may be three problems."""
+        request = job_service_pb2.ListRejectGroupsRequest(parent=name)
+        return messages.reject_groups(await self._calls.repeatable("ListRejectGroups", request))
+
+    async def rejects(
+        self, name: str, *, limit: int | None = None, group: str = "", column: str = "", code: str = ""
+    ) -> AsyncGenerator[Reject, None]:
+        """The rejects of a job in the order of the source, at most ``limit``; only those with this group, column and
+        code, if given."""
         left = limit
-        request = job_service_pb2.ListRejectsRequest(parent=name, page_size=min(_PAGE, limit or _PAGE))
+        request = job_service_pb2.ListRejectsRequest(
+            parent=name, page_size=min(_PAGE, limit or _PAGE), group=group, column=column, code=code
+        )
         async for response in self._calls.pages("ListRejects", request):
             for message in response.rejects:
                 if left is not None:

@@ -191,6 +191,44 @@ class Reject:
     connector: Connector
     code: str
     message: str
+    group: str = ""
+    """The id of its group."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectPlace:
+    """Where a record is: the file, and the line it starts on."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectGroup:
+    """Rejects that are one problem.
+
+    The ``pattern`` is the value with ``9`` for digits and ``a`` for letters; it is empty if the value does not matter.
+    ``places`` are the first ones, ``values`` are some different ones, and ``message`` is that of the first one.
+    """
+
+    id: str
+    type: RejectType
+    connector: Connector
+    column: str
+    code: str
+    pattern: str
+    count: int
+    places: tuple[RejectPlace, ...]
+    values: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectGroups:
+    """The groups of the rejects of a job so far, the greatest first, and the number of records that were ``read``."""
+
+    groups: tuple[RejectGroup, ...]
+    read: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

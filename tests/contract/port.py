@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from ladingd.core.bill import total
 from ladingd.core.spec import ExportSpec, File, ImportSpec, Table
 from ladingd.data.transfer import BulkTransfer
 from tests.contract.databases import TestDatabase
+from tests.harness.reject_files import rejects_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +44,4 @@ class Port:
 
     def rejects(self) -> list[dict[str, Any]]:
         """The rejected records."""
-        files = sorted((self.directory / "work" / "jobs" / "job" / "rejects").glob("*"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return rejects_in(self.directory / "work" / "jobs" / "job" / "rejects")

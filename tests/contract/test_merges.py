@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ladingd.data.mapping import reconciliation as rules
 from ladingd.data.transfer import BulkTransfer
 from tests.contract.merge_oracle import expected
 from tests.contract.port import Port
+from tests.harness.reject_files import rejects_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -490,8 +490,7 @@ def test_a_file_that_changes_after_its_load_costs_only_the_text_of_rejects(port:
     (merge,) = port.transfer.cut("job", plan, chunks[-1], 1, 1)
     counts = port.transfer.process("job", 1, plan, merge)
     assert (counts.updated, counts.rejected) == (1, 58)
-    told = port.transfer.work_dir.rejects("job", merge.ordinal).read_text()
-    rejects = [json.loads(line) for line in told.splitlines()]
+    rejects = rejects_in(port.transfer.work_dir.rejects("job", merge.ordinal))
     assert [(told["line"], told["record"]) for told in rejects] == [(n + 1, n) for n in range(2, 60)]
     lost = [told for told in rejects if "the text of the record is lost" in told["message"]]
     assert all("in.csv" in told["message"] and not told["raw"] for told in lost)

@@ -20,6 +20,9 @@ from lading_client.model import (
     Progress,
     Reject,
     RejectEvent,
+    RejectGroup,
+    RejectGroups,
+    RejectPlace,
     RejectType,
     State,
     WatchEvent,
@@ -103,6 +106,27 @@ def reject(message: job_pb2.Reject) -> Reject:
         value=message.value,
         connector=_CONNECTORS.get(message.connector, Connector.UNSPECIFIED),
         code=message.code,
+        message=message.message,
+        group=message.group,
+    )
+
+
+def reject_groups(message: job_service_pb2.ListRejectGroupsResponse) -> RejectGroups:
+    """The groups as the daemon sent them."""
+    return RejectGroups(groups=tuple(map(_reject_group, message.groups)), read=message.read)
+
+
+def _reject_group(message: job_pb2.RejectGroup) -> RejectGroup:
+    return RejectGroup(
+        id=message.id,
+        type=_REJECT_TYPES.get(message.type, RejectType.UNSPECIFIED),
+        connector=_CONNECTORS.get(message.connector, Connector.UNSPECIFIED),
+        column=message.column,
+        code=message.code,
+        pattern=message.pattern,
+        count=message.count,
+        places=tuple(RejectPlace(file=place.file, line=place.line) for place in message.places),
+        values=tuple(message.values),
         message=message.message,
     )
 

@@ -76,6 +76,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lading.v1.JobService/ListJobs": _read(Act.SEE),
         "lading.v1.JobService/ListJournalEntries": _read(Act.SEE),
         "lading.v1.JobService/ListRejects": _read(Act.READ_REJECTS),
+        "lading.v1.JobService/ListRejectGroups": _read(Act.READ_REJECTS),
         "lading.v1.JobService/PauseJob": _command(Right.OPERATE, Act.PAUSE),
         "lading.v1.JobService/PreviewImport": Method(Right.SUBMIT, CallClass.COMMANDS),
         "lading.v1.JobService/StartJob": _command(Right.OPERATE, Act.START),

@@ -202,3 +202,5 @@ class Reject:
     connector: Connector
     code: str
     message: str
+    group: str = ""
+    """The id of its group, see `reject_group.py`."""

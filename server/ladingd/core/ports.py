@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ladingd.core.bill import Counts
 from ladingd.core.plan import Chunk, CommittedChunk, Moment, Plan
+from ladingd.core.reject_group import ALL_REJECTS, RejectFilter, RejectGroup
 from ladingd.core.selection import EVERY, NEWEST_FIRST, Order, Selection
 from ladingd.core.spec import ImportSpec, JobSpec, Table
 
@@ -349,11 +350,18 @@ class RejectReader(ABC):
     """Reads the rejects of chunks."""
 
     @abstractmethod
-    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
-        """The rejects of these chunks in order. Each chunk has some. A page of long rejects is shorter than ``size``.
+    async def read(
+        self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "", wanted: RejectFilter = ALL_REJECTS
+    ) -> Page[Reject]:
+        """The wanted rejects of these chunks in order. Each chunk has some. A page of long rejects is shorter than
+        ``size``.
 
         Raises InvalidRequest (field ``page_token``), and RejectsLost after all others were read.
         """
+
+    @abstractmethod
+    async def groups(self, job_uid: str, chunks: Sequence[int]) -> tuple[RejectGroup, ...]:
+        """The groups of the rejects of these chunks, the greatest first. Raises RejectsLost."""
 
 
 class TokenStore(ABC):

@@ -13,6 +13,7 @@ from ladingd.core.job import Job
 from ladingd.core.plan import Fingerprint, ImportPlan, PlannedFile
 from ladingd.core.ports import Page
 from ladingd.core.preview import Preview
+from ladingd.core.reject_group import ALL_REJECTS, RejectFilter, RejectGroup
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
 from ladingd.core.tables import Suggestion, TableColumn, TableDescription
@@ -117,9 +118,18 @@ class FakeRejects:
 
     def __init__(self) -> None:
         self.items: tuple[Any, ...] = ()
+        self.found: tuple[RejectGroup, ...] = ()
+        self.wanted = ALL_REJECTS
         self.asked: list[tuple[str, list[int]]] = []
 
-    async def read(self, job_id: str, chunks: list[int], *, size: int, token: str = "") -> Page[Any]:
+    async def groups(self, job_id: str, chunks: list[int]) -> tuple[RejectGroup, ...]:
+        self.asked.append((job_id, list(chunks)))
+        return self.found
+
+    async def read(
+        self, job_id: str, chunks: list[int], *, size: int, token: str = "", wanted: RejectFilter = ALL_REJECTS
+    ) -> Page[Any]:
+        self.wanted = wanted
         self.asked.append((job_id, list(chunks)))
         first = int(token or "0")
         more = first + size < len(self.items)

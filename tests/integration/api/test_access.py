@@ -153,6 +153,7 @@ CALLS = {
     "GetJob": pb.GetJobRequest(name="jobs/a1"),
     "ListJobs": pb.ListJobsRequest(),
     "ListJournalEntries": pb.ListJournalEntriesRequest(parent="jobs/a1"),
+    "ListRejectGroups": pb.ListRejectGroupsRequest(parent="jobs/a1"),
     "ListRejects": pb.ListRejectsRequest(parent="jobs/a1"),
     "PauseJob": pb.PauseJobRequest(name="jobs/a1"),
     "PreviewImport": pb.PreviewImportRequest(spec=IMPORT.import_spec),

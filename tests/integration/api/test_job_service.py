@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
@@ -16,9 +17,10 @@ from ladingd.api.messages.filter import order_in, selection_in
 from ladingd.api.messages.job import job_message
 from ladingd.core.bill import Counts
 from ladingd.core.errors import InvalidSpec
-from ladingd.core.job import Connector, JournalEntry, Level, Reject
+from ladingd.core.job import Connector, JournalEntry, Level, Reject, RejectType
 from ladingd.core.plan import Chunk
 from ladingd.core.ports import KeptChunk
+from ladingd.core.reject_group import Place, RejectFilter, RejectGroup
 from ladingd.core.selection import EVERY
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
@@ -331,6 +333,48 @@ class TestRejects:
         assert api.rejects.asked == [(a_job().uid, [0, 3, 4])]
         assert [reject.record for reject in page.rejects] == [1]
         assert page.next_page_token == "1"
+
+    async def test_of_one_group_column_and_code(self, api):
+        api.store.put(a_job())
+        request = pb.ListRejectsRequest(parent="jobs/a1", group="0a1b2c3d", column="born", code="NO_DATE")
+        await api.stub.ListRejects(request, timeout=DEADLINE)
+        assert api.rejects.wanted == RejectFilter(group="0a1b2c3d", column="born", code="NO_DATE")
+
+    async def test_groups(self, api):
+        api.store.put(replace(a_job(), counts=Counts(read=12, inserted=5, rejected=7, errors=7)))
+        api.store.kept = [KeptChunk(chunk=Chunk(ordinal=4, start=0, end=1), counts=Counts(rejected=7, errors=7))]
+        api.rejects.found = (
+            RejectGroup(
+                type=RejectType.ERROR,
+                connector=Connector.TEXT,
+                column="born",
+                code="NO_DATE",
+                pattern="9/9/9",
+                count=7,
+                places=(Place(file="in.csv", line=3),),
+                values=("1/2/2000",),
+                message="'1/2/2000' is no date",
+            ),
+        )
+        found = await api.stub.ListRejectGroups(pb.ListRejectGroupsRequest(parent="jobs/a1"), timeout=DEADLINE)
+        assert api.rejects.asked == [(a_job().uid, [4])]
+        assert found == pb.ListRejectGroupsResponse(
+            read=12,
+            groups=[
+                job_pb2.RejectGroup(
+                    id=api.rejects.found[0].id,
+                    type=job_pb2.REJECT_TYPE_ERROR,
+                    connector=job_pb2.CONNECTOR_TEXT,
+                    column="born",
+                    code="NO_DATE",
+                    pattern="9/9/9",
+                    count=7,
+                    places=[job_pb2.RejectGroup.Place(file="in.csv", line=3)],
+                    values=["1/2/2000"],
+                    message="'1/2/2000' is no date",
+                )
+            ],
+        )
 
     async def test_long_ones_come_in_smaller_pages(self, api):
         api.store.put(a_job())

@@ -42,6 +42,7 @@ ACTS = {
     "DeleteJob": Act.DELETE,
     "GetJob": Act.SEE,
     "ListJournalEntries": Act.SEE,
+    "ListRejectGroups": Act.READ_REJECTS,
     "ListRejects": Act.READ_REJECTS,
     "PauseJob": Act.PAUSE,
     "StartJob": Act.START,
@@ -122,7 +123,7 @@ async def test_a_job_of_another_is_as_one_that_is_not_there(api: Any) -> None:
     """Code, message and audit trail are the same."""
     caller = await by_anna(api, Role.SUBMITTER)
     api.store.put(a_job(id="a1", owner="ben"))
-    for name in ("GetJob", "ListJournalEntries", "ListRejects"):
+    for name in ("GetJob", "ListJournalEntries", "ListRejects", "ListRejectGroups"):
         request = type(REQUESTS[name])
         field = "name" if name == "GetJob" else "parent"
         seen = []

@@ -380,8 +380,33 @@ class FakeService(
         await self._asked(request, context)
         if self.rejects_are_anothers:
             await abort(context, grpc.StatusCode.PERMISSION_DENIED, "that takes the role admin")
-        items, token = page(self.rejects, request)
+        asked = {name: getattr(request, name) for name in ("group", "column", "code")}
+        wanted = [
+            each for each in self.rejects if all(value in ("", getattr(each, name)) for name, value in asked.items())
+        ]
+        items, token = page(wanted, request)
         return job_service_pb2.ListRejectsResponse(rejects=items, next_page_token=token)
+
+    async def ListRejectGroups(
+        self, request: job_service_pb2.ListRejectGroupsRequest, context: Any
+    ) -> job_service_pb2.ListRejectGroupsResponse:
+        await self._asked(request, context)
+        groups = [
+            job_pb2.RejectGroup(
+                id="0a1b2c3d",
+                type=first.type,
+                connector=first.connector,
+                column=first.column,
+                code=first.code,
+                pattern="a9",
+                count=len(self.rejects),
+                places=[job_pb2.RejectGroup.Place(file="in.csv", line=each.line) for each in self.rejects[:3]],
+                values=[each.value for each in self.rejects[:3]],
+                message=first.message,
+            )
+            for first in self.rejects[:1]
+        ]
+        return job_service_pb2.ListRejectGroupsResponse(groups=groups, read=10 * len(self.rejects))
 
 
 def page(items: list[Any], request: Any) -> tuple[list[Any], str]:

@@ -159,6 +159,7 @@ async def test_no_answer_holds_a_generated_class(client: Client, service: FakeSe
         "list_jobs": [job async for job in client.list_jobs()],
         "journal": [entry async for entry in client.journal("jobs/full")],
         "watch_journal": [entry async for entry in client.watch_journal("jobs/full")],
+        "reject_groups": await client.reject_groups("jobs/full"),
         "rejects": [reject async for reject in client.rejects("jobs/full")],
         "watch_rejects": [event async for event in client.watch_rejects("jobs/full")],
         "audit": [entry async for entry in client.audit()],

@@ -10,6 +10,7 @@ from lading_client.cli.display import formatting as figures
 from lading_client.cli.display.bill import route
 from lading_client.cli.display.columns import printable
 from lading_client.cli.display.progress import News, bars_on, line
+from lading_client.cli.display.reject_groups import group_lines
 from lading_client.cli.display.reject_view import block
 from lading_client.cli.session import Session
 from lading_client.cli.wait import exit_status, report, wait
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from lading_client.client import Client
-    from lading_client.model import Reject
+    from lading_client.model import Reject, RejectGroups
+
+_FEW = 10
+"""So many rejects are printed without a question; of more, the groups."""
 
 
 def watch(
@@ -123,15 +127,39 @@ def rejects(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job has ended.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Print at most N.")] = None,
+    group: Annotated[str, typer.Option("--group", metavar="GROUP", help="Print only the rejects of this group.")] = "",
+    column: Annotated[str, typer.Option("--column", metavar="COLUMN", help="Print only those of this column.")] = "",
+    code: Annotated[str, typer.Option("--code", metavar="CODE", help="Print only those with this code.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Print all rejects, and no groups.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Print only the groups.")] = False,
 ) -> None:
-    """Print every rejected record of a job, and the reason."""
+    """Print the rejected records of a job, and the reasons.
+
+    Rejects with one column, code and pattern of the value are a group: one problem. If a job has more than a few
+    rejects, the groups are printed, and --all, --group, --column or --code print the rejects themselves. With
+    --output json, the rejects are printed, or the groups with --groups.
+    """
     ours = Session.of(context)
+    chosen = bool(group or column or code)
+    if groups and (chosen or every or follow):
+        raise ours.usage("--groups prints no rejects; use it alone")
+    if follow and chosen:
+        raise ours.usage("--follow prints all rejects; leave --group, --column and --code out")
 
     async def work() -> None:
         shown = 0
         async with ours.client() as client:
             name = job_name(job)
-            source = _as_they_come(client, name) if follow else client.rejects(name, limit=limit)
+            if groups or not (chosen or every or follow or limit or ours.output.json):
+                problems = await client.reject_groups(name)
+                if groups or sum(each.count for each in problems.groups) > _FEW:
+                    _print_groups(ours, problems)
+                    return
+            source = (
+                _as_they_come(client, name)
+                if follow
+                else client.rejects(name, limit=limit, group=group, column=column, code=code)
+            )
             async with aclosing(source) as found:
                 async for reject in found:
                     shown += 1
@@ -145,6 +173,16 @@ def rejects(
             ours.output.note("no rejects")
 
     ours.run(work())
+
+
+def _print_groups(ours: Session, found: "RejectGroups") -> None:
+    if ours.output.json:
+        for group in found.groups:
+            ours.output.document(group)
+    elif found.groups:
+        ours.output.text(group_lines(found))
+    else:
+        ours.output.note("no rejects")
 
 
 async def _as_they_come(client: "Client", name: str) -> "AsyncGenerator[Reject, None]":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ladingd.core.bill import Counts
     from ladingd.core.job import Failure, FileProgress, Job, JournalEntry, Progress, Reject
+    from ladingd.core.reject_group import RejectGroup
     from ladingd.run.watch.events import WatchEvent
 
 
@@ -115,6 +116,22 @@ def reject_message(reject: Reject) -> job_pb2.Reject:
         connector=f"CONNECTOR_{reject.connector.name}",
         code=reject.code,
         message=reject.message,
+        group=reject.group,
+    )
+
+
+def reject_group_message(group: RejectGroup) -> job_pb2.RejectGroup:
+    return job_pb2.RejectGroup(
+        id=group.id,
+        type=f"REJECT_TYPE_{group.type.name}",
+        connector=f"CONNECTOR_{group.connector.name}",
+        column=group.column,
+        code=group.code,
+        pattern=group.pattern,
+        count=group.count,
+        places=[job_pb2.RejectGroup.Place(file=place.file, line=place.line) for place in group.places],
+        values=group.values,
+        message=group.message,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,17 +15,18 @@ from ladingd.api.caller import caller
 from ladingd.api.messages import request as shape
 from ladingd.api.messages.encoded_events import EncodedEvents
 from ladingd.api.messages.filter import WATCHABLE, order_in, selection_in
-from ladingd.api.messages.job import job_message, journal_entry_message, reject_message
+from ladingd.api.messages.job import job_message, journal_entry_message, reject_group_message, reject_message
 from ladingd.api.messages.paging import fitting, journal_token, sequence_in
 from ladingd.api.messages.preview import preview_message
 from ladingd.api.messages.spec import import_spec_from, named_in_request, spec_from, spec_message
 from ladingd.core.access import Act
 from ladingd.core.clock import utc_now
 from ladingd.core.errors import RejectsLost, RequestIdReused
+from ladingd.core.reject_group import RejectFilter
 from ladingd.core.state import Event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from datetime import datetime
 
     import grpc
@@ -213,21 +214,41 @@ class JobServicer(JobServiceServicer):
     async def ListRejects(self, request: pb.ListRejectsRequest, context: Context) -> pb.ListRejectsResponse:
         job_id = shape.job_id_in(request.parent, "parent")
         size = shape.page_size_in(request.page_size)
-        job = await self._jobs.get(job_id)
-        caller.get().check(job)
-        kept = await self._chunks.chunks(job_id)
-        # Only committed chunks: a chunk in flight may have left rejects that its replay will replace.
-        chunks = [k.chunk.ordinal for k in kept if k.counts is not None and (k.counts.rejected or k.counts.warnings)]
+        wanted = RejectFilter(group=request.group, column=request.column, code=request.code)
+        job, chunks = await self._rejected(job_id)
 
         async def page_of(size: int) -> pb.ListRejectsResponse:
-            try:
-                page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token)
-            except RejectsLost:
-                await self._jobs.get(job_id)  # Raises JobNotFound if the job was deleted with its rejects.
-                raise
+            async with self._unless_deleted(job_id):
+                page = await self._rejects.read(job.uid, chunks, size=size, token=request.page_token, wanted=wanted)
             return pb.ListRejectsResponse(rejects=map(reject_message, page.items), next_page_token=page.next_token)
 
         return await fitting(page_of, size)
+
+    async def ListRejectGroups(
+        self, request: pb.ListRejectGroupsRequest, context: Context
+    ) -> pb.ListRejectGroupsResponse:
+        job_id = shape.job_id_in(request.parent, "parent")
+        job, chunks = await self._rejected(job_id)
+        async with self._unless_deleted(job_id):
+            groups = await self._rejects.groups(job.uid, chunks)
+        return pb.ListRejectGroupsResponse(groups=map(reject_group_message, groups), read=job.counts.read)
+
+    async def _rejected(self, job_id: str) -> tuple[Job, list[int]]:
+        """A job that the caller may read, and its committed chunks with rejects: a chunk in flight may have left
+        rejects that its replay will replace."""
+        job = await self._jobs.get(job_id)
+        caller.get().check(job)
+        kept = await self._chunks.chunks(job_id)
+        return job, [k.chunk.ordinal for k in kept if k.counts and (k.counts.rejected or k.counts.warnings)]
+
+    @asynccontextmanager
+    async def _unless_deleted(self, job_id: str) -> AsyncIterator[None]:
+        """Raises JobNotFound instead of RejectsLost if the job was deleted with its rejects."""
+        try:
+            yield
+        except RejectsLost:
+            await self._jobs.get(job_id)
+            raise
 
     async def WatchRejects(
         self, request: pb.WatchRejectsRequest, context: Context

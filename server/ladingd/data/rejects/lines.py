@@ -1,7 +1,12 @@
-"""Writes the rejects of a chunk as JSON lines, column by column: every record may be rejected."""
+"""Writes the rejects of a chunk as JSON lines, column by column: every record may be rejected.
+
+The last line has the groups of them, so that nobody has to read the rejects to know the problems.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
@@ -10,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ladingd.data.files.encoding import readable
+from ladingd.data.rejects.files import GROUPS
+from ladingd.data.rejects.grouping import Grouping
 from ladingd.data.storage.work_dir import sync_directory, write_durably, writing
 from ladingd.data.values.casting import shorten
 
@@ -35,8 +42,11 @@ def write_rejects(path: Path, lines: Iterable[pa.Buffer]) -> None:
 
 
 def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
-    """Rejects as JSON lines. The keys are the names of the columns, in order."""
+    """Rejects as JSON lines, and their groups in a last one. The keys are the names of the columns, in order, and then
+    the group of the reject."""
+    grouping = Grouping()
     for block in blocks:
+        block = block.append_column("group", grouping.add(block))
         parts: list[pa.Array | str] = []
         separator = "{"
         for name, column in zip(block.schema.names, block.columns, strict=True):
@@ -45,6 +55,8 @@ def json_lines(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Buffer]:
             parts += [f'{separator}"{name}":{mark}', escaped(column) if is_text else column.cast(pa.string())]
             separator = f"{mark},"
         yield content(pc.binary_join_element_wise(*parts, f"{separator[:-1]}}}\n", ""))
+    if grouping.groups:
+        yield pa.py_buffer(json.dumps({GROUPS: [asdict(group) for group in grouping.groups]}).encode() + b"\n")
 
 
 def texts(values: pa.Array) -> pa.Array:

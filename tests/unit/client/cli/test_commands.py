@@ -319,6 +319,32 @@ async def test_clone(service: FakeService, lading: Lading) -> None:
     assert (missing.status, missing.err) == (2, "lading: there is no job jobs/none\n")
 
 
+async def test_many_rejects_are_told_by_their_groups(service: FakeService, lading: Lading) -> None:
+    with_rejects(service, 4_000)
+    told = await lading("rejects", "a")
+    assert told.out.splitlines() == [
+        "4,000 rejects, 1 problem:",
+        "",
+        "group     rejects   share  column  code          pattern  first lines  values",
+        "0a1b2c3d    4,000  10.0 %  born    DATE_INVALID  a9       2, 3, 4      'bad0', 'bad1', 'bad2'",
+        "",
+        "the rejects of a group: --group GROUP; every reject: --all",
+    ]
+    groups = (await lading("rejects", "a", "--groups", "--output", "json")).lines
+    assert [(group["id"], group["count"], group["places"][0]) for group in groups] == [
+        ("0a1b2c3d", 4_000, {"file": "in.csv", "line": 2})
+    ]
+    assert (await lading("rejects", "a", "--all")).out.count("^^^^") == 4_000
+    assert (await lading("rejects", "a", "--limit", "2")).out.count("^^^^") == 2
+    assert (await lading("rejects", "a", "--column", "name")).err == "no rejects\n"
+    assert (await lading("rejects", "a", "--code", "DATE_INVALID", "--limit", "5")).out.count("^^^^") == 5
+    few = await lading("rejects", "a", "--groups", "--group", "0a1b2c3d")
+    assert (few.status, few.err) == (2, "lading: --groups prints no rejects; use it alone\n")
+    service.rejects = []
+    none = await lading("rejects", "a", "--groups")
+    assert (none.status, none.out, none.err) == (0, "", "no rejects\n")
+
+
 async def test_rejects_are_followed_to_the_end_of_the_job(service: FakeService, lading: Lading) -> None:
     with_rejects(service, 4)
     service.break_after = [1, 2]
@@ -554,7 +580,7 @@ async def test_a_reader_that_has_had_enough_is_no_error(service: FakeService, so
     with_rejects(service, 3000)
     read, write = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "lading_client", "--server", f"unix:{socket}", "rejects", "a"),
+        *(sys.executable, "-W", "error", "-m", "lading_client", "--server", f"unix:{socket}", "rejects", "a", "--all"),
         stderr=asyncio.subprocess.PIPE,
         stdout=write,
         env=clean_environment(tmp_path),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import zipfile
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ from ladingd.core.errors import InvalidSpec, SourceChanged, SourceUnreadable
 from ladingd.core.plan import Phase
 from ladingd.core.spec import CsvFormat, File, Header, ImportSpec, Table
 from ladingd.data.imports import selection
+from tests.harness.reject_files import rejects_in
 
 if TYPE_CHECKING:
-    from ladingd.core.plan import Chunk, ImportPlan
+    from ladingd.core.plan import ImportPlan
     from tests.unit.data.conftest import Yard
 
 
@@ -62,15 +62,9 @@ def test_ordinals_continue_and_lines_begin_anew(yard: Yard) -> None:
     found = [
         (reject["file"], reject["line"], reject["record"], reject["raw"])
         for chunk in (*first, *second)
-        for line in rejects(yard, chunk)
-        for reject in [json.loads(line)]
+        for reject in rejects_in(yard.work_dir.rejects("job", chunk.ordinal))
     ]
     assert found == [("a.csv", 3, 2, "x"), ("b.csv", 3, 2, "y")]
-
-
-def rejects(yard: Yard, chunk: Chunk) -> list[str]:
-    path = yard.work_dir.rejects("job", chunk.ordinal)
-    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.mark.parametrize(
@@ -283,8 +277,8 @@ def test_the_members_of_an_archive_are_files(yard: Yard) -> None:
     plan = plan_of(yard, "all.zip", member="*.csv", types={"id": "integer"})
     assert names(plan) == ["all.zip/in/a.csv", "all.zip/z.csv"]
     assert yard.run(plan) == Counts(read=3, inserted=2, rejected=1, errors=1)
-    (line,) = yard.work_dir.rejects("job", 0).read_text().splitlines()
-    assert json.loads(line)["file"] == "all.zip/in/a.csv"
+    (reject,) = rejects_in(yard.work_dir.rejects("job", 0))
+    assert reject["file"] == "all.zip/in/a.csv"
 
 
 def test_a_later_file_is_checked_before_anything_is_imported(yard: Yard) -> None:

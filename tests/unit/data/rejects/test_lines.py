@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,16 @@ async def test_lines_are_what_json_makes_of_each_reject(tmp_path: Path, number: 
     rejects = some_rejects(number)
     path = WorkDir(directory=tmp_path).rejects(UID, 0)
     write_rejects(path, json_lines(in_columns(rejects[first : first + 999]) for first in range(0, number, 999)))
-    rows = ({**asdict(each), "time": each.time.isoformat()} for each in rejects)
-    lines = [
-        json.dumps({key: row[key] for key in KEYS}, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
+    *lines, groups = path.read_bytes().decode().split("\n")[:-1]
+    ids = [json.loads(line)["group"] for line in lines]
+    rows = ({**asdict(each), "time": each.time.isoformat(), "group": id} for each, id in zip(rejects, ids, strict=True))
+    assert lines == [
+        json.dumps({key: row[key] for key in (*KEYS, "group")}, ensure_ascii=False, separators=(",", ":"))
+        for row in rows
     ]
-    assert path.read_bytes().decode() == "".join(lines)
+    assert sum(group["count"] for group in json.loads(groups)["groups"]) == number
     page = await RejectFiles(WorkDir(directory=tmp_path)).read(UID, [0], size=7)
-    assert page.items == tuple(rejects[:7])
+    assert page.items == tuple(replace(each, group=id) for each, id in zip(rejects[:7], ids, strict=False))
 
 
 def test_no_rejects_leave_no_file(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ladingd.data.databases.postgres.merge_writing import MergeWriting
 from ladingd.data.databases.postgres.session import Session, close_idle
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
+from tests.harness.reject_files import rejects_in
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def merge(quay: Quay, tmp_path: Path) -> Iterator[Merging]:
         bill = total(counts)
         assert bill.balances
         assert not bill.pending
-        files = sorted((tmp_path / "work/jobs" / job / "rejects").glob("*"))
-        rejects = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        rejects = rejects_in(tmp_path / "work/jobs" / job / "rejects")
         return Done(
             counts=bill,
             rejects={reject["record"]: reject["code"] for reject in rejects},

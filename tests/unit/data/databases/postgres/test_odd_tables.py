@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.postgres.session import Address, close_idle, connected
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
+from tests.harness.reject_files import rejects_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,11 +55,7 @@ def load(quay: Quay, tmp_path: Path) -> Importing:
         chunks = transfer.cut("job", plan, None, 10)
         counts = sum((transfer.process(job, 1, plan, chunk) for chunk in chunks), Counts())
         assert counts.balances
-        lines = [
-            json.loads(line)
-            for path in sorted((tmp_path / "work/jobs" / job / "rejects").glob("*"))
-            for line in path.read_text().splitlines()
-        ]
+        lines = rejects_in(tmp_path / "work/jobs" / job / "rejects")
         assert len(lines) == counts.rejected
         return Loaded(inserted=counts.inserted, rejects=[(reject["line"], reject["code"]) for reject in lines])
 

@@ -16,6 +16,7 @@ from ladingd.core.plan import Column, ImportPlan, Layout
 from ladingd.core.spec import CsvFormat, ExcelFormat, Header, ImportSpec, Table
 from ladingd.data.formats.excel.format import Excel
 from ladingd.data.formats.excel.sheet import Range
+from tests.harness.reject_files import rejects_in
 
 if TYPE_CHECKING:
     from tests.unit.data.conftest import Yard
@@ -45,8 +46,7 @@ def plan_of(yard: Yard, data: bytes, name: str = "in.xlsx", **spec: Any) -> Impo
 
 
 def rejects(yard: Yard) -> list[dict[str, Any]]:
-    files = sorted((yard.work_dir.job("job") / "rejects").glob("*"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return rejects_in(yard.work_dir.job("job") / "rejects")
 
 
 def test_a_table_below_a_title_and_beside_empty_columns_is_found(yard: Yard) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ladingd.core.bill import Counts
 from ladingd.core.spec import ImportSpec, Table
 from ladingd.data.imports import survey
+from tests.harness.reject_files import rejects_in
 from tests.unit.data.formats.json_lines.conftest import planned
 from tests.unit.data.imports.test_import import rejects_of
 
@@ -166,5 +167,5 @@ def test_an_integer_that_no_real_can_hold_is_refused(make_yard: Callable[[Path],
     assert plan.columns[0].type == "real"
     counts = yard.run(plan)
     assert (counts.inserted, counts.rejected) == (20_002, 1)
-    (reject,) = [json.loads(line) for line in yard.work_dir.rejects("job", 0).read_text().splitlines()]
+    (reject,) = rejects_in(yard.work_dir.rejects("job", 0))
     assert (reject["line"], reject["value"]) == (20_001, "9007199254740993")

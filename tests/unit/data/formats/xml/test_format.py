@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -18,6 +17,7 @@ from ladingd.core.plan import ImportPlan
 from ladingd.core.spec import CsvFormat, ImportSpec, Table, XmlFormat
 from ladingd.data.formats.lines import RECORD_LIMIT
 from ladingd.data.imports import survey
+from tests.harness.reject_files import rejects_in
 from tests.unit.data.imports.test_import import rejects_of
 
 if TYPE_CHECKING:
@@ -451,7 +451,6 @@ def test_other_elements_between_records_are_told(yard: Yard) -> None:
     )
     counts = yard.run(plan)
     assert (counts.read, counts.inserted, counts.warnings) == (60_002, 60_002, 1)
-    (path,) = [path for number in range(20) if (path := yard.work_dir.rejects("job", number)).exists()]
-    (reject,) = [json.loads(line) for line in path.read_text().splitlines()]
+    (reject,) = [each for number in range(20) for each in rejects_in(yard.work_dir.rejects("job", number))]
     assert (reject["type"], reject["code"], reject["line"]) == ("WARNING", "OTHER_ELEMENT", 60_003)
     assert reject["message"].startswith("the element <total> before this record is not imported")
