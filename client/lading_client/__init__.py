@@ -89,6 +89,7 @@ from lading_client.spec import (
     Operation,
     Ragged,
     Reconciliation,
+    RejectLimit,
     Table,
     XmlFormat,
 )
@@ -158,6 +159,7 @@ __all__ = [
     "Reconciliation",
     "Reject",
     "RejectEvent",
+    "RejectLimit",
     "RejectType",
     "ResourceExhausted",
     "RevisionCompacted",

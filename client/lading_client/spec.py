@@ -170,6 +170,15 @@ class Duplicates(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RejectLimit:
+    """How many records may be rejected before the job stops. None: any number."""
+
+    records: int | None = None
+    percent: float | None = None
+    """Of the records that were read, from the 1,000th on, and at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciliation:
     """How records are matched with the rows of the table, and what becomes of them. Columns are those of the table."""
 
@@ -277,6 +286,7 @@ class ImportSpec:
     """The records replace the rows of the table, all in one moment when the job finishes."""
     where: str = ""
     """With ``replace``: which rows are replaced, as a condition in the SQL of the database. Empty: all."""
+    reject_limit: RejectLimit = RejectLimit()
     chunk_bytes: int = 0
 
 

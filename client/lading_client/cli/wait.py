@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from lading_client.cli import session
-from lading_client.cli.display.bill import FIRST_REJECTS, ending
+from lading_client.cli.display.bill import FIRST_REJECTS, TOO_MANY_REJECTS, ending
 from lading_client.cli.display.progress import progress_on
 from lading_client.errors import JobDeleted, PermissionDenied, Unavailable
 from lading_client.local_daemon import OwnDaemon
@@ -79,6 +79,8 @@ def exit_status(job: Job, *, fail_on_rejects: bool = False) -> int:
     match job.state:
         case State.FINISHED:
             return session.REJECTS if fail_on_rejects and job.counters.rejects else 0
+        case State.FAILED if job.failure is not None and job.failure.code == TOO_MANY_REJECTS:
+            return session.REJECTS
         case State.FAILED:
             return session.FAILED
         case _:

@@ -26,6 +26,7 @@ from lading_client.spec import (
     Operation,
     Ragged,
     Reconciliation,
+    RejectLimit,
     Table,
     XmlFormat,
 )
@@ -84,6 +85,7 @@ def _import(message: spec_pb2.ImportSpec) -> ImportSpec:
         reconciliation=_reconciliation(message.reconciliation),
         replace=message.replace,
         where=message.where,
+        reject_limit=_reject_limit(message.reject_limit),
         chunk_bytes=message.chunk_bytes,
     )
 
@@ -154,6 +156,13 @@ def _fixed_width(message: spec_pb2.FixedWidthFormat) -> FixedWidthFormat:
     )
 
 
+def _reject_limit(message: spec_pb2.RejectLimit) -> RejectLimit:
+    return RejectLimit(
+        records=message.records if message.HasField("records") else None,
+        percent=message.percent if message.HasField("percent") else None,
+    )
+
+
 def _reconciliation(message: spec_pb2.Reconciliation) -> Reconciliation:
     return Reconciliation(
         operation=_OPERATIONS.get(message.operation, Operation.UNSPECIFIED),
@@ -214,6 +223,7 @@ def _import_message(value: ImportSpec) -> spec_pb2.ImportSpec:
         reconciliation=_reconciliation_message(value.reconciliation),
         replace=value.replace,
         where=value.where,
+        reject_limit=spec_pb2.RejectLimit(records=value.reject_limit.records, percent=value.reject_limit.percent),
         chunk_bytes=value.chunk_bytes,
     )
 

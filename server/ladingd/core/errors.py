@@ -422,6 +422,12 @@ class AllRejected(TechnicalError):
     code = "ALL_REJECTED"
 
 
+class TooManyRejects(TechnicalError):
+    """More records were rejected than the job allows. What was written stays, and the bill counts it."""
+
+    code = "TOO_MANY_REJECTS"
+
+
 class EmptyReplacement(TechnicalError):
     """A replacement has no record, so it would leave the table empty. The table was left as it is."""
 

@@ -221,6 +221,15 @@ class Enumeration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RejectLimit:
+    """How many records may be rejected before the job stops. None: any number."""
+
+    records: int | None = None
+    percent: float | None = None
+    """Of the records that were read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImportSpec:
     """Imports files into a table. ``types`` overrides the detected types and notations, by source column; it also types
     calculated columns, by target column."""
@@ -277,6 +286,7 @@ class ImportSpec:
     """The records replace the rows of the table, all in one moment when the job finishes."""
     where: str = ""
     """With ``replace``: the condition, in SQL of the database, of the rows that are replaced. Empty: all."""
+    reject_limit: RejectLimit = RejectLimit()
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     on_restart: OnRestart = OnRestart.RESUME
 

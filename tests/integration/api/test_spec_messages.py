@@ -24,6 +24,7 @@ from ladingd.core.spec import (
     ImportSpec,
     OnRestart,
     Ragged,
+    RejectLimit,
     Table,
 )
 
@@ -93,6 +94,9 @@ imports = st.builds(
     provenance=st.booleans(),
     before=st.lists(statements, max_size=2).map(tuple),
     after=st.lists(statements, max_size=2).map(tuple),
+    reject_limit=st.builds(
+        RejectLimit, records=st.one_of(st.none(), numbers), percent=st.one_of(st.none(), st.floats(0, 100))
+    ),
     chunk_bytes=positive,
     on_restart=restarts,
 )
@@ -146,6 +150,9 @@ def test_what_an_export_leaves_out_is_the_default():
         ({"importSpec": {**IMPORT, "before": ["SELECT 1", " "]}}, "job.spec.import_spec.before[1]"),
         ({"importSpec": {**IMPORT, "after": [""]}}, "job.spec.import_spec.after[0]"),
         ({"importSpec": {**IMPORT, "after": ["SELECT '\0'"]}}, "job.spec.import_spec.after[0]"),
+        ({"importSpec": {**IMPORT, "rejectLimit": {"records": -1}}}, "job.spec.import_spec.reject_limit.records"),
+        ({"importSpec": {**IMPORT, "rejectLimit": {"percent": 101}}}, "job.spec.import_spec.reject_limit.percent"),
+        ({"importSpec": {**IMPORT, "rejectLimit": {"percent": "NaN"}}}, "job.spec.import_spec.reject_limit.percent"),
         ({"exportSpec": {"file": EXPORT["file"]}}, "job.spec.export_spec.table.table"),
         ({"exportSpec": {"table": EXPORT["table"]}}, "job.spec.export_spec.file.path"),
         ({"exportSpec": {**EXPORT, "chunkKeys": -1}}, "job.spec.export_spec.chunk_keys"),

@@ -17,6 +17,7 @@ from ladingd.core.maintenance import JobFiles
 from ladingd.core.plan import Chunk, CommittedChunk, Fingerprint, ImportPlan, Moment, Plan, PlannedFile
 from ladingd.core.ports import Page, RejectReader, Transfer
 from ladingd.core.preview import Preview
+from ladingd.core.reject_group import ALL_REJECTS, RejectFilter, RejectGroup
 from ladingd.core.report import Report, heard_by, report
 from ladingd.core.spec import File, ImportSpec, Table
 from ladingd.core.state import Event
@@ -217,11 +218,11 @@ class Rig:
     cleanup: Cleanup
     files: FakeFiles
 
-    async def queued(self, chunks: int, **planned: Any) -> Job:
+    async def queued(self, chunks: int, spec: ImportSpec = SPEC, **planned: Any) -> Job:
         """A job with ``chunks`` chunks that waits for its slot. ``planned``: other fields of its plan."""
         now = datetime.now(UTC)
         plan = replace(plan_of(chunks), **planned)
-        job = Job(id=f"job{chunks}", uid=f"job{chunks}", spec=SPEC, plan=plan, create_time=now, update_time=now)
+        job = Job(id=f"job{chunks}", uid=f"job{chunks}", spec=spec, plan=plan, create_time=now, update_time=now)
         await self.store.create(job)
         return await self.store.command(job.id, Event.START)
 
@@ -312,7 +313,12 @@ class FakeRejects(RejectReader):
         self.numbers: dict[int, int] = {}
         self.lost: set[int] = set()
 
-    async def read(self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "") -> Page[Reject]:
+    async def groups(self, job_uid: str, chunks: Sequence[int]) -> tuple[RejectGroup, ...]:
+        raise AssertionError("a watch needs no groups")
+
+    async def read(
+        self, job_uid: str, chunks: Sequence[int], *, size: int, token: str = "", wanted: RejectFilter = ALL_REJECTS
+    ) -> Page[Reject]:
         (ordinal,) = chunks
         if ordinal in self.lost:
             raise RejectsLost(f"{ordinal}.jsonl", 1)

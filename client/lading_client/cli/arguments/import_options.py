@@ -46,6 +46,7 @@ from lading_client.cli.arguments.options import (
     HeaderOption,
     KeepOption,
     KeyOption,
+    MaxRejectsOption,
     MemberOption,
     NamesOption,
     NullOption,
@@ -67,6 +68,7 @@ from lading_client.cli.arguments.options import (
     format_name,
     listed,
 )
+from lading_client.cli.arguments.reject_limit import reject_limit
 from lading_client.spec import (
     ColumnNames,
     CreateTable,
@@ -133,6 +135,7 @@ class ImportOptions:
     on_insert_only: OnInsertOnlyOption = ""
     replaces: ReplaceOption = False
     where: WhereOption = ""
+    max_rejects: MaxRejectsOption = ""
 
     def spec(self, files: Sequence[File], target: Table, chunk_bytes: int = 0) -> ImportSpec:
         """The import that the options mean. Raises BadOption, BadMapping."""
@@ -168,6 +171,7 @@ class ImportOptions:
             reconciliation=self._reconciliation,
             replace=self.replaces,
             where=self.where,
+            reject_limit=reject_limit(self.max_rejects),
             chunk_bytes=chunk_bytes,
         )
         return self._mapping.applied(spec)

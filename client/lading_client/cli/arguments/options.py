@@ -228,6 +228,15 @@ WhereOption = Annotated[
         "--where", metavar="SQL", help="With --replace: a condition for the rows to replace.", show_default="all rows"
     ),
 ]
+MaxRejectsOption = Annotated[
+    str,
+    typer.Option(
+        "--max-rejects",
+        metavar="N[%]",
+        help="Stop, with status 4, if more records are rejected; with %, of those that were read.",
+        show_default="any number, but not all",
+    ),
+]
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lading_client.model import Bill, Job, JournalEntry, Reject
 
 FIRST_REJECTS = 5
+TOO_MANY_REJECTS = "TOO_MANY_REJECTS"
+"""Why a job stopped that rejected more records than it allows."""
 _FIRST_WARNINGS = 10
 _SEEN = 200
 """How many characters of a value or record the table considers. It shows fewer."""
@@ -124,6 +126,8 @@ def _next_step(job: Job, own_database: Path | None) -> list[str]:
             return [_where(job, own_database)]
         case State.FAILED if job.failure is not None and job.failure.code == "ALL_REJECTED":
             return ["correct the file, or say how to read it (--type, --delimiter, --header), and import it again"]
+        case State.FAILED if job.failure is not None and job.failure.code == TOO_MANY_REJECTS:
+            return [f"the problems: lading rejects {job.name}; to allow more in the next import: --max-rejects"]
         case State.FAILED:
             return [f"try again from the last committed chunk: lading start {job.name} --wait"]
         case State.INTERRUPTED if job.spec.on_restart is not OnRestart.STAY:

@@ -24,6 +24,7 @@ from ladingd.core.spec import (
     ImportSpec,
     OnRestart,
     Ragged,
+    RejectLimit,
     Table,
     XmlFormat,
 )
@@ -39,6 +40,8 @@ _ON_RESTART = {
     spec_pb2.ON_RESTART_STAY: OnRestart.STAY,
 }
 
+_ALL = 100
+"""All records, in percent."""
 _HEADERS = {
     spec_pb2.HEADER_UNSPECIFIED: Header.DEFAULT,
     spec_pb2.HEADER_PRESENT: Header.PRESENT,
@@ -118,6 +121,8 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
     for name in ("chunk_bytes", "skip", "limit", "first_line", "last_line"):
         if getattr(message, name) < 0:
             raise InvalidSpec(name, "is negative")
+    with beneath("reject_limit"):
+        reject_limit = _reject_limit(message.reject_limit)
     files = []
     for number, file in enumerate(message.files):
         with beneath(f"files[{number}]"):
@@ -159,6 +164,7 @@ def import_spec_from(message: spec_pb2.ImportSpec, on_restart: OnRestart = OnRes
         reconciliation=reconciliation,
         replace=message.replace,
         where=message.where,
+        reject_limit=reject_limit,
         chunk_bytes=message.chunk_bytes or DEFAULT_CHUNK_BYTES,
         on_restart=on_restart,
     )
@@ -286,6 +292,16 @@ def _excel_format(message: spec_pb2.ExcelFormat) -> ExcelFormat:
     )
 
 
+def _reject_limit(message: spec_pb2.RejectLimit) -> RejectLimit:
+    records = message.records if message.HasField("records") else None
+    percent = message.percent if message.HasField("percent") else None
+    if records is not None and records < 0:
+        raise InvalidSpec("records", "is negative")
+    if percent is not None and not 0 <= percent <= _ALL:
+        raise InvalidSpec("percent", "is not from 0 to 100")
+    return RejectLimit(records=records, percent=percent)
+
+
 def spec_message(spec: JobSpec) -> spec_pb2.JobSpec:
     on_restart = f"ON_RESTART_{spec.on_restart.name}"
     if isinstance(spec, ImportSpec):
@@ -323,6 +339,7 @@ def _import_message(spec: ImportSpec) -> spec_pb2.ImportSpec:
         reconciliation=reconciliation_message(spec.reconciliation),
         replace=spec.replace,
         where=spec.where,
+        reject_limit=spec_pb2.RejectLimit(records=spec.reject_limit.records, percent=spec.reject_limit.percent),
         chunk_bytes=spec.chunk_bytes,
     )
 

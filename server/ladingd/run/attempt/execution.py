@@ -17,6 +17,7 @@ from ladingd.core.errors import (
     StartsOver,
     TargetBusy,
     TargetUnavailable,
+    TooManyRejects,
 )
 from ladingd.core.job import Failure, Level
 from ladingd.core.origin import working_on
@@ -30,6 +31,7 @@ from ladingd.run.attempt.reckoning import (
     bill_notice,
     check_ledger,
     check_not_all_rejected,
+    check_reject_limit,
     check_replacement,
     nulls_notice,
     unreadable,
@@ -157,6 +159,7 @@ class Execution:
             await self._reckon()
             message = f"{len(committed)} of {len(kept)} chunks cut so far are committed; the job continues after them"
             await self._note(Level.INFO, "CONTINUES", message)
+            check_reject_limit(job.spec, self._job.counts)
 
     async def _begin_plan(self, phase: int = 0) -> tuple[CommittedChunk, ...]:
         job = self._job
@@ -182,6 +185,7 @@ class Execution:
         if job.plan.merges(phase + 1):
             counts = total(chunk.counts for chunk in self._reckoning.tally.committed)
             check_not_all_rejected(counts)
+            check_reject_limit(job.spec, counts, complete=True)
             check_replacement(job.plan, counts)
             message = f"{counts.pending:,} records are staged, and are merged into the table now"
             await self._note(Level.INFO, "MERGE_BEGINS", message)
@@ -315,11 +319,19 @@ class Execution:
         if done:
             self._job = await self._reckoning.commit(self._job, done)
             self._watch.progressed(self._job)
+            self._heed_reject_limit()
         for task, _ in ended:
             await self._heed_outcome(task)
         outage = self._outages.current
         if ended and not self._in_flight.tasks and outage is not None and self._outages.expired:
             self._fail(outage.error)
+
+    def _heed_reject_limit(self) -> None:
+        """Stop the job if more records are rejected than it allows."""
+        try:
+            check_reject_limit(self._job.spec, self._job.counts)
+        except TooManyRejects as error:
+            self._fail(error)
 
     async def _heed_outcome(self, task: asyncio.Task[Any]) -> None:
         """Act on the end of a call. An error that is not a LadingError is raised: the store is broken."""
@@ -369,6 +381,7 @@ class Execution:
         if counts.nulls:
             await self._note(*nulls_notice(counts.nulls))
         check_not_all_rejected(counts)
+        check_reject_limit(job.spec, counts, complete=True)
         self._in_place = True
 
     async def _reckon(self, total: int | None = None) -> None:

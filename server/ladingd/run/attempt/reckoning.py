@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ladingd.core.bill import OUTCOMES
-from ladingd.core.errors import AllRejected, BillImbalance, EmptyReplacement, LedgerLost
+from ladingd.core.errors import AllRejected, BillImbalance, EmptyReplacement, LedgerLost, TooManyRejects
 from ladingd.core.job import Level
 from ladingd.core.plan import CommittedChunk
 from ladingd.run.attempt.tally import Tally
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ladingd.core.job import Job
     from ladingd.core.plan import Chunk, Plan
     from ladingd.core.ports import ChunkStore, KeptChunk, Transfer
+    from ladingd.core.spec import JobSpec
     from ladingd.run.workers.calls import JobCalls
 
 LEDGER_TIMEOUT = 5.0
@@ -26,6 +27,9 @@ LEDGER_TIMEOUT = 5.0
 
 _COLUMNS = 40
 """How many columns a journal entry names."""
+
+_FEW_RECORDS = 1_000
+"""The percentage of rejects among fewer records says nothing yet."""
 
 BUSY_LEDGER_TIMEOUT = 2.0
 """The same while others hold the target: the ledger of a file cannot answer then, and nobody should wait for it."""
@@ -128,6 +132,27 @@ def check_not_all_rejected(counts: Counts) -> None:
     if counts.all_rejected:
         which = "the only record was" if counts.rejected == 1 else f"all {counts.rejected:,} records were"
         raise AllRejected(f"{which} rejected; nothing was loaded")
+
+
+def check_reject_limit(spec: JobSpec, counts: Counts, *, complete: bool = False) -> None:
+    """Raises TooManyRejects. ``complete``: all records have been read. Before that, a percentage of a few records says
+    nothing."""
+    if spec.kind != "import":
+        return
+    limit, rejected = spec.reject_limit, counts.rejected
+    if limit.records is not None and rejected > limit.records:
+        raise _too_many(counts, f"{limit.records:,}")
+    early = not complete and counts.read < _FEW_RECORDS
+    if limit.percent is not None and not early and 100 * rejected > limit.percent * counts.read:
+        raise _too_many(counts, f"{limit.percent:g} %")
+
+
+def _too_many(counts: Counts, allowed: str) -> TooManyRejects:
+    percent = 100 * counts.rejected / counts.read
+    return TooManyRejects(
+        f"{counts.rejected:,} of {counts.read:,} records are rejected ({percent:.3g} %), and the job allows {allowed}; "
+        f"what was written stays"
+    )
 
 
 def check_replacement(plan: Plan, counts: Counts) -> None:

@@ -124,6 +124,35 @@ async def test_rejects_can_be_a_failure(service: FakeService, lading: Lading) ->
     assert (await lading("import", "r.csv", "--into", "t", "--fail-on-rejects")).status == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "records", "percent"), [("0", 0, None), ("100", 100, None), ("2.5%", None, 2.5), ("10 %", None, 10)]
+)
+async def test_a_limit_of_rejects_is_in_the_spec(
+    service: FakeService, lading: Lading, text: str, records: int | None, percent: float | None
+) -> None:
+    assert (await lading("import", "r.csv", "--into", "t", "--max-rejects", text)).status == 0
+    limit = created(service).spec.import_spec.reject_limit
+    assert (limit.records if limit.HasField("records") else None) == records
+    assert (limit.percent if limit.HasField("percent") else None) == percent
+
+
+@pytest.mark.parametrize("text", ["-1", "some", "1.5", "%", "1%%"])
+async def test_a_limit_of_rejects_is_a_number(lading: Lading, text: str) -> None:
+    result = await lading("import", "r.csv", "--into", "t", "--max-rejects", text)
+    assert result.status == 2
+    assert f"--max-rejects {text}: write a number of records" in result.err
+
+
+async def test_too_many_rejects_have_their_own_status(service: FakeService, lading: Lading) -> None:
+    def stopped(job: job_pb2.Job) -> None:
+        job.failure.code, job.failure.message = "TOO_MANY_REJECTS", "1 of 3 records are rejected"
+
+    service.course, service.final = (job_pb2.STATE_RUNNING, job_pb2.STATE_FAILED), stopped
+    result = await lading("import", "r.csv", "--into", "t", "--max-rejects", "0")
+    assert result.status == 4
+    assert "the problems: lading rejects jobs/1; to allow more in the next import: --max-rejects" in result.out
+
+
 async def test_start_waits_when_told_to(service: FakeService, lading: Lading) -> None:
     service.put("a")
     plain = await lading("start", "a")
