@@ -170,7 +170,9 @@ class _Look:
         if outline.named or not outline.names or not self.known or (wanted := self.form.with_header(spec)) is None:
             return outline
         named = self._outline(wanted)
-        is_header = len(named.names) == len(outline.names) and self.known.issuperset(map(bare, named.names))
+        made_up = map(bare, outline.names)  # Empty fields have such names: a table may have been made of them.
+        known = self.known.difference(made_up)
+        is_header = len(named.names) == len(outline.names) and known.issuperset(map(bare, named.names))
         return named if is_header else outline
 
     def _outline(self, spec: ImportSpec) -> Outline:

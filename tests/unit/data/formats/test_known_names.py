@@ -78,3 +78,9 @@ def test_all_files_of_a_job_have_such_a_header(yard: Yard) -> None:
 def test_a_file_of_names_alone_has_no_records(yard: Yard) -> None:
     yard.sql("CREATE TABLE t (a TEXT, b TEXT)")
     assert yard.run(yard.plan_import("A,B\n")).read == 0
+
+
+def test_names_that_empty_fields_get_are_no_header(yard: Yard) -> None:
+    yard.run(yard.plan_import("1,x\n2,y\n", csv=CsvFormat(header=Header.ABSENT)))
+    counts = yard.run(yard.plan_import(",\n3,z\n"), "second")
+    assert (counts.read, yard.sql("SELECT count(*) FROM t")) == (2, [(4,)])

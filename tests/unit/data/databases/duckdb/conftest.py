@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from ladingd.data.databases.connection import Connection
 from ladingd.data.databases.duckdb.session import connected
 from ladingd.data.storage.work_dir import WorkDir
 from ladingd.data.transfer import BulkTransfer
+from tests.harness.reject_files import rejects_in
 
 if TYPE_CHECKING:
     from ladingd.core.plan import ExportPlan, ImportPlan
@@ -64,7 +64,7 @@ class Pond:
     def rejects(self, job: str = "load") -> list[tuple[int, str, str, str]]:
         """The line, the code, the column and the value of each reject."""
         directory = self.directory / "work" / "jobs" / job / "rejects"
-        found = [json.loads(line) for path in sorted(directory.iterdir()) for line in path.read_text().splitlines()]
+        found = rejects_in(directory)
         return [(one["line"], one["code"], one["column"], one["value"]) for one in found]
 
 

@@ -39,6 +39,7 @@ pieces = st.sampled_from(
 )
 @example(data=b"a\n-", widths="1", chunk_bytes=1, comment="--")
 @example(data=b"\x80ab\n", widths="1,2", chunk_bytes=1, comment="")
+@example(data=b"\t", widths="~1,2,*", chunk_bytes=1, comment="")
 def test_no_line_is_lost(
     make_yard: Callable[[Path], Yard], data: bytes, widths: str, chunk_bytes: int, comment: str
 ) -> None:
