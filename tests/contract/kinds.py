@@ -135,7 +135,7 @@ class MergeJob(ImportJob):
         read=8, inserted=4, updated=1, unchanged=1, rejected=1, errors=1, ignored_doubles=1, doubles=1, duplicates=2
     )
     last_steps = ()
-    slice_steps = ("ladingd.data.imports.merge_rejects.write_rejects", *ImportJob.steps[1:])
+    slice_steps = ("ladingd.data.imports.staged_chunks.write_rejects", *ImportJob.steps[1:])
     """The steps in which a slice is merged."""
     reconciliation = Reconciliation(key=("id",))
 

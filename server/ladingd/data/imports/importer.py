@@ -33,10 +33,10 @@ from ladingd.data.files.spooled import damage_of, make_spool, open_spool, remove
 from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.defaults import with_defaults
 from ladingd.data.imports.memory import memory_given_back
-from ladingd.data.imports.merge_rejects import MergeRejects, measured
 from ladingd.data.imports.planner import ALLOW, check_hooks, plan_import
 from ladingd.data.imports.previewer import preview
 from ladingd.data.imports.provenance import filled
+from ladingd.data.imports.staged_chunks import StagedChunks, measured
 from ladingd.data.imports.suggestion import described, suggestion
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.rejects.lines import json_lines, write_rejects
@@ -196,13 +196,13 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Convert the chunk before the transaction begins, then commit it. Or merge a slice."""
         target = self._target(plan.target.connection)
         if plan.merges(chunk.phase):
-            merge_rejects = self._merge_rejects(job_uid, plan)
+            staged_chunks = self._staged_chunks(job_uid, plan)
 
             def staged(ordinal: int) -> Batch:
-                origin, piece = merge_rejects.staged(ordinal)
+                origin, piece = staged_chunks.read(ordinal)
                 return self._batch(job_uid, attempt, plan.part(origin.phase), origin, piece)
 
-            keep_merged = partial(merge_rejects.write, chunk.ordinal)
+            keep_merged = partial(staged_chunks.write_rejects, chunk.ordinal)
             for _ in range(_TRIES):
                 with suppress(ReadingsOutdated):
                     return target.merge(job_uid, attempt, plan, chunk, keep_merged, staged)
@@ -232,7 +232,7 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         """Complete a file, and prepare the next one or the merge."""
         notes = self._complete(job_uid, plan.part(phase - 1), phase - 1, chunks)
         if plan.merge is not None:
-            self._merge_rejects(job_uid, plan).keep_chunks(phase - 1, chunks)
+            self._staged_chunks(job_uid, plan).keep(phase - 1, chunks)
         if plan.merges(phase):
             self._target(plan.target.connection).begin_merge(job_uid, attempt, plan)
         else:
@@ -249,9 +249,9 @@ class TableImport(TransferOf[ImportSpec, ImportPlan]):
         self._remove_spools(job_uid, plan)
         return ()
 
-    def _merge_rejects(self, job_uid: str, plan: ImportPlan) -> MergeRejects:
+    def _staged_chunks(self, job_uid: str, plan: ImportPlan) -> StagedChunks:
         content = partial(self._content, job_uid)
-        return MergeRejects(job_uid=job_uid, plan=plan, work_dir=self.work_dir, content=content)
+        return StagedChunks(job_uid=job_uid, plan=plan, work_dir=self.work_dir, content=content)
 
     def _keep_rejects(self, job_uid: str, batch: Batch, faults: Faults) -> None:
         write_rejects(self.work_dir.rejects(job_uid, batch.chunk.ordinal), json_lines(batch.rejects(faults)))

@@ -1,4 +1,5 @@
-"""The rejects of a merge. Its records are staged, so their text is read again from the files."""
+"""The chunks whose records are staged. They are read again for the text of records that the merge rejects, and if the
+staging has lost them."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeRejects:
-    """The rejects of the merge of one job."""
+class StagedChunks:
+    """The staged chunks of one job."""
 
     job_uid: str
     plan: ImportPlan
@@ -39,7 +40,7 @@ class MergeRejects:
     content: Callable[[ImportPlan, int], Source]
     """Opens what the chunks of a file are cut from."""
 
-    def keep_chunks(self, phase: int, chunks: Sequence[Chunk]) -> None:
+    def keep(self, phase: int, chunks: Sequence[Chunk]) -> None:
         """Keep the chunks of a file durably: the merge may reject records of them."""
         lines, part = None, self.plan.part(phase)
         if chunks:
@@ -47,7 +48,7 @@ class MergeRejects:
                 lines = format_of(part.file.layout).lines(source, measured(part, source), chunks[-1])
         self._kept(phase).keep(chunks, lines)
 
-    def write(self, ordinal: int, faults: Faults) -> None:
+    def write_rejects(self, ordinal: int, faults: Faults) -> None:
         """Write the rejects of a slice durably.
 
         A file that has changed since it was loaded costs only the text of its rejects.
@@ -65,7 +66,7 @@ class MergeRejects:
                 told = told.extended(f"; the text of the record is lost: {error.message}")
             yield from rejects_of(part, kept.chunk, origins, told)
 
-    def staged(self, ordinal: int) -> tuple[Chunk, Piece]:
+    def read(self, ordinal: int) -> tuple[Chunk, Piece]:
         """A chunk whose staged records are lost, with its records. Raises SourceChanged, SourceUnreadable."""
         chunk = self._chunk(ordinal).chunk
         try:
@@ -83,7 +84,12 @@ class MergeRejects:
             return format_of(part.file.layout).read(source, measured(part, source), chunk)
 
     def _chunk(self, ordinal: int) -> KeptChunk:
-        return next(found for chunks in self._files if (found := chunks.chunk(ordinal)) is not None)
+        for chunks in self._files:
+            if (found := chunks.chunk(ordinal)) is not None:
+                return found
+        raise SourceUnreadable(
+            f"the daemon's list of the chunks of this job lacks chunk {ordinal}, which has staged records"
+        )
 
     @cached_property
     def _files(self) -> Sequence[KeptChunks]:
