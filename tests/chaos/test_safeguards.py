@@ -27,6 +27,7 @@ from ladingd.data.formats.registry import format_of
 from ladingd.data.imports.importer import TableImport
 from ladingd.data.mapping.compiled import CompiledMapping
 from ladingd.data.storage.work_dir import WorkDir
+from tests.chaos.changes import Change
 from tests.chaos.database import Database, PostgresServer, SqliteFile
 from tests.chaos.failpoint import Action, Moment, Switch
 from tests.chaos.outcome import Difference
@@ -115,7 +116,7 @@ def dock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dock]:
     else:
         database = PostgresServer(request.getfixturevalue("server"))
     table = f"dock_{uuid.uuid4().hex}"
-    database.make_table(table)
+    database.make_table(table, Change.INSERT, 0)
     connection, work_dir = Connection(name="target", url=database.url), WorkDir(directory=tmp_path)
     yield Dock(
         uid=uuid.uuid4().hex,

@@ -39,6 +39,7 @@ LadingError
       +-- AttemptSuperseded  a later attempt of the same job has begun
       +-- BillImbalance
       +-- AllRejected        every record was rejected: nothing was written to the target
+      +-- TooManyRejects     more records were rejected than the job allows
       +-- EmptyReplacement   a replacement has no record, so the table was left as it is
       +-- WorkerLost         worker processes died repeatedly on one chunk
       +-- DiskFull           no disk space: nothing is lost, and the job continues when there is space
