@@ -46,7 +46,8 @@ class RejectGroup:
     @property
     def id(self) -> str:
         """The name of the group: the same in every chunk, and in every job with this problem."""
-        return group_id(self.type, self.column, self.code, self.pattern)
+        facts = "\0".join((self.type, self.column, self.code, self.pattern))
+        return hashlib.sha256(facts.encode()).hexdigest()[:_ID_LENGTH]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +71,6 @@ class RejectFilter:
 
 
 ALL_REJECTS = RejectFilter()
-
-
-def group_id(kind: str, column: str, code: str, pattern: str) -> str:
-    """The name of a group."""
-    return hashlib.sha256("\0".join((kind, column, code, pattern)).encode()).hexdigest()[:_ID_LENGTH]
 
 
 def joined(groups: Iterable[RejectGroup]) -> tuple[RejectGroup, ...]:

@@ -117,19 +117,20 @@ class PostgresTransaction(Transaction):
         return faults + faults_of(refusals, kept, places)
 
     def stage(self, batch: Batch) -> Faults:
-        if batch.plan.merge is None or self.refusing is None:
-            raise AssertionError("the batch is not for the staging")
-        kept = keepable(batch, self.refusing.encoding)
-        faults = Faults.of(kept.faults[len(batch.faults) :])
-        return faults + self.staging.append(kept, batch.plan.merge)
+        return self._staged(batch)
 
     def lost(self, number: int) -> Sequence[int]:
         return self.staging.lost(number)
 
     def stage_again(self, batch: Batch, number: int) -> None:
+        self._staged(batch, only=number)
+
+    def _staged(self, batch: Batch, only: int | None = None) -> Faults:
         if batch.plan.merge is None or self.refusing is None:
             raise AssertionError("the batch is not for the staging")
-        self.staging.append(keepable(batch, self.refusing.encoding), batch.plan.merge, only=number)
+        kept = keepable(batch, self.refusing.encoding)
+        faults = Faults.of(kept.faults[len(batch.faults) :])
+        return faults + self.staging.append(kept, batch.plan.merge, only=only)
 
     def merge(self, plan: ImportPlan, number: int) -> Merged:
         if plan.merge is None or self.refusing is None:

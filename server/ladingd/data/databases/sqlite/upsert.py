@@ -100,7 +100,7 @@ class SliceUpsert:
         return _Choice(parts=kept, order=(np.cumsum(counting) - 1)[order])
 
     def _pieces(self, choices: Sequence[_Choice]) -> list[list[pa.RecordBatch]]:
-        """The records that count, for each range. Each chunk is unpacked once."""
+        """The records that count, for each range."""
         pieces: list[list[pa.RecordBatch]] = [[] for _ in choices]
         names = [column.target for column in self.columns]
         for place, choice in enumerate(choices):
