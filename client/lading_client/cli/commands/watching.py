@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lading_client.model import Reject, RejectGroups
 
 _FEW = 10
-"""So many rejects are printed without a question; of more, the groups."""
+"""So many rejects are printed themselves; of more, their groups."""
 
 
 def watch(
